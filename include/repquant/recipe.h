@@ -1,0 +1,103 @@
+// The recipe: every choice of a quantization run, as a value. No LibTorch here.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace repquant {
+
+/// Bits of weights and activations, as in `w4a8`. Activations of 16 bits mean weight-only.
+struct BitWidths {
+  int weight_bits = 8;      // 2..8
+  int activation_bits = 8;  // 2..8, or 16 for weight-only
+
+  bool weight_only() const { return activation_bits == 16; }
+  friend bool operator==(const BitWidths&, const BitWidths&) = default;
+};
+
+/// How the per-channel lower and upper clipping factors of LayerNorm outputs are found
+/// (RepQuant, arXiv 2402.05628, section on per-channel dual clipping).
+enum class Clipping { kMinMax, kPercentile, kSearch, kLearned };
+
+/// Granularity of a Linear's input grid. kPerChannel needs a fold into a norm or a vector in the
+/// requantization; kAuto takes whichever gives the smaller error of the layer's output.
+enum class InputGranularity { kPerTensor, kPerChannel, kAuto };
+
+/// Grid for inputs bounded below by a small constant (GELU outputs): x = s (q - z) or s (q^2 - z).
+enum class GeluGrid { kUniform, kQuadratic, kAuto };
+
+/// Grid of softmax outputs. kLog: base 2^(1/steps_per_octave), with an exact zero code.
+enum class SoftmaxGrid { kLog, kUniform, kAuto };
+
+/// What the scale of a softmax output refers to: each row's maximum, or the whole tensor (paper).
+enum class SoftmaxScaling { kRowMaximum, kPerTensor };
+
+enum class WeightRounding { kNearest, kGptq };
+
+struct WeightRecipe {
+  WeightRounding rounding = WeightRounding::kGptq;
+  bool scale_search = true;  // row scales by squared error weighted with diag(H); else absolute max
+  bool act_order = true;     // columns in order of falling diag(H)
+  double damping = 0.01;     // share of mean(diag H) added to the diagonal, 0..1
+  int block_size = 128;      // columns per lazy update
+  bool bias_correction = true;  // move the mean output error of the site into its bias
+};
+
+struct NormRecipe {
+  InputGranularity granularity = InputGranularity::kPerChannel;
+  Clipping clipping = Clipping::kSearch;
+  double fold_exponent = 1.0;    // r = (s / s~)^fold_exponent, 0..1; 1 is the paper's fold
+  bool integer_offsets = true;   // per-channel zero points are integers (else real, folded exactly)
+};
+
+struct AttentionRecipe {
+  bool quantize = true;          // quantize q, k, v and the softmax output
+  bool per_head = true;          // one grid per head for q, k and v
+  SoftmaxGrid softmax_grid = SoftmaxGrid::kAuto;
+  SoftmaxScaling softmax_scaling = SoftmaxScaling::kRowMaximum;
+  int log_steps_per_octave = 0;  // 2 is log-sqrt2, 1 is log2; 0: 2 up to 4 bits, 4 up to 6, then 8
+  bool zero_code = true;         // the last code means exactly zero
+};
+
+struct InputRecipe {             // inputs of Linear sites that no norm feeds directly
+  InputGranularity granularity = InputGranularity::kPerTensor;
+  GeluGrid gelu_grid = GeluGrid::kAuto;  // kAuto: quadratic up to 4 bits
+  double massive_threshold = 12.0;  // channel wider than this times the median: side column; 0: off
+  int massive_bits = 8;             // bits of a side column
+};
+
+/// Bits of the first (patch embedding) and last (head) layer; 0 means "as --bits says".
+struct EdgeRecipe {
+  int weight_bits = 0;
+  int activation_bits = 0;
+};
+
+/// Per-site override: the first pattern (glob on the site path) that matches decides.
+struct SiteOverride {
+  std::string pattern;
+  int weight_bits = 0;      // 0: keep
+  int activation_bits = 0;  // 0: keep
+};
+
+struct CalibrationRecipe {
+  int samples = 128;
+  std::uint64_t seed = 0;
+  int batch_size = 8;
+};
+
+struct Recipe {
+  std::string name = "custom";
+  BitWidths bits;
+  WeightRecipe weights;
+  NormRecipe norm;
+  AttentionRecipe attention;
+  InputRecipe input;
+  EdgeRecipe first_layer{0, 8};
+  EdgeRecipe last_layer{0, 0};
+  CalibrationRecipe calibration;
+  std::vector<SiteOverride> overrides;
+  std::vector<std::string> exclude;  // glob patterns of site paths to keep in floating point
+};
+
+}  // namespace repquant
