@@ -1,0 +1,31 @@
+// A loaded TorchScript model as one flat graph.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace torch::jit {
+struct Graph;
+}
+
+namespace repquant {
+
+/// A model after loading and normalisation. `graph` has no `self` input: parameters are constants,
+/// its inputs are the user's inputs in order, and every module call is inlined.
+struct Model {
+  std::string path;         // source file, for messages
+  std::string source_hash;  // SHA-256 of the file
+  std::shared_ptr<torch::jit::Graph> graph;
+  std::vector<std::string> input_names;                // as in the user's forward()
+  std::vector<std::string> dropped_inputs;             // optional inputs fixed to their defaults
+  std::map<std::string, std::string> extra_files;      // small text files of the archive
+};
+
+/// Loads a TorchScript file, freezes, inlines and normalises it (see normalize.h).
+/// `provided_inputs`: how many inputs the data gives; 0 keeps all inputs without a default.
+/// Throws Error kFile (missing, empty, not TorchScript), kUnsupported (graph not representable).
+Model load_model(const std::string& path, std::size_t provided_inputs = 0);
+
+}  // namespace repquant

@@ -1,0 +1,59 @@
+// Sites: the places of a graph that can be quantized, found by structure and proven by running.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "graph/model.h"
+#include "plan/site_plan.h"
+
+namespace torch::jit {
+struct Node;
+struct Value;
+}  // namespace torch::jit
+
+namespace repquant {
+
+/// What computes the input of a Linear, seen through shape-only operators.
+enum class InputSource { kNorm, kGelu, kAttention, kOther };
+
+struct Site {
+  SiteKind kind = SiteKind::kLinear;
+  std::string path;  // module path from the call stack, made unique; e.g. blocks.0.attn.qkv
+  /// kLinear and kPatchEmbedding: the aten::linear node (the patch embedding has been rewritten to
+  /// patches + linear). kScores: the matmul q k^T. kAttend: the matmul softmax(..) v.
+  torch::jit::Node* node = nullptr;
+
+  at::Tensor weight;  // linear: [N, K] float32, of the original model
+  at::Tensor bias;    // linear: [N] float32 or undefined
+  InputSource source = InputSource::kOther;
+  /// The normalisation node whose output reaches only Linear inputs, proven foldable; else null.
+  torch::jit::Node* norm = nullptr;
+  bool scale_only_fold = false;  // zero padding lies between norm and Linear: fold r, not b
+
+  torch::jit::Node* softmax = nullptr;  // kAttend: the softmax that feeds operand 0
+  std::int64_t macs = 0;                // multiply-accumulates per sample at the probed shape
+  std::string note;                     // e.g. why a norm is not folded
+};
+
+/// A multiply-accumulate operator that stays in floating point, and why.
+struct SkippedOperator {
+  std::string path;
+  std::string op;  // e.g. aten::conv2d
+  std::string reason;
+  std::int64_t macs = 0;
+  std::int64_t parameters = 0;
+};
+
+struct SiteSearch {
+  std::vector<Site> sites;  // in the order of execution
+  std::vector<SkippedOperator> skipped;
+};
+
+/// Finds sites by structure (no numbers needed).
+SiteSearch find_sites(const Model& model);
+
+}  // namespace repquant

@@ -1,0 +1,104 @@
+// What a quantization run decides for each site, as plain values: the contract between the sweep
+// (which fits them), the simulation (which evaluates them in floating point) and the artifact
+// (which lowers them to integers).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "gptq/gptq.h"
+#include "quantizer/log.h"
+
+namespace repquant {
+
+/// How a code enters the integer product: as it is, or squared (x = s (q^2 - z)).
+enum class CodeForm { kUniform, kQuadratic };
+
+/// Turns the float input of a Linear into codes and names the layer-wise grid of the product:
+///   uniform:   q = clamp(round(x m + a), 0, 2^b - 1),          x^ = s (q - z)
+///   quadratic: u = clamp(round(x m + a), 0, (2^b - 1)^2), q = round(sqrt(u)), x^ = s (q^2 - z)
+/// With channel vectors m, a this is RepQuant's channel-wise quantizer, reparameterized: the
+/// product sees one scale and one zero point, the vectors live in the norm or the requantization.
+struct InputQuantizer {
+  int bits = 8;
+  CodeForm form = CodeForm::kUniform;
+  at::Tensor multiplier;  // m, float32 [1] or [K]
+  at::Tensor offset;      // a, float32 [1] or [K]
+  double scale = 1.0;     // s, > 0
+  int zero_point = 0;     // z, 0 <= z <= 2^b - 1 (quadratic: <= (2^b - 1)^2)
+
+  std::int64_t max_code() const { return (std::int64_t{1} << bits) - 1; }
+  bool per_channel() const { return multiplier.numel() > 1; }
+};
+
+/// Input channels of a Linear with massive activations: own grids and an own, 8-bit weight block.
+/// Their columns in the main weight are zero.
+struct SideColumns {
+  int bits = 8;
+  std::vector<std::int64_t> channels;  // m rising indices into [0, K); empty: no side columns
+  at::Tensor scale;                    // float32 [m], x^ = scale (q - zero_point)
+  at::Tensor zero_point;               // float32 [m], integers in [0, 2^bits - 1]
+  QuantizedWeight weight;              // codes int8 [N, m], scale [N], 8 bits
+};
+
+/// y = s (codes - z) (w_scale * w_codes)^T + bias (+ side columns).
+struct LinearPlan {
+  bool quantized_input = true;  // false: weight-only (w4a16), the input stays in floating point
+  InputQuantizer input;
+  SideColumns side;
+  QuantizedWeight weight;  // codes int8 [N, K], of the folded weight W' = W diag(r)
+  at::Tensor bias;         // float32 [N]; always defined
+  std::string norm;        // name of the output value of the norm that carries m and a; or empty
+};
+
+/// One operand of an attention product: q = clamp(round(x m + a), 0, 2^b - 1), x^ = (q - a) / m
+/// where a is an integer zero point. Shapes broadcast against the operand: [1] or [H, 1, 1].
+struct OperandQuantizer {
+  int bits = 8;
+  at::Tensor multiplier;  // 1 / scale
+  at::Tensor scale;
+  at::Tensor zero_point;
+
+  std::int64_t max_code() const { return (std::int64_t{1} << bits) - 1; }
+};
+
+/// Scores: left right. `left` is [.., T, d], `right` is [.., d, S] as the graph has them.
+struct ScoresPlan {
+  OperandQuantizer left;
+  OperandQuantizer right;
+};
+
+/// Softmax over the last dimension, quantized, times V: see quantizer/log.h for the grids.
+/// Row maximum: weights w(c) of exp(x - rowmax), product divided by the row's sum of weights.
+/// Per tensor (the paper): codes of the probabilities with scale `softmax_scale`, no division.
+struct AttendPlan {
+  int bits = 4;
+  bool uniform = false;  // uniform u8 grid w = c / (2^b - 1) instead of `grid`
+  LogGrid grid;
+  bool row_maximum = true;
+  double softmax_scale = 1.0;
+  OperandQuantizer value;
+};
+
+enum class SiteKind { kLinear, kPatchEmbedding, kScores, kAttend };
+
+/// Errors of one site, measured in the sweep on the calibration data.
+struct SiteErrors {
+  double input_sqnr_db = 0.0;   // the site's quantized input against its own float input
+  double output_sqnr_db = 0.0;  // the site's output in the quantized stream against the FP stream
+  double weight_error_ratio = 1.0;  // tr(dW H dW^T): kept rounding / round-to-nearest, <= 1
+};
+
+struct SitePlan {
+  std::string path;  // module path, e.g. blocks.0.attn.qkv; unique
+  SiteKind kind = SiteKind::kLinear;
+  std::variant<LinearPlan, ScoresPlan, AttendPlan> plan;
+  SiteErrors errors;
+  std::string note;  // what was decided and why, for the coverage table
+};
+
+}  // namespace repquant
