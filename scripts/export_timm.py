@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+"""Exports a timm transformer as a TorchScript file that `repquant quantize` reads.
+
+The file holds the model in eval mode (traced, or scripted with --script) with fused attention
+kept as `scaled_dot_product_attention`, and the preprocessing preset as the extra file
+"preprocess.json", so that quantize and evaluate prepare images as the model expects.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+EXTRA_FILE = "preprocess.json"
+TOLERANCE = 1e-4  # relative to the largest logit; traced and eager differ by fp32 rounding only
+
+INSTALL_HELP = """\
+Needed packages, in a virtual environment that has torch==2.13.0:
+  pip install --no-deps timm==1.0.31 torchvision==0.28.0
+  pip install -r scripts/requirements-export.txt
+The first command must carry --no-deps: both packages depend on torch, and pip would replace
+the CPU build by one of several gigabytes. torchvision's own operators are not needed.
+
+Examples:
+  export_timm.py --model vit_tiny_patch16_224 --checkpoint vit_tiny.pth --output vit_tiny.pt
+  export_timm.py --model deit_small_patch16_224 --seed 0 --output deit_small.pt --script
+"""
+
+
+class ExportError(Exception):
+    """A problem the user can act on; printed without a traceback."""
+
+
+def import_timm() -> Any:
+    """Imports timm; the CPU-only environment has no torchvision operators, so declares two."""
+    import torch
+
+    declared = None
+    if not hasattr(torch.ops.torchvision, "nms"):
+        # torchvision registers fake kernels for these when imported, and fails if the schemas
+        # are absent. The compiled library that defines them does not fit the CPU build of torch.
+        declared = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    try:
+        import timm
+        import timm.data
+        import timm.layers
+    except ImportError as error:
+        raise ExportError(f"timm cannot be imported ({error}).\n{INSTALL_HELP}") from error
+    # The declared schemas live as long as the library object.
+    timm.repquant_torchvision_schemas = declared
+    return timm
+
+
+def preprocess_preset(config: dict[str, Any]) -> dict[str, Any]:
+    """Turns timm's data config into the preset that repquant stores (schema version 1).
+
+    Follows timm.data.transforms_factory.transforms_imagenet_eval: the shorter side is scaled to
+    floor(input / crop_pct), then the centre is cropped.
+    """
+    channels, height, width = config["input_size"]
+    if channels != 3:
+        raise ExportError(f"the preset describes RGB images, the model takes {channels} channels")
+    if config.get("crop_mode", "center") != "center":
+        raise ExportError(
+            f"crop_mode {config['crop_mode']!r} of this model cannot be expressed in the preset; "
+            "pass --crop-mode center to use shorter-side resize and centre crop instead"
+        )
+    if height != width:
+        raise ExportError(f"the preset needs a square input, the model takes {height}x{width}")
+    interpolation = config["interpolation"]
+    if interpolation not in ("bicubic", "bilinear"):
+        raise ExportError(f"interpolation {interpolation!r} is not one of bicubic, bilinear")
+    return {
+        "schema_version": 1,
+        "resize": math.floor(height / (config["crop_pct"] or 0.875)),
+        "resize_mode": "shorter",
+        "interpolation": interpolation,
+        "crop": [height, width],
+        "mean": [float(value) for value in config["mean"]],
+        "std": [float(value) for value in config["std"]],
+        "color": "rgb",
+    }
+
+
+def load_checkpoint(model: Any, path: Path) -> None:
+    """Loads a plain or wrapped state dict strictly (.pth, .pt, .bin or .safetensors)."""
+    import torch
+
+    if not path.is_file():
+        raise ExportError(f"checkpoint not found: {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(str(path))
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, pickle and zip errors all arrive here
+        raise ExportError(f"cannot read checkpoint {path}: {error}") from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    try:
+        model.load_state_dict(state, strict=True)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ExportError(f"checkpoint {path} does not fit the model: {error}") from error
+
+
+def seeded_weights(model: Any, seed: int) -> None:
+    """Replaces constant-initialised tensors by seeded random values.
+
+    timm starts biases at 0, norms at 1 and layer scales at 1e-5; such a model hides errors in
+    exactly the parts that a structural test should see.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.numel() > 1 and torch.all(parameter == parameter.flatten()[0]):
+                center = 1.0 if float(parameter.flatten()[0]) != 0.0 else 0.0
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(center + 0.1 * noise)
+
+
+def build_model(timm: Any, args: argparse.Namespace) -> Any:
+    import torch
+
+    timm.layers.set_fused_attn(True)
+    torch.manual_seed(args.seed)
+    kwargs: dict[str, Any] = {"pretrained": args.pretrained, "scriptable": args.script}
+    if args.num_classes is not None:
+        kwargs["num_classes"] = args.num_classes
+    for item in args.model_arg:
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise ExportError(f"--model-arg expects KEY=VALUE, got {item!r}")
+        try:
+            kwargs[key] = json.loads(value)
+        except json.JSONDecodeError:
+            kwargs[key] = value
+    if not timm.is_model(args.model):
+        import difflib
+
+        near = difflib.get_close_matches(args.model, timm.list_models(), n=3)
+        hint = f"; nearest names: {', '.join(near)}" if near else ""
+        raise ExportError(f"timm has no model {args.model!r}{hint}")
+    model = timm.create_model(args.model, **kwargs)
+    if args.checkpoint is not None:
+        load_checkpoint(model, args.checkpoint)
+    elif not args.pretrained:
+        seeded_weights(model, args.seed)
+    return model.eval().requires_grad_(False)
+
+
+def to_torchscript(model: Any, example: Any, script: bool) -> Any:
+    import torch
+
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch.jit announces its deprecation on every call, tracing warns on shape asserts; the
+        # comparison with the eager model below is what decides whether the export is right.
+        warnings.simplefilter("ignore")
+        if script:
+            return torch.jit.script(model)
+        return torch.jit.trace(model, example, check_trace=False)
+
+
+def check_export(model: Any, path: Path, shape: tuple[int, ...], batches: list[int]) -> float:
+    """Reloads the file and compares it with the eager model at several batch sizes."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    worst = 0.0
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        reloaded = torch.jit.load(str(path))
+        for batch in batches:
+            images = torch.randn((batch, *shape), generator=generator)
+            expected = model(images)
+            try:
+                got = reloaded(images)
+            except RuntimeError as error:
+                last = str(error).strip().splitlines()[-1]
+                raise ExportError(f"the export does not run at batch size {batch}: {last}") from error
+            if got.shape != expected.shape:
+                raise ExportError(
+                    f"output shape at batch size {batch}: expected {tuple(expected.shape)}, "
+                    f"got {tuple(got.shape)}"
+                )
+            scale = float(expected.abs().max())
+            worst = max(worst, float((got - expected).abs().max()) / max(scale, 1e-12))
+    if not worst <= TOLERANCE:  # also true for NaN
+        raise ExportError(
+            f"the export differs from the eager model by {worst:.2e} of the largest output "
+            f"(allowed {TOLERANCE:.0e}); try the other of trace and --script"
+        )
+    return worst
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=INSTALL_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="timm model name")
+    parser.add_argument("--output", required=True, type=Path, help="TorchScript file to write")
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument("--checkpoint", type=Path, help="state dict (.pth, .safetensors)")
+    weights.add_argument("--pretrained", action="store_true", help="weights from timm's hub")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of random weights without a checkpoint (default 0)"
+    )
+    parser.add_argument("--script", action="store_true", help="torch.jit.script instead of trace")
+    parser.add_argument(
+        "--batch-size-example", type=int, default=2, metavar="N",
+        help="batch size of the tracing example (default 2; 1 can bake the size into the graph)",
+    )
+    parser.add_argument("--num-classes", type=int, help="override the number of classes")
+    parser.add_argument(
+        "--model-arg", action="append", default=[], metavar="KEY=VALUE",
+        help="further argument of timm.create_model, value in JSON; may be repeated",
+    )
+    parser.add_argument("--crop-mode", choices=["center"], help="override timm's crop mode")
+    parser.add_argument("--force", action="store_true", help="replace an existing output")
+    return parser.parse_args(argv)
+
+
+def export(args: argparse.Namespace) -> dict[str, Any]:
+    """Writes the file; returns the summary that main prints."""
+    if args.output.exists() and not args.force:
+        raise ExportError(f"output exists: {args.output} (use --force to replace it)")
+    if not args.output.parent.is_dir():
+        raise ExportError(f"folder of the output does not exist: {args.output.parent}")
+    if args.batch_size_example < 1:
+        raise ExportError("--batch-size-example must be at least 1")
+    timm = import_timm()
+    import torch
+
+    model = build_model(timm, args)
+    config = timm.data.resolve_data_config({}, model=model)
+    if args.crop_mode:
+        config["crop_mode"] = args.crop_mode
+    preset = preprocess_preset(config)
+    shape = tuple(config["input_size"])
+    generator = torch.Generator().manual_seed(0)
+    example = torch.randn((args.batch_size_example, *shape), generator=generator)
+    module = to_torchscript(model, example, args.script)
+
+    handle, name = tempfile.mkstemp(suffix=".pt.tmp", dir=args.output.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.save(
+                module, str(temporary), _extra_files={EXTRA_FILE: json.dumps(preset).encode()}
+            )
+        batches = [1, args.batch_size_example + 1]
+        deviation = check_export(model, temporary, shape, batches)
+        temporary.chmod(0o644)
+        temporary.replace(args.output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {
+        "output": str(args.output),
+        "bytes": args.output.stat().st_size,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "form": "script" if args.script else "trace",
+        "checked_batches": batches,
+        "deviation": deviation,
+        "preprocess": preset,
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        print(json.dumps(export(args), indent=2))
+    except ExportError as error:
+        print(f"export_timm.py: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"export_timm.py: {error}", file=sys.stderr)
+        return 5
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
