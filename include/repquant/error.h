@@ -22,11 +22,11 @@ enum class ErrorKind {
 
 /// The parts of an error message. Only `what` is required; empty parts are not printed.
 struct ErrorParts {
-  std::string what;      // one sentence: what failed
-  std::string where;     // site path, file name or JSON pointer
-  std::string expected;  // what would have been accepted
-  std::string got;       // what was found instead
-  std::string hint;      // what to try
+  std::string what{};      // one sentence: what failed
+  std::string where{};     // site path, file name or JSON pointer
+  std::string expected{};  // what would have been accepted
+  std::string got{};       // what was found instead
+  std::string hint{};      // what to try
 };
 
 /// The only exception type that leaves repquant's own functions.

@@ -1,0 +1,32 @@
+# repquant_options: warnings and instrumentation for our own targets. It is linked privately and
+# never exported, so that users of the installed library keep their own flags.
+add_library(repquant_options INTERFACE)
+
+target_compile_options(
+  repquant_options
+  INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual
+            $<$<BOOL:${REPQUANT_WERROR}>:-Werror>)
+
+# The same for libraries and executables (not CMake's -fPIC here and -fPIE there), because both share
+# one precompiled header.
+target_compile_options(repquant_options INTERFACE -fPIC)
+
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # False positives of gcc 12 inside inlined standard library code at -O2 and above.
+  target_compile_options(repquant_options INTERFACE -Wno-restrict)
+endif()
+
+if(REPQUANT_SANITIZE)
+  # LibTorch is built without sanitizers; its type information does not suit the vptr check.
+  set(repquant_sanitize -fsanitize=${REPQUANT_SANITIZE} -fno-omit-frame-pointer)
+  if(REPQUANT_SANITIZE MATCHES "undefined")
+    list(APPEND repquant_sanitize -fno-sanitize=vptr -fno-sanitize-recover=undefined)
+  endif()
+  target_compile_options(repquant_options INTERFACE ${repquant_sanitize})
+  target_link_options(repquant_options INTERFACE ${repquant_sanitize})
+endif()
+
+if(REPQUANT_COVERAGE)
+  target_compile_options(repquant_options INTERFACE --coverage)
+  target_link_options(repquant_options INTERFACE --coverage)
+endif()
