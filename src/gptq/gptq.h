@@ -1,0 +1,35 @@
+// GPTQ (arXiv 2210.17323) for one weight matrix, as a pure function.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "repquant/recipe.h"
+
+namespace repquant {
+
+/// A symmetric weight, w^ = scale[n] * codes[n, k].
+struct QuantizedWeight {
+  at::Tensor codes;  // int8 [N, K], |code| <= 2^(bits-1) - 1: -2^(bits-1) is not used
+  at::Tensor scale;  // float32 [N], > 0
+  int bits = 8;
+  std::string outcome;      // "gptq", "gptq, damping x10", "nearest", "nearest: <reason>"
+  double error_rtn = 0;   // tr(dW H dW^T) of round-to-nearest (sum of squares without H)
+  double error_gptq = 0;  // the same for the codes above, never larger
+
+  at::Tensor dequantize() const;  // float32 [N, K]
+};
+
+/// Quantizes weight [N, K] (float32) to bits 2..8 for inputs with the Hessian H [K, K] (double;
+/// undefined: nearest rounding on the plain squared error). recipe.rounding, scale_search,
+/// act_order, damping and block_size apply.
+///
+/// A Hessian that cannot be factorised raises the damping up to three times by ten, then falls back
+/// to nearest; so does a result that is worse than nearest. `outcome` says which.
+/// The result does not depend on `threads`.
+/// Throws Error(kNumerical) for a non-finite weight or Hessian, Error(kInternal) for wrong shapes.
+QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hessian, int bits,
+                                const WeightRecipe& recipe, int threads = 1);
+
+}  // namespace repquant
