@@ -1,0 +1,118 @@
+#include "plan/simulate.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <limits>
+
+namespace repquant {
+namespace {
+
+at::Tensor affine_codes(const at::Tensor& x, const at::Tensor& multiplier,
+                        const at::Tensor& offset, double max_code) {
+  return at::round(x.to(at::kFloat) * multiplier + offset).clamp_(0.0, max_code);
+}
+
+at::Tensor dequantized_weight(const QuantizedWeight& weight) {
+  return weight.codes.to(at::kFloat) * weight.scale.unsqueeze(1);
+}
+
+}  // namespace
+
+at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
+  const auto max_code = static_cast<double>(quantizer.max_code());
+  if (quantizer.form == CodeForm::kUniform) {
+    return affine_codes(x, quantizer.multiplier, quantizer.offset, max_code);
+  }
+  // q = round(sqrt(u)) is the nearest code in value for integer u: the middle between q^2 and
+  // (q + 1)^2 is q^2 + q + 1/2, never an integer.
+  const at::Tensor u =
+      affine_codes(x, quantizer.multiplier, quantizer.offset, max_code * max_code);
+  return u.sqrt_().round_();
+}
+
+at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantizer) {
+  return quantizer.form == CodeForm::kQuadratic ? codes * codes : codes;
+}
+
+at::Tensor encode(const at::Tensor& x, const OperandQuantizer& quantizer) {
+  return affine_codes(x, quantizer.multiplier, quantizer.zero_point,
+                      static_cast<double>(quantizer.max_code()));
+}
+
+at::Tensor fake_quantize(const at::Tensor& x, const OperandQuantizer& quantizer) {
+  return (encode(x, quantizer) - quantizer.zero_point) * quantizer.scale;
+}
+
+at::Tensor encode_side(const at::Tensor& x, const SideColumns& side) {
+  const at::Tensor channels = at::tensor(side.channels, at::kLong);
+  const auto max_code = static_cast<double>((std::int64_t{1} << side.bits) - 1);
+  const at::Tensor columns = x.index_select(-1, channels);
+  return affine_codes(columns, side.scale.reciprocal(), side.zero_point, max_code);
+}
+
+at::Tensor linear_from_codes(const LinearPlan& plan, const at::Tensor& codes,
+                             const at::Tensor& side_codes) {
+  const at::Tensor centred =
+      product_codes(codes, plan.input) - static_cast<double>(plan.input.zero_point);
+  const at::Tensor product = at::matmul(centred, plan.weight.codes.to(at::kFloat).t());
+  at::Tensor output = product * (plan.weight.scale * plan.input.scale) + plan.bias;
+  if (!plan.side.channels.empty()) {
+    const at::Tensor columns = (side_codes - plan.side.zero_point) * plan.side.scale;
+    output = output + at::matmul(columns, dequantized_weight(plan.side.weight).t());
+  }
+  return output;
+}
+
+at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x) {
+  if (!plan.quantized_input) {
+    return at::matmul(x, dequantized_weight(plan.weight).t()) + plan.bias;
+  }
+  at::Tensor side_codes;
+  if (!plan.side.channels.empty()) side_codes = encode_side(x, plan.side);
+  return linear_from_codes(plan, encode(x, plan.input), side_codes);
+}
+
+at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left,
+                           const at::Tensor& right) {
+  const at::Tensor product = at::matmul(encode(left, plan.left) - plan.left.zero_point,
+                                        encode(right, plan.right) - plan.right.zero_point);
+  return product * (plan.left.scale * plan.right.scale);
+}
+
+at::Tensor simulate_softmax_weights(const AttendPlan& plan, const at::Tensor& scores) {
+  const auto max_code = static_cast<double>((std::int64_t{1} << plan.bits) - 1);
+  if (plan.row_maximum) {
+    const at::Tensor maximum = scores.amax(-1, /*keepdim=*/true);
+    const at::Tensor masked_row = maximum == -std::numeric_limits<double>::infinity();
+    const at::Tensor relative = scores - maximum.masked_fill(masked_row, 0.0);
+    const at::Tensor weights =
+        plan.uniform ? at::round(at::exp(relative) * max_code) / max_code
+                     : log_weights(log_codes_from_scores(relative, plan.grid), plan.grid);
+    return weights.masked_fill(masked_row, 0.0);
+  }
+  // The paper's form: codes of the probabilities themselves, one scale for the tensor.
+  const at::Tensor masked_row =
+      scores.amax(-1, /*keepdim=*/true) == -std::numeric_limits<double>::infinity();
+  const at::Tensor log_ratio = at::log_softmax(scores, -1) - std::log(plan.softmax_scale);
+  const at::Tensor weights =
+      plan.uniform
+          ? at::round(at::exp(log_ratio) * max_code).clamp(0.0, max_code) / max_code
+          : log_weights(log_codes_from_scores(log_ratio, plan.grid), plan.grid);
+  return (weights * plan.softmax_scale).masked_fill(masked_row, 0.0);
+}
+
+at::Tensor simulate_attend(const AttendPlan& plan, const at::Tensor& scores,
+                           const at::Tensor& value) {
+  const at::Tensor weights = simulate_softmax_weights(plan, scores);
+  const at::Tensor centred = encode(value, plan.value) - plan.value.zero_point;
+  at::Tensor product = at::matmul(weights, centred);
+  if (plan.row_maximum) {
+    // The row maximum itself always has weight 1, so the sum is >= 1 except in masked rows, whose
+    // product is 0.
+    product = product / weights.sum(-1, /*keepdim=*/true).clamp_min(1.0);
+  }
+  return product * plan.value.scale;
+}
+
+}  // namespace repquant

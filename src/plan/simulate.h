@@ -1,0 +1,51 @@
+// Floating-point evaluation of site plans: the reference that the lowered integer form must match.
+//
+// All functions round half to even (at::round), as the whole tool does. Integer products are
+// evaluated in float32 on integer-valued codes, so they are exact below 2^24.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "plan/site_plan.h"
+
+namespace repquant {
+
+/// Codes of a Linear's float input, as integer-valued float32 in [0, 2^b - 1]; not squared for the
+/// quadratic form. `x` is the unfolded input [.., K].
+at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer);
+
+/// What enters the integer product: the codes, squared for the quadratic form.
+at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantizer);
+
+/// Codes of an attention operand: clamp(round(x m + z), 0, 2^b - 1), integer-valued float32.
+at::Tensor encode(const at::Tensor& x, const OperandQuantizer& quantizer);
+
+/// The quantized operand in floating point, scale (codes - zero point).
+at::Tensor fake_quantize(const at::Tensor& x, const OperandQuantizer& quantizer);
+
+/// Codes of the side columns, integer-valued float32 [.., m]; `x` is the unfolded input [.., K].
+at::Tensor encode_side(const at::Tensor& x, const SideColumns& side);
+
+/// Output of a quantized Linear, float32 [.., N], from its unfolded input [.., K].
+at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x);
+
+/// The same from the site's integer-valued codes: `codes` as `encode` gives them (not squared) and
+/// `side_codes` as `encode_side` (undefined without side columns).
+at::Tensor linear_from_codes(const LinearPlan& plan, const at::Tensor& codes,
+                             const at::Tensor& side_codes);
+
+/// left right of an attention block, both quantized. [.., T, d] x [.., d, S] -> [.., T, S].
+at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left,
+                           const at::Tensor& right);
+
+/// Weights of the quantized softmax before division, float32 [.., T, S]: a row-relative weight in
+/// [0, 1] with `row_maximum`, else a quantized probability. Rows that are -inf throughout give 0.
+at::Tensor simulate_softmax_weights(const AttendPlan& plan, const at::Tensor& scores);
+
+/// Quantized softmax over the last dimension times quantized value.
+/// `scores` [.., T, S] after scale and mask, before softmax; `value` [.., S, d].
+/// Rows that are masked throughout (-inf) give 0, never NaN.
+at::Tensor simulate_attend(const AttendPlan& plan, const at::Tensor& scores,
+                           const at::Tensor& value);
+
+}  // namespace repquant

@@ -1,0 +1,159 @@
+#include "plan/simulate.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace repquant {
+namespace {
+
+at::Tensor row(std::initializer_list<double> values) {
+  return at::tensor(std::vector<double>(values)).to(at::kFloat);
+}
+
+LinearPlan hand_made_linear() {
+  LinearPlan plan;
+  plan.input.bits = 4;
+  plan.input.multiplier = row({2.0});
+  plan.input.offset = row({3.0});
+  plan.input.scale = 0.5;
+  plan.input.zero_point = 3;
+  plan.weight.codes = at::tensor(std::vector<int>{1, -2, 3, 0, 5, -7}).to(at::kChar).view({2, 3});
+  plan.weight.scale = row({0.25, 2.0});
+  plan.weight.bits = 4;
+  plan.bias = row({10.0, -1.0});
+  return plan;
+}
+
+TEST(Simulate, UniformLinearByHand) {
+  const LinearPlan plan = hand_made_linear();
+  const at::Tensor x = row({0.5, -1.5, 100.0}).view({1, 3});
+  // x m + a = 4, 0, 203 -> 4, 0, 15; minus zero point: 1, -3, 12.
+  EXPECT_TRUE(at::equal(encode(x, plan.input), row({4, 0, 15}).view({1, 3})));
+  const at::Tensor y = simulate_linear(plan, x);
+  EXPECT_FLOAT_EQ(y[0][0].item<float>(), 0.5F * 0.25F * (1 + 6 + 36) + 10.0F);
+  EXPECT_FLOAT_EQ(y[0][1].item<float>(), 0.5F * 2.0F * (-15 - 84) - 1.0F);
+}
+
+TEST(Simulate, TiesRoundToEven) {
+  InputQuantizer quantizer;
+  quantizer.bits = 8;
+  quantizer.multiplier = row({1.0});
+  quantizer.offset = row({10.0});
+  EXPECT_TRUE(at::equal(encode(row({0.5, 1.5, -0.5, -1.5}), quantizer), row({10, 12, 10, 8})));
+}
+
+TEST(Simulate, QuadraticCodesAreNearestInValue) {
+  InputQuantizer quantizer;
+  quantizer.bits = 4;
+  quantizer.form = CodeForm::kQuadratic;
+  quantizer.multiplier = row({1.0});
+  quantizer.offset = row({2.0});
+  quantizer.zero_point = 2;
+  const at::Tensor x = at::arange(-20, 300, at::kFloat);
+  const at::Tensor codes = encode(x, quantizer);
+  const at::Tensor squares = at::arange(0, 16, at::kFloat).square() - 2.0;
+  const at::Tensor best = std::get<0>((x.unsqueeze(1) - squares.unsqueeze(0)).abs().min(1));
+  EXPECT_TRUE(at::equal((x - (codes.square() - 2.0)).abs(), best));
+  EXPECT_EQ(codes.max().item<float>(), 15.0F);
+  EXPECT_EQ(codes.min().item<float>(), 0.0F);
+}
+
+TEST(Simulate, ChannelVectorsActPerChannel) {
+  LinearPlan plan = hand_made_linear();
+  plan.input.multiplier = row({1.0, 2.0, 4.0});
+  plan.input.offset = row({0.0, 1.0, 2.0});
+  const at::Tensor codes = encode(row({3.0, 3.0, 3.0}), plan.input);
+  EXPECT_TRUE(at::equal(codes, row({3, 7, 14})));
+}
+
+TEST(Simulate, SideColumnsReplaceTheirChannel) {
+  LinearPlan plan = hand_made_linear();
+  plan.weight.codes.select(1, 2).zero_();
+  plan.side.channels = {2};
+  plan.side.scale = row({2.0});
+  plan.side.zero_point = row({7.0});
+  plan.side.weight.codes = at::tensor(std::vector<int>{100, -50}).to(at::kChar).view({2, 1});
+  plan.side.weight.scale = row({0.125, 0.5});
+  const at::Tensor y = simulate_linear(plan, row({0.5, -1.5, 101.0}).view({1, 3}));
+  // 101 / 2 + 7 = 57.5 -> 58 (even); x^ = 2 (58 - 7) = 102.
+  EXPECT_FLOAT_EQ(y[0][0].item<float>(), 0.5F * 0.25F * 7 + 10.0F + 102.0F * 12.5F);
+  EXPECT_FLOAT_EQ(y[0][1].item<float>(), 0.5F * 2.0F * -15 - 1.0F - 102.0F * 25.0F);
+}
+
+TEST(Simulate, WeightOnlyLeavesTheInputAlone) {
+  LinearPlan plan = hand_made_linear();
+  plan.quantized_input = false;
+  const at::Tensor y = simulate_linear(plan, row({0.3, 0.1, -0.7}).view({1, 3}));
+  EXPECT_NEAR(y[0][0].item<double>(), 0.25 * (0.3 - 0.2 - 2.1) + 10.0, 1e-6);
+}
+
+OperandQuantizer operand(int bits, double scale, double zero_point) {
+  return {bits, row({1.0 / scale}), row({scale}), row({zero_point})};
+}
+
+AttendPlan attend_plan() {
+  AttendPlan plan;
+  plan.bits = 4;
+  plan.grid = LogGrid{4, 2, true, false};
+  plan.value = operand(8, 0.5, 128);
+  return plan;
+}
+
+TEST(Simulate, ScoresByHand) {
+  const ScoresPlan plan{operand(4, 0.5, 8), operand(4, 0.25, 7)};
+  const at::Tensor left = row({1.0, -1.0}).view({1, 2});
+  const at::Tensor right = row({0.5, 9.0}).view({2, 1});
+  // codes 10 - 8 = 2 and 6 - 8 = -2; 9 - 7 = 2 and clamp 15 - 7 = 8.
+  EXPECT_FLOAT_EQ(simulate_scores(plan, left, right).item<float>(), 0.125F * (4 - 16));
+}
+
+TEST(Simulate, RowMaximumWeightsAndCodeSum) {
+  const AttendPlan plan = attend_plan();
+  const double half_octave = std::log(2.0) / 2;
+  const at::Tensor scores = row({5.0, 5.0 - 2 * half_octave, 5.0 - 40 * half_octave}).view({1, 3});
+  const at::Tensor weights = simulate_softmax_weights(plan, scores);
+  EXPECT_TRUE(at::allclose(weights, row({1.0, 0.5, 0.0}).view({1, 3})));
+  const at::Tensor value = row({3.0, 6.0, 60.0}).view({3, 1});
+  EXPECT_NEAR(simulate_attend(plan, scores, value).item<double>(), (3.0 + 3.0) / 1.5, 1e-6);
+}
+
+TEST(Simulate, FullyMaskedRowsGiveZero) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  AttendPlan plan = attend_plan();
+  const at::Tensor scores = row({-infinity, -infinity, 0.0, -infinity}).view({2, 2});
+  const at::Tensor value = row({3.0, 6.0}).view({2, 1});
+  for (const bool uniform : {false, true}) {
+    for (const bool row_maximum : {false, true}) {
+      plan.uniform = uniform;
+      plan.row_maximum = row_maximum;
+      const at::Tensor output = simulate_attend(plan, scores, value);
+      EXPECT_EQ(output[0].item<float>(), 0.0F);
+      EXPECT_NEAR(output[1].item<float>(), 3.0F, 1e-6);
+    }
+  }
+}
+
+TEST(Simulate, UniformGridIsCloseToSoftmaxAtEightBits) {
+  AttendPlan plan = attend_plan();
+  plan.bits = 8;
+  plan.uniform = true;
+  const at::Tensor scores = at::linspace(-3.0, 2.0, 60).view({6, 10}).cos() * 4.0;
+  const at::Tensor value = at::linspace(-10.0, 10.0, 20).view({10, 2});
+  const at::Tensor exact = at::matmul(at::softmax(scores, -1), fake_quantize(value, plan.value));
+  EXPECT_LT((simulate_attend(plan, scores, value) - exact).abs().max().item<double>(), 0.1);
+}
+
+TEST(Simulate, PerTensorFormDoesNotDivide) {
+  AttendPlan plan = attend_plan();
+  plan.row_maximum = false;
+  plan.softmax_scale = 1.0;
+  const at::Tensor scores = at::zeros({1, 3});  // p = 1/3: round(2 log2 3) = 3, weight 2^-1.5
+  const at::Tensor value = row({1.0, 1.0, 1.0}).view({3, 1});
+  EXPECT_NEAR(simulate_attend(plan, scores, value).item<double>(), 3 * std::pow(2.0, -1.5), 1e-6);
+}
+
+}  // namespace
+}  // namespace repquant
