@@ -42,6 +42,8 @@ struct WeightRecipe {
   double damping = 0.01;     // share of mean(diag H) added to the diagonal, 0..1
   int block_size = 128;      // columns per lazy update
   bool bias_correction = true;  // move the mean output error of the site into its bias
+
+  friend bool operator==(const WeightRecipe&, const WeightRecipe&) = default;
 };
 
 struct NormRecipe {
@@ -49,6 +51,8 @@ struct NormRecipe {
   Clipping clipping = Clipping::kSearch;
   double fold_exponent = 1.0;    // r = (s / s~)^fold_exponent, 0..1; 1 is the paper's fold
   bool integer_offsets = true;   // per-channel zero points are integers (else real, folded exactly)
+
+  friend bool operator==(const NormRecipe&, const NormRecipe&) = default;
 };
 
 struct AttentionRecipe {
@@ -58,6 +62,8 @@ struct AttentionRecipe {
   SoftmaxScaling softmax_scaling = SoftmaxScaling::kRowMaximum;
   int log_steps_per_octave = 0;  // 2 is log-sqrt2, 1 is log2; 0: 2 up to 4 bits, 4 up to 6, then 8
   bool zero_code = true;         // the last code means exactly zero
+
+  friend bool operator==(const AttentionRecipe&, const AttentionRecipe&) = default;
 };
 
 struct InputRecipe {             // inputs of Linear sites that no norm feeds directly
@@ -65,12 +71,16 @@ struct InputRecipe {             // inputs of Linear sites that no norm feeds di
   GeluGrid gelu_grid = GeluGrid::kAuto;  // kAuto: quadratic up to 4 bits
   double massive_threshold = 12.0;  // channel wider than this times the median: side column; 0: off
   int massive_bits = 8;             // bits of a side column
+
+  friend bool operator==(const InputRecipe&, const InputRecipe&) = default;
 };
 
 /// Bits of the first (patch embedding) and last (head) layer; 0 means "as --bits says".
 struct EdgeRecipe {
   int weight_bits = 0;
   int activation_bits = 0;
+
+  friend bool operator==(const EdgeRecipe&, const EdgeRecipe&) = default;
 };
 
 /// Per-site override: the first pattern (glob on the site path) that matches decides.
@@ -78,12 +88,16 @@ struct SiteOverride {
   std::string pattern;
   int weight_bits = 0;      // 0: keep
   int activation_bits = 0;  // 0: keep
+
+  friend bool operator==(const SiteOverride&, const SiteOverride&) = default;
 };
 
 struct CalibrationRecipe {
   int samples = 128;
   std::uint64_t seed = 0;
   int batch_size = 8;
+
+  friend bool operator==(const CalibrationRecipe&, const CalibrationRecipe&) = default;
 };
 
 struct Recipe {
@@ -98,6 +112,8 @@ struct Recipe {
   CalibrationRecipe calibration;
   std::vector<SiteOverride> overrides;
   std::vector<std::string> exclude;  // glob patterns of site paths to keep in floating point
+
+  friend bool operator==(const Recipe&, const Recipe&) = default;
 };
 
 }  // namespace repquant
