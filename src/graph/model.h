@@ -8,7 +8,8 @@
 
 namespace torch::jit {
 struct Graph;
-}
+struct Node;
+}  // namespace torch::jit
 
 namespace repquant {
 
@@ -21,6 +22,7 @@ struct Model {
   std::vector<std::string> input_names;                // as in the user's forward()
   std::vector<std::string> dropped_inputs;             // optional inputs fixed to their defaults
   std::map<std::string, std::string> extra_files;      // small text files of the archive
+  std::vector<torch::jit::Node*> patch_embeddings;     // linear nodes that were convolutions
 };
 
 /// Loads a TorchScript file, freezes, inlines and normalises it (see normalize.h).

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "graph/model.h"
-#include "plan/site_plan.h"
+#include "plan/site_kind.h"
 
 namespace torch::jit {
 struct Node;
@@ -53,7 +53,17 @@ struct SiteSearch {
   std::vector<SkippedOperator> skipped;
 };
 
-/// Finds sites by structure (no numbers needed).
+/// Finds sites by structure alone. Norm folds are candidates until prove_folds() has seen them.
+/// Throws Error kUnsupported if a Linear lies inside a branch or loop that could not be resolved.
 SiteSearch find_sites(const Model& model);
+
+/// Runs the model with marked norm outputs and keeps a fold only where every consumer's input is
+/// exactly r * norm + b per channel, at the batch size of `inputs` and at batch size 1 (where the
+/// model takes it). Folds that fail are removed, with a note. Also fills in `macs`.
+/// inputs: one sample batch, each [B, ...].
+void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::Tensor>& inputs);
+
+/// True for operators that only move elements (reshape, permute, slice, roll, ...).
+bool is_shape_only(const torch::jit::Node* node);
 
 }  // namespace repquant

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gptq/gptq.h"
+#include "plan/site_kind.h"
 #include "quantizer/log.h"
 
 namespace repquant {
@@ -83,8 +84,6 @@ struct AttendPlan {
   double softmax_scale = 1.0;
   OperandQuantizer value;
 };
-
-enum class SiteKind { kLinear, kPatchEmbedding, kScores, kAttend };
 
 /// Errors of one site, measured in the sweep on the calibration data.
 struct SiteErrors {

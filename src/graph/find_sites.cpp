@@ -1,0 +1,292 @@
+#include <ATen/core/Tensor.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "graph/normalize.h"
+#include "graph/rewrite.h"
+#include "graph/site.h"
+#include "graph/site_path.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+std::string kind_of(const Node* node) { return node->kind().toQualString(); }
+
+bool is_any(const Node* node, const std::set<std::string>& kinds) {
+  return kinds.count(kind_of(node)) > 0;
+}
+
+const std::set<std::string> kShapeOnly{
+    "aten::view", "aten::reshape", "aten::flatten", "aten::unflatten", "aten::permute",
+    "aten::transpose", "aten::t", "aten::contiguous", "aten::unsqueeze", "aten::squeeze",
+    "aten::expand", "aten::expand_as", "aten::view_as", "aten::reshape_as", "aten::select",
+    "aten::slice", "aten::narrow", "aten::roll", "aten::split", "aten::split_with_sizes",
+    "aten::chunk", "aten::unbind", "aten::tensor_split", "aten::movedim", "aten::swapaxes",
+    "aten::clone", "aten::detach", "aten::index_select", "aten::flip", "aten::repeat_interleave",
+    "prim::ListUnpack"};
+const std::set<std::string> kPads{"aten::pad", "aten::constant_pad_nd"};
+const std::set<std::string> kReadsShapeOnly{"aten::size", "aten::dim", "aten::len", "aten::numel",
+                                            "prim::device", "prim::dtype", "aten::is_floating_point",
+                                            "prim::layout", "aten::sym_size", "prim::shape"};
+const std::set<std::string> kSoftmax{"aten::softmax", "aten::_softmax", "aten::_safe_softmax"};
+const std::set<std::string> kNorms{"aten::layer_norm", "aten::native_layer_norm"};
+// Between q k^T and softmax: scaling, masks and biases.
+const std::set<std::string> kScoreArithmetic{"aten::mul", "aten::div", "aten::add", "aten::sub",
+                                             "aten::masked_fill", "aten::where", "aten::to",
+                                             "aten::clamp", "aten::maximum", "aten::type_as"};
+const std::set<std::string> kConvolutions{"aten::conv1d", "aten::conv2d", "aten::conv3d",
+                                          "aten::_convolution", "aten::convolution"};
+const std::set<std::string> kProducts{"aten::matmul", "aten::bmm", "aten::mm", "aten::einsum",
+                                      "aten::baddbmm", "aten::addmm", "aten::linear"};
+
+bool is_float_tensor_constant(const Value* value) {
+  const auto tensor = constant_tensor(value);
+  return tensor.defined() && tensor.is_floating_point();
+}
+
+/// Follows shape-only operators backwards to what computed the elements.
+const Value* elements_of(const Value* value) {
+  while (is_shape_only(value->node()) && !value->node()->inputs().empty()) {
+    value = value->node()->input(0);
+  }
+  return value;
+}
+
+InputSource source_of(const Value* input) {
+  const Node* node = elements_of(input)->node();
+  if (is_any(node, kNorms)) return InputSource::kNorm;
+  if (kind_of(node) == "aten::gelu") return InputSource::kGelu;
+  if (kind_of(node) == "aten::matmul") return InputSource::kAttention;
+  return InputSource::kOther;
+}
+
+/// The matmul q k^T behind the softmax's input, through scaling and masks; null if there is none.
+Node* scores_behind(Value* value, int depth = 0) {
+  if (depth > 32) return nullptr;
+  Node* node = value->node();
+  if (kind_of(node) == "aten::matmul") return node;
+  if (!is_any(node, kScoreArithmetic) && !is_shape_only(node)) return nullptr;
+  for (Value* operand : node->inputs()) {
+    if (!operand->type()->isSubtypeOf(*c10::TensorType::get())) continue;
+    if (Node* found = scores_behind(operand, depth + 1)) return found;
+  }
+  return nullptr;
+}
+
+/// The matmul that multiplies the softmax's output by V; null, with a reason, if it is not one.
+Node* attend_after(Node* softmax, std::string& reason) {
+  Value* value = softmax->output();
+  for (int depth = 0; depth < 16; ++depth) {
+    Node* next = nullptr;
+    std::size_t offset = 0;
+    for (const auto& use : value->uses()) {
+      if (is_any(use.user, kReadsShapeOnly)) continue;
+      if (next != nullptr) {
+        reason = "the softmax output has more than one reader";
+        return nullptr;
+      }
+      next = use.user;
+      offset = use.offset;
+    }
+    if (next == nullptr) break;
+    if (kind_of(next) == "aten::matmul") {
+      if (offset == 0) return next;
+      reason = "the softmax output is the right operand of its product";
+      return nullptr;
+    }
+    const bool moves_only = is_shape_only(next) && next->outputs().size() == 1;
+    if (!moves_only && kind_of(next) != "aten::to" && kind_of(next) != "aten::type_as") break;
+    value = next->output();
+  }
+  reason = "the softmax output does not reach a matrix product";
+  return nullptr;
+}
+
+bool softmax_over_last(const Node* softmax) {
+  const auto dim = torch::jit::constant_as<std::int64_t>(named_input(softmax, "dim"));
+  return dim && (*dim == -1 || *dim == 3);
+}
+
+/// All Linear inputs that a norm's output reaches through shape-only operators.
+struct NormReach {
+  std::vector<const Node*> linears;
+  bool padded = false;
+  std::string obstacle;  // why it is not foldable; empty if it is
+};
+
+void reach(const Value* value, const std::unordered_map<const Node*, std::size_t>& linear_sites,
+           NormReach& out) {
+  for (const auto& use : value->uses()) {
+    const Node* user = use.user;
+    if (is_any(user, kReadsShapeOnly)) continue;
+    if (linear_sites.count(user) > 0 && use.offset == 0) {
+      out.linears.push_back(user);
+    } else if (use.offset == 0 && (is_shape_only(user) || is_any(user, kPads))) {
+      out.padded = out.padded || is_any(user, kPads);
+      for (const Value* result : user->outputs()) reach(result, linear_sites, out);
+    } else if (out.obstacle.empty()) {
+      out.obstacle = "its norm is also read by " +
+                     (kind_of(user) == "prim::Return" ? "the model's output" : kind_of(user));
+    }
+  }
+}
+
+class Search {
+ public:
+  explicit Search(const Model& model) : graph_(*model.graph) {
+    patches_.insert(model.patch_embeddings.begin(), model.patch_embeddings.end());
+  }
+
+  SiteSearch run() {
+    for (Node* node : graph_.nodes()) add_linear(node);
+    for (Node* node : graph_.nodes()) add_attention(node);
+    order_and_name();
+    find_norms();
+    list_skipped();
+    return std::move(result_);
+  }
+
+ private:
+  void add_linear(Node* node) {
+    if (kind_of(node) != "aten::linear") return;
+    const auto weight = constant_tensor(node->input(1));
+    if (!weight.defined() || weight.dim() != 2 || weight.scalar_type() != at::kFloat) return;
+    Site site;
+    site.kind = patches_.count(node) > 0 ? SiteKind::kPatchEmbedding : SiteKind::kLinear;
+    site.node = node;
+    site.weight = weight;
+    site.bias = constant_tensor(node->input(2));
+    site.source = source_of(node->input(0));
+    result_.sites.push_back(site);
+  }
+
+  void add_attention(Node* softmax) {
+    if (!is_any(softmax, kSoftmax)) return;
+    std::string reason;
+    Node* attend = softmax_over_last(softmax) ? attend_after(softmax, reason) : nullptr;
+    Node* scores = scores_behind(softmax->input(0));
+    if (attend == nullptr || scores == nullptr || scores->owningBlock() != graph_.block() ||
+        attend->owningBlock() != graph_.block()) {
+      if (reason.empty()) reason = "no matrix product feeds this softmax";
+      if (attend != nullptr || scores != nullptr) reasons_[attend ? attend : scores] = reason;
+      return;
+    }
+    Site first;
+    first.kind = SiteKind::kScores;
+    first.node = scores;
+    Site second;
+    second.kind = SiteKind::kAttend;
+    second.node = attend;
+    second.softmax = softmax;
+    result_.sites.push_back(first);
+    result_.sites.push_back(second);
+  }
+
+  void order_and_name() {
+    auto& sites = result_.sites;
+    std::stable_sort(sites.begin(), sites.end(),
+                     [](const Site& a, const Site& b) { return a.node->isBefore(b.node); });
+    std::map<std::string, int> used;
+    for (auto& site : sites) {
+      std::string path = module_path(site.node);
+      if (site.kind == SiteKind::kScores) path += path.empty() ? "scores" : ".scores";
+      if (site.kind == SiteKind::kAttend) path += path.empty() ? "attend" : ".attend";
+      if (path.empty()) path = "linear";
+      const int count = ++used[path];
+      site.path = count == 1 ? path : path + "#" + std::to_string(count);
+    }
+  }
+
+  void find_norms() {
+    std::unordered_map<const Node*, std::size_t> linear_sites;
+    for (std::size_t i = 0; i < result_.sites.size(); ++i) {
+      if (result_.sites[i].weight.defined()) linear_sites[result_.sites[i].node] = i;
+    }
+    for (Node* norm : graph_.nodes()) {
+      if (!is_any(norm, kNorms)) continue;
+      NormReach reached;
+      reach(norm->outputs()[0], linear_sites, reached);
+      if (!has_constant_affine(norm)) reached.obstacle = "its norm has parameters that are computed";
+      for (const Node* linear : reached.linears) {
+        Site& site = result_.sites[linear_sites.at(linear)];
+        site.scale_only_fold = reached.padded;
+        if (reached.obstacle.empty() && norm_width(norm) != site.weight.size(1)) {
+          reached.obstacle = "its norm has another width than its input";
+        }
+        if (reached.obstacle.empty()) {
+          site.norm = norm;
+        } else {
+          site.note = "not folded: " + reached.obstacle;
+        }
+      }
+    }
+  }
+
+  static std::int64_t norm_width(const Node* norm) {
+    const auto shape = torch::jit::toIValue(named_input(norm, "normalized_shape"));
+    return shape && shape->isIntList() ? shape->toIntVector().back() : 0;
+  }
+
+  static bool has_constant_affine(const Node* norm) {
+    const auto shape = torch::jit::toIValue(named_input(norm, "normalized_shape"));
+    if (!shape || !shape->isIntList() || shape->toIntVector().size() != 1) return false;
+    for (const char* name : {"weight", "bias"}) {
+      const Value* value = named_input(norm, name);
+      if (!is_float_tensor_constant(value) && !value->mustBeNone()) return false;
+    }
+    return true;
+  }
+
+  /// Everything that multiplies and is no site, wherever it stands.
+  void list_skipped() {
+    std::set<const Node*> planned;
+    for (const auto& site : result_.sites) planned.insert(site.node);
+    for (Node* node : all_nodes(graph_)) {
+      if (planned.count(node) > 0) continue;
+      const bool conv = is_any(node, kConvolutions);
+      if (!conv && !is_any(node, kProducts)) continue;
+      const bool weighted = kind_of(node) == "aten::linear" || conv;
+      if (node->owningBlock() != graph_.block() && kind_of(node) == "aten::linear") {
+        throw Error(ErrorKind::kUnsupported,
+                    {.what = "a Linear lies inside a branch or loop that depends on the data",
+                     .where = describe_node(node),
+                     .hint = "export with torch.jit.trace, or remove the condition"});
+      }
+      SkippedOperator skipped{.path = module_path(node), .op = kind_of(node), .reason = ""};
+      if (const auto found = reasons_.find(node); found != reasons_.end()) {
+        skipped.reason = found->second;
+      } else if (conv) {
+        skipped.reason = "only convolutions with stride = kernel and no padding are quantized";
+      } else {
+        skipped.reason = "not a Linear with constant weight and not an attention product";
+      }
+      if (weighted) {
+        const auto weight = constant_tensor(node->input(1));
+        if (weight.defined()) skipped.parameters = weight.numel();
+      }
+      result_.skipped.push_back(skipped);
+    }
+  }
+
+  torch::jit::Graph& graph_;
+  std::set<const Node*> patches_;
+  std::unordered_map<const Node*, std::string> reasons_;
+  SiteSearch result_;
+};
+
+}  // namespace
+
+bool is_shape_only(const Node* node) { return is_any(node, kShapeOnly); }
+
+SiteSearch find_sites(const Model& model) { return Search(model).run(); }
+
+}  // namespace repquant

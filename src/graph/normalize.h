@@ -1,0 +1,40 @@
+// Brings a frozen, inlined graph into the one spelling that the rest of repquant understands, so
+// that traced and scripted exports of a model become the same graph.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace torch::jit {
+struct Graph;
+struct Node;
+struct Value;
+}  // namespace torch::jit
+
+namespace repquant {
+
+/// Folds constants, removes dropout, assertions, dead and repeated nodes, tuples and in-place
+/// spellings. Idempotent; called between the rewrites below.
+void clean_graph(std::shared_ptr<torch::jit::Graph>& graph);
+
+/// aten::scaled_dot_product_attention -> matmul, scale, mask, softmax, matmul with every argument
+/// variant: boolean and float mask, causal, explicit scale, grouped-query. Fully masked rows give
+/// zeros, as the fused operator does.
+void decompose_attention(std::shared_ptr<torch::jit::Graph>& graph);
+
+/// Linear spelled as addmm, or as matmul with a constant plus add -> aten::linear.
+void canonicalize_linear(std::shared_ptr<torch::jit::Graph>& graph);
+
+/// bmm and two-operand batched einsum -> aten::matmul.
+void canonicalize_matmul(std::shared_ptr<torch::jit::Graph>& graph);
+
+/// Convolutions whose windows do not overlap (patch embeddings: stride = kernel, no padding, no
+/// groups) -> patches + aten::linear. Returns the linear nodes.
+std::vector<torch::jit::Node*> decompose_patch_embeddings(
+    std::shared_ptr<torch::jit::Graph>& graph);
+
+/// The input of `node` that the operator's schema calls `name`; null if there is none.
+torch::jit::Value* named_input(const torch::jit::Node* node, const std::string& name);
+
+}  // namespace repquant

@@ -1,0 +1,135 @@
+// Functional equivariance: a norm may be folded into its Linear consumers only if their inputs are
+// the norm's output moved around, channel by channel. Seen by running, not by reading.
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <map>
+#include <random>
+#include <set>
+
+#include "graph/site.h"
+#include "graph/walker.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Node;
+
+/// Signed values of magnitude 0.5 to 1.5 in `shape`, the same on every machine.
+at::Tensor random_signed(at::IntArrayRef shape, std::uint64_t seed) {
+  at::Tensor values = at::empty(shape, at::kFloat);
+  std::mt19937_64 engine(seed);
+  float* data = values.data_ptr<float>();
+  for (std::int64_t i = 0; i < values.numel(); ++i) {
+    const std::uint64_t bits = engine();
+    const float magnitude = 0.5F + static_cast<float>(bits >> 40) / static_cast<float>(1 << 24);
+    data[i] = (bits & 1) != 0 ? magnitude : -magnitude;
+  }
+  return values;
+}
+
+struct Marking {
+  at::Tensor ratio, shift;  // [C]
+};
+
+/// One run with norm outputs replaced by markers; returns the inputs of the candidate sites.
+std::map<const Node*, at::Tensor> run_marked(const Model& model, const Schedule& schedule,
+                                             const std::vector<c10::IValue>& inputs,
+                                             const std::map<const Node*, std::uint64_t>& norms,
+                                             const std::set<const Node*>& linears,
+                                             const std::map<const Node*, Marking>* markings,
+                                             const std::set<const Node*>& scale_only) {
+  std::map<const Node*, at::Tensor> seen;
+  const NodeHook hook = [&](const Node* node, Values& values) {
+    if (linears.count(node) > 0) seen[node] = values.at(node->input(0)).toTensor();
+    const auto norm = norms.find(node);
+    if (norm == norms.end()) return false;
+    run_node(node, values);
+    const at::Tensor out = values.at(node->outputs()[0]).toTensor();
+    at::Tensor marked = random_signed(out.sizes(), norm->second);
+    if (markings != nullptr) {
+      const auto& marking = markings->at(node);
+      marked = marked * marking.ratio;
+      if (scale_only.count(node) == 0) marked = marked + marking.shift;
+    }
+    values[node->outputs()[0]] = marked;
+    return true;
+  };
+  run_graph(*model.graph, schedule, inputs, hook);
+  return seen;
+}
+
+std::vector<c10::IValue> first_samples(const std::vector<at::Tensor>& inputs, std::int64_t count) {
+  std::vector<c10::IValue> result;
+  for (const auto& input : inputs) {
+    result.emplace_back(input.dim() > 0 ? input.narrow(0, 0, std::min(count, input.size(0))) : input);
+  }
+  return result;
+}
+
+/// Multiply-accumulates of each site and skipped product per sample, from one ordinary run.
+void measure_macs(const Model& model, const Schedule& schedule, SiteSearch& search,
+                  const std::vector<c10::IValue>& inputs, std::int64_t samples) {
+  std::map<const Node*, Site*> sites;
+  for (auto& site : search.sites) sites[site.node] = &site;
+  run_graph(*model.graph, schedule, inputs, [&](const Node* node, Values& values) {
+    const auto found = sites.find(node);
+    if (found == sites.end()) return false;
+    run_node(node, values);
+    const at::Tensor out = values.at(node->output()).toTensor();
+    const bool linear = found->second->weight.defined();
+    const std::int64_t depth =
+        linear ? found->second->weight.size(1) : values.at(node->input(0)).toTensor().size(-1);
+    found->second->macs = out.numel() * depth / std::max<std::int64_t>(samples, 1);
+    return true;
+  });
+}
+
+}  // namespace
+
+void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::Tensor>& inputs) {
+  at::NoGradGuard no_grad;
+  const Schedule schedule(*model.graph);
+  std::map<const Node*, std::uint64_t> norms;
+  std::map<const Node*, Marking> markings;
+  std::set<const Node*> linears, scale_only;
+  for (const auto& site : search.sites) {
+    if (site.norm == nullptr) continue;
+    linears.insert(site.node);
+    if (site.scale_only_fold) scale_only.insert(site.norm);
+    const std::uint64_t seed = 1000 + norms.size();
+    if (norms.emplace(site.norm, seed).second) {
+      const std::int64_t channels = site.weight.size(1);
+      markings[site.norm] = {random_signed({channels}, seed + 500000).abs_(),
+                             random_signed({channels}, seed + 900000)};
+    }
+  }
+  const std::int64_t batch = inputs.empty() || inputs[0].dim() == 0 ? 1 : inputs[0].size(0);
+  measure_macs(model, schedule, search, first_samples(inputs, batch), batch);
+
+  std::set<const Node*> refuted;
+  for (const std::int64_t count : std::set<std::int64_t>{1, std::min<std::int64_t>(batch, 2)}) {
+    const auto samples = first_samples(inputs, count);
+    const auto plain = run_marked(model, schedule, samples, norms, linears, nullptr, scale_only);
+    const auto moved = run_marked(model, schedule, samples, norms, linears, &markings, scale_only);
+    for (const auto& site : search.sites) {
+      if (site.norm == nullptr) continue;
+      const at::Tensor& before = plain.at(site.node);
+      const auto& marking = markings.at(site.norm);
+      at::Tensor expected = before;
+      if (before.size(-1) == marking.ratio.size(0)) {
+        expected = before * marking.ratio;
+        if (!site.scale_only_fold) expected = expected + marking.shift;
+      }
+      if (!at::equal(expected, moved.at(site.node))) refuted.insert(site.norm);
+    }
+  }
+  for (auto& site : search.sites) {
+    if (site.norm == nullptr || refuted.count(site.norm) == 0) continue;
+    site.norm = nullptr;
+    site.note = "not folded: its input is not the norm's output, channel by channel";
+  }
+}
+
+}  // namespace repquant

@@ -1,0 +1,71 @@
+#include "graph/rewrite.h"
+
+#include <torch/csrc/jit/api/compilation_unit.h>
+#include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/frontend/resolver.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/ir/ir.h>
+#include <torch/csrc/jit/passes/inliner.h>
+
+#include <functional>
+
+namespace repquant {
+
+using torch::jit::Block;
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+std::shared_ptr<Graph> compile_function(const std::string& source, const std::string& name) {
+  torch::jit::CompilationUnit unit;
+  unit.define(std::nullopt, source, torch::jit::nativeResolver(), nullptr);
+  auto graph = torch::jit::toGraphFunction(unit.get_function(name)).graph()->copy();
+  torch::jit::Inline(*graph);
+  return graph;
+}
+
+std::vector<Node*> replace_node(Node* node, Graph& body, const std::vector<Value*>& inputs) {
+  Graph& graph = *node->owningGraph();
+  Node* before = node->prev();
+  std::vector<Value*> outputs;
+  {
+    torch::jit::WithInsertPoint guard(node);
+    outputs = torch::jit::insertGraph(graph, body, inputs);
+  }
+  std::vector<Node*> inserted;
+  const std::function<void(Node*)> adopt = [&](Node* added) {
+    added->copyMetadata(node);
+    inserted.push_back(added);
+    for (Block* block : added->blocks()) {
+      for (Node* inner : block->nodes()) adopt(inner);
+    }
+  };
+  for (Node* added = before->next(); added != node; added = added->next()) adopt(added);
+  node->output()->replaceAllUsesWith(outputs.at(0));
+  node->destroy();
+  return inserted;
+}
+
+Value* insert_tensor(Node* node, const at::Tensor& tensor) {
+  torch::jit::WithInsertPoint guard(node);
+  return node->owningGraph()->insertConstant(tensor);
+}
+
+at::Tensor constant_tensor(const Value* value) {
+  const auto constant = torch::jit::toIValue(value);
+  return constant && constant->isTensor() ? constant->toTensor() : at::Tensor();
+}
+
+std::vector<Node*> all_nodes(Graph& graph) {
+  std::vector<Node*> nodes;
+  const std::function<void(Block*)> visit = [&](Block* block) {
+    for (Node* node : block->nodes()) {
+      nodes.push_back(node);
+      for (Block* inner : node->blocks()) visit(inner);
+    }
+  };
+  visit(graph.block());
+  return nodes;
+}
+
+}  // namespace repquant

@@ -1,0 +1,37 @@
+// Pasting TorchScript text into a graph in place of a node.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace torch::jit {
+struct Graph;
+struct Node;
+struct Value;
+}  // namespace torch::jit
+
+namespace repquant {
+
+/// Compiles TorchScript `source` and returns the inlined graph of its function `name`.
+std::shared_ptr<torch::jit::Graph> compile_function(const std::string& source,
+                                                    const std::string& name);
+
+/// Inserts `body` before `node` with `inputs`, replaces all uses of node's only output by the
+/// body's output, destroys `node`, and gives every new node the call stack of the old one (so that
+/// site paths survive). Returns the new nodes in order.
+std::vector<torch::jit::Node*> replace_node(torch::jit::Node* node, torch::jit::Graph& body,
+                                            const std::vector<torch::jit::Value*>& inputs);
+
+/// A tensor constant inserted before `node`.
+torch::jit::Value* insert_tensor(torch::jit::Node* node, const at::Tensor& tensor);
+
+/// The tensor behind a constant value; undefined tensor if `value` is no tensor constant.
+at::Tensor constant_tensor(const torch::jit::Value* value);
+
+/// All nodes of the graph and its blocks, in order.
+std::vector<torch::jit::Node*> all_nodes(torch::jit::Graph& graph);
+
+}  // namespace repquant

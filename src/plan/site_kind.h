@@ -1,0 +1,23 @@
+// The kinds of sites that repquant quantizes.
+#pragma once
+
+namespace repquant {
+
+enum class SiteKind { kLinear, kPatchEmbedding, kScores, kAttend };
+
+/// "linear", "patch_embedding", "scores", "attend": as written in reports and artifacts.
+constexpr const char* name_of(SiteKind kind) {
+  switch (kind) {
+    case SiteKind::kLinear:
+      return "linear";
+    case SiteKind::kPatchEmbedding:
+      return "patch_embedding";
+    case SiteKind::kScores:
+      return "scores";
+    case SiteKind::kAttend:
+      return "attend";
+  }
+  return "";
+}
+
+}  // namespace repquant
