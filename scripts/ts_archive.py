@@ -5,34 +5,34 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-# Source ranges carry absolute paths; traced inputs are not read back by any loader. The writer
-# adds the version and the serialization id itself.
+# Source ranges carry absolute paths; traced inputs are not read back by any loader.
 DROPPED_SUFFIX = ".debug_pkl"
 DROPPED_PREFIX = "traced_inputs"
-WRITER_OWNED = ("version", ".data/serialization_id")
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zip format's zero: no time of writing in the file
 
 
 def save_portable(module: Any, path: Path, extra_files: dict[str, bytes] | None = None) -> None:
-    """Saves a ScriptModule; equal modules under equal file names give equal bytes."""
+    """Saves a ScriptModule; equal modules give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        # The archive's inner folder is named after the file, so keep the name.
         raw = os.path.join(folder, "raw.pt")
         final = os.path.join(folder, path.name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.jit.save(module, raw, _extra_files=extra_files or {})
         reader = torch._C.PyTorchFileReader(raw)
-        writer = torch._C.PyTorchFileWriter(final)
-        for name in sorted(reader.get_all_records()):
-            dropped = name.endswith(DROPPED_SUFFIX) or name.startswith(DROPPED_PREFIX)
-            if not dropped and name not in WRITER_OWNED:
-                data = reader.get_record(name)
-                writer.write_record(name, data, len(data))
-        writer.write_end_of_file()
+        with zipfile.ZipFile(final, "w") as archive:
+            for name in sorted(reader.get_all_records()):
+                if name.endswith(DROPPED_SUFFIX) or name.startswith(DROPPED_PREFIX):
+                    continue
+                entry = zipfile.ZipInfo(f"archive/{name}", EARLIEST)
+                is_tensor = name.startswith(("data/", "constants/"))
+                entry.compress_type = zipfile.ZIP_STORED if is_tensor else zipfile.ZIP_DEFLATED
+                archive.writestr(entry, reader.get_record(name))
         os.replace(final, path)
