@@ -268,7 +268,7 @@ c10::IValue to_ivalue(const SitePlan& plan) {
   put(dict, "path", plan.path);
   put(dict, "kind", static_cast<int>(plan.kind));
   put(dict, "note", plan.note);
-  put(dict, "input_sqnr_db", plan.errors.input_sqnr_db);
+  put(dict, "own_output_sqnr_db", plan.errors.own_output_sqnr_db);
   put(dict, "output_sqnr_db", plan.errors.output_sqnr_db);
   put(dict, "weight_error_ratio", plan.errors.weight_error_ratio);
   put(dict, "plan", std::visit([](const auto& value) { return store(value); }, plan.plan));
@@ -282,7 +282,7 @@ SitePlan plan_from_ivalue(const c10::IValue& value) {
   plan.kind = static_cast<SiteKind>(
       reader.integer("kind", 0, static_cast<std::int64_t>(SiteKind::kAttend)));
   plan.note = reader.text("note");
-  plan.errors.input_sqnr_db = reader.number("input_sqnr_db");
+  plan.errors.own_output_sqnr_db = reader.number("own_output_sqnr_db");
   plan.errors.output_sqnr_db = reader.number("output_sqnr_db");
   plan.errors.weight_error_ratio = reader.number("weight_error_ratio");
   const Reader nested(reader.at("plan"), plan.path);

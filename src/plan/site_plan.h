@@ -87,8 +87,10 @@ struct AttendPlan {
 
 /// Errors of one site, measured in the sweep on the calibration data.
 struct SiteErrors {
-  double input_sqnr_db = 0.0;   // the site's quantized input against its own float input
-  double output_sqnr_db = 0.0;  // the site's output in the quantized stream against the FP stream
+  double own_output_sqnr_db = 0.0;  // output of the quantized site against the float site on the
+                                    // same input: what this site adds
+  double output_sqnr_db = 0.0;      // the same output against the floating-point stream's: the sum
+                                    // of all errors so far
   double weight_error_ratio = 1.0;  // tr(dW H dW^T): kept rounding / round-to-nearest, <= 1
 };
 

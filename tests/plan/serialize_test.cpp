@@ -133,7 +133,7 @@ TEST(Serialize, DamagedValuesAreTypedErrors) {
     }
   };
   expect_file_error(c10::IValue(3));
-  for (const char* key : {"path", "kind", "plan", "note", "input_sqnr_db"}) {
+  for (const char* key : {"path", "kind", "plan", "note", "own_output_sqnr_db"}) {
     auto removed = to_ivalue(linear_plan()).toGenericDict();
     ASSERT_EQ(removed.erase(std::string(key)), 1U);
     expect_file_error(removed);

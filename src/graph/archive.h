@@ -1,0 +1,22 @@
+// Reading TorchScript files, with errors that a user can act on.
+#pragma once
+
+#include <map>
+#include <string>
+
+namespace torch::jit {
+struct Module;
+}  // namespace torch::jit
+
+namespace repquant {
+
+/// The small text files of an archive, by name.
+using ExtraFiles = std::map<std::string, std::string>;
+
+/// Loads a TorchScript archive to the CPU. On return `extra_files` holds the archive's
+/// preprocess.json and repquant.json, those that it has.
+/// Throws Error kFile (missing, a folder, empty, truncated, not TorchScript), kUnsupported (no
+/// forward method).
+torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files = nullptr);
+
+}  // namespace repquant

@@ -1,0 +1,28 @@
+// The sweep's state as a value: the plans decided so far. The two value streams are a deterministic
+// function of plans and data, so they are recomputed on resume (two forward passes) and not stored.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "plan/site_plan.h"
+
+namespace repquant {
+
+struct SweepState {
+  std::string fingerprint;       // model, data and recipe that the plans belong to
+  std::vector<SitePlan> plans;   // in execution order
+};
+
+/// Writes one file per plan into `workdir` as they come: site_0003.pt. Atomic, never half-written.
+/// Throws Error kFile when the folder cannot be written.
+void append_checkpoint(const std::string& workdir, const std::string& fingerprint,
+                       std::size_t index, const SitePlan& plan);
+
+/// Reads what append_checkpoint wrote, up to the first missing index; no plans if there are none.
+/// Throws Error kUsage if the checkpoint belongs to another model, data set or recipe, kFile if a
+/// file is damaged.
+SweepState read_checkpoint(const std::string& workdir, const std::string& fingerprint);
+
+}  // namespace repquant

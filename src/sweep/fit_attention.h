@@ -1,0 +1,22 @@
+// Fits the grids of the attention products: q, k, v and the softmax output.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "plan/site_plan.h"
+#include "repquant/recipe.h"
+
+namespace repquant {
+
+/// q k^T. left: [.., T, d] per batch, right: [.., d, S] per batch, as the graph has them.
+/// Ranges by the error of the scores that softmax sees (a constant per row cancels).
+ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right,
+                      int bits, const AttentionRecipe& recipe);
+
+/// softmax(..) v. value: [.., S, d] per batch. The softmax grid needs no data: its row maximum is 1.
+AttendPlan fit_attend(const std::vector<at::Tensor>& value, int bits,
+                      const AttentionRecipe& recipe);
+
+}  // namespace repquant

@@ -1,0 +1,300 @@
+#include "sweep/fit_linear.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+#include "gptq/gptq.h"
+#include "gptq/hessian.h"
+#include "plan/simulate.h"
+#include "quantizer/affine.h"
+#include "quantizer/dual_clipping.h"
+#include "quantizer/quadratic.h"
+#include "quantizer/range_search.h"
+#include "reparam/fold.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+// A massive channel reaches higher on other data than on the calibration data.
+constexpr double kMassiveHeadRoom = 1.25;
+
+at::Tensor rows_of(const std::vector<at::Tensor>& batches) {
+  std::vector<at::Tensor> rows;
+  rows.reserve(batches.size());
+  for (const auto& batch : batches) rows.push_back(batch.reshape({-1, batch.size(-1)}));
+  return rows.size() == 1 ? rows[0].contiguous() : at::cat(rows);
+}
+
+void require_finite(const at::Tensor& x, const std::string& path) {
+  // The sum is finite exactly if all values are (no float32 activation sum overflows a double).
+  if (std::isfinite(at::sum(x, at::kDouble).item<double>())) return;
+  throw Error(ErrorKind::kNumerical,
+              {.what = "the input of a site holds NaN or infinite values", .where = path,
+               .hint = "check the calibration data and that the model runs in float32"});
+}
+
+InputQuantizer from_fold(const FoldPlan& plan) {
+  InputQuantizer quantizer;
+  quantizer.bits = plan.bits;
+  quantizer.scale = plan.scale;
+  quantizer.zero_point = plan.zero_point;
+  quantizer.multiplier = (plan.ratio * plan.scale).reciprocal();
+  quantizer.offset = static_cast<double>(plan.zero_point) - plan.shift / plan.scale;
+  return quantizer;
+}
+
+InputQuantizer from_grid(const AffineGrid& grid) {
+  InputQuantizer quantizer;
+  quantizer.bits = grid.bits;
+  quantizer.scale = grid.scale.item<double>();
+  quantizer.zero_point = static_cast<int>(std::lround(grid.zero_point.item<double>()));
+  quantizer.multiplier = grid.scale.reciprocal().reshape({1});
+  quantizer.offset = grid.zero_point.reshape({1}).clone();
+  return quantizer;
+}
+
+InputQuantizer from_quadratic(const QuadraticGrid& grid) {
+  InputQuantizer quantizer;
+  quantizer.bits = grid.bits;
+  quantizer.form = CodeForm::kQuadratic;
+  quantizer.scale = grid.scale;
+  quantizer.zero_point = grid.zero_point;
+  quantizer.multiplier = at::full({1}, 1.0 / grid.scale, at::kFloat);
+  quantizer.offset = at::full({1}, static_cast<double>(grid.zero_point), at::kFloat);
+  return quantizer;
+}
+
+/// Padding between norm and Linear inserts true zeros, so all channels must share one zero point.
+FoldPlan scale_only_plan(const ChannelRange& range, int bits) {
+  const int max_code = (1 << bits) - 1;
+  const double low = -range.lower.clamp_max(0).sum().item<double>();
+  const double high = range.upper.clamp_min(0).sum().item<double>();
+  const double share = low + high > 0 ? low / (low + high) : 0.5;
+  const int zero = std::clamp(static_cast<int>(std::lround(share * max_code)), 1, max_code - 1);
+  const auto scale = at::maximum(range.upper / static_cast<double>(max_code - zero),
+                                 -range.lower / static_cast<double>(zero))
+                         .clamp_min(1e-8);
+  AffineGrid grid;
+  grid.bits = bits;
+  grid.scale = scale;
+  grid.zero_point = at::full_like(scale, static_cast<double>(zero));
+  return plan_scale_fold(grid, zero);
+}
+
+InputQuantizer fit_per_channel(const at::Tensor& x, const LinearFitInput& in,
+                               const NormRecipe& recipe, bool centred) {
+  ClippingOptions options;
+  options.integer_zero_point = recipe.integer_offsets;
+  options.centred_error = centred;
+  const auto range = clip_channels(x, in.gram, in.activation_bits, recipe.clipping, options);
+  if (in.site->scale_only_fold && in.site->norm != nullptr) {
+    return from_fold(scale_only_plan(range, in.activation_bits));
+  }
+  const auto grid =
+      affine_grid(range.lower, range.upper, in.activation_bits, recipe.integer_offsets);
+  return from_fold(recipe.fold_exponent == 1.0
+                       ? plan_fold(grid)
+                       : search_fold(grid, recipe.fold_exponent, x, in.gram));
+}
+
+/// Error of the layer's output, activation and weight both quantized to nearest, on sample rows.
+double joint_error(const at::Tensor& x, const LinearFitInput& in, const InputQuantizer& quantizer,
+                   const WeightRecipe& recipe) {
+  const std::int64_t stride = std::max<std::int64_t>(1, x.size(0) / 512);
+  const auto sample = x.slice(0, 0, x.size(0), stride);
+  const auto folded = folded_linear(in.site->weight, in.site->bias, fold_of(quantizer));
+  LinearPlan plan;
+  plan.input = quantizer;
+  WeightRecipe nearest = recipe;
+  nearest.rounding = WeightRounding::kNearest;
+  plan.weight = quantize_weight(folded.weight, {}, in.weight_bits, nearest, in.threads);
+  plan.bias = folded.bias;
+  const auto target = at::matmul(sample, in.site->weight.t());
+  auto error = simulate_linear(plan, sample) - target;
+  if (recipe.bias_correction || in.site->bias.defined()) error -= error.mean(0);
+  return error.square().sum(at::kDouble).item<double>();
+}
+
+bool wants_quadratic(const LinearFitInput& in, const InputRecipe& recipe) {
+  if (in.site->source != InputSource::kGelu || in.activation_bits > 4) return false;
+  return recipe.gelu_grid != GeluGrid::kUniform;
+}
+
+/// Columns that get their own 8-bit block; their main column is zero from here on.
+SideColumns fit_side(const at::Tensor& x, const LinearFitInput& in, const Recipe& recipe) {
+  SideColumns side;
+  side.bits = recipe.input.massive_bits;
+  const auto [low, high] = at::aminmax(x, 0);
+  const auto absmax = at::maximum(low.abs(), high.abs());
+  side.channels = massive_channels(absmax, recipe.input.massive_threshold);
+  if (side.channels.empty()) return side;
+  const auto index = at::tensor(side.channels, at::kLong);
+  const auto grid = affine_grid(low.index_select(0, index).clamp_max(0) * kMassiveHeadRoom,
+                                high.index_select(0, index).clamp_min(0) * kMassiveHeadRoom,
+                                side.bits);
+  side.scale = grid.scale;
+  side.zero_point = grid.zero_point;
+  WeightRecipe nearest;
+  nearest.rounding = WeightRounding::kNearest;
+  nearest.scale_search = false;
+  side.weight = quantize_weight(in.site->weight.index_select(1, index).contiguous(), {}, 8,
+                                nearest, in.threads);
+  return side;
+}
+
+InputQuantizer fit_per_tensor(const at::Tensor& x, const at::Tensor& gram,
+                              const LinearFitInput& in, const Recipe& recipe, bool centred) {
+  SearchOptions options;
+  options.centred_error = centred;
+  if (wants_quadratic(in, recipe.input)) {
+    return from_quadratic(search_quadratic(x, gram, in.activation_bits, options));
+  }
+  return from_grid(search_per_tensor(x, gram, in.activation_bits, options));
+}
+
+std::string describe(const LinearPlan& plan, const LinearFitInput& in) {
+  std::ostringstream text;
+  const auto& input = plan.input;
+  text << (input.per_channel() ? "per channel" : "per tensor");
+  if (input.form == CodeForm::kQuadratic) text << ", quadratic";
+  if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
+  text << "; " << plan.weight.outcome;
+  if (!in.site->note.empty()) text << "; " << in.site->note;
+  return text.str();
+}
+
+/// Mean of the rows of all batches under `map`, in double.
+template <typename Map>
+at::Tensor mean_rows(const std::vector<at::Tensor>& batches, const Map& map) {
+  at::Tensor sum;
+  std::int64_t rows = 0;
+  for (const auto& batch : batches) {
+    const auto part = map(batch.reshape({-1, batch.size(-1)})).sum(0, false, at::kDouble);
+    sum = sum.defined() ? sum + part : part;
+    rows += batch.numel() / batch.size(-1);
+  }
+  return sum / static_cast<double>(rows);
+}
+
+/// What the Linear loses on average: W E[x] - W^ E[x^], float32 [N].
+at::Tensor mean_output_error(const LinearFitInput& in, const LinearPlan& plan,
+                             const at::Tensor& mean_centred_codes) {
+  const auto mean_input = mean_rows(in.x, [](const at::Tensor& x) { return x; });
+  const auto weight = in.site->weight.to(at::kDouble);
+  const auto target = at::mv(weight, mean_input);
+  // The folded bias carries W' b; what the quantized product gives on average, without any bias:
+  auto got = at::mv(plan.weight.dequantize().to(at::kDouble),
+                    mean_centred_codes * plan.input.scale);
+  if (!plan.side.channels.empty()) {
+    const auto mean_side = mean_rows(in.x, [&](const at::Tensor& x) {
+      return (encode_side(x, plan.side) - plan.side.zero_point) * plan.side.scale;
+    });
+    got = got + at::mv(plan.side.weight.dequantize().to(at::kDouble), mean_side);
+  }
+  return (target - got).to(at::kFloat);
+}
+
+LinearPlan fit_weight_only(const LinearFitInput& in, const Recipe& recipe, std::string& note) {
+  LinearPlan plan;
+  plan.quantized_input = false;
+  auto hessian = recipe.weights.rounding == WeightRounding::kGptq
+                     ? accumulate_hessian(in.x, in.threads)
+                     : HessianAccumulator(in.site->weight.size(1));
+  plan.weight = quantize_weight(in.site->weight.contiguous(),
+                                hessian.rows() > 0 ? hessian.hessian() : at::Tensor(),
+                                in.weight_bits, recipe.weights, in.threads);
+  plan.bias = in.site->bias.defined() ? in.site->bias.clone()
+                                      : at::zeros({in.site->weight.size(0)}, at::kFloat);
+  note = "weight only; " + plan.weight.outcome;
+  return plan;
+}
+
+}  // namespace
+
+ChannelFold fold_of(const InputQuantizer& quantizer) {
+  if (!quantizer.per_channel()) {
+    return {at::ones({1}, at::kFloat), at::zeros({1}, at::kFloat)};
+  }
+  return {(quantizer.multiplier * quantizer.scale).reciprocal(),
+          (static_cast<double>(quantizer.zero_point) - quantizer.offset) * quantizer.scale};
+}
+
+FoldedLinear folded_linear(const at::Tensor& weight, const at::Tensor& bias,
+                           const ChannelFold& fold) {
+  FoldedLinear folded;
+  folded.weight = (weight * fold.ratio).contiguous();
+  folded.bias = bias.defined() ? bias.clone() : at::zeros({weight.size(0)}, at::kFloat);
+  if (fold.shift.numel() > 1) folded.bias += at::mv(folded.weight, fold.shift);
+  return folded;
+}
+
+LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::string& note) {
+  for (const auto& batch : in.x) require_finite(batch, in.site->path);
+  if (in.activation_bits == 16) return fit_weight_only(in, recipe, note);
+
+  LinearPlan plan;
+  const bool centred = recipe.weights.bias_correction;
+  {
+    at::Tensor x = rows_of(in.x);
+    const bool from_norm = in.site->source == InputSource::kNorm || in.site->norm != nullptr;
+    const auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
+    if (in.shared != nullptr) {
+      plan.input = *in.shared;
+    } else if (granularity == InputGranularity::kPerChannel && !wants_quadratic(in, recipe.input)) {
+      plan.input = fit_per_channel(x, in, recipe.norm, centred);
+    } else {
+      at::Tensor gram = in.gram;
+      if (!from_norm && in.site->kind != SiteKind::kPatchEmbedding) {
+        plan.side = fit_side(x, in, recipe);
+      }
+      if (!plan.side.channels.empty()) {
+        const auto index = at::tensor(plan.side.channels, at::kLong);
+        x = x.index_fill(1, index, 0.0);
+        gram = gram.index_fill(0, index, 0.0).index_fill_(1, index, 0.0);
+      }
+      plan.input = fit_per_tensor(x, gram, in, recipe, centred);
+      if (granularity == InputGranularity::kAuto && plan.side.channels.empty() &&
+          plan.input.form == CodeForm::kUniform) {
+        const auto channelwise = fit_per_channel(x, in, recipe.norm, centred);
+        if (joint_error(x, in, channelwise, recipe.weights) <
+            joint_error(x, in, plan.input, recipe.weights)) {
+          plan.input = channelwise;
+        }
+      }
+    }
+  }
+
+  auto folded = folded_linear(in.site->weight, in.site->bias, fold_of(plan.input));
+  std::vector<at::Tensor> centred_codes;
+  for (const auto& batch : in.x) {
+    auto codes = product_codes(encode(batch, plan.input), plan.input);
+    codes.sub_(static_cast<double>(plan.input.zero_point));
+    if (!plan.side.channels.empty()) {
+      codes.index_fill_(-1, at::tensor(plan.side.channels, at::kLong), 0.0);
+    }
+    centred_codes.push_back(codes);
+  }
+  if (!plan.side.channels.empty()) {
+    folded.weight.index_fill_(1, at::tensor(plan.side.channels, at::kLong), 0.0);
+  }
+  auto accumulator = accumulate_hessian(centred_codes, in.threads);
+  const auto mean_codes = accumulator.mean();
+  const auto hessian = centred ? accumulator.centred_hessian() : accumulator.hessian();
+  plan.weight =
+      quantize_weight(folded.weight, hessian, in.weight_bits, recipe.weights, in.threads);
+  if (recipe.weights.bias_correction) {
+    const auto bias = in.site->bias.defined() ? in.site->bias
+                                              : at::zeros({in.site->weight.size(0)}, at::kFloat);
+    plan.bias = bias + mean_output_error(in, plan, mean_codes);
+  } else {
+    plan.bias = folded.bias;
+  }
+  note = describe(plan, in);
+  return plan;
+}
+
+}  // namespace repquant

@@ -1,0 +1,44 @@
+// Fits the input grid, the fold and the weight of one Linear site.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "graph/site.h"
+#include "plan/site_plan.h"
+#include "repquant/recipe.h"
+
+namespace repquant {
+
+/// Everything the fit of a Linear needs, besides the recipe.
+struct LinearFitInput {
+  const Site* site = nullptr;
+  std::vector<at::Tensor> x;        // quantized stream: the site's input, one [.., K] per batch
+  at::Tensor gram;                  // [K, K]: sum of W^T W over all consumers of the same norm
+  const InputQuantizer* shared = nullptr;  // already fitted by another consumer of the same norm
+  int weight_bits = 8;
+  int activation_bits = 8;
+  int threads = 1;
+};
+
+/// Fits and returns the plan; `note` gets what was decided. Throws Error kNumerical (naming the
+/// site) for non-finite inputs.
+LinearPlan fit_linear(const LinearFitInput& input, const Recipe& recipe, std::string& note);
+
+/// r and b of the fold that an input quantizer realises: r = 1 / (m s), b = s (z - a).
+struct ChannelFold {
+  at::Tensor ratio;  // [K] or [1]
+  at::Tensor shift;  // [K] or [1]
+};
+ChannelFold fold_of(const InputQuantizer& quantizer);
+
+/// W diag(r) and bias + W diag(r) b: the Linear that follows the folded norm. bias may be undefined.
+struct FoldedLinear {
+  at::Tensor weight;  // [N, K]
+  at::Tensor bias;    // [N]
+};
+FoldedLinear folded_linear(const at::Tensor& weight, const at::Tensor& bias,
+                           const ChannelFold& fold);
+
+}  // namespace repquant

@@ -1,0 +1,109 @@
+#include "sweep/streams.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <chrono>
+
+#include "compute/parallel.h"
+#include "plan/simulate.h"
+
+namespace repquant {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+Streams::Streams(const Model& model, const std::vector<std::vector<at::Tensor>>& batches,
+                 int threads, std::function<void()> check_interrupt)
+    : model_(model),
+      schedule_(*model.graph),
+      threads_(threads),
+      check_interrupt_(std::move(check_interrupt)) {
+  for (const auto& batch : batches) {
+    std::vector<c10::IValue> inputs(batch.begin(), batch.end());
+    std::vector<c10::IValue> copies;  // a model may write into its input
+    for (const auto& tensor : batch) copies.emplace_back(tensor.clone());
+    state_.push_back({bind_inputs(*model.graph, inputs), bind_inputs(*model.graph, copies), 0.0});
+  }
+}
+
+void Streams::add_plan(const Site& site, const SitePlan& plan) {
+  plans_[site.node] = &plan;
+  if (site.softmax != nullptr) softmaxes_[site.softmax] = &plan;
+}
+
+bool Streams::evaluate_quantized(const Node* node, Values& values) const {
+  const auto operand = [&](std::size_t i) { return values.at(node->input(i)).toTensor(); };
+  if (softmaxes_.count(node) > 0) {
+    values[node->output()] = operand(0);
+    return true;
+  }
+  const auto found = plans_.find(node);
+  if (found == plans_.end()) return false;
+  const auto& plan = found->second->plan;
+  if (const auto* linear = std::get_if<LinearPlan>(&plan)) {
+    values[node->output()] = simulate_linear(*linear, operand(0));
+  } else if (const auto* scores = std::get_if<ScoresPlan>(&plan)) {
+    values[node->output()] = simulate_scores(*scores, operand(0), operand(1));
+  } else {
+    values[node->output()] = simulate_attend(std::get<AttendPlan>(plan), operand(0), operand(1));
+  }
+  return true;
+}
+
+void Streams::advance(std::size_t end) {
+  if (end <= position_) return;
+  const NodeHook hook = [this](const Node* node, Values& values) {
+    return evaluate_quantized(node, values);
+  };
+  parallel_for(static_cast<std::int64_t>(state_.size()), threads_, [&](std::int64_t i) {
+    if (check_interrupt_) check_interrupt_();
+    auto& state = state_[static_cast<std::size_t>(i)];
+    const auto start = std::chrono::steady_clock::now();
+    run_range(schedule_, position_, end, state.floating);
+    state.float_seconds +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    run_range(schedule_, position_, end, state.quantized, hook);
+  });
+  position_ = end;
+}
+
+void Streams::advance_to(const Node* node) { advance(schedule_.index_of(node)); }
+
+void Streams::finish() { advance(schedule_.nodes().size()); }
+
+std::vector<at::Tensor> Streams::values(const Value* value, Stream stream) const {
+  std::vector<at::Tensor> result(state_.size());
+  const NodeHook hook = [&](const Node* node, Values& values) {
+    return stream == Stream::kQuantized && evaluate_quantized(node, values);
+  };
+  parallel_for(static_cast<std::int64_t>(state_.size()), threads_, [&](std::int64_t i) {
+    const auto& state = state_[static_cast<std::size_t>(i)];
+    const Values& alive = stream == Stream::kFloat ? state.floating : state.quantized;
+    if (const auto found = alive.find(value); found != alive.end()) {
+      result[static_cast<std::size_t>(i)] = found->second.toTensor();
+      return;
+    }
+    Values side = alive;  // shares tensors, copies nothing
+    const std::size_t end = schedule_.index_of(value->node()) + 1;
+    run_range(schedule_, position_, end, side, hook);
+    result[static_cast<std::size_t>(i)] = side.at(value).toTensor();
+  });
+  return result;
+}
+
+double Streams::float_seconds() const {
+  double seconds = 0.0;
+  for (const auto& state : state_) seconds += state.float_seconds;
+  return seconds;
+}
+
+std::vector<at::Tensor> Streams::outputs(std::size_t batch, Stream stream) const {
+  const auto& state = state_.at(batch);
+  const Values& alive = stream == Stream::kFloat ? state.floating : state.quantized;
+  std::vector<c10::IValue> outputs;
+  for (const Value* value : model_.graph->outputs()) outputs.push_back(alive.at(value));
+  return output_tensors(outputs);
+}
+
+}  // namespace repquant

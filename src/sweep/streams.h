@@ -1,0 +1,64 @@
+// The two value streams of the sweep: the floating-point model and the model quantized so far.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <unordered_map>
+#include <vector>
+
+#include "graph/site.h"
+#include "graph/walker.h"
+#include "plan/site_plan.h"
+
+namespace repquant {
+
+enum class Stream { kFloat, kQuantized };
+
+/// Holds, for every calibration batch, the values that are alive at one position of the graph, in
+/// both streams. Nothing older and nothing inside a segment stays in memory.
+class Streams {
+ public:
+  Streams(const Model& model, const std::vector<std::vector<at::Tensor>>& batches, int threads,
+          std::function<void()> check_interrupt);
+
+  /// From now on the quantized stream evaluates this site by its plan.
+  void add_plan(const Site& site, const SitePlan& plan);
+
+  /// Runs both streams up to (not including) `node`, all batches.
+  void advance_to(const torch::jit::Node* node);
+  /// Runs both streams to the end.
+  void finish();
+
+  /// The value in every batch, in batch order. If it is not computed yet at the present position,
+  /// it is computed on the side from what is alive, without keeping anything else.
+  std::vector<at::Tensor> values(const torch::jit::Value* value, Stream stream) const;
+
+  const Schedule& schedule() const { return schedule_; }
+  /// Seconds that the floating-point stream alone took, summed over batches.
+  double float_seconds() const;
+  /// The model's output tensors of one batch, after finish().
+  std::vector<at::Tensor> outputs(std::size_t batch, Stream stream) const;
+  std::size_t batches() const { return state_.size(); }
+
+ private:
+  struct BatchState {
+    Values floating, quantized;
+    double float_seconds = 0.0;
+  };
+
+  void advance(std::size_t end);
+  bool evaluate_quantized(const torch::jit::Node* node, Values& values) const;
+
+  const Model& model_;
+  Schedule schedule_;
+  int threads_;
+  std::function<void()> check_interrupt_;
+  std::size_t position_ = 0;
+  std::vector<BatchState> state_;
+  std::unordered_map<const torch::jit::Node*, const SitePlan*> plans_;
+  // Softmax nodes whose product site evaluates them: they pass the scores through.
+  std::unordered_map<const torch::jit::Node*, const SitePlan*> softmaxes_;
+};
+
+}  // namespace repquant

@@ -1,0 +1,247 @@
+#include "sweep/sweep.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <chrono>
+#include <cmath>
+#include <deque>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "compute/parallel.h"
+#include "plan/simulate.h"
+#include "quantizer/metrics.h"
+#include "repquant/error.h"
+#include "sweep/checkpoint.h"
+#include "sweep/fit_attention.h"
+#include "sweep/fit_linear.h"
+#include "sweep/fold_check.h"
+#include "sweep/streams.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Node;
+
+constexpr double kLargestFoldDeviation = 1e-3;
+
+class Sweep {
+ public:
+  Sweep(const Model& model, const SiteSearch& search,
+        const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
+        const SweepOptions& options)
+      : model_(model),
+        sites_(search.sites),
+        batches_(batches),
+        recipe_(recipe),
+        options_(options),
+        bits_(resolve_bits(search.sites, recipe)),
+        streams_(model, batches, options.threads, options.check_interrupt) {
+    find_foldable_norms();
+  }
+
+  SweepResult run() {
+    const auto start = std::chrono::steady_clock::now();
+    SweepState restored;
+    if (options_.resume && !options_.workdir.empty()) {
+      restored = read_checkpoint(options_.workdir, options_.fingerprint);
+    }
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      if (!bits_[i].quantized) {
+        result_.excluded.push_back(sites_[i].path);
+        continue;
+      }
+      if (options_.check_interrupt) options_.check_interrupt();
+      report(i);
+      const std::size_t index = plans_.size();
+      if (index < restored.plans.size()) {
+        plans_.push_back(std::move(restored.plans[index]));
+      } else {
+        plans_.push_back(fit(i));
+        if (!options_.workdir.empty()) {
+          append_checkpoint(options_.workdir, options_.fingerprint, index, plans_.back());
+        }
+      }
+      const auto& plan = plans_.back();
+      if (const auto* linear = std::get_if<LinearPlan>(&plan.plan);
+          linear != nullptr && !linear->norm.empty()) {
+        norm_inputs_.emplace(sites_[i].norm, &linear->input);
+      }
+      streams_.add_plan(sites_[i], plan);
+    }
+    report(sites_.size());
+    streams_.finish();
+    result_.plans.assign(std::make_move_iterator(plans_.begin()),
+                         std::make_move_iterator(plans_.end()));
+    check_outputs();
+    result_.float_seconds = streams_.float_seconds();
+    result_.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return std::move(result_);
+  }
+
+ private:
+  /// A norm is folded only if all its consumers read the same codes; sums W^T W over them.
+  void find_foldable_norms() {
+    std::map<const Node*, int> activation_bits;
+    std::set<const Node*> refused;
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      const Node* norm = sites_[i].norm;
+      if (norm == nullptr) continue;
+      const int bits = bits_[i].quantized ? bits_[i].activation_bits : 16;
+      if (bits == 16 || activation_bits.emplace(norm, bits).first->second != bits) {
+        refused.insert(norm);
+      }
+      auto& gram = norm_grams_[norm];
+      const auto part = at::matmul(sites_[i].weight.t(), sites_[i].weight);
+      gram = gram.defined() ? gram + part : part;
+    }
+    for (const Node* norm : refused) norm_grams_.erase(norm);
+  }
+
+  void report(std::size_t site) const {
+    if (!options_.on_progress) return;
+    options_.on_progress(
+        {site, sites_.size(), site < sites_.size() ? sites_[site].path : std::string("outputs")});
+  }
+
+  SitePlan fit(std::size_t i) {
+    const Site& site = sites_[i];
+    SitePlan plan;
+    plan.path = site.path;
+    plan.kind = site.kind;
+    if (site.weight.defined()) {
+      plan.plan = fit_linear_site(i, plan);
+    } else if (site.kind == SiteKind::kScores) {
+      plan.plan = fit_scores_site(i, plan);
+    } else {
+      // Not advanced to: V is fitted at the position of q k^T, before any [T, T] value exists.
+      const auto value = streams_.values(site.node->input(1), Stream::kQuantized);
+      plan.plan = fit_attend(value, bits_[i].activation_bits, recipe_.attention);
+      plan.note = describe(std::get<AttendPlan>(plan.plan));
+    }
+    return plan;
+  }
+
+  LinearPlan fit_linear_site(std::size_t i, SitePlan& plan) {
+    const Site& site = sites_[i];
+    streams_.advance_to(site.node);
+    LinearFitInput in;
+    in.site = &site;
+    in.x = streams_.values(site.node->input(0), Stream::kQuantized);
+    const auto gram = norm_grams_.find(site.norm);
+    const bool foldable = gram != norm_grams_.end();
+    in.gram = foldable ? gram->second : at::matmul(site.weight.t(), site.weight);
+    if (const auto shared = norm_inputs_.find(site.norm); shared != norm_inputs_.end()) {
+      in.shared = shared->second;
+    }
+    in.weight_bits = bits_[i].weight_bits;
+    in.activation_bits = bits_[i].activation_bits;
+    in.threads = options_.threads;
+    LinearPlan linear = fit_linear(in, recipe_, plan.note);
+    if (foldable && linear.quantized_input && linear.input.per_channel()) {
+      linear.norm = site.norm->outputs()[0]->debugName();
+      plan.note = "folded into norm; " + plan.note;
+    }
+    measure(site, linear, in.x, plan.errors);
+    return linear;
+  }
+
+  /// Errors on the first batch: enough to name a bad site, and cheap.
+  void measure(const Site& site, const LinearPlan& linear, const std::vector<at::Tensor>& x,
+               SiteErrors& errors) const {
+    const auto exact = at::linear(x[0], site.weight, site.bias);
+    const auto got = simulate_linear(linear, x[0]);
+    errors.own_output_sqnr_db = sqnr_db(exact, got);
+    const auto floating = streams_.values(site.node->input(0), Stream::kFloat);
+    errors.output_sqnr_db = sqnr_db(at::linear(floating[0], site.weight, site.bias), got);
+    const auto& weight = linear.weight;
+    errors.weight_error_ratio =
+        weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
+  }
+
+  ScoresPlan fit_scores_site(std::size_t i, SitePlan& plan) {
+    const Site& site = sites_[i];
+    streams_.advance_to(site.node);
+    const auto left = streams_.values(site.node->input(0), Stream::kQuantized);
+    const auto right = streams_.values(site.node->input(1), Stream::kQuantized);
+    const auto scores = fit_scores(left, right, bits_[i].activation_bits, recipe_.attention);
+    const auto got = simulate_scores(scores, left[0], right[0]);
+    plan.errors.own_output_sqnr_db = sqnr_db(at::matmul(left[0], right[0]), got);
+    plan.errors.output_sqnr_db =
+        sqnr_db(at::matmul(streams_.values(site.node->input(0), Stream::kFloat)[0],
+                           streams_.values(site.node->input(1), Stream::kFloat)[0]),
+                got);
+    plan.note = scores.left.scale.numel() > 1 ? "per head" : "per tensor";
+    return scores;
+  }
+
+  static std::string describe(const AttendPlan& plan) {
+    std::ostringstream text;
+    if (plan.uniform) {
+      text << "uniform u8 softmax grid";
+    } else {
+      text << "log2 softmax grid, " << plan.grid.steps_per_octave << " steps per octave";
+    }
+    text << (plan.row_maximum ? ", row maximum" : ", per tensor");
+    text << (plan.value.scale.numel() > 1 ? "; v per head" : "; v per tensor");
+    return text.str();
+  }
+
+  void check_outputs() {
+    double signal = 0.0, noise = 0.0;
+    for (std::size_t batch = 0; batch < streams_.batches(); ++batch) {
+      const auto reference = streams_.outputs(batch, Stream::kFloat);
+      const auto got = streams_.outputs(batch, Stream::kQuantized);
+      for (std::size_t k = 0; k < reference.size(); ++k) {
+        if (!reference[k].is_floating_point()) continue;
+        signal += reference[k].to(at::kDouble).square().sum().item<double>();
+        noise += (reference[k].to(at::kDouble) - got[k]).square().sum().item<double>();
+      }
+    }
+    if (!std::isfinite(signal) || !std::isfinite(noise)) {
+      throw Error(ErrorKind::kNumerical,
+                  {.what = "the model's outputs hold NaN or infinite values",
+                   .hint = "check the calibration data and that the model runs in float32"});
+    }
+    result_.output_sqnr_db = noise > 0 ? 10.0 * std::log10(signal / noise) : 200.0;
+    result_.fold_deviation = fold_deviation(model_, sites_, result_.plans, batches_[0],
+                                            streams_.outputs(0, Stream::kFloat));
+    if (!(result_.fold_deviation <= kLargestFoldDeviation)) {
+      throw Error(ErrorKind::kNumerical,
+                  {.what = "folding the norms changes the model's outputs",
+                   .expected = "a relative deviation of at most 1e-3",
+                   .got = std::to_string(result_.fold_deviation),
+                   .hint = "try --set norm.granularity=per_tensor and report the model"});
+    }
+  }
+
+  const Model& model_;
+  const std::vector<Site>& sites_;
+  const std::vector<std::vector<at::Tensor>>& batches_;
+  const Recipe& recipe_;
+  const SweepOptions& options_;
+  std::vector<SiteBits> bits_;
+  std::map<const Node*, at::Tensor> norm_grams_;
+  std::map<const Node*, const InputQuantizer*> norm_inputs_;
+  std::deque<SitePlan> plans_;  // stable addresses: the streams point into it
+  Streams streams_;
+  SweepResult result_;
+};
+
+}  // namespace
+
+SweepResult run_sweep(const Model& model, const SiteSearch& search,
+                      const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
+                      const SweepOptions& options) {
+  at::NoGradGuard no_grad;
+  if (batches.empty()) {
+    throw Error(ErrorKind::kUsage, {.what = "there is no calibration data",
+                                    .hint = "give --calib a folder of images or an array file"});
+  }
+  return Sweep(model, search, batches, recipe, options).run();
+}
+
+}  // namespace repquant
