@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/passes/freeze_module.h>
 #include <torch/csrc/jit/passes/inliner.h>
 
+#include "base/sha256.h"
 #include "graph/archive.h"
 #include "graph/model.h"
 #include "graph/normalize.h"
@@ -39,6 +40,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs) {
   Model model;
   model.path = path;
   const auto module = load_archive(path, &model.extra_files);
+  model.source_hash = sha256_of_file(path);
   model.graph = flatten(module, path);
 
   const auto& arguments = module.get_method("forward").function().getSchema().arguments();

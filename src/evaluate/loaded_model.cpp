@@ -1,0 +1,113 @@
+#include "evaluate/loaded_model.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/frontend/error_report.h>
+
+#include <filesystem>
+#include <new>
+
+#include "graph/archive.h"
+#include "graph/walker.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+constexpr std::size_t kLongestMessage = 400;
+
+ModelSignature signature_of(const torch::jit::Module& module) {
+  const auto& arguments = module.get_method("forward").function().getSchema().arguments();
+  ModelSignature signature;
+  for (std::size_t i = 1; i < arguments.size(); ++i) {
+    signature.names.push_back(arguments[i].name());
+    if (!arguments[i].default_value().has_value()) signature.required = i;
+  }
+  return signature;
+}
+
+std::string shapes_of(const std::vector<at::Tensor>& tensors) {
+  std::string text;
+  for (const auto& tensor : tensors) {
+    text += (text.empty() ? "" : ", ") + std::string(c10::toString(tensor.scalar_type())) + " [";
+    for (std::int64_t i = 0; i < tensor.dim(); ++i) {
+      text += (i > 0 ? ", " : "") + std::to_string(tensor.size(i));
+    }
+    text += "]";
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string interpreter_message(const std::string& text) {
+  std::string message = text;
+  const std::string marker = "RuntimeError: ";
+  if (const auto at = message.rfind(marker); at != std::string::npos) {
+    message = message.substr(at + marker.size());
+  }
+  while (!message.empty() && message.back() == '\n') message.pop_back();
+  if (const auto end = message.find('\n'); end != std::string::npos) message.resize(end);
+  if (message.size() > kLongestMessage) message.resize(kLongestMessage);
+  return message;
+}
+
+LoadedModel::LoadedModel(const std::string& path)
+    : path_(path), module_(std::make_unique<torch::jit::Module>(load_archive(path))) {
+  file_bytes_ = static_cast<std::int64_t>(std::filesystem::file_size(path));
+  signature_ = signature_of(*module_);
+  try {
+    module_->eval();
+  } catch (const std::exception& e) {
+    throw Error(ErrorKind::kUnsupported, {.what = "the model cannot be put into eval mode",
+                                          .where = path,
+                                          .got = interpreter_message(e.what())});
+  }
+}
+
+LoadedModel::~LoadedModel() = default;
+LoadedModel::LoadedModel(LoadedModel&&) noexcept = default;
+LoadedModel& LoadedModel::operator=(LoadedModel&&) noexcept = default;
+
+at::Tensor LoadedModel::run(const std::vector<at::Tensor>& inputs) const {
+  const auto fail = [&](const std::string& message) {
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the model fails on the data: " + interpreter_message(message),
+                 .where = path_,
+                 .got = "inputs " + shapes_of(inputs),
+                 .hint = "check that the data has the shape and type the model expects; a model "
+                         "traced for one batch size needs --batch-size of that size"});
+  };
+  at::NoGradGuard no_grad;
+  c10::IValue output;
+  try {
+    output = module_->forward({inputs.begin(), inputs.end()});
+  } catch (const c10::Error& e) {
+    fail(e.what_without_backtrace());
+  } catch (const torch::jit::ErrorReport& e) {
+    fail(e.what());
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorKind::kResource, {.what = "out of memory while running the model",
+                                       .where = path_,
+                                       .hint = "use a smaller --batch-size"});
+  } catch (const std::exception& e) {
+    fail(e.what());
+  }
+  const std::vector<at::Tensor> tensors = output_tensors({output});
+  if (tensors.empty() || !tensors.front().is_floating_point() || tensors.front().numel() == 0) {
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the first output of the model is no floating-point tensor",
+                 .where = path_,
+                 .got = tensors.empty() ? "no tensor" : shapes_of({tensors.front()})});
+  }
+  const at::Tensor& logits = tensors.front();
+  if (!at::isfinite(logits).all().item<bool>()) {
+    throw Error(ErrorKind::kNumerical,
+                {.what = "the output of the model holds NaN or infinity",
+                 .where = path_,
+                 .hint = "check the data and its preprocessing, and the model itself"});
+  }
+  return logits;
+}
+
+}  // namespace repquant

@@ -1,0 +1,48 @@
+// A TorchScript file as a function from tensors to its first output tensor.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "evaluate/model_inputs.h"
+
+namespace torch::jit {
+struct Module;
+}  // namespace torch::jit
+
+namespace repquant {
+
+/// Runs a model as a user of the file would: torch::jit::load, eval mode, no rewriting.
+class LoadedModel {
+ public:
+  /// Throws Error kFile or kUnsupported as load_archive().
+  explicit LoadedModel(const std::string& path);
+  ~LoadedModel();
+  LoadedModel(LoadedModel&&) noexcept;
+  LoadedModel& operator=(LoadedModel&&) noexcept;
+
+  const std::string& path() const { return path_; }
+  std::int64_t file_bytes() const { return file_bytes_; }
+  const ModelSignature& signature() const { return signature_; }
+
+  /// The first tensor of the output, float32 or double, after a check that it is finite.
+  /// Throws Error kUnsupported (the model fails, or gives no floating-point tensor), kNumerical (NaN
+  /// or infinity), kResource (out of memory).
+  at::Tensor run(const std::vector<at::Tensor>& inputs) const;
+
+ private:
+  std::string path_;
+  std::int64_t file_bytes_ = 0;
+  ModelSignature signature_;
+  std::unique_ptr<torch::jit::Module> module_;
+};
+
+/// What went wrong, from the text of an exception of the TorchScript interpreter: its last line,
+/// without the trace of TorchScript code.
+std::string interpreter_message(const std::string& text);
+
+}  // namespace repquant

@@ -1,0 +1,228 @@
+#include "evaluate/metrics.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+constexpr double kNormalQuantile = 1.959963984540054;  // two-sided 95 %
+constexpr std::int64_t kTop5 = 5;
+
+/// Rows of a tensor [.., C] in double.
+class Rows {
+ public:
+  explicit Rows(const at::Tensor& tensor)
+      : data_(tensor.detach().to(at::kCPU, at::kDouble).contiguous()),
+        columns_(tensor.dim() == 0 ? 1 : tensor.size(-1)),
+        rows_(columns_ == 0 ? 0 : tensor.numel() / columns_) {}
+
+  std::int64_t size() const { return rows_; }
+  std::span<const double> operator[](std::int64_t row) const {
+    return {data_.const_data_ptr<double>() + row * columns_, static_cast<std::size_t>(columns_)};
+  }
+
+ private:
+  at::Tensor data_;
+  std::int64_t columns_;
+  std::int64_t rows_;
+};
+
+/// Position of `index` when the row is sorted from large to small, equal values by index.
+std::int64_t rank_of(std::span<const double> row, std::size_t index) {
+  std::int64_t rank = 0;
+  for (std::size_t i = 0; i < row.size(); ++i) {
+    if (row[i] > row[index] || (row[i] == row[index] && i < index)) ++rank;
+  }
+  return rank;
+}
+
+std::size_t argmax(std::span<const double> row) {
+  return static_cast<std::size_t>(std::max_element(row.begin(), row.end()) - row.begin());
+}
+
+double log_sum_exp(std::span<const double> row) {
+  const double largest = *std::max_element(row.begin(), row.end());
+  double sum = 0.0;
+  for (const double value : row) sum += std::exp(value - largest);
+  return largest + std::log(sum);
+}
+
+/// KL(softmax(p) || softmax(q)) in nats.
+double kl_divergence(std::span<const double> p, std::span<const double> q) {
+  const double p_norm = log_sum_exp(p);
+  const double q_norm = log_sum_exp(q);
+  double kl = 0.0;
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    const double log_p = p[i] - p_norm;
+    kl += std::exp(log_p) * (log_p - (q[i] - q_norm));
+  }
+  return std::max(kl, 0.0);  // rounding can leave -1e-17 for equal rows
+}
+
+void check_labels(const at::Tensor& logits, std::span<const std::int64_t> labels) {
+  if (logits.dim() != 2 || logits.size(0) != static_cast<std::int64_t>(labels.size())) {
+    std::string shape = "[";
+    for (std::int64_t i = 0; i < logits.dim(); ++i) {
+      shape += (i > 0 ? ", " : "") + std::to_string(logits.size(i));
+    }
+    throw Error(ErrorKind::kUsage,
+                {.what = "the output of the model does not fit the labels",
+                 .expected = "logits [" + std::to_string(labels.size()) + ", classes]",
+                 .got = shape + "]",
+                 .hint = "accuracy needs a classifier; without labels only agreement is measured"});
+  }
+  for (const std::int64_t label : labels) {
+    if (label < 0 || label >= logits.size(1)) {
+      throw Error(ErrorKind::kUsage,
+                  {.what = "a label lies outside the classes of the model",
+                   .expected = "0 to " + std::to_string(logits.size(1) - 1),
+                   .got = std::to_string(label)});
+    }
+  }
+}
+
+}  // namespace
+
+AccuracyCounts& operator+=(AccuracyCounts& sum, const AccuracyCounts& part) {
+  sum.samples += part.samples;
+  sum.top1 += part.top1;
+  sum.top5 += part.top5;
+  return sum;
+}
+
+PairedCounts& operator+=(PairedCounts& sum, const PairedCounts& part) {
+  sum.samples += part.samples;
+  sum.both += part.both;
+  sum.gained += part.gained;
+  sum.lost += part.lost;
+  return sum;
+}
+
+AgreementSums& operator+=(AgreementSums& sum, const AgreementSums& part) {
+  sum.rows += part.rows;
+  sum.same_top1 += part.same_top1;
+  sum.kl += part.kl;
+  sum.signal += part.signal;
+  sum.noise += part.noise;
+  return sum;
+}
+
+AccuracyCounts count_correct(const at::Tensor& logits, std::span<const std::int64_t> labels) {
+  check_labels(logits, labels);
+  const Rows rows(logits);
+  AccuracyCounts counts;
+  for (std::int64_t i = 0; i < rows.size(); ++i) {
+    const auto label = static_cast<std::size_t>(labels[static_cast<std::size_t>(i)]);
+    const std::int64_t rank = rank_of(rows[i], label);
+    ++counts.samples;
+    if (rank < 1) ++counts.top1;
+    if (rank < kTop5) ++counts.top5;
+  }
+  return counts;
+}
+
+PairedCounts count_paired(const at::Tensor& reference, const at::Tensor& logits,
+                          std::span<const std::int64_t> labels) {
+  check_labels(reference, labels);
+  check_labels(logits, labels);
+  const Rows expected(reference);
+  const Rows actual(logits);
+  PairedCounts counts;
+  for (std::int64_t i = 0; i < actual.size(); ++i) {
+    const auto label = static_cast<std::size_t>(labels[static_cast<std::size_t>(i)]);
+    const bool reference_right = argmax(expected[i]) == label;
+    const bool model_right = argmax(actual[i]) == label;
+    ++counts.samples;
+    if (reference_right && model_right) ++counts.both;
+    if (!reference_right && model_right) ++counts.gained;
+    if (reference_right && !model_right) ++counts.lost;
+  }
+  return counts;
+}
+
+AgreementSums compare_logits(const at::Tensor& reference, const at::Tensor& logits) {
+  if (!reference.sizes().equals(logits.sizes())) {
+    throw Error(ErrorKind::kUsage,
+                {.what = "model and reference have outputs of different shapes",
+                 .expected = std::to_string(reference.numel()) + " values, as the reference",
+                 .got = std::to_string(logits.numel()) + " values",
+                 .hint = "compare a quantized model with the model it was made from"});
+  }
+  const Rows expected(reference);
+  const Rows actual(logits);
+  AgreementSums sums;
+  for (std::int64_t i = 0; i < actual.size(); ++i) {
+    const auto p = expected[i];
+    const auto q = actual[i];
+    ++sums.rows;
+    if (argmax(p) == argmax(q)) ++sums.same_top1;
+    sums.kl += kl_divergence(p, q);
+    for (std::size_t c = 0; c < p.size(); ++c) {
+      sums.signal += p[c] * p[c];
+      sums.noise += (p[c] - q[c]) * (p[c] - q[c]);
+    }
+  }
+  return sums;
+}
+
+Interval wilson_interval(std::int64_t count, std::int64_t total) {
+  if (total <= 0) return {0.0, 1.0};
+  const double n = static_cast<double>(total);
+  const double p = static_cast<double>(count) / n;
+  const double z2 = kNormalQuantile * kNormalQuantile;
+  const double center = (p + z2 / (2 * n)) / (1 + z2 / n);
+  const double half =
+      kNormalQuantile / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
+  return {std::max(0.0, center - half), std::min(1.0, center + half)};
+}
+
+Proportion proportion(std::int64_t count, std::int64_t total) {
+  const double value =
+      total > 0 ? static_cast<double>(count) / static_cast<double>(total) : 0.0;
+  return {count, total, value, wilson_interval(count, total)};
+}
+
+Accuracy summarize(const AccuracyCounts& counts, std::int64_t classes) {
+  Accuracy accuracy{proportion(counts.top1, counts.samples), std::nullopt};
+  if (classes > kTop5) accuracy.top5 = proportion(counts.top5, counts.samples);
+  return accuracy;
+}
+
+PairedDifference summarize(const PairedCounts& counts) {
+  PairedDifference result;
+  result.gained = counts.gained;
+  result.lost = counts.lost;
+  if (counts.samples == 0) return result;
+  const double n = static_cast<double>(counts.samples);
+  const double gained = static_cast<double>(counts.gained);
+  const double lost = static_cast<double>(counts.lost);
+  const auto standard_error = [](double plus, double minus, double size) {
+    return std::sqrt(plus + minus - (plus - minus) * (plus - minus) / size) / size;
+  };
+  result.difference = (gained - lost) / n;
+  result.standard_error = standard_error(gained, lost, n);
+  // Agresti and Min, "Simple improved confidence intervals for comparing matched proportions",
+  // Statistics in Medicine 24 (2005): half a sample more in each of the four cells.
+  const double center = (gained - lost) / (n + 2);
+  const double half = kNormalQuantile * standard_error(gained + 0.5, lost + 0.5, n + 2);
+  result.interval = {std::max(-1.0, center - half), std::min(1.0, center + half)};
+  return result;
+}
+
+Agreement summarize(const AgreementSums& sums) {
+  Agreement agreement;
+  agreement.top1 = proportion(sums.same_top1, sums.rows);
+  if (sums.rows > 0) agreement.mean_kl = sums.kl / static_cast<double>(sums.rows);
+  agreement.sqnr_db = sums.noise > 0.0 ? 10.0 * std::log10(sums.signal / sums.noise)
+                                       : std::numeric_limits<double>::infinity();
+  return agreement;
+}
+
+}  // namespace repquant

@@ -1,0 +1,65 @@
+// Metrics of classification and of agreement with a reference, as pure functions in double.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+
+#include "repquant/evaluate.h"
+
+namespace repquant {
+
+/// Sums over samples; batches are added up in their order.
+struct AccuracyCounts {
+  std::int64_t samples = 0;
+  std::int64_t top1 = 0;
+  std::int64_t top5 = 0;
+};
+
+struct PairedCounts {
+  std::int64_t samples = 0;
+  std::int64_t both = 0;    // right in the model and in the reference
+  std::int64_t gained = 0;  // right in the model only
+  std::int64_t lost = 0;    // right in the reference only
+};
+
+struct AgreementSums {
+  std::int64_t rows = 0;
+  std::int64_t same_top1 = 0;
+  double kl = 0.0;      // nats
+  double signal = 0.0;  // sum of reference^2
+  double noise = 0.0;   // sum of (reference - model)^2
+};
+
+AccuracyCounts& operator+=(AccuracyCounts& sum, const AccuracyCounts& part);
+PairedCounts& operator+=(PairedCounts& sum, const PairedCounts& part);
+AgreementSums& operator+=(AgreementSums& sum, const AgreementSums& part);
+
+/// Counts the samples whose label is among the one and the five largest logits. Of equal logits the
+/// one with the lower index ranks first, so a constant output scores no better than chance.
+/// logits: [B, C]; labels: B values in [0, C). Throws Error kUsage when they do not fit.
+AccuracyCounts count_correct(const at::Tensor& logits, std::span<const std::int64_t> labels);
+
+/// Counts agreement about right and wrong; both [B, C].
+PairedCounts count_paired(const at::Tensor& reference, const at::Tensor& logits,
+                          std::span<const std::int64_t> labels);
+
+/// Compares logits row by row; both of the same shape [.., C].
+/// Throws Error kUsage for different shapes.
+AgreementSums compare_logits(const at::Tensor& reference, const at::Tensor& logits);
+
+/// Wilson score interval (Wilson, 1927) of `count` in `total` > 0 at 95 %.
+Interval wilson_interval(std::int64_t count, std::int64_t total);
+
+Proportion proportion(std::int64_t count, std::int64_t total);
+
+/// `classes` decides whether top-5 is reported.
+Accuracy summarize(const AccuracyCounts& counts, std::int64_t classes);
+
+PairedDifference summarize(const PairedCounts& counts);
+
+/// An SQNR without noise is +infinity.
+Agreement summarize(const AgreementSums& sums);
+
+}  // namespace repquant

@@ -1,0 +1,24 @@
+// Which array of the data goes to which input of a model.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+
+namespace repquant {
+
+/// The inputs of a model's forward method.
+struct ModelSignature {
+  std::vector<std::string> names;  // without self
+  std::size_t required = 0;        // the first so many have no default
+};
+
+/// The tensors of `batch` in the order of forward(). A single array goes to the first input under
+/// any name, arrays without names go in their order, others by name.
+/// Throws Error kUsage, naming both sides, when number or names do not fit.
+std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature& signature);
+
+}  // namespace repquant
