@@ -94,7 +94,8 @@ at::Tensor simulate_softmax_weights(const AttendPlan& plan, const at::Tensor& sc
   // The paper's form: codes of the probabilities themselves, one scale for the tensor.
   const at::Tensor masked_row =
       scores.amax(-1, /*keepdim=*/true) == -std::numeric_limits<double>::infinity();
-  const at::Tensor log_ratio = at::log_softmax(scores, -1) - std::log(plan.softmax_scale);
+  const at::Tensor log_ratio =
+      at::log_softmax(scores.masked_fill(masked_row, 0.0), -1) - std::log(plan.softmax_scale);
   const at::Tensor weights =
       plan.uniform
           ? at::round(at::exp(log_ratio) * max_code).clamp(0.0, max_code) / max_code
