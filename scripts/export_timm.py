@@ -190,7 +190,8 @@ def check_export(model: Any, path: Path, shape: tuple[int, ...], batches: list[i
                 got = reloaded(images)
             except RuntimeError as error:
                 last = str(error).strip().splitlines()[-1]
-                raise ExportError(f"the export does not run at batch size {batch}: {last}") from error
+                message = f"the export does not run at batch size {batch}: {last}"
+                raise ExportError(message) from error
             if got.shape != expected.shape:
                 raise ExportError(
                     f"output shape at batch size {batch}: expected {tuple(expected.shape)}, "
@@ -208,7 +209,9 @@ def check_export(model: Any, path: Path, shape: tuple[int, ...], batches: list[i
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=INSTALL_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog=INSTALL_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", required=True, help="timm model name")
     parser.add_argument("--output", required=True, type=Path, help="TorchScript file to write")
@@ -216,7 +219,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     weights.add_argument("--checkpoint", type=Path, help="state dict (.pth, .safetensors)")
     weights.add_argument("--pretrained", action="store_true", help="weights from timm's hub")
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of random weights without a checkpoint (default 0)"
+        "--seed", type=int, default=0, help="seed of random weights without checkpoint (default 0)"
     )
     parser.add_argument("--script", action="store_true", help="torch.jit.script instead of trace")
     parser.add_argument(
@@ -254,10 +257,10 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     example = torch.randn((args.batch_size_example, *shape), generator=generator)
     module = to_torchscript(model, example, args.script)
 
-    handle, name = tempfile.mkstemp(suffix=".pt.tmp", dir=args.output.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    # Beside the output, so that the last step is a rename; under the output's own name, because
+    # the archive's inner folder is called after the file.
+    with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".export_") as folder:
+        temporary = Path(folder) / args.output.name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.jit.save(
@@ -265,10 +268,7 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
             )
         batches = [1, args.batch_size_example + 1]
         deviation = check_export(model, temporary, shape, batches)
-        temporary.chmod(0o644)
-        temporary.replace(args.output)
-    finally:
-        temporary.unlink(missing_ok=True)
+        os.replace(temporary, args.output)
     return {
         "output": str(args.output),
         "bytes": args.output.stat().st_size,

@@ -45,8 +45,8 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
-def compare(reference: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Agreement, mean KL(reference || model) in nats and logit SQNR in dB; inputs [N, classes]."""
+def compare(reference: np.ndarray, logits: np.ndarray) -> dict[str, float | None]:
+    """Agreement, mean KL(reference || model) in nats, logit SQNR in dB; inputs [N, classes]."""
     reference, logits = reference.astype(np.float64), logits.astype(np.float64)
     log_p, log_q = log_softmax(reference), log_softmax(logits)
     noise = float(((reference - logits) ** 2).sum())
@@ -54,7 +54,8 @@ def compare(reference: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     return {
         "agreement": float((reference.argmax(1) == logits.argmax(1)).mean()),
         "kl": float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean()),
-        "sqnr_db": 10 * math.log10(signal / noise) if noise > 0 else math.inf,
+        # Equal logits have no noise; JSON has no infinity.
+        "sqnr_db": 10 * math.log10(signal / noise) if noise > 0 else None,
         "max_abs_difference": float(np.abs(reference - logits).max()),
     }
 
