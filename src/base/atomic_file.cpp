@@ -1,0 +1,164 @@
+#include "base/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+namespace fs = std::filesystem;
+
+Error file_error(std::string what, const fs::path& path, std::string got, std::string hint = "") {
+  return Error(ErrorKind::kFile, {.what = std::move(what),
+                                  .where = path.string(),
+                                  .got = std::move(got),
+                                  .hint = std::move(hint)});
+}
+
+Error system_error(std::string what, const fs::path& path, int code) {
+  const char* hint = code == ENOSPC || code == EDQUOT ? "free some space or choose another folder"
+                     : code == EACCES || code == EROFS || code == EPERM
+                         ? "choose a folder that you can write to"
+                         : "";
+  return file_error(std::move(what), path, std::strerror(code), hint);
+}
+
+Error exists_error(const fs::path& target) {
+  return file_error("output exists already", target, "a file",
+                    "--force replaces it, -o chooses another name");
+}
+
+fs::path folder_of(const fs::path& target) {
+  const fs::path folder = target.parent_path();
+  return folder.empty() ? fs::path(".") : folder;
+}
+
+// A descriptor that closes itself.
+class Descriptor {
+ public:
+  Descriptor(const fs::path& path, int flags)
+      : fd_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+void flush_to_disk(const fs::path& path, int flags) {
+  const Descriptor file(path, flags);
+  if (file.get() < 0 || ::fsync(file.get()) != 0) {
+    throw system_error("cannot write output", path, errno);
+  }
+}
+
+// The file itself behind a symbolic link, so that the link stays a link.
+fs::path behind_link(const fs::path& target) {
+  std::error_code failed;
+  if (!fs::is_symlink(fs::symlink_status(target, failed))) return target;
+  const fs::path resolved = fs::weakly_canonical(target, failed);
+  return failed ? target : resolved;
+}
+
+// Makes a new file beside `target` that no other process uses.
+fs::path make_temporary(const fs::path& target) {
+  const std::string stem = "." + target.filename().string() + "." + std::to_string(::getpid());
+  for (int attempt = 0; attempt < 1000; ++attempt) {
+    const fs::path path = folder_of(target) / (stem + "-" + std::to_string(attempt) + ".tmp");
+    const Descriptor file(path, O_WRONLY | O_CREAT | O_EXCL);
+    if (file.get() >= 0) return path;
+    if (errno != EEXIST) throw system_error("cannot create output", target, errno);
+  }
+  throw file_error("cannot create output", target, "no free temporary name");
+}
+
+}  // namespace
+
+void check_output(const fs::path& target, bool force) {
+  if (target.filename().empty()) {
+    throw file_error("output is not a file name", target, "a folder", "add a file name");
+  }
+  std::error_code failed;
+  const fs::file_status status = fs::status(target, failed);
+  if (fs::is_directory(status)) {
+    throw file_error("output is a folder", target, "a folder", "add a file name");
+  }
+  if (fs::exists(status) && !fs::is_regular_file(status)) {
+    throw file_error("output is not a regular file", target, "a device, pipe or socket");
+  }
+  if (fs::exists(status) && !force) throw exists_error(target);
+  const fs::path folder = folder_of(behind_link(target));
+  if (!fs::is_directory(folder, failed)) {
+    throw file_error("folder of the output does not exist", target, "no folder " + folder.string(),
+                     "create it first");
+  }
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
+    throw system_error("cannot write into the folder of the output", target, errno);
+  }
+}
+
+AtomicFile::AtomicFile(fs::path target, bool force) : target_(behind_link(target)), force_(force) {
+  check_output(target, force);
+  temporary_ = make_temporary(target_);
+}
+
+AtomicFile::~AtomicFile() {
+  if (!committed_) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::string_view bytes) {
+  const Descriptor file(temporary_, O_WRONLY | O_APPEND);
+  if (file.get() < 0) throw system_error("cannot write output", target_, errno);
+  while (!bytes.empty()) {
+    const ssize_t done = ::write(file.get(), bytes.data(), bytes.size());
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) throw system_error("cannot write output", target_, errno);
+    bytes.remove_prefix(static_cast<std::size_t>(done));
+  }
+}
+
+void AtomicFile::commit() {
+  flush_to_disk(temporary_, O_RDONLY);
+  int status = 0;
+  if (force_) {
+    status = ::rename(temporary_.c_str(), target_.c_str());
+  } else {
+    status = ::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_NOREPLACE);
+    if (status != 0 && (errno == EINVAL || errno == ENOSYS)) {  // the file system cannot do that
+      std::error_code failed;
+      if (fs::exists(target_, failed)) throw exists_error(target_);
+      status = ::rename(temporary_.c_str(), target_.c_str());
+    }
+  }
+  if (status != 0) {
+    if (errno == EEXIST) throw exists_error(target_);
+    throw system_error("cannot rename output", target_, errno);
+  }
+  committed_ = true;
+  // The name is durable once its folder is. Not every file system supports this, and the file is
+  // whole either way, so a failure here is none of the output.
+  const Descriptor folder(folder_of(target_), O_RDONLY | O_DIRECTORY);
+  if (folder.get() >= 0) static_cast<void>(::fsync(folder.get()));
+}
+
+void write_file(const fs::path& target, std::string_view bytes, bool force) {
+  AtomicFile file(target, force);
+  file.write(bytes);
+  file.commit();
+}
+
+}  // namespace repquant

@@ -1,0 +1,44 @@
+// Output files that appear whole or not at all.
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+namespace repquant {
+
+/// Throws Error kFile unless `target` could be written now: its folder exists and is writable, and
+/// there is no such file yet, or it is a regular file and `force` is given. For checks before long
+/// work; AtomicFile checks again.
+void check_output(const std::filesystem::path& target, bool force);
+
+/// A new file that gets its name at commit(). It is written beside its target under a temporary
+/// name, by write() or by others through temporary(); without a commit the destructor removes it.
+class AtomicFile {
+ public:
+  /// Makes the empty temporary file. Throws Error kFile as check_output does.
+  AtomicFile(std::filesystem::path target, bool force);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  const std::filesystem::path& target() const { return target_; }
+  const std::filesystem::path& temporary() const { return temporary_; }
+
+  /// Appends `bytes`. Throws Error kFile, for example on a full disk.
+  void write(std::string_view bytes);
+
+  /// Flushes the temporary file to disk and gives it its name. Throws Error kFile if that fails or,
+  /// without `force`, if the target has come into being meanwhile.
+  void commit();
+
+ private:
+  std::filesystem::path target_;
+  std::filesystem::path temporary_{};
+  bool force_ = false;
+  bool committed_ = false;
+};
+
+/// Writes a whole file atomically.
+void write_file(const std::filesystem::path& target, std::string_view bytes, bool force);
+
+}  // namespace repquant

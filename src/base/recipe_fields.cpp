@@ -1,0 +1,463 @@
+#include "base/recipe_fields.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <utility>
+
+#include "base/bit_width.h"
+#include "base/pattern.h"
+#include "base/recipe_names.h"
+#include "base/text_table.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+constexpr std::size_t kMostEntries = 10000;  // of overrides and exclude patterns
+constexpr std::size_t kMostText = 1000;      // bytes of a name or pattern
+
+// Each maker below ties one row to a member of a section of the recipe.
+
+template <class Section, class Enum>
+RecipeField name_field(std::string path, Section Recipe::*section, Enum Section::*member,
+                       std::string help) {
+  RecipeField field{.path = std::move(path), .help = std::move(help), .kind = FieldKind::kName};
+  for (const auto& entry : names_of(Enum{})) field.names.emplace_back(entry.second);
+  field.get = [=](const Recipe& recipe) -> Json {
+    return std::string(name_of((recipe.*section).*member));
+  };
+  field.put = [=](Recipe& recipe, const Json& value) {
+    for (const auto& [entry, name] : names_of(Enum{})) {
+      if (name == value.get_ref<const std::string&>()) (recipe.*section).*member = entry;
+    }
+  };
+  return field;
+}
+
+template <class Section, class T>
+RecipeField value_field(std::string path, FieldKind kind, Section Recipe::*section,
+                        T Section::*member, double minimum, double maximum, std::string help) {
+  RecipeField field{.path = std::move(path),
+                    .help = std::move(help),
+                    .kind = kind,
+                    .minimum = minimum,
+                    .maximum = maximum};
+  field.get = [=](const Recipe& recipe) -> Json { return (recipe.*section).*member; };
+  field.put = [=](Recipe& recipe, const Json& value) {
+    (recipe.*section).*member = value.get<T>();
+  };
+  return field;
+}
+
+template <class Section>
+RecipeField bool_field(std::string path, Section Recipe::*section, bool Section::*member,
+                       std::string help) {
+  return value_field(std::move(path), FieldKind::kBool, section, member, 0, 1, std::move(help));
+}
+
+template <class Section, class T>
+RecipeField integer_field(std::string path, Section Recipe::*section, T Section::*member,
+                          double minimum, double maximum, std::string help) {
+  return value_field(std::move(path), FieldKind::kInteger, section, member, minimum, maximum,
+                     std::move(help));
+}
+
+template <class Section>
+RecipeField number_field(std::string path, Section Recipe::*section, double Section::*member,
+                         double minimum, double maximum, std::string help) {
+  return value_field(std::move(path), FieldKind::kNumber, section, member, minimum, maximum,
+                     std::move(help));
+}
+
+RecipeField edge_field(std::string path, EdgeRecipe Recipe::*section, int EdgeRecipe::*member,
+                       const std::vector<int>& widths, std::string help) {
+  RecipeField field = integer_field(std::move(path), section, member, widths.front(), widths.back(),
+                                    std::move(help));
+  field.integers = widths;
+  return field;
+}
+
+Error wrong_value(std::string what, std::string where, const RecipeField& field,
+                  const Json& value) {
+  return Error(ErrorKind::kUsage, {.what = std::move(what),
+                                   .where = std::move(where),
+                                   .expected = expected_value(field),
+                                   .got = describe_json(value)});
+}
+
+std::string pointer_of(const RecipeField& field) {
+  std::string pointer = "/" + field.path;
+  std::replace(pointer.begin(), pointer.end(), '.', '/');
+  return pointer;
+}
+
+void check_text(const Json& value, const std::string& where, std::string_view expected) {
+  const auto fail = [&](std::string what) {
+    return Error(ErrorKind::kUsage, {.what = std::move(what),
+                                     .where = where,
+                                     .expected = std::string(expected),
+                                     .got = describe_json(value)});
+  };
+  if (!value.is_string()) throw fail("wrong type in recipe");
+  const auto& text = value.get_ref<const std::string&>();
+  if (text.empty()) throw fail("empty text in recipe");
+  if (text.size() > kMostText) throw fail("text in recipe is too long");
+  try {
+    static_cast<void>(value.dump());
+  } catch (const Json::exception&) {
+    throw fail("text in recipe is not UTF-8");
+  }
+  if (std::any_of(text.begin(), text.end(),
+                  [](char c) { return static_cast<unsigned char>(c) < 0x20; })) {
+    throw fail("control character in recipe");
+  }
+}
+
+void check_number(const RecipeField& field, const Json& value, const std::string& where) {
+  const bool integer = field.kind == FieldKind::kInteger;
+  if (integer ? !value.is_number_integer() : !value.is_number()) {
+    throw wrong_value("wrong type in recipe", where, field, value);
+  }
+  const auto number = value.get<double>();
+  const bool listed =
+      field.integers.empty() ||
+      std::find(field.integers.begin(), field.integers.end(), number) != field.integers.end();
+  if (!(number >= field.minimum && number <= field.maximum) || !listed) {
+    throw wrong_value("value in recipe is out of range", where, field, value);
+  }
+}
+
+void check_list(const RecipeField& field, const Json& value, const std::string& where) {
+  if (!value.is_array()) throw wrong_value("wrong type in recipe", where, field, value);
+  if (value.size() > kMostEntries) throw wrong_value("list is too long", where, field, value);
+}
+
+void check_pattern_text(const Json& value, const std::string& where) {
+  check_text(value, where, "a pattern of site paths such as blocks.*.mlp.fc2");
+  check_pattern(value.get_ref<const std::string&>(), where);
+}
+
+void check_override(const Json& value, const std::string& source, const std::string& pointer) {
+  const std::string where = json_location(source, pointer);
+  if (!value.is_object()) {
+    throw Error(ErrorKind::kUsage, {.what = "wrong type in recipe",
+                                    .where = where,
+                                    .expected = "an object with pattern and bits",
+                                    .got = describe_json(value)});
+  }
+  const std::vector<std::string> keys = {"pattern", "weight_bits", "activation_bits"};
+  for (const auto& [key, entry] : value.items()) {
+    const std::string key_where = json_location(source, pointer_to(pointer, key));
+    if (key == "pattern") {
+      check_pattern_text(entry, key_where);
+    } else if (key == "weight_bits" || key == "activation_bits") {
+      const auto& widths =
+          key == "weight_bits" ? override_weight_widths() : override_activation_widths();
+      const RecipeField field{.path = key,
+                              .help = "",
+                              .kind = FieldKind::kInteger,
+                              .minimum = 0,
+                              .maximum = 16,
+                              .integers = widths};
+      check_number(field, entry, key_where);
+    } else {
+      throw Error(ErrorKind::kUsage, {.what = "unknown key in recipe",
+                                      .where = key_where,
+                                      .expected = "pattern, weight_bits or activation_bits",
+                                      .hint = nearest_hint(key, keys)});
+    }
+  }
+  if (!value.contains("pattern")) {
+    throw Error(
+        ErrorKind::kUsage,
+        {.what = "override without a pattern", .where = where, .expected = "the key pattern"});
+  }
+}
+
+RecipeField bits_field() {
+  RecipeField field{.path = "bits",
+                    .help = "bits of weights and activations; a16 leaves activations alone",
+                    .kind = FieldKind::kBits};
+  field.get = [](const Recipe& recipe) -> Json { return to_string(recipe.bits); };
+  field.put = [](Recipe& recipe, const Json& value) {
+    recipe.bits = parse_bits(value.get_ref<const std::string&>());
+  };
+  return field;
+}
+
+RecipeField title_field() {
+  RecipeField field{.path = "name", .help = "name of the recipe", .kind = FieldKind::kText};
+  field.get = [](const Recipe& recipe) -> Json { return recipe.name; };
+  field.put = [](Recipe& recipe, const Json& value) { recipe.name = value.get<std::string>(); };
+  return field;
+}
+
+RecipeField overrides_field() {
+  RecipeField field{.path = "overrides",
+                    .help = "bits of single sites; the first pattern that matches decides",
+                    .kind = FieldKind::kOverrides};
+  field.get = [](const Recipe& recipe) {
+    Json list = Json::array();
+    for (const SiteOverride& entry : recipe.overrides) {
+      Json item = Json::object();
+      item["pattern"] = entry.pattern;
+      item["weight_bits"] = entry.weight_bits;
+      item["activation_bits"] = entry.activation_bits;
+      list.push_back(std::move(item));
+    }
+    return list;
+  };
+  field.put = [](Recipe& recipe, const Json& value) {
+    recipe.overrides.clear();
+    for (const Json& entry : value) {
+      recipe.overrides.push_back({.pattern = entry.at("pattern").get<std::string>(),
+                                  .weight_bits = entry.value("weight_bits", 0),
+                                  .activation_bits = entry.value("activation_bits", 0)});
+    }
+  };
+  return field;
+}
+
+RecipeField exclude_field() {
+  RecipeField field{.path = "exclude",
+                    .help = "patterns of site paths to keep in floating point",
+                    .kind = FieldKind::kPatterns};
+  field.get = [](const Recipe& recipe) -> Json { return recipe.exclude; };
+  field.put = [](Recipe& recipe, const Json& value) {
+    recipe.exclude = value.get<std::vector<std::string>>();
+  };
+  return field;
+}
+
+std::vector<RecipeField> make_fields() {
+  using R = Recipe;
+  std::vector<RecipeField> fields;
+  const auto add = [&fields](RecipeField field) { fields.push_back(std::move(field)); };
+  add(title_field());
+  add(bits_field());
+  add(name_field("weights.rounding", &R::weights, &WeightRecipe::rounding,
+                 "round each weight to nearest, or all of a row together (GPTQ)"));
+  add(bool_field("weights.scale_search", &R::weights, &WeightRecipe::scale_search,
+                 "choose row scales by squared output error, else by the largest weight"));
+  add(bool_field("weights.act_order", &R::weights, &WeightRecipe::act_order,
+                 "GPTQ takes columns in order of falling activation energy"));
+  add(number_field("weights.damping", &R::weights, &WeightRecipe::damping, 0, 1,
+                   "share of the mean Hessian diagonal added to the diagonal"));
+  add(integer_field("weights.block_size", &R::weights, &WeightRecipe::block_size, 1, 65536,
+                    "GPTQ columns per lazy update"));
+  add(bool_field("weights.bias_correction", &R::weights, &WeightRecipe::bias_correction,
+                 "move a site's mean output error into its bias"));
+  add(name_field("norm.granularity", &R::norm, &NormRecipe::granularity,
+                 "grids of normalisation outputs"));
+  add(name_field("norm.clipping", &R::norm, &NormRecipe::clipping,
+                 "how the two clipping factors of a channel are found"));
+  add(number_field("norm.fold_exponent", &R::norm, &NormRecipe::fold_exponent, 0, 1,
+                   "how much of a channel's scale is folded into the weights; 1 is all"));
+  add(bool_field("norm.integer_offsets", &R::norm, &NormRecipe::integer_offsets,
+                 "per-channel zero points are integers, else real and folded exactly"));
+  add(bool_field("attention.quantize", &R::attention, &AttentionRecipe::quantize,
+                 "quantize q, k, v and the softmax output"));
+  add(bool_field("attention.per_head", &R::attention, &AttentionRecipe::per_head,
+                 "one grid per head for q, k and v"));
+  add(name_field("attention.softmax_grid", &R::attention, &AttentionRecipe::softmax_grid,
+                 "grid of softmax outputs"));
+  add(name_field("attention.softmax_scaling", &R::attention, &AttentionRecipe::softmax_scaling,
+                 "what the scale of a softmax output refers to"));
+  add(integer_field("attention.log_steps_per_octave", &R::attention,
+                    &AttentionRecipe::log_steps_per_octave, 0, 16,
+                    "codes per factor of two of the log grid; 2 is log-sqrt2, 0 is by bits"));
+  add(bool_field("attention.zero_code", &R::attention, &AttentionRecipe::zero_code,
+                 "the last code of the log grid means exactly zero"));
+  add(name_field("input.granularity", &R::input, &InputRecipe::granularity,
+                 "grids of Linear inputs that no normalisation feeds"));
+  add(name_field("input.gelu_grid", &R::input, &InputRecipe::gelu_grid,
+                 "grid of GELU outputs; auto is quadratic up to 4 bits"));
+  add(number_field("input.massive_threshold", &R::input, &InputRecipe::massive_threshold, 0, 1e6,
+                   "a channel this many times wider than the median gets its own grid; 0: never"));
+  add(integer_field("input.massive_bits", &R::input, &InputRecipe::massive_bits, 2, 8,
+                    "bits of such a channel"));
+  add(edge_field("first_layer.weight_bits", &R::first_layer, &EdgeRecipe::weight_bits,
+                 override_weight_widths(), "weight bits of the first layer; 0: as the others"));
+  add(edge_field("first_layer.activation_bits", &R::first_layer, &EdgeRecipe::activation_bits,
+                 override_activation_widths(), "input bits of the first layer; 0: as the others"));
+  add(edge_field("last_layer.weight_bits", &R::last_layer, &EdgeRecipe::weight_bits,
+                 override_weight_widths(), "weight bits of the last layer; 0: as the others"));
+  add(edge_field("last_layer.activation_bits", &R::last_layer, &EdgeRecipe::activation_bits,
+                 override_activation_widths(), "input bits of the last layer; 0: as the others"));
+  add(integer_field("calibration.samples", &R::calibration, &CalibrationRecipe::samples, 1, 1e6,
+                    "samples drawn from the calibration data"));
+  add(integer_field("calibration.seed", &R::calibration, &CalibrationRecipe::seed, 0, 0x1p53,
+                    "seed of the draw"));
+  add(integer_field("calibration.batch_size", &R::calibration, &CalibrationRecipe::batch_size, 1,
+                    4096, "samples per batch"));
+  add(overrides_field());
+  add(exclude_field());
+  return fields;
+}
+
+std::string joined(std::span<const std::string> parts) {
+  std::string text;
+  for (const std::string& part : parts) text += (text.empty() ? "" : ", ") + part;
+  return text;
+}
+
+// The whole of `text` as a number of type T, or nothing.
+template <class T>
+Json number_or_null(std::string_view text) {
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [next, status] = std::from_chars(text.data(), end, value);
+  if (status != std::errc() || next != end) return nullptr;
+  return value;
+}
+
+Json split_patterns(std::string_view text) {
+  Json list = Json::array();
+  while (!text.empty()) {
+    const std::size_t comma = std::min(text.find(','), text.size());
+    list.push_back(std::string(text.substr(0, comma)));
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return list;
+}
+
+}  // namespace
+
+const std::vector<RecipeField>& recipe_fields() {
+  static const std::vector<RecipeField> fields = make_fields();
+  return fields;
+}
+
+const std::vector<int>& override_weight_widths() {
+  static const std::vector<int> widths = {0, 2, 3, 4, 5, 6, 7, 8};
+  return widths;
+}
+
+const std::vector<int>& override_activation_widths() {
+  static const std::vector<int> widths = {0, 2, 3, 4, 5, 6, 7, 8, 16};
+  return widths;
+}
+
+const RecipeField& recipe_field(std::string_view path, std::string_view where) {
+  std::vector<std::string> paths;
+  for (const RecipeField& field : recipe_fields()) {
+    if (field.path == path) return field;
+    paths.push_back(field.path);
+  }
+  throw Error(ErrorKind::kUsage, {.what = "unknown recipe key",
+                                  .where = std::string(where),
+                                  .expected = "a key such as norm.clipping",
+                                  .got = "'" + std::string(path) + "'",
+                                  .hint = nearest_hint(path, paths)});
+}
+
+void set_field(Recipe& recipe, const RecipeField& field, const Json& value,
+               std::string_view source) {
+  const std::string pointer = pointer_of(field);
+  const std::string where = json_location(source, pointer);
+  switch (field.kind) {
+    case FieldKind::kBits:
+      check_text(value, where, expected_value(field));
+      static_cast<void>(parse_bits(value.get_ref<const std::string&>(), where));
+      break;
+    case FieldKind::kText:
+      check_text(value, where, expected_value(field));
+      break;
+    case FieldKind::kName: {
+      if (!value.is_string()) throw wrong_value("wrong type in recipe", where, field, value);
+      const auto& text = value.get_ref<const std::string&>();
+      if (std::find(field.names.begin(), field.names.end(), text) == field.names.end()) {
+        throw Error(ErrorKind::kUsage, {.what = "unknown name in recipe",
+                                        .where = where,
+                                        .expected = expected_value(field),
+                                        .got = describe_json(value),
+                                        .hint = nearest_hint(text, field.names)});
+      }
+      break;
+    }
+    case FieldKind::kBool:
+      if (!value.is_boolean()) throw wrong_value("wrong type in recipe", where, field, value);
+      break;
+    case FieldKind::kInteger:
+    case FieldKind::kNumber:
+      check_number(field, value, where);
+      break;
+    case FieldKind::kPatterns:
+      check_list(field, value, where);
+      for (std::size_t i = 0; i < value.size(); ++i) {
+        check_pattern_text(value[i], json_location(source, pointer_to(pointer, std::to_string(i))));
+      }
+      break;
+    case FieldKind::kOverrides:
+      check_list(field, value, where);
+      for (std::size_t i = 0; i < value.size(); ++i) {
+        check_override(value[i], std::string(source), pointer_to(pointer, std::to_string(i)));
+      }
+      break;
+  }
+  field.put(recipe, value);
+}
+
+Json field_value(const RecipeField& field, std::string_view text, std::string_view source) {
+  Json value;
+  switch (field.kind) {
+    case FieldKind::kBits:
+    case FieldKind::kName:
+    case FieldKind::kText:
+      return std::string(text);
+    case FieldKind::kBool:
+      if (text == "true" || text == "false") return text == "true";
+      break;
+    case FieldKind::kInteger:
+      value = number_or_null<std::int64_t>(text);
+      break;
+    case FieldKind::kNumber:
+      value = number_or_null<double>(text);
+      break;
+    case FieldKind::kPatterns:
+      // A pattern may itself begin with a bracket, so only ["... is taken for JSON.
+      return text == "[]" || text.starts_with("[\"") ? parse_json(text, source)
+                                                     : split_patterns(text);
+    case FieldKind::kOverrides:
+      return parse_json(text, source);
+  }
+  if (value.is_null()) {
+    throw wrong_value("wrong type in recipe", json_location(source, pointer_of(field)), field,
+                      std::string(text));
+  }
+  return value;
+}
+
+std::string expected_value(const RecipeField& field) {
+  switch (field.kind) {
+    case FieldKind::kBits:
+      return "wXaY with X from 2 to 8, Y from 2 to 8 or 16";
+    case FieldKind::kName:
+      return "one of " + joined(field.names);
+    case FieldKind::kText:
+      return "text";
+    case FieldKind::kBool:
+      return "true or false";
+    case FieldKind::kInteger:
+      if (!field.integers.empty()) {
+        std::vector<std::string> parts;
+        for (const int integer : field.integers) parts.push_back(std::to_string(integer));
+        return "one of " + joined(parts);
+      }
+      return "an integer from " + format_number(field.minimum, 0) + " to " +
+             format_number(field.maximum, 0);
+    case FieldKind::kNumber:
+      return "a number from " + format_number(field.minimum, 0) + " to " +
+             format_number(field.maximum, 0);
+    case FieldKind::kPatterns:
+      return "a list of patterns of site paths";
+    case FieldKind::kOverrides:
+      return "a list of objects with pattern, weight_bits, activation_bits";
+  }
+  return "";
+}
+
+}  // namespace repquant

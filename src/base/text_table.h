@@ -1,0 +1,46 @@
+// Aligned columns of text for stdout.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace repquant {
+
+enum class Align { kLeft, kRight };
+
+struct TableColumn {
+  std::string title;
+  Align align = Align::kLeft;
+};
+
+/// A table as a value: fill in rows, then to_string().
+class TextTable {
+ public:
+  explicit TextTable(std::vector<TableColumn> columns);
+
+  /// Adds a row. Throws Error kInternal if the number of cells is not that of the columns.
+  void add_row(std::vector<std::string> cells);
+
+  /// Adds a horizontal rule, as stands below the titles.
+  void add_rule();
+
+  /// Lines without trailing blanks, each ended by a newline. Columns are two blanks apart; a width
+  /// is counted in UTF-8 code points.
+  std::string to_string() const;
+
+ private:
+  std::vector<TableColumn> columns_;
+  std::vector<std::vector<std::string>> rows_;  // an empty row is a rule
+};
+
+/// `value` with `decimals` digits after the point ("12.50"), "nan" and "inf" spelled so.
+std::string format_number(double value, int decimals);
+
+/// Bytes with a decimal unit and three significant digits: "999 B", "1.77 MB".
+std::string format_bytes(double bytes);
+
+/// Seconds as "0.35 s", "12 s", "3 min 20 s" or "2 h 05 min".
+std::string format_duration(double seconds);
+
+}  // namespace repquant
