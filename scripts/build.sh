@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Sets up the machine and makes a Release build; the program is then build/release/repquant.
+#
+#   scripts/build.sh            the program
+#   scripts/build.sh TARGET...  these targets ("all" includes the tests)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+./scripts/setup.sh
+
+# A file that sees LibTorch takes about 1.5 GB to compile: no more jobs than fit into memory.
+jobs=$(nproc)
+if [[ -r /proc/meminfo ]]; then
+  fitting=$(awk '/^MemAvailable:/ {print int($2 / 1500000)}' /proc/meminfo)
+  if ((fitting < 1)); then fitting=1; fi
+  if ((fitting < jobs)); then jobs=$fitting; fi
+fi
+
+targets=("$@")
+if ((${#targets[@]} == 0)); then targets=(repquant); fi
+
+mkdir -p build
+if ! cmake --preset release >build/configure.log 2>&1; then
+  cat build/configure.log >&2
+  exit 1
+fi
+cmake --build --preset release --parallel "$jobs" --target "${targets[@]}"

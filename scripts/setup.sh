@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Installs what building and testing needs: Debian packages (with apt, as root or through sudo) and
+# a virtual environment with LibTorch in .venv. Does nothing where all of it is there already.
+#
+#   CMAKE_PREFIX_PATH=/path/to/libtorch   use that LibTorch; no virtual environment is made
+#   REPQUANT_PYTHON=/path/to/python3      the Python that makes the virtual environment
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+packages=(
+  ca-certificates ccache cmake g++ ninja-build python3 python3-venv
+  libbenchmark-dev libcli11-dev libgmock-dev libgtest-dev libhwy-dev libjpeg62-turbo-dev
+  libpng-dev libspdlog-dev libssl-dev libzip-dev nlohmann-json3-dev
+)
+
+say() { echo "setup: $*" >&2; }
+
+install_packages() {
+  if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    say "not a Debian system: please see to the equivalents of: ${packages[*]}"
+    return
+  fi
+  local missing=()
+  local package
+  for package in "${packages[@]}"; do
+    if [[ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" != installed ]]; then
+      missing+=("$package")
+    fi
+  done
+  if ((${#missing[@]} == 0)); then return; fi
+  local as_root=()
+  if ((EUID != 0)); then
+    if ! command -v sudo >/dev/null; then
+      say "these Debian packages are missing, and neither root nor sudo is at hand: ${missing[*]}"
+      exit 1
+    fi
+    as_root=(sudo)
+  fi
+  say "installing ${missing[*]}"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# True if CMAKE_PREFIX_PATH names a LibTorch.
+has_own_libtorch() {
+  local prefix
+  local IFS=':;'
+  for prefix in ${CMAKE_PREFIX_PATH:-}; do
+    if [[ -n "$prefix" ]] && compgen -G "$prefix/share/cmake/Torch/TorchConfig.cmake" >/dev/null ||
+      compgen -G "$prefix/Torch/TorchConfig.cmake" >/dev/null; then
+      return 0
+    fi
+  done
+  return 1
+}
+
+make_environment() {
+  local stamp=.venv/.repquant-requirements
+  if [[ -x .venv/bin/python ]] && cmp -s scripts/requirements.txt "$stamp"; then return; fi
+  if [[ ! -x .venv/bin/python ]] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    say "making the virtual environment .venv"
+    rm -rf .venv
+    "${REPQUANT_PYTHON:-python3}" -m venv .venv
+  fi
+  # PyPI's torch for Linux carries several gigabytes of GPU libraries; PyTorch's own index has the
+  # build without them. Where that index cannot be reached, pip's own configuration decides.
+  local index=https://download.pytorch.org/whl/cpu
+  local options=()
+  if .venv/bin/python - "$index" <<'PYTHON'
+import sys
+import urllib.request
+try:
+    urllib.request.urlopen(sys.argv[1] + "/torch/", timeout=5).close()
+except Exception:
+    sys.exit(1)
+PYTHON
+  then
+    options=(--extra-index-url "$index")
+  fi
+  say "installing LibTorch into .venv"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check "${options[@]}" \
+    -r scripts/requirements.txt
+  cp scripts/requirements.txt "$stamp"
+}
+
+install_packages
+if has_own_libtorch; then
+  say "using the LibTorch of CMAKE_PREFIX_PATH"
+else
+  make_environment
+fi
