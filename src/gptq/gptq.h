@@ -14,7 +14,7 @@ struct QuantizedWeight {
   at::Tensor codes;  // int8 [N, K], |code| <= 2^(bits-1) - 1: -2^(bits-1) is not used
   at::Tensor scale;  // float32 [N], > 0
   int bits = 8;
-  std::string outcome;      // "gptq", "gptq, damping x10", "nearest", "nearest: <reason>"
+  std::string outcome;    // "gptq", "gptq, damping x10", "nearest", "nearest: <reason>"
   double error_rtn = 0;   // tr(dW H dW^T) of round-to-nearest (sum of squares without H)
   double error_gptq = 0;  // the same for the codes above, never larger
 

@@ -41,8 +41,9 @@ class HessianAccumulator {
   at::Tensor total_;    // double [K]
 };
 
-/// Accumulates one batch per item, side by side on `threads` threads, and merges them in a fixed
-/// binary tree over the batches: the result does not depend on `threads`.
+/// Accumulates the rows of all batches [..., K] on `threads` threads: in four fixed ranges of whole
+/// blocks, merged in a fixed tree. Depends on the rows and their order only, not on `threads` nor
+/// on how they are split into batches.
 HessianAccumulator accumulate_hessian(const std::vector<at::Tensor>& batches, int threads);
 
 }  // namespace repquant

@@ -10,9 +10,9 @@ namespace repquant {
 
 /// Scale and zero point, broadcastable to the data: [1], [C] for the last axis, [H, 1, 1] per head.
 struct AffineGrid {
-  int bits = 8;            // 2..8, codes are 0 .. 2^bits - 1
-  at::Tensor scale;        // float32, > 0
-  at::Tensor zero_point;   // float32; integral values unless real offsets were asked for
+  int bits = 8;           // 2..8, codes are 0 .. 2^bits - 1
+  at::Tensor scale;       // float32, > 0
+  at::Tensor zero_point;  // float32; integral values unless real offsets were asked for
 
   int max_code() const { return (1 << bits) - 1; }
 };

@@ -15,6 +15,11 @@
 
 namespace repquant {
 
+struct Range {
+  double lower;
+  double upper;
+};
+
 struct SearchOptions {
   std::int64_t max_rows = 1024;  // rows are sub-sampled with a fixed stride to at most this many
   int max_candidates = 80;       // ranges scored

@@ -12,10 +12,11 @@
 namespace repquant {
 
 struct FoldPlan {
-  at::Tensor ratio;    // r, float32 [C], > 0
-  at::Tensor shift;    // b, float32 [C]; all zero in a scale-only plan
-  double scale = 1.0;  // s~ of the layer-wise grid
-  int zero_point = 0;  // z~, always in [0, 2^bits - 1]
+  at::Tensor ratio;               // r, float32 [C], > 0
+  at::Tensor shift;               // b, float32 [C]; all zero in a scale-only plan
+  at::Tensor channel_zero_point;  // z, float32 [C]; z~ everywhere in a scale-only plan
+  double scale = 1.0;             // s~ of the layer-wise grid
+  int zero_point = 0;             // z~, always in [0, 2^bits - 1]
   int bits = 8;
 
   /// The layer-wise grid of x', scale and zero_point [1].

@@ -1,0 +1,282 @@
+#include "gptq/gptq.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "compute/check.h"
+#include "compute/parallel.h"
+#include "compute/simd.h"
+#include "gptq/row_scale.h"
+
+namespace repquant {
+namespace {
+
+// Rows are independent given the Hessian; a chunk of this many is one item of parallel work. Fixed,
+// so that results do not depend on the number of threads.
+constexpr std::int64_t kChunkRows = 64;
+constexpr int kDampingRaises = 3;
+
+// The Hessian prepared for the column loop.
+struct Factor {
+  at::Tensor order;    // int64 [K]: position in the loop -> column
+  at::Tensor inverse;  // float32 [K, K] upper triangular U with (H + damping)^-1 = U^T U
+};
+
+// Columns that (almost) never vary in the calibration data. They get no error and pass none on.
+at::Tensor dead_columns(const at::Tensor& hessian) {
+  const at::Tensor diagonal = hessian.diagonal();
+  return diagonal <= 1e-10 * diagonal.mean();
+}
+
+// Cholesky factor of the inverse (GPTQ, section 3.3 step 3). With J the reversal of the order,
+// J H J = L L^T gives H = R R^T with R = J L J upper triangular, so H^-1 = U^T U with U = R^-1:
+// one factorization and one triangular inverse in the place of the usual three factorizations.
+std::optional<at::Tensor> inverse_factor(const at::Tensor& hessian, double damping) {
+  at::Tensor damped = hessian.flip({0, 1});
+  damped.diagonal().add_(damping * hessian.diagonal().mean().item<double>());
+  const auto [lower, info] = at::linalg_cholesky_ex(damped);
+  if (info.item<int>() != 0) return std::nullopt;
+  const at::Tensor upper = lower.flip({0, 1});
+  const at::Tensor identity = at::eye(hessian.size(0), hessian.options());
+  const at::Tensor inverse = at::linalg_solve_triangular(upper, identity, /*upper=*/true);
+  const at::Tensor single = inverse.to(at::kFloat).contiguous();
+  // A pivot that is rounding noise of its diagonal element carries no information.
+  constexpr double kLeastPivot = 1e-12;
+  const at::Tensor pivots = lower.diagonal().square();
+  const bool usable = (pivots > kLeastPivot * damped.diagonal()).all().item<bool>() &&
+                      at::isfinite(single).all().item<bool>();
+  return usable ? std::optional(single) : std::nullopt;
+}
+
+// Columns in the order of the loop, dead ones decoupled.
+std::optional<Factor> factorize(const at::Tensor& hessian, const WeightRecipe& recipe,
+                                double damping) {
+  at::Tensor prepared = hessian.clone();
+  const at::Tensor dead = dead_columns(hessian);
+  const double mean = hessian.diagonal().mean().item<double>();
+  prepared.masked_fill_(dead.unsqueeze(0), 0).masked_fill_(dead.unsqueeze(1), 0);
+  prepared.diagonal().masked_fill_(dead, mean > 0 ? mean : 1.0);
+  const at::Tensor order = recipe.act_order ? at::argsort(prepared.diagonal(), /*stable=*/true,
+                                                          /*dim=*/0, /*descending=*/true)
+                                            : at::arange(hessian.size(0), at::kLong);
+  prepared = prepared.index_select(0, order).index_select(1, order);
+  const std::optional<at::Tensor> inverse = inverse_factor(prepared, damping);
+  if (!inverse) return std::nullopt;
+  return Factor{order, *inverse};
+}
+
+// target -= coefficient * source over a run of rows.
+REPQUANT_SIMD void subtract_scaled(float* target, const float* source, float coefficient,
+                                   std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) target[i] -= coefficient * source[i];
+}
+
+// Rounds one column of all rows; error = (w - w^) / U_jj.
+REPQUANT_SIMD void round_column(const float* w, const float* scale, float max_code, float inverse_d,
+                                float* codes, float* error, std::int64_t rows) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const float q = round_even(clamp_to(w[i] / scale[i], -max_code, max_code));
+    codes[i] = q;
+    error[i] = (w[i] - scale[i] * q) * inverse_d;
+  }
+}
+
+// The column loop on a chunk of rows. weight is W^T [K, R] in loop order and is used up, so that a
+// column of all rows is contiguous. Returns codes [K, R], float, in loop order.
+at::Tensor round_columns(const at::Tensor& weight, const at::Tensor& inverse,
+                         const at::Tensor& scale, float max_code, std::int64_t block_size) {
+  const std::int64_t columns = weight.size(0);
+  const std::int64_t rows = weight.size(1);
+  const at::Tensor codes = at::empty_like(weight);
+  const at::Tensor errors = at::empty({std::min(block_size, columns), rows}, at::kFloat);
+  auto* w = weight.data_ptr<float>();
+  auto* q = codes.data_ptr<float>();
+  auto* e = errors.data_ptr<float>();
+  const float* u = inverse.const_data_ptr<float>();
+  const float* s = scale.const_data_ptr<float>();
+  for (std::int64_t from = 0; from < columns; from += block_size) {
+    const std::int64_t to = std::min(from + block_size, columns);
+    for (std::int64_t j = from; j < to; ++j) {
+      float* error = e + (j - from) * rows;
+      round_column(w + j * rows, s, max_code, 1.0F / u[j * columns + j], q + j * rows, error, rows);
+      for (std::int64_t k = j + 1; k < to; ++k) {
+        subtract_scaled(w + k * rows, error, u[j * columns + k], rows);
+      }
+    }
+    if (to < columns) {  // lazy update of all later columns
+      at::Tensor later = weight.slice(0, to);
+      later.addmm_(inverse.slice(0, from, to).slice(1, to).t(), errors.slice(0, 0, to - from), 1,
+                   -1);
+    }
+  }
+  return codes;
+}
+
+// tr(dW H dW^T) row by row, dW = W - s q, double [R]; plain squares without H.
+at::Tensor row_errors(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
+                      const at::Tensor& hessian) {
+  const at::Tensor error = weight.to(at::kDouble) - codes * scale.to(at::kDouble).unsqueeze(1);
+  if (!hessian.defined()) return error.square().sum(1);
+  return at::mm(error, hessian).mul_(error).sum(1);
+}
+
+// The scale that minimises (w - s q) H (w - s q)^T for the codes found: s = w H q / q H q. Kept
+// only where it is positive and finite.
+at::Tensor refit_scale(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
+                       const at::Tensor& hessian) {
+  const at::Tensor weighted = at::mm(codes, hessian);
+  const at::Tensor cross = (weighted * weight.to(at::kDouble)).sum(1);
+  const at::Tensor square = weighted.mul_(codes).sum(1);
+  const at::Tensor refit = (cross / square).to(at::kFloat);
+  const at::Tensor usable =
+      at::isfinite(refit).logical_and_(refit >= std::numeric_limits<float>::min());
+  return at::where(usable, refit, scale);
+}
+
+// What is kept of a chunk of rows.
+struct RowsResult {
+  at::Tensor codes;  // int8 [R, K]
+  at::Tensor scale;  // float32 [R]
+  double error_nearest = 0;
+  double error_kept = 0;
+  bool any_gptq = false;
+};
+
+struct Problem {
+  at::Tensor weight;      // float32 [N, K]
+  at::Tensor hessian;     // double [K, K] or undefined
+  at::Tensor importance;  // float32 [K], diag H or ones
+  std::optional<Factor> factor;
+  WeightRecipe recipe;
+  float max_code = 0;
+};
+
+RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t to) {
+  const at::Tensor weight = problem.weight.slice(0, from, to);
+  const std::int64_t columns = weight.size(1);
+  at::Tensor scale = at::empty({to - from}, at::kFloat);
+  at::Tensor nearest = at::empty_like(weight);
+  auto* s = scale.data_ptr<float>();
+  for (std::int64_t i = 0; i < to - from; ++i) {
+    const WeightRow row{weight.const_data_ptr<float>() + i * columns,
+                        problem.importance.const_data_ptr<float>(), columns, problem.max_code};
+    s[i] = problem.recipe.scale_search ? search_row_scale(row) : absolute_maximum_scale(row);
+    nearest_codes(row, s[i], nearest.data_ptr<float>() + i * columns);
+  }
+  at::Tensor codes = nearest.to(at::kDouble);
+  const at::Tensor error_nearest = row_errors(weight, codes, scale, problem.hessian);
+  RowsResult result;
+  result.error_nearest = error_nearest.sum().item<double>();
+  at::Tensor error = error_nearest;
+  if (problem.factor) {
+    const Factor& factor = *problem.factor;
+    const at::Tensor loop_codes =
+        round_columns(weight.t().index_select(0, factor.order), factor.inverse, scale,
+                      problem.max_code, problem.recipe.block_size);
+    at::Tensor gptq = at::empty_like(codes);
+    gptq.index_copy_(1, factor.order, loop_codes.t().to(at::kDouble));
+    const at::Tensor refit = refit_scale(weight, gptq, scale, problem.hessian);
+    const at::Tensor error_gptq = row_errors(weight, gptq, refit, problem.hessian);
+    // Rows do not depend on each other, so each keeps the better of the two.
+    const at::Tensor better = error_gptq < error_nearest;
+    codes = at::where(better.unsqueeze(1), gptq, codes);
+    scale = at::where(better, refit, scale);
+    error = at::where(better, error_gptq, error_nearest);
+    result.any_gptq = better.any().item<bool>();
+  }
+  result.codes = codes.to(at::kChar);
+  result.scale = scale;
+  result.error_kept = error.sum().item<double>();
+  return result;
+}
+
+void check_arguments(const at::Tensor& weight, const at::Tensor& hessian, int bits,
+                     const WeightRecipe& recipe) {
+  constexpr const char* kWhere = "quantize_weight";
+  require(bits >= 2 && bits <= 8, kWhere, "bits from 2 to 8");
+  require(weight.dim() == 2 && weight.numel() > 0, kWhere, "a weight [N, K] that is not empty");
+  require(recipe.block_size > 0 && recipe.damping >= 0, kWhere,
+          "a positive block_size and a damping of at least 0");
+  require_finite(weight, kWhere, "the weight");
+  if (!hessian.defined()) return;
+  require(
+      hessian.dim() == 2 && hessian.size(0) == weight.size(1) && hessian.size(1) == weight.size(1),
+      kWhere, "a Hessian [K, K]");
+  require_finite(hessian, kWhere, "the Hessian");
+}
+
+// Factorizes with the recipe's damping, raised a bounded number of times; says what happened.
+std::string prepare_factor(Problem& problem) {
+  if (problem.recipe.rounding == WeightRounding::kNearest) return "nearest";
+  if (!problem.hessian.defined()) return "nearest: no Hessian";
+  if (!(problem.hessian.diagonal() > 0).any().item<bool>()) return "nearest: all inputs are zero";
+  double raise = 1;
+  for (int attempt = 0; attempt <= kDampingRaises; ++attempt, raise *= 10) {
+    // A recipe without damping can only be raised from something.
+    const double damping =
+        attempt == 0 ? problem.recipe.damping : raise * std::max(problem.recipe.damping, 1e-4);
+    problem.factor = factorize(problem.hessian, problem.recipe, damping);
+    if (!problem.factor) continue;
+    if (attempt == 0) return "gptq";
+    return "gptq, damping x" + std::to_string(static_cast<int>(raise));
+  }
+  return "nearest: the Hessian could not be factorized";
+}
+
+}  // namespace
+
+at::Tensor QuantizedWeight::dequantize() const {
+  return codes.to(at::kFloat).mul_(scale.unsqueeze(1));
+}
+
+QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hessian, int bits,
+                                const WeightRecipe& recipe, int threads) {
+  check_arguments(weight, hessian, bits, recipe);
+  Problem problem;
+  problem.weight = weight.to(at::kFloat).contiguous();
+  problem.recipe = recipe;
+  problem.max_code = static_cast<float>((1 << (bits - 1)) - 1);
+  const std::int64_t rows = weight.size(0);
+  const std::int64_t chunks = (rows + kChunkRows - 1) / kChunkRows;
+  std::vector<RowsResult> results(static_cast<std::size_t>(chunks));
+  QuantizedWeight quantized;
+  // The factorization runs as one item too: one thread inside its operators.
+  parallel_for(1, 1, [&](std::int64_t) {
+    if (hessian.defined()) {
+      problem.hessian = hessian.to(at::kDouble).contiguous();
+      problem.importance = problem.hessian.diagonal().clamp_min(0).to(at::kFloat).contiguous();
+    } else {
+      problem.importance = at::ones({weight.size(1)}, at::kFloat);
+    }
+    quantized.outcome = prepare_factor(problem);
+  });
+  parallel_for(chunks, threads, [&](std::int64_t chunk) {
+    results[static_cast<std::size_t>(chunk)] =
+        quantize_rows(problem, chunk * kChunkRows, std::min(rows, (chunk + 1) * kChunkRows));
+  });
+
+  quantized.bits = bits;
+  std::vector<at::Tensor> codes;
+  std::vector<at::Tensor> scales;
+  bool any_gptq = false;
+  for (const RowsResult& result : results) {
+    codes.push_back(result.codes);
+    scales.push_back(result.scale);
+    quantized.error_rtn += result.error_nearest;
+    quantized.error_gptq += result.error_kept;
+    any_gptq = any_gptq || result.any_gptq;
+  }
+  quantized.codes = at::cat(codes);
+  quantized.scale = at::cat(scales);
+  if (problem.factor && !any_gptq) quantized.outcome = "nearest: gptq was not better";
+  return quantized;
+}
+
+}  // namespace repquant

@@ -1,0 +1,100 @@
+#include "gptq/row_scale.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "compute/simd.h"
+
+namespace repquant {
+namespace {
+
+// The sums that the error of a scale and its closed-form refit need.
+struct CodeSums {
+  double error = 0;   // sum h (w - s q)^2
+  double cross = 0;   // sum h w q
+  double square = 0;  // sum h q^2
+};
+
+REPQUANT_SIMD CodeSums code_sums(const WeightRow& row, float scale) {
+  float error[kLanes] = {};
+  float cross[kLanes] = {};
+  float square[kLanes] = {};
+  const float inverse = 1.0F / scale;
+  const float top = row.max_code;
+  std::int64_t k = 0;
+  for (; k + kLanes <= row.columns; k += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      const float w = row.values[k + lane];
+      const float h = row.importance[k + lane];
+      const float q = round_even(clamp_to(w * inverse, -top, top));
+      const float difference = w - scale * q;
+      error[lane] += h * difference * difference;
+      cross[lane] += h * w * q;
+      square[lane] += h * q * q;
+    }
+  }
+  for (std::int64_t lane = 0; k < row.columns; ++k, ++lane) {
+    const float w = row.values[k];
+    const float h = row.importance[k];
+    const float q = round_even(clamp_to(w * inverse, -top, top));
+    const float difference = w - scale * q;
+    error[lane] += h * difference * difference;
+    cross[lane] += h * w * q;
+    square[lane] += h * q * q;
+  }
+  return {sum_lanes(error), sum_lanes(cross), sum_lanes(square)};
+}
+
+}  // namespace
+
+float absolute_maximum_scale(const WeightRow& row) {
+  float maximum = 0;
+  for (std::int64_t k = 0; k < row.columns; ++k) {
+    maximum = std::max(maximum, std::abs(row.values[k]));
+  }
+  const float scale = maximum / row.max_code;
+  // Denormal scales have no finite inverse.
+  return scale >= std::numeric_limits<float>::min() ? scale : 1.0F;
+}
+
+float search_row_scale(const WeightRow& row) {
+  const float full = absolute_maximum_scale(row);
+  float best = full;
+  double best_error = std::numeric_limits<double>::infinity();
+  const auto consider = [&](float scale) {
+    const CodeSums sums = code_sums(row, scale);
+    if (sums.error < best_error) {
+      best_error = sums.error;
+      best = scale;
+    }
+    return sums;
+  };
+  constexpr int kCoarseSteps = 24;
+  constexpr float kCoarse = 0.035F;  // down to 0.2 of the maximum, where heavy tails want it
+  for (int i = 0; i < kCoarseSteps; ++i) {
+    consider(full * (1.0F - kCoarse * static_cast<float>(i)));
+  }
+  const float centre = best;
+  constexpr int kFineSteps = 3;
+  for (int i = -kFineSteps; i <= kFineSteps; ++i) {
+    if (i != 0) consider(centre + full * kCoarse * static_cast<float>(i) / (kFineSteps + 1));
+  }
+  constexpr int kRefits = 2;
+  for (int i = 0; i < kRefits; ++i) {
+    const CodeSums sums = code_sums(row, best);
+    if (!(sums.square > 0 && sums.cross > 0)) break;
+    const auto refit = static_cast<float>(sums.cross / sums.square);
+    if (!(refit >= std::numeric_limits<float>::min())) break;
+    consider(refit);
+  }
+  return best;
+}
+
+REPQUANT_SIMD void nearest_codes(const WeightRow& row, float scale, float* codes) {
+  for (std::int64_t k = 0; k < row.columns; ++k) {
+    codes[k] = round_even(clamp_to(row.values[k] / scale, -row.max_code, row.max_code));
+  }
+}
+
+}  // namespace repquant
