@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 EXTRA_FILE = "preprocess.json"
+NMS_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 TOLERANCE = 1e-4  # relative to the largest logit; traced and eager differ by fp32 rounding only
 
 INSTALL_HELP = """\
@@ -39,24 +40,29 @@ class ExportError(Exception):
 
 
 def import_timm() -> Any:
-    """Imports timm; the CPU-only environment has no torchvision operators, so declares two."""
+    """Imports timm, with torchvision's two missing operators declared where they are missing."""
     import torch
 
     declared = None
-    if not hasattr(torch.ops.torchvision, "nms"):
-        # torchvision registers fake kernels for these when imported, and fails if the schemas
-        # are absent. The compiled library that defines them does not fit the CPU build of torch.
-        declared = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     try:
+        try:
+            import torchvision
+        except RuntimeError as error:
+            if "torchvision::nms" not in str(error):
+                raise
+            # torchvision's compiled library does not fit the CPU build of torch, and importing
+            # the rest fails while it registers fake kernels for operators without a schema.
+            declared = torch.library.Library("torchvision", "FRAGMENT")
+            for name in ("nms", "qnms"):
+                declared.define(f"{name}{NMS_SCHEMA}")
+            import torchvision
         import timm
         import timm.data
         import timm.layers
     except ImportError as error:
         raise ExportError(f"timm cannot be imported ({error}).\n{INSTALL_HELP}") from error
-    # The declared schemas live as long as the library object.
-    timm.repquant_torchvision_schemas = declared
+    if declared is not None:
+        torchvision.repquant_schemas = declared  # the schemas live as long as this object
     return timm
 
 
