@@ -261,7 +261,8 @@ class Search {
                      .where = describe_node(node),
                      .hint = "export with torch.jit.trace, or remove the condition"});
       }
-      SkippedOperator skipped{.path = module_path(node), .op = kind_of(node), .reason = ""};
+      SkippedOperator skipped{
+          .path = module_path(node), .op = kind_of(node), .reason = "", .node = node};
       if (const auto found = reasons_.find(node); found != reasons_.end()) {
         skipped.reason = found->second;
       } else if (conv) {

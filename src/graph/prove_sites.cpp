@@ -68,20 +68,34 @@ std::vector<c10::IValue> first_samples(const std::vector<at::Tensor>& inputs, st
   return result;
 }
 
+/// Multiply-accumulates of one executed operator, from its operands and its output.
+std::int64_t macs_of(const Node* node, const at::Tensor& out, const Values& values) {
+  const auto tensor = [&](std::size_t i) { return values.at(node->input(i)).toTensor(); };
+  const std::string kind = node->kind().toQualString();
+  if (kind.find("conv") != std::string::npos) {
+    const at::Tensor weight = tensor(1);  // [out, in / groups, kernel...], transposed: [in, out..]
+    const auto per_element = weight.numel() / std::max<std::int64_t>(weight.size(0), 1);
+    const bool transposed = kind.find("transpose") != std::string::npos;
+    return (transposed ? tensor(0).numel() : out.numel()) * per_element;
+  }
+  if (kind == "aten::einsum") return 0;  // those that are plain products have been rewritten
+  const bool added = kind == "aten::addmm" || kind == "aten::baddbmm";
+  const at::Tensor left = tensor(added ? 1 : 0);
+  return out.numel() * (left.dim() > 0 ? left.size(-1) : 1);
+}
+
 /// Multiply-accumulates of each site and skipped product per sample, from one ordinary run.
 void measure_macs(const Model& model, const Schedule& schedule, SiteSearch& search,
                   const std::vector<c10::IValue>& inputs, std::int64_t samples) {
-  std::map<const Node*, Site*> sites;
-  for (auto& site : search.sites) sites[site.node] = &site;
+  std::map<const Node*, std::int64_t*> counters;
+  for (auto& site : search.sites) counters[site.node] = &site.macs;
+  for (auto& skipped : search.skipped) counters[skipped.node] = &skipped.macs;
   run_graph(*model.graph, schedule, inputs, [&](const Node* node, Values& values) {
-    const auto found = sites.find(node);
-    if (found == sites.end()) return false;
+    const auto found = counters.find(node);
+    if (found == counters.end()) return false;
     run_node(node, values);
     const at::Tensor out = values.at(node->output()).toTensor();
-    const bool linear = found->second->weight.defined();
-    const std::int64_t depth =
-        linear ? found->second->weight.size(1) : values.at(node->input(0)).toTensor().size(-1);
-    found->second->macs = out.numel() * depth / std::max<std::int64_t>(samples, 1);
+    *found->second = macs_of(node, out, values) / std::max<std::int64_t>(samples, 1);
     return true;
   });
 }

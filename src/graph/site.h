@@ -46,6 +46,7 @@ struct SkippedOperator {
   std::string reason;
   std::int64_t macs = 0;
   std::int64_t parameters = 0;
+  const torch::jit::Node* node = nullptr;
 };
 
 struct SiteSearch {

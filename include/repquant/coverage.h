@@ -1,0 +1,49 @@
+// What of a model is quantized, at which bits, and what is not and why. No LibTorch types here.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace repquant {
+
+/// Quantized sites of one kind at the same bits.
+struct CoverageRow {
+  std::string kind;         // "linear", "patch_embedding", "scores", "attend"
+  int weight_bits = 0;      // 0: a product of two activations
+  int activation_bits = 0;  // 16: weight-only
+  int sites = 0;
+  std::int64_t parameters = 0;  // weight elements
+  std::int64_t macs = 0;        // multiply-accumulates per sample
+};
+
+/// A multiply-accumulate operator that stays in floating point.
+struct CoverageGap {
+  std::string path;
+  std::string op;      // "linear", "aten::conv2d" ...
+  std::string reason;
+  bool requested = false;  // the recipe asked for it
+  std::int64_t parameters = 0;
+  std::int64_t macs = 0;
+};
+
+struct Coverage {
+  std::vector<CoverageRow> rows;
+  std::vector<CoverageGap> gaps;
+  std::int64_t parameters = 0;            // floating-point constants of the model, all of them
+  std::int64_t quantized_parameters = 0;  // weights of quantized sites
+  std::int64_t macs = 0;                  // 0: not measured
+  std::int64_t quantized_macs = 0;
+  double average_bits = 32.0;  // over all parameters; what is not quantized counts with 32
+
+  double parameter_share() const { return share(quantized_parameters, parameters); }
+  /// Share of multiply-accumulates at the stated bits; 1 when the model has none.
+  double mac_share() const { return macs > 0 ? share(quantized_macs, macs) : 1.0; }
+
+ private:
+  static double share(std::int64_t part, std::int64_t whole) {
+    return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
+  }
+};
+
+}  // namespace repquant

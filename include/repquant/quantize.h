@@ -1,0 +1,108 @@
+// From a TorchScript file and calibration data to a verified integer artifact. No LibTorch types
+// here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "repquant/coverage.h"
+#include "repquant/recipe.h"
+
+namespace repquant {
+
+struct QuantizeOptions {
+  std::string model;   // TorchScript file
+  std::string output;  // artifact to write
+  Recipe recipe;
+  std::string calib;   // see open_dataset(); ignored with `synthetic`
+  bool synthetic = false;  // calibrate on seeded random numbers: for structure and speed only
+  std::vector<std::int64_t> input_shape;  // of one synthetic sample; empty: from the preset
+  std::string preset;  // preprocessing preset; empty: the model's own
+  int threads = 1;
+  bool force = false;  // replace an existing output
+  bool strict = false;             // an operator left in floating point unasked is an error
+  double min_coverage = 0.0;       // smallest share of multiply-accumulates that is quantized, 0..1
+  std::string workdir;             // checkpoints; empty: none
+  bool resume = false;
+};
+
+/// One quantized site, for the table of sites.
+struct SiteReport {
+  std::string path;
+  std::string kind;
+  int weight_bits = 0;      // 0: none
+  int activation_bits = 0;
+  std::string form;         // of the grids: "uniform", "quadratic, per channel, folded" ...
+  int side_columns = 0;     // massive channels with grids of their own
+  std::int64_t parameters = 0;
+  std::int64_t macs = 0;
+  double own_sqnr_db = 0.0;     // what this site adds: quantized against float on the same input
+  double output_sqnr_db = 0.0;  // all errors up to this site
+  std::string rounding;         // outcome of the weight rounding
+  std::string note;
+};
+
+/// One step of the self-check, as a line of the report.
+struct CheckReport {
+  std::string name;
+  std::string measured;
+  std::string limit;
+  bool passed = false;
+};
+
+struct QuantizeReport {
+  std::string output;
+  std::string recipe;  // name
+  Clipping clipping = Clipping::kSearch;
+  Coverage coverage;
+  std::vector<SiteReport> sites;
+  std::vector<CheckReport> checks;
+  std::string protocol;  // calibration data and preprocessing
+  int samples = 0;
+  bool synthetic = false;
+  double fold_deviation = 0.0;   // relative to the largest output
+  double output_sqnr_db = 0.0;   // simulated against FP32, calibration data
+  double seconds = 0.0;          // whole run
+  double sweep_seconds = 0.0;
+  double float_seconds = 0.0;    // FP32 model on the same samples, one thread
+  std::int64_t model_bytes = 0;
+  std::int64_t output_bytes = 0;
+  std::int64_t peak_memory_bytes = 0;
+};
+
+struct QuantizeHooks {
+  std::function<void(const std::string& phase, std::size_t items)> on_phase;
+  std::function<void(const std::string& item, std::size_t done)> on_item;
+  std::function<void(const std::string&)> info;
+  std::function<void(const std::string&)> warn;
+  std::function<void()> check_interrupt;  // throws Error kInterrupted to stop
+};
+
+/// Quantizes a model and writes the artifact, which is checked before it gets its name. Nothing is
+/// left behind on failure but the checkpoints in `workdir`.
+/// Throws Error of every kind; see each stage.
+QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks = {});
+
+/// What would be quantized, from the structure alone.
+struct PreviewOptions {
+  std::string model;
+  Recipe recipe;
+  std::string data;  // one batch proves folds and counts multiply-accumulates; empty: random input
+                     // of the preset's or the given shape, else structure only
+  std::vector<std::int64_t> input_shape;
+  std::string preset;
+  int threads = 1;
+};
+
+struct Preview {
+  Coverage coverage;
+  std::vector<SiteReport> sites;  // without errors
+  bool proven = false;            // the model was run: folds are proven, operations are counted
+};
+
+Preview preview(const PreviewOptions& options);
+
+}  // namespace repquant

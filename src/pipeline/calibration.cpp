@@ -1,0 +1,123 @@
+#include "pipeline/calibration.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <random>
+
+#include "base/sha256.h"
+#include "data/sampling.h"
+#include "evaluate/open_data.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+constexpr std::int64_t kLargestSample = std::int64_t{1} << 28;  // elements
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  }
+  return text + "]";
+}
+
+/// Standard normal values by Box and Muller, the same on every platform.
+at::Tensor normal_samples(std::int64_t count, const std::vector<std::int64_t>& shape,
+                          std::mt19937_64& engine) {
+  std::vector<std::int64_t> sizes{count};
+  sizes.insert(sizes.end(), shape.begin(), shape.end());
+  at::Tensor values = at::empty(sizes, at::kFloat);
+  float* data = values.mutable_data_ptr<float>();
+  const auto uniform = [&engine] {  // (0, 1]
+    return (static_cast<double>(engine() >> 11U) + 1.0) * 0x1p-53;
+  };
+  for (std::int64_t i = 0; i < values.numel(); ++i) {
+    const double radius = std::sqrt(-2.0 * std::log(uniform()));
+    data[i] = static_cast<float>(radius * std::cos(2.0 * std::numbers::pi * uniform()));
+  }
+  return values;
+}
+
+void check_shape(const std::vector<std::int64_t>& shape) {
+  std::int64_t elements = 1;
+  for (const std::int64_t size : shape) {
+    if (size < 1 || size > kLargestSample / elements) {
+      throw Error(ErrorKind::kUsage, {.what = "bad shape of a synthetic sample",
+                                      .where = "--input-shape",
+                                      .expected = "positive sizes, at most 2^28 elements",
+                                      .got = shape_text(shape)});
+    }
+    elements *= size;
+  }
+}
+
+}  // namespace
+
+CalibrationSource open_calibration(const CalibrationRequest& request) {
+  CalibrationSource source;
+  if (!request.data.empty()) {
+    OpenedData opened = open_data({.path = request.data,
+                                   .preset_file = request.preset_file,
+                                   .labels_file = "",
+                                   .model = request.model,
+                                   .threads = request.threads});
+    source.inputs = static_cast<std::size_t>(opened.dataset.input_count());
+    source.dataset = std::move(opened.dataset);
+    source.preset = std::move(opened.preset);
+    source.protocol = std::move(opened.protocol);
+    return source;
+  }
+  source.preset = preset_of(request.preset_file, request.model);
+  source.sample_shape = request.sample_shape;
+  if (source.sample_shape.empty() && source.preset && source.preset->crop_height > 0) {
+    source.sample_shape = {source.preset->channels(), source.preset->crop_height,
+                           source.preset->crop_width};
+  }
+  if (source.sample_shape.empty()) {
+    throw Error(ErrorKind::kUsage,
+                {.what = "the shape of a synthetic sample is not known",
+                 .hint = "give --input-shape, such as 3,224,224, or a preprocessing preset"});
+  }
+  check_shape(source.sample_shape);
+  source.protocol = "synthetic: normal random numbers, float32 " + shape_text(source.sample_shape);
+  return source;
+}
+
+Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,
+                             const ModelSignature& signature,
+                             const std::function<void()>& check_interrupt) {
+  Calibration calibration;
+  const auto step = static_cast<std::size_t>(recipe.batch_size);
+  if (!source.dataset) {
+    std::mt19937_64 engine(recipe.seed);
+    for (int begin = 0; begin < recipe.samples; begin += recipe.batch_size) {
+      const int count = std::min(recipe.batch_size, recipe.samples - begin);
+      const Batch batch{.names = {},
+                        .inputs = {normal_samples(count, source.sample_shape, engine)},
+                        .labels = {}};
+      calibration.batches.push_back(arrange_inputs(batch, signature));
+    }
+    calibration.samples = recipe.samples;
+    calibration.hash = sha256_of("synthetic " + shape_text(source.sample_shape) + " " +
+                                 std::to_string(recipe.seed));
+    return calibration;
+  }
+  const Dataset& dataset = *source.dataset;
+  const std::vector<std::int64_t> chosen =
+      draw_samples(dataset.size(), recipe.samples, recipe.seed);
+  for (std::size_t begin = 0; begin < chosen.size(); begin += step) {
+    if (check_interrupt) check_interrupt();
+    const std::size_t count = std::min(step, chosen.size() - begin);
+    const Batch batch = dataset.load(std::span(chosen).subspan(begin, count));
+    calibration.batches.push_back(arrange_inputs(batch, signature));
+  }
+  calibration.samples = static_cast<int>(chosen.size());
+  calibration.hash = dataset.hash(chosen);
+  return calibration;
+}
+
+}  // namespace repquant

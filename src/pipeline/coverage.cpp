@@ -1,0 +1,117 @@
+#include "pipeline/coverage.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <tuple>
+
+#include "graph/parameters.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+constexpr double kFloatBits = 32.0;
+constexpr std::size_t kNamedGaps = 5;
+
+std::string percent(double share) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f %%", 100.0 * share);
+  return text;
+}
+
+/// Why a site of the model is not quantized.
+CoverageGap excluded_gap(const Site& site, const Recipe& recipe) {
+  CoverageGap gap{.path = site.path, .op = name_of(site.kind), .reason = "excluded by the recipe",
+                  .requested = true, .parameters = 0, .macs = site.macs};
+  if (site.weight.defined()) {
+    gap.parameters = site.weight.numel();
+  } else if (recipe.bits.weight_only()) {
+    gap.reason = "weight-only recipe: products of activations stay in floating point";
+  } else if (!recipe.attention.quantize) {
+    gap.reason = "attention.quantize is false";
+  }
+  return gap;
+}
+
+}  // namespace
+
+Coverage coverage_of(const Model& model, const SiteSearch& search,
+                     const std::vector<SiteBits>& bits, const Recipe& recipe) {
+  Coverage coverage;
+  coverage.parameters = count_parameters(model);
+  std::map<std::tuple<int, int, int>, CoverageRow> rows;
+  double bit_sum = 0.0;
+  for (std::size_t i = 0; i < search.sites.size(); ++i) {
+    const Site& site = search.sites[i];
+    coverage.macs += site.macs;
+    if (!bits[i].quantized) {
+      coverage.gaps.push_back(excluded_gap(site, recipe));
+      continue;
+    }
+    const bool weighted = site.weight.defined();
+    const int weight_bits = weighted ? bits[i].weight_bits : 0;
+    auto& row = rows[{static_cast<int>(site.kind), weight_bits, bits[i].activation_bits}];
+    row.kind = name_of(site.kind);
+    row.weight_bits = weight_bits;
+    row.activation_bits = bits[i].activation_bits;
+    ++row.sites;
+    row.macs += site.macs;
+    coverage.quantized_macs += site.macs;
+    if (!weighted) continue;
+    row.parameters += site.weight.numel();
+    coverage.quantized_parameters += site.weight.numel();
+    bit_sum += static_cast<double>(weight_bits) * static_cast<double>(site.weight.numel());
+  }
+  for (const auto& skipped : search.skipped) {
+    coverage.macs += skipped.macs;
+    coverage.gaps.push_back({.path = skipped.path, .op = skipped.op, .reason = skipped.reason,
+                             .requested = false, .parameters = skipped.parameters,
+                             .macs = skipped.macs});
+  }
+  for (auto& [key, row] : rows) coverage.rows.push_back(std::move(row));
+  // A weight that two sites share is stored once for each of them.
+  coverage.parameters = std::max(coverage.parameters, coverage.quantized_parameters);
+  if (coverage.parameters > 0) {
+    const auto rest = static_cast<double>(coverage.parameters - coverage.quantized_parameters);
+    coverage.average_bits =
+        (bit_sum + kFloatBits * rest) / static_cast<double>(coverage.parameters);
+  }
+  return coverage;
+}
+
+void check_coverage(const Coverage& coverage, bool strict, double minimum) {
+  std::vector<CoverageGap> gaps;
+  for (const auto& gap : coverage.gaps) {
+    if (strict ? !gap.requested : true) gaps.push_back(gap);
+  }
+  const bool too_low = coverage.mac_share() < minimum;
+  if (!too_low && !(strict && !gaps.empty())) return;
+
+  std::stable_sort(gaps.begin(), gaps.end(),
+                   [](const auto& a, const auto& b) { return a.macs > b.macs; });
+  std::string list;
+  for (std::size_t i = 0; i < std::min(gaps.size(), kNamedGaps); ++i) {
+    list += i > 0 ? "; " : "";
+    list += gaps[i].path + " (" + gaps[i].op + "): " + gaps[i].reason;
+  }
+  if (gaps.size() > kNamedGaps) {
+    list += "; and " + std::to_string(gaps.size() - kNamedGaps) + " more";
+  }
+  if (too_low) {
+    throw Error(ErrorKind::kGate,
+                {.what = "the coverage is below --min-coverage",
+                 .where = list,
+                 .expected = "at least " + percent(minimum) + " of the multiply-accumulates",
+                 .got = percent(coverage.mac_share()),
+                 .hint = "repquant inspect MODEL shows every operator and the reason"});
+  }
+  throw Error(ErrorKind::kGate,
+              {.what = "operators would stay in floating point (--strict)",
+               .where = list,
+               .expected = "every multiply-accumulate operator quantized or excluded on purpose",
+               .got = std::to_string(gaps.size()) + " operators left",
+               .hint = "without --strict they are listed in the coverage table"});
+}
+
+}  // namespace repquant

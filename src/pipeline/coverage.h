@@ -1,0 +1,22 @@
+// Coverage of a recipe on the sites of a model.
+#pragma once
+
+#include <vector>
+
+#include "graph/model.h"
+#include "graph/site.h"
+#include "repquant/coverage.h"
+#include "repquant/recipe.h"
+#include "sweep/sweep.h"
+
+namespace repquant {
+
+/// Coverage of `bits` (one for each site, see resolve_bits) on the sites of `model`.
+Coverage coverage_of(const Model& model, const SiteSearch& search,
+                     const std::vector<SiteBits>& bits, const Recipe& recipe);
+
+/// Throws Error kGate, with the largest gaps, if `strict` and an operator stays in floating point
+/// that the recipe did not ask for, or if the share of multiply-accumulates is below `minimum`.
+void check_coverage(const Coverage& coverage, bool strict, double minimum);
+
+}  // namespace repquant

@@ -1,0 +1,85 @@
+#include "pipeline/prepare.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "evaluate/loaded_model.h"
+#include "graph/walker.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+constexpr double kLargestDeviation = 1e-3;
+
+std::string why_no_site(const SiteSearch& search) {
+  if (search.skipped.empty()) return "no Linear, convolution or matrix product at all";
+  const auto& first = search.skipped.front();
+  return std::to_string(search.skipped.size()) + " products, such as " + first.path + " (" +
+         first.op + "): " + first.reason;
+}
+
+}  // namespace
+
+ModelWithSites load_sites(const std::string& path, std::size_t inputs) {
+  ModelWithSites result{.model = load_model(path, inputs), .search = {}};
+  if (result.model.extra_files.count("repquant.json") > 0) {
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the model is already quantized",
+                 .where = path,
+                 .expected = "a floating-point model",
+                 .got = "an artifact of repquant",
+                 .hint = "quantize the model that it was made from; see repquant inspect"});
+  }
+  result.search = find_sites(result.model);
+  if (result.search.sites.empty()) {
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the model has no site that can be quantized",
+                 .where = path,
+                 .expected = "at least one Linear, patch embedding or attention product",
+                 .got = why_no_site(result.search)});
+  }
+  return result;
+}
+
+ModelSignature signature_of(const Model& model) {
+  return {.names = model.input_names, .required = model.input_names.size()};
+}
+
+double check_normalized(const Model& model, const std::vector<at::Tensor>& batch) {
+  at::NoGradGuard no_grad;
+  at::Tensor expected;
+  try {
+    expected = LoadedModel(model.path).run(batch);
+  } catch (const Error& e) {
+    // The model runs elsewhere, so what does not fit is the data.
+    if (e.kind() != ErrorKind::kUnsupported) throw;
+    throw Error(ErrorKind::kUsage, e.parts());
+  }
+  const Schedule schedule(*model.graph);
+  const std::vector<c10::IValue> inputs(batch.begin(), batch.end());
+  const std::vector<at::Tensor> outputs = output_tensors(run_graph(*model.graph, schedule, inputs));
+  const at::Tensor& actual = outputs.at(0);
+  double deviation = 1.0;
+  if (actual.sizes().equals(expected.sizes())) {
+    const double largest = expected.abs().max().item<double>();
+    const double difference = (actual - expected).abs().max().item<double>();
+    deviation = difference / std::max(largest, 1e-30);
+  }
+  if (!(deviation <= kLargestDeviation)) {
+    char text[32];
+    std::snprintf(text, sizeof(text), "%.2g", deviation);
+    throw Error(ErrorKind::kInternal,
+                {.what = "the normalised graph computes something else than the model",
+                 .where = model.path,
+                 .expected = "outputs equal to 1e-3 of the largest",
+                 .got = text,
+                 .hint = "please report the model; another export (trace or script) may work"});
+  }
+  return deviation;
+}
+
+}  // namespace repquant

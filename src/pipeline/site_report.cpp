@@ -1,0 +1,79 @@
+#include "pipeline/site_report.h"
+
+namespace repquant {
+namespace {
+
+std::string form_of(const LinearPlan& plan) {
+  if (!plan.quantized_input) return "weight-only";
+  std::string text = plan.input.form == CodeForm::kQuadratic ? "quadratic" : "uniform";
+  if (plan.input.per_channel()) text += ", per channel";
+  if (!plan.norm.empty()) text += ", folded";
+  return text;
+}
+
+std::string form_of(const ScoresPlan& plan) {
+  return plan.left.scale.numel() > 1 ? "uniform, per head" : "uniform";
+}
+
+std::string form_of(const AttendPlan& plan) {
+  std::string text;
+  if (plan.uniform) {
+    text = "uniform";
+  } else if (plan.grid.steps_per_octave == 1) {
+    text = "log2";
+  } else if (plan.grid.steps_per_octave == 2) {
+    text = "log-sqrt2";
+  } else {
+    text = "log2, " + std::to_string(plan.grid.steps_per_octave) + " steps per octave";
+  }
+  if (plan.row_maximum) text += ", row maximum";
+  return text;
+}
+
+int activation_bits(const LinearPlan& plan) { return plan.quantized_input ? plan.input.bits : 16; }
+int activation_bits(const ScoresPlan& plan) { return plan.left.bits; }
+int activation_bits(const AttendPlan& plan) { return plan.bits; }
+
+}  // namespace
+
+std::string form_of(const SitePlan& plan) {
+  return std::visit([](const auto& p) { return form_of(p); }, plan.plan);
+}
+
+SiteReport report_of(const Site& site, const SiteBits& bits) {
+  SiteReport report;
+  report.path = site.path;
+  report.kind = name_of(site.kind);
+  report.macs = site.macs;
+  report.activation_bits = bits.activation_bits;
+  if (site.weight.defined()) {
+    report.weight_bits = bits.weight_bits;
+    report.parameters = site.weight.numel();
+  }
+  if (!bits.quantized) {
+    report.weight_bits = 0;
+    report.activation_bits = 0;
+  } else if (site.norm != nullptr) {
+    report.form = site.scale_only_fold ? "norm folds, scale only" : "norm folds";
+  }
+  report.note = site.note;
+  return report;
+}
+
+SiteReport report_of(const Site& site, const SitePlan& plan) {
+  SiteReport report = report_of(site, SiteBits{});
+  report.form = form_of(plan);
+  report.activation_bits =
+      std::visit([](const auto& p) { return activation_bits(p); }, plan.plan);
+  if (const auto* linear = std::get_if<LinearPlan>(&plan.plan)) {
+    report.weight_bits = linear->weight.bits;
+    report.side_columns = static_cast<int>(linear->side.channels.size());
+    report.rounding = linear->weight.outcome;
+  }
+  report.own_sqnr_db = plan.errors.own_output_sqnr_db;
+  report.output_sqnr_db = plan.errors.output_sqnr_db;
+  if (!plan.note.empty()) report.note += (report.note.empty() ? "" : "; ") + plan.note;
+  return report;
+}
+
+}  // namespace repquant

@@ -1,0 +1,20 @@
+// Lines of the table of sites.
+#pragma once
+
+#include "graph/site.h"
+#include "plan/site_plan.h"
+#include "repquant/quantize.h"
+#include "sweep/sweep.h"
+
+namespace repquant {
+
+/// A site before the sweep: kind, bits and sizes.
+SiteReport report_of(const Site& site, const SiteBits& bits);
+
+/// A quantized site: also its grids, errors and notes.
+SiteReport report_of(const Site& site, const SitePlan& plan);
+
+/// "uniform, per channel, folded", "quadratic", "log-sqrt2, row maximum" ...
+std::string form_of(const SitePlan& plan);
+
+}  // namespace repquant
