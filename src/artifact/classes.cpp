@@ -1,0 +1,164 @@
+#include "artifact/classes.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/frontend/resolver.h>
+#include <torch/csrc/jit/frontend/sugared_value.h>
+
+#include <cmath>
+
+#include "artifact/class_sources.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Module;
+
+enum Kind : std::size_t {
+  kNormQuantize,
+  kQuantize,
+  kLinear,
+  kWeightOnly,
+  kSide,
+  kScores,
+  kAttend
+};
+
+/// `torch` and `onednn` in the classes' source mean the operators of those name spaces.
+struct OperatorResolver : public torch::jit::Resolver {
+  std::shared_ptr<torch::jit::SugaredValue> resolveValue(const std::string& name,
+                                                         torch::jit::GraphFunction&,
+                                                         const torch::jit::SourceRange&) override {
+    if (name == "torch") return std::make_shared<torch::jit::BuiltinModule>("aten");
+    if (name == "onednn") return std::make_shared<torch::jit::BuiltinModule>("onednn");
+    if (name == "annotate") return torch::jit::SpecialFormValue::create(c10::prim::annotate);
+    return nullptr;
+  }
+};
+
+c10::TypePtr type_named(const std::string& name) {
+  if (name == "Tensor") return c10::TensorType::get();
+  if (name == "int") return c10::IntType::get();
+  if (name == "float") return c10::FloatType::get();
+  if (name == "bool") return c10::BoolType::get();
+  if (name == "str") return c10::StringType::get();
+  return c10::ListType::ofInts();
+}
+
+c10::IValue default_of(const std::string& name) {
+  if (name == "Tensor") return at::Tensor();
+  if (name == "int") return std::int64_t{0};
+  if (name == "float") return 0.0;
+  if (name == "bool") return false;
+  if (name == "str") return std::string();
+  return c10::List<std::int64_t>();
+}
+
+Module define_class(const ClassSource& source,
+                    const std::shared_ptr<torch::jit::CompilationUnit>& unit) {
+  Module module(c10::QualifiedName("__torch__.repquant." + source.name), unit);
+  module.register_attribute("training", c10::BoolType::get(), false);
+  for (const auto* attributes : {&source.stored, &source.derived}) {
+    for (const auto& [name, type] : *attributes) {
+      module.register_attribute(name, type_named(type), default_of(type));
+    }
+  }
+  module.define(full_source(source), std::make_shared<OperatorResolver>());
+  return module;
+}
+
+/// Own, contiguous, without gradient: a view would save its whole storage.
+at::Tensor owned(const at::Tensor& tensor) {
+  return tensor.detach().clone(at::MemoryFormat::Contiguous);
+}
+
+at::Tensor owned_float(const at::Tensor& tensor) { return owned(tensor.to(at::kFloat)); }
+
+}  // namespace
+
+struct ModuleFactory::Prototypes {
+  std::vector<Module> modules;
+};
+
+ModuleFactory::ModuleFactory()
+    : unit_(std::make_shared<torch::jit::CompilationUnit>()),
+      prototypes_(std::make_unique<Prototypes>()) {
+  for (const auto& source : class_sources()) {
+    prototypes_->modules.push_back(define_class(source, unit_));
+  }
+}
+
+ModuleFactory::~ModuleFactory() = default;
+
+Module ModuleFactory::make(std::size_t kind, std::vector<c10::IValue> state) {
+  const auto type = prototypes_->modules.at(kind).type();
+  Module module(
+      c10::ivalue::Object::create(c10::StrongTypePtr(unit_, type), type->numAttributes()));
+  state.emplace_back(false);  // training
+  // The same method that a loader calls, so that memory and file hold the same thing.
+  module.get_method("__setstate__")({c10::ivalue::Tuple::create(std::move(state))});
+  return module;
+}
+
+Module ModuleFactory::norm_quantize(const NormQuantizeState& s) {
+  return make(kNormQuantize, {owned_float(s.weight), owned_float(s.bias), s.shape, s.epsilon,
+                              s.max_code});
+}
+
+Module ModuleFactory::quantize(const QuantizeState& s) {
+  return make(kQuantize, {owned_float(s.multiplier), owned_float(s.offset), s.max_code,
+                          s.quadratic, s.is_signed, s.shift});
+}
+
+Module ModuleFactory::linear(const LinearState& s) {
+  return make(kLinear,
+              {pack_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
+               static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.zero_point,
+               s.max_product_code, s.activation, s.algorithm, static_cast<std::int64_t>(s.output),
+               s.output_low, s.output_high, s.output_scale, s.output_zero, s.output_max_code,
+               s.output_quadratic});
+}
+
+Module ModuleFactory::weight_only(const WeightOnlyState& s) {
+  return make(kWeightOnly,
+              {pack_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
+               static_cast<std::int64_t>(s.bits), s.weight_codes.size(1)});
+}
+
+Module ModuleFactory::side(const SideState& s) {
+  return make(kSide, {owned(s.weight_codes), owned_float(s.weight_scale), owned(s.channels),
+                      owned_float(s.scale), owned_float(s.zero_point),
+                      static_cast<std::int64_t>(s.bits)});
+}
+
+Module ModuleFactory::scores(const ScoresState& s) {
+  return make(kScores, {owned_float(s.left_zero), owned_float(s.right_zero), s.left_bits,
+                        s.right_bits, owned_float(s.scale), s.raw});
+}
+
+Module ModuleFactory::attend(const AttendState& s) {
+  return make(kAttend,
+              {owned_float(s.factor), s.bits, s.uniform, s.u8_table, s.zero_code,
+               s.steps_per_octave, s.row_maximum, std::log(s.softmax_scale), s.fresh,
+               owned_float(s.value_zero), owned_float(s.multiplier),
+               s.offset.defined() ? owned_float(s.offset) : at::zeros({1}), s.output_max_code});
+}
+
+at::Tensor pack_codes(const at::Tensor& codes, int bits) {
+  if (bits > 4) return owned(codes);
+  at::Tensor shifted = codes.to(at::kInt) + 8;
+  if (codes.size(1) % 2 != 0) shifted = at::constant_pad_nd(shifted, {0, 1}, 8);
+  const at::Tensor low = shifted.slice(1, 0, c10::nullopt, 2);
+  const at::Tensor high = shifted.slice(1, 1, c10::nullopt, 2);
+  return owned((low + high * 16).to(at::kByte));
+}
+
+at::Tensor unpack_codes(const at::Tensor& packed, int bits, std::int64_t columns) {
+  if (bits > 4) return packed;
+  const at::Tensor wide = packed.to(at::kInt);
+  const at::Tensor pairs = at::stack({wide.bitwise_and(15), wide.div(16, "floor")}, -1).flatten(1);
+  return (pairs.narrow(1, 0, columns) - 8).to(at::kChar).contiguous();
+}
+
+}  // namespace repquant

@@ -1,0 +1,134 @@
+// The TorchScript classes that an artifact consists of. They are defined from source text and use
+// only operators of stock LibTorch, so that a saved artifact loads without any library of ours.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace torch::jit {
+struct CompilationUnit;
+struct Module;
+}  // namespace torch::jit
+
+namespace repquant {
+
+/// What a Linear writes.
+enum class LinearOutput {
+  kFloat = 0,         // float32, after the activation function
+  kOperandCodes = 1,  // int8 codes of attention operands; per-channel grids live in scale and bias
+  kProductCodes = 2,  // uint8 codes of the next Linear's input (squared for the quadratic form)
+};
+
+struct NormQuantizeState {
+  at::Tensor weight, bias;  // [D], with multiplier and offset folded in
+  std::vector<std::int64_t> shape;
+  double epsilon = 1e-5;
+  std::int64_t max_code = 255;
+};
+
+/// float -> codes: clamp(round(x m + a), 0, max_code) - shift.
+struct QuantizeState {
+  at::Tensor multiplier, offset;  // broadcast against the input; one element each: scalars
+  std::int64_t max_code = 255;    // of the stored code: q <= max_code
+  bool quadratic = false;         // output q^2, through u = clamp(round(x m + a), 0, max_code^2)
+  bool is_signed = false;         // int8 output (attention operands), else uint8
+  std::int64_t shift = 0;         // subtracted after the clamp; is_signed only
+};
+
+struct LinearState {
+  at::Tensor weight_codes;  // int8 [N, K]
+  int bits = 8;             // of the weight
+  at::Tensor scale;         // [N] input scale times weight scale (times output multiplier)
+  at::Tensor bias;          // [N] (times output multiplier, plus output zero point)
+  std::int64_t zero_point = 0;
+  std::int64_t max_product_code = 255;  // largest value that enters the product
+  std::string activation = "none";      // none, relu, gelu: before the output grid
+  std::string algorithm;                // of gelu: none or tanh
+  LinearOutput output = LinearOutput::kFloat;
+  std::int64_t output_low = 0, output_high = 255;  // kOperandCodes: range of the int8 codes
+  // kProductCodes: q = clamp(round(y / output_scale) + output_zero, 0, output_max)
+  double output_scale = 1.0;
+  std::int64_t output_zero = 0;
+  std::int64_t output_max_code = 255;  // q <= this; quadratic: u <= its square
+  bool output_quadratic = false;
+};
+
+/// Weight-only Linear: packed on disk, dequantized when the artifact is loaded.
+struct WeightOnlyState {
+  at::Tensor weight_codes;  // int8 [N, K]
+  int bits = 8;
+  at::Tensor scale;  // [N]
+  at::Tensor bias;   // [N]
+};
+
+/// Adds the contribution of side columns to a Linear's float output.
+struct SideState {
+  at::Tensor channels;           // int64 [m]
+  at::Tensor scale, zero_point;  // [m] grids of the columns
+  int bits = 8;
+  at::Tensor weight_codes;  // int8 [N, m]
+  at::Tensor weight_scale;  // [N]
+};
+
+struct ScoresState {
+  at::Tensor left_zero, right_zero;  // float32 [1] or [H, 1, 1], relative to the int8 codes
+  std::int64_t left_bits = 8, right_bits = 8;
+  at::Tensor scale;      // [1] or [H, 1, 1]; kept apart (not applied) when `raw`
+  bool raw = false;      // output (left - zero) right as integers: the softmax that follows does
+                         // the scaling, and the right operand's zero point cancels in it
+};
+
+struct AttendState {
+  at::Tensor factor;  // [1] or [H, 1, 1]: scores to code units (or to octaves for uniform)
+  std::int64_t bits = 4;
+  bool uniform = false;
+  bool u8_table = false;
+  bool zero_code = true;
+  std::int64_t steps_per_octave = 2;
+  bool row_maximum = true;
+  double softmax_scale = 1.0;
+  bool fresh = false;  // the scores belong to this module alone and may be overwritten
+  at::Tensor value_zero;  // [1] or [H, 1, 1], relative to the int8 codes
+  at::Tensor multiplier;  // of the output: value scale, times the next input's multiplier if coded
+  at::Tensor offset;      // coded output: the next input's offset, [1] or [H, 1, d]
+  std::int64_t output_max_code = 0;  // > 0: uint8 codes of the next Linear's input; 0: float32
+};
+
+/// Makes submodules that share one class type per kind. All live in one compilation unit.
+class ModuleFactory {
+ public:
+  ModuleFactory();
+  ~ModuleFactory();
+  ModuleFactory(const ModuleFactory&) = delete;
+  ModuleFactory& operator=(const ModuleFactory&) = delete;
+
+  torch::jit::Module norm_quantize(const NormQuantizeState& state);
+  torch::jit::Module quantize(const QuantizeState& state);
+  torch::jit::Module linear(const LinearState& state);
+  torch::jit::Module weight_only(const WeightOnlyState& state);
+  torch::jit::Module side(const SideState& state);
+  torch::jit::Module scores(const ScoresState& state);
+  torch::jit::Module attend(const AttendState& state);
+
+  const std::shared_ptr<torch::jit::CompilationUnit>& unit() const { return unit_; }
+
+ private:
+  torch::jit::Module make(std::size_t kind, std::vector<c10::IValue> state);
+
+  std::shared_ptr<torch::jit::CompilationUnit> unit_;
+  struct Prototypes;
+  std::unique_ptr<Prototypes> prototypes_;
+};
+
+/// Weight codes as stored: two per byte (low nibble first, code + 8) up to 4 bits, uint8
+/// [N, ceil(K / 2)]; plain int8 [N, K] above.
+at::Tensor pack_codes(const at::Tensor& codes, int bits);
+/// The inverse of pack_codes; `columns` is K.
+at::Tensor unpack_codes(const at::Tensor& packed, int bits, std::int64_t columns);
+
+}  // namespace repquant

@@ -1,0 +1,161 @@
+#include "artifact/dataflow.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <cmath>
+#include <functional>
+#include <set>
+#include <string>
+
+#include "graph/site.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+std::string kind_of(const Node* node) { return node->kind().toQualString(); }
+
+// Their answers are the same for codes as for the floating-point values that these stand for.
+bool reads_shape_only(const Node* node) {
+  static const std::set<std::string> kinds{"aten::size", "aten::dim",     "aten::len",
+                                           "aten::numel", "prim::device", "aten::sym_size"};
+  return kinds.count(kind_of(node)) > 0;
+}
+
+/// Calls `pass` for each operator that is passed through and `stop` for each reader.
+void follow(const Value* value, double factor, bool through_scaling,
+            const std::function<void(Node*)>& pass, const std::function<void(Reader)>& stop) {
+  for (const auto& use : value->uses()) {
+    Node* user = use.user;
+    if (reads_shape_only(user)) continue;
+    if (use.offset == 0 && is_shape_only(user)) {
+      pass(user);
+      for (const Value* output : user->outputs()) {
+        follow(output, factor, through_scaling, pass, stop);
+      }
+      continue;
+    }
+    const auto scaling = through_scaling ? constant_scaling(user) : std::nullopt;
+    if (scaling && scaling->operand == use.offset) {
+      pass(user);
+      follow(user->output(), factor * scaling->factor, through_scaling, pass, stop);
+    } else {
+      stop({user, use.offset, value, factor});
+    }
+  }
+}
+
+std::optional<double> constant_number(const Value* value) {
+  const auto constant = torch::jit::toIValue(value);
+  if (!constant) return std::nullopt;
+  if (constant->isDouble() || constant->isInt()) return constant->toScalar().toDouble();
+  if (constant->isTensor() && constant->toTensor().defined() && constant->toTensor().numel() == 1) {
+    return constant->toTensor().item().toDouble();
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Scaling> constant_scaling(const Node* node) {
+  const bool multiplies = kind_of(node) == "aten::mul";
+  if ((!multiplies && kind_of(node) != "aten::div") || node->inputs().size() != 2) return {};
+  for (const std::size_t operand : {std::size_t{0}, std::size_t{1}}) {
+    if (!multiplies && operand == 1) break;
+    if (!node->input(operand)->type()->isSubtypeOf(*c10::TensorType::get())) continue;
+    const auto number = constant_number(node->input(1 - operand));
+    if (!number || !(*number > 0.0) || !std::isfinite(*number)) continue;
+    // A one-element constant of higher rank could add dimensions.
+    const auto tensor = torch::jit::toIValue(node->input(1 - operand));
+    if (tensor->isTensor() && tensor->toTensor().dim() > 1) continue;
+    return Scaling{multiplies ? *number : 1.0 / *number, operand};
+  }
+  return {};
+}
+
+std::vector<Reader> readers_of(const Value* value, bool through_scaling) {
+  std::vector<Reader> readers;
+  follow(value, 1.0, through_scaling, [](Node*) {},
+         [&](Reader reader) { readers.push_back(reader); });
+  return readers;
+}
+
+std::vector<Node*> scalings_after(const Value* value) {
+  std::vector<Node*> nodes;
+  follow(value, 1.0, true,
+         [&](Node* node) {
+           if (!is_shape_only(node)) nodes.push_back(node);
+         },
+         [](const Reader&) {});
+  return nodes;
+}
+
+Observed observe(const Model& model, const std::vector<at::Tensor>& inputs) {
+  at::NoGradGuard no_grad;
+  Observed observed;
+  const auto record = [&](const Value* value, const c10::IValue& content) {
+    if (content.isTensor()) {
+      if (content.toTensor().defined()) observed.shapes[value] = content.toTensor().sizes().vec();
+    } else if (content.isInt() || content.isDouble() || content.isBool() || content.isIntList() ||
+               content.isNone() || content.isString() || content.isDoubleList()) {
+      observed.numbers[value] = content;
+    }
+  };
+  const Schedule schedule(*model.graph);
+  std::vector<c10::IValue> values(inputs.begin(), inputs.end());
+  for (const auto& [value, content] : bind_inputs(*model.graph, values)) record(value, content);
+  run_graph(*model.graph, schedule, values, [&](const Node* node, Values& alive) {
+    run_node(node, alive);
+    for (const Value* output : node->outputs()) {
+      if (const auto found = alive.find(output); found != alive.end()) {
+        record(output, found->second);
+      }
+    }
+    return true;
+  });
+  return observed;
+}
+
+std::optional<at::Tensor> send_marker(const Observed& observed, const Value* from,
+                                      const at::Tensor& marker, const Value* to) {
+  at::NoGradGuard no_grad;
+  Values values;
+  values[from] = marker;
+  // Backwards from `to`, so that only what lies between is evaluated.
+  const std::function<bool(const Value*)> evaluate = [&](const Value* value) -> bool {
+    if (values.count(value) > 0) return true;
+    const Node* node = value->node();
+    if (const auto scaling = constant_scaling(node)) {
+      if (!evaluate(node->input(scaling->operand))) return false;
+      values[value] = values.at(node->input(scaling->operand));
+      return true;
+    }
+    if (!is_shape_only(node) || !evaluate(node->input(0))) return false;
+    for (std::size_t i = 1; i < node->inputs().size(); ++i) {
+      const Value* input = node->input(i);
+      if (const auto constant = torch::jit::toIValue(input)) {
+        values[input] = *constant;
+      } else if (const auto found = observed.numbers.find(input);
+                 found != observed.numbers.end()) {
+        values[input] = found->second;
+      } else {
+        return false;
+      }
+    }
+    run_node(node, values);
+    return values.count(value) > 0;
+  };
+  try {
+    if (!evaluate(to) || !values.at(to).isTensor()) return std::nullopt;
+  } catch (const Error&) {
+    return std::nullopt;  // not runnable on markers: the caller keeps the floating-point form
+  }
+  return values.at(to).toTensor();
+}
+
+}  // namespace repquant

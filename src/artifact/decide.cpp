@@ -1,0 +1,237 @@
+#include "artifact/decide.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <cmath>
+#include <limits>
+
+#include "artifact/lower.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+bool is_kind(const Node* node, const char* kind) {
+  return std::string(node->kind().toQualString()) == kind;
+}
+
+/// The operand quantizer that input `offset` of an attention product has.
+const OperandQuantizer* operand_of(const PlannedSite& site, std::size_t offset) {
+  if (const auto* scores = site.scores()) return offset == 0 ? &scores->left : &scores->right;
+  if (const auto* attend = site.attend()) return offset == 1 ? &attend->value : nullptr;
+  return nullptr;
+}
+
+/// If all readers are planned Linears that make the same codes of it, their quantizer.
+const InputQuantizer* common_quantizer(const std::vector<Reader>& readers,
+                                       const PlannedSites& planned) {
+  const InputQuantizer* common = nullptr;
+  for (const auto& reader : readers) {
+    const auto found = planned.find(reader.node);
+    if (found == planned.end() || reader.offset != 0) return nullptr;
+    const LinearPlan* plan = found->second.linear();
+    // Side columns and weight-only sites read the floating-point value.
+    if (plan == nullptr || !plan->quantized_input || !plan->side.channels.empty()) return nullptr;
+    if (common != nullptr && !same_codes(*common, plan->input)) return nullptr;
+    common = &plan->input;
+  }
+  return common;
+}
+
+bool is_integer_code(double value) {
+  return value == std::nearbyint(value) && value >= 0.0 && value <= 255.0;
+}
+
+/// True if an epilogue with one scale and one integer zero point can make these codes.
+bool fits_epilogue(const InputQuantizer& quantizer) {
+  if (quantizer.multiplier.numel() != 1 || quantizer.offset.numel() != 1) return false;
+  return quantizer.multiplier.item<double>() > 0.0 &&
+         is_integer_code(quantizer.offset.item<double>());
+}
+
+class Decider {
+ public:
+  Decider(const PlannedSites& planned, const Observed& observed)
+      : planned_(planned), observed_(observed) {}
+
+  Decisions run() {
+    for (const auto& [node, site] : planned_) {
+      if (site.site->norm != nullptr) decide_norm(site.site->norm, site.site->scale_only_fold);
+      if (site.linear() != nullptr) decide_linear(node, *site.linear());
+      if (site.attend() != nullptr) decide_attend(node, site);
+    }
+    return std::move(result_);
+  }
+
+ private:
+  void mark(const std::vector<Reader>& readers) {
+    for (const auto& reader : readers) result_.codes.insert(reader.value);
+  }
+
+  void decide_norm(const Node* norm, bool padded) {
+    if (padded || result_.norms.count(norm) > 0) return;  // the pad value would be a wrong code
+    const auto readers = readers_of(norm->output(0), false);
+    const InputQuantizer* quantizer = common_quantizer(readers, planned_);
+    if (quantizer == nullptr || quantizer->form != CodeForm::kUniform) return;
+    result_.norms[norm] = quantizer;
+    mark(readers);
+  }
+
+  void decide_linear(const Node* node, const LinearPlan& plan) {
+    LinearDecision& decision = result_.linears[node];
+    // Side columns are added to the floating-point output, before anything else.
+    if (!plan.quantized_input || !plan.side.channels.empty()) return;
+    if (const auto operands = operand_codes(node, plan.weight.codes.size(0))) {
+      decision.operands = operands;
+      mark(readers_of(node->output(), true));
+      return;
+    }
+    Node* activation = fused_activation(node);
+    if (activation == nullptr) return;
+    decision.activation = activation;
+    const auto readers = readers_of(activation->output(), false);
+    const InputQuantizer* quantizer = common_quantizer(readers, planned_);
+    if (quantizer == nullptr || !fits_epilogue(*quantizer)) return;
+    decision.product = ProductCodes{quantizer};
+    mark(readers);
+  }
+
+  static Node* fused_activation(const Node* node) {
+    if (node->output()->uses().size() != 1) return nullptr;
+    Node* user = node->output()->uses()[0].user;
+    if (is_kind(user, "aten::relu")) return user;
+    if (!is_kind(user, "aten::gelu")) return nullptr;
+    const auto form = torch::jit::constant_as<std::string>(user->input(1));
+    return form && (*form == "none" || *form == "tanh") ? user : nullptr;
+  }
+
+  /// The per-channel grids with which a Linear can write the codes of all its readers, when these
+  /// are operands of planned attention products. Which channel belongs to which operand and head is
+  /// read off channel numbers that are sent through the operators in between.
+  std::optional<OperandCodes> operand_codes(const Node* node, std::int64_t channels) const {
+    const auto readers = readers_of(node->output(), true);
+    const auto shape = observed_.shapes.find(node->output());
+    if (readers.empty() || shape == observed_.shapes.end()) return {};
+    const at::Tensor marker = at::arange(channels, at::kDouble).expand(shape->second);
+    OperandCodes codes;
+    codes.multiplier = at::full({channels}, std::numeric_limits<double>::quiet_NaN(), at::kDouble);
+    codes.zero_point = at::zeros({channels}, at::kDouble);
+    struct Part {
+      at::Tensor index, multiplier, zero_point;
+    };
+    std::vector<Part> parts;
+    for (const auto& reader : readers) {
+      const auto found = planned_.find(reader.node);
+      const OperandQuantizer* operand =
+          found == planned_.end() ? nullptr : operand_of(found->second, reader.offset);
+      if (operand == nullptr) return {};
+      if (!parts.empty() && operand->max_code() != codes.max_code) return {};
+      codes.max_code = operand->max_code();
+      codes.shift = operand_shift(*operand);
+      const auto arrived = send_marker(observed_, node->output(), marker, reader.value);
+      if (!arrived) return {};
+      const auto spread = [&](const at::Tensor& grid, double factor) {
+        return (grid.to(at::kDouble) * factor).expand(arrived->sizes()).flatten();
+      };
+      parts.push_back({arrived->flatten().to(at::kLong),
+                       spread(operand->multiplier, reader.factor), spread(operand->zero_point, 1)});
+      codes.multiplier.index_put_({parts.back().index}, parts.back().multiplier);
+      codes.zero_point.index_put_({parts.back().index}, parts.back().zero_point);
+    }
+    for (const auto& part : parts) {  // a channel with two readers needs one grid for both
+      if (!at::equal(codes.multiplier.index({part.index}), part.multiplier) ||
+          !at::equal(codes.zero_point.index({part.index}), part.zero_point)) {
+        return {};
+      }
+    }
+    codes.multiplier.nan_to_num_(1.0);  // channels that nobody reads
+    return codes;
+  }
+
+  void decide_attend(const Node* node, const PlannedSite& site) {
+    AttendDecision& decision = result_.attends[node];
+    find_raw_scores(node, site, decision);
+    const auto readers = readers_of(node->output(), false);
+    const InputQuantizer* quantizer = common_quantizer(readers, planned_);
+    if (quantizer == nullptr || quantizer->form != CodeForm::kUniform) return;
+    if (quantizer->multiplier.numel() == 1 && quantizer->offset.numel() == 1) {
+      decision.multiplier = quantizer->multiplier.view({1});
+      decision.offset = quantizer->offset.view({1});
+    } else if (!spread_over_heads(node, readers, *quantizer, decision)) {
+      return;
+    }
+    decision.next = quantizer;
+    mark(readers);
+  }
+
+  /// Brings vectors over the next Linear's channels into the order [H, 1, d] of the product.
+  bool spread_over_heads(const Node* node, const std::vector<Reader>& readers,
+                         const InputQuantizer& quantizer, AttendDecision& decision) const {
+    const auto found = observed_.shapes.find(node->output());
+    if (found == observed_.shapes.end() || found->second.size() < 3) return false;
+    const auto& shape = found->second;
+    const std::int64_t heads = shape[shape.size() - 3], depth = shape.back();
+    const at::Tensor numbers = at::arange(heads * depth, at::kDouble).view({heads, 1, depth});
+    at::Tensor order;
+    for (const auto& reader : readers) {
+      const auto arrived =
+          send_marker(observed_, node->output(), numbers.expand(shape), reader.value);
+      if (!arrived || arrived->size(-1) != heads * depth) return false;
+      const at::Tensor rows = arrived->reshape({-1, heads * depth});
+      if (!at::equal(rows, rows.slice(0, 0, 1).expand_as(rows))) return false;
+      const at::Tensor row = rows.select(0, 0).to(at::kLong);
+      if (order.defined() && !at::equal(order, row)) return false;
+      order = row;
+    }
+    const auto spread = [&](const at::Tensor& vector) {
+      at::Tensor result = at::zeros({heads * depth}, at::kFloat);
+      result.index_put_({order}, vector.expand({heads * depth}));
+      return result.view({heads, 1, depth});
+    };
+    if (!at::equal(std::get<0>(order.sort()), at::arange(heads * depth))) return false;
+    decision.multiplier = spread(quantizer.multiplier);
+    decision.offset = spread(quantizer.offset);
+    return true;
+  }
+
+  /// Scores that reach the softmax through constant factors alone need no scaling of their own.
+  void find_raw_scores(const Node* node, const PlannedSite& site, AttendDecision& decision) const {
+    const Node* softmax = site.site->softmax;
+    if (!site.attend()->row_maximum || node->input(0) != softmax->output()) return;
+    const Value* value = softmax->input(0);
+    double factor = 1.0;
+    while (value->uses().size() == 1) {
+      const auto scores = planned_.find(value->node());
+      if (scores != planned_.end() && scores->second.scores() != nullptr) {
+        decision.raw_scores = scores->second.site->node;
+        decision.score_factor = factor;
+        return;
+      }
+      const auto scaling = constant_scaling(value->node());
+      if (!scaling) return;
+      factor *= scaling->factor;
+      value = value->node()->input(scaling->operand);
+    }
+  }
+
+  const PlannedSites& planned_;
+  const Observed& observed_;
+  Decisions result_;
+};
+
+}  // namespace
+
+bool same_codes(const InputQuantizer& a, const InputQuantizer& b) {
+  return a.bits == b.bits && a.form == b.form && at::equal(a.multiplier, b.multiplier) &&
+         at::equal(a.offset, b.offset);
+}
+
+Decisions decide(const PlannedSites& planned, const Observed& observed) {
+  return Decider(planned, observed).run();
+}
+
+}  // namespace repquant

@@ -1,0 +1,68 @@
+// From a model and its site plans to a TorchScript module that computes with integer codes.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+#include <torch/csrc/jit/api/module.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "graph/model.h"
+#include "graph/site.h"
+#include "plan/site_plan.h"
+
+namespace repquant {
+
+/// How a lowered site is realised: for the site table and for the self-check.
+struct LoweredSite {
+  std::string path;
+  SiteKind kind = SiteKind::kLinear;
+  std::string module;         // submodule that computes the site
+  std::string input_module;   // submodule that makes its input codes, if it has one of its own
+  std::string side_module;    // side columns
+  std::string input;   // "norm", "activation", "attention", "operands", "quantize", "float"
+  std::string output;  // "float", "operand codes", "product codes", "integer products"
+};
+
+/// One call of a submodule in the lowered graph, and what it should give: a function of a value of
+/// the original graph. Codes of the simulation and of the lowered form are compared here.
+struct Emission {
+  enum class Kind { kFloat, kCodes, kRowRelative };
+  torch::jit::Node* call = nullptr;                 // prim::CallMethod in Lowered::graph
+  const torch::jit::Value* original = nullptr;      // value in Model::graph
+  std::string path;                                 // site to name when it fails
+  Kind kind = Kind::kFloat;
+  bool squared = false;                             // codes are squares (quadratic form)
+  at::Tensor scale;  // kRowRelative: the call's integers times this equal `original` up to a
+                     // constant per row
+  std::function<at::Tensor(const at::Tensor&)> reference;  // kCodes: the expected codes
+};
+
+struct Lowered {
+  torch::jit::Module module;
+  std::shared_ptr<torch::jit::Graph> graph;  // of the module's forward; its first input is self
+  std::vector<LoweredSite> sites;            // in the order of the plans
+  std::vector<Emission> emissions;
+};
+
+struct LowerOptions {
+  /// One small batch of the model's inputs. Orders of elements are read off a run on it.
+  std::vector<at::Tensor> example;
+  /// Defaults of the kept inputs, in order; shorter or empty: none.
+  std::vector<std::optional<c10::IValue>> defaults;
+};
+
+/// Replaces every planned site by a call of a submodule with integer weights. Sites without a plan
+/// stay in floating point. The module's forward() has the model's inputs and output.
+/// Throws Error kInternal if a plan fits no site, kUnsupported for a plan that has no integer form.
+Lowered lower(const Model& model, const std::vector<Site>& sites,
+              const std::vector<SitePlan>& plans, const LowerOptions& options);
+
+/// The code that int8 storage of attention operands subtracts: 128 for 8 bits, else 0.
+std::int64_t operand_shift(const OperandQuantizer& operand);
+
+}  // namespace repquant

@@ -1,0 +1,389 @@
+// Each TorchScript class against the floating-point simulation of the plan that it realises.
+#include "artifact/classes.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/export.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "plan/simulate.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Module;
+
+at::Tensor scalar(double value) { return at::full({1}, value, at::kFloat); }
+
+at::Tensor run(const Module& module, const std::vector<at::Tensor>& inputs) {
+  at::NoGradGuard no_grad;
+  Module copy = module;
+  return copy.forward({inputs.begin(), inputs.end()}).toTensor();
+}
+
+/// Saves and loads the module, so that every test also covers the stored form.
+Module reloaded(const Module& module) {
+  std::stringstream stream;
+  module.save(stream);
+  return torch::jit::load(stream);
+}
+
+/// Codes may differ by one on at most one in a thousand (rounding ties).
+void expect_close_codes(const at::Tensor& got, const at::Tensor& expected) {
+  ASSERT_EQ(got.sizes(), expected.sizes());
+  const at::Tensor difference = (got.to(at::kFloat) - expected.to(at::kFloat)).abs();
+  EXPECT_LE(difference.max().item<double>(), 1.0);
+  EXPECT_LE(difference.gt(0).to(at::kDouble).mean().item<double>(), 1e-3);
+}
+
+void expect_close(const at::Tensor& got, const at::Tensor& expected, double tolerance = 2e-6) {
+  ASSERT_EQ(got.sizes(), expected.sizes());
+  ASSERT_EQ(got.scalar_type(), at::kFloat);
+  const double scale = expected.abs().max().item<double>();
+  EXPECT_LE((got - expected).abs().max().item<double>(), tolerance * scale);
+}
+
+class ClassesTest : public ::testing::Test {
+ protected:
+  void SetUp() override { at::manual_seed(7); }
+  ModuleFactory factory;
+};
+
+QuantizedWeight random_weight(std::int64_t rows, std::int64_t columns, int bits) {
+  const std::int64_t limit = (std::int64_t{1} << (bits - 1)) - 1;
+  QuantizedWeight weight;
+  weight.codes = at::randint(-limit, limit + 1, {rows, columns}, at::kInt).to(at::kChar);
+  weight.scale = at::rand({rows}) * 0.02 + 0.01;
+  weight.bits = bits;
+  return weight;
+}
+
+LinearPlan random_linear(std::int64_t rows, std::int64_t columns, int weight_bits, int bits,
+                         CodeForm form = CodeForm::kUniform) {
+  LinearPlan plan;
+  plan.input.bits = bits;
+  plan.input.form = form;
+  const double levels = static_cast<double>(plan.input.max_code());
+  const double top = form == CodeForm::kQuadratic ? levels * levels : levels;
+  plan.input.scale = 6.0 / top;
+  plan.input.zero_point = static_cast<int>(top / 3);
+  plan.input.multiplier = scalar(1.0 / plan.input.scale);
+  plan.input.offset = scalar(plan.input.zero_point);
+  plan.weight = random_weight(rows, columns, weight_bits);
+  plan.bias = at::randn({rows});
+  return plan;
+}
+
+LinearState lowered(const LinearPlan& plan) {
+  LinearState state;
+  state.weight_codes = plan.weight.codes;
+  state.bits = plan.weight.bits;
+  state.scale = plan.weight.scale * plan.input.scale;
+  state.bias = plan.bias;
+  state.zero_point = plan.input.zero_point;
+  const std::int64_t top = plan.input.max_code();
+  state.max_product_code = plan.input.form == CodeForm::kQuadratic ? top * top : top;
+  return state;
+}
+
+TEST(PackCodes, RoundTripOfAllNibblesAndOddWidths) {
+  const at::Tensor all = at::arange(-8, 8, at::kInt).to(at::kChar).view({2, 8});
+  EXPECT_EQ(pack_codes(all, 4).sizes(), (std::vector<std::int64_t>{2, 4}));
+  EXPECT_TRUE(at::equal(unpack_codes(pack_codes(all, 4), 4, 8), all));
+  const at::Tensor odd = all.flatten().slice(0, 0, 15).view({3, 5});
+  EXPECT_EQ(pack_codes(odd, 3).sizes(), (std::vector<std::int64_t>{3, 3}));
+  EXPECT_TRUE(at::equal(unpack_codes(pack_codes(odd, 3), 3, 5), odd));
+  const at::Tensor wide = at::arange(-127, 128, at::kInt).to(at::kChar).view({5, 51});
+  EXPECT_TRUE(at::equal(pack_codes(wide, 8), wide));
+}
+
+TEST_F(ClassesTest, LinearFloatOutput) {
+  for (const int weight_bits : {2, 3, 4, 6, 8}) {
+    for (const int bits : {3, 4, 8}) {
+      const LinearPlan plan = random_linear(48, 65, weight_bits, bits);
+      const Module module = reloaded(factory.linear(lowered(plan)));
+      const at::Tensor codes = encode(at::randn({2, 37, 65}) * 2, plan.input);
+      expect_close(run(module, {codes.to(at::kByte)}), linear_from_codes(plan, codes, {}));
+    }
+  }
+}
+
+TEST_F(ClassesTest, LinearTakesAnyRankAndNonContiguousCodes) {
+  const LinearPlan plan = random_linear(16, 24, 4, 4);
+  const Module module = factory.linear(lowered(plan));
+  for (const auto& shape :
+       std::vector<std::vector<std::int64_t>>{{24}, {3, 24}, {2, 3, 24}, {2, 3, 4, 24}}) {
+    const at::Tensor codes = encode(at::randn(shape) * 2, plan.input);
+    expect_close(run(module, {codes.to(at::kByte)}), linear_from_codes(plan, codes, {}));
+  }
+  const at::Tensor codes = encode(at::randn({2, 24, 5}) * 2, plan.input).transpose(1, 2);
+  expect_close(run(module, {codes.to(at::kByte)}), linear_from_codes(plan, codes, {}));
+}
+
+TEST_F(ClassesTest, SaturatingExtremesAreExact) {
+  // All codes at their largest: where pairs of products are added in 16 bits, this is wrong.
+  LinearPlan plan = random_linear(32, 64, 8, 8);
+  plan.weight.codes.fill_(127);
+  plan.weight.codes.select(0, 1).fill_(-127);
+  plan.input.zero_point = 0;
+  const at::Tensor codes = at::full({5, 64}, 255, at::kFloat);
+  expect_close(run(reloaded(factory.linear(lowered(plan))), {codes.to(at::kByte)}),
+               linear_from_codes(plan, codes, {}));
+}
+
+TEST_F(ClassesTest, LinearOperandCodesPerChannel) {
+  for (const int bits : {4, 8}) {
+    const LinearPlan plan = random_linear(48, 64, 4, 4);
+    const at::Tensor multiplier = at::rand({48}) * 3 + 1;
+    const at::Tensor zero = at::randint(0, 1 << bits, {48}, at::kFloat);
+    const std::int64_t shift = bits == 8 ? 128 : 0;
+    LinearState state = lowered(plan);
+    state.scale = state.scale * multiplier;
+    state.bias = state.bias * multiplier + zero - static_cast<double>(shift);
+    state.output = LinearOutput::kOperandCodes;
+    state.output_low = -shift;
+    state.output_high = (1 << bits) - 1 - shift;
+    const at::Tensor codes = encode(at::randn({2, 50, 64}) * 2, plan.input);
+    const OperandQuantizer next{bits, multiplier, multiplier.reciprocal(), zero};
+    const at::Tensor expected = encode(linear_from_codes(plan, codes, {}), next);
+    const at::Tensor got = run(reloaded(factory.linear(state)), {codes.to(at::kByte)});
+    EXPECT_EQ(got.scalar_type(), at::kChar);
+    expect_close_codes(got.to(at::kFloat) + static_cast<double>(shift), expected);
+  }
+}
+
+TEST_F(ClassesTest, LinearProductCodesThroughActivation) {
+  for (const std::string activation : {"none", "gelu", "relu"}) {
+    for (const auto form : {CodeForm::kUniform, CodeForm::kQuadratic}) {
+      for (const int bits : {3, 4, 8}) {
+        if (form == CodeForm::kQuadratic && bits > 4) continue;
+        const LinearPlan plan = random_linear(96, 64, 8, 8);
+        const InputQuantizer next = random_linear(1, 1, 4, bits, form).input;
+        LinearState state = lowered(plan);
+        state.activation = activation;
+        state.algorithm = activation == "gelu" ? "tanh" : "";
+        state.output = LinearOutput::kProductCodes;
+        state.output_scale = next.scale;
+        state.output_zero = next.zero_point;
+        state.output_max_code = next.max_code();
+        state.output_quadratic = form == CodeForm::kQuadratic;
+        const at::Tensor codes = encode(at::randn({2, 50, 64}) * 2, plan.input);
+        at::Tensor y = linear_from_codes(plan, codes, {});
+        if (activation == "gelu") y = at::gelu(y, "tanh");
+        if (activation == "relu") y = at::relu(y);
+        at::Tensor got = run(reloaded(factory.linear(state)), {codes.to(at::kByte)});
+        EXPECT_EQ(got.scalar_type(), at::kByte);
+        got = got.to(at::kFloat);
+        if (form == CodeForm::kQuadratic) got = got.sqrt();
+        expect_close_codes(got, encode(y, next));
+      }
+    }
+  }
+}
+
+TEST_F(ClassesTest, WeightOnly) {
+  for (const int bits : {3, 4, 8}) {
+    LinearPlan plan = random_linear(40, 33, bits, 8);
+    plan.quantized_input = false;
+    const Module module =
+        reloaded(factory.weight_only({plan.weight.codes, bits, plan.weight.scale, plan.bias}));
+    const at::Tensor x = at::randn({3, 7, 33});
+    expect_close(run(module, {x}), simulate_linear(plan, x));
+  }
+}
+
+TEST_F(ClassesTest, SideColumnsAreAdded) {
+  LinearPlan plan = random_linear(40, 32, 4, 4);
+  plan.side.channels = {3, 17};
+  plan.side.scale = at::tensor({2.0F, 0.125F});
+  plan.side.zero_point = at::tensor({100.0F, 3.0F});
+  plan.side.weight = random_weight(40, 2, 8);
+  plan.weight.codes.index_fill_(1, at::tensor({3, 17}, at::kLong), 0);
+  const at::Tensor x = at::randn({2, 9, 32}) * 50;
+  SideState state{at::tensor(plan.side.channels), plan.side.scale, plan.side.zero_point, 8,
+                  plan.side.weight.codes, plan.side.weight.scale};
+  const at::Tensor main =
+      run(factory.linear(lowered(plan)), {encode(x, plan.input).to(at::kByte)});
+  expect_close(run(reloaded(factory.side(state)), {main, x}), simulate_linear(plan, x));
+}
+
+TEST_F(ClassesTest, QuantizeAllForms) {
+  const at::Tensor x = at::randn({2, 3, 11, 8}) * 3;
+  for (const int bits : {3, 4, 7, 8}) {
+    const InputQuantizer per_tensor = random_linear(1, 8, 4, bits).input;
+    const auto quantize = [&](const InputQuantizer& q) {
+      return reloaded(factory.quantize({q.multiplier, q.offset, q.max_code(),
+                                        q.form == CodeForm::kQuadratic, false, 0}));
+    };
+    expect_close_codes(run(quantize(per_tensor), {x}), encode(x, per_tensor));
+    InputQuantizer per_channel = per_tensor;
+    per_channel.multiplier = at::rand({8}) * 5;
+    per_channel.offset = at::rand({8}) * 9;
+    expect_close_codes(run(quantize(per_channel), {x}), encode(x, per_channel));
+
+    OperandQuantizer operand{bits, at::rand({3, 1, 1}) * 5, {}, at::randint(0, 8, {3, 1, 1})};
+    operand.zero_point = operand.zero_point.to(at::kFloat);
+    const std::int64_t shift = bits == 8 ? 128 : 0;
+    const at::Tensor got = run(
+        reloaded(factory.quantize(
+            {operand.multiplier, operand.zero_point, operand.max_code(), false, true, shift})),
+        {x});
+    EXPECT_EQ(got.scalar_type(), at::kChar);
+    expect_close_codes(got.to(at::kFloat) + static_cast<double>(shift), encode(x, operand));
+  }
+  const InputQuantizer quadratic = random_linear(1, 8, 4, 4, CodeForm::kQuadratic).input;
+  const Module module = factory.quantize({quadratic.multiplier, quadratic.offset, 15, true});
+  const at::Tensor got = run(module, {x});
+  expect_close_codes(got.to(at::kFloat).sqrt(), encode(x, quadratic));
+}
+
+TEST_F(ClassesTest, NormQuantizeFoldsTheChannelVectors) {
+  for (const int bits : {4, 8}) {
+    InputQuantizer input = random_linear(1, 24, 4, bits).input;
+    input.multiplier = at::rand({24}) * 4 + 1;
+    input.offset = at::rand({24}) * 6;
+    const at::Tensor gamma = at::randn({24}), beta = at::randn({24});
+    const at::Tensor x = at::randn({2, 200, 24}) * 5 + 1;
+    NormQuantizeState state{gamma * input.multiplier, beta * input.multiplier + input.offset,
+                            {24}, 1e-6, input.max_code()};
+    const at::Tensor expected = encode(at::layer_norm(x, {24}, gamma, beta, 1e-6), input);
+    expect_close_codes(run(reloaded(factory.norm_quantize(state)), {x}), expected);
+  }
+}
+
+OperandQuantizer per_head(int bits, std::int64_t heads, double range) {
+  OperandQuantizer operand;
+  operand.bits = bits;
+  operand.scale = (at::rand({heads, 1, 1}) + 0.5) * range / static_cast<double>(1 << bits);
+  operand.multiplier = operand.scale.reciprocal();
+  operand.zero_point = at::randint((1 << bits) / 3, (1 << bits) / 2, {heads, 1, 1}, at::kFloat);
+  return operand;
+}
+
+std::int64_t shift_of(const OperandQuantizer& operand) { return operand.bits == 8 ? 128 : 0; }
+
+at::Tensor stored_codes(const at::Tensor& x, const OperandQuantizer& operand) {
+  return (encode(x, operand) - static_cast<double>(shift_of(operand))).to(at::kChar);
+}
+
+ScoresState lowered(const ScoresPlan& plan) {
+  ScoresState state;
+  state.left_zero = plan.left.zero_point - static_cast<double>(shift_of(plan.left));
+  state.right_zero = plan.right.zero_point - static_cast<double>(shift_of(plan.right));
+  state.left_bits = plan.left.bits;
+  state.right_bits = plan.right.bits;
+  state.scale = plan.left.scale * plan.right.scale;
+  return state;
+}
+
+TEST_F(ClassesTest, ScoresLargeAndSmall) {
+  // 130 x 130 x 64 takes the integer product, 20 x 33 x 16 the floating-point one.
+  for (const auto& [rows, columns, depth] :
+       std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t>>{{130, 131, 64},
+                                                                         {20, 33, 16}}) {
+    for (const int bits : {4, 8}) {
+      const ScoresPlan plan{per_head(bits, 3, 6.0), per_head(bits, 3, 6.0)};
+      const at::Tensor left = at::randn({2, 3, rows, depth});
+      const at::Tensor right = at::randn({2, 3, columns, depth}).transpose(2, 3);
+      const at::Tensor a = stored_codes(left, plan.left), b = stored_codes(right, plan.right);
+      ScoresState state = lowered(plan);
+      expect_close(run(reloaded(factory.scores(state)), {a, b}),
+                   simulate_scores(plan, left, right));
+      state.raw = true;
+      const at::Tensor raw = at::matmul(encode(left, plan.left) - plan.left.zero_point,
+                                        b.to(at::kFloat));
+      EXPECT_TRUE(at::equal(run(reloaded(factory.scores(state)), {a, b}), raw));
+    }
+  }
+}
+
+AttendState lowered(const AttendPlan& plan) {
+  AttendState state;
+  const double steps = plan.uniform ? 1.0 : plan.grid.steps_per_octave;
+  state.factor = scalar(std::log2(std::exp(1.0)) * steps);
+  state.bits = plan.bits;
+  state.uniform = plan.uniform;
+  state.u8_table = plan.grid.u8_table;
+  state.zero_code = plan.grid.zero_code;
+  state.steps_per_octave = plan.grid.steps_per_octave;
+  state.row_maximum = plan.row_maximum;
+  state.softmax_scale = plan.softmax_scale;
+  state.value_zero = plan.value.zero_point - static_cast<double>(shift_of(plan.value));
+  state.multiplier = plan.value.scale;
+  if (!plan.row_maximum) {
+    double unit = plan.softmax_scale;
+    if (plan.uniform) unit /= static_cast<double>((1 << plan.bits) - 1);
+    if (!plan.uniform && plan.grid.u8_table) unit /= 255.0;
+    state.multiplier = plan.value.scale * unit;
+  }
+  return state;
+}
+
+TEST_F(ClassesTest, AttendAllGrids) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  at::Tensor scores = at::randn({2, 3, 30, 40}) * 4;
+  scores.slice(3, 35).slice(2, 0, 10).fill_(-infinity);
+  scores.select(2, 3).fill_(-infinity);
+  const at::Tensor value = at::randn({2, 3, 40, 16});
+  for (const int bits : {4, 6, 8}) {
+    for (const bool row_maximum : {true, false}) {
+      for (const bool zero_code : {true, false}) {
+        for (const int form : {0, 1, 2}) {  // log, log with u8 table, uniform
+          AttendPlan plan;
+          plan.bits = bits;
+          plan.grid = LogGrid{bits, bits <= 4 ? 2 : (bits <= 6 ? 4 : 8), zero_code, form == 1};
+          plan.uniform = form == 2;
+          plan.row_maximum = row_maximum;
+          plan.softmax_scale = row_maximum ? 1.0 : 0.8;
+          plan.value = per_head(bits, 3, 6.0);
+          const at::Tensor expected = simulate_attend(plan, scores, value);
+          const at::Tensor got = run(reloaded(factory.attend(lowered(plan))),
+                                     {scores, stored_codes(value, plan.value)});
+          EXPECT_FALSE(got.isnan().any().item<bool>());
+          EXPECT_EQ(got.select(2, 3).abs().max().item<double>(), 0.0);
+          // A tie in one softmax code moves one output by a few percent at most.
+          const at::Tensor difference = (got - expected).abs() / expected.abs().max();
+          EXPECT_LE(difference.gt(1e-5).to(at::kDouble).mean().item<double>(), 2e-3)
+              << bits << row_maximum << zero_code << form;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(ClassesTest, AttendLeavesForeignScoresAlone) {
+  AttendPlan plan;
+  plan.grid = LogGrid{4, 2, true, false};
+  plan.value = per_head(4, 3, 6.0);
+  const at::Tensor scores = at::randn({1, 3, 5, 6});
+  const at::Tensor before = scores.clone();
+  run(factory.attend(lowered(plan)), {scores, stored_codes(at::randn({1, 3, 6, 4}), plan.value)});
+  EXPECT_TRUE(at::equal(scores, before));
+}
+
+TEST_F(ClassesTest, AttendWritesCodesOfTheNextInput) {
+  AttendPlan plan;
+  plan.grid = LogGrid{4, 2, true, false};
+  plan.value = per_head(4, 3, 6.0);
+  for (const int bits : {4, 8}) {
+    InputQuantizer next = random_linear(1, 1, 4, bits).input;
+    AttendState state = lowered(plan);
+    state.multiplier = plan.value.scale * next.multiplier;
+    state.offset = next.offset;
+    state.output_max_code = next.max_code();
+    const at::Tensor scores = at::randn({2, 3, 30, 40}) * 4;
+    const at::Tensor value = at::randn({2, 3, 40, 16});
+    const at::Tensor got = run(reloaded(factory.attend(state)),
+                               {scores, stored_codes(value, plan.value)});
+    EXPECT_EQ(got.scalar_type(), at::kByte);
+    expect_close_codes(got, encode(simulate_attend(plan, scores, value), next));
+  }
+}
+
+}  // namespace
+}  // namespace repquant
