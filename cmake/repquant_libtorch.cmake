@@ -36,11 +36,20 @@ if(Torch_VERSION VERSION_LESS REPQUANT_LIBTORCH_MINIMUM)
 endif()
 
 # The standard library ABI must be the compiler's default, or every std::string in the interface
-# fails to link. libtorch_cpu either exports the new-ABI (cxx11) or the old-ABI names.
-if("${TORCH_CXX_FLAGS}" MATCHES "_GLIBCXX_USE_CXX11_ABI=0")
-  message(FATAL_ERROR "LibTorch in ${Torch_DIR} was built with _GLIBCXX_USE_CXX11_ABI=0; this "
-                      "compiler uses the C++11 ABI.\nTake a build made for it (the files named "
-                      "libtorch-cxx11-abi-*). ${REPQUANT_LIBTORCH_ADVICE}")
+# fails to link. Asked with a function of libc10 that takes one.
+if(NOT "${REPQUANT_LIBTORCH_ABI_CHECKED}" STREQUAL "${Torch_DIR}")
+  try_compile(
+    repquant_abi_fits ${PROJECT_BINARY_DIR}/check_torch_abi
+    ${PROJECT_SOURCE_DIR}/cmake/check_torch_abi.cpp
+    LINK_LIBRARIES c10
+    OUTPUT_VARIABLE repquant_abi_output)
+  if(NOT repquant_abi_fits)
+    message(FATAL_ERROR "LibTorch in ${Torch_DIR} does not link with this compiler: most likely it "
+                        "was built with _GLIBCXX_USE_CXX11_ABI=0, while the compiler uses the C++11 "
+                        "ABI.\nTake a build made for it (the files named libtorch-cxx11-abi-*). "
+                        "${REPQUANT_LIBTORCH_ADVICE}\n${repquant_abi_output}")
+  endif()
+  set(REPQUANT_LIBTORCH_ABI_CHECKED "${Torch_DIR}" CACHE INTERNAL "LibTorch whose ABI fits")
 endif()
 
 message(STATUS "LibTorch ${Torch_VERSION} from ${Torch_DIR}")

@@ -78,7 +78,7 @@ fs::path behind_link(const fs::path& target) {
 fs::path make_temporary(const fs::path& target) {
   const std::string stem = "." + target.filename().string() + "." + std::to_string(::getpid());
   for (int attempt = 0; attempt < 1000; ++attempt) {
-    const fs::path path = folder_of(target) / (stem + "-" + std::to_string(attempt) + ".tmp");
+    fs::path path = folder_of(target) / (stem + "-" + std::to_string(attempt) + ".tmp");
     const Descriptor file(path, O_WRONLY | O_CREAT | O_EXCL);
     if (file.get() >= 0) return path;
     if (errno != EEXIST) throw system_error("cannot create output", target, errno);
@@ -111,7 +111,8 @@ void check_output(const fs::path& target, bool force) {
   }
 }
 
-AtomicFile::AtomicFile(fs::path target, bool force) : target_(behind_link(target)), force_(force) {
+AtomicFile::AtomicFile(const fs::path& target, bool force)
+    : target_(behind_link(target)), force_(force) {
   check_output(target, force);
   temporary_ = make_temporary(target_);
 }

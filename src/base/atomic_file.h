@@ -16,7 +16,7 @@ void check_output(const std::filesystem::path& target, bool force);
 class AtomicFile {
  public:
   /// Makes the empty temporary file. Throws Error kFile as check_output does.
-  AtomicFile(std::filesystem::path target, bool force);
+  AtomicFile(const std::filesystem::path& target, bool force);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;

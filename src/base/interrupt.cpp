@@ -17,8 +17,8 @@ constexpr int kSignalsUntilExit = 3;
 extern "C" void note_signal(int signal_number) {
   last_signal.store(signal_number, std::memory_order_relaxed);
   if (signals_seen.fetch_add(1, std::memory_order_relaxed) + 1 >= kSignalsUntilExit) {
-    std::signal(signal_number, SIG_DFL);
-    std::raise(signal_number);
+    static_cast<void>(std::signal(signal_number, SIG_DFL));
+    static_cast<void>(std::raise(signal_number));
   }
 }
 

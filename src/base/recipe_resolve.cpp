@@ -85,7 +85,8 @@ std::map<std::string, std::string> repquant_environment() {
 std::vector<std::string> unused_environment(const std::map<std::string, std::string>& environment,
                                             const std::vector<std::string>& known) {
   std::vector<std::string> unused;
-  for (const auto& [name, value] : environment) {
+  for (const auto& entry : environment) {
+    const std::string& name = entry.first;
     const bool setting =
         std::any_of(recipe_fields().begin(), recipe_fields().end(),
                     [&name](const RecipeField& f) { return environment_name(f.path) == name; });
