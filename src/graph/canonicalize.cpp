@@ -15,6 +15,16 @@ using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
 
+// With beta = 0 the added matrix is ignored, even where it holds NaN (it is often uninitialised).
+constexpr const char* kBatchedAdd = R"(
+def baddbmm(added: Tensor, left: Tensor, right: Tensor, beta: number,
+            alpha: number) -> Tensor:
+    product = torch.matmul(left, right) * alpha
+    if beta != 0:
+        product = product + added * beta
+    return product
+)";
+
 bool is_kind(const Node* node, const char* kind) {
   return std::string(node->kind().toQualString()) == kind;
 }
@@ -136,9 +146,14 @@ bool rewrite_einsum(Node* node) {
 }  // namespace
 
 void canonicalize_matmul(std::shared_ptr<Graph>& graph) {
+  const auto baddbmm = compile_function(kBatchedAdd, "baddbmm");
   for (Node* node : all_nodes(*graph)) {
     if (is_kind(node, "aten::einsum")) {
       rewrite_einsum(node);
+    } else if (is_kind(node, "aten::baddbmm")) {
+      replace_node(node, *baddbmm,
+                   {node->input(0), node->input(1), node->input(2), named_input(node, "beta"),
+                    named_input(node, "alpha")});
     } else if (is_kind(node, "aten::bmm")) {
       node->replaceWithNewSymbol(c10::Symbol::fromQualString("aten::matmul"));
       node->destroy();
@@ -147,12 +162,16 @@ void canonicalize_matmul(std::shared_ptr<Graph>& graph) {
 }
 
 void canonicalize_linear(std::shared_ptr<Graph>& graph) {
+  // Collected first: a rewrite destroys the node it starts from and the add behind it, never another
+  // product.
+  std::vector<Node*> products;
   for (Node* node : all_nodes(*graph)) {
-    if (is_kind(node, "aten::addmm")) {
-      rewrite_addmm(node);
-    } else if (is_kind(node, "aten::matmul") || is_kind(node, "aten::mm")) {
-      rewrite_matmul(node);
+    if (is_kind(node, "aten::addmm") || is_kind(node, "aten::matmul") || is_kind(node, "aten::mm")) {
+      products.push_back(node);
     }
+  }
+  for (Node* node : products) {
+    is_kind(node, "aten::addmm") ? rewrite_addmm(node) : rewrite_matmul(node);
   }
 }
 

@@ -46,7 +46,9 @@ const std::set<std::string> kScoreArithmetic{"aten::mul", "aten::div", "aten::ad
 const std::set<std::string> kConvolutions{"aten::conv1d", "aten::conv2d", "aten::conv3d",
                                           "aten::_convolution", "aten::convolution"};
 const std::set<std::string> kProducts{"aten::matmul", "aten::bmm", "aten::mm", "aten::einsum",
-                                      "aten::baddbmm", "aten::addmm", "aten::linear"};
+                                      "aten::baddbmm", "aten::addmm", "aten::linear",
+                                      "aten::_transformer_encoder_layer_fwd",
+                                      "aten::_native_multi_head_attention"};
 
 bool is_float_tensor_constant(const Value* value) {
   const auto tensor = constant_tensor(value);

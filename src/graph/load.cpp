@@ -66,6 +66,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs) {
 
   clean_graph(model.graph);
   canonicalize_matmul(model.graph);
+  clean_graph(model.graph);
   canonicalize_linear(model.graph);
   decompose_attention(model.graph);
   model.patch_embeddings = decompose_patch_embeddings(model.graph);

@@ -1,0 +1,153 @@
+// Every fixture model, in every exported form: the walker reproduces PyTorch's outputs, the sites
+// and folds are those that the model's author expects, or the error is the expected one.
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <map>
+#include <set>
+
+#include "graph/site.h"
+#include "graph/site_path.h"
+#include "graph/walker.h"
+#include "repquant/error.h"
+#include "support/fixtures.h"
+
+namespace repquant {
+namespace {
+
+using ::repquant::testing::fixture_data;
+using ::repquant::testing::fixture_entry;
+using ::repquant::testing::fixture_manifest;
+using ::repquant::testing::fixture_path;
+
+struct Case {
+  std::string name, form;
+};
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  for (const auto& entry : fixture_manifest()) {
+    for (const auto& form : entry.at("forms")) cases.push_back({entry.at("name"), form});
+  }
+  return cases;
+}
+
+class Fixture : public ::testing::TestWithParam<Case> {
+ protected:
+  nlohmann::json expect() const { return fixture_entry(GetParam().name).at("expect"); }
+  std::string outcome() const { return expect().at("outcome"); }
+  std::string path() const { return fixture_path(GetParam().name, GetParam().form); }
+};
+
+TEST_P(Fixture, WalkerReproducesPyTorch) {
+  const auto data = fixture_data(GetParam().name);
+  Model model;
+  try {
+    model = load_model(path(), data.inputs.size());
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUnsupported) << error.what();
+    ASSERT_EQ(outcome(), "ok_or_unsupported") << error.what();
+    GTEST_SKIP() << "not supported yet: " << error.parts().what;
+  }
+  const Schedule schedule(*model.graph);
+  at::NoGradGuard no_grad;
+  const std::vector<c10::IValue> inputs(data.inputs.begin(), data.inputs.end());
+  const auto outputs = output_tensors(run_graph(*model.graph, schedule, inputs));
+  ASSERT_EQ(outputs.size(), data.outputs.size());
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    EXPECT_TRUE(at::allclose(outputs[i], data.outputs[i], 1e-4, 1e-5)) << "output " << i;
+  }
+}
+
+TEST_P(Fixture, FindsTheExpectedSites) {
+  const auto data = fixture_data(GetParam().name);
+  SiteSearch search;
+  try {
+    const Model model = load_model(path(), data.inputs.size());
+    search = find_sites(model);
+    prove_sites(model, search, data.inputs);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUnsupported) << error.what();
+    EXPECT_TRUE(outcome() == "unsupported" || outcome() == "ok_or_unsupported") << error.what();
+    EXPECT_FALSE(error.parts().where.empty());
+    return;
+  }
+  ASSERT_NE(outcome(), "unsupported");
+  std::map<SiteKind, int> count;
+  std::set<std::string> paths;
+  for (const auto& site : search.sites) {
+    ++count[site.kind];
+    EXPECT_TRUE(paths.insert(site.path).second) << site.path << " is not unique";
+    EXPECT_GT(site.macs, 0) << site.path;
+  }
+  if (outcome() == "ok_or_unsupported" && !search.skipped.empty()) return;  // named, not silent
+  EXPECT_EQ(count[SiteKind::kLinear], expect().at("linears"));
+  EXPECT_EQ(count[SiteKind::kPatchEmbedding], expect().at("patch_embeddings"));
+  EXPECT_EQ(count[SiteKind::kScores], expect().at("attentions"));
+  EXPECT_EQ(count[SiteKind::kAttend], expect().at("attentions"));
+}
+
+TEST_P(Fixture, FoldsExactlyTheFoldableNorms) {
+  if (outcome() == "unsupported" || outcome() == "no_site") GTEST_SKIP() << "no sites expected";
+  const auto data = fixture_data(GetParam().name);
+  Model model;
+  try {
+    model = load_model(path(), data.inputs.size());
+  } catch (const Error& error) {
+    ASSERT_EQ(outcome(), "ok_or_unsupported") << error.what();
+    GTEST_SKIP() << "not supported yet: " << error.parts().what;
+  }
+  SiteSearch search = find_sites(model);
+  prove_sites(model, search, data.inputs);
+  std::map<std::string, const Site*> by_path;
+  for (const auto& site : search.sites) by_path[site.path] = &site;
+  std::map<std::string, int> seen;  // a module that runs twice has the sites path and path#2
+  for (const auto& norm : expect().at("norms")) {
+    const std::string fold = norm.at("fold");
+    if (fold == "optional") continue;
+    for (const std::string path : norm.at("linears")) {
+      const int run = ++seen[path];
+      const std::string name = run == 1 ? path : path + "#" + std::to_string(run);
+      ASSERT_EQ(by_path.count(name), 1U) << name;
+      const Site& site = *by_path.at(name);
+      EXPECT_EQ(site.norm != nullptr, fold != "none") << name << ": " << site.note;
+      if (site.norm != nullptr) {
+        EXPECT_EQ(site.scale_only_fold, fold == "scale") << name;
+      } else {
+        EXPECT_NE(site.note, "") << name;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Fixture, ::testing::ValuesIn(all_cases()), [](const auto& test) {
+  return test.param.name + "_" + test.param.form;
+});
+
+TEST(Forms, TraceAndScriptGiveTheSameSites) {
+  for (const auto& entry : fixture_manifest()) {
+    const std::string name = entry.at("name");
+    std::set<std::string> forms;
+    for (const auto& form : entry.at("forms")) forms.insert(form);
+    if (forms.count("trace") == 0 || forms.count("script") == 0) continue;
+    if (entry.at("expect").at("outcome") != "ok") continue;
+    const auto data = fixture_data(name);
+    std::vector<std::string> lists;
+    for (const char* form : {"trace", "script"}) {
+      const Model model = load_model(fixture_path(name, form), data.inputs.size());
+      SiteSearch search = find_sites(model);
+      prove_sites(model, search, data.inputs);
+      std::string list;
+      for (const auto& site : search.sites) {
+        list += site.path + " " + name_of(site.kind) + " fold=" +
+                (site.norm == nullptr ? "none" : module_path(site.norm)) + " " +
+                std::to_string(static_cast<int>(site.source)) + "\n";
+      }
+      lists.push_back(list);
+    }
+    EXPECT_EQ(lists[0], lists[1]) << name;
+  }
+}
+
+}  // namespace
+}  // namespace repquant
