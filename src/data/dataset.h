@@ -1,0 +1,96 @@
+// What the user names on the command line, as batches of tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/image.h"
+#include "data/preprocess.h"
+
+namespace repquant {
+
+struct DatasetOptions {
+  std::optional<ImagePreset> preset;                 // required for images
+  std::optional<std::filesystem::path> labels_file;  // see read_labels()
+  ImageLimits image_limits;
+  int threads = 1;  // for decoding the images of a batch; does not change results
+};
+
+/// Some samples, stacked along dimension 0.
+struct Batch {
+  std::vector<std::string> names;    // as many as inputs, or none: positional
+  std::vector<at::Tensor> inputs;    // [samples, ...]; floating point is float32
+  std::vector<std::int64_t> labels;  // class indices, one per sample, or none
+};
+
+namespace internal {
+struct DatasetSource;
+}
+
+/// A set of samples with a fixed order. Cheap to copy; the files are read when batches are loaded.
+class Dataset {
+ public:
+  explicit Dataset(std::shared_ptr<const internal::DatasetSource> source);
+
+  std::int64_t size() const;
+
+  /// True if the samples are image files, which the preset turns into model inputs.
+  bool holds_images() const;
+
+  /// Names of the model inputs the data gives; empty: positional.
+  const std::vector<std::string>& input_names() const;
+
+  /// How many model inputs the data gives.
+  std::int64_t input_count() const;
+
+  /// Class index of every sample, or empty. Class folders alone give none: their names first have
+  /// to be mapped to indices by resolve_labels().
+  const std::vector<std::int64_t>& labels() const { return labels_; }
+
+  /// Sorted names of the class folders (first level below the root); empty if there are none.
+  const std::vector<std::string>& class_folders() const;
+
+  /// For each sample its position in class_folders(); empty if there are none.
+  const std::vector<std::int64_t>& folder_of_sample() const;
+
+  /// Relative path of the sample, or "file[row]", for messages.
+  std::string sample_name(std::int64_t index) const;
+
+  /// Loads the samples with these indices, in this order. Throws Error kFile naming the sample for
+  /// unreadable files, NaN or infinity, and shapes, types or names that differ from the first
+  /// sample of the dataset; kUsage for an index out of range.
+  Batch load(std::span<const std::int64_t> indices) const;
+
+  /// One line for messages: "372 images in 300 class folders of DIR, float32 [3, 224, 224]".
+  std::string describe() const;
+
+  /// SHA-256 over the names (relative, sorted by bytes) and contents of the files that hold these
+  /// samples, or all of them. Does not depend on where the data lies.
+  std::string hash(std::span<const std::int64_t> indices) const;
+  std::string hash() const;
+
+  /// The same samples with these labels, one per sample. Throws Error kUsage on another number.
+  Dataset with_labels(std::vector<std::int64_t> labels) const;
+
+ private:
+  std::shared_ptr<const internal::DatasetSource> source_;
+  std::vector<std::int64_t> labels_;
+};
+
+/// Opens, deciding by content: a folder of images (flat or in class folders), a folder of .npy,
+/// .npz or .pt files (each one sample, without a batch dimension), one such file (dimension 0
+/// counts the samples), or a text file that lists one path a line, relative to itself. Folders are
+/// read in the order of their path bytes. An array named `labels` or `y` gives labels; so does
+/// labels.txt in the folder. The first sample is loaded to learn its shape. Throws Error kFile
+/// (missing, empty, mixed or unknown content, unreadable), kUsage (images without a preset, bad
+/// labels file).
+Dataset open_dataset(const std::filesystem::path& path, const DatasetOptions& options = {});
+
+}  // namespace repquant
