@@ -215,7 +215,8 @@ def forward(self, left: Tensor, right: Tensor) -> Tensor:
 )";
 
 // Codes c = round((rowmax - score) * steps * log2 e), weight 2^(-c / steps), the last code is zero.
-// Masked entries are -inf; rows that are masked throughout give 0.
+// Masked entries are -inf; rows that are masked throughout give 0. `factor` is what the model
+// multiplies its scores by, where it computes that number itself.
 constexpr const char* kAttend = R"(
 def prepare(self) -> None:
     self.scalar = self.factor.numel() == 1
@@ -228,7 +229,7 @@ def prepare(self) -> None:
     self.high = float(self.output_max_code) + 0.5
     self.shifted = self.offset + 0.5
 
-def octaves(self, scores: Tensor) -> Tensor:
+def octaves(self, scores: Tensor, factor: float) -> Tensor:
     if self.row_maximum:
         maximum = torch.amax(scores, [-1], True)
         if self.fresh:
@@ -239,11 +240,11 @@ def octaves(self, scores: Tensor) -> Tensor:
         x = torch.log_softmax(scores, -1).sub_(self.log_scale)
         x = torch.nan_to_num(x, float("-inf"), float("inf"), float("-inf"))
     if self.scalar:
-        return x.mul_(self.factor_value)
-    return x.mul_(self.factor)
+        return x.mul_(self.factor_value * factor)
+    return x.mul_(torch.mul(self.factor, factor))
 
-def weights(self, scores: Tensor) -> Tensor:
-    w = self.octaves(scores)
+def weights(self, scores: Tensor, factor: float) -> Tensor:
+    w = self.octaves(scores, factor)
     if self.uniform:
         return w.exp2_().mul_(self.max_code).round_().clamp_max_(self.max_code)
     w = w.round_()
@@ -262,8 +263,8 @@ def weights(self, scores: Tensor) -> Tensor:
         w = w.mul_(255.0).round_()
     return w
 
-def forward(self, scores: Tensor, value: Tensor) -> Tensor:
-    w = self.weights(scores)
+def forward(self, scores: Tensor, value: Tensor, factor: float) -> Tensor:
+    w = self.weights(scores, factor)
     y = torch.matmul(w, value.to(6).sub_(self.value_zero))
     if self.row_maximum:
         y = y.div_(w.sum(-1, True).clamp_min_(1.0))

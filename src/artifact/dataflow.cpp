@@ -78,6 +78,17 @@ std::optional<Scaling> constant_scaling(const Node* node) {
   return {};
 }
 
+std::optional<NumberScaling> number_scaling(const Node* node, const Values& numbers) {
+  if ((kind_of(node) != "aten::mul" && kind_of(node) != "aten::div") || node->inputs().size() != 2) {
+    return {};
+  }
+  const Value* number = node->input(1);
+  const auto found = numbers.find(number);
+  if (found == numbers.end() || !(found->second.isDouble() || found->second.isInt())) return {};
+  if (!(found->second.toScalar().toDouble() > 0.0)) return {};
+  return NumberScaling{0, number, kind_of(node) == "aten::div"};
+}
+
 std::vector<Reader> readers_of(const Value* value, bool through_scaling) {
   std::vector<Reader> readers;
   follow(value, 1.0, through_scaling, [](Node*) {},

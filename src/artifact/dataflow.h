@@ -41,6 +41,15 @@ struct Scaling {
 };
 std::optional<Scaling> constant_scaling(const torch::jit::Node* node);
 
+/// As constant_scaling, but the factor may also be a number that the model computes, for example
+/// from a size. `number` is then the value that holds it; its factor was positive in `observed`.
+struct NumberScaling {
+  std::size_t operand = 0;
+  const torch::jit::Value* number = nullptr;
+  bool divides = false;
+};
+std::optional<NumberScaling> number_scaling(const torch::jit::Node* node, const Values& numbers);
+
 /// Shapes and plain numbers of one run of the floating-point model.
 struct Observed {
   std::unordered_map<const torch::jit::Value*, std::vector<std::int64_t>> shapes;

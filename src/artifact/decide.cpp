@@ -204,17 +204,24 @@ class Decider {
     if (!site.attend()->row_maximum || node->input(0) != softmax->output()) return;
     const Value* value = softmax->input(0);
     double factor = 1.0;
+    std::vector<NumberScaling> numbers;
     while (value->uses().size() == 1) {
       const auto scores = planned_.find(value->node());
       if (scores != planned_.end() && scores->second.scores() != nullptr) {
         decision.raw_scores = scores->second.site->node;
         decision.score_factor = factor;
+        decision.score_numbers = std::move(numbers);
         return;
       }
-      const auto scaling = constant_scaling(value->node());
-      if (!scaling) return;
-      factor *= scaling->factor;
-      value = value->node()->input(scaling->operand);
+      if (const auto scaling = constant_scaling(value->node())) {
+        factor *= scaling->factor;
+        value = value->node()->input(scaling->operand);
+      } else if (const auto number = number_scaling(value->node(), observed_.numbers)) {
+        numbers.push_back(*number);
+        value = value->node()->input(number->operand);
+      } else {
+        return;
+      }
     }
   }
 

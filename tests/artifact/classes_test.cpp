@@ -20,10 +20,10 @@ using torch::jit::Module;
 
 at::Tensor scalar(double value) { return at::full({1}, value, at::kFloat); }
 
-at::Tensor run(const Module& module, const std::vector<at::Tensor>& inputs) {
+at::Tensor run(const Module& module, const std::vector<c10::IValue>& inputs) {
   at::NoGradGuard no_grad;
   Module copy = module;
-  return copy.forward({inputs.begin(), inputs.end()}).toTensor();
+  return copy.forward(inputs).toTensor();
 }
 
 /// Saves and loads the module, so that every test also covers the stored form.
@@ -343,7 +343,7 @@ TEST_F(ClassesTest, AttendAllGrids) {
           plan.value = per_head(bits, 3, 6.0);
           const at::Tensor expected = simulate_attend(plan, scores, value);
           const at::Tensor got = run(reloaded(factory.attend(lowered(plan))),
-                                     {scores, stored_codes(value, plan.value)});
+                                     {scores, stored_codes(value, plan.value), 1.0});
           EXPECT_FALSE(got.isnan().any().item<bool>());
           EXPECT_EQ(got.select(2, 3).abs().max().item<double>(), 0.0);
           // A tie in one softmax code moves one output by a few percent at most.
@@ -362,7 +362,7 @@ TEST_F(ClassesTest, AttendLeavesForeignScoresAlone) {
   plan.value = per_head(4, 3, 6.0);
   const at::Tensor scores = at::randn({1, 3, 5, 6});
   const at::Tensor before = scores.clone();
-  run(factory.attend(lowered(plan)), {scores, stored_codes(at::randn({1, 3, 6, 4}), plan.value)});
+  run(factory.attend(lowered(plan)), {scores, stored_codes(at::randn({1, 3, 6, 4}), plan.value), 1.0});
   EXPECT_TRUE(at::equal(scores, before));
 }
 
@@ -379,7 +379,7 @@ TEST_F(ClassesTest, AttendWritesCodesOfTheNextInput) {
     const at::Tensor scores = at::randn({2, 3, 30, 40}) * 4;
     const at::Tensor value = at::randn({2, 3, 40, 16});
     const at::Tensor got = run(reloaded(factory.attend(state)),
-                               {scores, stored_codes(value, plan.value)});
+                               {scores, stored_codes(value, plan.value), 1.0});
     EXPECT_EQ(got.scalar_type(), at::kByte);
     expect_close_codes(got, encode(simulate_attend(plan, scores, value), next));
   }

@@ -1,0 +1,517 @@
+#include "artifact/lower.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/ir/ir.h>
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
+
+#include <cmath>
+#include <set>
+#include <unordered_map>
+
+#include "artifact/classes.h"
+#include "artifact/constants.h"
+#include "artifact/decide.h"
+#include "graph/normalize.h"
+#include "graph/rewrite.h"
+#include "graph/site_path.h"
+#include "plan/simulate.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Block;
+using torch::jit::Graph;
+using torch::jit::Module;
+using torch::jit::Node;
+using torch::jit::Value;
+
+constexpr double kLog2E = 1.4426950408889634074;
+
+/// Keeps every part's name a TorchScript identifier, and each name once.
+class Names {
+ public:
+  std::string unique(const std::string& path) {
+    std::string name;
+    for (const char c : path) {
+      const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+      name += plain ? c : '_';
+    }
+    if (name.empty() || (name[0] >= '0' && name[0] <= '9')) name = "site_" + name;
+    const std::string stem = name;
+    for (int i = 2; !used_.insert(name).second; ++i) name = stem + "_" + std::to_string(i);
+    return name;
+  }
+
+ private:
+  std::set<std::string> used_{"training", "forward", "self"};
+};
+
+/// Nodes and values of a graph and of its copy, side by side.
+class GraphCopy {
+ public:
+  explicit GraphCopy(Graph& original) : graph(original.copy()) {
+    pair(original.block(), graph->block());
+  }
+
+  Node* node(const Node* original) const { return nodes_.at(original); }
+  Value* value(const Value* original) const { return values_.at(original); }
+
+  std::shared_ptr<Graph> graph;
+
+ private:
+  void pair(Block* from, Block* to) {
+    for (std::size_t i = 0; i < from->inputs().size(); ++i) {
+      values_[from->inputs()[i]] = to->inputs()[i];
+    }
+    auto copy = to->nodes().begin();
+    for (Node* node : from->nodes()) {
+      Node* other = *copy;
+      nodes_[node] = other;
+      for (std::size_t i = 0; i < node->outputs().size(); ++i) {
+        values_[node->output(i)] = other->output(i);
+      }
+      for (std::size_t i = 0; i < node->blocks().size(); ++i) {
+        pair(node->blocks()[i], other->blocks()[i]);
+      }
+      ++copy;
+    }
+  }
+
+  std::unordered_map<const Node*, Node*> nodes_;
+  std::unordered_map<const Value*, Value*> values_;
+};
+
+at::Tensor to_double(const at::Tensor& tensor) { return tensor.to(at::kDouble); }
+
+class Lowering {
+ public:
+  Lowering(const Model& model, const std::vector<Site>& sites, const std::vector<SitePlan>& plans,
+           const LowerOptions& options)
+      : model_(model),
+        options_(options),
+        root_(c10::QualifiedName("__torch__.repquant.QuantizedModel"), factory_.unit()),
+        copy_(*model.graph) {
+    match(sites, plans);
+    const Observed observed = observe(model, options.example);
+    decisions_ = decide(planned_, observed);
+    root_.register_attribute("training", c10::BoolType::get(), false);
+    self_ = copy_.graph->insertInput(0, "self");
+    self_->setType(root_.type());
+  }
+
+  Lowered run() {
+    for (Node* node : model_.graph->nodes()) {
+      if (const auto norm = decisions_.norms.find(node); norm != decisions_.norms.end()) {
+        lower_norm(node, *norm->second);
+      }
+      const auto planned = planned_.find(node);
+      if (planned == planned_.end()) continue;
+      const PlannedSite& site = planned->second;
+      if (site.linear() != nullptr) {
+        lower_linear(node, site);
+      } else if (site.scores() != nullptr) {
+        lower_scores(node, site);
+      } else {
+        lower_attend(node, site);
+      }
+    }
+    finish();
+    return std::move(result_);
+  }
+
+ private:
+  void match(const std::vector<Site>& sites, const std::vector<SitePlan>& plans) {
+    std::unordered_map<std::string, const Site*> by_path;
+    for (const auto& site : sites) by_path[site.path] = &site;
+    for (const auto& plan : plans) {
+      const auto found = by_path.find(plan.path);
+      if (found == by_path.end() || found->second->kind != plan.kind) {
+        throw Error(ErrorKind::kInternal,
+                    {.what = "a site plan fits no site of the model", .where = plan.path});
+      }
+      planned_[found->second->node] = {found->second, &plan};
+    }
+  }
+
+  /// Adds `module` under a name made from `path` and calls it before `before`.
+  Value* call(const Module& module, const std::string& path, const std::vector<Value*>& inputs,
+              Node* before, std::string* name) {
+    *name = names_.unique(path);
+    root_.register_module(*name, module);
+    Graph& graph = *copy_.graph;
+    torch::jit::WithInsertPoint guard(before);
+    Value* object = graph.insertGetAttr(self_, *name);
+    std::vector<Value*> arguments{object};
+    arguments.insert(arguments.end(), inputs.begin(), inputs.end());
+    Node* node = graph.insertNode(graph.create(c10::prim::CallMethod, arguments));
+    node->s_(c10::attr::name, "forward");
+    node->output()->setType(c10::TensorType::get());
+    return node->output();
+  }
+
+  Emission& emit(Value* output, const Value* original, const std::string& path,
+                 Emission::Kind kind) {
+    Emission emission;
+    emission.call = output->node();
+    emission.original = original;
+    emission.path = path;
+    emission.kind = kind;
+    result_.emissions.push_back(std::move(emission));
+    return result_.emissions.back();
+  }
+
+  void emit_product_codes(Value* output, const Value* original, const std::string& path,
+                          const InputQuantizer& quantizer) {
+    Emission& emission = emit(output, original, path, Emission::Kind::kCodes);
+    emission.squared = quantizer.form == CodeForm::kQuadratic;
+    emission.reference = [quantizer](const at::Tensor& x) {
+      return product_codes(encode(x, quantizer), quantizer).to(at::kByte);
+    };
+  }
+
+  void emit_operand_codes(Value* output, const Value* original, const std::string& path,
+                          const at::Tensor& multiplier, const at::Tensor& zero_point,
+                          std::int64_t max_code, std::int64_t shift) {
+    Emission& emission = emit(output, original, path, Emission::Kind::kCodes);
+    const at::Tensor m = multiplier.to(at::kFloat), z = zero_point.to(at::kFloat);
+    emission.reference = [m, z, max_code, shift](const at::Tensor& x) {
+      return (at::round(x * m + z).clamp(0, max_code) - shift).to(at::kChar);
+    };
+  }
+
+  void lower_norm(Node* original, const InputQuantizer& quantizer) {
+    Node* norm = copy_.node(original);
+    const auto shape = torch::jit::toIValue(named_input(original, "normalized_shape"));
+    const auto epsilon = torch::jit::toIValue(named_input(original, "eps"));
+    const auto gamma = constant_tensor(named_input(original, "weight"));
+    const auto beta = constant_tensor(named_input(original, "bias"));
+    const std::int64_t width = shape->toIntVector().back();
+    NormQuantizeState state;
+    const at::Tensor m = to_double(quantizer.multiplier).expand({width});
+    const at::Tensor a = to_double(quantizer.offset).expand({width});
+    state.weight = gamma.defined() ? to_double(gamma) * m : m;
+    state.bias = beta.defined() ? to_double(beta) * m + a : a;
+    state.shape = shape->toIntVector();
+    state.epsilon = epsilon->toScalar().toDouble();
+    state.max_code = quantizer.max_code();
+    const std::string path = module_path(original);
+    std::string name;
+    Value* codes = call(factory_.norm_quantize(state), (path.empty() ? "norm" : path) + "_quantize",
+                        {norm->input(0)}, norm, &name);
+    norm->output(0)->replaceAllUsesWith(codes);
+    norm_modules_[original] = name;
+    emit_product_codes(codes, original->output(0), path, quantizer);
+  }
+
+  /// The u8 codes of a Linear's input; made here unless they arrive as codes.
+  Value* input_codes(Node* original, const PlannedSite& site, LoweredSite& form) {
+    Node* linear = copy_.node(original);
+    const Value* x = original->input(0);
+    const InputQuantizer& quantizer = site.linear()->input;
+    if (decisions_.codes.count(x) > 0) {
+      const auto norm = norm_modules_.find(site.site->norm);
+      if (norm != norm_modules_.end()) form.input_module = norm->second;
+      form.input = norm != norm_modules_.end()                       ? "norm"
+                   : site.site->source == InputSource::kAttention    ? "attention"
+                                                                     : "activation";
+      return linear->input(0);
+    }
+    form.input = "quantize";
+    for (const auto& made : quantized_[x]) {  // several Linears may read the same codes
+      if (same_codes(*made.quantizer, quantizer)) {
+        form.input_module = made.module;
+        return made.codes;
+      }
+    }
+    const bool quadratic = quantizer.form == CodeForm::kQuadratic;
+    const QuantizeState state{quantizer.multiplier, quantizer.offset, quantizer.max_code(),
+                              quadratic, false, 0};
+    Value* codes = call(factory_.quantize(state), site.plan->path + "_input", {linear->input(0)},
+                        linear, &form.input_module);
+    emit_product_codes(codes, x, site.plan->path, quantizer);
+    quantized_[x].push_back({&quantizer, codes, form.input_module});
+    return codes;
+  }
+
+  void lower_linear(Node* original, const PlannedSite& site) {
+    const LinearPlan& plan = *site.linear();
+    Node* linear = copy_.node(original);
+    LoweredSite form = form_of(site);
+    if (!plan.quantized_input) {
+      form.input = "float";
+      form.output = "float";
+      Value* output = call(factory_.weight_only({plan.weight.codes, plan.weight.bits,
+                                                 plan.weight.scale, plan.bias}),
+                           form.path, {linear->input(0)}, linear, &form.module);
+      linear->output()->replaceAllUsesWith(output);
+      emit(output, original->output(), form.path, Emission::Kind::kFloat);
+      result_.sites.push_back(form);
+      return;
+    }
+    Value* x = linear->input(0);
+    Value* codes = input_codes(original, site, form);
+    const LinearDecision& decision = decisions_.linears.at(original);
+    LinearState state = linear_state(plan, form.path);
+    form.output = "float";
+    const Value* replaced = original->output();
+    if (decision.operands) {
+      write_operands(*decision.operands, state);
+      form.output = "operand codes";
+    } else if (decision.activation != nullptr) {
+      replaced = decision.activation->output();
+      write_activation(*decision.activation, decision.product, state);
+      if (decision.product) form.output = "product codes";
+    }
+    Value* output = call(factory_.linear(state), form.path, {codes}, linear, &form.module);
+    if (decision.operands) {
+      emit_operand_codes(output, replaced, form.path, decision.operands->multiplier,
+                         decision.operands->zero_point, decision.operands->max_code,
+                         decision.operands->shift);
+      for (Node* scaling : scalings_after(original->output())) {
+        const std::size_t operand = constant_scaling(scaling)->operand;
+        Node* node = copy_.node(scaling);
+        node->output()->replaceAllUsesWith(node->input(operand));
+      }
+    } else if (decision.product) {
+      emit_product_codes(output, replaced, form.path, *decision.product->next);
+    } else if (plan.side.channels.empty()) {
+      emit(output, replaced, form.path, Emission::Kind::kFloat);
+    } else {
+      output = call(factory_.side({at::tensor(plan.side.channels, at::kLong), plan.side.scale,
+                                   plan.side.zero_point, plan.side.bits, plan.side.weight.codes,
+                                   plan.side.weight.scale}),
+                    form.path + "_side", {output, x}, linear, &form.side_module);
+      emit(output, replaced, form.path, Emission::Kind::kFloat);
+    }
+    copy_.value(replaced)->replaceAllUsesWith(output);
+    result_.sites.push_back(form);
+  }
+
+  static LinearState linear_state(const LinearPlan& plan, const std::string& path) {
+    LinearState state;
+    state.weight_codes = plan.weight.codes;
+    state.bits = plan.weight.bits;
+    state.scale = to_double(plan.weight.scale) * plan.input.scale;
+    state.bias = to_double(plan.bias);
+    state.zero_point = plan.input.zero_point;
+    const std::int64_t top = plan.input.max_code();
+    state.max_product_code = plan.input.form == CodeForm::kQuadratic ? top * top : top;
+    if (state.max_product_code > 255) {
+      throw Error(ErrorKind::kUnsupported,
+                  {.what = "the input codes of a site do not fit eight bits", .where = path,
+                   .expected = "at most 8 bits, or 4 bits on a quadratic grid",
+                   .got = std::to_string(plan.input.bits) + " bits"});
+    }
+    return state;
+  }
+
+  static void write_operands(const OperandCodes& operands, LinearState& state) {
+    state.scale = state.scale * operands.multiplier;
+    state.bias = state.bias * operands.multiplier + operands.zero_point -
+                 static_cast<double>(operands.shift);
+    state.output = LinearOutput::kOperandCodes;
+    state.output_low = -operands.shift;
+    state.output_high = operands.max_code - operands.shift;
+  }
+
+  static void write_activation(const Node& activation, const std::optional<ProductCodes>& product,
+                               LinearState& state) {
+    const bool gelu = std::string(activation.kind().toQualString()) == "aten::gelu";
+    state.activation = gelu ? "gelu" : "relu";
+    if (gelu) state.algorithm = *torch::jit::constant_as<std::string>(activation.input(1));
+    if (!product) return;
+    state.output = LinearOutput::kProductCodes;
+    state.output_scale = 1.0 / product->next->multiplier.item<double>();
+    state.output_zero = static_cast<std::int64_t>(product->next->offset.item<double>());
+    state.output_max_code = product->next->max_code();
+    state.output_quadratic = product->next->form == CodeForm::kQuadratic;
+  }
+
+  /// The int8 codes of an attention operand; made here unless they arrive as codes.
+  Value* operand_codes(Node* original, std::size_t offset, const OperandQuantizer& operand,
+                       const PlannedSite& site, const std::string& suffix) {
+    Node* product = copy_.node(original);
+    if (decisions_.codes.count(original->input(offset)) > 0) return product->input(offset);
+    const QuantizeState state{operand.multiplier, operand.zero_point, operand.max_code(), false,
+                              true, operand_shift(operand)};
+    std::string name;
+    Value* codes = call(factory_.quantize(state), site.plan->path + suffix,
+                        {product->input(offset)}, product, &name);
+    emit_operand_codes(codes, original->input(offset), site.plan->path, operand.multiplier,
+                       operand.zero_point, operand.max_code(), operand_shift(operand));
+    return codes;
+  }
+
+  static at::Tensor stored_zero(const OperandQuantizer& operand) {
+    return operand.zero_point - static_cast<double>(operand_shift(operand));
+  }
+
+  LoweredSite form_of(const PlannedSite& site) const {
+    LoweredSite form;
+    form.path = site.plan->path;
+    form.kind = site.plan->kind;
+    return form;
+  }
+
+  void lower_scores(Node* original, const PlannedSite& site) {
+    const ScoresPlan& plan = *site.scores();
+    LoweredSite form = form_of(site);
+    form.input = "operands";
+    Value* left = operand_codes(original, 0, plan.left, site, "_left");
+    Value* right = operand_codes(original, 1, plan.right, site, "_right");
+    ScoresState state;
+    state.left_zero = stored_zero(plan.left);
+    state.right_zero = stored_zero(plan.right);
+    state.left_bits = plan.left.bits;
+    state.right_bits = plan.right.bits;
+    state.scale = plan.left.scale * plan.right.scale;
+    for (const auto& [attend, decision] : decisions_.attends) {
+      state.raw = state.raw || decision.raw_scores == original;
+    }
+    form.output = state.raw ? "integer products" : "float";
+    Node* scores = copy_.node(original);
+    Value* output = call(factory_.scores(state), form.path, {left, right}, scores, &form.module);
+    Emission& emission =
+        emit(output, original->output(), form.path,
+             state.raw ? Emission::Kind::kRowRelative : Emission::Kind::kFloat);
+    emission.scale = state.scale;
+    scores->output()->replaceAllUsesWith(output);
+    raw_outputs_[original] = output;
+    result_.sites.push_back(form);
+  }
+
+  void lower_attend(Node* original, const PlannedSite& site) {
+    const AttendPlan& plan = *site.attend();
+    const AttendDecision& decision = decisions_.attends.at(original);
+    LoweredSite form = form_of(site);
+    form.input = "operands";
+    Value* codes = operand_codes(original, 1, plan.value, site, "_value");
+    AttendState state;
+    const double steps = plan.uniform ? 1.0 : plan.grid.steps_per_octave;
+    state.factor = at::full({1}, kLog2E * steps, at::kDouble);
+    state.bits = plan.bits;
+    state.uniform = plan.uniform;
+    state.u8_table = !plan.uniform && plan.grid.u8_table;
+    state.zero_code = plan.uniform || plan.grid.zero_code;
+    state.steps_per_octave = plan.grid.steps_per_octave;
+    state.row_maximum = plan.row_maximum;
+    state.softmax_scale = plan.softmax_scale;
+    state.value_zero = stored_zero(plan.value);
+    state.multiplier = to_double(plan.value.scale);
+    if (!plan.row_maximum) {
+      state.multiplier = state.multiplier * plan.softmax_scale;
+      if (plan.uniform) state.multiplier = state.multiplier / ((1 << plan.bits) - 1);
+      if (state.u8_table) state.multiplier = state.multiplier / 255.0;
+    }
+    if (decision.raw_scores != nullptr) {
+      const auto& scores = *planned_.at(decision.raw_scores).scores();
+      state.factor = state.factor * to_double(scores.left.scale) * to_double(scores.right.scale) *
+                     decision.score_factor;
+      state.fresh = true;
+    }
+    form.output = "float";
+    if (decision.next != nullptr) {
+      state.multiplier = state.multiplier * to_double(decision.multiplier);
+      state.offset = decision.offset;
+      state.output_max_code = decision.next->max_code();
+      form.output = "product codes";
+    }
+    Node* attend = copy_.node(original);
+    // The module takes scores: softmax becomes part of it.
+    Node* softmax = copy_.node(site.site->softmax);
+    softmax->output()->replaceAllUsesWith(decision.raw_scores != nullptr
+                                              ? raw_outputs_.at(decision.raw_scores)
+                                              : softmax->input(0));
+    Value* output = call(factory_.attend(state), form.path,
+                         {attend->input(0), codes, score_factor(decision, attend)}, attend,
+                         &form.module);
+    if (decision.next != nullptr) {
+      const at::Tensor m = decision.multiplier, a = decision.offset;
+      const std::int64_t top = decision.next->max_code();
+      Emission& emission = emit(output, original->output(), form.path, Emission::Kind::kCodes);
+      emission.reference = [m, a, top](const at::Tensor& x) {
+        return at::round(x * m + a).clamp(0, top).to(at::kByte);
+      };
+    } else {
+      emit(output, original->output(), form.path, Emission::Kind::kFloat);
+    }
+    attend->output()->replaceAllUsesWith(output);
+    result_.sites.push_back(form);
+  }
+
+  /// Product of the factors that the model computes between scores and softmax.
+  Value* score_factor(const AttendDecision& decision, Node* before) {
+    Graph& graph = *copy_.graph;
+    torch::jit::WithInsertPoint guard(before);
+    Value* product = graph.insertConstant(1.0);
+    if (decision.raw_scores == nullptr) return product;
+    for (const auto& scaling : decision.score_numbers) {
+      const auto symbol = scaling.divides ? c10::aten::div : c10::aten::mul;
+      product = graph.insert(symbol, {product, copy_.value(scaling.number)});
+    }
+    return product;
+  }
+
+  void finish() {
+    auto& graph = copy_.graph;
+    torch::jit::EliminateDeadCode(graph);
+    tidy_constants(*graph);
+    graph->lint();
+    auto* function =
+        factory_.unit()->create_function(c10::QualifiedName(*root_.type()->name(), "forward"), graph);
+    std::vector<c10::Argument> arguments{c10::Argument("self", root_.type())};
+    for (std::size_t i = 0; i < model_.input_names.size(); ++i) {
+      std::optional<c10::IValue> fallback;
+      if (i < options_.defaults.size()) fallback = options_.defaults[i];
+      arguments.emplace_back(model_.input_names[i], graph->inputs()[i + 1]->type(), std::nullopt,
+                             std::move(fallback));
+    }
+    std::vector<c10::Argument> returns;
+    for (const Value* output : graph->outputs()) returns.emplace_back("", output->type());
+    function->setSchema(c10::FunctionSchema("forward", "", arguments, returns));
+    root_.type()->addMethod(function);
+    result_.graph = graph;
+    result_.module = root_;
+  }
+
+  struct MadeCodes {
+    const InputQuantizer* quantizer;
+    Value* codes;
+    std::string module;
+  };
+
+  const Model& model_;
+  const LowerOptions& options_;
+  ModuleFactory factory_;
+  Module root_;
+  GraphCopy copy_;
+  Value* self_ = nullptr;
+  PlannedSites planned_;
+  Decisions decisions_;
+  Names names_;
+  std::unordered_map<const Node*, std::string> norm_modules_;
+  std::unordered_map<const Node*, Value*> raw_outputs_;
+  std::unordered_map<const Value*, std::vector<MadeCodes>> quantized_;
+  Lowered result_;
+};
+
+}  // namespace
+
+std::int64_t operand_shift(const OperandQuantizer& operand) { return operand.bits == 8 ? 128 : 0; }
+
+Lowered lower(const Model& model, const std::vector<Site>& sites,
+              const std::vector<SitePlan>& plans, const LowerOptions& options) {
+  at::NoGradGuard no_grad;
+  try {
+    return Lowering(model, sites, plans, options).run();
+  } catch (const c10::Error& e) {
+    throw Error(ErrorKind::kInternal, {.what = std::string("lowering failed: ") +
+                                               e.what_without_backtrace(),
+                                       .where = model.path});
+  }
+}
+
+}  // namespace repquant

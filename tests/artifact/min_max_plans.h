@@ -1,0 +1,31 @@
+// Site plans fitted by minimum and maximum: enough to test the artifact without the sweep.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "graph/model.h"
+#include "graph/site.h"
+#include "plan/site_plan.h"
+
+namespace repquant::testing {
+
+struct MinMaxOptions {
+  int weight_bits = 4;
+  int activation_bits = 4;
+  bool per_channel_inputs = false;  // Linear inputs that no norm feeds: vectors instead of scalars
+  bool attention = true;
+  bool quadratic = true;       // for GELU outputs, up to 4 bits
+  bool uniform_softmax = false;
+  bool row_maximum = true;
+  bool weight_only = false;
+  std::string side_columns_at;  // path of a Linear that gets side columns for channels 0 and 2
+};
+
+std::vector<SitePlan> min_max_plans(const Model& model, const std::vector<Site>& sites,
+                                    const std::vector<at::Tensor>& inputs,
+                                    const MinMaxOptions& options);
+
+}  // namespace repquant::testing
