@@ -46,16 +46,18 @@ FileKind sniff(Bytes bytes) {
   return FileKind::kUnknown;
 }
 
-FileKind file_kind(const std::filesystem::path& path) {
+std::vector<std::uint8_t> read_head(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::array<char, 512> head{};
   file.read(head.data(), head.size());
   if (file.bad() || (!file && !file.eof())) {
     throw_file_error("cannot read the file", path.string());
   }
-  const Bytes bytes(reinterpret_cast<const std::uint8_t*>(head.data()),
-                    static_cast<std::size_t>(file.gcount()));
-  const FileKind kind = sniff(bytes);
+  return {head.begin(), head.begin() + file.gcount()};
+}
+
+FileKind file_kind(const std::filesystem::path& path) {
+  const FileKind kind = sniff(read_head(path));
   return kind == FileKind::kZip ? zip_kind(path) : kind;
 }
 

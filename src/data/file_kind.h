@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "data/bytes.h"
 
@@ -17,6 +18,9 @@ FileKind sniff(Bytes bytes);
 /// (PyTorch archive), else stay kZip. Plain text without control characters is kText.
 /// Throws Error kFile if the file cannot be read.
 FileKind file_kind(const std::filesystem::path& path);
+
+/// The first bytes of a file, at most 512. Throws Error kFile if it cannot be read.
+std::vector<std::uint8_t> read_head(const std::filesystem::path& path);
 
 /// A few words about unknown content for messages, such as "a GIF image" or "bytes 00 11 22 33".
 std::string describe_content(Bytes bytes);

@@ -63,10 +63,8 @@ bool all_images(const std::vector<FileEntry>& files) {
     } else if (is_array(kind)) {
       array = &file;
     } else {
-      std::vector<std::uint8_t> head = read_bytes(file.path);
-      head.resize(std::min<std::size_t>(head.size(), 16));
       throw_file_error("a file is neither an image nor an array", file.path.string(), kExpected,
-                       kind == FileKind::kText ? "text" : describe_content(head),
+                       kind == FileKind::kText ? "text" : describe_content(read_head(file.path)),
                        "remove it, or name the right folder");
     }
     if (image != nullptr && array != nullptr) {

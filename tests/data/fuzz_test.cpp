@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <zip.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <random>
 
 #include "data/zip_reader.h"
@@ -17,6 +19,12 @@ using testing::fixture;
 using testing::fixture_files;
 using testing::TempDir;
 using testing::write_text;
+
+/// REPQUANT_FUZZ_FACTOR in the environment multiplies the number of mutations.
+int rounds(int count) {
+  const char* factor = std::getenv("REPQUANT_FUZZ_FACTOR");
+  return factor != nullptr ? count * std::max(std::atoi(factor), 1) : count;
+}
 
 std::vector<std::uint8_t> mutate(std::vector<std::uint8_t> bytes, std::mt19937_64& random) {
   const std::uint64_t kind = random() % 4;
@@ -52,7 +60,7 @@ TEST(Fuzz, Images) {
   int refused = 0;
   for (const auto& file : fixture_files("images")) {
     const auto bytes = read_bytes(file);
-    for (int i = 0; i < 60; ++i) {
+    for (int i = 0; i < rounds(60); ++i) {
       const auto mutated = mutate(bytes, random);
       ++(survives([&] { decode_image(mutated, "fuzz", limits); }) ? read : refused);
     }
@@ -67,7 +75,7 @@ TEST(Fuzz, NpyHeaders) {
   int refused = 0;
   for (const auto& file : fixture_files("arrays", ".npy")) {
     const auto bytes = read_bytes(file);
-    for (int i = 0; i < 100; ++i) {
+    for (int i = 0; i < rounds(100); ++i) {
       const auto mutated = mutate(bytes, random);
       ++(survives([&] { parse_npy(mutated, "fuzz"); }) ? read : refused);
     }
@@ -76,14 +84,14 @@ TEST(Fuzz, NpyHeaders) {
   EXPECT_GT(refused, 500);
 }
 
-void fuzz_archives(const std::string& extension, std::uint64_t seed, int rounds) {
+void fuzz_archives(const std::string& extension, std::uint64_t seed, int count) {
   const TempDir dir;
   std::mt19937_64 random(seed);
   int read = 0;
   int refused = 0;
   for (const auto& file : fixture_files("arrays", extension)) {
     const auto bytes = read_bytes(file);
-    for (int i = 0; i < rounds; ++i) {
+    for (int i = 0; i < rounds(count); ++i) {
       const auto mutated = mutate(bytes, random);
       write_text(dir / "fuzz", std::string(mutated.begin(), mutated.end()));
       const bool done = survives([&] {
@@ -129,7 +137,7 @@ TEST(Fuzz, Pickles) {
   for (const char* name : {"tensor", "dict", "list", "module"}) {
     const ZipReader archive(fixture(std::string("arrays/") + name + ".pt"));
     const std::string pickle = std::string(name) + "/data.pkl";
-    for (int i = 0; i < 250; ++i) {
+    for (int i = 0; i < rounds(250); ++i) {
       auto bytes = archive.read(pickle);
       for (std::uint64_t change = random() % 3; change < 3; ++change) {
         bytes[random() % bytes.size()] = static_cast<std::uint8_t>(random());
