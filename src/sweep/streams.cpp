@@ -6,7 +6,6 @@
 #include <chrono>
 
 #include "compute/parallel.h"
-#include "plan/simulate.h"
 
 namespace repquant {
 
@@ -27,35 +26,10 @@ Streams::Streams(const Model& model, const std::vector<std::vector<at::Tensor>>&
   }
 }
 
-void Streams::add_plan(const Site& site, const SitePlan& plan) {
-  plans_[site.node] = &plan;
-  if (site.softmax != nullptr) softmaxes_[site.softmax] = &plan;
-}
-
-bool Streams::evaluate_quantized(const Node* node, Values& values) const {
-  const auto operand = [&](std::size_t i) { return values.at(node->input(i)).toTensor(); };
-  if (softmaxes_.count(node) > 0) {
-    values[node->output()] = operand(0);
-    return true;
-  }
-  const auto found = plans_.find(node);
-  if (found == plans_.end()) return false;
-  const auto& plan = found->second->plan;
-  if (const auto* linear = std::get_if<LinearPlan>(&plan)) {
-    values[node->output()] = simulate_linear(*linear, operand(0));
-  } else if (const auto* scores = std::get_if<ScoresPlan>(&plan)) {
-    values[node->output()] = simulate_scores(*scores, operand(0), operand(1));
-  } else {
-    values[node->output()] = simulate_attend(std::get<AttendPlan>(plan), operand(0), operand(1));
-  }
-  return true;
-}
+void Streams::add_plan(const Site& site, const SitePlan& plan) { hook_.add(site, plan); }
 
 void Streams::advance(std::size_t end) {
   if (end <= position_) return;
-  const NodeHook hook = [this](const Node* node, Values& values) {
-    return evaluate_quantized(node, values);
-  };
   parallel_for(static_cast<std::int64_t>(state_.size()), threads_, [&](std::int64_t i) {
     if (check_interrupt_) check_interrupt_();
     auto& state = state_[static_cast<std::size_t>(i)];
@@ -63,7 +37,7 @@ void Streams::advance(std::size_t end) {
     run_range(schedule_, position_, end, state.floating);
     state.float_seconds +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    run_range(schedule_, position_, end, state.quantized, hook);
+    run_range(schedule_, position_, end, state.quantized, hook_);
   });
   position_ = end;
 }
@@ -75,7 +49,7 @@ void Streams::finish() { advance(schedule_.nodes().size()); }
 std::vector<at::Tensor> Streams::values(const Value* value, Stream stream) const {
   std::vector<at::Tensor> result(state_.size());
   const NodeHook hook = [&](const Node* node, Values& values) {
-    return stream == Stream::kQuantized && evaluate_quantized(node, values);
+    return stream == Stream::kQuantized && hook_(node, values);
   };
   parallel_for(static_cast<std::int64_t>(state_.size()), threads_, [&](std::int64_t i) {
     const auto& state = state_[static_cast<std::size_t>(i)];

@@ -4,12 +4,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
-#include <unordered_map>
 #include <vector>
 
 #include "graph/site.h"
 #include "graph/walker.h"
 #include "plan/site_plan.h"
+#include "sweep/plan_hook.h"
 
 namespace repquant {
 
@@ -48,7 +48,6 @@ class Streams {
   };
 
   void advance(std::size_t end);
-  bool evaluate_quantized(const torch::jit::Node* node, Values& values) const;
 
   const Model& model_;
   Schedule schedule_;
@@ -56,9 +55,7 @@ class Streams {
   std::function<void()> check_interrupt_;
   std::size_t position_ = 0;
   std::vector<BatchState> state_;
-  std::unordered_map<const torch::jit::Node*, const SitePlan*> plans_;
-  // Softmax nodes whose product site evaluates them: they pass the scores through.
-  std::unordered_map<const torch::jit::Node*, const SitePlan*> softmaxes_;
+  PlanHook hook_;
 };
 
 }  // namespace repquant
