@@ -63,24 +63,11 @@ make_environment() {
     rm -rf .venv
     "${REPQUANT_PYTHON:-python3}" -m venv .venv
   fi
-  # PyPI's torch for Linux carries several gigabytes of GPU libraries; PyTorch's own index has the
-  # build without them. Where that index cannot be reached, pip's own configuration decides.
-  local index=https://download.pytorch.org/whl/cpu
-  local options=()
-  if .venv/bin/python - "$index" <<'PYTHON'
-import sys
-import urllib.request
-try:
-    urllib.request.urlopen(sys.argv[1] + "/torch/", timeout=5).close()
-except Exception:
-    sys.exit(1)
-PYTHON
-  then
-    options=(--extra-index-url "$index")
-  fi
+  # Which package index is used is pip's own configuration (pip.conf or PIP_INDEX_URL and the like).
+  # The default build of torch for Linux carries several gigabytes of GPU libraries; an index that
+  # offers a build without them saves that download.
   say "installing LibTorch into .venv"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check "${options[@]}" \
-    -r scripts/requirements.txt
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
   cp scripts/requirements.txt "$stamp"
 }
 
