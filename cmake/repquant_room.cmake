@@ -108,6 +108,7 @@ function(repquant_add_test)
     ${target}
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
     DISCOVERY_MODE PRE_TEST
+    NO_PRETTY_VALUES # parameterized tests name their cases themselves
     DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS "${arg_NAME};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT
                "${REPQUANT_TEST_ENVIRONMENT}")

@@ -24,6 +24,9 @@ struct Case {
   std::string name, form;
 };
 
+// Without it gtest prints the bytes, addresses among them.
+void PrintTo(const Case& value, std::ostream* out) { *out << value.name << '.' << value.form; }
+
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
   for (const auto& entry : fixture_manifest()) {
