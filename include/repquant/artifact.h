@@ -1,0 +1,77 @@
+// What an artifact says about itself (its file repquant.json), and what it runs on this machine.
+// No LibTorch types here.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "repquant/coverage.h"
+#include "repquant/quantize.h"
+
+namespace repquant {
+
+/// Readers refuse a newer major version and ignore keys that they do not know.
+inline constexpr int kArtifactMajorVersion = 1;
+inline constexpr int kArtifactMinorVersion = 0;
+
+/// A row of the site table: which submodules realise a site. Fused kernels replace them by it.
+struct ArtifactSite {
+  SiteReport site;
+  std::string module{};        // submodule that computes the site
+  std::string input_module{};  // submodule that makes its input codes; empty: they arrive as codes
+  std::string side_module{};   // side columns; mostly empty
+  std::string input{};         // "norm", "activation", "attention", "operands", "quantize", "float"
+  std::string output{};  // "float", "operand codes", "product codes", "integer products"
+};
+
+struct ArtifactInfo {
+  int major_version = kArtifactMajorVersion;
+  int minor_version = kArtifactMinorVersion;
+  std::string tool_version;
+  std::string libtorch_version;
+  std::string model_hash;        // SHA-256 of the floating-point model's file
+  std::string calibration_hash;  // SHA-256 over the calibration files
+  std::string protocol;          // calibration data and preprocessing
+  int samples = 0;
+  bool synthetic = false;
+  std::string recipe;       // the whole recipe as JSON
+  std::string recipe_name;
+  std::vector<std::string> inputs;  // names of forward()'s inputs
+  Coverage coverage;
+  std::vector<ArtifactSite> sites;
+  double fold_deviation = 0.0;
+  double output_sqnr_db = 0.0;         // simulated against FP32, calibration data
+  double lowered_sqnr_db = 0.0;        // integer module against the simulation
+  double changed_codes = 0.0;          // largest share over all calls, 0..1
+};
+
+/// Reads an artifact's description. Throws Error kFile (not readable, damaged), kUnsupported (not
+/// an artifact of repquant, or of a newer major version).
+ArtifactInfo read_artifact(const std::string& path);
+
+/// True if the file is a TorchScript archive that repquant has written. Throws Error kFile as
+/// load_archive().
+bool is_artifact(const std::string& path);
+
+/// How a site runs on this machine with the operators of stock LibTorch.
+struct RuntimeSite {
+  std::string path;
+  std::string module;
+  std::string op;        // for example "onednn::qlinear_pointwise u8 x s8"
+  bool integer = false;  // its multiply-accumulates run in integer arithmetic
+  std::int64_t macs = 0;
+};
+
+struct RuntimeReport {
+  std::vector<RuntimeSite> sites;
+  std::vector<std::string> float_products;  // linear, matmul, convolution left in forward()
+  bool vnni = false;  // u8 x s8 products do not saturate here
+  double integer_share = 0.0;  // of the quantized sites' multiply-accumulates, 0..1
+};
+
+/// Loads the artifact and reads off its modules and its graph what runs in integers.
+/// Throws Error as read_artifact().
+RuntimeReport inspect_runtime(const std::string& path);
+
+}  // namespace repquant

@@ -1,0 +1,244 @@
+#include "artifact/check.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "graph/archive.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+std::string text_of(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.3g", value);
+  return text;
+}
+
+std::vector<c10::IValue> cloned(const std::vector<at::Tensor>& inputs) {
+  std::vector<c10::IValue> copies;  // a model may write into its input
+  for (const auto& tensor : inputs) copies.emplace_back(tensor.clone());
+  return copies;
+}
+
+std::vector<at::Tensor> run_module(torch::jit::Module module, const std::vector<at::Tensor>& x) {
+  std::vector<c10::IValue> outputs;
+  outputs.push_back(module.forward(cloned(x)));
+  return output_tensors(outputs);
+}
+
+/// 10 log10 of the energy of `signal` over that of `signal - other`, over all outputs.
+double sqnr_db(const std::vector<at::Tensor>& signal, const std::vector<at::Tensor>& other) {
+  double energy = 0.0, noise = 0.0;
+  for (std::size_t i = 0; i < signal.size(); ++i) {
+    if (!at::isFloatingType(signal[i].scalar_type())) continue;
+    const auto expected = signal[i].to(at::kDouble);
+    // Masked outputs may hold infinities, which are equal or not but have no energy.
+    const auto difference = at::where(expected.isfinite(), expected - other[i], 0.0);
+    energy += at::where(expected.isfinite(), expected, 0.0).square().sum().item<double>();
+    noise += difference.square().sum().item<double>();
+  }
+  if (noise == 0.0) return std::numeric_limits<double>::infinity();
+  return 10.0 * std::log10(energy / noise);
+}
+
+/// Largest |difference| over largest |value|, ignoring what is infinite in both.
+double relative_difference(const at::Tensor& got, const at::Tensor& expected) {
+  const auto finite = expected.isfinite();
+  const double largest = at::where(finite, expected, 0.0).abs().max().item<double>();
+  const double difference = at::where(finite, got - expected, 0.0).abs().max().item<double>();
+  return largest > 0.0 ? difference / largest : difference;
+}
+
+/// Integers of a product times their scale, against the scores up to a constant per row.
+double row_relative_difference(const at::Tensor& got, const at::Tensor& scale,
+                               const at::Tensor& expected) {
+  const auto product = got * scale;
+  const auto centred = [](const at::Tensor& x) { return x - x.select(-1, 0).unsqueeze(-1); };
+  return relative_difference(centred(product), centred(expected));
+}
+
+class LockStep {
+ public:
+  LockStep(const Lowered& lowered, const Values& simulated) {
+    for (const auto& emission : lowered.emissions) {
+      emissions_[emission.call] = {&emission, simulated.at(emission.original).toTensor()};
+    }
+  }
+
+  /// Evaluates a node of the lowered graph; after a call, puts the simulation's value in its place.
+  bool operator()(const Node* node, Values& values) {
+    if (node->kind() == c10::prim::GetAttr) {
+      values[node->output()] =
+          values.at(node->input(0)).toObjectRef().getAttr(node->s(c10::attr::name));
+      return true;
+    }
+    if (node->kind() != c10::prim::CallMethod) return false;
+    torch::jit::Module module(values.at(node->input(0)).toObject());
+    std::vector<c10::IValue> arguments;
+    for (std::size_t i = 1; i < node->inputs().size(); ++i) {
+      arguments.push_back(values.at(node->input(i)));
+      // A call may overwrite values that it alone reads; the comparison must not see that.
+      if (arguments.back().isTensor()) arguments.back() = arguments.back().toTensor().clone();
+    }
+    const at::Tensor got = module.get_method(node->s(c10::attr::name))(std::move(arguments)).toTensor();
+    values[node->output()] = compare(*node, got);
+    return true;
+  }
+
+  LoweringCheck result;
+
+ private:
+  struct Expected {
+    const Emission* emission = nullptr;
+    at::Tensor value;
+  };
+
+  /// Notes the deviation of a call and returns what the graph goes on with.
+  at::Tensor compare(const Node& node, const at::Tensor& got) {
+    const auto found = emissions_.find(&node);
+    if (found == emissions_.end()) return got;  // e.g. before its side columns are added
+    const auto& [emission, simulated] = found->second;
+    ++result.calls;
+    switch (emission->kind) {
+      case Emission::Kind::kFloat:
+        note_float(emission->path, relative_difference(got, simulated));
+        return simulated.clone();
+      case Emission::Kind::kRowRelative:
+        note_float(emission->path, row_relative_difference(got, emission->scale, simulated));
+        return got;  // the constants per row are unknown
+      default:
+        return compare_codes(*emission, got, emission->reference(simulated));
+    }
+  }
+
+  at::Tensor compare_codes(const Emission& emission, const at::Tensor& got,
+                           const at::Tensor& expected) {
+    const auto plain = [&](const at::Tensor& codes) {
+      const auto wide = codes.to(at::kFloat);
+      return emission.squared ? wide.sqrt() : wide;
+    };
+    if (!got.sizes().equals(expected.sizes()) || got.scalar_type() != expected.scalar_type()) {
+      throw Error(ErrorKind::kNumerical, {.what = "self-check: codes of another shape or type",
+                                          .where = emission.path});
+    }
+    CallDeviation deviation{.path = emission.path};
+    if (got.numel() > 0) {
+      const auto difference = (plain(got) - plain(expected)).abs();
+      const auto changed = at::count_nonzero(difference).item<std::int64_t>();
+      const auto elements = static_cast<double>(got.numel());
+      deviation.changed_share = static_cast<double>(changed) / elements;
+      deviation.largest = static_cast<std::int64_t>(difference.max().item<float>());
+      if (deviation.largest > 1 ||
+          static_cast<double>(changed) > 1.0 + kChangedCodesLimit * elements) {
+        throw Error(
+            ErrorKind::kNumerical,
+            {.what = "self-check: the lowered site computes other codes than the simulation",
+             .where = emission.path,
+             .expected = "codes differ by at most 1, on at most " + text_of(kChangedCodesLimit) +
+                         " of the elements",
+             .got = "by up to " + std::to_string(deviation.largest) + ", on " +
+                    text_of(deviation.changed_share),
+             .hint = "please report the model; --exclude leaves the site in floating point"});
+      }
+    }
+    if (deviation.changed_share >= result.codes.changed_share) result.codes = deviation;
+    return expected;
+  }
+
+  void note_float(const std::string& path, double relative) {
+    if (!(relative <= kRelativeLimit)) {
+      throw Error(ErrorKind::kNumerical,
+                  {.what = "self-check: the lowered site computes other values than the simulation",
+                   .where = path,
+                   .expected = "at most " + text_of(kRelativeLimit) + " of the largest value",
+                   .got = text_of(relative),
+                   .hint = "please report the model; --exclude leaves the site in floating point"});
+    }
+    if (relative >= result.floating.relative) {
+      result.floating = {.path = path, .relative = relative};
+    }
+  }
+
+  std::unordered_map<const Node*, Expected> emissions_;
+};
+
+/// The simulation's outputs; fills `kept` with the values that emissions refer to.
+std::vector<at::Tensor> run_simulation(const Model& model, const NodeHook& simulate,
+                                       const Lowered& lowered,
+                                       const std::vector<at::Tensor>& inputs, Values& kept) {
+  std::unordered_set<const Value*> wanted;
+  for (const auto& emission : lowered.emissions) wanted.insert(emission.original);
+  const Schedule schedule(*model.graph);
+  return output_tensors(run_graph(
+      *model.graph, schedule, cloned(inputs),
+      [&](const Node* node, Values& values) {
+        if (!simulate(node, values)) run_node(node, values);
+        for (const Value* output : node->outputs()) {
+          if (wanted.count(output) > 0) kept[output] = values.at(output).toTensor().clone();
+        }
+        return true;
+      }));
+}
+
+}  // namespace
+
+LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const Lowered& lowered,
+                            const std::vector<at::Tensor>& inputs) {
+  at::NoGradGuard no_grad;
+  Values kept;
+  const auto simulated = run_simulation(model, simulate, lowered, inputs, kept);
+
+  LockStep step(lowered, kept);
+  const auto copies = cloned(inputs);
+  std::vector<c10::IValue> arguments{lowered.module._ivalue()};
+  arguments.insert(arguments.end(), copies.begin(), copies.end());
+  run_graph(*lowered.graph, Schedule(*lowered.graph), arguments,
+            [&](const Node* node, Values& values) { return step(node, values); });
+
+  LoweringCheck result = step.result;
+  const auto reference =
+      output_tensors(run_graph(*model.graph, Schedule(*model.graph), cloned(inputs)));
+  result.simulated_db = sqnr_db(reference, simulated);
+  result.lowered_db = sqnr_db(simulated, run_module(lowered.module, inputs));
+  if (!(result.lowered_db >= result.simulated_db + kMarginDb)) {
+    throw Error(ErrorKind::kNumerical,
+                {.what = "self-check: the lowered model is too far from the simulation",
+                 .where = model.path,
+                 .expected = "an error at least 10 dB below that of the simulation, which has " +
+                             text_of(result.simulated_db) + " dB against FP32",
+                 .got = text_of(result.lowered_db) + " dB against the simulation",
+                 .hint = "please report the model"});
+  }
+  return result;
+}
+
+void check_reloaded(const std::string& path, const Lowered& lowered,
+                    const std::vector<at::Tensor>& inputs) {
+  at::NoGradGuard no_grad;
+  const auto expected = run_module(lowered.module, inputs);
+  const auto got = run_module(load_archive(path), inputs);
+  bool equal = got.size() == expected.size();
+  for (std::size_t i = 0; equal && i < got.size(); ++i) {
+    equal = got[i].scalar_type() == expected[i].scalar_type() && at::equal(got[i], expected[i]);
+  }
+  if (equal) return;
+  throw Error(ErrorKind::kNumerical,
+              {.what = "self-check: the written file computes something else than the module it was "
+                       "made from",
+               .where = path,
+               .expected = "bit-equal outputs",
+               .hint = "please report the model"});
+}
+
+}  // namespace repquant

@@ -1,0 +1,50 @@
+// The self-check: does the lowered module compute what was simulated, and the file the same?
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "artifact/lower.h"
+#include "graph/model.h"
+#include "graph/walker.h"
+
+namespace repquant {
+
+/// The largest deviation of lowered calls from the simulation on identical inputs.
+struct CallDeviation {
+  std::string path;           // site
+  double changed_share = 0.0;  // share of codes that differ, 0..1
+  std::int64_t largest = 0;    // largest difference of codes
+  double relative = 0.0;       // floating-point outputs: largest difference / largest value
+};
+
+struct LoweringCheck {
+  CallDeviation codes;     // the call with the largest share of different codes
+  CallDeviation floating;  // the call with the largest relative difference
+  std::size_t calls = 0;   // compared
+  double simulated_db = 0.0;  // simulation against FP32, the model's outputs
+  double lowered_db = 0.0;    // lowered module against the simulation
+};
+
+/// Codes may differ by one where rounding meets a tie, on this share of elements or on one element.
+inline constexpr double kChangedCodesLimit = 1e-3;
+/// Floating-point outputs: float32 sums in another order.
+inline constexpr double kRelativeLimit = 1e-4;
+/// The lowered module's error against the simulation lies this far below the simulation's own.
+inline constexpr double kMarginDb = 10.0;
+
+/// Runs the lowered module call by call beside the simulation: every call gets the simulation's
+/// values as input, so that deviations do not add up. Then compares the outputs end to end.
+/// `simulate`: evaluates the planned sites of `model` (sweep/plan_hook.h). `inputs`: one batch.
+/// Throws Error kNumerical, naming the site, when a limit is exceeded.
+LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const Lowered& lowered,
+                            const std::vector<at::Tensor>& inputs);
+
+/// Loads the file and runs it on the same inputs. Throws Error kNumerical unless every output is
+/// bit-equal to the module's in memory.
+void check_reloaded(const std::string& path, const Lowered& lowered,
+                    const std::vector<at::Tensor>& inputs);
+
+}  // namespace repquant

@@ -1,0 +1,93 @@
+#include "cli/app.h"
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <ostream>
+#include <vector>
+
+#include "base/recipe_resolve.h"
+#include "cli/command.h"
+#include "repquant/error.h"
+#include "repquant/version.h"
+
+namespace repquant::cli {
+namespace {
+
+constexpr const char* kFooter = R"(Exit codes:
+  0    done
+  1    a gate was missed or a comparison failed
+  2    usage, recipe or option error
+  3    device not available
+  4    unsupported model or operator
+  5    input or output file error
+  6    memory or resource limit
+  7    numerical failure
+  70   internal error
+  130  interrupted
+
+The result goes to stdout, log and progress to stderr. Options count in this order: command line,
+REPQUANT_* environment variables, --recipe file, ready recipe, default.)";
+
+/// The command that was chosen; CLI11 has made sure that there is exactly one.
+const Command& chosen_command(const std::vector<Command>& commands) {
+  for (const Command& command : commands) {
+    if (command.app->parsed()) return command;
+  }
+  throw Error(ErrorKind::kUsage, {.what = "no command given", .hint = "repquant --help"});
+}
+
+void warn_unused_environment(const std::vector<Command>& commands, const Log& log) {
+  std::vector<std::string> known;
+  for (const Command& command : commands) {
+    for (auto& name : environment_names(*command.app)) known.push_back(std::move(name));
+  }
+  for (const auto& name : unused_environment(repquant_environment(), known)) {
+    log.debug("environment variable " + name + " names no setting and is ignored");
+  }
+}
+
+}  // namespace
+
+int run(int argc, const char* const* argv, std::ostream& out, const InterruptToken& interrupt) {
+  CLI::App app("Quantizes trained transformers from TorchScript to integers (RepQuant).",
+               "repquant");
+  app.set_version_flag("--version", std::string("repquant ") + kVersion);
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  const std::vector<Command> commands{add_quantize(app), add_evaluate(app), add_inspect(app),
+                                      add_doctor(app)};
+  for (const Command& command : commands) {
+    add_environment_names(*command.app);
+    command.app->footer(std::string("Exit codes: see repquant --help."));
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {  // --help and --version
+    return app.exit(e, out, out);
+  } catch (const CLI::ParseError& e) {
+    const auto parsed = app.get_subcommands();
+    throw Error(ErrorKind::kUsage,
+                {.what = e.what(),
+                 .hint = "repquant " + (parsed.empty() ? "" : parsed.front()->get_name() + " ") +
+                         "--help"});
+  }
+  const Command& command = chosen_command(commands);
+  const Context context = make_context(*command.common, out, interrupt);
+  warn_unused_environment(commands, context.log);
+  try {
+    command.run(context);
+  } catch (...) {
+    context.log.status("");  // the error starts on a line of its own
+    throw;
+  }
+  context.progress.finish();
+  context.log.status("");
+  out.flush();
+  if (!out) {
+    throw Error(ErrorKind::kFile, {.what = "the result cannot be written to standard output"});
+  }
+  return 0;
+}
+
+}  // namespace repquant::cli

@@ -1,0 +1,115 @@
+#include "cli/command.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include <cctype>
+#include <charconv>
+
+#include "repquant/error.h"
+
+namespace repquant::cli {
+namespace {
+
+constexpr int kMostThreads = 1024;
+
+/// "cpu", or "cuda" with an optional ":N".
+void check_device(const std::string& device) {
+  if (device == "cpu") return;
+  const bool cuda = device == "cuda" || (device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
+                                         device.find_first_not_of("0123456789", 5) ==
+                                             std::string::npos);
+  if (!cuda) {
+    throw Error(ErrorKind::kUsage, {.what = "unknown device",
+                                    .where = "--device",
+                                    .expected = "cpu, cuda or cuda:N",
+                                    .got = device});
+  }
+  throw Error(ErrorKind::kDevice,
+              {.what = "the device is not available",
+               .where = "--device " + device,
+               .got = at::hasCUDA() ? "a GPU is there, but this version computes on the CPU only"
+                                    : "LibTorch sees no GPU",
+               .hint = "use --device cpu"});
+}
+
+}  // namespace
+
+std::shared_ptr<CommonOptions> add_common_options(CLI::App& app) {
+  auto common = std::make_shared<CommonOptions>();
+  const std::string group = "Common options";
+  app.add_flag("--json", common->json, "write the result as one JSON object")->group(group);
+  auto* quiet = app.add_flag("-q,--quiet", common->quiet, "no progress, only errors on stderr");
+  auto* verbose = app.add_flag("-v,--verbose", common->verbose, "more detail");
+  quiet->group(group)->excludes(verbose);
+  verbose->group(group);
+  app.add_option("--log-file", common->log_file, "write the whole log to FILE")
+      ->group(group)
+      ->type_name("FILE");
+  app.add_option("--threads", common->threads, "threads to use (default: one per core)")
+      ->group(group)
+      ->type_name("N")
+      ->check(CLI::Range(1, kMostThreads));
+  app.add_option("--device", common->device, "cpu, or cuda[:N] (not in this version)")
+      ->group(group)
+      ->type_name("DEVICE");
+  return common;
+}
+
+Context make_context(const CommonOptions& common, std::ostream& out,
+                     const InterruptToken& interrupt) {
+  check_device(common.device);
+  Context context;
+  context.out = &out;
+  context.interrupt = interrupt;
+  context.json = common.json;
+  context.verbose = common.verbose;
+  context.threads = common.threads > 0 ? common.threads : at::get_num_threads();
+  LogOptions log;
+  if (common.quiet) log.level = LogLevel::kError;
+  if (common.verbose) log.level = LogLevel::kDebug;
+  if (!common.log_file.empty()) log.file = common.log_file;
+  context.log = Log(log);
+  context.progress = Progress(context.log);
+  return context;
+}
+
+void add_environment_names(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (option->get_lnames().empty() || option->get_expected_min() == 0) continue;
+    std::string variable = "REPQUANT_";
+    for (const char c : option->get_lnames().front()) {
+      variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    }
+    // Options of the recipe are settings, which have variables of their own.
+    const bool recipe = option->get_group() == kRecipeGroup && variable != "REPQUANT_RECIPE";
+    if (!recipe) option->envname(variable);
+  }
+}
+
+std::vector<std::string> environment_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->get_envname().empty()) names.push_back(option->get_envname());
+  }
+  return names;
+}
+
+double parse_share(const std::string& text, const std::string& option) {
+  const bool percent = !text.empty() && text.back() == '%';
+  const std::string digits = percent ? text.substr(0, text.size() - 1) : text;
+  double value = -1.0;
+  const auto [end, code] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  const bool whole = code == std::errc{} && end == digits.data() + digits.size();
+  if (percent) value /= 100.0;
+  if (!whole || !(value >= 0.0 && value <= 1.0)) {
+    throw Error(ErrorKind::kUsage, {.what = "not a share",
+                                    .where = option,
+                                    .expected = "a number from 0 to 1, or a percentage: 0.97 or 97%",
+                                    .got = text});
+  }
+  return value;
+}
+
+}  // namespace repquant::cli

@@ -1,0 +1,67 @@
+// What every command has: common options, and what it gets when it runs.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <string>
+
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/progress.h"
+
+namespace repquant::cli {
+
+struct CommonOptions {
+  bool json = false;
+  bool quiet = false;
+  bool verbose = false;
+  std::string log_file;
+  std::string device = "cpu";
+  int threads = 0;  // 0: as many as LibTorch takes
+};
+
+/// Where a command writes and what it asks while it runs.
+struct Context {
+  std::ostream* out = nullptr;
+  Log log;
+  Progress progress;
+  InterruptToken interrupt;
+  int threads = 1;
+  bool json = false;
+  bool verbose = false;
+};
+
+struct Command {
+  CLI::App* app = nullptr;
+  std::shared_ptr<CommonOptions> common;
+  std::function<void(const Context&)> run;
+};
+
+/// Adds --json, --quiet, --verbose, --log-file, --threads and --device.
+std::shared_ptr<CommonOptions> add_common_options(CLI::App& app);
+
+/// Checks the device and threads, opens the log. Throws Error kDevice, kUsage, kFile.
+Context make_context(const CommonOptions& common, std::ostream& out,
+                     const InterruptToken& interrupt);
+
+/// Heading of the options that are settings of the recipe, in the help.
+inline constexpr const char* kRecipeGroup = "Recipe";
+
+/// Gives every long option of `app` that takes a value the environment variable REPQUANT_<NAME>,
+/// except for settings of the recipe, whose variables resolve_recipe() reads.
+void add_environment_names(CLI::App& app);
+
+/// The environment variables so named.
+std::vector<std::string> environment_names(const CLI::App& app);
+
+Command add_quantize(CLI::App& parent);
+Command add_evaluate(CLI::App& parent);
+Command add_inspect(CLI::App& parent);
+Command add_doctor(CLI::App& parent);
+
+/// A share given as 0.97 or 97%. Throws Error kUsage naming `option` for anything else.
+double parse_share(const std::string& text, const std::string& option);
+
+}  // namespace repquant::cli

@@ -1,0 +1,96 @@
+// repquant doctor: what this build and machine can do.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/version.h>
+#include <unistd.h>
+
+#include <ostream>
+
+#include "base/json_text.h"
+#include "base/text_table.h"
+#include "cli/command.h"
+#include "cli/render.h"
+#include "repquant/version.h"
+
+namespace repquant::cli {
+namespace {
+
+struct Finding {
+  std::string name;
+  std::string value;
+  std::string note{};
+};
+
+/// u8 x s8 products without VNNI saturate in 16 bits; this one does if any does.
+bool integer_products_are_exact() {
+  constexpr std::int64_t kSize = 64;
+  const at::Tensor left = at::full({kSize, kSize}, 255, at::kByte);
+  const at::Tensor right = at::full({kSize, kSize}, 127, at::kChar);
+  return at::_int_mm(left, right).eq(255 * 127 * kSize).all().item<bool>();
+}
+
+std::string instruction_sets() {
+  std::string text;
+  const auto add = [&text](bool supported, const char* name) {
+    if (supported) text += (text.empty() ? "" : " ") + std::string(name);
+  };
+#if defined(__x86_64__)
+  add(__builtin_cpu_supports("avx2"), "avx2");
+  add(__builtin_cpu_supports("avx512f"), "avx512f");
+  add(__builtin_cpu_supports("avx512bw"), "avx512bw");
+  add(__builtin_cpu_supports("avx512vnni"), "avx512vnni");
+  add(__builtin_cpu_supports("avx512bf16"), "avx512bf16");
+#else
+  add(true, "not known on this architecture");
+#endif
+  return text.empty() ? "none of avx2, avx512" : text;
+}
+
+std::vector<Finding> examine(int threads) {
+  std::vector<Finding> findings;
+  findings.push_back({"repquant", kVersion});
+  findings.push_back({"LibTorch", TORCH_VERSION});
+  findings.push_back({"C++ ABI", _GLIBCXX_USE_CXX11_ABI == 1 ? "C++11" : "before C++11"});
+  findings.push_back({"instruction sets", instruction_sets()});
+  findings.push_back({"LibTorch kernels", at::get_cpu_capability()});
+  findings.push_back({"oneDNN", at::hasMKLDNN() ? "yes" : "no",
+                      at::hasMKLDNN() ? "" : "integer operators are missing: artifacts cannot run"});
+  const bool exact = integer_products_are_exact();
+  findings.push_back({"u8 x s8 products", exact ? "exact" : "saturate",
+                      exact ? "" : "artifacts take their exact, slower form (no VNNI)"});
+  findings.push_back({"threads", std::to_string(threads)});
+  findings.push_back({"cores", std::to_string(::sysconf(_SC_NPROCESSORS_ONLN))});
+  findings.push_back({"GPU", at::hasCUDA() ? "yes" : "none", "this version computes on the CPU"});
+  return findings;
+}
+
+void run_doctor(const Context& context) {
+  const std::vector<Finding> findings = examine(context.threads);
+  if (context.json) {
+    Json json = result_object("doctor");
+    for (const Finding& finding : findings) {
+      json["findings"].push_back(
+          {{"name", finding.name}, {"value", finding.value}, {"note", finding.note}});
+    }
+    write_json(*context.out, json);
+    return;
+  }
+  TextTable table({{"what"}, {"value"}, {"note"}});
+  for (const Finding& finding : findings) {
+    table.add_row({finding.name, finding.value, finding.note});
+  }
+  *context.out << table.to_string();
+}
+
+}  // namespace
+
+Command add_doctor(CLI::App& parent) {
+  Command command;
+  command.app = parent.add_subcommand("doctor", "Show what this build and machine can do");
+  command.common = add_common_options(*command.app);
+  command.run = run_doctor;
+  return command;
+}
+
+}  // namespace repquant::cli

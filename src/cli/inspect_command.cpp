@@ -1,0 +1,67 @@
+// repquant inspect: what of a model would be quantized, or what an artifact holds.
+#include <ostream>
+
+#include "cli/command.h"
+#include "cli/recipe_options.h"
+#include "cli/render.h"
+#include "repquant/quantize.h"
+
+namespace repquant::cli {
+namespace {
+
+struct InspectOptions {
+  PreviewOptions preview;
+  std::shared_ptr<RecipeOptions> recipe;
+};
+
+void inspect_model(const Context& context, PreviewOptions options, const Recipe& recipe) {
+  options.recipe = recipe;
+  options.threads = context.threads;
+  const Preview result = preview(options);
+  if (!result.proven) {
+    context.log.warning(
+        "structure only: operations are not counted and folds not proven; give --data, "
+        "--input-shape or a preset");
+  }
+  if (context.json) {
+    Json json = result_object("inspect");
+    json["model"] = options.model;
+    json["quantized"] = false;
+    json["proven"] = result.proven;
+    json["recipe"] = recipe.name;
+    json["coverage"] = coverage_json(result.coverage);
+    json["sites"] = sites_json(result.sites, false);
+    write_json(*context.out, json);
+    return;
+  }
+  *context.out << sites_text(result.sites, false) << "\n" << coverage_text(result.coverage);
+}
+
+}  // namespace
+
+Command add_inspect(CLI::App& parent) {
+  Command command;
+  command.app = parent.add_subcommand(
+      "inspect", "Show the sites and coverage of a model, or the contents of an artifact");
+  CLI::App& app = *command.app;
+  auto options = std::make_shared<InspectOptions>();
+  PreviewOptions& preview_options = options->preview;
+  app.add_option("MODEL", preview_options.model, "TorchScript file, quantized or not")->required();
+  app.add_option("--data", preview_options.data, "data to run the model on, as for quantize --calib")
+      ->type_name("DATA");
+  app.add_option("--input-shape", preview_options.input_shape,
+                 "shape of one random sample to run the model on, such as 3,224,224")
+      ->type_name("SIZES")
+      ->delimiter(',');
+  app.add_option("--preprocess", preview_options.preset,
+                 "preprocessing preset (default: the model's own)")
+      ->type_name("FILE");
+  options->recipe = add_recipe_options(app, false);
+  command.common = add_common_options(app);
+  command.run = [options](const Context& context) {
+    inspect_model(context, options->preview, resolve(*options->recipe).recipe);
+  };
+  return command;
+}
+
+}  // namespace repquant::cli

@@ -1,0 +1,179 @@
+// repquant quantize: from a TorchScript file to a verified integer artifact.
+#include "repquant/quantize.h"
+
+#include <filesystem>
+#include <ostream>
+
+#include "base/bit_width.h"
+#include "cli/command.h"
+#include "cli/recipe_options.h"
+#include "cli/render.h"
+#include "repquant/error.h"
+
+namespace repquant::cli {
+namespace {
+
+constexpr const char* kSynthetic = "synthetic";
+
+struct QuantizeCommandOptions {
+  std::string model;
+  std::string output;
+  std::string calib;
+  std::vector<std::int64_t> input_shape;
+  std::string preset;
+  std::string workdir;
+  std::string min_coverage;
+  bool resume = false;
+  bool force = false;
+  bool strict = false;
+  bool print_config = false;
+  std::shared_ptr<RecipeOptions> recipe;
+};
+
+/// Beside the model: vit_tiny.pt becomes vit_tiny.w4a4.pt.
+std::string default_output(const std::string& model, const BitWidths& bits) {
+  std::filesystem::path path(model);
+  const std::string name = path.stem().string() + "." + to_string(bits) + ".pt";
+  return path.replace_filename(name).string();
+}
+
+void print_config(const Context& context, const ResolvedRecipe& recipe, const CLI::App& app) {
+  ResolvedRecipe all = recipe;
+  for (auto& setting : option_settings(app)) all.settings.push_back(std::move(setting));
+  if (!context.json) {
+    *context.out << all.to_string();
+    return;
+  }
+  Json json = result_object("quantize");
+  for (const auto& setting : all.settings) {
+    json["config"].push_back(
+        {{"key", setting.key}, {"value", setting.value}, {"origin", setting.origin}});
+  }
+  write_json(*context.out, json);
+}
+
+[[noreturn]] void fail_without_calibration() {
+  throw Error(
+      ErrorKind::kUsage,
+      {.what = "no calibration data",
+       .where = "--calib",
+       .expected = "--calib DATA: a few dozen to a few hundred samples of what the model will see",
+       .hint = "DATA is a folder of JPEG or PNG images, a .npy or .npz file (dimension 0 counts the "
+               "samples), tensors saved with torch.save, a folder of such files, or a text file "
+               "that lists files; --calib synthetic uses random numbers, for speed and structure "
+               "only: accuracy will be poor"});
+}
+
+QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& recipe,
+                           int threads) {
+  QuantizeOptions options;
+  options.model = given.model;
+  options.recipe = recipe;
+  options.output = given.output.empty() ? default_output(given.model, recipe.bits) : given.output;
+  options.synthetic = given.calib == kSynthetic;
+  if (!options.synthetic) options.calib = given.calib;
+  options.input_shape = given.input_shape;
+  options.preset = given.preset;
+  options.threads = threads;
+  options.force = given.force;
+  options.strict = given.strict;
+  if (!given.min_coverage.empty()) {
+    options.min_coverage = parse_share(given.min_coverage, "--min-coverage");
+  }
+  options.workdir = given.workdir;
+  options.resume = given.resume;
+  return options;
+}
+
+QuantizeHooks hooks_for(const Context& context) {
+  QuantizeHooks hooks;
+  auto done = std::make_shared<std::size_t>(0);
+  hooks.on_phase = [context, done](const std::string& phase, std::size_t items) {
+    *done = 0;
+    context.progress.finish();
+    if (items > 0) {
+      context.progress.begin(phase, items);
+    } else {  // short, or of unknown length
+      context.log.debug(phase);
+      context.log.status(phase);
+    }
+  };
+  hooks.on_item = [context, done](const std::string& item, std::size_t finished) {
+    if (finished > *done) context.progress.advance(finished - *done);
+    *done = finished;
+    if (!item.empty()) context.progress.item(item);
+  };
+  hooks.info = [context](const std::string& text) { context.log.info(text); };
+  hooks.warn = [context](const std::string& text) { context.log.warning(text); };
+  hooks.check_interrupt = [context] { context.interrupt.throw_if_interrupted(); };
+  return hooks;
+}
+
+void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
+  const ResolvedRecipe recipe = resolve(*given.recipe);
+  if (given.print_config) {
+    print_config(context, recipe, *given.recipe->app);
+    return;
+  }
+  if (given.calib.empty()) fail_without_calibration();
+  const QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
+  if (options.synthetic) {
+    context.log.warning("calibrating on random numbers: the accuracy of the result means nothing");
+  }
+  QuantizeReport report;
+  try {
+    report = quantize(options, hooks_for(context));
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::kInterrupted || options.workdir.empty()) throw;
+    ErrorParts parts = e.parts();
+    parts.hint = "the same command with --resume continues from " + options.workdir;
+    throw Error(e.kind(), std::move(parts));
+  }
+  context.progress.finish();
+  if (context.json) {
+    write_json(*context.out, quantize_json(report));
+    return;
+  }
+  if (context.verbose) *context.out << sites_text(report.sites, true) << "\n";
+  *context.out << quantize_text(report);
+}
+
+}  // namespace
+
+Command add_quantize(CLI::App& parent) {
+  Command command;
+  command.app = parent.add_subcommand(
+      "quantize", "Quantize a TorchScript model into a verified integer artifact");
+  CLI::App& app = *command.app;
+  auto options = std::make_shared<QuantizeCommandOptions>();
+  app.add_option("MODEL", options->model, "TorchScript file")->required();
+  app.add_option("-o,--output", options->output, "artifact (default: MODEL.<bits>.pt)")
+      ->type_name("FILE");
+  app.add_option("--calib", options->calib,
+                 "calibration data: image folder, .npy, .npz, saved tensors, folder of those, list "
+                 "file; or the word synthetic")
+      ->type_name("DATA");
+  app.add_option("--input-shape", options->input_shape,
+                 "shape of one synthetic sample, such as 3,224,224 (default: from the preset)")
+      ->type_name("SIZES")
+      ->delimiter(',');
+  app.add_option("--preprocess", options->preset, "preprocessing preset (default: the model's own)")
+      ->type_name("FILE");
+  app.add_option("--workdir", options->workdir, "folder for checkpoints")->type_name("DIR");
+  app.add_flag("--resume", options->resume, "continue from the checkpoints in --workdir")
+      ->needs("--workdir");
+  app.add_flag("--force", options->force, "replace an existing output");
+  app.add_flag("--strict", options->strict,
+               "an operator left in floating point, unless excluded, is an error");
+  app.add_option("--min-coverage", options->min_coverage,
+                 "smallest share of multiply-accumulates to quantize: 0.95 or 95%")
+      ->type_name("SHARE");
+  app.add_flag("--print-config", options->print_config,
+               "show every setting with its origin, and stop");
+  options->recipe = add_recipe_options(app, true);
+  command.common = add_common_options(app);
+  command.run = [options](const Context& context) { run_quantize(context, *options); };
+  return command;
+}
+
+}  // namespace repquant::cli

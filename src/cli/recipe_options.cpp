@@ -1,0 +1,97 @@
+#include "cli/recipe_options.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <set>
+
+#include "cli/command.h"
+
+namespace repquant::cli {
+namespace {
+
+/// Options that are resolved as settings of the recipe, or that choose what to do.
+const std::set<std::string> kNotListed{"help",          "bits",    "clipping", "set",
+                                       "calib-samples", "exclude", "seed",     "print-config",
+                                       "batch-size"};
+
+std::string join(const std::vector<std::string>& values) {
+  std::string text;
+  for (const auto& value : values) text += (text.empty() ? "" : ", ") + value;
+  return text;
+}
+
+}  // namespace
+
+std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibration) {
+  auto options = std::make_shared<RecipeOptions>();
+  options->app = &app;
+  const std::string group = kRecipeGroup;
+  app.add_option("--bits", options->bits,
+                 "bits of weights and activations: w8a8, w6a6, w4a8, w4a4, w3a3, w4a16 (weights "
+                 "only) or any wXaY from 2 to 8")
+      ->group(group)
+      ->type_name("wXaY");
+  app.add_option("--recipe", options->recipe, "recipe file (JSON)")->group(group)->type_name("FILE");
+  app.add_option("--set", options->settings,
+                 "one setting of the recipe, such as norm.granularity=per_tensor; repeatable")
+      ->group(group)
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--exclude", options->exclude,
+                 "sites to keep in floating point, such as 'blocks.0.*'; repeatable")
+      ->group(group)
+      ->type_name("PATTERN")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  if (!calibration) return options;
+  app.add_option("--clipping", options->clipping, "minmax, percentile, search or learned")
+      ->group(group)
+      ->type_name("METHOD");
+  app.add_option("--calib-samples", options->calib_samples, "calibrate on a seeded draw of N")
+      ->group(group)
+      ->type_name("N");
+  app.add_option("--batch-size", options->batch_size, "calibration samples at a time")
+      ->group(group)
+      ->type_name("N");
+  app.add_option("--seed", options->seed, "seed of the draw")->group(group)->type_name("N");
+  return options;
+}
+
+ResolvedRecipe resolve(const RecipeOptions& options) {
+  RecipeSources sources;
+  if (!options.recipe.empty()) sources.file = options.recipe;
+  for (const auto& setting : options.settings) {
+    RecipeChange change = parse_setting(setting);
+    sources.settings.push_back({std::move(change.key), std::move(change.value), "--set"});
+  }
+  const auto add = [&sources](const char* key, const std::string& value, const char* option) {
+    if (!value.empty()) sources.settings.push_back({key, value, option});
+  };
+  add("bits", options.bits, "--bits");
+  add("norm.clipping", options.clipping, "--clipping");
+  add("calibration.samples", options.calib_samples, "--calib-samples");
+  add("calibration.batch_size", options.batch_size, "--batch-size");
+  add("calibration.seed", options.seed, "--seed");
+  sources.exclude = options.exclude;
+  sources.environment = repquant_environment();
+  return resolve_recipe(sources);
+}
+
+std::vector<ResolvedSetting> option_settings(const CLI::App& app) {
+  // Values from the environment are counted like typed ones, but are not in the parse order.
+  const std::vector<CLI::Option*> typed = app.parse_order();
+  std::vector<ResolvedSetting> settings;
+  for (const CLI::Option* option : app.get_options()) {
+    const auto& long_names = option->get_lnames();
+    const std::string name = long_names.empty() ? option->get_single_name() : long_names.front();
+    if (kNotListed.count(name) > 0) continue;
+    if (option->count() == 0) continue;
+    const bool from_line = std::find(typed.begin(), typed.end(), option) != typed.end();
+    settings.push_back({name, join(option->results()),
+                        from_line ? "command line" : option->get_envname()});
+  }
+  return settings;
+}
+
+}  // namespace repquant::cli

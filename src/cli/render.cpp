@@ -1,0 +1,44 @@
+#include "cli/render.h"
+
+#include <array>
+#include <ostream>
+
+#include "base/text_table.h"
+
+namespace repquant::cli {
+
+Json result_object(const std::string& command) {
+  Json json;
+  json["schema_version"] = kResultSchemaVersion;
+  json["command"] = command;
+  return json;
+}
+
+void write_json(std::ostream& out, const Json& json) {
+  out << json.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+}
+
+std::string percent(double share, int decimals) {
+  return format_number(100.0 * share, decimals) + " %";
+}
+
+std::string count_text(std::int64_t count) {
+  constexpr std::array<const char*, 5> kUnits{"", " k", " M", " G", " T"};
+  double value = static_cast<double>(count);
+  std::size_t unit = 0;
+  while (value >= 1000.0 && unit + 1 < kUnits.size()) {
+    value /= 1000.0;
+    ++unit;
+  }
+  const int decimals = unit == 0 ? 0 : value < 10.0 ? 2 : value < 100.0 ? 1 : 0;
+  return format_number(value, decimals) + kUnits[unit];
+}
+
+std::string bits_text(int weight_bits, int activation_bits) {
+  if (weight_bits == 0 && activation_bits == 0) return "-";
+  std::string text;
+  if (weight_bits > 0) text.append("w").append(std::to_string(weight_bits));
+  return text.append("a").append(std::to_string(activation_bits));
+}
+
+}  // namespace repquant::cli

@@ -1,0 +1,45 @@
+// Results as text tables and JSON.
+#pragma once
+
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "base/json_text.h"
+#include "pipeline/report_json.h"
+#include "repquant/coverage.h"
+#include "repquant/evaluate.h"
+#include "repquant/quantize.h"
+
+namespace repquant::cli {
+
+inline constexpr int kResultSchemaVersion = 1;
+
+/// {"schema_version": 1, "command": name}, to be filled in.
+Json result_object(const std::string& command);
+
+/// Indented, with a newline. Text that is not UTF-8 (paths) has its bad bytes replaced; numbers
+/// that are not finite become null.
+void write_json(std::ostream& out, const Json& json);
+
+/// 0.8254 as "82.54 %" (`decimals` digits).
+std::string percent(double share, int decimals = 1);
+
+/// 1234567 as "1.23 M": counts of parameters and operations.
+std::string count_text(std::int64_t count);
+
+/// "w4a8", "w4a16" for weight-only, "a4" for products of activations, "-" for neither.
+std::string bits_text(int weight_bits, int activation_bits);
+
+std::string coverage_text(const Coverage& coverage);
+
+/// `errors`: with the columns that only a finished run can fill.
+std::string sites_text(const std::vector<SiteReport>& sites, bool errors);
+
+std::string evaluation_text(const EvaluationReport& report);
+Json evaluation_json(const EvaluationReport& report);
+
+std::string quantize_text(const QuantizeReport& report);
+Json quantize_json(const QuantizeReport& report);
+
+}  // namespace repquant::cli

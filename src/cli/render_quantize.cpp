@@ -1,0 +1,79 @@
+// Results of quantize.
+#include "base/recipe_names.h"
+#include "base/text_table.h"
+#include "cli/render.h"
+
+namespace repquant::cli {
+namespace {
+
+std::string multiple_text(double seconds, double unit) {
+  return unit > 0 ? format_number(seconds / unit, 1) : "-";
+}
+
+std::string scientific(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.1e", value);
+  return text;
+}
+
+}  // namespace
+
+std::string quantize_text(const QuantizeReport& report) {
+  std::string text = coverage_text(report.coverage) + "\n";
+  TextTable table({{"result"}, {"value"}});
+  table.add_row({"calibration", std::to_string(report.samples) + " samples: " + report.protocol});
+  table.add_row({"recipe", report.recipe + ", clipping " + std::string(name_of(report.clipping))});
+  table.add_row({"fold", "outputs differ by " + scientific(report.fold_deviation) +
+                             " of the largest after folding (limit 1e-3)"});
+  table.add_row({"simulated", format_number(report.output_sqnr_db, 2) +
+                                  " dB against FP32 on the calibration data"});
+  for (const auto& check : report.checks) {
+    table.add_row({"check " + check.name, check.measured + " (" + check.limit + ")" +
+                                              (check.passed ? "" : " FAILED")});
+  }
+  table.add_row({"time", format_duration(report.seconds) + ", " +
+                             multiple_text(report.seconds, report.float_seconds) +
+                             " times the FP32 model on the same samples (1 thread)"});
+  table.add_row({"peak memory", format_bytes(static_cast<double>(report.peak_memory_bytes))});
+  const double ratio =
+      static_cast<double>(report.output_bytes) / static_cast<double>(report.model_bytes);
+  table.add_row({"output", report.output});
+  table.add_row({"size", format_bytes(static_cast<double>(report.output_bytes)) + ", " +
+                             format_number(ratio, 3) + " of " +
+                             format_bytes(static_cast<double>(report.model_bytes))});
+  return text + table.to_string();
+}
+
+Json quantize_json(const QuantizeReport& report) {
+  Json json = result_object("quantize");
+  json["output"] = report.output;
+  json["recipe"] = report.recipe;
+  json["clipping"] = std::string(name_of(report.clipping));
+  json["protocol"] = report.protocol;
+  json["samples"] = report.samples;
+  json["synthetic"] = report.synthetic;
+  json["coverage"] = coverage_json(report.coverage);
+  json["sites"] = sites_json(report.sites, true);
+  json["fold_deviation"] = report.fold_deviation;
+  json["output_sqnr_db"] = report.output_sqnr_db;
+  json["checks"] = Json::array();
+  for (const auto& check : report.checks) {
+    json["checks"].push_back({{"name", check.name},
+                              {"measured", check.measured},
+                              {"limit", check.limit},
+                              {"passed", check.passed}});
+  }
+  json["seconds"] = report.seconds;
+  json["sweep_seconds"] = report.sweep_seconds;
+  json["float_seconds"] = report.float_seconds;
+  json["time_multiple"] =
+      report.float_seconds > 0 ? Json(report.seconds / report.float_seconds) : Json(nullptr);
+  json["peak_memory_bytes"] = report.peak_memory_bytes;
+  json["model_bytes"] = report.model_bytes;
+  json["output_bytes"] = report.output_bytes;
+  json["size_ratio"] =
+      static_cast<double>(report.output_bytes) / static_cast<double>(report.model_bytes);
+  return json;
+}
+
+}  // namespace repquant::cli

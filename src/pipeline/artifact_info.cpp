@@ -1,0 +1,127 @@
+#include "pipeline/artifact_info.h"
+
+#include <torch/csrc/jit/api/module.h>
+
+#include "base/json_text.h"
+#include "graph/archive.h"
+#include "pipeline/report_json.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+// A row is about 600 bytes: room for models of a hundred thousand sites.
+constexpr JsonLimits kLimits{.bytes = std::size_t{64} << 20U, .depth = 16};
+
+Json site_row(const ArtifactSite& row) {
+  Json json = site_json(row.site, true);
+  json["module"] = row.module;
+  json["input_module"] = row.input_module;
+  json["side_module"] = row.side_module;
+  json["input"] = row.input;
+  json["output"] = row.output;
+  return json;
+}
+
+ArtifactSite parse_row(const Json& json, const std::string& source) {
+  return {.site = parse_site(json, source),
+          .module = read_key<std::string>(json, "module", source),
+          .input_module = read_key<std::string>(json, "input_module", source),
+          .side_module = read_key<std::string>(json, "side_module", source),
+          .input = read_key<std::string>(json, "input", source),
+          .output = read_key<std::string>(json, "output", source)};
+}
+
+Json parse_text(const std::string& text, const std::string& source) {
+  try {
+    return parse_json(text, source, kLimits);
+  } catch (const Error& e) {  // the file is at fault, not what the user typed
+    throw Error(ErrorKind::kFile, e.parts());
+  }
+}
+
+}  // namespace
+
+std::string artifact_to_json(const ArtifactInfo& info) {
+  Json json;
+  json["format"] = {{"major", info.major_version}, {"minor", info.minor_version}};
+  json["written_by"] = {{"repquant", info.tool_version}, {"libtorch", info.libtorch_version}};
+  json["model"] = {{"sha256", info.model_hash}, {"inputs", info.inputs}};
+  json["calibration"] = {{"sha256", info.calibration_hash},
+                         {"samples", info.samples},
+                         {"synthetic", info.synthetic},
+                         {"protocol", info.protocol}};
+  json["recipe_name"] = info.recipe_name;
+  json["recipe"] = parse_json(info.recipe, "recipe");
+  json["coverage"] = coverage_json(info.coverage);
+  json["checks"] = {{"fold_deviation", info.fold_deviation},
+                    {"output_sqnr_db", info.output_sqnr_db},
+                    {"lowered_sqnr_db", info.lowered_sqnr_db},
+                    {"changed_codes", info.changed_codes}};
+  json["sites"] = Json::array();
+  for (const auto& row : info.sites) json["sites"].push_back(site_row(row));
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+ArtifactInfo artifact_from_json(const std::string& text, const std::string& source) {
+  const Json json = parse_text(text, source);
+  ArtifactInfo info;
+  const Json format = read_key<Json>(json, "format", source);
+  info.major_version = read_key<int>(format, "major", source);
+  info.minor_version = read_key<int>(format, "minor", source);
+  if (info.major_version != kArtifactMajorVersion) {
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the artifact has another format version",
+                 .where = source,
+                 .expected = "version " + std::to_string(kArtifactMajorVersion),
+                 .got = "version " + std::to_string(info.major_version),
+                 .hint = "use the release of repquant that wrote it, or quantize the model again"});
+  }
+  const Json written = read_key<Json>(json, "written_by", source);
+  info.tool_version = read_key<std::string>(written, "repquant", source);
+  info.libtorch_version = read_key<std::string>(written, "libtorch", source);
+  const Json model = read_key<Json>(json, "model", source);
+  info.model_hash = read_key<std::string>(model, "sha256", source);
+  for (const auto& name : read_key<Json>(model, "inputs", source)) {
+    info.inputs.push_back(name.is_string() ? name.get<std::string>() : describe_json(name));
+  }
+  const Json calibration = read_key<Json>(json, "calibration", source);
+  info.calibration_hash = read_key<std::string>(calibration, "sha256", source);
+  info.samples = read_key<int>(calibration, "samples", source);
+  info.synthetic = read_key<bool>(calibration, "synthetic", source);
+  info.protocol = read_key<std::string>(calibration, "protocol", source);
+  info.recipe_name = read_key<std::string>(json, "recipe_name", source);
+  info.recipe = read_key<Json>(json, "recipe", source).dump(2);
+  info.coverage = parse_coverage(read_key<Json>(json, "coverage", source), source);
+  const Json checks = read_key<Json>(json, "checks", source);
+  info.fold_deviation = read_key<double>(checks, "fold_deviation", source);
+  info.output_sqnr_db = read_key<double>(checks, "output_sqnr_db", source);
+  info.lowered_sqnr_db = read_key<double>(checks, "lowered_sqnr_db", source);
+  info.changed_codes = read_key<double>(checks, "changed_codes", source);
+  for (const auto& row : read_key<Json>(json, "sites", source)) {
+    info.sites.push_back(parse_row(row, source));
+  }
+  return info;
+}
+
+bool is_artifact(const std::string& path) {
+  ExtraFiles files;
+  load_archive(path, &files);
+  return files.count(kArtifactFile) > 0;
+}
+
+ArtifactInfo read_artifact(const std::string& path) {
+  ExtraFiles files;
+  load_archive(path, &files);
+  const auto found = files.find(kArtifactFile);
+  if (found == files.end()) {
+    throw Error(ErrorKind::kUnsupported, {.what = "the file is no artifact of repquant",
+                                          .where = path,
+                                          .expected = std::string("an archive with ") +
+                                                      kArtifactFile,
+                                          .hint = "make one with repquant quantize"});
+  }
+  return artifact_from_json(found->second, path + "#" + kArtifactFile);
+}
+
+}  // namespace repquant

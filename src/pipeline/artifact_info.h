@@ -1,0 +1,18 @@
+// The artifact's description of itself: written by quantize, read by inspect and by loaders.
+#pragma once
+
+#include <string>
+
+#include "repquant/artifact.h"
+
+namespace repquant {
+
+/// Name of the extra file in the archive that holds the description.
+inline constexpr const char* kArtifactFile = "repquant.json";
+
+std::string artifact_to_json(const ArtifactInfo& info);
+
+/// The inverse, for untrusted text. Throws Error kFile and kUnsupported as read_artifact().
+ArtifactInfo artifact_from_json(const std::string& text, const std::string& source);
+
+}  // namespace repquant

@@ -1,0 +1,154 @@
+#include "repquant/quantize.h"
+
+#include <ATen/Parallel.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <filesystem>
+
+#include "base/atomic_file.h"
+#include "base/recipe_json.h"
+#include "base/sha256.h"
+#include "pipeline/calibration.h"
+#include "pipeline/coverage.h"
+#include "pipeline/prepare.h"
+#include "pipeline/site_report.h"
+#include "pipeline/write_artifact.h"
+#include "repquant/error.h"
+#include "repquant/version.h"
+#include "sweep/sweep.h"
+
+namespace repquant {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+void check_paths(const QuantizeOptions& options) {
+  std::error_code code;
+  if (fs::equivalent(options.model, options.output, code)) {
+    throw Error(ErrorKind::kUsage, {.what = "the output would replace the model",
+                                    .where = options.output,
+                                    .hint = "name another file with -o"});
+  }
+  check_output(options.output, options.force);
+}
+
+/// What a checkpoint belongs to.
+std::string fingerprint(const Model& model, const Calibration& calibration, const Recipe& recipe) {
+  return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + calibration.hash +
+                   "\n" + recipe_to_json(recipe));
+}
+
+std::int64_t peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;  // Linux counts in kilobytes
+}
+
+SweepOptions sweep_options(const QuantizeOptions& options, const QuantizeHooks& hooks,
+                           std::string checkpoint_fingerprint) {
+  SweepOptions sweep;
+  sweep.threads = options.threads;
+  sweep.workdir = options.workdir;
+  sweep.resume = options.resume;
+  sweep.fingerprint = std::move(checkpoint_fingerprint);
+  sweep.check_interrupt = hooks.check_interrupt;
+  sweep.on_progress = [&hooks](const SweepProgress& progress) {
+    if (hooks.on_item) hooks.on_item(progress.path, progress.site);
+  };
+  return sweep;
+}
+
+/// Plans carry only what was decided; kinds and sizes come from the sites, joined by path.
+std::vector<SiteReport> site_reports(const SiteSearch& search, const SweepResult& sweep) {
+  std::vector<SiteReport> reports;
+  std::size_t next = 0;
+  for (const auto& site : search.sites) {
+    if (next < sweep.plans.size() && sweep.plans[next].path == site.path) {
+      reports.push_back(report_of(site, sweep.plans[next]));
+      ++next;
+    } else {
+      reports.push_back(report_of(site, SiteBits{.quantized = false}));
+    }
+  }
+  return reports;
+}
+
+}  // namespace
+
+QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks) {
+  const auto start = Clock::now();
+  const auto phase = [&hooks](const char* name, std::size_t items) {
+    if (hooks.check_interrupt) hooks.check_interrupt();
+    if (hooks.on_phase) hooks.on_phase(name, items);
+  };
+  check_paths(options);
+  at::set_num_threads(options.threads);
+
+  phase("load", 0);
+  const CalibrationSource source = open_calibration({.data = options.calib,
+                                                     .sample_shape = options.input_shape,
+                                                     .preset_file = options.preset,
+                                                     .model = options.model,
+                                                     .threads = options.threads});
+  auto [model, search] = load_sites(options.model, source.inputs);
+  const std::vector<SiteBits> bits = resolve_bits(search.sites, options.recipe);
+  const Calibration calibration = load_calibration(source, options.recipe.calibration,
+                                                   signature_of(model), hooks.check_interrupt);
+  if (hooks.info) hooks.info("calibration: " + source.protocol);
+
+  phase("prove", 0);
+  check_normalized(model, calibration.batches.front());
+  prove_sites(model, search, calibration.batches.front());
+
+  QuantizeReport report;
+  report.coverage = coverage_of(model, search, bits, options.recipe);
+  check_coverage(report.coverage, options.strict, options.min_coverage);
+  if (report.coverage.rows.empty()) {
+    throw Error(ErrorKind::kUsage, {.what = "the recipe leaves nothing to quantize",
+                                    .got = std::to_string(search.sites.size()) + " sites, all of "
+                                           "them excluded"});
+  }
+  if (options.recipe.calibration.samples > calibration.samples && hooks.warn) {
+    hooks.warn("only " + std::to_string(calibration.samples) + " calibration samples, " +
+               std::to_string(options.recipe.calibration.samples) + " were asked for");
+  }
+
+  phase("quantize", search.sites.size());
+  const SweepResult sweep =
+      run_sweep(model, search, calibration.batches, options.recipe,
+                sweep_options(options, hooks, fingerprint(model, calibration, options.recipe)));
+
+  phase("write", 0);
+  report.output = options.output;
+  report.recipe = options.recipe.name;
+  report.clipping = options.recipe.norm.clipping;
+  report.protocol = source.protocol;
+  report.samples = calibration.samples;
+  report.synthetic = options.calib.empty();
+  report.sites = site_reports(search, sweep);
+  report.fold_deviation = sweep.fold_deviation;
+  report.output_sqnr_db = sweep.output_sqnr_db;
+  report.sweep_seconds = sweep.seconds;
+  report.float_seconds = sweep.float_seconds;
+  write_artifact({.options = &options,
+                  .model = &model,
+                  .search = &search,
+                  .sweep = &sweep,
+                  .source = &source,
+                  .calibration = &calibration,
+                  .coverage = &report.coverage},
+                 hooks, report);
+  report.model_bytes = static_cast<std::int64_t>(fs::file_size(options.model));
+  report.output_bytes = static_cast<std::int64_t>(fs::file_size(options.output));
+  report.peak_memory_bytes = peak_memory_bytes();
+  report.seconds = seconds_since(start);
+  return report;
+}
+
+}  // namespace repquant

@@ -1,0 +1,117 @@
+#include "pipeline/write_artifact.h"
+
+#include <ATen/Parallel.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/version.h>
+
+#include <cstdio>
+#include <map>
+
+#include "artifact/check.h"
+#include "artifact/lower.h"
+#include "artifact/save.h"
+#include "base/atomic_file.h"
+#include "base/recipe_json.h"
+#include "data/preprocess.h"
+#include "pipeline/artifact_info.h"
+#include "repquant/version.h"
+#include "sweep/plan_hook.h"
+
+namespace repquant {
+namespace {
+
+// Enough for a check of every call; more would only take longer.
+constexpr std::int64_t kCheckedSamples = 4;
+
+std::vector<at::Tensor> check_batch(const Calibration& calibration) {
+  std::vector<at::Tensor> batch;
+  for (const auto& tensor : calibration.batches.front()) {
+    batch.push_back(tensor.narrow(0, 0, std::min(kCheckedSamples, tensor.size(0))).contiguous());
+  }
+  return batch;
+}
+
+std::string number(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof(text), format, value);
+  return text;
+}
+
+void report_lowering(const LoweringCheck& check, QuantizeReport& report) {
+  report.checks.push_back(
+      {.name = "sites",
+       .measured = std::to_string(check.calls) + " calls, codes differ by at most " +
+                   std::to_string(check.codes.largest) + " on " +
+                   number("%.4f", 100.0 * check.codes.changed_share) + " % (" + check.codes.path +
+                   "), values by " + number("%.1e", check.floating.relative),
+       .limit = "by 1 on 0.1 %, values by 1e-4 of the largest",
+       .passed = true});
+  report.checks.push_back({.name = "end to end",
+                           .measured = number("%.1f", check.lowered_db - check.simulated_db) +
+                                       " dB below the error of the simulation",
+                           .limit = "10 dB",
+                           .passed = true});
+}
+
+ArtifactInfo artifact_info(const ArtifactInput& input, const Lowered& lowered,
+                           const LoweringCheck& check, const QuantizeReport& report) {
+  ArtifactInfo info;
+  info.tool_version = kVersion;
+  info.libtorch_version = TORCH_VERSION;
+  info.model_hash = input.model->source_hash;
+  info.calibration_hash = input.calibration->hash;
+  info.protocol = report.protocol;
+  info.samples = report.samples;
+  info.synthetic = report.synthetic;
+  info.recipe = recipe_to_json(input.options->recipe);
+  info.recipe_name = report.recipe;
+  info.inputs = input.model->input_names;
+  info.coverage = report.coverage;
+  info.fold_deviation = report.fold_deviation;
+  info.output_sqnr_db = report.output_sqnr_db;
+  info.lowered_sqnr_db = check.lowered_db;
+  info.changed_codes = check.codes.changed_share;
+  std::map<std::string, const LoweredSite*> lowered_by_path;
+  for (const auto& site : lowered.sites) lowered_by_path[site.path] = &site;
+  for (const auto& site : report.sites) {
+    ArtifactSite row{.site = site};
+    if (const auto found = lowered_by_path.find(site.path); found != lowered_by_path.end()) {
+      row.module = found->second->module;
+      row.input_module = found->second->input_module;
+      row.side_module = found->second->side_module;
+      row.input = found->second->input;
+      row.output = found->second->output;
+    }
+    info.sites.push_back(std::move(row));
+  }
+  return info;
+}
+
+}  // namespace
+
+void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
+                    QuantizeReport& report) {
+  // One thread: the order of sums, and with it the checks' figures, must not depend on threads.
+  at::set_num_threads(1);
+  const std::vector<at::Tensor> batch = check_batch(*input.calibration);
+  const Lowered lowered = lower(*input.model, input.search->sites, input.sweep->plans,
+                                {.example = batch, .defaults = {}});
+  if (hooks.check_interrupt) hooks.check_interrupt();
+  const PlanHook simulate = plan_hook(input.search->sites, input.sweep->plans);
+  const LoweringCheck check = check_lowered(*input.model, simulate, lowered, batch);
+  report_lowering(check, report);
+
+  std::map<std::string, std::string> extra;
+  extra[kArtifactFile] = artifact_to_json(artifact_info(input, lowered, check, report));
+  if (input.source->preset) extra[kPresetFile] = preset_to_json(*input.source->preset);
+
+  AtomicFile file(input.options->output, input.options->force);
+  save_artifact(lowered.module, extra, file);
+  if (hooks.check_interrupt) hooks.check_interrupt();
+  check_reloaded(file.temporary().string(), lowered, batch);
+  report.checks.push_back(
+      {.name = "reload", .measured = "bit-equal", .limit = "bit-equal", .passed = true});
+  file.commit();
+}
+
+}  // namespace repquant

@@ -1,0 +1,29 @@
+// From plans to a file: lower, save under a temporary name, check, give it its name.
+#pragma once
+
+#include <vector>
+
+#include "graph/model.h"
+#include "graph/site.h"
+#include "pipeline/calibration.h"
+#include "repquant/quantize.h"
+#include "sweep/sweep.h"
+
+namespace repquant {
+
+struct ArtifactInput {
+  const QuantizeOptions* options = nullptr;
+  const Model* model = nullptr;
+  const SiteSearch* search = nullptr;
+  const SweepResult* sweep = nullptr;
+  const CalibrationSource* source = nullptr;
+  const Calibration* calibration = nullptr;
+  const Coverage* coverage = nullptr;
+};
+
+/// Writes the artifact and fills in what the checks have measured. Throws Error kNumerical, naming
+/// the site, when a check fails: nothing is left behind then.
+void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
+                    QuantizeReport& report);
+
+}  // namespace repquant

@@ -1,0 +1,227 @@
+"""The main job from end to end: quantize, evaluate, inspect, and what they report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+
+import program
+from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, IMAGES, MODELS, PRESET, support
+
+
+class EvaluateTest(program.ProgramTest):
+    def test_accuracy_is_that_of_stock_pytorch(self) -> None:
+        import torch
+
+        with np.load(DIGITS_TEST) as arrays:
+            images, labels = torch.from_numpy(arrays["images"]), arrays["labels"]
+        with torch.no_grad():
+            logits = torch.jit.load(str(DIGITS_MODEL))(images).numpy()
+        model = self.result("evaluate", DIGITS_MODEL, "--data", DIGITS_TEST)["models"][0]
+        self.assertEqual(model["top1"]["count"], int((logits.argmax(1) == labels).sum()))
+        best = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+        self.assertEqual(model["top5"]["count"], int((best == labels[:, None]).any(1).sum()))
+        low, high = model["top1"]["interval95"]
+        self.assertTrue(low < model["top1"]["value"] < high)
+
+    def test_reference_metrics(self) -> None:
+        import torch
+
+        # A copy whose head has been disturbed: agreement, KL and SQNR have known values.
+        model = torch.jit.load(str(DIGITS_MODEL))
+        with np.load(DIGITS_TEST) as arrays:
+            images, labels = torch.from_numpy(arrays["images"]), arrays["labels"]
+        with torch.no_grad():
+            before = model(images).double()
+            model.head.weight.mul_(1 + 0.5 * torch.randn(model.head.weight.shape,
+                                                         generator=torch.manual_seed(0)))
+            after = model(images).double()
+        torch.jit.save(model, str(self.folder / "other.pt"))
+        report = self.result("evaluate", "other.pt", "--data", DIGITS_TEST, "--reference",
+                             DIGITS_MODEL)
+        got = report["models"][0]
+        same = int((before.argmax(1) == after.argmax(1)).sum())
+        self.assertEqual(got["agreement"]["count"], same)
+        self.assertLess(same, len(labels))
+        p, q = before.log_softmax(1), after.log_softmax(1)
+        self.assertAlmostEqual(got["kl"], float((p.exp() * (p - q)).sum(1).mean()), places=5)
+        sqnr = 10 * torch.log10((before**2).sum() / ((before - after) ** 2).sum())
+        self.assertAlmostEqual(got["sqnr_db"], float(sqnr), places=3)
+        right_before = before.argmax(1).numpy() == labels
+        right_after = after.argmax(1).numpy() == labels
+        change = got["top1_difference"]
+        self.assertEqual(change["lost"], int((right_before & ~right_after).sum()))
+        self.assertEqual(change["gained"], int((~right_before & right_after).sum()))
+        self.assertEqual(report["reference"]["top1"]["count"], int(right_before.sum()))
+
+    def test_unlabelled_data_gives_agreement_only(self) -> None:
+        with np.load(DIGITS_TEST) as arrays:
+            np.save(self.folder / "images.npy", arrays["images"][:30])
+        model = self.result("evaluate", DIGITS_MODEL, "--data", "images.npy", "--reference",
+                            DIGITS_MODEL)["models"][0]
+        self.assertNotIn("top1", model)
+        self.assertEqual(model["agreement"]["value"], 1.0)
+        self.assertIsNone(model["sqnr_db"])  # no difference at all
+
+    def test_batch_size_and_order_do_not_matter(self) -> None:
+        one = self.result("evaluate", DIGITS_MODEL, "--data", DIGITS_TEST, "--batch-size", "7")
+        two = self.result("evaluate", DIGITS_MODEL, "--data", DIGITS_TEST, "--batch-size", "600")
+        self.assertEqual(one["models"][0]["top1"], two["models"][0]["top1"])
+
+    def test_gates(self) -> None:
+        arguments = ("evaluate", DIGITS_MODEL, "--data", DIGITS_TEST, "--samples", "100",
+                     "--reference", DIGITS_MODEL)
+        met = self.result(*arguments, "--min-top1", "50%", "--min-agreement", "1", "--max-kl", "0")
+        self.assertEqual([gate["passed"] for gate in met["gates"]], [True] * 3)
+        for json_form in (False, True):
+            with self.subTest(json_form=json_form):
+                done = self.run_program(*arguments, "--min-top1", "1.0",
+                                        *(["--json"] if json_form else []))
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("gate", done.stderr)
+                if json_form:
+                    self.assertFalse(json.loads(done.stdout)["gates"][0]["passed"])
+                else:
+                    self.assertIn("top-1 %", done.stdout)
+                    self.assertIn("MISSED", done.stdout)
+
+    def test_image_folders(self) -> None:
+        model = self.folder / "vit.pt"
+        shutil.copy(MODELS / "vit_fused.trace.pt", model)
+        self.write("vit.pt.preprocess.json", json.dumps(PRESET))
+        for index, name in enumerate(("rgb8.png", "jpeg_444.jpg", "gray8.png")):
+            folder = self.folder / "images" / f"n{index}"
+            folder.mkdir(parents=True)
+            shutil.copy(IMAGES / name, folder)
+        classes = self.write("classes.tsv", "".join(f"{i}\tn{i}\tname {i}\n" for i in range(10)))
+        report = self.result("evaluate", model, "--data", self.folder / "images", "--classes",
+                             classes)
+        self.assertEqual(report["samples"], 3)
+        self.assertIn("bilinear", report["protocol"])
+
+
+class InspectTest(program.ProgramTest):
+    def test_model(self) -> None:
+        report = self.result("inspect", DIGITS_MODEL, "--data", DIGITS_CALIB, "--bits", "w4a4")
+        self.assertFalse(report["quantized"])
+        self.assertTrue(report["proven"])
+        kinds = [site["kind"] for site in report["sites"]]
+        self.assertEqual({kind: kinds.count(kind) for kind in set(kinds)},
+                         {"linear": 17, "patch_embedding": 1, "scores": 4, "attend": 4})
+        self.assertEqual(report["coverage"]["mac_share"], 1.0)
+        # 17 tokens x 64 x 192 for each qkv projection.
+        qkv = next(site for site in report["sites"] if site["path"] == "blocks.0.attn.qkv")
+        self.assertEqual(qkv["macs"], 17 * 64 * 192)
+        self.assertEqual((qkv["weight_bits"], qkv["activation_bits"]), (4, 4))
+
+    def test_structure_only(self) -> None:
+        report = self.result("inspect", DIGITS_MODEL)
+        self.assertFalse(report["proven"])
+        self.assertIsNone(report["coverage"]["mac_share"])
+
+    def test_random_input(self) -> None:
+        report = self.result("inspect", DIGITS_MODEL, "--input-shape", "1,8,8")
+        self.assertEqual(report["coverage"]["mac_share"], 1.0)
+
+    def test_exclude_shows_as_gap(self) -> None:
+        coverage = self.result("inspect", DIGITS_MODEL, "--data", DIGITS_CALIB, "--exclude",
+                               "blocks.*.fc1")["coverage"]
+        self.assertEqual(len(coverage["not_quantized"]), 4)
+        self.assertTrue(all(gap["requested"] for gap in coverage["not_quantized"]))
+        share = 4 * 17 * 64 * 256 / coverage["macs"]
+        self.assertAlmostEqual(coverage["mac_share"], 1 - share)
+
+
+class QuantizeTest(program.ProgramTest):
+    def quantize(self, *arguments: object) -> dict:
+        return self.result("quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, *arguments)
+
+    def test_report_and_accuracy(self) -> None:
+        for bits, least, ratio in (("w8a8", 0.99, 0.75), ("w4a4", 0.95, 0.70)):
+            with self.subTest(bits):
+                report = self.quantize("--bits", bits, "-o", "out.pt", "--force")
+                self.assertEqual(report["coverage"]["mac_share"], 1.0)
+                self.assertEqual(len(report["sites"]), 26)
+                self.assertLess(report["fold_deviation"], 1e-3)
+                self.assertTrue(report["checks"])
+                self.assertTrue(all(check["passed"] for check in report["checks"]))
+                self.assertGreater(report["time_multiple"], 0)
+                self.assertGreater(report["peak_memory_bytes"], 10**7)
+                size = (self.folder / "out.pt").stat().st_size
+                self.assertEqual(report["output_bytes"], size)
+                self.assertLess(report["size_ratio"], ratio)
+                evaluated = self.result("evaluate", "out.pt", "--data", DIGITS_TEST,
+                                        "--reference", DIGITS_MODEL)["models"][0]
+                self.assertGreaterEqual(evaluated["agreement"]["value"], least)
+
+    def test_default_output_stands_beside_the_model(self) -> None:
+        model = self.folder / "sub" / "digits.pt"
+        model.parent.mkdir()
+        shutil.copy(DIGITS_MODEL, model)
+        self.succeed("quantize", "sub/digits.pt", "--bits", "w4a4", "--calib", DIGITS_CALIB,
+                     "--calib-samples", "16")
+        self.assertTrue((self.folder / "sub" / "digits.w4a4.pt").is_file())
+
+    def test_text_report(self) -> None:
+        done = self.succeed("quantize", DIGITS_MODEL, "--bits", "w4a4", "--calib", DIGITS_CALIB,
+                            "--calib-samples", "16", "-o", "out.pt", "-v", "--exclude", "head")
+        for text in ("multiply-adds", "blocks.0.attn.qkv", "excluded by the recipe", "peak memory",
+                     "times the FP32 model", "dB against FP32"):
+            self.assertIn(text, done.stdout)
+
+    def test_threads_give_the_same_bytes(self) -> None:
+        contents = []
+        for threads in ("1", "2", "2"):
+            self.quantize("--bits", "w4a4", "--calib-samples", "32", "--threads", threads, "-o",
+                          "out.pt", "--force")
+            contents.append((self.folder / "out.pt").read_bytes())
+        self.assertEqual(contents[0], contents[1])
+        self.assertEqual(contents[1], contents[2])
+
+    def test_synthetic_is_asked_for_and_said(self) -> None:
+        report = self.result("quantize", DIGITS_MODEL, "--calib", "synthetic", "--input-shape",
+                             "1,8,8", "--calib-samples", "16", "-o", "out.pt")
+        self.assertTrue(report["synthetic"])
+        self.assertIn("synthetic", report["protocol"])
+        self.assertIn("synthetic", json.dumps(self.result("inspect", "out.pt")))
+
+    def test_preset_travels_with_the_artifact(self) -> None:
+        model = self.folder / "vit.pt"
+        shutil.copy(MODELS / "vit_fused.trace.pt", model)
+        self.write("vit.pt.preprocess.json", json.dumps(PRESET))
+        images = self.folder / "images"
+        images.mkdir()
+        for path in sorted(IMAGES.glob("rgb*.png")):
+            shutil.copy(path, images)
+        self.succeed("quantize", model, "--calib", images, "-o", "out.pt")
+        evaluated = self.result("evaluate", "out.pt", "--data", images, "--reference", model)
+        self.assertIn("bilinear", evaluated["protocol"])
+        self.assertGreater(evaluated["models"][0]["sqnr_db"], 20)
+
+    def test_two_inputs(self) -> None:
+        report = self.result("quantize", MODELS / "planted.trace.pt", "--bits", "w8a8", "--calib",
+                             MODELS / "planted_calib.npz", "-o", "out.pt")
+        self.assertEqual(report["coverage"]["mac_share"], 1.0)
+        evaluated = self.result("evaluate", "out.pt", "--data", MODELS / "planted_eval.npz",
+                                "--reference", MODELS / "planted.trace.pt")
+        self.assertGreater(evaluated["models"][0]["sqnr_db"], 20)
+
+    def test_artifact_is_not_quantized_again(self) -> None:
+        self.quantize("--calib-samples", "16", "-o", "out.pt")
+        self.fail(4, "already quantized", "quantize", "out.pt", "--calib", DIGITS_CALIB, "-o",
+                  "again.pt")
+
+    def test_inspect_artifact(self) -> None:
+        self.quantize("--bits", "w4a4", "--calib-samples", "16", "-o", "out.pt")
+        report = self.result("inspect", "out.pt")
+        self.assertTrue(report["quantized"])
+        self.assertEqual(len(report["sites"]), 26)
+        text = self.succeed("inspect", "out.pt").stdout
+        for word in ("w4a4", "blocks.0.attn.qkv", "integer"):
+            self.assertIn(word, text)
+
+
+if __name__ == "__main__":
+    support.main()

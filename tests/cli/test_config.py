@@ -1,0 +1,111 @@
+"""Where settings come from, what doctor and help say, and who writes to which stream."""
+
+from __future__ import annotations
+
+import json
+
+import program
+from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, support
+
+
+class ConfigTest(program.ProgramTest):
+    def config(self, *arguments: object, **options: object) -> dict[str, tuple[str, str]]:
+        shown = self.result("quantize", DIGITS_MODEL, "--print-config", *arguments, **options)
+        return {row["key"]: (row["value"], row["origin"]) for row in shown["config"]}
+
+    def test_default(self) -> None:
+        config = self.config()
+        self.assertEqual(config["bits"], ("w8a8", "default"))
+        self.assertEqual(config["norm.clipping"], ("search", "default"))
+
+    def test_order_of_sources(self) -> None:
+        recipe = self.write("r.json", json.dumps(
+            {"schema_version": 1, "bits": "w6a6", "norm": {"clipping": "minmax"},
+             "weights": {"damping": 0.05}, "calibration": {"seed": 4}}))
+        config = self.config(
+            "--recipe", recipe, "--clipping", "learned", "--threads", "1",
+            environment={"REPQUANT_NORM_CLIPPING": "percentile",
+                         "REPQUANT_WEIGHTS_DAMPING": "0.02",
+                         "REPQUANT_CALIB": "elsewhere", "REPQUANT_THREADS": "2"})
+        self.assertEqual(config["bits"], ("w6a6", f"file {recipe}"))
+        self.assertEqual(config["norm.clipping"], ("learned", "--clipping"))
+        self.assertEqual(config["weights.damping"], ("0.02", "REPQUANT_WEIGHTS_DAMPING"))
+        self.assertEqual(config["calibration.seed"], ("4", f"file {recipe}"))
+        self.assertEqual(config["weights.block_size"], ("128", "default"))
+        self.assertEqual(config["calib"], ("elsewhere", "REPQUANT_CALIB"))
+        self.assertEqual(config["threads"], ("1", "command line"))
+
+    def test_options_are_settings(self) -> None:
+        config = self.config("--bits", "w4a8", "--calib-samples", "5", "--seed", "9",
+                             "--batch-size", "3", "--set", "attention.per_head=false",
+                             "--exclude", "head", "--exclude", "blocks.*")
+        self.assertEqual(config["bits"], ("w4a8", "--bits"))
+        self.assertEqual(config["calibration.samples"], ("5", "--calib-samples"))
+        self.assertEqual(config["calibration.seed"], ("9", "--seed"))
+        self.assertEqual(config["calibration.batch_size"], ("3", "--batch-size"))
+        self.assertEqual(config["attention.per_head"], ("false", "--set"))
+        self.assertEqual(config["exclude"], ('["head","blocks.*"]', "--exclude"))
+
+    def test_text_form(self) -> None:
+        done = self.succeed("quantize", DIGITS_MODEL, "--print-config", "--bits", "w4a4")
+        self.assertRegex(done.stdout, r"(?m)^bits +=\s+w4a4 +\(--bits\)$")
+
+
+class DoctorTest(program.ProgramTest):
+    def test_findings(self) -> None:
+        findings = {row["name"]: row["value"] for row in self.result("doctor")["findings"]}
+        self.assertTrue(findings["LibTorch"].startswith("2."))
+        self.assertEqual(findings["C++ ABI"], "C++11")
+        self.assertIn(findings["u8 x s8 products"], ("exact", "saturate"))
+
+    def test_probe_sees_saturation(self) -> None:
+        # oneDNN without VNNI adds pairs of u8 x s8 products in 16 bits.
+        findings = {row["name"]: row["value"] for row in
+                    self.result("doctor", environment={"ONEDNN_MAX_CPU_ISA": "AVX2"})["findings"]}
+        self.assertEqual(findings["u8 x s8 products"], "saturate")
+
+    def test_help_lists_exit_codes(self) -> None:
+        shown = self.succeed("--help").stdout
+        for code in ("0", "1", "2", "3", "4", "5", "6", "7", "70", "130"):
+            self.assertRegex(shown, rf"(?m)^  {code} +\w")
+        for command in ("quantize", "evaluate", "inspect", "doctor"):
+            self.assertIn("--threads", self.succeed(command, "--help").stdout)
+
+    def test_version(self) -> None:
+        self.assertRegex(self.succeed("--version").stdout, r"^repquant \d+\.\d+\.\d+")
+
+
+class StreamTest(program.ProgramTest):
+    EVALUATE = ("evaluate", DIGITS_MODEL, "--data", DIGITS_TEST, "--samples", "20")
+
+    def test_stdout_has_the_result_only(self) -> None:
+        done = self.succeed(*self.EVALUATE)
+        self.assertIn("protocol:", done.stdout)
+        self.assertIn("evaluate", done.stderr)
+        self.assertNotIn("20/20", done.stdout)
+
+    def test_quiet(self) -> None:
+        self.assertEqual(self.succeed(*self.EVALUATE, "--quiet").stderr, "")
+
+    def test_quiet_still_shows_errors(self) -> None:
+        done = self.run_program("evaluate", "absent.pt", "--data", DIGITS_TEST, "--quiet")
+        self.assertEqual(done.returncode, 5)
+        self.assertIn("absent.pt", done.stderr)
+
+    def test_log_file(self) -> None:
+        self.succeed(*self.EVALUATE, "--quiet", "--log-file", "log.txt")
+        self.assertIn("evaluate", (self.folder / "log.txt").read_text())
+
+    def test_no_color_codes_in_pipes(self) -> None:
+        done = self.succeed("inspect", DIGITS_MODEL, environment={"REPQUANT_UNKNOWN": "1"})
+        self.assertNotIn("\x1b", done.stdout + done.stderr)
+
+    def test_json_is_one_object(self) -> None:
+        for arguments in (self.EVALUATE, ("inspect", DIGITS_MODEL), ("doctor",),
+                          ("inspect", DIGITS_MODEL, "--data", DIGITS_CALIB)):
+            with self.subTest(arguments[0]):
+                self.assertEqual(self.result(*arguments)["command"], arguments[0])
+
+
+if __name__ == "__main__":
+    support.main()

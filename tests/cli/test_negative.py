@@ -1,0 +1,319 @@
+"""What cannot work: each case gives its message and exit code and leaves no file behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+import program
+from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, IMAGES, MODELS, PRESET, support
+
+GATE, USAGE, DEVICE, UNSUPPORTED, FILE = 1, 2, 3, 4, 5
+
+
+class NegativeTest(program.ProgramTest):
+    def quantize_fails(self, code: int, message: str, *arguments: object, **options: object):
+        output = self.folder / "out.pt"
+        done = self.fail(code, message, "quantize", *arguments, "-o", output, **options)
+        self.assertFalse(output.exists())
+        return done
+
+    def digits_fail(self, code: int, message: str, *arguments: object, **options: object):
+        return self.quantize_fails(code, message, DIGITS_MODEL, "--calib", DIGITS_CALIB,
+                                   *arguments, **options)
+
+    def calib_fails(self, code: int, message: str, calib: object):
+        return self.quantize_fails(code, message, DIGITS_MODEL, "--bits", "w4a4", "--calib", calib)
+
+    def image_model(self) -> Path:
+        model = self.folder / "vit.pt"
+        shutil.copy(MODELS / "vit_fused.trace.pt", model)
+        self.write("vit.pt.preprocess.json", json.dumps(PRESET))
+        return model
+
+
+class ModelTest(NegativeTest):
+    def model_fails(self, code: int, message: str, model: object) -> None:
+        self.quantize_fails(code, message, model, "--calib", DIGITS_CALIB)
+        self.fail(code, message, "evaluate", model, "--data", DIGITS_TEST)
+        self.fail(code, message, "inspect", model)
+
+    def test_missing(self) -> None:
+        self.model_fails(FILE, "does not exist", "missing.pt")
+
+    def test_folder(self) -> None:
+        (self.folder / "model").mkdir()
+        self.model_fails(FILE, "folder", "model")
+
+    def test_empty(self) -> None:
+        self.model_fails(FILE, "empty", self.write("empty.pt", ""))
+
+    def test_truncated(self) -> None:
+        whole = DIGITS_MODEL.read_bytes()
+        for size in (3, 1000, len(whole) // 2, len(whole) - 1):
+            with self.subTest(size=size):
+                self.model_fails(FILE, "cut.pt", self.write("cut.pt", whole[:size]))
+
+    def test_not_torchscript(self) -> None:
+        self.model_fails(FILE, "TorchScript", self.write("text.pt", "this is no model\n" * 99))
+        archive = self.folder / "arrays.pt"
+        with archive.open("wb") as file:
+            np.savez(file, a=np.zeros(3))
+        self.model_fails(FILE, "TorchScript", archive)
+
+    def test_state_dict(self) -> None:
+        self.model_fails(FILE, "TorchScript", support.ROOT / "tests/data/fixtures/arrays/dict.pt")
+
+    def test_no_site(self) -> None:
+        for form in ("trace", "script"):
+            data = MODELS / "no_linear.npz"
+            self.quantize_fails(UNSUPPORTED, "no site", MODELS / f"no_linear.{form}.pt", "--calib",
+                                data)
+
+    def test_linear_in_branch(self) -> None:
+        self.quantize_fails(UNSUPPORTED, "branch or loop", MODELS / "linear_in_if.script.pt",
+                            "--calib", MODELS / "linear_in_if.npz")
+
+
+class CalibrationTest(NegativeTest):
+    def test_none(self) -> None:
+        done = self.quantize_fails(USAGE, "no calibration data", DIGITS_MODEL, "--bits", "w4a4")
+        self.assertIn("--calib synthetic", done.stderr)
+
+    def test_missing(self) -> None:
+        self.calib_fails(FILE, "missing_folder", "missing_folder")
+
+    def test_empty_folder(self) -> None:
+        (self.folder / "nothing").mkdir()
+        self.calib_fails(FILE, "nothing", "nothing")
+
+    def test_mixed_folder(self) -> None:
+        folder = self.folder / "mixed"
+        folder.mkdir()
+        shutil.copy(IMAGES / "rgb8.png", folder)
+        np.save(folder / "array.npy", np.zeros((1, 8, 8), np.float32))
+        self.quantize_fails(FILE, "mixed", self.image_model(), "--calib", folder)
+
+    def test_images_without_preset(self) -> None:
+        folder = self.folder / "images"
+        folder.mkdir()
+        shutil.copy(IMAGES / "rgb8.png", folder)
+        self.calib_fails(USAGE, "preset", folder)
+
+    def test_corrupt_image(self) -> None:
+        folder = self.folder / "images"
+        folder.mkdir()
+        shutil.copy(IMAGES / "rgb8.png", folder / "good.png")
+        jpeg = (IMAGES / "jpeg_444.jpg").read_bytes()
+        self.write("images/torn.jpg", jpeg[: len(jpeg) // 2])
+        self.quantize_fails(FILE, "torn.jpg", self.image_model(), "--calib", folder)
+
+    def test_wrong_shape(self) -> None:
+        np.save(self.folder / "shape.npy", np.zeros((16, 3, 7, 9), np.float32))
+        self.calib_fails(USAGE, "fails on the data", "shape.npy")
+
+    def test_wrong_number_of_inputs(self) -> None:
+        np.savez(self.folder / "two.npz", a=np.zeros((4, 1, 8, 8), np.float32),
+                 b=np.zeros((4, 1, 8, 8), np.float32))
+        self.calib_fails(USAGE, "inputs of the model", "two.npz")
+
+    def test_nan_and_infinity(self) -> None:
+        for value in (np.nan, np.inf):
+            images = np.zeros((16, 1, 8, 8), np.float32)
+            images[11, 0, 3, 3] = value
+            np.save(self.folder / "bad.npy", images)
+            with self.subTest(value=value):
+                self.calib_fails(FILE, "11", "bad.npy")
+
+    def test_no_samples(self) -> None:
+        np.save(self.folder / "none.npy", np.zeros((0, 1, 8, 8), np.float32))
+        self.calib_fails(FILE, "none.npy", "none.npy")
+
+    def test_synthetic_without_shape(self) -> None:
+        self.calib_fails(USAGE, "--input-shape", "synthetic")
+
+
+class RecipeTest(NegativeTest):
+    def recipe_fails(self, message: str, text: str) -> None:
+        self.digits_fail(USAGE, message, "--recipe", self.write("recipe.json", text))
+
+    def test_unknown_key(self) -> None:
+        self.recipe_fails("norm.clipping", '{"schema_version": 1, "norm": {"cliping": "search"}}')
+
+    def test_duplicate_key(self) -> None:
+        self.recipe_fails("bits", '{"schema_version": 1, "bits": "w4a4", "bits": "w8a8"}')
+
+    def test_wrong_type(self) -> None:
+        self.recipe_fails("/weights/damping", '{"schema_version": 1, "weights": {"damping": "1"}}')
+
+    def test_not_json(self) -> None:
+        self.recipe_fails("recipe.json", '{"schema_version": 1,')
+
+    def test_missing_recipe(self) -> None:
+        self.digits_fail(FILE, "absent.json", "--recipe", "absent.json")
+
+    def test_bits(self) -> None:
+        for bits in ("w1a8", "w9a8", "w8a1", "w8a9", "w16a8", "8", "w4", "4a4", ""):
+            with self.subTest(bits=bits):
+                self.digits_fail(USAGE, "--bits", f"--bits={bits}")
+
+    def test_unknown_clipping(self) -> None:
+        self.digits_fail(USAGE, "learned", "--clipping", "best")
+
+    def test_bad_setting(self) -> None:
+        self.digits_fail(USAGE, "norm.clipping", "--set", "norm.cliping=search")
+        self.digits_fail(USAGE, "--set", "--set", "norm.clipping")
+        self.digits_fail(USAGE, "damping", "--set", "weights.damping=7")
+
+    def test_bad_variable(self) -> None:
+        self.digits_fail(USAGE, "REPQUANT_BITS", environment={"REPQUANT_BITS": "w4a99"})
+
+    def test_pattern_without_match(self) -> None:
+        done = self.digits_fail(USAGE, "blocks.0.fc3", "--exclude", "blocks.0.fc3")
+        self.assertIn("blocks.0.fc1", done.stderr)  # the nearest names
+        self.recipe_fails("nowhere.*", json.dumps({
+            "schema_version": 1,
+            "overrides": [{"pattern": "nowhere.*", "weight_bits": 8}]}))
+
+    def test_everything_excluded(self) -> None:
+        self.digits_fail(USAGE, "nothing to quantize", "--exclude", "*")
+
+
+class CoverageTest(NegativeTest):
+    def test_strict(self) -> None:
+        model = MODELS / "norm_mix.trace.pt"
+        coverage = self.result("inspect", model, "--data", MODELS / "norm_mix.npz")["coverage"]
+        self.assertTrue(coverage["not_quantized"], "the model was chosen for its gap")
+        self.quantize_fails(GATE, "--strict", model, "--calib", MODELS / "norm_mix.npz", "--strict")
+
+    def test_min_coverage(self) -> None:
+        self.digits_fail(GATE, "--min-coverage", "--exclude", "blocks.*.fc1", "--min-coverage",
+                         "95%")
+
+    def test_bad_share(self) -> None:
+        for share in ("95", "-1%", "x", "101%", "nan"):
+            with self.subTest(share=share):
+                self.digits_fail(USAGE, "--min-coverage", f"--min-coverage={share}")
+
+
+class OutputTest(NegativeTest):
+    def test_exists(self) -> None:
+        output = self.write("there.pt", "precious")
+        self.fail(FILE, "--force", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o", output)
+
+    def test_is_the_model(self) -> None:
+        model = self.folder / "model.pt"
+        shutil.copy(DIGITS_MODEL, model)
+        self.fail(USAGE, "replace the model", "quantize", model, "--calib", DIGITS_CALIB, "-o",
+                  self.folder / "." / "model.pt", "--force")
+
+    def test_missing_folder(self) -> None:
+        self.fail(FILE, "nowhere", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
+                  "nowhere/out.pt")
+
+    def test_is_a_folder(self) -> None:
+        (self.folder / "out.pt").mkdir()
+        self.fail(FILE, "out.pt", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o", "out.pt",
+                  "--force")
+
+    def test_unwritable_folder(self) -> None:
+        # The kernel refuses files in /proc to everyone, root included.
+        self.fail(FILE, "/proc", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
+                  "/proc/out.pt")
+
+    def test_file_size_limit(self) -> None:
+        self.digits_fail(FILE, "out.pt", "--bits", "w8a8", "--calib-samples", "8",
+                         preexec_fn=limit_file_size)
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounting a small file system needs root")
+    def test_full_disk(self) -> None:
+        disk = self.folder / "disk"
+        disk.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)],
+                                 capture_output=True, check=False)
+        if mounted.returncode != 0:
+            self.skipTest("mounting is not permitted here")
+        try:
+            self.fail(FILE, "out.pt", "quantize", DIGITS_MODEL, "--bits", "w8a8", "--calib",
+                      DIGITS_CALIB, "--calib-samples", "8", "-o", disk / "out.pt")
+            self.assertEqual(list(disk.iterdir()), [])
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+
+
+def limit_file_size() -> None:
+    import resource
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # write() then fails with EFBIG
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+
+
+class OptionTest(NegativeTest):
+    def test_usage(self) -> None:
+        for arguments in (
+            (), ("unknown",), ("quantize",), ("evaluate", DIGITS_MODEL),
+            ("quantize", DIGITS_MODEL, "--no-such-option"),
+            ("quantize", DIGITS_MODEL, "--resume"),
+            ("quantize", DIGITS_MODEL, "--quiet", "--verbose"),
+            ("doctor", "--threads", "0"), ("doctor", "--threads", "two"),
+        ):
+            with self.subTest(arguments=arguments):
+                self.fail(USAGE, "--help", *arguments)
+
+    def test_device(self) -> None:
+        self.fail(DEVICE, "not available", "doctor", "--device", "cuda")
+        self.fail(DEVICE, "not available", "doctor", "--device", "cuda:1")
+        self.fail(USAGE, "--device", "doctor", "--device", "tpu")
+
+    def test_log_file(self) -> None:
+        self.fail(FILE, "log", "doctor", "--log-file", "nowhere/log.txt")
+
+
+class EvaluateTest(NegativeTest):
+    def evaluate_fails(self, code: int, message: str, *arguments: object) -> None:
+        self.fail(code, message, "evaluate", DIGITS_MODEL, *arguments)
+
+    def unlabelled(self) -> Path:
+        path = self.folder / "unlabelled.npy"
+        with np.load(DIGITS_TEST) as arrays:
+            np.save(path, arrays["images"][:20])
+        return path
+
+    def test_nothing_to_measure(self) -> None:
+        self.evaluate_fails(USAGE, "nothing to measure", "--data", self.unlabelled())
+
+    def test_gate_without_its_data(self) -> None:
+        self.evaluate_fails(USAGE, "--reference", "--data", DIGITS_TEST, "--min-agreement", "0.9")
+        self.evaluate_fails(USAGE, "--reference", "--data", DIGITS_TEST, "--max-kl", "0.1")
+        self.evaluate_fails(USAGE, "--min-top1", "--data", self.unlabelled(), "--reference",
+                            DIGITS_MODEL, "--min-top1", "0.9")
+
+    def test_labels_do_not_fit(self) -> None:
+        data = self.unlabelled()
+        self.evaluate_fails(FILE, "labels.txt", "--data", data, "--labels",
+                            self.write("labels.txt", "1\n2\n"))
+        self.evaluate_fails(USAGE, "label", "--data", data, "--labels",
+                            self.write("labels.txt", "10\n" * 20))
+
+    def test_class_folders_do_not_fit(self) -> None:
+        model = self.image_model()
+        for name in ("cat", "dog"):
+            (self.folder / "images" / name).mkdir(parents=True)
+            shutil.copy(IMAGES / "rgb8.png", self.folder / "images" / name)
+        self.fail(USAGE, "--classes", "evaluate", model, "--data", self.folder / "images")
+
+    def test_reference_of_another_shape(self) -> None:
+        np.save(self.folder / "images.npy", np.zeros((2, 3, 16, 16), np.float32))
+        self.fail(USAGE, "fails on the data", "evaluate", MODELS / "vit_fused.trace.pt", "--data",
+                  "images.npy", "--reference", DIGITS_MODEL)
+
+
+if __name__ == "__main__":
+    support.main()
