@@ -41,8 +41,11 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor], dropout_p
     return torch.matmul(torch._safe_softmax(scores, -1), v)
 )";
 
+// The number of rows is a number of its own: weight.size(0) would keep the floating-point weight
+// alive in an artifact.
 constexpr const char* kPatches = R"(
-def patches(x: Tensor, weight: Tensor, bias: Optional[Tensor], kh: int, kw: int) -> Tensor:
+def patches(x: Tensor, weight: Tensor, bias: Optional[Tensor], rows: int, kh: int,
+            kw: int) -> Tensor:
     b = x.size(0)
     c = x.size(1)
     gh = x.size(2) // kh
@@ -50,7 +53,7 @@ def patches(x: Tensor, weight: Tensor, bias: Optional[Tensor], kh: int, kw: int)
     x = x.narrow(2, 0, gh * kh).narrow(3, 0, gw * kw)
     x = x.reshape([b, c, gh, kh, gw, kw]).permute([0, 2, 4, 1, 3, 5])
     y = torch.linear(x.reshape([b, gh * gw, c * kh * kw]), weight, bias)
-    return y.transpose(1, 2).reshape([b, weight.size(0), gh, gw])
+    return y.transpose(1, 2).reshape([b, rows, gh, gw])
 )";
 
 bool all_equal(const Value* list, const std::vector<std::int64_t>& expected) {
@@ -110,7 +113,8 @@ std::vector<Node*> decompose_patch_embeddings(std::shared_ptr<Graph>& graph) {
     torch::jit::WithInsertPoint guard(node);
     const std::vector<Value*> inputs{
         node->input(0), insert_tensor(node, weight.flatten(1).clone()), node->input(2),
-        graph->insertConstant(weight.size(2)), graph->insertConstant(weight.size(3))};
+        graph->insertConstant(weight.size(0)), graph->insertConstant(weight.size(2)),
+        graph->insertConstant(weight.size(3))};
     for (Node* added : replace_node(node, *body, inputs)) {
       if (std::string(added->kind().toQualString()) == "aten::linear") linears.push_back(added);
     }
