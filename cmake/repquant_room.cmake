@@ -1,5 +1,5 @@
 # Helpers that every room uses. In DEPENDS, the name of a room stands for its library.
-set(REPQUANT_ROOMS base plan compute data graph quantizer reparam gptq sweep artifact pipeline evaluate
+set(REPQUANT_ROOMS base ops plan compute data graph quantizer reparam gptq sweep artifact runtime pipeline evaluate
                    cli)
 
 # One precompiled header for everything that sees LibTorch: 20 s per file become about 5 s.
