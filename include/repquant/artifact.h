@@ -50,8 +50,8 @@ struct ArtifactInfo {
 /// an artifact of repquant, or of a newer major version).
 ArtifactInfo read_artifact(const std::string& path);
 
-/// True if the file is a TorchScript archive that repquant has written. Throws Error kFile as
-/// load_archive().
+/// True if the file is an archive that repquant has written; nothing is loaded. False for files that
+/// cannot be read.
 bool is_artifact(const std::string& path);
 
 /// How a site runs on this machine with the operators of stock LibTorch.
@@ -70,8 +70,13 @@ struct RuntimeReport {
   double integer_share = 0.0;  // of the quantized sites' multiply-accumulates, 0..1
 };
 
+struct ArtifactReport {
+  ArtifactInfo info;
+  RuntimeReport runtime;
+};
+
 /// Loads the artifact and reads off its modules and its graph what runs in integers.
 /// Throws Error as read_artifact().
-RuntimeReport inspect_runtime(const std::string& path);
+ArtifactReport inspect_artifact(const std::string& path);
 
 }  // namespace repquant

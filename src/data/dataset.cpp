@@ -344,7 +344,6 @@ std::string Dataset::describe() const {
   if (!class_folders().empty()) {
     text += " in " + std::to_string(class_folders().size()) + " class folders";
   }
-  text += " of " + source_->root.string();
   for (std::size_t i = 0; i < source_->spec.shapes.size(); ++i) {
     text += ", " + (source_->spec.names.empty() ? "" : source_->spec.names[i] + " ") +
             shape_text(source_->spec.types[i], source_->spec.shapes[i]);
