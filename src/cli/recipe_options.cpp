@@ -10,9 +10,9 @@ namespace repquant::cli {
 namespace {
 
 /// Options that are resolved as settings of the recipe, or that choose what to do.
-const std::set<std::string> kNotListed{"help",          "bits",    "clipping", "set",
-                                       "calib-samples", "exclude", "seed",     "print-config",
-                                       "batch-size"};
+const std::set<std::string> kNotListed{"help", "bits",          "clipping",
+                                       "set",  "calib-samples", "exclude",
+                                       "seed", "print-config",  "batch-size"};
 
 std::string join(const std::vector<std::string>& values) {
   std::string text;
@@ -31,7 +31,9 @@ std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibratio
                  "only) or any wXaY from 2 to 8")
       ->group(group)
       ->type_name("wXaY");
-  app.add_option("--recipe", options->recipe, "recipe file (JSON)")->group(group)->type_name("FILE");
+  app.add_option("--recipe", options->recipe, "recipe file (JSON)")
+      ->group(group)
+      ->type_name("FILE");
   app.add_option("--set", options->settings,
                  "one setting of the recipe, such as norm.granularity=per_tensor; repeatable")
       ->group(group)
@@ -88,8 +90,8 @@ std::vector<ResolvedSetting> option_settings(const CLI::App& app) {
     if (kNotListed.count(name) > 0) continue;
     if (option->count() == 0) continue;
     const bool from_line = std::find(typed.begin(), typed.end(), option) != typed.end();
-    settings.push_back({name, join(option->results()),
-                        from_line ? "command line" : option->get_envname()});
+    settings.push_back(
+        {name, join(option->results()), from_line ? "command line" : option->get_envname()});
   }
   return settings;
 }

@@ -33,8 +33,7 @@ Preview preview(const PreviewOptions& options) {
     CalibrationRecipe few = options.recipe.calibration;
     few.samples = 2;
     few.batch_size = 2;
-    const Calibration calibration =
-        load_calibration(*source, few, signature_of(loaded.model));
+    const Calibration calibration = load_calibration(*source, few, signature_of(loaded.model));
     check_normalized(loaded.model, calibration.batches.front());
     prove_sites(loaded.model, loaded.search, calibration.batches.front());
     result.proven = true;

@@ -1,12 +1,12 @@
 #include "repquant/quantize.h"
 
 #include <ATen/Parallel.h>
-#include <sys/resource.h>
 
 #include <chrono>
 #include <filesystem>
 
 #include "base/atomic_file.h"
+#include "base/memory.h"
 #include "base/recipe_json.h"
 #include "base/sha256.h"
 #include "pipeline/calibration.h"
@@ -42,12 +42,6 @@ void check_paths(const QuantizeOptions& options) {
 std::string fingerprint(const Model& model, const Calibration& calibration, const Recipe& recipe) {
   return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + calibration.hash +
                    "\n" + recipe_to_json(recipe));
-}
-
-std::int64_t peak_memory_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t{usage.ru_maxrss} * 1024;  // Linux counts in kilobytes
 }
 
 SweepOptions sweep_options(const QuantizeOptions& options, const QuantizeHooks& hooks,
@@ -112,7 +106,7 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   if (report.coverage.rows.empty()) {
     throw Error(ErrorKind::kUsage, {.what = "the recipe leaves nothing to quantize",
                                     .got = std::to_string(search.sites.size()) + " sites, all of "
-                                           "them excluded"});
+                                                                                 "them excluded"});
   }
   if (options.recipe.calibration.samples > calibration.samples && hooks.warn) {
     hooks.warn("only " + std::to_string(calibration.samples) + " calibration samples, " +

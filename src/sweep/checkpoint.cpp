@@ -24,7 +24,8 @@ fs::path file_of(const std::string& workdir, std::size_t index) {
 }
 
 [[noreturn]] void damaged(const fs::path& file) {
-  throw Error(ErrorKind::kFile, {.what = "a checkpoint file is damaged", .where = file.string(),
+  throw Error(ErrorKind::kFile, {.what = "a checkpoint file is damaged",
+                                 .where = file.string(),
                                  .hint = "delete the work folder and start again"});
 }
 
@@ -33,14 +34,16 @@ fs::path file_of(const std::string& workdir, std::size_t index) {
 void append_checkpoint(const std::string& workdir, const std::string& fingerprint,
                        std::size_t index, const SitePlan& plan) {
   const auto fail = [&](const std::string& got) {
-    throw Error(ErrorKind::kFile, {.what = "the checkpoint cannot be written", .where = workdir,
-                                   .got = got, .hint = "choose another --workdir"});
+    throw Error(ErrorKind::kFile, {.what = "the checkpoint cannot be written",
+                                   .where = workdir,
+                                   .got = got,
+                                   .hint = "choose another --workdir"});
   };
   std::error_code ec;
   fs::create_directories(workdir, ec);
   if (ec) fail(ec.message());
-  const auto bytes = torch::jit::pickle_save(
-      c10::ivalue::Tuple::create({kVersion, fingerprint, to_ivalue(plan)}));
+  const auto bytes =
+      torch::jit::pickle_save(c10::ivalue::Tuple::create({kVersion, fingerprint, to_ivalue(plan)}));
   const auto target = file_of(workdir, index);
   const auto temporary = fs::path(target.string() + ".tmp");
   {
@@ -67,10 +70,10 @@ SweepState read_checkpoint(const std::string& workdir, const std::string& finger
       const auto& parts = value.toTupleRef().elements();
       if (parts.size() != 3 || parts[0].toInt() != kVersion) damaged(path);
       if (parts[1].toStringRef() != fingerprint) {
-        throw Error(ErrorKind::kUsage,
-                    {.what = "the checkpoint belongs to another run", .where = workdir,
-                     .expected = "the same model, calibration data and recipe",
-                     .hint = "use another --workdir, or run without --resume"});
+        throw Error(ErrorKind::kUsage, {.what = "the checkpoint belongs to another run",
+                                        .where = workdir,
+                                        .expected = "the same model, calibration data and recipe",
+                                        .hint = "use another --workdir, or run without --resume"});
       }
       state.plans.push_back(plan_from_ivalue(parts[2]));
     } catch (const Error&) {
