@@ -73,6 +73,7 @@ struct BenchmarkHooks {
   std::function<void(const std::string& phase, std::size_t items)> on_phase;
   std::function<void(std::size_t done)> on_progress;
   std::function<void()> check_interrupt;
+  std::function<void(const std::string&)> info;
   std::function<void(const std::string&)> warn;
 };
 

@@ -22,6 +22,7 @@ void run_benchmark(const Context& context, BenchmarkOptions options) {
     reported = done;
   };
   hooks.check_interrupt = [&] { context.interrupt.throw_if_interrupted(); };
+  hooks.info = [&](const std::string& text) { context.log.info(text); };
   hooks.warn = [&](const std::string& text) { context.log.warning(text); };
   const BenchmarkReport report = benchmark(options, hooks);
   context.progress.finish();

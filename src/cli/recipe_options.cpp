@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <set>
 
 #include "cli/command.h"
+#include "repquant/error.h"
 
 namespace repquant::cli {
 namespace {
@@ -62,7 +64,14 @@ std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibratio
 
 ResolvedRecipe resolve(const RecipeOptions& options) {
   RecipeSources sources;
-  if (!options.recipe.empty()) sources.file = options.recipe;
+  if (!options.recipe.empty()) {
+    if (!std::filesystem::exists(options.recipe)) {
+      throw Error(ErrorKind::kFile, {.what = "the recipe file does not exist",
+                                     .where = "--recipe " + options.recipe,
+                                     .hint = "ready recipes are named by their bits: --bits w4a4"});
+    }
+    sources.file = options.recipe;
+  }
   for (const auto& setting : options.settings) {
     RecipeChange change = parse_setting(setting);
     sources.settings.push_back({std::move(change.key), std::move(change.value), "--set"});

@@ -1,7 +1,5 @@
 #include "repquant/quantize.h"
 
-#include <ATen/Parallel.h>
-
 #include <chrono>
 #include <filesystem>
 
@@ -9,6 +7,8 @@
 #include "base/memory.h"
 #include "base/recipe_json.h"
 #include "base/sha256.h"
+#include "compute/parallel.h"
+#include "graph/archive.h"
 #include "pipeline/calibration.h"
 #include "pipeline/coverage.h"
 #include "pipeline/prepare.h"
@@ -35,6 +35,7 @@ void check_paths(const QuantizeOptions& options) {
                                     .where = options.output,
                                     .hint = "name another file with -o"});
   }
+  check_archive(options.model);
   check_output(options.output, options.force);
 }
 
@@ -82,7 +83,9 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
     if (hooks.on_phase) hooks.on_phase(name, items);
   };
   check_paths(options);
-  at::set_num_threads(options.threads);
+  // Fits on this thread must not depend on the number of threads either; samples, rows and heads
+  // are what runs side by side.
+  use_one_thread_per_operator();
 
   phase("load", 0);
   const CalibrationSource source = open_calibration({.data = options.calib,
