@@ -39,10 +39,11 @@ void check_paths(const QuantizeOptions& options) {
   check_output(options.output, options.force);
 }
 
-/// What a checkpoint belongs to.
-std::string fingerprint(const Model& model, const Calibration& calibration, const Recipe& recipe) {
-  return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + calibration.hash +
-                   "\n" + recipe_to_json(recipe));
+/// What a checkpoint belongs to. The protocol states the preprocessing.
+std::string fingerprint(const Model& model, const CalibrationSource& source,
+                        const Calibration& calibration, const Recipe& recipe) {
+  return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + source.protocol + "\n" +
+                   calibration.hash + "\n" + recipe_to_json(recipe));
 }
 
 SweepOptions sweep_options(const QuantizeOptions& options, const QuantizeHooks& hooks,
@@ -119,7 +120,8 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   phase("quantize", search.sites.size());
   const SweepResult sweep =
       run_sweep(model, search, calibration.batches, options.recipe,
-                sweep_options(options, hooks, fingerprint(model, calibration, options.recipe)));
+                sweep_options(options, hooks,
+                              fingerprint(model, source, calibration, options.recipe)));
 
   phase("write", 0);
   report.output = options.output;
