@@ -12,10 +12,13 @@
 namespace repquant {
 namespace {
 
+namespace fs = std::filesystem;
+
 torch::jit::Module read_module(const std::string& path, torch::jit::ExtraFilesMap& extra) {
   const auto fail = [&](std::string message) {
     throw Error(ErrorKind::kFile,
-                {.what = "the model file cannot be loaded as TorchScript", .where = path,
+                {.what = "the model file cannot be loaded as TorchScript",
+                 .where = path,
                  .expected = "a TorchScript file saved with torch.jit.save",
                  .got = message.substr(0, 300),
                  .hint = "a state dict or a pickled nn.Module must be exported with "
@@ -38,13 +41,16 @@ torch::jit::Module read_module(const std::string& path, torch::jit::ExtraFilesMa
 void check_archive(const std::string& path) {
   std::error_code ec;
   const auto fail = [&](std::string what, std::string got, std::string hint) {
-    throw Error(ErrorKind::kFile, {.what = std::move(what), .where = path,
+    throw Error(ErrorKind::kFile, {.what = std::move(what),
+                                   .where = path,
                                    .expected = "a TorchScript file saved with torch.jit.save",
-                                   .got = std::move(got), .hint = std::move(hint)});
+                                   .got = std::move(got),
+                                   .hint = std::move(hint)});
   };
-  if (!std::filesystem::exists(path, ec)) fail("the model file does not exist", "", "check the path");
-  if (std::filesystem::is_directory(path, ec)) fail("the model path is a folder", "a folder", "name the .pt file");
-  const auto size = std::filesystem::file_size(path, ec);
+  if (!fs::exists(path, ec)) fail("the model file does not exist", "", "check the path");
+  if (fs::is_directory(path, ec))
+    fail("the model path is a folder", "a folder", "name the .pt file");
+  const auto size = fs::file_size(path, ec);
   if (ec) fail("the model file cannot be read", ec.message(), "check its permissions");
   if (size == 0) fail("the model file is empty", "0 bytes", "export the model again");
   std::ifstream file(path, std::ios::binary);
@@ -61,7 +67,8 @@ torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files
   torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}, {"repquant.json", ""}};
   torch::jit::Module module = read_module(path, extra);
   if (!module.find_method("forward")) {
-    throw Error(ErrorKind::kUnsupported, {.what = "the model has no forward method", .where = path});
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the model has no forward method", .where = path});
   }
   if (extra_files != nullptr) {
     for (const auto& [name, text] : extra) {

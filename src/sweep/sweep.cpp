@@ -171,8 +171,7 @@ class Sweep {
     const auto floating = streams_.first_value(site.node->input(0), Stream::kFloat);
     errors.output_sqnr_db = sqnr_db(at::linear(floating, site.weight, site.bias), got);
     const auto& weight = linear.weight;
-    errors.weight_error_ratio =
-        weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
+    errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
   }
 
   ScoresPlan fit_scores_site(std::size_t i, SitePlan& plan) {
