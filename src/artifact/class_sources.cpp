@@ -17,7 +17,10 @@ def prepare(self) -> None:
     self.high = float(self.max_code) + 0.5
 
 def forward(self, x: Tensor) -> Tensor:
-    y = torch.layer_norm(x, self.shape, self.weight, self.shifted, self.epsilon, False)
+    if self.root_mean_square:
+        y = torch.rms_norm(x, self.shape, self.weight, self.epsilon).add_(self.shifted)
+    else:
+        y = torch.layer_norm(x, self.shape, self.weight, self.shifted, self.epsilon, False)
     y = y.clamp_(0.5, self.high)
     if self.max_code <= 127:
         return y.to(1).to(0)
@@ -281,7 +284,7 @@ std::vector<ClassSource> make_sources() {
   return {
       {"NormQuantize",
        {{"weight", "Tensor"}, {"bias", "Tensor"}, {"shape", "List[int]"}, {"epsilon", "float"},
-        {"max_code", "int"}},
+        {"max_code", "int"}, {"root_mean_square", "bool"}},
        {{"shifted", "Tensor"}, {"high", "float"}},
        kNormQuantize},
       {"Quantize",

@@ -103,7 +103,7 @@ Module ModuleFactory::make(std::size_t kind, std::vector<c10::IValue> state) {
 
 Module ModuleFactory::norm_quantize(const NormQuantizeState& s) {
   return make(kNormQuantize, {owned_float(s.weight), owned_float(s.bias), s.shape, s.epsilon,
-                              s.max_code});
+                              s.max_code, s.root_mean_square});
 }
 
 Module ModuleFactory::quantize(const QuantizeState& s) {

@@ -29,6 +29,7 @@ struct NormQuantizeState {
   std::vector<std::int64_t> shape;
   double epsilon = 1e-5;
   std::int64_t max_code = 255;
+  bool root_mean_square = false;  // RMSNorm; the bias is then added to its output
 };
 
 /// float -> codes: clamp(round(x m + a), 0, max_code) - shift.

@@ -68,6 +68,8 @@ Model load_model(const std::string& path, std::size_t provided_inputs) {
   canonicalize_matmul(model.graph);
   clean_graph(model.graph);
   canonicalize_linear(model.graph);
+  canonicalize_norms(model.graph);
+  clean_graph(model.graph);
   decompose_attention(model.graph);
   model.patch_embeddings = decompose_patch_embeddings(model.graph);
   if (!model.graph->inputs()[0]->uses().empty()) {

@@ -26,6 +26,9 @@ void decompose_attention(std::shared_ptr<torch::jit::Graph>& graph);
 /// Linear spelled as addmm, or as matmul with a constant plus add -> aten::linear.
 void canonicalize_linear(std::shared_ptr<torch::jit::Graph>& graph);
 
+/// RMSNorm in elementary operators (square, mean, rsqrt, product with a constant) -> aten::rms_norm.
+void canonicalize_norms(std::shared_ptr<torch::jit::Graph>& graph);
+
 /// bmm and two-operand batched einsum -> aten::matmul.
 void canonicalize_matmul(std::shared_ptr<torch::jit::Graph>& graph);
 
