@@ -152,7 +152,12 @@ def prepare(self) -> None:
         high = torch.bitwise_right_shift(self.codes, 4)
         pairs = torch.stack([low, high], -1).flatten(1)
         codes = torch.sub(pairs.narrow(1, 0, self.columns).to(1), 8)
-    self.weight = torch.mul(codes.to(6), self.scale.unsqueeze(1))
+    scale = self.scale
+    if self.group_size > 0:
+        scale = torch.repeat_interleave(scale, self.group_size, 1).narrow(1, 0, self.columns)
+    else:
+        scale = scale.unsqueeze(1)
+    self.weight = torch.mul(codes.to(6), scale)
 
 def forward(self, x: Tensor) -> Tensor:
     return torch.linear(x, self.weight, self.bias)
@@ -304,7 +309,7 @@ std::vector<ClassSource> make_sources() {
        kLinear},
       {"WeightOnlyLinear",
        {{"codes", "Tensor"}, {"scale", "Tensor"}, {"bias", "Tensor"}, {"bits", "int"},
-        {"columns", "int"}},
+        {"columns", "int"}, {"group_size", "int"}},
        {{"weight", "Tensor"}},
        kWeightOnly},
       {"SideColumns",

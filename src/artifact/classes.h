@@ -63,8 +63,9 @@ struct LinearState {
 struct WeightOnlyState {
   at::Tensor weight_codes;  // int8 [N, K]
   int bits = 8;
-  at::Tensor scale;  // [N]
+  at::Tensor scale;  // [N], or [N, G] for groups of columns
   at::Tensor bias;   // [N]
+  std::int64_t group_size = 0;  // columns that share a scale; 0: the whole row
 };
 
 /// Adds the contribution of side columns to a Linear's float output.

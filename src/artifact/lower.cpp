@@ -248,7 +248,7 @@ class Lowering {
       form.input = "float";
       form.output = "float";
       Value* output = call(factory_.weight_only({plan.weight.codes, plan.weight.bits,
-                                                 plan.weight.scale, plan.bias}),
+                                                 plan.weight.scale, plan.bias, plan.weight.group_size}),
                            form.path, {linear->input(0)}, linear, &form.module);
       linear->output()->replaceAllUsesWith(output);
       emit(output, original->output(), form.path, Emission::Kind::kFloat);
