@@ -168,6 +168,14 @@ std::string describe(const LinearPlan& plan, const LinearFitInput& in) {
   return text.str();
 }
 
+/// What a comparison of both granularities gave; `ratio`: error per channel / error per tensor.
+std::string describe_choice(double ratio) {
+  std::ostringstream text;
+  text.precision(2);
+  text << "; error per channel / per tensor " << std::fixed << ratio;
+  return text.str();
+}
+
 /// Mean of the rows of all batches under `map`, in double.
 template <typename Map>
 at::Tensor mean_rows(const std::vector<at::Tensor>& batches, const Map& map) {
@@ -210,7 +218,11 @@ LinearPlan fit_weight_only(const LinearFitInput& in, const Recipe& recipe, std::
                                 in.weight_bits, recipe.weights, in.threads);
   plan.bias = in.site->bias.defined() ? in.site->bias.clone()
                                       : at::zeros({in.site->weight.size(0)}, at::kFloat);
-  note = "weight only; " + plan.weight.outcome;
+  note = "weight only; ";
+  if (plan.weight.group_size > 0) {
+    note += "groups of " + std::to_string(plan.weight.group_size) + "; ";
+  }
+  note += plan.weight.outcome;
   return plan;
 }
 
@@ -233,16 +245,24 @@ FoldedLinear folded_linear(const at::Tensor& weight, const at::Tensor& bias,
   return folded;
 }
 
-LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::string& note) {
+LinearPlan fit_linear(const LinearFitInput& in, const Recipe& whole, std::string& note) {
   for (const auto& batch : in.x) require_finite(batch, in.site->path);
-  if (in.activation_bits == 16) return fit_weight_only(in, recipe, note);
+  if (in.activation_bits == 16) return fit_weight_only(in, whole, note);
+  Recipe recipe = whole;
+  recipe.weights.group_size = 0;  // an integer product has one scale for each row
 
   LinearPlan plan;
+  std::string choice;
   const bool centred = recipe.weights.bias_correction;
   {
     at::Tensor x = rows_of(in.x);
     const bool from_norm = in.site->source == InputSource::kNorm || in.site->norm != nullptr;
-    const auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
+    auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
+    // Where no norm can carry the vectors they cost a pass of their own: only if they pay.
+    const bool at_run_time = from_norm && in.site->norm == nullptr;
+    if (at_run_time && granularity == InputGranularity::kPerChannel) {
+      granularity = InputGranularity::kAuto;
+    }
     if (in.shared != nullptr) {
       plan.input = *in.shared;
     } else if (granularity == InputGranularity::kPerChannel && !wants_quadratic(in, recipe.input)) {
@@ -261,10 +281,10 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::strin
       if (granularity == InputGranularity::kAuto && plan.side.channels.empty() &&
           plan.input.form == CodeForm::kUniform) {
         const auto channelwise = fit_per_channel(x, in, recipe.norm, centred);
-        if (joint_error(x, in, channelwise, recipe.weights) <
-            joint_error(x, in, plan.input, recipe.weights)) {
-          plan.input = channelwise;
-        }
+        const double ratio = joint_error(x, in, channelwise, recipe.weights) /
+                             joint_error(x, in, plan.input, recipe.weights);
+        choice = describe_choice(ratio);
+        if (ratio < 1.0) plan.input = channelwise;
       }
     }
   }
@@ -293,7 +313,7 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::strin
   } else {
     plan.bias = folded.bias;
   }
-  note = describe(plan, in);
+  note = describe(plan, in) + choice;
   return plan;
 }
 

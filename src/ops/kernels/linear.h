@@ -140,7 +140,7 @@ void epilogue(const LinearArgs& args, const std::int32_t* sums, std::int64_t row
     for (int r = 0; r < rows; ++r) {
       const auto product =
           V::to_float(V::sub(V::load_int(sums + r * kPanel + i), compensation));
-      auto y = V::fma(product, scale, bias);
+      auto y = V::add(V::mul(product, scale), bias);  // two roundings, as oneDNN: the same bits
       const std::int64_t place = (row + r) * args.channels + c;
       if constexpr (kOutput == Output::kFloat) {
         for (std::int64_t s = 0; s < args.side_count; ++s) {

@@ -21,18 +21,18 @@ typename V::F exp2(typename V::F x) {
   return V::scale_exponent(p, V::to_int(whole));
 }
 
-/// x Phi(x) to 1e-6. Phi(x) - 1/2 is x times a polynomial in x^2 up to |x| = 5.3, constant beyond.
+/// x Phi(x) to 5e-7. Phi(x) - 1/2 is x times a polynomial in x^2 up to |x| = 5.5, constant beyond.
 template <class V>
 typename V::F gelu(typename V::F x) {
-  constexpr float kRange = 5.3F;
+  constexpr float kRange = 5.5F;
   const auto bounded = V::max(x, V::set(-kRange));
   const auto c = V::min(bounded, V::set(kRange));
   const auto u = V::fma(V::mul(c, c), V::set(2.0F / (kRange * kRange)), V::set(-1.0F));
-  auto p = V::set(3.419416316e-04F);
-  for (const float a : {-7.937791524e-04F, 5.425998825e-04F, -1.008310122e-03F, 3.375373548e-03F,
-                        -5.949964747e-03F, 8.677928708e-03F, -1.313070487e-02F, 1.897362620e-02F,
-                        -2.531267703e-02F, 3.207235411e-02F, -3.958733380e-02F, 4.926456138e-02F,
-                        -6.651855260e-02F, 1.333925575e-01F}) {
+  auto p = V::set(1.180799954e-04F);
+  for (const float a : {-2.856763313e-04F, 1.839166653e-04F, -3.567546082e-04F, 1.407426433e-03F,
+                        -2.658702433e-03F, 4.074129742e-03F, -6.650678348e-03F, 1.046863664e-02F,
+                        -1.506252401e-02F, 2.030731738e-02F, -2.603615075e-02F, 3.207691014e-02F,
+                        -3.879379481e-02F, 4.773733392e-02F, -6.417231262e-02F, 1.285519302e-01F}) {
     p = V::fma(p, u, V::set(a));
   }
   return V::mul(V::fma(p, c, V::set(0.5F)), bounded);
