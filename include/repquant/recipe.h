@@ -50,15 +50,15 @@ struct WeightRecipe {
 struct NormRecipe {
   InputGranularity granularity = InputGranularity::kPerChannel;
   Clipping clipping = Clipping::kSearch;
-  double fold_exponent = 1.0;    // r = (s / s~)^fold_exponent, 0..1; 1 is the paper's fold
-  bool integer_offsets = true;   // per-channel zero points are integers (else real, folded exactly)
+  double fold_exponent = 1.0;   // r = (s / s~)^fold_exponent, 0..1; 1 is the paper's fold
+  bool integer_offsets = true;  // per-channel zero points are integers (else real, folded exactly)
 
   friend bool operator==(const NormRecipe&, const NormRecipe&) = default;
 };
 
 struct AttentionRecipe {
-  bool quantize = true;          // quantize q, k, v and the softmax output
-  bool per_head = true;          // one grid per head for q, k and v
+  bool quantize = true;  // quantize q, k, v and the softmax output
+  bool per_head = true;  // one grid per head for q, k and v
   SoftmaxGrid softmax_grid = SoftmaxGrid::kAuto;
   SoftmaxScaling softmax_scaling = SoftmaxScaling::kRowMaximum;
   int log_steps_per_octave = 0;  // 2 is log-sqrt2, 1 is log2; 0: 2 up to 4 bits, 4 up to 6, then 8
@@ -67,7 +67,7 @@ struct AttentionRecipe {
   friend bool operator==(const AttentionRecipe&, const AttentionRecipe&) = default;
 };
 
-struct InputRecipe {             // inputs of Linear sites that no norm feeds directly
+struct InputRecipe {  // inputs of Linear sites that no norm feeds directly
   InputGranularity granularity = InputGranularity::kPerTensor;
   GeluGrid gelu_grid = GeluGrid::kAuto;  // kAuto: quadratic up to 4 bits
   double massive_threshold = 12.0;  // channel wider than this times the median: side column; 0: off

@@ -7,6 +7,8 @@
 
 #include "base/json_text.h"
 #include "pipeline/report_json.h"
+#include "repquant/artifact.h"
+#include "repquant/benchmark.h"
 #include "repquant/coverage.h"
 #include "repquant/evaluate.h"
 #include "repquant/quantize.h"
@@ -39,7 +41,15 @@ std::string sites_text(const std::vector<SiteReport>& sites, bool errors);
 std::string evaluation_text(const EvaluationReport& report);
 Json evaluation_json(const EvaluationReport& report);
 
+std::string benchmark_text(const BenchmarkReport& report);
+Json benchmark_json(const BenchmarkReport& report);
+
 std::string quantize_text(const QuantizeReport& report);
 Json quantize_json(const QuantizeReport& report);
+
+/// What an artifact holds and what of it runs in integers here. `recipe`: with the whole recipe.
+std::string artifact_report_text(const std::string& path, const ArtifactReport& report,
+                                 bool recipe);
+Json artifact_report_json(const std::string& path, const ArtifactReport& report);
 
 }  // namespace repquant::cli

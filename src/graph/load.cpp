@@ -9,6 +9,7 @@
 #include "graph/model.h"
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
+#include "graph/site_path.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -42,6 +43,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs) {
   const auto module = load_archive(path, &model.extra_files);
   model.source_hash = sha256_of_file(path);
   model.graph = flatten(module, path);
+  name_nodes(*model.graph, module);
 
   const auto& arguments = module.get_method("forward").function().getSchema().arguments();
   std::vector<bool> has_default;

@@ -64,8 +64,7 @@ SiteReport report_of(const Site& site, const SiteBits& bits) {
 SiteReport report_of(const Site& site, const SitePlan& plan) {
   SiteReport report = report_of(site, SiteBits{});
   report.form = form_of(plan);
-  report.activation_bits =
-      std::visit([](const auto& p) { return activation_bits(p); }, plan.plan);
+  report.activation_bits = std::visit([](const auto& p) { return activation_bits(p); }, plan.plan);
   if (const auto* linear = std::get_if<LinearPlan>(&plan.plan)) {
     report.weight_bits = linear->weight.bits;
     report.side_columns = static_cast<int>(linear->side.channels.size());

@@ -33,7 +33,8 @@ void require_finite(const at::Tensor& x, const std::string& path) {
   // The sum is finite exactly if all values are (no float32 activation sum overflows a double).
   if (std::isfinite(at::sum(x, at::kDouble).item<double>())) return;
   throw Error(ErrorKind::kNumerical,
-              {.what = "the input of a site holds NaN or infinite values", .where = path,
+              {.what = "the input of a site holds NaN or infinite values",
+               .where = path,
                .hint = "check the calibration data and that the model runs in float32"});
 }
 
@@ -133,21 +134,21 @@ SideColumns fit_side(const at::Tensor& x, const LinearFitInput& in, const Recipe
   side.channels = massive_channels(absmax, recipe.input.massive_threshold);
   if (side.channels.empty()) return side;
   const auto index = at::tensor(side.channels, at::kLong);
-  const auto grid = affine_grid(low.index_select(0, index).clamp_max(0) * kMassiveHeadRoom,
-                                high.index_select(0, index).clamp_min(0) * kMassiveHeadRoom,
-                                side.bits);
+  const auto grid =
+      affine_grid(low.index_select(0, index).clamp_max(0) * kMassiveHeadRoom,
+                  high.index_select(0, index).clamp_min(0) * kMassiveHeadRoom, side.bits);
   side.scale = grid.scale;
   side.zero_point = grid.zero_point;
   WeightRecipe nearest;
   nearest.rounding = WeightRounding::kNearest;
   nearest.scale_search = false;
-  side.weight = quantize_weight(in.site->weight.index_select(1, index).contiguous(), {}, 8,
-                                nearest, in.threads);
+  side.weight = quantize_weight(in.site->weight.index_select(1, index).contiguous(), {}, 8, nearest,
+                                in.threads);
   return side;
 }
 
-InputQuantizer fit_per_tensor(const at::Tensor& x, const at::Tensor& gram,
-                              const LinearFitInput& in, const Recipe& recipe, bool centred) {
+InputQuantizer fit_per_tensor(const at::Tensor& x, const at::Tensor& gram, const LinearFitInput& in,
+                              const Recipe& recipe, bool centred) {
   SearchOptions options;
   options.centred_error = centred;
   if (wants_quadratic(in, recipe.input)) {
@@ -194,8 +195,8 @@ at::Tensor mean_output_error(const LinearFitInput& in, const LinearPlan& plan,
   const auto weight = in.site->weight.to(at::kDouble);
   const auto target = at::mv(weight, mean_input);
   // The folded bias carries W' b; what the quantized product gives on average, without any bias:
-  auto got = at::mv(plan.weight.dequantize().to(at::kDouble),
-                    mean_centred_codes * plan.input.scale);
+  auto got =
+      at::mv(plan.weight.dequantize().to(at::kDouble), mean_centred_codes * plan.input.scale);
   if (!plan.side.channels.empty()) {
     const auto mean_side = mean_rows(in.x, [&](const at::Tensor& x) {
       return (encode_side(x, plan.side) - plan.side.zero_point) * plan.side.scale;
@@ -306,11 +307,10 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& whole, std::string
   auto accumulator = accumulate_hessian(centred_codes, in.threads);
   const auto mean_codes = accumulator.mean();
   const auto hessian = centred ? accumulator.centred_hessian() : accumulator.hessian();
-  plan.weight =
-      quantize_weight(folded.weight, hessian, in.weight_bits, recipe.weights, in.threads);
+  plan.weight = quantize_weight(folded.weight, hessian, in.weight_bits, recipe.weights, in.threads);
   if (recipe.weights.bias_correction) {
-    const auto bias = in.site->bias.defined() ? in.site->bias
-                                              : at::zeros({in.site->weight.size(0)}, at::kFloat);
+    const auto bias =
+        in.site->bias.defined() ? in.site->bias : at::zeros({in.site->weight.size(0)}, at::kFloat);
     plan.bias = bias + mean_output_error(in, plan, mean_codes);
   } else {
     plan.bias = folded.bias;

@@ -141,8 +141,21 @@ class Sweep {
       const auto value = streams_.values(site.node->input(1), Stream::kQuantized);
       plan.plan = fit_attend(value, bits_[i].activation_bits, recipe_.attention);
       plan.note = describe(std::get<AttendPlan>(plan.plan));
+      measure(site, std::get<AttendPlan>(plan.plan), plan.errors);
     }
     return plan;
+  }
+
+  void measure(const Site& site, const AttendPlan& plan, SiteErrors& errors) const {
+    const auto exact = [&](Stream stream) {
+      return at::matmul(at::softmax(streams_.first_value(site.softmax->input(0), stream), -1),
+                        streams_.first_value(site.node->input(1), stream));
+    };
+    const auto got =
+        simulate_attend(plan, streams_.first_value(site.softmax->input(0), Stream::kQuantized),
+                        streams_.first_value(site.node->input(1), Stream::kQuantized));
+    errors.own_output_sqnr_db = sqnr_db(exact(Stream::kQuantized), got);
+    errors.output_sqnr_db = sqnr_db(exact(Stream::kFloat), got);
   }
 
   LinearPlan fit_linear_site(std::size_t i, SitePlan& plan) {
@@ -178,11 +191,10 @@ class Sweep {
     const auto exact = at::linear(x[0], site.weight, site.bias);
     const auto got = simulate_linear(linear, x[0]);
     errors.own_output_sqnr_db = sqnr_db(exact, got);
-    const auto floating = streams_.values(site.node->input(0), Stream::kFloat);
-    errors.output_sqnr_db = sqnr_db(at::linear(floating[0], site.weight, site.bias), got);
+    const auto floating = streams_.first_value(site.node->input(0), Stream::kFloat);
+    errors.output_sqnr_db = sqnr_db(at::linear(floating, site.weight, site.bias), got);
     const auto& weight = linear.weight;
-    errors.weight_error_ratio =
-        weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
+    errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
   }
 
   ScoresPlan fit_scores_site(std::size_t i, SitePlan& plan) {
@@ -194,8 +206,8 @@ class Sweep {
     const auto got = simulate_scores(scores, left[0], right[0]);
     plan.errors.own_output_sqnr_db = sqnr_db(at::matmul(left[0], right[0]), got);
     plan.errors.output_sqnr_db =
-        sqnr_db(at::matmul(streams_.values(site.node->input(0), Stream::kFloat)[0],
-                           streams_.values(site.node->input(1), Stream::kFloat)[0]),
+        sqnr_db(at::matmul(streams_.first_value(site.node->input(0), Stream::kFloat),
+                           streams_.first_value(site.node->input(1), Stream::kFloat)),
                 got);
     plan.note = scores.left.scale.numel() > 1 ? "per head" : "per tensor";
     return scores;
