@@ -41,6 +41,7 @@ struct WeightRecipe {
   bool act_order = true;     // columns in order of falling diag(H)
   double damping = 0.01;     // share of mean(diag H) added to the diagonal, 0..1
   int block_size = 128;      // columns per lazy update
+  int group_size = 0;        // weight-only sites: columns that share a scale; 0: the whole row
   bool bias_correction = true;  // move the mean output error of the site into its bias
 
   friend bool operator==(const WeightRecipe&, const WeightRecipe&) = default;

@@ -67,9 +67,12 @@ Model load_model(const std::string& path, std::size_t provided_inputs) {
   for (std::size_t i = total; i > kept; --i) model.graph->eraseInput(i);
 
   clean_graph(model.graph);
+  decompose_fast_paths(model.graph);
   canonicalize_matmul(model.graph);
   clean_graph(model.graph);
   canonicalize_linear(model.graph);
+  canonicalize_norms(model.graph);
+  clean_graph(model.graph);
   decompose_attention(model.graph);
   model.patch_embeddings = decompose_patch_embeddings(model.graph);
   if (!model.graph->inputs()[0]->uses().empty()) {

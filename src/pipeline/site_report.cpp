@@ -6,8 +6,9 @@ namespace {
 std::string form_of(const LinearPlan& plan) {
   if (!plan.quantized_input) return "weight-only";
   std::string text = plan.input.form == CodeForm::kQuadratic ? "quadratic" : "uniform";
-  if (plan.input.per_channel()) text += ", per channel";
-  if (!plan.norm.empty()) text += ", folded";
+  if (plan.input.per_channel()) {
+    text += plan.norm.empty() ? ", per channel at run time" : ", per channel, folded";
+  }
   return text;
 }
 

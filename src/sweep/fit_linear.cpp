@@ -157,14 +157,21 @@ InputQuantizer fit_per_tensor(const at::Tensor& x, const at::Tensor& gram, const
   return from_grid(search_per_tensor(x, gram, in.activation_bits, options));
 }
 
-std::string describe(const LinearPlan& plan, const LinearFitInput& in) {
+std::string describe(const LinearPlan& plan) {
   std::ostringstream text;
   const auto& input = plan.input;
   text << (input.per_channel() ? "per channel" : "per tensor");
   if (input.form == CodeForm::kQuadratic) text << ", quadratic";
   if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
   text << "; " << plan.weight.outcome;
-  if (!in.site->note.empty()) text << "; " << in.site->note;
+  return text.str();
+}
+
+/// What a comparison of both granularities gave; `ratio`: error per channel / error per tensor.
+std::string describe_choice(double ratio) {
+  std::ostringstream text;
+  text.precision(2);
+  text << "; error per channel / per tensor " << std::fixed << ratio;
   return text.str();
 }
 
@@ -202,15 +209,22 @@ at::Tensor mean_output_error(const LinearFitInput& in, const LinearPlan& plan,
 LinearPlan fit_weight_only(const LinearFitInput& in, const Recipe& recipe, std::string& note) {
   LinearPlan plan;
   plan.quantized_input = false;
-  auto hessian = recipe.weights.rounding == WeightRounding::kGptq
-                     ? accumulate_hessian(in.x, in.threads)
-                     : HessianAccumulator(in.site->weight.size(1));
+  const bool centred = recipe.weights.bias_correction;
+  auto accumulator = accumulate_hessian(in.x, in.threads);
   plan.weight = quantize_weight(in.site->weight.contiguous(),
-                                hessian.rows() > 0 ? hessian.hessian() : at::Tensor(),
+                                centred ? accumulator.centred_hessian() : accumulator.hessian(),
                                 in.weight_bits, recipe.weights, in.threads);
   plan.bias = in.site->bias.defined() ? in.site->bias.clone()
                                       : at::zeros({in.site->weight.size(0)}, at::kFloat);
-  note = "weight only; " + plan.weight.outcome;
+  if (centred) {
+    const auto change = in.site->weight - plan.weight.dequantize();
+    plan.bias += at::mv(change.to(at::kDouble), accumulator.mean()).to(at::kFloat);
+  }
+  note = "weight only; ";
+  if (plan.weight.group_size > 0) {
+    note += "groups of " + std::to_string(plan.weight.group_size) + "; ";
+  }
+  note += plan.weight.outcome;
   return plan;
 }
 
@@ -233,16 +247,24 @@ FoldedLinear folded_linear(const at::Tensor& weight, const at::Tensor& bias,
   return folded;
 }
 
-LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::string& note) {
+LinearPlan fit_linear(const LinearFitInput& in, const Recipe& whole, std::string& note) {
   for (const auto& batch : in.x) require_finite(batch, in.site->path);
-  if (in.activation_bits == 16) return fit_weight_only(in, recipe, note);
+  if (in.activation_bits == 16) return fit_weight_only(in, whole, note);
+  Recipe recipe = whole;
+  recipe.weights.group_size = 0;  // an integer product has one scale for each row
 
   LinearPlan plan;
+  std::string choice;
   const bool centred = recipe.weights.bias_correction;
   {
     at::Tensor x = rows_of(in.x);
     const bool from_norm = in.site->source == InputSource::kNorm || in.site->norm != nullptr;
-    const auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
+    auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
+    // Where no norm can carry the vectors they cost a pass of their own: only if they pay.
+    const bool at_run_time = from_norm && in.site->norm == nullptr;
+    if (at_run_time && granularity == InputGranularity::kPerChannel) {
+      granularity = InputGranularity::kAuto;
+    }
     if (in.shared != nullptr) {
       plan.input = *in.shared;
     } else if (granularity == InputGranularity::kPerChannel && !wants_quadratic(in, recipe.input)) {
@@ -261,10 +283,10 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::strin
       if (granularity == InputGranularity::kAuto && plan.side.channels.empty() &&
           plan.input.form == CodeForm::kUniform) {
         const auto channelwise = fit_per_channel(x, in, recipe.norm, centred);
-        if (joint_error(x, in, channelwise, recipe.weights) <
-            joint_error(x, in, plan.input, recipe.weights)) {
-          plan.input = channelwise;
-        }
+        const double ratio = joint_error(x, in, channelwise, recipe.weights) /
+                             joint_error(x, in, plan.input, recipe.weights);
+        choice = describe_choice(ratio);
+        if (ratio < 1.0) plan.input = channelwise;
       }
     }
   }
@@ -293,7 +315,7 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::strin
   } else {
     plan.bias = folded.bias;
   }
-  note = describe(plan, in);
+  note = describe(plan) + choice;
   return plan;
 }
 

@@ -66,8 +66,12 @@ class Sweep {
       }
       const auto& plan = plans_.back();
       if (const auto* linear = std::get_if<LinearPlan>(&plan.plan);
-          linear != nullptr && !linear->norm.empty()) {
-        norm_inputs_.emplace(sites_[i].norm, &linear->input);
+          linear != nullptr && linear->quantized_input) {
+        if (!linear->norm.empty()) {
+          norm_inputs_.emplace(sites_[i].norm, &linear->input);
+        } else if (linear->side.channels.empty()) {
+          shared_inputs_.emplace(input_of(i), &linear->input);
+        }
       }
       streams_.add_plan(sites_[i], plan);
     }
@@ -99,6 +103,22 @@ class Sweep {
       gram = gram.defined() ? gram + part : part;
     }
     for (const Node* norm : refused) norm_grams_.erase(norm);
+  }
+
+  /// Linears that read one value at the same bits share its codes.
+  using SharedInput = std::pair<const torch::jit::Value*, int>;  // and its bits
+  SharedInput input_of(std::size_t i) const {
+    return {sites_[i].node->input(0), bits_[i].activation_bits};
+  }
+
+  /// Sum of W^T W over the Linears that share the input of site i.
+  at::Tensor gram_of(std::size_t i) const {
+    at::Tensor gram = at::matmul(sites_[i].weight.t(), sites_[i].weight);
+    for (std::size_t j = i + 1; j < sites_.size(); ++j) {
+      if (!sites_[j].weight.defined() || !bits_[j].quantized || input_of(j) != input_of(i)) continue;
+      gram += at::matmul(sites_[j].weight.t(), sites_[j].weight);
+    }
+    return gram;
   }
 
   void report(std::size_t site) const {
@@ -146,9 +166,12 @@ class Sweep {
     in.x = streams_.values(site.node->input(0), Stream::kQuantized);
     const auto gram = norm_grams_.find(site.norm);
     const bool foldable = gram != norm_grams_.end();
-    in.gram = foldable ? gram->second : at::matmul(site.weight.t(), site.weight);
-    if (const auto shared = norm_inputs_.find(site.norm); shared != norm_inputs_.end()) {
+    in.gram = foldable ? gram->second : gram_of(i);
+    if (const auto shared = norm_inputs_.find(site.norm); foldable && shared != norm_inputs_.end()) {
       in.shared = shared->second;
+    } else if (const auto same = shared_inputs_.find(input_of(i));
+               !foldable && same != shared_inputs_.end()) {
+      in.shared = same->second;
     }
     in.weight_bits = bits_[i].weight_bits;
     in.activation_bits = bits_[i].activation_bits;
@@ -238,6 +261,7 @@ class Sweep {
   std::vector<SiteBits> bits_;
   std::map<const Node*, at::Tensor> norm_grams_;
   std::map<const Node*, const InputQuantizer*> norm_inputs_;
+  std::map<SharedInput, const InputQuantizer*> shared_inputs_;
   std::deque<SitePlan> plans_;  // stable addresses: the streams point into it
   Streams streams_;
   SweepResult result_;
