@@ -51,9 +51,10 @@ bool fuse_norm(FusionContext& context, const SubmoduleCall& norm) {
     context.report_portable(norm, "the norm spans several dimensions");
     return false;
   }
-  Value* codes = insert_operator(norm.node, "repquant::norm_quantize",
-                                 {norm.argument(0), state.tensor("weight"), state.tensor("bias"),
-                                  state.number("epsilon"), state.integer("max_code")});
+  Value* codes = insert_operator(
+      norm.node, "repquant::norm_quantize",
+      {norm.argument(0), state.tensor("weight"), state.tensor("bias"), state.number("epsilon"),
+       state.integer("max_code"), state.flag("root_mean_square")});
   norm.node->output()->replaceAllUsesWith(codes);
   norm.node->destroy();
   context.report_fused(norm.name, "repquant::norm_quantize");
