@@ -20,7 +20,7 @@ GATE, USAGE, DEVICE, UNSUPPORTED, FILE = 1, 2, 3, 4, 5
 class NegativeTest(program.ProgramTest):
     def quantize_fails(self, code: int, message: str, *arguments: object, **options: object):
         output = self.folder / "out.pt"
-        done = self.fail(code, message, "quantize", *arguments, "-o", output, **options)
+        done = self.fails(code, message, "quantize", *arguments, "-o", output, **options)
         self.assertFalse(output.exists())
         return done
 
@@ -41,8 +41,8 @@ class NegativeTest(program.ProgramTest):
 class ModelTest(NegativeTest):
     def model_fails(self, code: int, message: str, model: object) -> None:
         self.quantize_fails(code, message, model, "--calib", DIGITS_CALIB)
-        self.fail(code, message, "evaluate", model, "--data", DIGITS_TEST)
-        self.fail(code, message, "inspect", model)
+        self.fails(code, message, "evaluate", model, "--data", DIGITS_TEST)
+        self.fails(code, message, "inspect", model)
 
     def test_missing(self) -> None:
         self.model_fails(FILE, "does not exist", "missing.pt")
@@ -205,26 +205,26 @@ class CoverageTest(NegativeTest):
 class OutputTest(NegativeTest):
     def test_exists(self) -> None:
         output = self.write("there.pt", "precious")
-        self.fail(FILE, "--force", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o", output)
+        self.fails(FILE, "--force", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o", output)
 
     def test_is_the_model(self) -> None:
         model = self.folder / "model.pt"
         shutil.copy(DIGITS_MODEL, model)
-        self.fail(USAGE, "replace the model", "quantize", model, "--calib", DIGITS_CALIB, "-o",
+        self.fails(USAGE, "replace the model", "quantize", model, "--calib", DIGITS_CALIB, "-o",
                   self.folder / "." / "model.pt", "--force")
 
     def test_missing_folder(self) -> None:
-        self.fail(FILE, "nowhere", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
+        self.fails(FILE, "nowhere", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
                   "nowhere/out.pt")
 
     def test_is_a_folder(self) -> None:
         (self.folder / "out.pt").mkdir()
-        self.fail(FILE, "out.pt", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o", "out.pt",
+        self.fails(FILE, "out.pt", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o", "out.pt",
                   "--force")
 
     def test_unwritable_folder(self) -> None:
         # The kernel refuses files in /proc to everyone, root included.
-        self.fail(FILE, "/proc", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
+        self.fails(FILE, "/proc", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
                   "/proc/out.pt")
 
     def test_file_size_limit(self) -> None:
@@ -240,7 +240,7 @@ class OutputTest(NegativeTest):
         if mounted.returncode != 0:
             self.skipTest("mounting is not permitted here")
         try:
-            self.fail(FILE, "out.pt", "quantize", DIGITS_MODEL, "--bits", "w8a8", "--calib",
+            self.fails(FILE, "out.pt", "quantize", DIGITS_MODEL, "--bits", "w8a8", "--calib",
                       DIGITS_CALIB, "--calib-samples", "8", "-o", disk / "out.pt")
             self.assertEqual(list(disk.iterdir()), [])
         finally:
@@ -265,20 +265,20 @@ class OptionTest(NegativeTest):
             ("doctor", "--threads", "0"), ("doctor", "--threads", "two"),
         ):
             with self.subTest(arguments=arguments):
-                self.fail(USAGE, "--help", *arguments)
+                self.fails(USAGE, "--help", *arguments)
 
     def test_device(self) -> None:
-        self.fail(DEVICE, "not available", "doctor", "--device", "cuda")
-        self.fail(DEVICE, "not available", "doctor", "--device", "cuda:1")
-        self.fail(USAGE, "--device", "doctor", "--device", "tpu")
+        self.fails(DEVICE, "not available", "doctor", "--device", "cuda")
+        self.fails(DEVICE, "not available", "doctor", "--device", "cuda:1")
+        self.fails(USAGE, "--device", "doctor", "--device", "tpu")
 
     def test_log_file(self) -> None:
-        self.fail(FILE, "log", "doctor", "--log-file", "nowhere/log.txt")
+        self.fails(FILE, "log", "doctor", "--log-file", "nowhere/log.txt")
 
 
 class EvaluateTest(NegativeTest):
     def evaluate_fails(self, code: int, message: str, *arguments: object) -> None:
-        self.fail(code, message, "evaluate", DIGITS_MODEL, *arguments)
+        self.fails(code, message, "evaluate", DIGITS_MODEL, *arguments)
 
     def unlabelled(self) -> Path:
         path = self.folder / "unlabelled.npy"
@@ -307,11 +307,11 @@ class EvaluateTest(NegativeTest):
         for name in ("cat", "dog"):
             (self.folder / "images" / name).mkdir(parents=True)
             shutil.copy(IMAGES / "rgb8.png", self.folder / "images" / name)
-        self.fail(USAGE, "--classes", "evaluate", model, "--data", self.folder / "images")
+        self.fails(USAGE, "--classes", "evaluate", model, "--data", self.folder / "images")
 
     def test_reference_of_another_shape(self) -> None:
         np.save(self.folder / "images.npy", np.zeros((2, 3, 16, 16), np.float32))
-        self.fail(USAGE, "fails on the data", "evaluate", MODELS / "vit_fused.trace.pt", "--data",
+        self.fails(USAGE, "fails on the data", "evaluate", MODELS / "vit_fused.trace.pt", "--data",
                   "images.npy", "--reference", DIGITS_MODEL)
 
 
