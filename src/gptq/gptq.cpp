@@ -22,6 +22,7 @@ namespace {
 // so that results do not depend on the number of threads.
 constexpr std::int64_t kChunkRows = 64;
 constexpr int kDampingRaises = 3;
+constexpr int kGroupRounds = 3;
 
 // The Hessian prepared for the column loop.
 struct Factor {
@@ -92,11 +93,15 @@ struct Groups {
   }
 };
 
+struct CodeRange {
+  float low, high;
+};
+
 // Rounds one column of all rows; error = (w - w^) / U_jj.
-REPQUANT_SIMD void round_column(const float* w, const float* scale, float max_code, float inverse_d,
-                                float* codes, float* error, std::int64_t rows) {
+REPQUANT_SIMD void round_column(const float* w, const float* scale, CodeRange range,
+                                float inverse_d, float* codes, float* error, std::int64_t rows) {
   for (std::int64_t i = 0; i < rows; ++i) {
-    const float q = round_even(clamp_to(w[i] / scale[i], -max_code, max_code));
+    const float q = round_even(clamp_to(w[i] / scale[i], range.low, range.high));
     codes[i] = q;
     error[i] = (w[i] - scale[i] * q) * inverse_d;
   }
@@ -106,7 +111,7 @@ REPQUANT_SIMD void round_column(const float* w, const float* scale, float max_co
 // column of all rows is contiguous; scale [K, R] likewise. Group scales are fixed before the loop,
 // so that columns may come in any order. Returns codes [K, R], float, in loop order.
 at::Tensor round_columns(const at::Tensor& weight, const at::Tensor& inverse,
-                         const at::Tensor& scale, float max_code, std::int64_t block_size) {
+                         const at::Tensor& scale, CodeRange range, std::int64_t block_size) {
   const std::int64_t columns = weight.size(0);
   const std::int64_t rows = weight.size(1);
   const at::Tensor codes = at::empty_like(weight);
@@ -120,7 +125,7 @@ at::Tensor round_columns(const at::Tensor& weight, const at::Tensor& inverse,
     const std::int64_t to = std::min(from + block_size, columns);
     for (std::int64_t j = from; j < to; ++j) {
       float* error = e + (j - from) * rows;
-      round_column(w + j * rows, s + j * rows, max_code, 1.0F / u[j * columns + j], q + j * rows,
+      round_column(w + j * rows, s + j * rows, range, 1.0F / u[j * columns + j], q + j * rows,
                    error, rows);
       for (std::int64_t k = j + 1; k < to; ++k) {
         subtract_scaled(w + k * rows, error, u[j * columns + k], rows);
@@ -146,7 +151,7 @@ at::Tensor row_errors(const at::Tensor& weight, const at::Tensor& codes, const a
 
 // Scales that lessen (w - s q) H (w - s q)^T for the codes found, one group after the other: the
 // best change of one is (w - s q) H q / q H q over the group's columns. For one group this is the
-// closed form s = w H q / q H q. Kept only where it is positive and finite.
+// closed form s = w H q / q H q. Kept only where it is finite and keeps its sign.
 at::Tensor refit_scale(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
                        const Groups& groups, const at::Tensor& hessian) {
   at::Tensor refit = scale.to(at::kDouble);
@@ -162,7 +167,9 @@ at::Tensor refit_scale(const at::Tensor& weight, const at::Tensor& codes, const 
     const at::Tensor old = refit.select(1, g);
     const at::Tensor updated = (old + change).to(at::kFloat).to(at::kDouble);
     const at::Tensor usable =
-        at::isfinite(updated).logical_and_(updated >= std::numeric_limits<float>::min());
+        at::isfinite(updated)
+            .logical_and_(updated.abs() >= std::numeric_limits<float>::min())
+            .logical_and_(updated * old > 0);
     const at::Tensor kept = at::where(usable, updated, old);
     if (g + 1 < groups.count()) gradient -= weighted * (kept - old).unsqueeze(1);
     refit.select(1, g).copy_(kept);
@@ -201,7 +208,7 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
       const std::int64_t first = groups.from(g);
       const WeightRow row{weight.const_data_ptr<float>() + i * columns + first,
                           problem.importance.const_data_ptr<float>() + first,
-                          groups.to(g) - first, problem.max_code};
+                          groups.to(g) - first, problem.max_code, groups.count() > 1};
       *s = problem.recipe.scale_search ? search_row_scale(row) : absolute_maximum_scale(row);
       nearest_codes(row, *s, nearest.data_ptr<float>() + i * columns + first);
     }
@@ -213,14 +220,31 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
   at::Tensor error = error_nearest;
   if (problem.factor) {
     const Factor& factor = *problem.factor;
-    const at::Tensor loop_codes =
-        round_columns(weight.t().index_select(0, factor.order), factor.inverse,
-                      groups.spread(scale).t().index_select(0, factor.order), problem.max_code,
-                      problem.recipe.block_size);
+    const CodeRange range{groups.count() > 1 ? -problem.max_code - 1 : -problem.max_code,
+                          problem.max_code};
     at::Tensor gptq = at::empty_like(codes);
-    gptq.index_copy_(1, factor.order, loop_codes.t().to(at::kDouble));
-    const at::Tensor refit = refit_scale(weight, gptq, scale, groups, problem.hessian);
-    const at::Tensor error_gptq = row_errors(weight, gptq, refit, groups, problem.hessian);
+    at::Tensor refit = scale, error_gptq;
+    // Group scales profit from a second rounding on the refitted scales; a row scale hardly does.
+    for (int round = 0; round < (groups.count() > 1 ? kGroupRounds : 1); ++round) {
+      const at::Tensor loop_codes =
+          round_columns(weight.t().index_select(0, factor.order), factor.inverse,
+                        groups.spread(refit).t().index_select(0, factor.order), range,
+                        problem.recipe.block_size);
+      at::Tensor rounded = at::empty_like(codes);
+      rounded.index_copy_(1, factor.order, loop_codes.t().to(at::kDouble));
+      const at::Tensor next = refit_scale(weight, rounded, refit, groups, problem.hessian);
+      const at::Tensor error_next = row_errors(weight, rounded, next, groups, problem.hessian);
+      if (round == 0) {
+        gptq = rounded;
+        refit = next;
+        error_gptq = error_next;
+        continue;
+      }
+      const at::Tensor better = error_next < error_gptq;
+      gptq = at::where(better.unsqueeze(1), rounded, gptq);
+      refit = at::where(better.unsqueeze(1), next, refit);
+      error_gptq = at::where(better, error_next, error_gptq);
+    }
     // Rows do not depend on each other, so each keeps the better of the two.
     const at::Tensor better = error_gptq < error_nearest;
     codes = at::where(better.unsqueeze(1), gptq, codes);

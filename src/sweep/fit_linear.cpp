@@ -157,14 +157,13 @@ InputQuantizer fit_per_tensor(const at::Tensor& x, const at::Tensor& gram, const
   return from_grid(search_per_tensor(x, gram, in.activation_bits, options));
 }
 
-std::string describe(const LinearPlan& plan, const LinearFitInput& in) {
+std::string describe(const LinearPlan& plan) {
   std::ostringstream text;
   const auto& input = plan.input;
   text << (input.per_channel() ? "per channel" : "per tensor");
   if (input.form == CodeForm::kQuadratic) text << ", quadratic";
   if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
   text << "; " << plan.weight.outcome;
-  if (!in.site->note.empty()) text << "; " << in.site->note;
   return text.str();
 }
 
@@ -210,14 +209,17 @@ at::Tensor mean_output_error(const LinearFitInput& in, const LinearPlan& plan,
 LinearPlan fit_weight_only(const LinearFitInput& in, const Recipe& recipe, std::string& note) {
   LinearPlan plan;
   plan.quantized_input = false;
-  auto hessian = recipe.weights.rounding == WeightRounding::kGptq
-                     ? accumulate_hessian(in.x, in.threads)
-                     : HessianAccumulator(in.site->weight.size(1));
+  const bool centred = recipe.weights.bias_correction;
+  auto accumulator = accumulate_hessian(in.x, in.threads);
   plan.weight = quantize_weight(in.site->weight.contiguous(),
-                                hessian.rows() > 0 ? hessian.hessian() : at::Tensor(),
+                                centred ? accumulator.centred_hessian() : accumulator.hessian(),
                                 in.weight_bits, recipe.weights, in.threads);
   plan.bias = in.site->bias.defined() ? in.site->bias.clone()
                                       : at::zeros({in.site->weight.size(0)}, at::kFloat);
+  if (centred) {
+    const auto change = in.site->weight - plan.weight.dequantize();
+    plan.bias += at::mv(change.to(at::kDouble), accumulator.mean()).to(at::kFloat);
+  }
   note = "weight only; ";
   if (plan.weight.group_size > 0) {
     note += "groups of " + std::to_string(plan.weight.group_size) + "; ";
@@ -313,7 +315,7 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& whole, std::string
   } else {
     plan.bias = folded.bias;
   }
-  note = describe(plan, in) + choice;
+  note = describe(plan) + choice;
   return plan;
 }
 
