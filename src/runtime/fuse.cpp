@@ -31,8 +31,7 @@ void FusionContext::report_portable(const SubmoduleCall& call, std::string reaso
 Node* only_reader(Value* value) {
   if (value->uses().size() != 1) return nullptr;
   Node* user = value->uses()[0].user;
-  return user->owningBlock() == value->node()->owningBlock() &&
-                 user->kind() != c10::prim::Return
+  return user->owningBlock() == value->node()->owningBlock() && user->kind() != c10::prim::Return
              ? user
              : nullptr;
 }
@@ -73,8 +72,8 @@ bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize) {
   }
   Value* codes = insert_operator(
       quantize.node, "repquant::quantize",
-      {quantize.argument(0), multiplier, offset, state.integer("max_code"),
-       state.flag("quadratic"), state.flag("signed_codes"), state.integer("shift")});
+      {quantize.argument(0), multiplier, offset, state.integer("max_code"), state.flag("quadratic"),
+       state.flag("signed_codes"), state.integer("shift")});
   quantize.node->output()->replaceAllUsesWith(codes);
   quantize.node->destroy();
   context.report_fused(quantize.name, "repquant::quantize");
