@@ -51,6 +51,10 @@ bool fuse_norm(FusionContext& context, const SubmoduleCall& norm) {
     context.report_portable(norm, "the norm spans several dimensions");
     return false;
   }
+  if (state.values.at("root_mean_square").toBool()) {
+    context.report_portable(norm, "RMSNorm has no fused form");
+    return false;
+  }
   Value* codes = insert_operator(norm.node, "repquant::norm_quantize",
                                  {norm.argument(0), state.tensor("weight"), state.tensor("bias"),
                                   state.number("epsilon"), state.integer("max_code")});
