@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/frontend/error_report.h>
 
+#include <array>
 #include <filesystem>
 #include <new>
 
@@ -38,6 +39,27 @@ std::string shapes_of(const std::vector<at::Tensor>& tensors) {
   return text;
 }
 
+/// The tensor at `position` if it is finite and of a floating-point type.
+at::Tensor checked_output(const std::vector<at::Tensor>& tensors, int position,
+                          const std::string& path) {
+  const auto index = static_cast<std::size_t>(position);
+  if (index >= tensors.size() || !tensors[index].is_floating_point() ||
+      tensors[index].numel() == 0) {
+    throw Error(
+        ErrorKind::kUnsupported,
+        {.what = "output " + std::to_string(position) + " of the model is no floating-point tensor",
+         .where = path,
+         .got = tensors.empty() ? "no tensor" : shapes_of(tensors)});
+  }
+  if (!at::isfinite(tensors[index]).all().item<bool>()) {
+    throw Error(ErrorKind::kNumerical,
+                {.what = "the output of the model holds NaN or infinity",
+                 .where = path,
+                 .hint = "check the data and its preprocessing, and the model itself"});
+  }
+  return tensors[index];
+}
+
 }  // namespace
 
 std::string interpreter_message(const std::string& text) {
@@ -70,6 +92,11 @@ LoadedModel::LoadedModel(LoadedModel&&) noexcept = default;
 LoadedModel& LoadedModel::operator=(LoadedModel&&) noexcept = default;
 
 at::Tensor LoadedModel::run(const std::vector<at::Tensor>& inputs) const {
+  return run(inputs, std::array{0}).front();
+}
+
+std::vector<at::Tensor> LoadedModel::run(const std::vector<at::Tensor>& inputs,
+                                         std::span<const int> outputs) const {
   const auto fail = [&](const std::string& message) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model fails on the data: " + interpreter_message(message),
@@ -94,20 +121,9 @@ at::Tensor LoadedModel::run(const std::vector<at::Tensor>& inputs) const {
     fail(e.what());
   }
   const std::vector<at::Tensor> tensors = output_tensors({output});
-  if (tensors.empty() || !tensors.front().is_floating_point() || tensors.front().numel() == 0) {
-    throw Error(ErrorKind::kUnsupported,
-                {.what = "the first output of the model is no floating-point tensor",
-                 .where = path_,
-                 .got = tensors.empty() ? "no tensor" : shapes_of({tensors.front()})});
-  }
-  const at::Tensor& logits = tensors.front();
-  if (!at::isfinite(logits).all().item<bool>()) {
-    throw Error(ErrorKind::kNumerical,
-                {.what = "the output of the model holds NaN or infinity",
-                 .where = path_,
-                 .hint = "check the data and its preprocessing, and the model itself"});
-  }
-  return logits;
+  std::vector<at::Tensor> chosen;
+  for (const int position : outputs) chosen.push_back(checked_output(tensors, position, path_));
+  return chosen;
 }
 
 }  // namespace repquant

@@ -1,10 +1,11 @@
-// A TorchScript file as a function from tensors to its first output tensor.
+// A TorchScript file as a function from tensors to its output tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,9 +30,14 @@ class LoadedModel {
   std::int64_t file_bytes() const { return file_bytes_; }
   const ModelSignature& signature() const { return signature_; }
 
-  /// The first tensor of the output, float32 or double, after a check that it is finite.
-  /// Throws Error kUnsupported (the model fails, or gives no floating-point tensor), kNumerical (NaN
-  /// or infinity), kResource (out of memory).
+  /// The tensors of the output at these positions (tuples, lists and dicts laid flat), float32 or
+  /// double, after a check that they are finite. Throws Error kUnsupported (the model fails, or
+  /// gives no floating-point tensor there), kNumerical (NaN or infinity), kResource (out of
+  /// memory).
+  std::vector<at::Tensor> run(const std::vector<at::Tensor>& inputs,
+                              std::span<const int> outputs) const;
+
+  /// The first tensor of the output.
   at::Tensor run(const std::vector<at::Tensor>& inputs) const;
 
  private:

@@ -9,7 +9,7 @@
 #include "base/atomic_file.h"
 #include "base/recipe_json.h"
 #include "base/sha256.h"
-#include "pipeline/calibration.h"
+#include "pipeline/calibration_cache.h"
 #include "pipeline/coverage.h"
 #include "pipeline/prepare.h"
 #include "pipeline/site_report.h"
@@ -82,6 +82,12 @@ std::vector<SiteReport> site_reports(const SiteSearch& search, const SweepResult
 }  // namespace
 
 QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks) {
+  CalibrationCache cache;
+  return quantize(options, hooks, cache);
+}
+
+QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks,
+                        CalibrationCache& cache) {
   const auto start = Clock::now();
   const auto phase = [&hooks](const char* name, std::size_t items) {
     if (hooks.check_interrupt) hooks.check_interrupt();
@@ -91,15 +97,16 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   at::set_num_threads(options.threads);
 
   phase("load", 0);
-  const CalibrationSource source = open_calibration({.data = options.calib,
-                                                     .sample_shape = options.input_shape,
-                                                     .preset_file = options.preset,
-                                                     .model = options.model,
-                                                     .threads = options.threads});
+  const CalibrationSource& source = cache.open({.data = options.calib,
+                                                .sample_shape = options.input_shape,
+                                                .preset_file = options.preset,
+                                                .model = options.model,
+                                                .tokens = options.tokens,
+                                                .threads = options.threads});
   auto [model, search] = load_sites(options.model, source.inputs);
   const std::vector<SiteBits> bits = resolve_bits(search.sites, options.recipe);
-  const Calibration calibration = load_calibration(source, options.recipe.calibration,
-                                                   signature_of(model), hooks.check_interrupt);
+  const Calibration& calibration =
+      cache.load(options.recipe.calibration, signature_of(model), hooks.check_interrupt);
   if (hooks.info) hooks.info("calibration: " + source.protocol);
 
   phase("prove", 0);
@@ -112,7 +119,7 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   if (report.coverage.rows.empty()) {
     throw Error(ErrorKind::kUsage, {.what = "the recipe leaves nothing to quantize",
                                     .got = std::to_string(search.sites.size()) + " sites, all of "
-                                           "them excluded"});
+                                                                                 "them excluded"});
   }
   if (options.recipe.calibration.samples > calibration.samples && hooks.warn) {
     hooks.warn("only " + std::to_string(calibration.samples) + " calibration samples, " +
