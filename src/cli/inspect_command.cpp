@@ -5,6 +5,7 @@
 #include "cli/recipe_options.h"
 #include "cli/render.h"
 #include "cli/token_options.h"
+#include "repquant/artifact.h"
 #include "repquant/quantize.h"
 
 namespace repquant::cli {
@@ -38,6 +39,15 @@ void inspect_model(const Context& context, PreviewOptions options, const Recipe&
   *context.out << sites_text(result.sites, false) << "\n" << coverage_text(result.coverage);
 }
 
+void inspect_file(const Context& context, const std::string& path) {
+  const ArtifactReport report = inspect_artifact(path);
+  if (context.json) {
+    write_json(*context.out, artifact_report_json(path, report));
+  } else {
+    *context.out << artifact_report_text(path, report, context.verbose);
+  }
+}
+
 }  // namespace
 
 Command add_inspect(CLI::App& parent) {
@@ -48,7 +58,8 @@ Command add_inspect(CLI::App& parent) {
   auto options = std::make_shared<InspectOptions>();
   PreviewOptions& preview_options = options->preview;
   app.add_option("MODEL", preview_options.model, "TorchScript file, quantized or not")->required();
-  app.add_option("--data", preview_options.data, "data to run the model on, as for quantize --calib")
+  app.add_option("--data", preview_options.data,
+                 "data to run the model on, as for quantize --calib")
       ->type_name("DATA");
   app.add_option("--input-shape", preview_options.input_shape,
                  "shape of one random sample to run the model on, such as 3,224,224")
@@ -61,6 +72,10 @@ Command add_inspect(CLI::App& parent) {
   options->recipe = add_recipe_options(app, false);
   command.common = add_common_options(app);
   command.run = [options](const Context& context) {
+    if (is_artifact(options->preview.model)) {
+      inspect_file(context, options->preview.model);
+      return;
+    }
     inspect_model(context, options->preview, resolve(*options->recipe).recipe);
   };
   return command;

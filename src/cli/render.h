@@ -9,6 +9,8 @@
 #include "batch/batch.h"
 #include "evaluate/gates.h"
 #include "pipeline/report_json.h"
+#include "repquant/artifact.h"
+#include "repquant/benchmark.h"
 #include "repquant/coverage.h"
 #include "repquant/evaluate.h"
 #include "repquant/quantize.h"
@@ -45,9 +47,16 @@ Json gate_json(const GateResult& gate);
 std::string evaluation_text(const EvaluationReport& report);
 Json evaluation_json(const EvaluationReport& report);
 
+std::string benchmark_text(const BenchmarkReport& report);
+Json benchmark_json(const BenchmarkReport& report);
+
 std::string quantize_text(const QuantizeReport& report);
 Json quantize_json(const QuantizeReport& report);
 
+/// What an artifact holds and what of it runs in integers here. `recipe`: with the whole recipe.
+std::string artifact_report_text(const std::string& path, const ArtifactReport& report,
+                                 bool recipe);
+Json artifact_report_json(const std::string& path, const ArtifactReport& report);
 std::string batch_text(const BatchReport& report);
 std::string batch_markdown(const BatchReport& report);
 std::string batch_junit(const BatchReport& report);

@@ -21,15 +21,15 @@ std::string scientific(double value) {
 std::string quantize_text(const QuantizeReport& report) {
   std::string text = coverage_text(report.coverage) + "\n";
   TextTable table({{"result"}, {"value"}});
-  table.add_row({"calibration", std::to_string(report.samples) + " samples: " + report.protocol});
+  table.add_row({"calibration", std::to_string(report.samples) + " of " + report.protocol});
   table.add_row({"recipe", report.recipe + ", clipping " + std::string(name_of(report.clipping))});
   table.add_row({"fold", "outputs differ by " + scientific(report.fold_deviation) +
                              " of the largest after folding (limit 1e-3)"});
   table.add_row({"simulated", format_number(report.output_sqnr_db, 2) +
                                   " dB against FP32 on the calibration data"});
   for (const auto& check : report.checks) {
-    table.add_row({"check " + check.name, check.measured + " (" + check.limit + ")" +
-                                              (check.passed ? "" : " FAILED")});
+    table.add_row({"check " + check.name,
+                   check.measured + " (" + check.limit + ")" + (check.passed ? "" : " FAILED")});
   }
   table.add_row({"time", format_duration(report.seconds) + ", " +
                              multiple_text(report.seconds, report.float_seconds) +

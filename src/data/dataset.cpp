@@ -122,10 +122,11 @@ std::vector<std::int64_t> labels_in_files(const DatasetSource& source) {
 
 std::vector<std::int64_t> open_files(DatasetSource& source) {
   if (source.list.images && !source.options.preset) {
-    throw Error(ErrorKind::kUsage, {"images need a preprocessing preset, and the model has none",
-                                    source.root.string(), "", "",
-                                    "export the model with its preset, or put " +
-                                        std::string("MODEL.") + kPresetFile + " next to it"});
+    throw Error(
+        ErrorKind::kUsage,
+        {"images need a preprocessing preset, and the model has none", source.root.string(), "", "",
+         "export the model with its preset, or put " + std::string("MODEL.") + kPresetFile +
+             " next to it, or name one with --preprocess"});
   }
   source.spec = internal::spec_of(read_sample(source, 0));
   return source.list.images ? std::vector<std::int64_t>{} : labels_in_files(source);
@@ -223,13 +224,12 @@ std::string Dataset::describe() const {
   std::string text = std::to_string(size()) + " ";
   if (holds_tokens()) {
     return text + repquant::describe(source_->options.tokens) + "; " +
-           std::to_string(source_->stream.size(0)) + " ids of " + source_->root.string();
+           std::to_string(source_->stream.size(0)) + " ids";
   }
   text += source_->list.images ? "images" : "samples";
   if (!class_folders().empty()) {
     text += " in " + std::to_string(class_folders().size()) + " class folders";
   }
-  text += " of " + source_->root.string();
   for (std::size_t i = 0; i < source_->spec.shapes.size(); ++i) {
     text += ", " + (source_->spec.names.empty() ? "" : source_->spec.names[i] + " ") +
             shape_text(source_->spec.types[i], source_->spec.shapes[i]);

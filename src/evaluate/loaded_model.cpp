@@ -39,25 +39,17 @@ std::string shapes_of(const std::vector<at::Tensor>& tensors) {
   return text;
 }
 
-/// The tensor at `position` if it is finite and of a floating-point type.
-at::Tensor checked_output(const std::vector<at::Tensor>& tensors, int position,
-                          const std::string& path) {
+/// The tensor at `position` if it is of a floating-point type.
+at::Tensor output_at(const std::vector<at::Tensor>& tensors, int position,
+                     const std::string& path) {
   const auto index = static_cast<std::size_t>(position);
-  if (index >= tensors.size() || !tensors[index].is_floating_point() ||
-      tensors[index].numel() == 0) {
-    throw Error(
-        ErrorKind::kUnsupported,
-        {.what = "output " + std::to_string(position) + " of the model is no floating-point tensor",
-         .where = path,
-         .got = tensors.empty() ? "no tensor" : shapes_of(tensors)});
+  if (index < tensors.size() && tensors[index].is_floating_point() && tensors[index].numel() > 0) {
+    return tensors[index];
   }
-  if (!at::isfinite(tensors[index]).all().item<bool>()) {
-    throw Error(ErrorKind::kNumerical,
-                {.what = "the output of the model holds NaN or infinity",
-                 .where = path,
-                 .hint = "check the data and its preprocessing, and the model itself"});
-  }
-  return tensors[index];
+  throw Error(ErrorKind::kUnsupported, {.what = "output " + std::to_string(position) +
+                                                " of the model is no floating-point tensor",
+                                        .where = path,
+                                        .got = tensors.empty() ? "no tensor" : shapes_of(tensors)});
 }
 
 }  // namespace
@@ -91,12 +83,17 @@ LoadedModel::~LoadedModel() = default;
 LoadedModel::LoadedModel(LoadedModel&&) noexcept = default;
 LoadedModel& LoadedModel::operator=(LoadedModel&&) noexcept = default;
 
-at::Tensor LoadedModel::run(const std::vector<at::Tensor>& inputs) const {
-  return run(inputs, std::array{0}).front();
+bool LoadedModel::freeze() {
+  try {
+    *module_ = torch::jit::freeze(*module_);
+    return true;
+  } catch (const std::exception&) {
+    return false;  // for example a model that changes its own attributes
+  }
 }
 
-std::vector<at::Tensor> LoadedModel::run(const std::vector<at::Tensor>& inputs,
-                                         std::span<const int> outputs) const {
+std::vector<at::Tensor> LoadedModel::forward(const std::vector<at::Tensor>& inputs,
+                                             std::span<const int> outputs) const {
   const auto fail = [&](const std::string& message) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model fails on the data: " + interpreter_message(message),
@@ -122,8 +119,29 @@ std::vector<at::Tensor> LoadedModel::run(const std::vector<at::Tensor>& inputs,
   }
   const std::vector<at::Tensor> tensors = output_tensors({output});
   std::vector<at::Tensor> chosen;
-  for (const int position : outputs) chosen.push_back(checked_output(tensors, position, path_));
+  for (const int position : outputs) chosen.push_back(output_at(tensors, position, path_));
   return chosen;
+}
+
+at::Tensor LoadedModel::forward(const std::vector<at::Tensor>& inputs) const {
+  return forward(inputs, std::array{0}).front();
+}
+
+std::vector<at::Tensor> LoadedModel::run(const std::vector<at::Tensor>& inputs,
+                                         std::span<const int> outputs) const {
+  std::vector<at::Tensor> chosen = forward(inputs, outputs);
+  for (const at::Tensor& tensor : chosen) {
+    if (at::isfinite(tensor).all().item<bool>()) continue;
+    throw Error(ErrorKind::kNumerical,
+                {.what = "the output of the model holds NaN or infinity",
+                 .where = path_,
+                 .hint = "check the data and its preprocessing, and the model itself"});
+  }
+  return chosen;
+}
+
+at::Tensor LoadedModel::run(const std::vector<at::Tensor>& inputs) const {
+  return run(inputs, std::array{0}).front();
 }
 
 }  // namespace repquant

@@ -30,14 +30,22 @@ class LoadedModel {
   std::int64_t file_bytes() const { return file_bytes_; }
   const ModelSignature& signature() const { return signature_; }
 
+  /// Makes parameters constants, as is usual for deployment. Returns false, and leaves the model as
+  /// it was, if the model does not allow it.
+  bool freeze();
+
   /// The tensors of the output at these positions (tuples, lists and dicts laid flat), float32 or
-  /// double, after a check that they are finite. Throws Error kUnsupported (the model fails, or
-  /// gives no floating-point tensor there), kNumerical (NaN or infinity), kResource (out of
-  /// memory).
-  std::vector<at::Tensor> run(const std::vector<at::Tensor>& inputs,
-                              std::span<const int> outputs) const;
+  /// double. Throws Error kUnsupported (the model fails, or gives no floating-point tensor there),
+  /// kResource (out of memory).
+  std::vector<at::Tensor> forward(const std::vector<at::Tensor>& inputs,
+                                  std::span<const int> outputs) const;
 
   /// The first tensor of the output.
+  at::Tensor forward(const std::vector<at::Tensor>& inputs) const;
+
+  /// forward() and a check that the outputs are finite, else Error kNumerical.
+  std::vector<at::Tensor> run(const std::vector<at::Tensor>& inputs,
+                              std::span<const int> outputs) const;
   at::Tensor run(const std::vector<at::Tensor>& inputs) const;
 
  private:

@@ -15,6 +15,7 @@ void add_block(const Block* block, std::set<const void*>& seen, std::int64_t& to
   for (const auto* node : block->nodes()) {
     for (const Block* inner : node->blocks()) add_block(inner, seen, total);
     if (node->kind() != c10::prim::Constant || node->outputs().size() != 1) continue;
+    if (!node->output()->hasUses()) continue;  // left over by a rewrite
     const auto value = torch::jit::toIValue(node->output());
     if (!value || !value->isTensor()) continue;
     const at::Tensor tensor = value->toTensor();

@@ -2,7 +2,10 @@
 
 #include <torch/csrc/jit/api/module.h>
 
+#include <algorithm>
+
 #include "base/json_text.h"
+#include "data/zip_reader.h"
 #include "graph/archive.h"
 #include "pipeline/report_json.h"
 #include "repquant/error.h"
@@ -105,21 +108,32 @@ ArtifactInfo artifact_from_json(const std::string& text, const std::string& sour
 }
 
 bool is_artifact(const std::string& path) {
-  ExtraFiles files;
-  load_archive(path, &files);
-  return files.count(kArtifactFile) > 0;
+  const std::string ending = std::string("/extra/") + kArtifactFile;
+  try {
+    const ZipReader archive(path);
+    return std::any_of(archive.names().begin(), archive.names().end(), [&](const auto& name) {
+      return name.size() > ending.size() &&
+             name.compare(name.size() - ending.size(), ending.size(), ending) == 0;
+    });
+  } catch (const Error&) {
+    return false;  // whoever loads it says what is wrong
+  }
 }
 
 ArtifactInfo read_artifact(const std::string& path) {
   ExtraFiles files;
   load_archive(path, &files);
+  return artifact_from_files(files, path);
+}
+
+ArtifactInfo artifact_from_files(const ExtraFiles& files, const std::string& path) {
   const auto found = files.find(kArtifactFile);
   if (found == files.end()) {
-    throw Error(ErrorKind::kUnsupported, {.what = "the file is no artifact of repquant",
-                                          .where = path,
-                                          .expected = std::string("an archive with ") +
-                                                      kArtifactFile,
-                                          .hint = "make one with repquant quantize"});
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the file is no artifact of repquant",
+                 .where = path,
+                 .expected = std::string("an archive with ") + kArtifactFile,
+                 .hint = "make one with repquant quantize"});
   }
   return artifact_from_json(found->second, path + "#" + kArtifactFile);
 }

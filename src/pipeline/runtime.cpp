@@ -62,11 +62,19 @@ RuntimeSite describe_site(const Module& root, const ArtifactSite& row, const std
 }
 
 std::vector<std::string> float_products(const Module& root) {
-  static const std::set<std::string> products{
-      "aten::linear", "aten::matmul", "aten::mm",      "aten::bmm",   "aten::addmm",
-      "aten::conv1d", "aten::conv2d", "aten::conv3d",  "aten::convolution",
-      "aten::_convolution", "aten::baddbmm", "aten::einsum",
-      "aten::scaled_dot_product_attention"};
+  static const std::set<std::string> products{"aten::linear",
+                                              "aten::matmul",
+                                              "aten::mm",
+                                              "aten::bmm",
+                                              "aten::addmm",
+                                              "aten::conv1d",
+                                              "aten::conv2d",
+                                              "aten::conv3d",
+                                              "aten::convolution",
+                                              "aten::_convolution",
+                                              "aten::baddbmm",
+                                              "aten::einsum",
+                                              "aten::scaled_dot_product_attention"};
   std::vector<std::string> found;
   auto& function = torch::jit::toGraphFunction(root.get_method("forward").function());
   for (const auto* node : all_nodes(*function.graph())) {
@@ -78,13 +86,14 @@ std::vector<std::string> float_products(const Module& root) {
 
 }  // namespace
 
-RuntimeReport inspect_runtime(const std::string& path) {
-  const ArtifactInfo info = read_artifact(path);
-  const Module root = load_archive(path);
-  RuntimeReport report;
+ArtifactReport inspect_artifact(const std::string& path) {
+  ExtraFiles files;
+  const Module root = load_archive(path, &files);
+  ArtifactReport result{.info = artifact_from_files(files, path), .runtime = {}};
+  RuntimeReport& report = result.runtime;
   report.vnni = products_are_exact();
   std::int64_t macs = 0, integer = 0;
-  for (const auto& row : info.sites) {
+  for (const auto& row : result.info.sites) {
     if (row.module.empty()) continue;  // left in floating point
     report.sites.push_back(describe_site(root, row, path));
     macs += report.sites.back().macs;
@@ -92,7 +101,7 @@ RuntimeReport inspect_runtime(const std::string& path) {
   }
   report.integer_share = macs > 0 ? static_cast<double>(integer) / static_cast<double>(macs) : 0.0;
   report.float_products = float_products(root);
-  return report;
+  return result;
 }
 
 }  // namespace repquant

@@ -46,24 +46,28 @@ void Streams::advance_to(const Node* node) { advance(schedule_.index_of(node)); 
 
 void Streams::finish() { advance(schedule_.nodes().size()); }
 
-std::vector<at::Tensor> Streams::values(const Value* value, Stream stream) const {
-  std::vector<at::Tensor> result(state_.size());
+at::Tensor Streams::value_in(const BatchState& state, const Value* value, Stream stream) const {
+  const Values& alive = stream == Stream::kFloat ? state.floating : state.quantized;
+  if (const auto found = alive.find(value); found != alive.end()) return found->second.toTensor();
   const NodeHook hook = [&](const Node* node, Values& values) {
     return stream == Stream::kQuantized && hook_(node, values);
   };
+  Values side = alive;  // shares tensors, copies nothing
+  run_range(schedule_, position_, schedule_.index_of(value->node()) + 1, side, hook);
+  return side.at(value).toTensor();
+}
+
+std::vector<at::Tensor> Streams::values(const Value* value, Stream stream) const {
+  std::vector<at::Tensor> result(state_.size());
   parallel_for(static_cast<std::int64_t>(state_.size()), threads_, [&](std::int64_t i) {
-    const auto& state = state_[static_cast<std::size_t>(i)];
-    const Values& alive = stream == Stream::kFloat ? state.floating : state.quantized;
-    if (const auto found = alive.find(value); found != alive.end()) {
-      result[static_cast<std::size_t>(i)] = found->second.toTensor();
-      return;
-    }
-    Values side = alive;  // shares tensors, copies nothing
-    const std::size_t end = schedule_.index_of(value->node()) + 1;
-    run_range(schedule_, position_, end, side, hook);
-    result[static_cast<std::size_t>(i)] = side.at(value).toTensor();
+    const auto batch = static_cast<std::size_t>(i);
+    result[batch] = value_in(state_[batch], value, stream);
   });
   return result;
+}
+
+at::Tensor Streams::first_value(const Value* value, Stream stream) const {
+  return value_in(state_.front(), value, stream);
 }
 
 double Streams::float_seconds() const {

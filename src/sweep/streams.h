@@ -33,6 +33,8 @@ class Streams {
   /// The value in every batch, in batch order. If it is not computed yet at the present position,
   /// it is computed on the side from what is alive, without keeping anything else.
   std::vector<at::Tensor> values(const torch::jit::Value* value, Stream stream) const;
+  /// The same in the first batch alone: for what is too large to hold for all of them.
+  at::Tensor first_value(const torch::jit::Value* value, Stream stream) const;
 
   const Schedule& schedule() const { return schedule_; }
   /// Seconds that the floating-point stream alone took, summed over batches.
@@ -48,6 +50,8 @@ class Streams {
   };
 
   void advance(std::size_t end);
+  at::Tensor value_in(const BatchState& state, const torch::jit::Value* value,
+                      Stream stream) const;
 
   const Model& model_;
   Schedule schedule_;

@@ -66,8 +66,12 @@ class Sweep {
       }
       const auto& plan = plans_.back();
       if (const auto* linear = std::get_if<LinearPlan>(&plan.plan);
-          linear != nullptr && !linear->norm.empty()) {
-        norm_inputs_.emplace(sites_[i].norm, &linear->input);
+          linear != nullptr && linear->quantized_input) {
+        if (!linear->norm.empty()) {
+          norm_inputs_.emplace(sites_[i].norm, &linear->input);
+        } else if (linear->side.channels.empty()) {
+          shared_inputs_.emplace(input_of(i), &linear->input);
+        }
       }
       streams_.add_plan(sites_[i], plan);
     }
@@ -101,6 +105,22 @@ class Sweep {
     for (const Node* norm : refused) norm_grams_.erase(norm);
   }
 
+  /// Linears that read one value at the same bits share its codes.
+  using SharedInput = std::pair<const torch::jit::Value*, int>;  // and its bits
+  SharedInput input_of(std::size_t i) const {
+    return {sites_[i].node->input(0), bits_[i].activation_bits};
+  }
+
+  /// Sum of W^T W over the Linears that share the input of site i.
+  at::Tensor gram_of(std::size_t i) const {
+    at::Tensor gram = at::matmul(sites_[i].weight.t(), sites_[i].weight);
+    for (std::size_t j = i + 1; j < sites_.size(); ++j) {
+      if (!sites_[j].weight.defined() || !bits_[j].quantized || input_of(j) != input_of(i)) continue;
+      gram += at::matmul(sites_[j].weight.t(), sites_[j].weight);
+    }
+    return gram;
+  }
+
   void report(std::size_t site) const {
     if (!options_.on_progress) return;
     options_.on_progress(
@@ -121,8 +141,21 @@ class Sweep {
       const auto value = streams_.values(site.node->input(1), Stream::kQuantized);
       plan.plan = fit_attend(value, bits_[i].activation_bits, recipe_.attention);
       plan.note = describe(std::get<AttendPlan>(plan.plan));
+      measure(site, std::get<AttendPlan>(plan.plan), plan.errors);
     }
     return plan;
+  }
+
+  void measure(const Site& site, const AttendPlan& plan, SiteErrors& errors) const {
+    const auto exact = [&](Stream stream) {
+      return at::matmul(at::softmax(streams_.first_value(site.softmax->input(0), stream), -1),
+                        streams_.first_value(site.node->input(1), stream));
+    };
+    const auto got =
+        simulate_attend(plan, streams_.first_value(site.softmax->input(0), Stream::kQuantized),
+                        streams_.first_value(site.node->input(1), Stream::kQuantized));
+    errors.own_output_sqnr_db = sqnr_db(exact(Stream::kQuantized), got);
+    errors.output_sqnr_db = sqnr_db(exact(Stream::kFloat), got);
   }
 
   LinearPlan fit_linear_site(std::size_t i, SitePlan& plan) {
@@ -133,9 +166,12 @@ class Sweep {
     in.x = streams_.values(site.node->input(0), Stream::kQuantized);
     const auto gram = norm_grams_.find(site.norm);
     const bool foldable = gram != norm_grams_.end();
-    in.gram = foldable ? gram->second : at::matmul(site.weight.t(), site.weight);
-    if (const auto shared = norm_inputs_.find(site.norm); shared != norm_inputs_.end()) {
+    in.gram = foldable ? gram->second : gram_of(i);
+    if (const auto shared = norm_inputs_.find(site.norm); foldable && shared != norm_inputs_.end()) {
       in.shared = shared->second;
+    } else if (const auto same = shared_inputs_.find(input_of(i));
+               !foldable && same != shared_inputs_.end()) {
+      in.shared = same->second;
     }
     in.weight_bits = bits_[i].weight_bits;
     in.activation_bits = bits_[i].activation_bits;
@@ -155,11 +191,10 @@ class Sweep {
     const auto exact = at::linear(x[0], site.weight, site.bias);
     const auto got = simulate_linear(linear, x[0]);
     errors.own_output_sqnr_db = sqnr_db(exact, got);
-    const auto floating = streams_.values(site.node->input(0), Stream::kFloat);
-    errors.output_sqnr_db = sqnr_db(at::linear(floating[0], site.weight, site.bias), got);
+    const auto floating = streams_.first_value(site.node->input(0), Stream::kFloat);
+    errors.output_sqnr_db = sqnr_db(at::linear(floating, site.weight, site.bias), got);
     const auto& weight = linear.weight;
-    errors.weight_error_ratio =
-        weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
+    errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
   }
 
   ScoresPlan fit_scores_site(std::size_t i, SitePlan& plan) {
@@ -171,8 +206,8 @@ class Sweep {
     const auto got = simulate_scores(scores, left[0], right[0]);
     plan.errors.own_output_sqnr_db = sqnr_db(at::matmul(left[0], right[0]), got);
     plan.errors.output_sqnr_db =
-        sqnr_db(at::matmul(streams_.values(site.node->input(0), Stream::kFloat)[0],
-                           streams_.values(site.node->input(1), Stream::kFloat)[0]),
+        sqnr_db(at::matmul(streams_.first_value(site.node->input(0), Stream::kFloat),
+                           streams_.first_value(site.node->input(1), Stream::kFloat)),
                 got);
     plan.note = scores.left.scale.numel() > 1 ? "per head" : "per tensor";
     return scores;
@@ -226,6 +261,7 @@ class Sweep {
   std::vector<SiteBits> bits_;
   std::map<const Node*, at::Tensor> norm_grams_;
   std::map<const Node*, const InputQuantizer*> norm_inputs_;
+  std::map<SharedInput, const InputQuantizer*> shared_inputs_;
   std::deque<SitePlan> plans_;  // stable addresses: the streams point into it
   Streams streams_;
   SweepResult result_;

@@ -1,0 +1,141 @@
+// Contents of an artifact.
+#include <filesystem>
+#include <map>
+
+#include "base/text_table.h"
+#include "cli/render.h"
+
+namespace repquant::cli {
+namespace {
+
+std::string scientific(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.1e", value);
+  return text;
+}
+
+std::string inputs_text(const std::vector<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+std::string facts_text(const std::string& path, const ArtifactReport& report) {
+  const ArtifactInfo& info = report.info;
+  TextTable table({{"artifact"}, {"value"}});
+  table.add_row(
+      {"file", path + ", " + format_bytes(static_cast<double>(std::filesystem::file_size(path)))});
+  table.add_row({"format", std::to_string(info.major_version) + "." +
+                               std::to_string(info.minor_version) + ", written by repquant " +
+                               info.tool_version + " with LibTorch " + info.libtorch_version});
+  table.add_row({"recipe", info.recipe_name});
+  table.add_row({"inputs", inputs_text(info.inputs)});
+  table.add_row({"made from", "model with SHA-256 " + info.model_hash});
+  table.add_row({"calibrated on", std::to_string(info.samples) + " of " + info.protocol +
+                                      (info.synthetic ? " (synthetic)" : "")});
+  table.add_row({"calibration data", "SHA-256 " + info.calibration_hash});
+  table.add_row({"fold", "outputs differed by " + scientific(info.fold_deviation) +
+                             " of the largest after folding"});
+  table.add_row({"simulated", format_number(info.output_sqnr_db, 2) +
+                                  " dB against FP32 on the calibration data"});
+  table.add_row({"average bits", format_number(info.coverage.average_bits, 2)});
+  return table.to_string();
+}
+
+/// Sites that run the same operator, in one line.
+std::string runtime_text(const RuntimeReport& runtime) {
+  struct Group {
+    int sites = 0;
+    std::int64_t macs = 0;
+    bool integer = false;
+  };
+  std::map<std::string, Group> groups;
+  std::int64_t total = 0;
+  for (const auto& site : runtime.sites) {
+    Group& group = groups[site.op];
+    ++group.sites;
+    group.macs += site.macs;
+    group.integer = site.integer;
+    total += site.macs;
+  }
+  TextTable table({{"operator on this machine"},
+                   {"arithmetic"},
+                   {"sites", Align::kRight},
+                   {"multiply-adds", Align::kRight},
+                   {"share", Align::kRight}});
+  for (const auto& [op, group] : groups) {
+    table.add_row(
+        {op, group.integer ? "integer" : "float", std::to_string(group.sites),
+         group.macs > 0 ? count_text(group.macs) : "-",
+         total > 0 ? percent(static_cast<double>(group.macs) / static_cast<double>(total)) : "-"});
+  }
+  table.add_rule();
+  table.add_row({"in integers", "", "", "", percent(runtime.integer_share)});
+  std::string text = table.to_string();
+  std::map<std::string, int> left;
+  for (const auto& op : runtime.float_products) ++left[op];
+  for (const auto& [op, count] : left) {
+    text += "left in floating point: " + std::to_string(count) + " " + op + "\n";
+  }
+  if (!runtime.vnni) {
+    text +=
+        "this processor has no VNNI: products that could saturate take their exact, slower "
+        "form\n";
+  }
+  return text;
+}
+
+std::vector<SiteReport> site_rows(const ArtifactInfo& info) {
+  std::vector<SiteReport> rows;
+  for (const auto& site : info.sites) rows.push_back(site.site);
+  return rows;
+}
+
+}  // namespace
+
+std::string artifact_report_text(const std::string& path, const ArtifactReport& report,
+                                 bool recipe) {
+  std::string text = facts_text(path, report) + "\n" + sites_text(site_rows(report.info), true) +
+                     "\n" + coverage_text(report.info.coverage) + "\n" +
+                     runtime_text(report.runtime);
+  if (recipe) text += "\nrecipe:\n" + report.info.recipe + "\n";
+  return text;
+}
+
+Json artifact_report_json(const std::string& path, const ArtifactReport& report) {
+  const ArtifactInfo& info = report.info;
+  Json json = result_object("inspect");
+  json["model"] = path;
+  json["quantized"] = true;
+  json["format"] = {{"major", info.major_version}, {"minor", info.minor_version}};
+  json["written_by"] = {{"repquant", info.tool_version}, {"libtorch", info.libtorch_version}};
+  json["model_sha256"] = info.model_hash;
+  json["inputs"] = info.inputs;
+  json["calibration"] = {{"sha256", info.calibration_hash},
+                         {"samples", info.samples},
+                         {"synthetic", info.synthetic},
+                         {"protocol", info.protocol}};
+  json["recipe_name"] = info.recipe_name;
+  json["recipe"] = parse_json(info.recipe, "recipe");
+  json["coverage"] = coverage_json(info.coverage);
+  json["checks"] = {{"fold_deviation", info.fold_deviation},
+                    {"output_sqnr_db", info.output_sqnr_db},
+                    {"lowered_sqnr_db", info.lowered_sqnr_db},
+                    {"changed_codes", info.changed_codes}};
+  json["sites"] = sites_json(site_rows(info), true);
+  Json& runtime = json["runtime"];
+  runtime["vnni"] = report.runtime.vnni;
+  runtime["integer_share"] = report.runtime.integer_share;
+  runtime["float_products"] = report.runtime.float_products;
+  runtime["sites"] = Json::array();
+  for (const auto& site : report.runtime.sites) {
+    runtime["sites"].push_back({{"path", site.path},
+                                {"module", site.module},
+                                {"op", site.op},
+                                {"integer", site.integer},
+                                {"macs", site.macs}});
+  }
+  return json;
+}
+
+}  // namespace repquant::cli
