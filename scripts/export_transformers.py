@@ -58,7 +58,6 @@ def import_transformers() -> Any:
 
 def make_wrappers() -> dict[str, type]:
     """One module per kind: positional tensors in, tensors out."""
-    import torch
     import torch.nn.functional as F
     from torch import Tensor, nn
 
@@ -105,7 +104,6 @@ def make_wrappers() -> dict[str, type]:
                                 attention_mask=attention_mask)
             return output.image_embeds, output.text_embeds
 
-    del torch
     return {"encoder": Encoder, "decoder": Decoder, "seq2seq": Seq2Seq, "clip": Clip}
 
 
