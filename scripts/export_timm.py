@@ -11,16 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
-import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
+import export_common
+from export_common import ExportError
+
 EXTRA_FILE = "preprocess.json"
-NMS_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-TOLERANCE = 1e-4  # relative to the largest logit; traced and eager differ by fp32 rounding only
 
 INSTALL_HELP = """\
 Needed packages, in a virtual environment that has torch==2.13.0:
@@ -35,34 +33,15 @@ Examples:
 """
 
 
-class ExportError(Exception):
-    """A problem the user can act on; printed without a traceback."""
-
-
 def import_timm() -> Any:
-    """Imports timm, with torchvision's two missing operators declared where they are missing."""
-    import torch
-
-    declared = None
+    """Imports timm, and torchvision before it."""
     try:
-        try:
-            import torchvision
-        except RuntimeError as error:
-            if "torchvision::nms" not in str(error):
-                raise
-            # torchvision's compiled library does not fit the CPU build of torch, and importing
-            # the rest fails while it registers fake kernels for operators without a schema.
-            declared = torch.library.Library("torchvision", "FRAGMENT")
-            for name in ("nms", "qnms"):
-                declared.define(f"{name}{NMS_SCHEMA}")
-            import torchvision
+        export_common.import_torchvision()
         import timm
         import timm.data
         import timm.layers
     except ImportError as error:
         raise ExportError(f"timm cannot be imported ({error}).\n{INSTALL_HELP}") from error
-    if declared is not None:
-        torchvision.repquant_schemas = declared  # the schemas live as long as this object
     return timm
 
 
@@ -121,23 +100,6 @@ def load_checkpoint(model: Any, path: Path) -> None:
         raise ExportError(f"checkpoint {path} does not fit the model: {error}") from error
 
 
-def seeded_weights(model: Any, seed: int) -> None:
-    """Replaces constant-initialised tensors by seeded random values.
-
-    timm starts biases at 0, norms at 1 and layer scales at 1e-5; such a model hides errors in
-    exactly the parts that a structural test should see.
-    """
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.numel() > 1 and torch.all(parameter == parameter.flatten()[0]):
-                center = 1.0 if float(parameter.flatten()[0]) != 0.0 else 0.0
-                noise = torch.randn(parameter.shape, generator=generator)
-                parameter.copy_(center + 0.1 * noise)
-
-
 def build_model(timm: Any, args: argparse.Namespace) -> Any:
     import torch
 
@@ -164,53 +126,8 @@ def build_model(timm: Any, args: argparse.Namespace) -> Any:
     if args.checkpoint is not None:
         load_checkpoint(model, args.checkpoint)
     elif not args.pretrained:
-        seeded_weights(model, args.seed)
+        export_common.seeded_weights(model, args.seed)
     return model.eval().requires_grad_(False)
-
-
-def to_torchscript(model: Any, example: Any, script: bool) -> Any:
-    import torch
-
-    with warnings.catch_warnings(), torch.no_grad():
-        # torch.jit announces its deprecation on every call, tracing warns on shape asserts; the
-        # comparison with the eager model below is what decides whether the export is right.
-        warnings.simplefilter("ignore")
-        if script:
-            return torch.jit.script(model)
-        return torch.jit.trace(model, example, check_trace=False)
-
-
-def check_export(model: Any, path: Path, shape: tuple[int, ...], batches: list[int]) -> float:
-    """Reloads the file and compares it with the eager model at several batch sizes."""
-    import torch
-
-    generator = torch.Generator().manual_seed(1)
-    worst = 0.0
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        reloaded = torch.jit.load(str(path))
-        for batch in batches:
-            images = torch.randn((batch, *shape), generator=generator)
-            expected = model(images)
-            try:
-                got = reloaded(images)
-            except RuntimeError as error:
-                last = str(error).strip().splitlines()[-1]
-                message = f"the export does not run at batch size {batch}: {last}"
-                raise ExportError(message) from error
-            if got.shape != expected.shape:
-                raise ExportError(
-                    f"output shape at batch size {batch}: expected {tuple(expected.shape)}, "
-                    f"got {tuple(got.shape)}"
-                )
-            scale = float(expected.abs().max())
-            worst = max(worst, float((got - expected).abs().max()) / max(scale, 1e-12))
-    if not worst <= TOLERANCE:  # also true for NaN
-        raise ExportError(
-            f"the export differs from the eager model by {worst:.2e} of the largest output "
-            f"(allowed {TOLERANCE:.0e}); try the other of trace and --script"
-        )
-    return worst
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -244,10 +161,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def export(args: argparse.Namespace) -> dict[str, Any]:
     """Writes the file; returns the summary that main prints."""
-    if args.output.exists() and not args.force:
-        raise ExportError(f"output exists: {args.output} (use --force to replace it)")
-    if not args.output.parent.is_dir():
-        raise ExportError(f"folder of the output does not exist: {args.output.parent}")
+    export_common.check_output_path(args.output, args.force)
     if args.batch_size_example < 1:
         raise ExportError("--batch-size-example must be at least 1")
     timm = import_timm()
@@ -261,20 +175,17 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     shape = tuple(config["input_size"])
     generator = torch.Generator().manual_seed(0)
     example = torch.randn((args.batch_size_example, *shape), generator=generator)
-    module = to_torchscript(model, example, args.script)
+    module = export_common.convert(model, (example,), args.script)
+    batches = [1, args.batch_size_example + 1]
 
-    # Beside the output, so that the last step is a rename; under the output's own name, because
-    # the archive's inner folder is called after the file.
-    with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".export_") as folder:
-        temporary = Path(folder) / args.output.name
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.jit.save(
-                module, str(temporary), _extra_files={EXTRA_FILE: json.dumps(preset).encode()}
-            )
-        batches = [1, args.batch_size_example + 1]
-        deviation = check_export(model, temporary, shape, batches)
-        os.replace(temporary, args.output)
+    def check(reloaded: Any) -> float:
+        seeded = torch.Generator().manual_seed(1)
+        return max(export_common.deviation(
+            model, reloaded, (torch.randn((batch, *shape), generator=seeded),),
+            f"batch size {batch}") for batch in batches)
+
+    deviation = export_common.save_checked(
+        module, args.output, {EXTRA_FILE: json.dumps(preset).encode()}, check)
     return {
         "output": str(args.output),
         "bytes": args.output.stat().st_size,

@@ -17,8 +17,13 @@ DROPPED_PREFIX = "traced_inputs"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zip format's zero: no time of writing in the file
 
 
-def save_portable(module: Any, path: Path, extra_files: dict[str, bytes] | None = None) -> None:
-    """Saves a ScriptModule; equal modules give equal bytes."""
+def save_portable(module: Any, path: Path, extra_files: dict[str, bytes] | None = None,
+                  deflate_tensors: bool = False) -> None:
+    """Saves a ScriptModule; equal modules give equal bytes.
+
+    deflate_tensors: a smaller file for tensors with few significant bits, which loaders read but
+    cannot map into memory.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         raw = os.path.join(folder, "raw.pt")
@@ -27,12 +32,12 @@ def save_portable(module: Any, path: Path, extra_files: dict[str, bytes] | None 
             warnings.simplefilter("ignore")
             torch.jit.save(module, raw, _extra_files=extra_files or {})
         reader = torch._C.PyTorchFileReader(raw)
-        with zipfile.ZipFile(final, "w") as archive:
+        with zipfile.ZipFile(final, "w", compresslevel=9) as archive:
             for name in sorted(reader.get_all_records()):
                 if name.endswith(DROPPED_SUFFIX) or name.startswith(DROPPED_PREFIX):
                     continue
                 entry = zipfile.ZipInfo(f"archive/{name}", EARLIEST)
-                is_tensor = name.startswith(("data/", "constants/"))
+                is_tensor = name.startswith(("data/", "constants/")) and not deflate_tensors
                 entry.compress_type = zipfile.ZIP_STORED if is_tensor else zipfile.ZIP_DEFLATED
                 archive.writestr(entry, reader.get_record(name))
         os.replace(final, path)

@@ -22,7 +22,7 @@ struct ArtifactSite {
   std::string input_module{};  // submodule that makes its input codes; empty: they arrive as codes
   std::string side_module{};   // side columns; mostly empty
   std::string input{};         // "norm", "activation", "attention", "operands", "quantize", "float"
-  std::string output{};  // "float", "operand codes", "product codes", "integer products"
+  std::string output{};        // "float", "operand codes", "product codes", "integer products"
 };
 
 struct ArtifactInfo {
@@ -35,23 +35,23 @@ struct ArtifactInfo {
   std::string protocol;          // calibration data and preprocessing
   int samples = 0;
   bool synthetic = false;
-  std::string recipe;       // the whole recipe as JSON
+  std::string recipe;  // the whole recipe as JSON
   std::string recipe_name;
   std::vector<std::string> inputs;  // names of forward()'s inputs
   Coverage coverage;
   std::vector<ArtifactSite> sites;
   double fold_deviation = 0.0;
-  double output_sqnr_db = 0.0;         // simulated against FP32, calibration data
-  double lowered_sqnr_db = 0.0;        // integer module against the simulation
-  double changed_codes = 0.0;          // largest share over all calls, 0..1
+  double output_sqnr_db = 0.0;   // simulated against FP32, calibration data
+  double lowered_sqnr_db = 0.0;  // integer module against the simulation
+  double changed_codes = 0.0;    // largest share over all calls, 0..1
 };
 
 /// Reads an artifact's description. Throws Error kFile (not readable, damaged), kUnsupported (not
 /// an artifact of repquant, or of a newer major version).
 ArtifactInfo read_artifact(const std::string& path);
 
-/// True if the file is an archive that repquant has written; nothing is loaded. False for files that
-/// cannot be read.
+/// True if the file is an archive that repquant has written; nothing is loaded. False for files
+/// that cannot be read.
 bool is_artifact(const std::string& path);
 
 /// How a site runs on this machine with the operators of stock LibTorch.
@@ -66,8 +66,8 @@ struct RuntimeSite {
 struct RuntimeReport {
   std::vector<RuntimeSite> sites;
   std::vector<std::string> float_products;  // linear, matmul, convolution left in forward()
-  bool vnni = false;  // u8 x s8 products do not saturate here
-  double integer_share = 0.0;  // of the quantized sites' multiply-accumulates, 0..1
+  bool vnni = false;                        // u8 x s8 products do not saturate here
+  double integer_share = 0.0;               // of the quantized sites' multiply-accumulates, 0..1
 };
 
 struct ArtifactReport {

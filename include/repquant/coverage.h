@@ -20,7 +20,7 @@ struct CoverageRow {
 /// A multiply-accumulate operator that stays in floating point.
 struct CoverageGap {
   std::string path;
-  std::string op;      // "linear", "aten::conv2d" ...
+  std::string op;  // "linear", "aten::conv2d" ...
   std::string reason;
   bool requested = false;  // the recipe asked for it
   std::int64_t parameters = 0;

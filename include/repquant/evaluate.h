@@ -39,9 +39,9 @@ struct PairedDifference {
 
 /// Outputs of a model beside those of the reference on the same samples.
 struct Agreement {
-  Proportion top1;          // both rank the same class first
-  double mean_kl = 0.0;     // mean of KL(softmax(reference) || softmax(model)), nats
-  double sqnr_db = 0.0;     // 10 log10(sum reference^2 / sum (reference - model)^2)
+  Proportion top1;       // both rank the same class first
+  double mean_kl = 0.0;  // mean of KL(softmax(reference) || softmax(model)), nats
+  double sqnr_db = 0.0;  // 10 log10(sum reference^2 / sum (reference - model)^2)
   std::optional<PairedDifference> difference;  // with labels
 };
 

@@ -17,15 +17,15 @@ struct QuantizeOptions {
   std::string model;   // TorchScript file
   std::string output;  // artifact to write
   Recipe recipe;
-  std::string calib;   // see open_dataset(); ignored with `synthetic`
+  std::string calib;       // see open_dataset(); ignored with `synthetic`
   bool synthetic = false;  // calibrate on seeded random numbers: for structure and speed only
   std::vector<std::int64_t> input_shape;  // of one synthetic sample; empty: from the preset
-  std::string preset;  // preprocessing preset; empty: the model's own
+  std::string preset;                     // preprocessing preset; empty: the model's own
   int threads = 1;
-  bool force = false;  // replace an existing output
-  bool strict = false;             // an operator left in floating point unasked is an error
-  double min_coverage = 0.0;       // smallest share of multiply-accumulates that is quantized, 0..1
-  std::string workdir;             // checkpoints; empty: none
+  bool force = false;         // replace an existing output
+  bool strict = false;        // an operator left in floating point unasked is an error
+  double min_coverage = 0.0;  // smallest share of multiply-accumulates that is quantized, 0..1
+  std::string workdir;        // checkpoints; empty: none
   bool resume = false;
 };
 
@@ -33,10 +33,10 @@ struct QuantizeOptions {
 struct SiteReport {
   std::string path;
   std::string kind;
-  int weight_bits = 0;      // 0: none
+  int weight_bits = 0;  // 0: none
   int activation_bits = 0;
-  std::string form;         // of the grids: "uniform", "quadratic, per channel, folded" ...
-  int side_columns = 0;     // massive channels with grids of their own
+  std::string form;      // of the grids: "uniform", "quadratic, per channel, folded" ...
+  int side_columns = 0;  // massive channels with grids of their own
   std::int64_t parameters = 0;
   std::int64_t macs = 0;
   double own_sqnr_db = 0.0;     // what this site adds: quantized against float on the same input
@@ -63,11 +63,11 @@ struct QuantizeReport {
   std::string protocol;  // calibration data and preprocessing
   int samples = 0;
   bool synthetic = false;
-  double fold_deviation = 0.0;   // relative to the largest output
-  double output_sqnr_db = 0.0;   // simulated against FP32, calibration data
-  double seconds = 0.0;          // whole run
+  double fold_deviation = 0.0;  // relative to the largest output
+  double output_sqnr_db = 0.0;  // simulated against FP32, calibration data
+  double seconds = 0.0;         // whole run
   double sweep_seconds = 0.0;
-  double float_seconds = 0.0;    // FP32 model on the same samples, one thread
+  double float_seconds = 0.0;  // FP32 model on the same samples, one thread
   std::int64_t model_bytes = 0;
   std::int64_t output_bytes = 0;
   std::int64_t peak_memory_bytes = 0;

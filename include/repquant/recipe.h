@@ -48,6 +48,7 @@ struct WeightRecipe {
   bool act_order = true;     // columns in order of falling diag(H)
   double damping = 0.01;     // share of mean(diag H) added to the diagonal, 0..1
   int block_size = 128;      // columns per lazy update
+  int group_size = 0;        // weight-only sites: columns that share a scale; 0: the whole row
   bool bias_correction = true;  // move the mean output error of the site into its bias
   Compensation compensation = Compensation::kStream;
   double sensitivity = 0.8;  // weight of the output's gradient in the errors of tokens, 0..1
@@ -58,15 +59,15 @@ struct WeightRecipe {
 struct NormRecipe {
   InputGranularity granularity = InputGranularity::kPerChannel;
   Clipping clipping = Clipping::kSearch;
-  double fold_exponent = 1.0;    // r = (s / s~)^fold_exponent, 0..1; 1 is the paper's fold
-  bool integer_offsets = true;   // per-channel zero points are integers (else real, folded exactly)
+  double fold_exponent = 1.0;   // r = (s / s~)^fold_exponent, 0..1; 1 is the paper's fold
+  bool integer_offsets = true;  // per-channel zero points are integers (else real, folded exactly)
 
   friend bool operator==(const NormRecipe&, const NormRecipe&) = default;
 };
 
 struct AttentionRecipe {
-  bool quantize = true;          // quantize q, k, v and the softmax output
-  bool per_head = true;          // one grid per head for q, k and v
+  bool quantize = true;           // quantize q, k, v and the softmax output
+  bool per_head = true;           // one grid per head for q, k and v
   bool value_per_channel = true;  // one grid per channel for v
   SoftmaxGrid softmax_grid = SoftmaxGrid::kAuto;
   SoftmaxScaling softmax_scaling = SoftmaxScaling::kRowMaximum;
@@ -76,7 +77,7 @@ struct AttentionRecipe {
   friend bool operator==(const AttentionRecipe&, const AttentionRecipe&) = default;
 };
 
-struct InputRecipe {             // inputs of Linear sites that no norm feeds directly
+struct InputRecipe {  // inputs of Linear sites that no norm feeds directly
   InputGranularity granularity = InputGranularity::kAuto;
   GeluGrid gelu_grid = GeluGrid::kAuto;  // kAuto: quadratic up to 4 bits
   double massive_threshold = 12.0;  // channel wider than this times the median: side column; 0: off

@@ -97,7 +97,8 @@ class LockStep {
       // A call may overwrite values that it alone reads; the comparison must not see that.
       if (arguments.back().isTensor()) arguments.back() = arguments.back().toTensor().clone();
     }
-    const at::Tensor got = module.get_method(node->s(c10::attr::name))(std::move(arguments)).toTensor();
+    const at::Tensor got =
+        module.get_method(node->s(c10::attr::name))(std::move(arguments)).toTensor();
     values[node->output()] = compare(*node, got);
     return true;
   }
@@ -137,8 +138,8 @@ class LockStep {
       return emission.squared ? wide.sqrt() : wide;
     };
     if (!got.sizes().equals(expected.sizes()) || got.scalar_type() != expected.scalar_type()) {
-      throw Error(ErrorKind::kNumerical, {.what = "self-check: codes of another shape or type",
-                                          .where = emission.path});
+      throw Error(ErrorKind::kNumerical,
+                  {.what = "self-check: codes of another shape or type", .where = emission.path});
     }
     CallDeviation deviation{.path = emission.path};
     if (got.numel() > 0) {
@@ -200,9 +201,8 @@ std::vector<at::Tensor> run_simulation(const Model& model, const NodeHook& simul
   std::unordered_set<const Value*> wanted;
   for (const auto& emission : lowered.emissions) wanted.insert(emission.original);
   const Schedule schedule(*model.graph);
-  return output_tensors(run_graph(
-      *model.graph, schedule, cloned(inputs),
-      [&](const Node* node, Values& values) {
+  return output_tensors(
+      run_graph(*model.graph, schedule, cloned(inputs), [&](const Node* node, Values& values) {
         if (!simulate(node, values)) run_node(node, values);
         for (const Value* output : node->outputs()) {
           if (wanted.count(output) > 0) kept[output] = values.at(output).toTensor().clone();
@@ -252,12 +252,13 @@ void check_reloaded(const std::string& path, const Lowered& lowered,
     equal = got[i].scalar_type() == expected[i].scalar_type() && at::equal(got[i], expected[i]);
   }
   if (equal) return;
-  throw Error(ErrorKind::kNumerical,
-              {.what = "self-check: the written file computes something else than the module it was "
-                       "made from",
-               .where = path,
-               .expected = "bit-equal outputs",
-               .hint = "please report the model"});
+  throw Error(
+      ErrorKind::kNumerical,
+      {.what = "self-check: the written file computes something else than the module it was "
+               "made from",
+       .where = path,
+       .expected = "bit-equal outputs",
+       .hint = "please report the model"});
 }
 
 }  // namespace repquant

@@ -17,7 +17,10 @@ def prepare(self) -> None:
     self.high = float(self.max_code) + 0.5
 
 def forward(self, x: Tensor) -> Tensor:
-    y = torch.layer_norm(x, self.shape, self.weight, self.shifted, self.epsilon, False)
+    if self.root_mean_square:
+        y = torch.rms_norm(x, self.shape, self.weight, self.epsilon).add_(self.shifted)
+    else:
+        y = torch.layer_norm(x, self.shape, self.weight, self.shifted, self.epsilon, False)
     y = y.clamp_(0.5, self.high)
     if self.max_code <= 127:
         return y.to(1).to(0)
@@ -149,7 +152,12 @@ def prepare(self) -> None:
         high = torch.bitwise_right_shift(self.codes, 4)
         pairs = torch.stack([low, high], -1).flatten(1)
         codes = torch.sub(pairs.narrow(1, 0, self.columns).to(1), 8)
-    self.weight = torch.mul(codes.to(6), self.scale.unsqueeze(1))
+    scale = self.scale
+    if self.group_size > 0:
+        scale = torch.repeat_interleave(scale, self.group_size, 1).narrow(1, 0, self.columns)
+    else:
+        scale = scale.unsqueeze(1)
+    self.weight = torch.mul(codes.to(6), scale)
 
 def forward(self, x: Tensor) -> Tensor:
     return torch.linear(x, self.weight, self.bias)
@@ -281,7 +289,7 @@ std::vector<ClassSource> make_sources() {
   return {
       {"NormQuantize",
        {{"weight", "Tensor"}, {"bias", "Tensor"}, {"shape", "List[int]"}, {"epsilon", "float"},
-        {"max_code", "int"}},
+        {"max_code", "int"}, {"root_mean_square", "bool"}},
        {{"shifted", "Tensor"}, {"high", "float"}},
        kNormQuantize},
       {"Quantize",
@@ -301,7 +309,7 @@ std::vector<ClassSource> make_sources() {
        kLinear},
       {"WeightOnlyLinear",
        {{"codes", "Tensor"}, {"scale", "Tensor"}, {"bias", "Tensor"}, {"bits", "int"},
-        {"columns", "int"}},
+        {"columns", "int"}, {"group_size", "int"}},
        {{"weight", "Tensor"}},
        kWeightOnly},
       {"SideColumns",

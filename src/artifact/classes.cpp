@@ -103,7 +103,7 @@ Module ModuleFactory::make(std::size_t kind, std::vector<c10::IValue> state) {
 
 Module ModuleFactory::norm_quantize(const NormQuantizeState& s) {
   return make(kNormQuantize, {owned_float(s.weight), owned_float(s.bias), s.shape, s.epsilon,
-                              s.max_code});
+                              s.max_code, s.root_mean_square});
 }
 
 Module ModuleFactory::quantize(const QuantizeState& s) {
@@ -123,7 +123,7 @@ Module ModuleFactory::linear(const LinearState& s) {
 Module ModuleFactory::weight_only(const WeightOnlyState& s) {
   return make(kWeightOnly,
               {pack_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
-               static_cast<std::int64_t>(s.bits), s.weight_codes.size(1)});
+               static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.group_size});
 }
 
 Module ModuleFactory::side(const SideState& s) {

@@ -29,6 +29,7 @@ struct NormQuantizeState {
   std::vector<std::int64_t> shape;
   double epsilon = 1e-5;
   std::int64_t max_code = 255;
+  bool root_mean_square = false;  // RMSNorm; the bias is then added to its output
 };
 
 /// float -> codes: clamp(round(x m + a), 0, max_code) - shift.
@@ -62,8 +63,9 @@ struct LinearState {
 struct WeightOnlyState {
   at::Tensor weight_codes;  // int8 [N, K]
   int bits = 8;
-  at::Tensor scale;  // [N]
+  at::Tensor scale;  // [N], or [N, G] for groups of columns
   at::Tensor bias;   // [N]
+  std::int64_t group_size = 0;  // columns that share a scale; 0: the whole row
 };
 
 /// Adds the contribution of side columns to a Linear's float output.

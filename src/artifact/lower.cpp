@@ -7,6 +7,7 @@
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include <cmath>
+#include <limits>
 #include <set>
 #include <unordered_map>
 
@@ -187,7 +188,8 @@ class Lowering {
     const auto shape = torch::jit::toIValue(named_input(original, "normalized_shape"));
     const auto epsilon = torch::jit::toIValue(named_input(original, "eps"));
     const auto gamma = constant_tensor(named_input(original, "weight"));
-    const auto beta = constant_tensor(named_input(original, "bias"));
+    const Value* bias = named_input(original, "bias");  // none: RMSNorm
+    const auto beta = bias != nullptr ? constant_tensor(bias) : at::Tensor();
     const std::int64_t width = shape->toIntVector().back();
     NormQuantizeState state;
     const at::Tensor m = to_double(quantizer.multiplier).expand({width});
@@ -195,7 +197,9 @@ class Lowering {
     state.weight = gamma.defined() ? to_double(gamma) * m : m;
     state.bias = beta.defined() ? to_double(beta) * m + a : a;
     state.shape = shape->toIntVector();
-    state.epsilon = epsilon->toScalar().toDouble();
+    state.root_mean_square = bias == nullptr;
+    state.epsilon = epsilon->isNone() ? std::numeric_limits<float>::epsilon()
+                                      : epsilon->toScalar().toDouble();
     state.max_code = quantizer.max_code();
     const std::string path = module_path(original);
     std::string name;
@@ -244,7 +248,7 @@ class Lowering {
       form.input = "float";
       form.output = "float";
       Value* output = call(factory_.weight_only({plan.weight.codes, plan.weight.bits,
-                                                 plan.weight.scale, plan.bias}),
+                                                 plan.weight.scale, plan.bias, plan.weight.group_size}),
                            form.path, {linear->input(0)}, linear, &form.module);
       linear->output()->replaceAllUsesWith(output);
       emit(output, original->output(), form.path, Emission::Kind::kFloat);

@@ -16,13 +16,15 @@ void save_artifact(const torch::jit::Module& module,
   // Written through a function: with a file name, that name would become part of the content.
   std::optional<Error> failure;
   const auto write = [&](const void* bytes, std::size_t size) -> std::size_t {
-    if (failure) return 0;
+    if (failure) return size;
     try {
       file.write(std::string_view(static_cast<const char*>(bytes), size));
       return size;
     } catch (const Error& e) {
-      failure = e;  // LibTorch's writer is no place to throw through
-      return 0;
+      // LibTorch's writer ends the process when a write fails while it is being destroyed: let it
+      // write into nothing, and fail afterwards.
+      failure = e;
+      return size;
     }
   };
   try {

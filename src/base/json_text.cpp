@@ -135,7 +135,8 @@ Json read_json(const std::filesystem::path& path, const JsonLimits& limits) {
     return Error(ErrorKind::kFile, {.what = "cannot read file",
                                     .where = path.string(),
                                     .expected = "a readable JSON file",
-                                    .got = std::move(got)});
+                                    .got = std::move(got),
+                                    .hint = "check the path"});
   };
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) throw fail("a directory");

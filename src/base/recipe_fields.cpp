@@ -270,6 +270,8 @@ std::vector<RecipeField> make_fields() {
                    "share of the mean Hessian diagonal added to the diagonal"));
   add(integer_field("weights.block_size", &R::weights, &WeightRecipe::block_size, 1, 65536,
                     "GPTQ columns per lazy update"));
+  add(integer_field("weights.group_size", &R::weights, &WeightRecipe::group_size, 0, 65536,
+                    "weight-only sites: columns that share a scale; 0: the whole row"));
   add(bool_field("weights.bias_correction", &R::weights, &WeightRecipe::bias_correction,
                  "move a site's mean output error into its bias"));
   add(name_field("weights.compensation", &R::weights, &WeightRecipe::compensation,

@@ -3,9 +3,11 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <ostream>
 #include <vector>
 
+#include "base/pattern.h"
 #include "base/recipe_resolve.h"
 #include "cli/command.h"
 #include "repquant/error.h"
@@ -37,6 +39,27 @@ const Command& chosen_command(const std::vector<Command>& commands) {
   throw Error(ErrorKind::kUsage, {.what = "no command given", .hint = "repquant --help"});
 }
 
+/// What a misspelt command or option was meant to be, as a question; empty if nothing is near.
+std::string meant_word(int argc, const char* const* argv, const CLI::App& app) {
+  std::vector<std::string> known;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    known.push_back(command->get_name());
+  }
+  for (const CLI::Option* option : app.get_options()) {
+    for (const auto& name : option->get_lnames()) known.push_back("--" + name);
+  }
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
+    const bool option = word.rfind("--", 0) == 0;
+    const bool command = i == 1 && !app.get_subcommands({}).empty();
+    if (!option && !command) continue;
+    if (std::find(known.begin(), known.end(), word) != known.end()) continue;
+    const std::string hint = nearest_hint(word, known);
+    if (!hint.empty()) return hint;
+  }
+  return "";
+}
+
 void warn_unused_environment(const std::vector<Command>& commands, const Log& log) {
   std::vector<std::string> known;
   for (const Command& command : commands) {
@@ -56,7 +79,7 @@ int run(int argc, const char* const* argv, std::ostream& out, const InterruptTok
   app.footer(kFooter);
   app.require_subcommand(1);
   const std::vector<Command> commands{add_quantize(app), add_evaluate(app), add_inspect(app),
-                                      add_doctor(app)};
+                                      add_benchmark(app), add_doctor(app)};
   for (const Command& command : commands) {
     add_environment_names(*command.app);
     command.app->footer(std::string("Exit codes: see repquant --help."));
@@ -67,10 +90,11 @@ int run(int argc, const char* const* argv, std::ostream& out, const InterruptTok
     return app.exit(e, out, out);
   } catch (const CLI::ParseError& e) {
     const auto parsed = app.get_subcommands();
+    const std::string meant = meant_word(argc, argv, parsed.empty() ? app : *parsed.front());
     throw Error(ErrorKind::kUsage,
                 {.what = e.what(),
-                 .hint = "repquant " + (parsed.empty() ? "" : parsed.front()->get_name() + " ") +
-                         "--help"});
+                 .hint = (meant.empty() ? "" : meant + "; ") + std::string("repquant ") +
+                         (parsed.empty() ? "" : parsed.front()->get_name() + " ") + "--help"});
   }
   const Command& command = chosen_command(commands);
   const Context context = make_context(*command.common, out, interrupt);

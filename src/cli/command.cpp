@@ -16,9 +16,9 @@ constexpr int kMostThreads = 1024;
 /// "cpu", or "cuda" with an optional ":N".
 void check_device(const std::string& device) {
   if (device == "cpu") return;
-  const bool cuda = device == "cuda" || (device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
-                                         device.find_first_not_of("0123456789", 5) ==
-                                             std::string::npos);
+  const bool cuda =
+      device == "cuda" || (device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
+                           device.find_first_not_of("0123456789", 5) == std::string::npos);
   if (!cuda) {
     throw Error(ErrorKind::kUsage, {.what = "unknown device",
                                     .where = "--device",
@@ -99,15 +99,15 @@ double parse_share(const std::string& text, const std::string& option) {
   const bool percent = !text.empty() && text.back() == '%';
   const std::string digits = percent ? text.substr(0, text.size() - 1) : text;
   double value = -1.0;
-  const auto [end, code] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   const bool whole = code == std::errc{} && end == digits.data() + digits.size();
   if (percent) value /= 100.0;
   if (!whole || !(value >= 0.0 && value <= 1.0)) {
-    throw Error(ErrorKind::kUsage, {.what = "not a share",
-                                    .where = option,
-                                    .expected = "a number from 0 to 1, or a percentage: 0.97 or 97%",
-                                    .got = text});
+    throw Error(ErrorKind::kUsage,
+                {.what = "not a share",
+                 .where = option,
+                 .expected = "a number from 0 to 1, or a percentage: 0.97 or 97%",
+                 .got = text});
   }
   return value;
 }

@@ -59,6 +59,7 @@ std::vector<std::string> environment_names(const CLI::App& app);
 Command add_quantize(CLI::App& parent);
 Command add_evaluate(CLI::App& parent);
 Command add_inspect(CLI::App& parent);
+Command add_benchmark(CLI::App& parent);
 Command add_doctor(CLI::App& parent);
 
 /// A share given as 0.97 or 97%. Throws Error kUsage naming `option` for anything else.

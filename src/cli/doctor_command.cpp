@@ -54,8 +54,9 @@ std::vector<Finding> examine(int threads) {
   findings.push_back({"C++ ABI", _GLIBCXX_USE_CXX11_ABI == 1 ? "C++11" : "before C++11"});
   findings.push_back({"instruction sets", instruction_sets()});
   findings.push_back({"LibTorch kernels", at::get_cpu_capability()});
-  findings.push_back({"oneDNN", at::hasMKLDNN() ? "yes" : "no",
-                      at::hasMKLDNN() ? "" : "integer operators are missing: artifacts cannot run"});
+  findings.push_back(
+      {"oneDNN", at::hasMKLDNN() ? "yes" : "no",
+       at::hasMKLDNN() ? "" : "integer operators are missing: artifacts cannot run"});
   const bool exact = integer_products_are_exact();
   findings.push_back({"u8 x s8 products", exact ? "exact" : "saturate",
                       exact ? "" : "artifacts take their exact, slower form (no VNNI)"});

@@ -46,10 +46,9 @@ Gates parse_gates(const GateOptions& options, bool has_reference) {
   }
   if (options.has_max_kl) gates.max_kl = options.max_kl;
   if ((gates.min_agreement || gates.max_kl) && !has_reference) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "a gate on agreement needs a model to agree with",
-                 .where = gates.min_agreement ? "--min-agreement" : "--max-kl",
-                 .hint = "give the floating-point model as --reference FILE"});
+    throw Error(ErrorKind::kUsage, {.what = "a gate on agreement needs a model to agree with",
+                                    .where = gates.min_agreement ? "--min-agreement" : "--max-kl",
+                                    .hint = "give the floating-point model as --reference FILE"});
   }
   return gates;
 }
@@ -130,8 +129,8 @@ void run_evaluate(const Context& context, EvaluateOptions options) {
 
 Command add_evaluate(CLI::App& parent) {
   Command command;
-  command.app = parent.add_subcommand(
-      "evaluate", "Measure accuracy, and agreement with a reference, on data");
+  command.app = parent.add_subcommand("evaluate",
+                                      "Measure accuracy, and agreement with a reference, on data");
   auto options = std::make_shared<EvaluateOptions>();
   CLI::App& app = *command.app;
   EvaluationOptions& evaluation = options->evaluation;

@@ -57,7 +57,8 @@ Command add_inspect(CLI::App& parent) {
   auto options = std::make_shared<InspectOptions>();
   PreviewOptions& preview_options = options->preview;
   app.add_option("MODEL", preview_options.model, "TorchScript file, quantized or not")->required();
-  app.add_option("--data", preview_options.data, "data to run the model on, as for quantize --calib")
+  app.add_option("--data", preview_options.data,
+                 "data to run the model on, as for quantize --calib")
       ->type_name("DATA");
   app.add_option("--input-shape", preview_options.input_shape,
                  "shape of one random sample to run the model on, such as 3,224,224")

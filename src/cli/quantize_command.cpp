@@ -58,14 +58,14 @@ void print_config(const Context& context, const ResolvedRecipe& recipe, const CL
       {.what = "no calibration data",
        .where = "--calib",
        .expected = "--calib DATA: a few dozen to a few hundred samples of what the model will see",
-       .hint = "DATA is a folder of JPEG or PNG images, a .npy or .npz file (dimension 0 counts the "
-               "samples), tensors saved with torch.save, a folder of such files, or a text file "
-               "that lists files; --calib synthetic uses random numbers, for speed and structure "
-               "only: accuracy will be poor"});
+       .hint =
+           "DATA is a folder of JPEG or PNG images, a .npy or .npz file (dimension 0 counts the "
+           "samples), tensors saved with torch.save, a folder of such files, or a text file "
+           "that lists files; --calib synthetic uses random numbers, for speed and structure "
+           "only: accuracy will be poor"});
 }
 
-QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& recipe,
-                           int threads) {
+QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& recipe, int threads) {
   QuantizeOptions options;
   options.model = given.model;
   options.recipe = recipe;

@@ -2,17 +2,19 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <set>
 
 #include "cli/command.h"
+#include "repquant/error.h"
 
 namespace repquant::cli {
 namespace {
 
 /// Options that are resolved as settings of the recipe, or that choose what to do.
-const std::set<std::string> kNotListed{"help",          "bits",    "clipping", "set",
-                                       "calib-samples", "exclude", "seed",     "print-config",
-                                       "batch-size"};
+const std::set<std::string> kNotListed{"help", "bits",          "clipping",
+                                       "set",  "calib-samples", "exclude",
+                                       "seed", "print-config",  "batch-size"};
 
 std::string join(const std::vector<std::string>& values) {
   std::string text;
@@ -35,7 +37,9 @@ std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibratio
                  "time spent on accuracy: fast, standard (default) or high")
       ->group(group)
       ->type_name("EFFORT");
-  app.add_option("--recipe", options->recipe, "recipe file (JSON)")->group(group)->type_name("FILE");
+  app.add_option("--recipe", options->recipe, "recipe file (JSON)")
+      ->group(group)
+      ->type_name("FILE");
   app.add_option("--set", options->settings,
                  "one setting of the recipe, such as norm.granularity=per_tensor; repeatable")
       ->group(group)
@@ -64,7 +68,14 @@ std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibratio
 
 ResolvedRecipe resolve(const RecipeOptions& options) {
   RecipeSources sources;
-  if (!options.recipe.empty()) sources.file = options.recipe;
+  if (!options.recipe.empty()) {
+    if (!std::filesystem::exists(options.recipe)) {
+      throw Error(ErrorKind::kFile, {.what = "the recipe file does not exist",
+                                     .where = "--recipe " + options.recipe,
+                                     .hint = "ready recipes are named by their bits: --bits w4a4"});
+    }
+    sources.file = options.recipe;
+  }
   for (const auto& setting : options.settings) {
     RecipeChange change = parse_setting(setting);
     sources.settings.push_back({std::move(change.key), std::move(change.value), "--set"});
@@ -93,8 +104,8 @@ std::vector<ResolvedSetting> option_settings(const CLI::App& app) {
     if (kNotListed.count(name) > 0) continue;
     if (option->count() == 0) continue;
     const bool from_line = std::find(typed.begin(), typed.end(), option) != typed.end();
-    settings.push_back({name, join(option->results()),
-                        from_line ? "command line" : option->get_envname()});
+    settings.push_back(
+        {name, join(option->results()), from_line ? "command line" : option->get_envname()});
   }
   return settings;
 }

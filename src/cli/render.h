@@ -8,6 +8,7 @@
 #include "base/json_text.h"
 #include "pipeline/report_json.h"
 #include "repquant/artifact.h"
+#include "repquant/benchmark.h"
 #include "repquant/coverage.h"
 #include "repquant/evaluate.h"
 #include "repquant/quantize.h"
@@ -39,6 +40,9 @@ std::string sites_text(const std::vector<SiteReport>& sites, bool errors);
 
 std::string evaluation_text(const EvaluationReport& report);
 Json evaluation_json(const EvaluationReport& report);
+
+std::string benchmark_text(const BenchmarkReport& report);
+Json benchmark_json(const BenchmarkReport& report);
 
 std::string quantize_text(const QuantizeReport& report);
 Json quantize_json(const QuantizeReport& report);

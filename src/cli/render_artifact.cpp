@@ -23,8 +23,8 @@ std::string inputs_text(const std::vector<std::string>& names) {
 std::string facts_text(const std::string& path, const ArtifactReport& report) {
   const ArtifactInfo& info = report.info;
   TextTable table({{"artifact"}, {"value"}});
-  table.add_row({"file", path + ", " +
-                             format_bytes(static_cast<double>(std::filesystem::file_size(path)))});
+  table.add_row(
+      {"file", path + ", " + format_bytes(static_cast<double>(std::filesystem::file_size(path)))});
   table.add_row({"format", std::to_string(info.major_version) + "." +
                                std::to_string(info.minor_version) + ", written by repquant " +
                                info.tool_version + " with LibTorch " + info.libtorch_version});
@@ -64,10 +64,10 @@ std::string runtime_text(const RuntimeReport& runtime) {
                    {"multiply-adds", Align::kRight},
                    {"share", Align::kRight}});
   for (const auto& [op, group] : groups) {
-    table.add_row({op, group.integer ? "integer" : "float", std::to_string(group.sites),
-                   group.macs > 0 ? count_text(group.macs) : "-",
-                   total > 0 ? percent(static_cast<double>(group.macs) / static_cast<double>(total))
-                             : "-"});
+    table.add_row(
+        {op, group.integer ? "integer" : "float", std::to_string(group.sites),
+         group.macs > 0 ? count_text(group.macs) : "-",
+         total > 0 ? percent(static_cast<double>(group.macs) / static_cast<double>(total)) : "-"});
   }
   table.add_rule();
   table.add_row({"in integers", "", "", "", percent(runtime.integer_share)});
@@ -78,8 +78,9 @@ std::string runtime_text(const RuntimeReport& runtime) {
     text += "left in floating point: " + std::to_string(count) + " " + op + "\n";
   }
   if (!runtime.vnni) {
-    text += "this processor has no VNNI: products that could saturate take their exact, slower "
-            "form\n";
+    text +=
+        "this processor has no VNNI: products that could saturate take their exact, slower "
+        "form\n";
   }
   return text;
 }

@@ -24,8 +24,7 @@ std::string coverage_text(const Coverage& coverage) {
                    {"share", Align::kRight}});
   const auto add = [&](const std::string& kind, const std::string& bits, std::size_t sites,
                        std::int64_t parameters, std::int64_t macs) {
-    table.add_row({kind, bits, std::to_string(sites),
-                   parameters > 0 ? count_text(parameters) : "-",
+    table.add_row({kind, bits, std::to_string(sites), parameters > 0 ? count_text(parameters) : "-",
                    parameters > 0 ? share_text(parameters, coverage.parameters) : "-",
                    coverage.macs > 0 ? count_text(macs) : "-", share_text(macs, coverage.macs)});
   };
@@ -41,8 +40,7 @@ std::string coverage_text(const Coverage& coverage) {
     add("not quantized", "fp32", coverage.gaps.size(), gap_parameters,
         coverage.macs - coverage.quantized_macs);
   }
-  const std::int64_t rest =
-      coverage.parameters - coverage.quantized_parameters - gap_parameters;
+  const std::int64_t rest = coverage.parameters - coverage.quantized_parameters - gap_parameters;
   if (rest > 0) {
     table.add_row({"norms, biases, embeddings", "fp32", "-", count_text(rest),
                    share_text(rest, coverage.parameters), "-", "-"});
@@ -64,7 +62,10 @@ std::string coverage_text(const Coverage& coverage) {
 }
 
 std::string sites_text(const std::vector<SiteReport>& sites, bool errors) {
-  std::vector<TableColumn> columns{{"site"}, {"kind"}, {"bits"}, {"form"},
+  std::vector<TableColumn> columns{{"site"},
+                                   {"kind"},
+                                   {"bits"},
+                                   {"form"},
                                    {"parameters", Align::kRight},
                                    {"multiply-adds", Align::kRight}};
   if (errors) {

@@ -28,8 +28,8 @@ std::string quantize_text(const QuantizeReport& report) {
   table.add_row({"simulated", format_number(report.output_sqnr_db, 2) +
                                   " dB against FP32 on the calibration data"});
   for (const auto& check : report.checks) {
-    table.add_row({"check " + check.name, check.measured + " (" + check.limit + ")" +
-                                              (check.passed ? "" : " FAILED")});
+    table.add_row({"check " + check.name,
+                   check.measured + " (" + check.limit + ")" + (check.passed ? "" : " FAILED")});
   }
   table.add_row({"time", format_duration(report.seconds) + ", " +
                              multiple_text(report.seconds, report.float_seconds) +

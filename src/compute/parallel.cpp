@@ -80,14 +80,6 @@ class Work {
 
 void use_one_thread_per_operator() { at::set_num_threads(1); }
 
-OneThreadPerOperator::OneThreadPerOperator() : before_(at::get_num_threads()) {
-  if (before_ != 1) at::set_num_threads(1);
-}
-
-OneThreadPerOperator::~OneThreadPerOperator() {
-  if (before_ != 1) at::set_num_threads(before_);
-}
-
 void parallel_for(std::int64_t count, int threads, const std::function<void(std::int64_t)>& body) {
   if (count <= 0) return;
   Work work(count, body);

@@ -14,19 +14,6 @@ namespace repquant {
 /// one thread, and makes one thread the default of threads started later. Call it once at start-up.
 void use_one_thread_per_operator();
 
-/// While it lives, operators of the calling thread run on one thread; parallel_for still uses
-/// several for its items.
-class OneThreadPerOperator {
- public:
-  OneThreadPerOperator();
-  ~OneThreadPerOperator();
-  OneThreadPerOperator(const OneThreadPerOperator&) = delete;
-  OneThreadPerOperator& operator=(const OneThreadPerOperator&) = delete;
-
- private:
-  int before_;
-};
-
 /// Runs body(i) once for every i in [0, count), on at most `threads` threads (the caller's among
 /// them; values below 1 mean 1). Operators inside the body run on one thread and without autograd.
 /// Items are handed out in rising order; nested calls run on the thread they are made from.

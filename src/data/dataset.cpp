@@ -248,10 +248,11 @@ std::vector<std::int64_t> labels_in_files(const DatasetSource& source) {
 
 std::vector<std::int64_t> open_files(DatasetSource& source) {
   if (source.list.images && !source.options.preset) {
-    throw Error(ErrorKind::kUsage, {"images need a preprocessing preset, and the model has none",
-                                    source.root.string(), "", "",
-                                    "export the model with its preset, or put " +
-                                        std::string("MODEL.") + kPresetFile + " next to it"});
+    throw Error(
+        ErrorKind::kUsage,
+        {"images need a preprocessing preset, and the model has none", source.root.string(), "", "",
+         "export the model with its preset, or put " + std::string("MODEL.") + kPresetFile +
+             " next to it, or name one with --preprocess"});
   }
   source.spec = spec_of(read_sample(source, 0));
   return source.list.images ? std::vector<std::int64_t>{} : labels_in_files(source);

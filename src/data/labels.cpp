@@ -68,9 +68,10 @@ std::vector<std::int64_t> read_named_labels(const std::filesystem::path& path,
   return labels;
 }
 
-[[noreturn]] void usage(std::string what, std::string expected, std::string got, std::string hint) {
-  throw Error(ErrorKind::kUsage,
-              {std::move(what), "", std::move(expected), std::move(got), std::move(hint)});
+[[noreturn]] void usage(std::string what, std::string where, std::string expected, std::string got,
+                        std::string hint) {
+  throw Error(ErrorKind::kUsage, {std::move(what), std::move(where), std::move(expected),
+                                  std::move(got), std::move(hint)});
 }
 
 std::vector<std::int64_t> map_folders(const Dataset& dataset, std::int64_t num_classes,
@@ -79,7 +80,7 @@ std::vector<std::int64_t> map_folders(const Dataset& dataset, std::int64_t num_c
   std::vector<std::int64_t> index_of_folder;
   if (!classes_file) {
     if (static_cast<std::int64_t>(folders.size()) != num_classes) {
-      usage("the class folders do not fit the model",
+      usage("the class folders do not fit the model", dataset.describe(),
             std::to_string(num_classes) + " class folders, one per logit",
             std::to_string(folders.size()),
             "give --classes FILE (class index, tab, folder name) to map folders to classes");
@@ -90,7 +91,7 @@ std::vector<std::int64_t> map_folders(const Dataset& dataset, std::int64_t num_c
     for (const std::string& folder : folders) {
       const auto found = classes.find(folder);
       if (found == classes.end()) {
-        usage("the classes file has no line for a class folder", "", folder,
+        usage("the classes file has no line for a class folder", classes_file->string(), "", folder,
               "add the folder to " + classes_file->string());
       }
       index_of_folder.push_back(found->second);
@@ -140,17 +141,17 @@ Dataset resolve_labels(const Dataset& dataset, std::int64_t num_classes,
                        const std::optional<std::filesystem::path>& classes_file) {
   std::vector<std::int64_t> labels = dataset.labels();
   if (!labels.empty() && classes_file) {
-    usage("two sources of labels", "a labels file or array, or a classes file", "both",
+    usage("two sources of labels", "", "a labels file or array, or a classes file", "both",
           "leave out --classes, or the labels");
   }
   if (labels.empty() && dataset.class_folders().empty()) {
-    usage("the data has no labels", "class folders, a labels file, or an array named labels", "",
-          "give --labels FILE");
+    usage("the data has no labels", "", "class folders, a labels file, or an array named labels",
+          "", "give --labels FILE");
   }
   if (labels.empty()) labels = map_folders(dataset, num_classes, classes_file);
   for (std::size_t i = 0; i < labels.size(); ++i) {
     if (labels[i] >= 0 && labels[i] < num_classes) continue;
-    usage("a label does not fit the model",
+    usage("a label does not fit the model", "",
           "0 to " + std::to_string(num_classes - 1) + ", one class per logit",
           std::to_string(labels[i]) + " for " + dataset.sample_name(static_cast<std::int64_t>(i)),
           "");

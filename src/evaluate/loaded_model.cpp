@@ -69,7 +69,16 @@ LoadedModel::~LoadedModel() = default;
 LoadedModel::LoadedModel(LoadedModel&&) noexcept = default;
 LoadedModel& LoadedModel::operator=(LoadedModel&&) noexcept = default;
 
-at::Tensor LoadedModel::run(const std::vector<at::Tensor>& inputs) const {
+bool LoadedModel::freeze() {
+  try {
+    *module_ = torch::jit::freeze(*module_);
+    return true;
+  } catch (const std::exception&) {
+    return false;  // for example a model that changes its own attributes
+  }
+}
+
+at::Tensor LoadedModel::forward(const std::vector<at::Tensor>& inputs) const {
   const auto fail = [&](const std::string& message) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model fails on the data: " + interpreter_message(message),
@@ -100,7 +109,11 @@ at::Tensor LoadedModel::run(const std::vector<at::Tensor>& inputs) const {
                  .where = path_,
                  .got = tensors.empty() ? "no tensor" : shapes_of({tensors.front()})});
   }
-  const at::Tensor& logits = tensors.front();
+  return tensors.front();
+}
+
+at::Tensor LoadedModel::run(const std::vector<at::Tensor>& inputs) const {
+  at::Tensor logits = forward(inputs);
   if (!at::isfinite(logits).all().item<bool>()) {
     throw Error(ErrorKind::kNumerical,
                 {.what = "the output of the model holds NaN or infinity",

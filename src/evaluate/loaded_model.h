@@ -29,9 +29,16 @@ class LoadedModel {
   std::int64_t file_bytes() const { return file_bytes_; }
   const ModelSignature& signature() const { return signature_; }
 
-  /// The first tensor of the output, float32 or double, after a check that it is finite.
-  /// Throws Error kUnsupported (the model fails, or gives no floating-point tensor), kNumerical (NaN
-  /// or infinity), kResource (out of memory).
+  /// Makes parameters constants, as is usual for deployment. Returns false, and leaves the model as
+  /// it was, if the model does not allow it.
+  bool freeze();
+
+  /// The first tensor of the output, float32 or double.
+  /// Throws Error kUnsupported (the model fails, or gives no floating-point tensor), kResource (out
+  /// of memory).
+  at::Tensor forward(const std::vector<at::Tensor>& inputs) const;
+
+  /// forward() and a check that the output is finite, else Error kNumerical.
   at::Tensor run(const std::vector<at::Tensor>& inputs) const;
 
  private:

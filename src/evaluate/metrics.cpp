@@ -80,10 +80,9 @@ void check_labels(const at::Tensor& logits, std::span<const std::int64_t> labels
   }
   for (const std::int64_t label : labels) {
     if (label < 0 || label >= logits.size(1)) {
-      throw Error(ErrorKind::kUsage,
-                  {.what = "a label lies outside the classes of the model",
-                   .expected = "0 to " + std::to_string(logits.size(1) - 1),
-                   .got = std::to_string(label)});
+      throw Error(ErrorKind::kUsage, {.what = "a label lies outside the classes of the model",
+                                      .expected = "0 to " + std::to_string(logits.size(1) - 1),
+                                      .got = std::to_string(label)});
     }
   }
 }
@@ -184,8 +183,7 @@ Interval wilson_interval(std::int64_t count, std::int64_t total) {
 }
 
 Proportion proportion(std::int64_t count, std::int64_t total) {
-  const double value =
-      total > 0 ? static_cast<double>(count) / static_cast<double>(total) : 0.0;
+  const double value = total > 0 ? static_cast<double>(count) / static_cast<double>(total) : 0.0;
   return {count, total, value, wilson_interval(count, total)};
 }
 

@@ -18,9 +18,9 @@ std::string join(const std::vector<std::string>& names) {
   if (signature.names.size() > signature.required) {
     expected += " to " + std::to_string(signature.names.size());
   }
-  const std::string given =
-      batch.names.empty() ? std::to_string(batch.inputs.size()) + " without names"
-                          : std::to_string(batch.inputs.size()) + ": " + join(batch.names);
+  const std::string given = batch.names.empty()
+                                ? std::to_string(batch.inputs.size()) + " without names"
+                                : std::to_string(batch.inputs.size()) + ": " + join(batch.names);
   throw Error(ErrorKind::kUsage,
               {.what = "the data does not fit the inputs of the model",
                .expected = expected + " inputs: " + join(signature.names),

@@ -22,6 +22,7 @@ namespace {
 // so that results do not depend on the number of threads.
 constexpr std::int64_t kChunkRows = 64;
 constexpr int kDampingRaises = 3;
+constexpr int kGroupRounds = 3;
 
 // The Hessian prepared for the column loop.
 struct Factor {
@@ -78,20 +79,39 @@ REPQUANT_SIMD void subtract_scaled(float* target, const float* source, float coe
   for (std::int64_t i = 0; i < count; ++i) target[i] -= coefficient * source[i];
 }
 
+// Columns [from, to) of group g; one group holds a scale for each row.
+struct Groups {
+  std::int64_t columns;
+  std::int64_t size;
+
+  std::int64_t count() const { return (columns + size - 1) / size; }
+  std::int64_t from(std::int64_t g) const { return g * size; }
+  std::int64_t to(std::int64_t g) const { return std::min(columns, (g + 1) * size); }
+  /// [R, G] -> [R, K]
+  at::Tensor spread(const at::Tensor& scale) const {
+    return scale.repeat_interleave(size, 1).slice(1, 0, columns);
+  }
+};
+
+struct CodeRange {
+  float low, high;
+};
+
 // Rounds one column of all rows; error = (w - w^) / U_jj.
-REPQUANT_SIMD void round_column(const float* w, const float* scale, float max_code, float inverse_d,
-                                float* codes, float* error, std::int64_t rows) {
+REPQUANT_SIMD void round_column(const float* w, const float* scale, CodeRange range,
+                                float inverse_d, float* codes, float* error, std::int64_t rows) {
   for (std::int64_t i = 0; i < rows; ++i) {
-    const float q = round_even(clamp_to(w[i] / scale[i], -max_code, max_code));
+    const float q = round_even(clamp_to(w[i] / scale[i], range.low, range.high));
     codes[i] = q;
     error[i] = (w[i] - scale[i] * q) * inverse_d;
   }
 }
 
 // The column loop on a chunk of rows. weight is W^T [K, R] in loop order and is used up, so that a
-// column of all rows is contiguous. Returns codes [K, R], float, in loop order.
+// column of all rows is contiguous; scale [K, R] likewise. Group scales are fixed before the loop,
+// so that columns may come in any order. Returns codes [K, R], float, in loop order.
 at::Tensor round_columns(const at::Tensor& weight, const at::Tensor& inverse,
-                         const at::Tensor& scale, float max_code, std::int64_t block_size) {
+                         const at::Tensor& scale, CodeRange range, std::int64_t block_size) {
   const std::int64_t columns = weight.size(0);
   const std::int64_t rows = weight.size(1);
   const at::Tensor codes = at::empty_like(weight);
@@ -105,7 +125,8 @@ at::Tensor round_columns(const at::Tensor& weight, const at::Tensor& inverse,
     const std::int64_t to = std::min(from + block_size, columns);
     for (std::int64_t j = from; j < to; ++j) {
       float* error = e + (j - from) * rows;
-      round_column(w + j * rows, s, max_code, 1.0F / u[j * columns + j], q + j * rows, error, rows);
+      round_column(w + j * rows, s + j * rows, range, 1.0F / u[j * columns + j], q + j * rows,
+                   error, rows);
       for (std::int64_t k = j + 1; k < to; ++k) {
         subtract_scaled(w + k * rows, error, u[j * columns + k], rows);
       }
@@ -119,31 +140,47 @@ at::Tensor round_columns(const at::Tensor& weight, const at::Tensor& inverse,
   return codes;
 }
 
-// tr(dW H dW^T) row by row, dW = W - s q, double [R]; plain squares without H.
+// tr(dW H dW^T) row by row, dW = W - s q, double [R]; plain squares without H. scale [R, G].
 at::Tensor row_errors(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
-                      const at::Tensor& hessian) {
-  const at::Tensor error = weight.to(at::kDouble) - codes * scale.to(at::kDouble).unsqueeze(1);
+                      const Groups& groups, const at::Tensor& hessian) {
+  const at::Tensor error =
+      weight.to(at::kDouble) - codes * groups.spread(scale.to(at::kDouble));
   if (!hessian.defined()) return error.square().sum(1);
   return at::mm(error, hessian).mul_(error).sum(1);
 }
 
-// The scale that minimises (w - s q) H (w - s q)^T for the codes found: s = w H q / q H q. Kept
-// only where it is positive and finite.
+// Scales that lessen (w - s q) H (w - s q)^T for the codes found, one group after the other: the
+// best change of one is (w - s q) H q / q H q over the group's columns. For one group this is the
+// closed form s = w H q / q H q. Kept only where it is finite and keeps its sign.
 at::Tensor refit_scale(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
-                       const at::Tensor& hessian) {
-  const at::Tensor weighted = at::mm(codes, hessian);
-  const at::Tensor cross = (weighted * weight.to(at::kDouble)).sum(1);
-  const at::Tensor square = weighted.mul_(codes).sum(1);
-  const at::Tensor refit = (cross / square).to(at::kFloat);
-  const at::Tensor usable =
-      at::isfinite(refit).logical_and_(refit >= std::numeric_limits<float>::min());
-  return at::where(usable, refit, scale);
+                       const Groups& groups, const at::Tensor& hessian) {
+  at::Tensor refit = scale.to(at::kDouble);
+  at::Tensor gradient =
+      at::mm(weight.to(at::kDouble) - codes * groups.spread(refit), hessian);  // [R, K]
+  for (std::int64_t g = 0; g < groups.count(); ++g) {
+    const auto part = [&](const at::Tensor& t) {
+      return t.slice(1, groups.from(g), groups.to(g));
+    };
+    const at::Tensor q = part(codes);
+    const at::Tensor weighted = at::mm(q, hessian.slice(0, groups.from(g), groups.to(g)));
+    const at::Tensor change = (part(gradient) * q).sum(1) / (part(weighted) * q).sum(1);
+    const at::Tensor old = refit.select(1, g);
+    const at::Tensor updated = (old + change).to(at::kFloat).to(at::kDouble);
+    const at::Tensor usable =
+        at::isfinite(updated)
+            .logical_and_(updated.abs() >= std::numeric_limits<float>::min())
+            .logical_and_(updated * old > 0);
+    const at::Tensor kept = at::where(usable, updated, old);
+    if (g + 1 < groups.count()) gradient -= weighted * (kept - old).unsqueeze(1);
+    refit.select(1, g).copy_(kept);
+  }
+  return refit.to(at::kFloat);
 }
 
 // What is kept of a chunk of rows.
 struct RowsResult {
   at::Tensor codes;  // int8 [R, K]
-  at::Tensor scale;  // float32 [R]
+  at::Tensor scale;  // float32 [R, G]
   double error_nearest = 0;
   double error_kept = 0;
   bool any_gptq = false;
@@ -156,38 +193,62 @@ struct Problem {
   std::optional<Factor> factor;
   WeightRecipe recipe;
   float max_code = 0;
+  Groups groups{};
 };
 
 RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t to) {
   const at::Tensor weight = problem.weight.slice(0, from, to);
   const std::int64_t columns = weight.size(1);
-  at::Tensor scale = at::empty({to - from}, at::kFloat);
+  const Groups& groups = problem.groups;
+  at::Tensor scale = at::empty({to - from, groups.count()}, at::kFloat);
   at::Tensor nearest = at::empty_like(weight);
   auto* s = scale.data_ptr<float>();
   for (std::int64_t i = 0; i < to - from; ++i) {
-    const WeightRow row{weight.const_data_ptr<float>() + i * columns,
-                        problem.importance.const_data_ptr<float>(), columns, problem.max_code};
-    s[i] = problem.recipe.scale_search ? search_row_scale(row) : absolute_maximum_scale(row);
-    nearest_codes(row, s[i], nearest.data_ptr<float>() + i * columns);
+    for (std::int64_t g = 0; g < groups.count(); ++g, ++s) {
+      const std::int64_t first = groups.from(g);
+      const WeightRow row{weight.const_data_ptr<float>() + i * columns + first,
+                          problem.importance.const_data_ptr<float>() + first,
+                          groups.to(g) - first, problem.max_code, groups.count() > 1};
+      *s = problem.recipe.scale_search ? search_row_scale(row) : absolute_maximum_scale(row);
+      nearest_codes(row, *s, nearest.data_ptr<float>() + i * columns + first);
+    }
   }
   at::Tensor codes = nearest.to(at::kDouble);
-  const at::Tensor error_nearest = row_errors(weight, codes, scale, problem.hessian);
+  const at::Tensor error_nearest = row_errors(weight, codes, scale, groups, problem.hessian);
   RowsResult result;
   result.error_nearest = error_nearest.sum().item<double>();
   at::Tensor error = error_nearest;
   if (problem.factor) {
     const Factor& factor = *problem.factor;
-    const at::Tensor loop_codes =
-        round_columns(weight.t().index_select(0, factor.order), factor.inverse, scale,
-                      problem.max_code, problem.recipe.block_size);
+    const CodeRange range{groups.count() > 1 ? -problem.max_code - 1 : -problem.max_code,
+                          problem.max_code};
     at::Tensor gptq = at::empty_like(codes);
-    gptq.index_copy_(1, factor.order, loop_codes.t().to(at::kDouble));
-    const at::Tensor refit = refit_scale(weight, gptq, scale, problem.hessian);
-    const at::Tensor error_gptq = row_errors(weight, gptq, refit, problem.hessian);
+    at::Tensor refit = scale, error_gptq;
+    // Group scales profit from a second rounding on the refitted scales; a row scale hardly does.
+    for (int round = 0; round < (groups.count() > 1 ? kGroupRounds : 1); ++round) {
+      const at::Tensor loop_codes =
+          round_columns(weight.t().index_select(0, factor.order), factor.inverse,
+                        groups.spread(refit).t().index_select(0, factor.order), range,
+                        problem.recipe.block_size);
+      at::Tensor rounded = at::empty_like(codes);
+      rounded.index_copy_(1, factor.order, loop_codes.t().to(at::kDouble));
+      const at::Tensor next = refit_scale(weight, rounded, refit, groups, problem.hessian);
+      const at::Tensor error_next = row_errors(weight, rounded, next, groups, problem.hessian);
+      if (round == 0) {
+        gptq = rounded;
+        refit = next;
+        error_gptq = error_next;
+        continue;
+      }
+      const at::Tensor better = error_next < error_gptq;
+      gptq = at::where(better.unsqueeze(1), rounded, gptq);
+      refit = at::where(better.unsqueeze(1), next, refit);
+      error_gptq = at::where(better, error_next, error_gptq);
+    }
     // Rows do not depend on each other, so each keeps the better of the two.
     const at::Tensor better = error_gptq < error_nearest;
     codes = at::where(better.unsqueeze(1), gptq, codes);
-    scale = at::where(better, refit, scale);
+    scale = at::where(better.unsqueeze(1), refit, scale);
     error = at::where(better, error_gptq, error_nearest);
     result.any_gptq = better.any().item<bool>();
   }
@@ -202,8 +263,8 @@ void check_arguments(const at::Tensor& weight, const at::Tensor& hessian, int bi
   constexpr const char* kWhere = "quantize_weight";
   require(bits >= 2 && bits <= 8, kWhere, "bits from 2 to 8");
   require(weight.dim() == 2 && weight.numel() > 0, kWhere, "a weight [N, K] that is not empty");
-  require(recipe.block_size > 0 && recipe.damping >= 0, kWhere,
-          "a positive block_size and a damping of at least 0");
+  require(recipe.block_size > 0 && recipe.damping >= 0 && recipe.group_size >= 0, kWhere,
+          "a positive block_size, damping and group_size of at least 0");
   require_finite(weight, kWhere, "the weight");
   if (!hessian.defined()) return;
   require(
@@ -233,7 +294,8 @@ std::string prepare_factor(Problem& problem) {
 }  // namespace
 
 at::Tensor QuantizedWeight::dequantize() const {
-  return codes.to(at::kFloat).mul_(scale.unsqueeze(1));
+  if (group_size == 0) return codes.to(at::kFloat).mul_(scale.unsqueeze(1));
+  return codes.to(at::kFloat).mul_(Groups{codes.size(1), group_size}.spread(scale));
 }
 
 QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hessian, int bits,
@@ -243,6 +305,8 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
   problem.weight = weight.to(at::kFloat).contiguous();
   problem.recipe = recipe;
   problem.max_code = static_cast<float>((1 << (bits - 1)) - 1);
+  const bool grouped = recipe.group_size > 0 && recipe.group_size < weight.size(1);
+  problem.groups = {weight.size(1), grouped ? recipe.group_size : weight.size(1)};
   const std::int64_t rows = weight.size(0);
   const std::int64_t chunks = (rows + kChunkRows - 1) / kChunkRows;
   std::vector<RowsResult> results(static_cast<std::size_t>(chunks));
@@ -275,6 +339,11 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
   }
   quantized.codes = at::cat(codes);
   quantized.scale = at::cat(scales);
+  if (grouped) {
+    quantized.group_size = recipe.group_size;
+  } else {
+    quantized.scale = quantized.scale.squeeze(1);
+  }
   if (problem.factor && !any_gptq) quantized.outcome = "nearest: gptq was not better";
   return quantized;
 }

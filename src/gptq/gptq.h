@@ -9,10 +9,13 @@
 
 namespace repquant {
 
-/// A symmetric weight, w^ = scale[n] * codes[n, k].
+/// A symmetric weight, w^ = scale[n] * codes[n, k], or with groups of columns that share a scale
+/// w^ = scale[n, k / group_size] * codes[n, k].
 struct QuantizedWeight {
-  at::Tensor codes;  // int8 [N, K], |code| <= 2^(bits-1) - 1: -2^(bits-1) is not used
-  at::Tensor scale;  // float32 [N], > 0
+  at::Tensor codes;  // int8 [N, K], |code| <= 2^(bits-1) - 1; with groups -2^(bits-1) is used too
+  at::Tensor scale;  // float32 [N], > 0; with groups [N, ceil(K / group_size)] of either sign, so
+                     // that the widest weight of a group can have the code -2^(bits-1)
+  int group_size = 0;  // columns that share a scale; 0: the whole row
   int bits = 8;
   std::string outcome;    // "gptq", "gptq, damping x10", "nearest", "nearest: <reason>"
   double error_rtn = 0;   // tr(dW H dW^T) of round-to-nearest (sum of squares without H)
@@ -23,7 +26,7 @@ struct QuantizedWeight {
 
 /// Quantizes weight [N, K] (float32) to bits 2..8 for inputs with the Hessian H [K, K] (double;
 /// undefined: nearest rounding on the plain squared error). recipe.rounding, scale_search,
-/// act_order, damping and block_size apply.
+/// act_order, damping, block_size and group_size apply (a group_size of K or more is one group).
 ///
 /// A Hessian that cannot be factorised raises the damping up to three times by ten, then falls back
 /// to nearest; so does a result that is worse than nearest. `outcome` says which.

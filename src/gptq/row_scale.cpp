@@ -21,13 +21,14 @@ REPQUANT_SIMD CodeSums code_sums(const WeightRow& row, float scale) {
   float cross[kLanes] = {};
   float square[kLanes] = {};
   const float inverse = 1.0F / scale;
+  const float low = row.min_code();
   const float top = row.max_code;
   std::int64_t k = 0;
   for (; k + kLanes <= row.columns; k += kLanes) {
     for (std::int64_t lane = 0; lane < kLanes; ++lane) {
       const float w = row.values[k + lane];
       const float h = row.importance[k + lane];
-      const float q = round_even(clamp_to(w * inverse, -top, top));
+      const float q = round_even(clamp_to(w * inverse, low, top));
       const float difference = w - scale * q;
       error[lane] += h * difference * difference;
       cross[lane] += h * w * q;
@@ -37,7 +38,7 @@ REPQUANT_SIMD CodeSums code_sums(const WeightRow& row, float scale) {
   for (std::int64_t lane = 0; k < row.columns; ++k, ++lane) {
     const float w = row.values[k];
     const float h = row.importance[k];
-    const float q = round_even(clamp_to(w * inverse, -top, top));
+    const float q = round_even(clamp_to(w * inverse, low, top));
     const float difference = w - scale * q;
     error[lane] += h * difference * difference;
     cross[lane] += h * w * q;
@@ -49,13 +50,13 @@ REPQUANT_SIMD CodeSums code_sums(const WeightRow& row, float scale) {
 }  // namespace
 
 float absolute_maximum_scale(const WeightRow& row) {
-  float maximum = 0;
+  float widest = 0;
   for (std::int64_t k = 0; k < row.columns; ++k) {
-    maximum = std::max(maximum, std::abs(row.values[k]));
+    if (std::abs(row.values[k]) > std::abs(widest)) widest = row.values[k];
   }
-  const float scale = maximum / row.max_code;
+  const float scale = row.full_range ? widest / row.min_code() : std::abs(widest) / row.max_code;
   // Denormal scales have no finite inverse.
-  return scale >= std::numeric_limits<float>::min() ? scale : 1.0F;
+  return std::abs(scale) >= std::numeric_limits<float>::min() ? scale : 1.0F;
 }
 
 float search_row_scale(const WeightRow& row) {
@@ -83,9 +84,9 @@ float search_row_scale(const WeightRow& row) {
   constexpr int kRefits = 2;
   for (int i = 0; i < kRefits; ++i) {
     const CodeSums sums = code_sums(row, best);
-    if (!(sums.square > 0 && sums.cross > 0)) break;
+    if (!(sums.square > 0 && sums.cross / best > 0)) break;
     const auto refit = static_cast<float>(sums.cross / sums.square);
-    if (!(refit >= std::numeric_limits<float>::min())) break;
+    if (!(std::abs(refit) >= std::numeric_limits<float>::min())) break;
     consider(refit);
   }
   return best;
@@ -93,7 +94,7 @@ float search_row_scale(const WeightRow& row) {
 
 REPQUANT_SIMD void nearest_codes(const WeightRow& row, float scale, float* codes) {
   for (std::int64_t k = 0; k < row.columns; ++k) {
-    codes[k] = round_even(clamp_to(row.values[k] / scale, -row.max_code, row.max_code));
+    codes[k] = round_even(clamp_to(row.values[k] / scale, row.min_code(), row.max_code));
   }
 }
 

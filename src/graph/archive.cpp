@@ -14,32 +14,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Rejects what is plainly no TorchScript archive before LibTorch sees it.
-void check_archive(const std::string& path) {
-  std::error_code ec;
-  const auto fail = [&](std::string what, std::string got, std::string hint) {
-    throw Error(ErrorKind::kFile, {.what = std::move(what), .where = path,
-                                   .expected = "a TorchScript file saved with torch.jit.save",
-                                   .got = std::move(got), .hint = std::move(hint)});
-  };
-  if (!fs::exists(path, ec)) fail("the model file does not exist", "", "check the path");
-  if (fs::is_directory(path, ec)) fail("the model path is a folder", "a folder", "name the .pt file");
-  const auto size = fs::file_size(path, ec);
-  if (ec) fail("the model file cannot be read", ec.message(), "check its permissions");
-  if (size == 0) fail("the model file is empty", "0 bytes", "export the model again");
-  std::ifstream file(path, std::ios::binary);
-  char magic[4] = {};
-  if (!file.read(magic, 4)) fail("the model file cannot be read", "", "check its permissions");
-  if (std::string(magic, 4) != std::string("PK\x03\x04", 4)) {
-    fail("the model file is not a TorchScript archive", "a file that is no zip archive",
-         "export with torch.jit.trace or torch.jit.script and save with torch.jit.save");
-  }
-}
-
 torch::jit::Module read_module(const std::string& path, torch::jit::ExtraFilesMap& extra) {
   const auto fail = [&](std::string message) {
     throw Error(ErrorKind::kFile,
-                {.what = "the model file cannot be loaded as TorchScript", .where = path,
+                {.what = "the model file cannot be loaded as TorchScript",
+                 .where = path,
                  .expected = "a TorchScript file saved with torch.jit.save",
                  .got = message.substr(0, 300),
                  .hint = "a state dict or a pickled nn.Module must be exported with "
@@ -59,12 +38,37 @@ torch::jit::Module read_module(const std::string& path, torch::jit::ExtraFilesMa
 
 }  // namespace
 
+void check_archive(const std::string& path) {
+  std::error_code ec;
+  const auto fail = [&](std::string what, std::string got, std::string hint) {
+    throw Error(ErrorKind::kFile, {.what = std::move(what),
+                                   .where = path,
+                                   .expected = "a TorchScript file saved with torch.jit.save",
+                                   .got = std::move(got),
+                                   .hint = std::move(hint)});
+  };
+  if (!fs::exists(path, ec)) fail("the model file does not exist", "", "check the path");
+  if (fs::is_directory(path, ec))
+    fail("the model path is a folder", "a folder", "name the .pt file");
+  const auto size = fs::file_size(path, ec);
+  if (ec) fail("the model file cannot be read", ec.message(), "check its permissions");
+  if (size == 0) fail("the model file is empty", "0 bytes", "export the model again");
+  std::ifstream file(path, std::ios::binary);
+  char magic[4] = {};
+  if (!file.read(magic, 4)) fail("the model file cannot be read", "", "check its permissions");
+  if (std::string(magic, 4) != std::string("PK\x03\x04", 4)) {
+    fail("the model file is not a TorchScript archive", "a file that is no zip archive",
+         "export with torch.jit.trace or torch.jit.script and save with torch.jit.save");
+  }
+}
+
 torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files) {
   check_archive(path);
   torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}, {"repquant.json", ""}};
   torch::jit::Module module = read_module(path, extra);
   if (!module.find_method("forward")) {
-    throw Error(ErrorKind::kUnsupported, {.what = "the model has no forward method", .where = path});
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the model has no forward method", .where = path});
   }
   if (extra_files != nullptr) {
     for (const auto& [name, text] : extra) {

@@ -13,6 +13,10 @@ namespace repquant {
 /// The small text files of an archive, by name.
 using ExtraFiles = std::map<std::string, std::string>;
 
+/// Rejects what is plainly no TorchScript archive, without loading it.
+/// Throws Error kFile (missing, a folder, empty, no zip archive).
+void check_archive(const std::string& path);
+
 /// Loads a TorchScript archive to the CPU. On return `extra_files` holds the archive's
 /// preprocess.json and repquant.json, those that it has.
 /// Throws Error kFile (missing, a folder, empty, truncated, not TorchScript), kUnsupported (no

@@ -38,7 +38,8 @@ const std::set<std::string> kReadsShapeOnly{"aten::size", "aten::dim", "aten::le
                                             "prim::device", "prim::dtype", "aten::is_floating_point",
                                             "prim::layout", "aten::sym_size", "prim::shape"};
 const std::set<std::string> kSoftmax{"aten::softmax", "aten::_softmax", "aten::_safe_softmax"};
-const std::set<std::string> kNorms{"aten::layer_norm", "aten::native_layer_norm"};
+const std::set<std::string> kNorms{"aten::layer_norm", "aten::native_layer_norm",
+                                   "aten::rms_norm"};
 // Between q k^T and softmax: scaling, masks and biases.
 const std::set<std::string> kScoreArithmetic{"aten::mul", "aten::div", "aten::add", "aten::sub",
                                              "aten::masked_fill", "aten::where", "aten::to",
@@ -243,6 +244,7 @@ class Search {
     if (!shape || !shape->isIntList() || shape->toIntVector().size() != 1) return false;
     for (const char* name : {"weight", "bias"}) {
       const Value* value = named_input(norm, name);
+      if (value == nullptr) continue;  // RMSNorm has no bias
       if (!is_float_tensor_constant(value) && !value->mustBeNone()) return false;
     }
     return true;

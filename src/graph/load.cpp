@@ -9,6 +9,7 @@
 #include "graph/model.h"
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
+#include "graph/site_path.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -42,6 +43,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs) {
   const auto module = load_archive(path, &model.extra_files);
   model.source_hash = sha256_of_file(path);
   model.graph = flatten(module, path);
+  name_nodes(*model.graph, module);
 
   const auto& arguments = module.get_method("forward").function().getSchema().arguments();
   std::vector<bool> has_default;
@@ -65,9 +67,12 @@ Model load_model(const std::string& path, std::size_t provided_inputs) {
   for (std::size_t i = total; i > kept; --i) model.graph->eraseInput(i);
 
   clean_graph(model.graph);
+  decompose_fast_paths(model.graph);
   canonicalize_matmul(model.graph);
   clean_graph(model.graph);
   canonicalize_linear(model.graph);
+  canonicalize_norms(model.graph);
+  clean_graph(model.graph);
   decompose_attention(model.graph);
   model.patch_embeddings = decompose_patch_embeddings(model.graph);
   if (!model.graph->inputs()[0]->uses().empty()) {

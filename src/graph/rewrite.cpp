@@ -41,7 +41,7 @@ std::vector<Node*> replace_node(Node* node, Graph& body, const std::vector<Value
     }
   };
   for (Node* added = before->next(); added != node; added = added->next()) adopt(added);
-  node->output()->replaceAllUsesWith(outputs.at(0));
+  node->outputs()[0]->replaceAllUsesWith(outputs.at(0));
   node->destroy();
   return inserted;
 }

@@ -19,8 +19,8 @@ namespace repquant {
 std::shared_ptr<torch::jit::Graph> compile_function(const std::string& source,
                                                     const std::string& name);
 
-/// Inserts `body` before `node` with `inputs`, replaces all uses of node's only output by the
-/// body's output, destroys `node`, and gives every new node the call stack of the old one (so that
+/// Inserts `body` before `node` with `inputs`, replaces all uses of node's first output by
+/// the body's output (others must be unused), destroys `node`, and gives every new node the call stack of the old one (so that
 /// site paths survive). Returns the new nodes in order.
 std::vector<torch::jit::Node*> replace_node(torch::jit::Node* node, torch::jit::Graph& body,
                                             const std::vector<torch::jit::Value*>& inputs);

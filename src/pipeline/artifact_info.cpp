@@ -129,11 +129,11 @@ ArtifactInfo read_artifact(const std::string& path) {
 ArtifactInfo artifact_from_files(const ExtraFiles& files, const std::string& path) {
   const auto found = files.find(kArtifactFile);
   if (found == files.end()) {
-    throw Error(ErrorKind::kUnsupported, {.what = "the file is no artifact of repquant",
-                                          .where = path,
-                                          .expected = std::string("an archive with ") +
-                                                      kArtifactFile,
-                                          .hint = "make one with repquant quantize"});
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the file is no artifact of repquant",
+                 .where = path,
+                 .expected = std::string("an archive with ") + kArtifactFile,
+                 .hint = "make one with repquant quantize"});
   }
   return artifact_from_json(found->second, path + "#" + kArtifactFile);
 }

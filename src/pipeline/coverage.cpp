@@ -22,8 +22,12 @@ std::string percent(double share) {
 
 /// Why a site of the model is not quantized.
 CoverageGap excluded_gap(const Site& site, const Recipe& recipe) {
-  CoverageGap gap{.path = site.path, .op = name_of(site.kind), .reason = "excluded by the recipe",
-                  .requested = true, .parameters = 0, .macs = site.macs};
+  CoverageGap gap{.path = site.path,
+                  .op = name_of(site.kind),
+                  .reason = "excluded by the recipe",
+                  .requested = true,
+                  .parameters = 0,
+                  .macs = site.macs};
   if (site.weight.defined()) {
     gap.parameters = site.weight.numel();
   } else if (recipe.bits.weight_only()) {
@@ -65,8 +69,11 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
   }
   for (const auto& skipped : search.skipped) {
     coverage.macs += skipped.macs;
-    coverage.gaps.push_back({.path = skipped.path, .op = skipped.op, .reason = skipped.reason,
-                             .requested = false, .parameters = skipped.parameters,
+    coverage.gaps.push_back({.path = skipped.path,
+                             .op = skipped.op,
+                             .reason = skipped.reason,
+                             .requested = false,
+                             .parameters = skipped.parameters,
                              .macs = skipped.macs});
   }
   for (auto& [key, row] : rows) coverage.rows.push_back(std::move(row));

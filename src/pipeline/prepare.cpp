@@ -8,6 +8,7 @@
 
 #include "evaluate/loaded_model.h"
 #include "graph/walker.h"
+#include "repquant/artifact.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -25,8 +26,7 @@ std::string why_no_site(const SiteSearch& search) {
 }  // namespace
 
 ModelWithSites load_sites(const std::string& path, std::size_t inputs) {
-  ModelWithSites result{.model = load_model(path, inputs), .search = {}};
-  if (result.model.extra_files.count("repquant.json") > 0) {
+  if (is_artifact(path)) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model is already quantized",
                  .where = path,
@@ -34,6 +34,7 @@ ModelWithSites load_sites(const std::string& path, std::size_t inputs) {
                  .got = "an artifact of repquant",
                  .hint = "quantize the model that it was made from; see repquant inspect"});
   }
+  ModelWithSites result{.model = load_model(path, inputs), .search = {}};
   result.search = find_sites(result.model);
   if (result.search.sites.empty()) {
     throw Error(ErrorKind::kUnsupported,

@@ -1,6 +1,7 @@
 #include <ATen/Parallel.h>
 
 #include "evaluate/open_data.h"
+#include "graph/archive.h"
 #include "pipeline/coverage.h"
 #include "pipeline/prepare.h"
 #include "pipeline/site_report.h"
@@ -25,6 +26,7 @@ std::optional<CalibrationSource> open_source(const PreviewOptions& options) {
 }  // namespace
 
 Preview preview(const PreviewOptions& options) {
+  check_archive(options.model);
   at::set_num_threads(options.threads);
   const std::optional<CalibrationSource> source = open_source(options);
   ModelWithSites loaded = load_sites(options.model, source ? source->inputs : 0);
@@ -33,8 +35,7 @@ Preview preview(const PreviewOptions& options) {
     CalibrationRecipe few = options.recipe.calibration;
     few.samples = 2;
     few.batch_size = 2;
-    const Calibration calibration =
-        load_calibration(*source, few, signature_of(loaded.model));
+    const Calibration calibration = load_calibration(*source, few, signature_of(loaded.model));
     check_normalized(loaded.model, calibration.batches.front());
     prove_sites(loaded.model, loaded.search, calibration.batches.front());
     result.proven = true;

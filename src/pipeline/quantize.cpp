@@ -1,14 +1,14 @@
 #include "repquant/quantize.h"
 
-#include <ATen/Parallel.h>
-#include <sys/resource.h>
-
 #include <chrono>
 #include <filesystem>
 
 #include "base/atomic_file.h"
+#include "base/memory.h"
 #include "base/recipe_json.h"
 #include "base/sha256.h"
+#include "compute/parallel.h"
+#include "graph/archive.h"
 #include "pipeline/calibration.h"
 #include "pipeline/coverage.h"
 #include "pipeline/prepare.h"
@@ -35,19 +35,15 @@ void check_paths(const QuantizeOptions& options) {
                                     .where = options.output,
                                     .hint = "name another file with -o"});
   }
+  check_archive(options.model);
   check_output(options.output, options.force);
 }
 
-/// What a checkpoint belongs to.
-std::string fingerprint(const Model& model, const Calibration& calibration, const Recipe& recipe) {
-  return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + calibration.hash +
-                   "\n" + recipe_to_json(recipe));
-}
-
-std::int64_t peak_memory_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t{usage.ru_maxrss} * 1024;  // Linux counts in kilobytes
+/// What a checkpoint belongs to. The protocol states the preprocessing.
+std::string fingerprint(const Model& model, const CalibrationSource& source,
+                        const Calibration& calibration, const Recipe& recipe) {
+  return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + source.protocol + "\n" +
+                   calibration.hash + "\n" + recipe_to_json(recipe));
 }
 
 SweepOptions sweep_options(const QuantizeOptions& options, const QuantizeHooks& hooks,
@@ -88,7 +84,9 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
     if (hooks.on_phase) hooks.on_phase(name, items);
   };
   check_paths(options);
-  at::set_num_threads(options.threads);
+  // Fits on this thread must not depend on the number of threads either; samples, rows and heads
+  // are what runs side by side.
+  use_one_thread_per_operator();
 
   phase("load", 0);
   const CalibrationSource source = open_calibration({.data = options.calib,
@@ -112,7 +110,7 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   if (report.coverage.rows.empty()) {
     throw Error(ErrorKind::kUsage, {.what = "the recipe leaves nothing to quantize",
                                     .got = std::to_string(search.sites.size()) + " sites, all of "
-                                           "them excluded"});
+                                                                                 "them excluded"});
   }
   if (options.recipe.calibration.samples > calibration.samples && hooks.warn) {
     hooks.warn("only " + std::to_string(calibration.samples) + " calibration samples, " +
@@ -122,7 +120,8 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   phase("quantize", search.sites.size());
   const SweepResult sweep =
       run_sweep(model, search, calibration.batches, options.recipe,
-                sweep_options(options, hooks, fingerprint(model, calibration, options.recipe)));
+                sweep_options(options, hooks,
+                              fingerprint(model, source, calibration, options.recipe)));
 
   phase("write", 0);
   report.output = options.output;

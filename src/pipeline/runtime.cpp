@@ -62,11 +62,19 @@ RuntimeSite describe_site(const Module& root, const ArtifactSite& row, const std
 }
 
 std::vector<std::string> float_products(const Module& root) {
-  static const std::set<std::string> products{
-      "aten::linear", "aten::matmul", "aten::mm",      "aten::bmm",   "aten::addmm",
-      "aten::conv1d", "aten::conv2d", "aten::conv3d",  "aten::convolution",
-      "aten::_convolution", "aten::baddbmm", "aten::einsum",
-      "aten::scaled_dot_product_attention"};
+  static const std::set<std::string> products{"aten::linear",
+                                              "aten::matmul",
+                                              "aten::mm",
+                                              "aten::bmm",
+                                              "aten::addmm",
+                                              "aten::conv1d",
+                                              "aten::conv2d",
+                                              "aten::conv3d",
+                                              "aten::convolution",
+                                              "aten::_convolution",
+                                              "aten::baddbmm",
+                                              "aten::einsum",
+                                              "aten::scaled_dot_product_attention"};
   std::vector<std::string> found;
   auto& function = torch::jit::toGraphFunction(root.get_method("forward").function());
   for (const auto* node : all_nodes(*function.graph())) {

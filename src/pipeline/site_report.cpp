@@ -8,8 +8,9 @@ namespace {
 std::string form_of(const LinearPlan& plan) {
   if (!plan.quantized_input) return "weight-only";
   std::string text = plan.input.form == CodeForm::kQuadratic ? "quadratic" : "uniform";
-  if (plan.input.per_channel()) text += ", per channel";
-  if (!plan.norm.empty()) text += ", folded";
+  if (plan.input.per_channel()) {
+    text += plan.norm.empty() ? ", per channel at run time" : ", per channel, folded";
+  }
   return text;
 }
 
@@ -65,8 +66,7 @@ SiteReport report_of(const Site& site, const SiteBits& bits) {
 SiteReport report_of(const Site& site, const SitePlan& plan) {
   SiteReport report = report_of(site, SiteBits{});
   report.form = form_of(plan);
-  report.activation_bits =
-      std::visit([](const auto& p) { return activation_bits(p); }, plan.plan);
+  report.activation_bits = std::visit([](const auto& p) { return activation_bits(p); }, plan.plan);
   if (const auto* linear = std::get_if<LinearPlan>(&plan.plan)) {
     report.weight_bits = linear->weight.bits;
     report.side_columns = static_cast<int>(linear->side.channels.size());

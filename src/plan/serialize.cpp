@@ -15,6 +15,7 @@ namespace {
 using Dict = c10::Dict<c10::IValue, c10::IValue>;
 
 constexpr int kMaxBits = 16;
+constexpr int kMaxGroupSize = 65536;
 
 [[noreturn]] void fail(const std::string& field, const std::string& expected,
                        const std::string& got) {
@@ -126,6 +127,7 @@ Dict store(const QuantizedWeight& weight) {
   put(dict, "codes", weight.codes);
   put(dict, "scale", weight.scale);
   put(dict, "bits", weight.bits);
+  put(dict, "group_size", weight.group_size);
   put(dict, "outcome", weight.outcome);
   put(dict, "error_rtn", weight.error_rtn);
   put(dict, "error_gptq", weight.error_gptq);
@@ -137,6 +139,7 @@ QuantizedWeight read_weight(const Reader& reader, bool optional) {
   weight.codes = reader.tensor("codes", at::kChar, optional);
   weight.scale = reader.tensor("scale", at::kFloat, optional);
   weight.bits = reader.integer("bits", 0, 8);
+  weight.group_size = reader.integer("group_size", 0, kMaxGroupSize);
   weight.outcome = reader.text("outcome");
   weight.error_rtn = reader.number("error_rtn");
   weight.error_gptq = reader.number("error_gptq");

@@ -13,10 +13,6 @@ at::Tensor affine_codes(const at::Tensor& x, const at::Tensor& multiplier,
   return at::round(x.to(at::kFloat) * multiplier + offset).clamp_(0.0, max_code);
 }
 
-at::Tensor dequantized_weight(const QuantizedWeight& weight) {
-  return weight.codes.to(at::kFloat) * weight.scale.unsqueeze(1);
-}
-
 }  // namespace
 
 at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
@@ -59,14 +55,14 @@ at::Tensor linear_from_codes(const LinearPlan& plan, const at::Tensor& codes,
   at::Tensor output = product * (plan.weight.scale * plan.input.scale) + plan.bias;
   if (!plan.side.channels.empty()) {
     const at::Tensor columns = (side_codes - plan.side.zero_point) * plan.side.scale;
-    output = output + at::matmul(columns, dequantized_weight(plan.side.weight).t());
+    output = output + at::matmul(columns, plan.side.weight.dequantize().t());
   }
   return output;
 }
 
 at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x) {
   if (!plan.quantized_input) {
-    return at::matmul(x, dequantized_weight(plan.weight).t()) + plan.bias;
+    return at::matmul(x, plan.weight.dequantize().t()) + plan.bias;
   }
   at::Tensor side_codes;
   if (!plan.side.channels.empty()) side_codes = encode_side(x, plan.side);

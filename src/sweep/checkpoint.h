@@ -15,7 +15,8 @@ struct SweepState {
   std::vector<SitePlan> plans;   // in execution order
 };
 
-/// Writes one file per plan into `workdir` as they come: site_0003.pt. Atomic, never half-written.
+/// Writes one file per plan into `workdir` as they come: site_0003.pt. Atomic, never half-written,
+/// with a digest. Ends the checkpoint: what an older run left behind it is not read any more.
 /// Throws Error kFile when the folder cannot be written.
 void append_checkpoint(const std::string& workdir, const std::string& fingerprint,
                        std::size_t index, const SitePlan& plan);

@@ -33,8 +33,7 @@ at::Tensor head_gram(const std::vector<at::Tensor>& batches, bool per_head, bool
     const auto rows = centred ? batch - batch.mean(-2, /*keepdim=*/true) : batch;
     const auto grams = at::matmul(rows.transpose(-2, -1), rows);  // [.., H, d, d]
     const std::int64_t width = batch.size(-1);
-    const auto part =
-        grams.reshape({-1, per_head ? batch.size(-3) : 1, width, width}).sum(0);
+    const auto part = grams.reshape({-1, per_head ? batch.size(-3) : 1, width, width}).sum(0);
     sum = sum.defined() ? sum + part : part;
   }
   return sum;
@@ -68,9 +67,8 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
   ScoresPlan plan;
   plan.left = from_grid(search_per_head(head_rows(left, per_head),
                                         head_gram(keys, per_head, /*centred=*/true), bits, plain));
-  plan.right = from_grid(search_per_head(head_rows(keys, per_head),
-                                         head_gram(left, per_head, /*centred=*/false), bits,
-                                         centred));
+  plan.right = from_grid(search_per_head(
+      head_rows(keys, per_head), head_gram(left, per_head, /*centred=*/false), bits, centred));
   return plan;
 }
 

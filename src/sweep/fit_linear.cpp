@@ -37,7 +37,8 @@ void require_finite(const at::Tensor& x, const std::string& path) {
   // The sum is finite exactly if all values are (no float32 activation sum overflows a double).
   if (std::isfinite(at::sum(x, at::kDouble).item<double>())) return;
   throw Error(ErrorKind::kNumerical,
-              {.what = "the input of a site holds NaN or infinite values", .where = path,
+              {.what = "the input of a site holds NaN or infinite values",
+               .where = path,
                .hint = "check the calibration data and that the model runs in float32"});
 }
 
@@ -137,21 +138,21 @@ SideColumns fit_side(const at::Tensor& x, const LinearFitInput& in, const Recipe
   side.channels = massive_channels(absmax, recipe.input.massive_threshold);
   if (side.channels.empty()) return side;
   const auto index = at::tensor(side.channels, at::kLong);
-  const auto grid = affine_grid(low.index_select(0, index).clamp_max(0) * kMassiveHeadRoom,
-                                high.index_select(0, index).clamp_min(0) * kMassiveHeadRoom,
-                                side.bits);
+  const auto grid =
+      affine_grid(low.index_select(0, index).clamp_max(0) * kMassiveHeadRoom,
+                  high.index_select(0, index).clamp_min(0) * kMassiveHeadRoom, side.bits);
   side.scale = grid.scale;
   side.zero_point = grid.zero_point;
   WeightRecipe nearest;
   nearest.rounding = WeightRounding::kNearest;
   nearest.scale_search = false;
-  side.weight = quantize_weight(in.site->weight.index_select(1, index).contiguous(), {}, 8,
-                                nearest, in.threads);
+  side.weight = quantize_weight(in.site->weight.index_select(1, index).contiguous(), {}, 8, nearest,
+                                in.threads);
   return side;
 }
 
-InputQuantizer fit_per_tensor(const at::Tensor& x, const at::Tensor& gram,
-                              const LinearFitInput& in, const Recipe& recipe, bool centred) {
+InputQuantizer fit_per_tensor(const at::Tensor& x, const at::Tensor& gram, const LinearFitInput& in,
+                              const Recipe& recipe, bool centred) {
   SearchOptions options;
   options.centred_error = centred;
   options.row_weights = in.row_weights;
@@ -161,14 +162,21 @@ InputQuantizer fit_per_tensor(const at::Tensor& x, const at::Tensor& gram,
   return from_grid(search_per_tensor(x, gram, in.activation_bits, options));
 }
 
-std::string describe(const LinearPlan& plan, const LinearFitInput& in) {
+std::string describe(const LinearPlan& plan) {
   std::ostringstream text;
   const auto& input = plan.input;
   text << (input.per_channel() ? "per channel" : "per tensor");
   if (input.form == CodeForm::kQuadratic) text << ", quadratic";
   if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
   text << "; " << plan.weight.outcome;
-  if (!in.site->note.empty()) text << "; " << in.site->note;
+  return text.str();
+}
+
+/// What a comparison of both granularities gave; `ratio`: error per channel / error per tensor.
+std::string describe_choice(double ratio) {
+  std::ostringstream text;
+  text.precision(2);
+  text << "; error per channel / per tensor " << std::fixed << ratio;
   return text.str();
 }
 
@@ -198,23 +206,35 @@ at::Tensor side_output(const at::Tensor& x, const SideColumns& side) {
 LinearPlan fit_weight_only(const LinearFitInput& in, const Recipe& recipe, std::string& note) {
   LinearPlan plan;
   plan.quantized_input = false;
-  auto hessian = recipe.weights.rounding == WeightRounding::kGptq
-                     ? accumulate_hessian(in.x, in.threads)
-                     : HessianAccumulator(in.site->weight.size(1));
+  const bool centred = recipe.weights.bias_correction;
+  auto accumulator = accumulate_hessian(in.x, in.threads);
   plan.weight = quantize_weight(in.site->weight.contiguous(),
-                                hessian.rows() > 0 ? hessian.hessian() : at::Tensor(),
+                                centred ? accumulator.centred_hessian() : accumulator.hessian(),
                                 in.weight_bits, recipe.weights, in.threads);
   plan.bias = in.site->bias.defined() ? in.site->bias.clone()
                                       : at::zeros({in.site->weight.size(0)}, at::kFloat);
-  note = "weight only; " + plan.weight.outcome;
+  if (centred) {
+    const auto change = in.site->weight - plan.weight.dequantize();
+    plan.bias += at::mv(change.to(at::kDouble), accumulator.mean()).to(at::kFloat);
+  }
+  note = "weight only; ";
+  if (plan.weight.group_size > 0) {
+    note += "groups of " + std::to_string(plan.weight.group_size) + "; ";
+  }
+  note += plan.weight.outcome;
   return plan;
 }
 
 InputQuantizer fit_input(const at::Tensor& x, const LinearFitInput& in, const Recipe& recipe,
-                         SideColumns& side) {
+                         SideColumns& side, std::string& choice) {
   const bool centred = recipe.weights.bias_correction;
   const bool from_norm = in.site->source == InputSource::kNorm || in.site->norm != nullptr;
-  const auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
+  auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
+  // Where no norm can carry the vectors they cost a pass of their own: only if they pay.
+  const bool at_run_time = from_norm && in.site->norm == nullptr;
+  if (at_run_time && granularity == InputGranularity::kPerChannel) {
+    granularity = InputGranularity::kAuto;
+  }
   if (in.shared != nullptr) return *in.shared;
   if (granularity == InputGranularity::kPerChannel && !wants_quadratic(in, recipe.input)) {
     return fit_per_channel(x, in, recipe.norm, centred);
@@ -232,10 +252,10 @@ InputQuantizer fit_input(const at::Tensor& x, const LinearFitInput& in, const Re
     return whole;
   }
   const InputQuantizer channelwise = fit_per_channel(rows, in, recipe.norm, centred);
-  return joint_error(rows, in, channelwise, recipe.weights) <
-                 joint_error(rows, in, whole, recipe.weights)
-             ? channelwise
-             : whole;
+  const double ratio = joint_error(rows, in, channelwise, recipe.weights) /
+                       joint_error(rows, in, whole, recipe.weights);
+  choice = describe_choice(ratio);
+  return ratio < 1.0 ? channelwise : whole;
 }
 
 }  // namespace
@@ -257,13 +277,16 @@ FoldedLinear folded_linear(const at::Tensor& weight, const at::Tensor& bias,
   return folded;
 }
 
-LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::string& note) {
+LinearPlan fit_linear(const LinearFitInput& in, const Recipe& whole, std::string& note) {
   for (const auto& batch : in.x) require_finite(batch, in.site->path);
-  if (in.activation_bits == 16) return fit_weight_only(in, recipe, note);
+  if (in.activation_bits == 16) return fit_weight_only(in, whole, note);
+  Recipe recipe = whole;
+  recipe.weights.group_size = 0;  // an integer product has one scale for each row
 
   LinearPlan plan;
+  std::string choice;
   const at::Tensor x = rows_of(in.x);
-  plan.input = fit_input(x, in, recipe, plan.side);
+  plan.input = fit_input(x, in, recipe, plan.side, choice);
   const auto folded = folded_linear(in.site->weight, in.site->bias, fold_of(plan.input));
   WeightProblem problem;
   problem.weight = folded.weight;
@@ -284,7 +307,7 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::strin
   FittedWeight fitted = fit_weight(problem, recipe.weights);
   plan.weight = std::move(fitted.weight);
   plan.bias = std::move(fitted.bias);
-  note = describe(plan, in);
+  note = describe(plan) + choice;
   if (fitted.compensation > 0) {
     note += "; compensation " + format_number(fitted.compensation, 2);
   }

@@ -166,6 +166,22 @@ class Sweep {
     for (const Node* norm : refused) norm_grams_.erase(norm);
   }
 
+  /// Linears that read one value at the same bits share its codes.
+  using SharedInput = std::pair<const torch::jit::Value*, int>;  // and its bits
+  SharedInput input_of(std::size_t i) const {
+    return {sites_[i].node->input(0), bits_[i].activation_bits};
+  }
+
+  /// Sum of W^T D W over the Linears that share the input of site i.
+  at::Tensor gram_of(std::size_t i) const {
+    at::Tensor gram = gram_of(sites_[i]);
+    for (std::size_t j = i + 1; j < sites_.size(); ++j) {
+      if (!sites_[j].weight.defined() || !bits_[j].quantized || input_of(j) != input_of(i)) continue;
+      gram += gram_of(sites_[j]);
+    }
+    return gram;
+  }
+
   std::size_t quantized_count(const Block& block) const {
     return static_cast<std::size_t>(std::count_if(
         block.sites.begin(), block.sites.end(), [&](std::size_t i) { return bits_[i].quantized; }));
@@ -176,8 +192,12 @@ class Sweep {
     plans_.push_back(std::move(plan));
     plan_sites_.push_back(&sites_[i]);
     if (const auto* linear = std::get_if<LinearPlan>(&plans_.back().plan);
-        linear != nullptr && !linear->norm.empty()) {
-      norm_inputs_.emplace(sites_[i].norm, &linear->input);
+        linear != nullptr && linear->quantized_input) {
+      if (!linear->norm.empty()) {
+        norm_inputs_.emplace(sites_[i].norm, &linear->input);
+      } else if (linear->side.channels.empty()) {
+        shared_inputs_.emplace(input_of(i), &linear->input);
+      }
     }
     streams_.add_plan(sites_[i], plans_.back());
   }
@@ -198,7 +218,8 @@ class Sweep {
       problem.plans.push_back(&plans_[index]);
       const auto consumers =
           std::count_if(sites_.begin(), sites_.end(), [&](const Site& other) {
-            return site.norm != nullptr && other.norm == site.norm;
+            return other.weight.defined() && (other.node->input(0) == site.node->input(0) ||
+                                              (site.norm != nullptr && other.norm == site.norm));
           });
       problem.frozen_inputs.push_back(consumers > 1 || site.scale_only_fold);
     }
@@ -281,14 +302,17 @@ class Sweep {
     in.x = streams_.values(site.node->input(0), Stream::kQuantized);
     const auto gram = norm_grams_.find(site.norm);
     const bool foldable = gram != norm_grams_.end();
-    in.gram = foldable ? gram->second : gram_of(site);
+    in.gram = foldable ? gram->second : gram_of(i);
     in.row_weights = weights_of(site.node->output());
     if (recipe_.weights.compensation == Compensation::kStream) {
       in.x_float = streams_.values(site.node->input(0), Stream::kFloat);
       in.residual_error = residual_error(site);
     }
-    if (const auto shared = norm_inputs_.find(site.norm); shared != norm_inputs_.end()) {
+    if (const auto shared = norm_inputs_.find(site.norm); foldable && shared != norm_inputs_.end()) {
       in.shared = shared->second;
+    } else if (const auto same = shared_inputs_.find(input_of(i));
+               !foldable && same != shared_inputs_.end()) {
+      in.shared = same->second;
     }
     in.weight_bits = bits_[i].weight_bits;
     in.activation_bits = bits_[i].activation_bits;
@@ -311,8 +335,7 @@ class Sweep {
     const auto floating = streams_.first_value(site.node->input(0), Stream::kFloat);
     errors.output_sqnr_db = sqnr_db(at::linear(floating, site.weight, site.bias), got);
     const auto& weight = linear.weight;
-    errors.weight_error_ratio =
-        weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
+    errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
   }
 
   ScoresPlan fit_scores_site(std::size_t i, SitePlan& plan) {
@@ -382,6 +405,7 @@ class Sweep {
   Sensitivities sensitivities_;
   std::map<const Node*, at::Tensor> norm_grams_;
   std::map<const Node*, const InputQuantizer*> norm_inputs_;
+  std::map<SharedInput, const InputQuantizer*> shared_inputs_;
   std::deque<SitePlan> plans_;  // stable addresses: the streams point into it
   std::vector<const Site*> plan_sites_;  // theirs
   Streams streams_;
@@ -397,10 +421,7 @@ SweepResult run_sweep(const Model& model, const SiteSearch& search,
     throw Error(ErrorKind::kUsage, {.what = "there is no calibration data",
                                     .hint = "give --calib a folder of images or an array file"});
   }
-  // As one item of parallel work: its operators run on one thread, so that results do not depend on
-  // the number of threads; the loops inside use options.threads.
   at::NoGradGuard no_grad;
-  const OneThreadPerOperator one_thread;
   return Sweep(model, search, batches, recipe, options).run();
 }
 

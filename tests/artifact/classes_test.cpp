@@ -197,6 +197,17 @@ TEST_F(ClassesTest, WeightOnly) {
   }
 }
 
+TEST_F(ClassesTest, WeightOnlyWithGroups) {
+  LinearPlan plan = random_linear(40, 33, 4, 8);
+  plan.quantized_input = false;
+  plan.weight.group_size = 16;  // two groups and one column
+  plan.weight.scale = at::rand({40, 3}) + 0.01;
+  const Module module = reloaded(factory.weight_only(
+      {plan.weight.codes, 4, plan.weight.scale, plan.bias, plan.weight.group_size}));
+  const at::Tensor x = at::randn({3, 7, 33});
+  expect_close(run(module, {x}), simulate_linear(plan, x));
+}
+
 TEST_F(ClassesTest, SideColumnsAreAdded) {
   LinearPlan plan = random_linear(40, 32, 4, 4);
   plan.side.channels = {3, 17};
@@ -254,6 +265,18 @@ TEST_F(ClassesTest, NormQuantizeFoldsTheChannelVectors) {
     const at::Tensor expected = encode(at::layer_norm(x, {24}, gamma, beta, 1e-6), input);
     expect_close_codes(run(reloaded(factory.norm_quantize(state)), {x}), expected);
   }
+}
+
+TEST_F(ClassesTest, NormQuantizeOfRmsNormAddsTheOffset) {
+  InputQuantizer input = random_linear(1, 24, 4, 8).input;
+  input.multiplier = at::rand({24}) * 4 + 1;
+  input.offset = at::rand({24}) * 6 + 100;
+  const at::Tensor gamma = at::randn({24});
+  const at::Tensor x = at::randn({2, 200, 24}) * 5 + 1;
+  const NormQuantizeState state{gamma * input.multiplier, input.offset, {24}, 1e-6, 255, true};
+  const at::Tensor normalised =
+      x * (x.square().mean(-1, true) + 1e-6).rsqrt() * gamma;
+  expect_close_codes(run(reloaded(factory.norm_quantize(state)), {x}), encode(normalised, input));
 }
 
 OperandQuantizer per_head(int bits, std::int64_t heads, double range) {

@@ -24,9 +24,11 @@ at::Tensor hessian_of(const at::Tensor& x) { return accumulate_hessian({x}, 1).h
 
 double objective(const at::Tensor& weight, const QuantizedWeight& quantized,
                  const at::Tensor& hessian) {
-  const at::Tensor error =
-      weight.to(at::kDouble) -
-      quantized.codes.to(at::kDouble) * quantized.scale.to(at::kDouble).unsqueeze(1);
+  at::Tensor scale = quantized.scale.to(at::kDouble);
+  scale = quantized.group_size == 0
+              ? scale.unsqueeze(1)
+              : scale.repeat_interleave(quantized.group_size, 1).slice(1, 0, weight.size(1));
+  const at::Tensor error = weight.to(at::kDouble) - quantized.codes.to(at::kDouble) * scale;
   return (at::mm(error, hessian) * error).sum().item<double>();
 }
 
@@ -100,6 +102,42 @@ TEST(Gptq, SearchedScalesBeatTheMaximum) {
   const double searched = quantize_weight(weight, hessian, 4, recipe).error_gptq;
   recipe.scale_search = false;
   EXPECT_LT(searched, 0.8 * quantize_weight(weight, hessian, 4, recipe).error_gptq);
+}
+
+TEST(Gptq, GroupsHaveTheirOwnScales) {
+  testing::Random random(6);
+  at::Tensor weight = random.normal({70, 100});
+  weight.slice(1, 32, 64).mul_(20);  // one group far wider than the others
+  const at::Tensor hessian = hessian_of(correlated(random, 700, 100));
+  WeightRecipe recipe;
+  const auto whole = quantize_weight(weight, hessian, 4, recipe);
+  recipe.group_size = 32;  // three groups and a rest of four columns
+  const auto groups = quantize_weight(weight, hessian, 4, recipe, 2);
+  EXPECT_EQ(groups.group_size, 32);
+  EXPECT_EQ(groups.scale.sizes(), (std::vector<std::int64_t>{70, 4}));
+  EXPECT_GT((groups.scale.select(1, 1) / groups.scale.select(1, 0)).abs().min().item<double>(), 5.0);
+  EXPECT_EQ(groups.codes.min().item<int>(), -8);
+  EXPECT_LT(groups.error_gptq, 0.5 * whole.error_gptq);
+  EXPECT_LT(groups.error_gptq, groups.error_rtn);
+  EXPECT_NEAR(groups.error_gptq / objective(weight, groups, hessian), 1, 1e-6);
+  for (const std::int64_t column : {0, 31, 32, 99}) {  // which scale belongs to a column
+    EXPECT_TRUE(at::equal(groups.dequantize().select(1, column),
+                          groups.codes.select(1, column).to(at::kFloat) *
+                              groups.scale.select(1, column / 32)));
+  }
+}
+
+TEST(Gptq, OneGroupIsTheWholeRow) {
+  testing::Random random(7);
+  const at::Tensor weight = random.normal({20, 48});
+  const at::Tensor hessian = hessian_of(correlated(random, 300, 48));
+  WeightRecipe recipe;
+  const auto whole = quantize_weight(weight, hessian, 4, recipe);
+  recipe.group_size = 64;
+  const auto group = quantize_weight(weight, hessian, 4, recipe);
+  EXPECT_EQ(group.group_size, 0);
+  EXPECT_TRUE(at::equal(whole.codes, group.codes));
+  EXPECT_TRUE(at::equal(whole.scale, group.scale));
 }
 
 TEST(Gptq, SameBytesForAnyThreadsAndBlocksCloseForAnyBlockSize) {

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -102,21 +103,32 @@ TEST_P(Fixture, FoldsExactlyTheFoldableNorms) {
   }
   SiteSearch search = find_sites(model);
   prove_sites(model, search, data.inputs);
+  const auto expected = expect();  // a temporary in the range would be gone in the loop
+  if (GetParam().form.ends_with("_frozen")) {  // inlined by PyTorch: the modules' names are lost
+    std::size_t wanted = 0;
+    for (const auto& norm : expected.at("norms")) {
+      if (norm.at("fold") != "none") wanted += norm.at("linears").size();
+    }
+    const auto folded = [](const Site& site) { return site.norm != nullptr; };
+    EXPECT_EQ(std::count_if(search.sites.begin(), search.sites.end(), folded), wanted);
+    return;
+  }
   std::map<std::string, const Site*> by_path;
   for (const auto& site : search.sites) by_path[site.path] = &site;
   std::map<std::string, int> seen;  // a module that runs twice has the sites path and path#2
-  for (const auto& norm : expect().at("norms")) {
+  for (const auto& norm : expected.at("norms")) {
     const std::string fold = norm.at("fold");
     if (fold == "optional") continue;
     for (const std::string path : norm.at("linears")) {
       const int run = ++seen[path];
-      const std::string name = run == 1 ? path : path + "#" + std::to_string(run);
+      const std::string module = path.empty() ? "linear" : path;  // of no module of its own
+      const std::string name = run == 1 ? module : module + "#" + std::to_string(run);
       ASSERT_EQ(by_path.count(name), 1U) << name;
       const Site& site = *by_path.at(name);
       EXPECT_EQ(site.norm != nullptr, fold != "none") << name << ": " << site.note;
       if (site.norm != nullptr) {
         EXPECT_EQ(site.scale_only_fold, fold == "scale") << name;
-      } else {
+      } else if (site.source == InputSource::kNorm) {
         EXPECT_NE(site.note, "") << name;
       }
     }

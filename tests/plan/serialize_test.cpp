@@ -33,6 +33,8 @@ SitePlan linear_plan() {
   linear.side.zero_point = at::zeros({2});
   linear.side.weight = weight(3, 2);
   linear.weight = weight(3, 5);
+  linear.weight.scale = at::arange(1, 10, at::kFloat).view({3, 3}) / 7;
+  linear.weight.group_size = 2;
   linear.bias = at::arange(3, at::kFloat) / 9;
   linear.norm = "x.5";
   SitePlan plan;

@@ -1,0 +1,91 @@
+// Speed and memory of TorchScript models, side by side. No LibTorch types here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "repquant/evaluate.h"
+
+namespace repquant {
+
+struct BenchmarkOptions {
+  std::vector<std::string> models;        // the first one is the baseline of all ratios
+  std::string data;                       // see open_dataset(); empty: seeded random numbers
+  std::vector<std::int64_t> input_shape;  // of one random sample; empty: from the preset
+  std::string preset;                     // preprocessing preset; empty: the one of the first model
+  std::vector<std::int64_t> batch_sizes{1};
+  int threads = 1;
+  int warmup =
+      3;  // forward passes of each model that are not timed; the executor optimises in them
+  int rounds = 20;  // timed passes of each model, one round after another
+};
+
+/// Times of single forward passes, in seconds.
+struct Latency {
+  double median = 0.0;
+  double p90 = 0.0;
+  double p99 = 0.0;
+  double minimum = 0.0;
+};
+
+/// How much faster than the baseline: median over the rounds of baseline / model, with the
+/// distribution-free 95 % interval of the median (order statistics).
+struct SpeedUp {
+  double median = 1.0;
+  Interval interval;
+};
+
+/// One model at one batch size.
+struct BenchmarkRow {
+  std::size_t model = 0;  // index into BenchmarkReport::models
+  std::int64_t batch_size = 1;
+  Latency latency;
+  double throughput = 0.0;  // samples per second at the median
+  SpeedUp speed_up;
+  std::int64_t peak_memory_bytes = 0;  // of the process during this model's warm-up
+};
+
+struct BenchmarkModel {
+  std::string path;
+  bool artifact = false;
+  std::int64_t file_bytes = 0;
+  double load_seconds = 0.0;               // reading and preparing, before the first pass
+  std::int64_t resident_bytes = 0;         // growth of the process by loading it
+  std::optional<double> integer_share;     // of an artifact's multiply-accumulates, 0..1
+  double sqnr_db = 0.0;                    // outputs against the baseline's on the first batch
+  Proportion agreement;                    // rows in which both rank the same class first
+  std::optional<double> recorded_sqnr_db;  // what the artifact says about itself
+};
+
+struct BenchmarkReport {
+  std::string protocol;  // what the inputs are
+  int threads = 1;
+  int warmup = 3;
+  int rounds = 20;
+  std::vector<BenchmarkModel> models;  // in the order of the options
+  std::vector<BenchmarkRow> rows;      // by batch size, then model
+};
+
+struct BenchmarkHooks {
+  std::function<void(const std::string& phase, std::size_t items)> on_phase;
+  std::function<void(std::size_t done)> on_progress;
+  std::function<void()> check_interrupt;
+  std::function<void(const std::string&)> info;
+  std::function<void(const std::string&)> warn;
+};
+
+/// An artifact may differ from the baseline by this much more than it has recorded about itself.
+inline constexpr double kRecordedMarginDb = 6.0;
+
+/// Loads all models, compares their outputs with the baseline's, then times them interleaved: every
+/// round runs each model once, starting with another one each time. Plain models are frozen, as is
+/// usual for deployment; artifacts run as torch.jit.load gives them.
+/// Throws Error as evaluate(); kUsage when the models do not take the same inputs, kNumerical when
+/// an output has another shape than the baseline's or, with data, an artifact is further from it
+/// than it has recorded.
+BenchmarkReport benchmark(const BenchmarkOptions& options, const BenchmarkHooks& hooks = {});
+
+}  // namespace repquant

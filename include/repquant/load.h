@@ -1,0 +1,39 @@
+// Loading an artifact for use: the same file, rewritten at load to fused integer operators.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace torch::jit {
+struct Module;
+}  // namespace torch::jit
+
+namespace repquant {
+
+struct LoadOptions {
+  bool fused = true;  // false: the portable operators everywhere, as torch::jit::load gives them
+};
+
+/// How one submodule of the artifact runs.
+struct LoadedSite {
+  std::string module;  // its name in the artifact, as in the site table
+  std::string op;      // "repquant::linear u8 x s4", or the class of the portable submodule
+  bool fused = false;
+  std::string reason;  // why it is not fused; or what was fused into it
+};
+
+struct LoadReport {
+  std::string cpu_level;  // instruction set of the fused operators: generic, avx2, avx512vnni
+  std::vector<LoadedSite> sites;  // in the order in which the graph calls them
+};
+
+/// Loads an artifact and replaces its submodules by fused operators where they have one, site by
+/// site; the others keep the portable operators. The module has the artifact's forward().
+/// Fused weights keep their width in memory: two codes per byte up to 4 bits.
+/// Throws Error kFile (missing, damaged), kUnsupported (no artifact of repquant, or of a newer major
+/// version). The caller includes <torch/script.h>.
+torch::jit::Module load(const std::string& path, const LoadOptions& options = {},
+                        LoadReport* report = nullptr);
+
+}  // namespace repquant

@@ -1,0 +1,48 @@
+#include "base/memory.h"
+
+#include <malloc.h>
+#include <sys/resource.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace repquant {
+namespace {
+
+/// A line such as "VmHWM:   123 kB" of /proc/self/status, in bytes; 0 if there is none.
+std::int64_t status_bytes(const std::string& key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind(key + ":", 0) != 0) continue;
+    std::istringstream text(line.substr(key.size() + 1));
+    std::int64_t kilobytes = 0;
+    text >> kilobytes;
+    return kilobytes * 1024;
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::int64_t resident_memory_bytes() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+  return status_bytes("VmRSS");
+}
+
+std::int64_t peak_memory_bytes() {
+  if (const std::int64_t peak = status_bytes("VmHWM"); peak > 0) return peak;
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;
+}
+
+bool reset_peak_memory() {
+  std::ofstream refs("/proc/self/clear_refs");
+  refs << "5" << std::flush;  // proc(5): reset the peak resident set size
+  return refs.good();
+}
+
+}  // namespace repquant

@@ -1,0 +1,18 @@
+// Memory of this process, as Linux accounts for it.
+#pragma once
+
+#include <cstdint>
+
+namespace repquant {
+
+/// Bytes of RAM in use now (resident set size); 0 where the system does not tell. Memory that was
+/// freed but is kept by the allocator is handed back first.
+std::int64_t resident_memory_bytes();
+
+/// Largest resident set size since the start, or since reset_peak_memory().
+std::int64_t peak_memory_bytes();
+
+/// Starts a new peak; false where the system does not allow it.
+bool reset_peak_memory();
+
+}  // namespace repquant

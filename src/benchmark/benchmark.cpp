@@ -1,0 +1,199 @@
+#include "repquant/benchmark.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/memory.h"
+#include "benchmark/timing.h"
+#include "evaluate/loaded_model.h"
+#include "evaluate/metrics.h"
+#include "evaluate/model_inputs.h"
+#include "graph/archive.h"
+#include "pipeline/calibration.h"
+#include "repquant/artifact.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Inputs = std::vector<at::Tensor>;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+struct Contender {
+  LoadedModel model;
+  BenchmarkModel report;
+};
+
+void check_options(const BenchmarkOptions& options) {
+  const auto fail = [](const char* what, const char* expected) {
+    throw Error(ErrorKind::kUsage, {.what = what, .expected = expected});
+  };
+  if (options.models.empty()) fail("no model to measure", "at least one");
+  if (options.batch_sizes.empty()) fail("no batch size", "at least one");
+  for (const auto size : options.batch_sizes) {
+    if (size < 1 || size > 65536) fail("bad batch size", "1 to 65536");
+  }
+  if (options.threads < 1) fail("bad number of threads", "at least 1");
+  if (options.warmup < 1) fail("bad number of warm-up passes", "at least 1");
+  if (options.rounds < 1 || options.rounds > 1000) fail("bad number of rounds", "1 to 1000");
+}
+
+/// Loads a model as it would be deployed, and notes what that cost.
+Contender load(const std::string& path, const BenchmarkHooks& hooks) {
+  const std::int64_t before = resident_memory_bytes();
+  const auto start = Clock::now();
+  Contender contender{.model = LoadedModel(path), .report = {}};
+  BenchmarkModel& report = contender.report;
+  report.artifact = is_artifact(path);
+  if (!report.artifact && !contender.model.freeze() && hooks.warn) {
+    hooks.warn(path + " cannot be frozen and is measured as it is");
+  }
+  report.load_seconds = seconds_since(start);
+  report.resident_bytes = std::max<std::int64_t>(0, resident_memory_bytes() - before);
+  report.path = path;
+  report.file_bytes = contender.model.file_bytes();
+  return contender;
+}
+
+/// What an artifact says about itself; read after the timed load.
+void describe(BenchmarkModel& report) {
+  if (!report.artifact) return;
+  const ArtifactReport artifact = inspect_artifact(report.path);
+  report.integer_share = artifact.runtime.integer_share;
+  report.recorded_sqnr_db = artifact.info.output_sqnr_db;
+}
+
+/// One batch of the data's first samples, or of random ones.
+Inputs make_inputs(const CalibrationSource& source, std::int64_t size, const LoadedModel& model) {
+  CalibrationRecipe recipe;
+  recipe.samples = static_cast<int>(size);
+  recipe.batch_size = static_cast<int>(size);
+  Inputs inputs = load_calibration(source, recipe, model.signature()).batches.front();
+  if (!inputs.empty() && inputs.front().dim() > 0 && inputs.front().size(0) < size) {
+    throw Error(ErrorKind::kUsage, {.what = "the data has fewer samples than the batch size",
+                                    .where = "--data",
+                                    .expected = std::to_string(size),
+                                    .got = std::to_string(inputs.front().size(0))});
+  }
+  return inputs;
+}
+
+/// Correctness comes before any timing.
+void compare_outputs(std::vector<Contender>& contenders, const Inputs& inputs, bool real_data,
+                     const BenchmarkHooks& hooks) {
+  const at::Tensor expected = contenders.front().model.run(inputs);
+  for (auto& contender : contenders) {
+    BenchmarkModel& report = contender.report;
+    const at::Tensor got = contender.model.run(inputs);
+    if (!got.sizes().equals(expected.sizes())) {
+      throw Error(ErrorKind::kNumerical, {.what = "the models give outputs of different shapes",
+                                          .where = report.path,
+                                          .hint = "only models of the same task can be compared"});
+    }
+    const Agreement agreement = summarize(compare_logits(expected, got));
+    report.sqnr_db = agreement.sqnr_db;
+    report.agreement = agreement.top1;
+    if (!report.recorded_sqnr_db ||
+        report.sqnr_db >= *report.recorded_sqnr_db - kRecordedMarginDb) {
+      continue;
+    }
+    const std::string what = "an artifact is further from the baseline than it has recorded";
+    if (real_data) {
+      throw Error(ErrorKind::kNumerical,
+                  {.what = what,
+                   .where = report.path,
+                   .expected = "at least " + std::to_string(*report.recorded_sqnr_db) + " - " +
+                               std::to_string(kRecordedMarginDb) + " dB",
+                   .got = std::to_string(report.sqnr_db) + " dB",
+                   .hint = "is it the artifact of this model, and the data what it was made for?"});
+    }
+    if (hooks.info) {
+      hooks.info(report.path +
+                 ": the outputs on random numbers say little about accuracy; --data "
+                 "compares them on real samples");
+    }
+  }
+}
+
+std::vector<BenchmarkRow> measure(const std::vector<Contender>& contenders, const Inputs& inputs,
+                                  std::int64_t batch_size, const BenchmarkOptions& options,
+                                  const std::function<void()>& after_pass) {
+  const std::size_t count = contenders.size();
+  std::vector<BenchmarkRow> rows(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    reset_peak_memory();
+    for (int pass = 0; pass < options.warmup; ++pass) {
+      contenders[i].model.forward(inputs);
+      after_pass();
+    }
+    rows[i].peak_memory_bytes = peak_memory_bytes();
+  }
+  std::vector<std::vector<double>> seconds(count);
+  for (int round = 0; round < options.rounds; ++round) {
+    for (std::size_t k = 0; k < count; ++k) {
+      const std::size_t i = (k + static_cast<std::size_t>(round)) % count;
+      const auto start = Clock::now();
+      contenders[i].model.forward(inputs);
+      seconds[i].push_back(seconds_since(start));
+      after_pass();
+    }
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    rows[i].model = i;
+    rows[i].batch_size = batch_size;
+    rows[i].latency = summarize_times(seconds[i]);
+    rows[i].throughput = static_cast<double>(batch_size) / rows[i].latency.median;
+    rows[i].speed_up = paired_speed_up(seconds.front(), seconds[i]);
+  }
+  return rows;
+}
+
+}  // namespace
+
+BenchmarkReport benchmark(const BenchmarkOptions& options, const BenchmarkHooks& hooks) {
+  check_options(options);
+  for (const auto& path : options.models) check_archive(path);
+  at::set_num_threads(options.threads);
+  const CalibrationSource source = open_calibration({.data = options.data,
+                                                     .sample_shape = options.input_shape,
+                                                     .preset_file = options.preset,
+                                                     .model = options.models.front(),
+                                                     .threads = options.threads});
+  std::vector<Contender> contenders;
+  for (const auto& path : options.models) contenders.push_back(load(path, hooks));
+  for (auto& contender : contenders) describe(contender.report);
+
+  const LoadedModel& first = contenders.front().model;
+  compare_outputs(contenders, make_inputs(source, options.batch_sizes.front(), first),
+                  source.dataset.has_value(), hooks);
+
+  BenchmarkReport report{.protocol = source.protocol,
+                         .threads = options.threads,
+                         .warmup = options.warmup,
+                         .rounds = options.rounds,
+                         .models = {},
+                         .rows = {}};
+  for (const std::int64_t size : options.batch_sizes) {
+    const Inputs inputs = make_inputs(source, size, first);
+    const auto passes =
+        contenders.size() * static_cast<std::size_t>(options.warmup + options.rounds);
+    if (hooks.on_phase) hooks.on_phase("batch " + std::to_string(size), passes);
+    std::size_t done = 0;
+    const auto rows = measure(contenders, inputs, size, options, [&] {
+      if (hooks.check_interrupt) hooks.check_interrupt();
+      if (hooks.on_progress) hooks.on_progress(++done);
+    });
+    report.rows.insert(report.rows.end(), rows.begin(), rows.end());
+  }
+  for (auto& contender : contenders) report.models.push_back(std::move(contender.report));
+  return report;
+}
+
+}  // namespace repquant

@@ -1,0 +1,76 @@
+// repquant benchmark: speed and memory of models side by side.
+#include "repquant/benchmark.h"
+
+#include <ostream>
+
+#include "cli/command.h"
+#include "cli/render.h"
+
+namespace repquant::cli {
+namespace {
+
+void run_benchmark(const Context& context, BenchmarkOptions options) {
+  options.threads = context.threads;
+  BenchmarkHooks hooks;
+  std::size_t reported = 0;
+  hooks.on_phase = [&](const std::string& phase, std::size_t items) {
+    reported = 0;
+    context.progress.begin(phase, items);
+  };
+  hooks.on_progress = [&](std::size_t done) {
+    context.progress.advance(done - reported);
+    reported = done;
+  };
+  hooks.check_interrupt = [&] { context.interrupt.throw_if_interrupted(); };
+  hooks.info = [&](const std::string& text) { context.log.info(text); };
+  hooks.warn = [&](const std::string& text) { context.log.warning(text); };
+  const BenchmarkReport report = benchmark(options, hooks);
+  context.progress.finish();
+  if (context.json) {
+    write_json(*context.out, benchmark_json(report));
+  } else {
+    *context.out << benchmark_text(report);
+  }
+}
+
+}  // namespace
+
+Command add_benchmark(CLI::App& parent) {
+  Command command;
+  command.app =
+      parent.add_subcommand("benchmark", "Measure latency, memory and size of models side by side");
+  auto options = std::make_shared<BenchmarkOptions>();
+  CLI::App& app = *command.app;
+  app.add_option("MODEL", options->models,
+                 "TorchScript files; the first one is what the others are compared with")
+      ->required()
+      ->expected(1, -1);
+  app.add_option("--data", options->data,
+                 "data to run on (default: random numbers of the preset's shape)")
+      ->type_name("DATA");
+  app.add_option("--input-shape", options->input_shape,
+                 "shape of one random sample, such as 3,224,224")
+      ->type_name("SIZES")
+      ->delimiter(',');
+  app.add_option("--preprocess", options->preset,
+                 "preprocessing preset (default: that of the first model)")
+      ->type_name("FILE");
+  app.add_option("--batch-sizes", options->batch_sizes, "samples in a pass, such as 1,8,16")
+      ->type_name("SIZES")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  app.add_option("--warmup", options->warmup, "passes of each model that are not timed")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--rounds", options->rounds, "timed passes of each model, interleaved")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command.common = add_common_options(app);
+  command.run = [options](const Context& context) { run_benchmark(context, *options); };
+  return command;
+}
+
+}  // namespace repquant::cli

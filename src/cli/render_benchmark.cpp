@@ -1,0 +1,97 @@
+// Results of benchmark.
+#include <filesystem>
+
+#include "base/text_table.h"
+#include "cli/render.h"
+
+namespace repquant::cli {
+namespace {
+
+std::string milliseconds(double seconds) { return format_number(1e3 * seconds, 2); }
+
+std::string name_of(const BenchmarkModel& model) {
+  return std::filesystem::path(model.path).filename().string();
+}
+
+}  // namespace
+
+std::string benchmark_text(const BenchmarkReport& report) {
+  TextTable models({{"model"},
+                    {"file", Align::kRight},
+                    {"in memory", Align::kRight},
+                    {"load s", Align::kRight},
+                    {"in integers", Align::kRight},
+                    {"SQNR dB", Align::kRight},
+                    {"agreement", Align::kRight}});
+  for (const auto& model : report.models) {
+    models.add_row({name_of(model), format_bytes(static_cast<double>(model.file_bytes)),
+                    format_bytes(static_cast<double>(model.resident_bytes)),
+                    format_number(model.load_seconds, 2),
+                    model.integer_share ? percent(*model.integer_share) : "-",
+                    format_number(model.sqnr_db, 1), percent(model.agreement.value)});
+  }
+  TextTable rows({{"batch", Align::kRight},
+                  {"model"},
+                  {"median ms", Align::kRight},
+                  {"p90", Align::kRight},
+                  {"p99", Align::kRight},
+                  {"samples/s", Align::kRight},
+                  {"peak memory", Align::kRight},
+                  {"speed-up", Align::kRight},
+                  {"95 % interval", Align::kRight}});
+  for (std::size_t i = 0; i < report.rows.size(); ++i) {
+    const auto& row = report.rows[i];
+    if (i > 0 && row.model == 0) rows.add_rule();
+    rows.add_row({std::to_string(row.batch_size), name_of(report.models[row.model]),
+                  milliseconds(row.latency.median), milliseconds(row.latency.p90),
+                  milliseconds(row.latency.p99), format_number(row.throughput, 1),
+                  format_bytes(static_cast<double>(row.peak_memory_bytes)),
+                  format_number(row.speed_up.median, 2) + "x",
+                  format_number(row.speed_up.interval.lower, 2) + " - " +
+                      format_number(row.speed_up.interval.upper, 2)});
+  }
+  return "protocol: " + report.protocol + "; " + std::to_string(report.threads) + " threads, " +
+         std::to_string(report.warmup) + " passes of warm-up, " + std::to_string(report.rounds) +
+         " rounds, models interleaved\n" + models.to_string() + "\n" + rows.to_string();
+}
+
+Json benchmark_json(const BenchmarkReport& report) {
+  Json json = result_object("benchmark");
+  json["protocol"] = report.protocol;
+  json["threads"] = report.threads;
+  json["warmup"] = report.warmup;
+  json["rounds"] = report.rounds;
+  json["models"] = Json::array();
+  for (const auto& model : report.models) {
+    json["models"].push_back(
+        {{"path", model.path},
+         {"artifact", model.artifact},
+         {"file_bytes", model.file_bytes},
+         {"load_seconds", model.load_seconds},
+         {"resident_bytes", model.resident_bytes},
+         {"integer_share", model.integer_share ? Json(*model.integer_share) : Json(nullptr)},
+         {"sqnr_db", model.sqnr_db},
+         {"recorded_sqnr_db",
+          model.recorded_sqnr_db ? Json(*model.recorded_sqnr_db) : Json(nullptr)},
+         {"agreement", model.agreement.value}});
+  }
+  json["rows"] = Json::array();
+  for (const auto& row : report.rows) {
+    json["rows"].push_back(
+        {{"model", report.models[row.model].path},
+         {"batch_size", row.batch_size},
+         {"seconds",
+          {{"median", row.latency.median},
+           {"p90", row.latency.p90},
+           {"p99", row.latency.p99},
+           {"minimum", row.latency.minimum}}},
+         {"samples_per_second", row.throughput},
+         {"peak_memory_bytes", row.peak_memory_bytes},
+         {"speed_up",
+          {{"median", row.speed_up.median},
+           {"interval95", {row.speed_up.interval.lower, row.speed_up.interval.upper}}}}});
+  }
+  return json;
+}
+
+}  // namespace repquant::cli

@@ -1,0 +1,86 @@
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "ops/kernels/kernels.h"
+#include "ops/operators.h"
+
+namespace repquant::ops {
+namespace {
+
+/// Elements that one thread should have at least.
+constexpr std::int64_t kGrain = 1 << 14;
+
+std::int64_t rows_per_task(std::int64_t width) {
+  return std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, width));
+}
+
+}  // namespace
+
+at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                             double epsilon, std::int64_t max_code) {
+  const std::int64_t width = weight.numel();
+  TORCH_CHECK(x.scalar_type() == at::kFloat && x.dim() >= 1 && x.size(-1) == width &&
+                  bias.numel() == width && weight.is_contiguous() && bias.is_contiguous() &&
+                  weight.scalar_type() == at::kFloat && bias.scalar_type() == at::kFloat &&
+                  max_code >= 0 && max_code <= 255,
+              "repquant::norm_quantize: needs float32 [.., ", width, "], got ", x.scalar_type(),
+              " ", x.sizes());
+  const at::Tensor input = x.contiguous();
+  const at::Tensor codes = at::empty(x.sizes(), x.options().dtype(at::kByte));
+  if (codes.numel() == 0) return codes;
+  const NormArgs args{input.const_data_ptr<float>(),        weight.const_data_ptr<float>(),
+                      bias.const_data_ptr<float>(),         codes.mutable_data_ptr<std::uint8_t>(),
+                      width,                                static_cast<float>(epsilon),
+                      static_cast<int>(max_code)};
+  const Kernels& table = kernels(current_level());
+  at::parallel_for(0, codes.numel() / width, rows_per_task(width),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     table.norm_quantize(args, begin, end);
+                   });
+  return codes;
+}
+
+at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const at::Tensor& offset,
+                        std::int64_t max_code, bool quadratic, bool is_signed, std::int64_t shift) {
+  const bool per_channel = multiplier.numel() > 1 || offset.numel() > 1;
+  TORCH_CHECK(x.scalar_type() == at::kFloat && max_code >= 0 && max_code <= 255 &&
+                  multiplier.scalar_type() == at::kFloat && offset.scalar_type() == at::kFloat,
+              "repquant::quantize: needs float32, got ", x.scalar_type());
+  TORCH_CHECK(!per_channel || (x.dim() >= 1 && multiplier.dim() <= 1 && offset.dim() <= 1),
+              "repquant::quantize: grids must be scalars or vectors of the last dimension");
+  const std::int64_t width = x.dim() == 0 ? 1 : x.size(-1);
+  const auto spread = [&](const at::Tensor& t) {
+    return per_channel ? t.expand({width}).contiguous() : t.contiguous();
+  };
+  const at::Tensor input = x.contiguous(), m = spread(multiplier), a = spread(offset);
+  const at::Tensor codes =
+      at::empty(x.sizes(), x.options().dtype(is_signed ? at::kChar : at::kByte));
+  if (codes.numel() == 0) return codes;
+  const QuantizeArgs args{input.const_data_ptr<float>(),
+                          static_cast<std::uint8_t*>(codes.mutable_data_ptr()),
+                          width,
+                          m.const_data_ptr<float>(),
+                          a.const_data_ptr<float>(),
+                          per_channel,
+                          quadratic,
+                          static_cast<int>(max_code),
+                          is_signed ? static_cast<int>(shift) : 0};
+  const Kernels& table = kernels(current_level());
+  at::parallel_for(0, codes.numel() / width, rows_per_task(width),
+                   [&](std::int64_t begin, std::int64_t end) { table.quantize(args, begin, end); });
+  return codes;
+}
+
+std::string cpu_level() { return level_name(current_level()); }
+
+std::string set_cpu_level(std::string level) {
+  for (const CpuLevel known : {CpuLevel::kGeneric, CpuLevel::kAvx2, CpuLevel::kAvx512Vnni}) {
+    if (level != level_name(known)) continue;
+    set_level(known);
+    return cpu_level();
+  }
+  TORCH_CHECK(false, "repquant::set_cpu_level: unknown level '", level,
+              "'; expected generic, avx2 or avx512vnni");
+}
+
+}  // namespace repquant::ops

@@ -1,0 +1,323 @@
+// Attention on int8 codes: integer scores, codes of exp(score - row maximum), integer product with
+// the values, one division per output. A few rows at a time, so that scores stay in the first cache.
+#pragma once
+
+#include "ops/kernels/attention_layout.h"
+#include "ops/kernels/kernels.h"
+#include "ops/kernels/linear.h"
+#include "ops/kernels/math.h"
+
+namespace repquant::ops {
+namespace {
+
+/// Keys as the right operand of a product over channels: panel, group of four channels, key.
+inline void pack_keys(const std::int8_t* key, std::int64_t stride, std::int64_t columns,
+                      std::int64_t depth, const AttentionLayout& layout, std::uint8_t* packed) {
+  const std::int64_t last = (columns - 1) / kPanel;
+  __builtin_memset(packed + last * layout.groups * kGroupBytes, 0,
+                   static_cast<std::size_t>(layout.groups * kGroupBytes));
+  for (std::int64_t s = 0; s < columns; ++s) {
+    const std::int8_t* from = key + s * stride;
+    std::uint8_t* to = packed + s / kPanel * layout.groups * kGroupBytes + s % kPanel * 4;
+    std::int64_t g = 0;
+    for (; 4 * g + 4 <= depth; ++g) __builtin_memcpy(to + g * kGroupBytes, from + 4 * g, 4);
+    if (4 * g < depth) {
+      std::int8_t four[4] = {};
+      for (std::int64_t i = 4 * g; i < depth; ++i) four[i - 4 * g] = from[i];
+      __builtin_memcpy(to + g * kGroupBytes, four, 4);
+    }
+  }
+}
+
+/// Values as the right operand of a product over keys: panel, group of four keys, channel.
+inline void pack_values(const std::int8_t* value, std::int64_t stride, std::int64_t columns,
+                        std::int64_t depth, const AttentionLayout& layout, std::uint8_t* packed) {
+  for (std::int64_t p = 0; p < layout.value_panels; ++p) {
+    const std::int64_t live = depth - p * kPanel < kPanel ? depth - p * kPanel : kPanel;
+    for (std::int64_t g = 0; g < layout.value_groups; ++g) {
+      std::uint8_t* to = packed + (p * layout.value_groups + g) * kGroupBytes;
+      std::int8_t four[4][kPanel] = {};
+      for (std::int64_t i = 0; i < 4 && 4 * g + i < columns; ++i) {
+        const std::int8_t* from = value + (4 * g + i) * stride + p * kPanel;
+        for (std::int64_t c = 0; c < live; ++c) four[i][c] = from[c];
+      }
+      for (std::int64_t c = 0; c < kPanel; ++c) {
+        for (std::int64_t i = 0; i < 4; ++i) {
+          to[4 * c + i] = static_cast<std::uint8_t>(four[i][c]);
+        }
+      }
+    }
+  }
+}
+
+/// (128 + zero) times each key's sum: what makes unsigned query codes right.
+template <class V>
+void key_shifts(const std::uint8_t* keys, const AttentionLayout& layout, std::int32_t factor,
+                std::int32_t* shifts) {
+  const std::uint8_t ones[4] = {1, 1, 1, 1};
+  const auto one = V::broadcast(ones);
+  for (std::int64_t p = 0; p < layout.panels; ++p) {
+    for (int v = 0; v < 4; ++v) {
+      auto sum = V::set_int(0);
+      for (std::int64_t g = 0; g < layout.groups; ++g) {
+        sum = V::dot(sum, one,
+                     V::load_weights(keys + (p * layout.groups + g) * kGroupBytes + v * 64));
+      }
+      V::store_int(shifts + p * kPanel + 16 * v, V::mul(sum, V::set_int(factor)));
+    }
+  }
+}
+
+/// Signed query codes plus 128, rows padded to whole groups.
+inline void shift_query(const std::int8_t* query, std::int64_t stride, std::int64_t rows,
+                        std::int64_t depth, std::int64_t padded, std::uint8_t* out) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < depth; ++c) {
+      out[r * padded + c] = static_cast<std::uint8_t>(query[r * stride + c] + 128);
+    }
+    for (std::int64_t c = depth; c < padded; ++c) out[r * padded + c] = 0;
+  }
+}
+
+/// The weights of one row, as integers in one or two planes, and their sums.
+template <class V, SoftmaxCode kCode>
+struct Weigher {
+  static constexpr int kPlanes = kCode == SoftmaxCode::kLog ? 2 : 1;
+
+  explicit Weigher(const AttentionArgs& args)
+      : half_octaves(args.steps == 2),
+        // Codes from `limit` on mean 0; without a zero code the last code is used instead.
+        limit(V::set_int(args.zero_code ? args.max_code : args.max_code + 1)),
+        last(V::set(static_cast<float>(args.zero_code ? 256 : args.max_code))),
+        top(V::set(static_cast<float>(args.max_code))),
+        step(V::set(-1.0F / static_cast<float>(args.steps))) {}
+
+  /// `units`: (row maximum - score) in code units, >= 0 (kUniform: (score - maximum) in octaves).
+  void weigh(typename V::F units, typename V::I& first, typename V::I& second) const {
+    if constexpr (kCode == SoftmaxCode::kUniform) {
+      first = V::to_int(V::min(V::mul(exp2<V>(units), top), top));
+      return;
+    }
+    const auto code = V::to_int(V::min(units, last));
+    if constexpr (kCode == SoftmaxCode::kTable) {
+      const auto w = V::mul(exp2<V>(V::mul(V::to_float(code), step)), V::set(255.0F));
+      first = V::where_less(V::to_int(w), code, limit);
+      return;
+    }
+    // 2 steps: planes of even and odd codes, 2^(7 - c / 2). 1 step: of c below 8 and above.
+    const auto power = half_octaves ? V::template shift_right<1>(code)
+                                    : V::bit_and(code, V::set_int(7));
+    const auto plane = half_octaves ? V::bit_and(code, V::set_int(1))
+                                    : V::template shift_right<3>(code);
+    const auto w = V::where_less(V::shift_right(V::set_int(128), power), code, limit);
+    first = V::where_equal(w, plane, V::set_int(0));
+    second = V::sub(w, first);
+  }
+
+  bool half_octaves;
+  typename V::I limit;
+  typename V::F last, top, step;
+};
+
+struct RowSums {
+  std::int32_t plane[2] = {0, 0};
+};
+
+/// Turns one row of integer products into planes of weights.
+template <class V, SoftmaxCode kCode>
+RowSums weigh_row(const AttentionArgs& args, const Weigher<V, kCode>& weigher,
+                  const std::int32_t* shifts, const float* mask, float scale, float factor,
+                  std::int64_t vectors, std::int32_t* scores, std::uint8_t* first,
+                  std::uint8_t* second) {
+  const auto sign = V::set(kCode == SoftmaxCode::kUniform ? factor : -factor);
+  auto sum0 = V::set_int(0), sum1 = sum0;
+  const auto write = [&](std::int64_t i, typename V::F difference) {
+    // Columns beyond the last one hold zero values and must not count in the sum.
+    auto w0 = V::set_int(0), w1 = w0;
+    weigher.weigh(V::mul(difference, sign), w0, w1);
+    const std::int64_t live = args.columns - i;
+    V::store_bytes(first + i, w0);
+    if (Weigher<V, kCode>::kPlanes == 2) V::store_bytes(second + i, w1);
+    if (live < 16) {
+      std::int32_t lanes[2][16];
+      V::store_int(lanes[0], w0);
+      V::store_int(lanes[1], w1);
+      for (std::int64_t lane = live; lane < 16; ++lane) {
+        lanes[0][lane] = lanes[1][lane] = 0;
+        first[i + lane] = second[i + lane] = 0;
+      }
+      w0 = V::load_int(lanes[0]);
+      w1 = V::load_int(lanes[1]);
+    }
+    sum0 = V::add(sum0, w0);
+    sum1 = V::add(sum1, w1);
+  };
+  if (mask == nullptr) {
+    auto most = V::set_int(INT32_MIN);
+    for (std::int64_t v = 0; v < vectors; ++v) {
+      const auto s = V::sub(V::load_int(scores + 16 * v), V::load_int(shifts + 16 * v));
+      V::store_int(scores + 16 * v, s);
+      if (16 * v + 16 <= args.columns) {
+        most = V::max(most, s);
+      } else {
+        for (std::int64_t i = 16 * v; i < args.columns; ++i) {
+          most = V::max(most, V::set_int(scores[i]));
+        }
+      }
+    }
+    const auto maximum = V::set_int(V::largest(most));
+    for (std::int64_t v = 0; v < vectors; ++v) {
+      write(16 * v, V::to_float(V::sub(V::load_int(scores + 16 * v), maximum)));
+    }
+  } else {
+    auto* masked = reinterpret_cast<float*>(scores);
+    constexpr float kInfinity = __builtin_inff();
+    auto most = V::set(-kInfinity);
+    for (std::int64_t v = 0; v < vectors; ++v) {
+      const auto s = V::sub(V::load_int(scores + 16 * v), V::load_int(shifts + 16 * v));
+      const std::int64_t n = args.columns - 16 * v < 16 ? args.columns - 16 * v : 16;
+      const auto m = args.mask_column_stride == 0 ? V::set(mask[0])
+                                                  : load_lanes<V>(mask + 16 * v, n);
+      const auto y = V::add(V::mul(V::to_float(s), V::set(scale)), m);
+      V::store(masked + 16 * v, y);
+      for (std::int64_t i = n; i < 16; ++i) masked[16 * v + i] = -kInfinity;
+      most = V::max(most, V::load(masked + 16 * v));
+    }
+    const float maximum = V::largest(most);
+    if (maximum == -kInfinity) {  // masked throughout: weights 0
+      for (std::int64_t i = 0; i < 16 * vectors; ++i) first[i] = second[i] = 0;
+      return {};
+    }
+    for (std::int64_t v = 0; v < vectors; ++v) {
+      write(16 * v, V::sub(V::load(masked + 16 * v), V::set(maximum)));
+    }
+  }
+  return {{V::sum(sum0), V::sum(sum1)}};
+}
+
+/// Product with the values, division and output of one row.
+template <class V, int kPlanes>
+void finish_row(const AttentionArgs& args, std::int64_t head, const RowSums& sums,
+                float second_weight, const std::int32_t* first, const std::int32_t* second,
+                std::int64_t channel, void* out) {
+  const float total = static_cast<float>(sums.plane[0]) +
+                      (kPlanes == 2 ? second_weight * static_cast<float>(sums.plane[1]) : 0.0F);
+  const auto divisor = V::set(total > 0 ? total : 1.0F);
+  const std::int32_t zero = args.value_zero[head];
+  const auto shift0 = V::set_int(zero * sums.plane[0]), shift1 = V::set_int(zero * sums.plane[1]);
+  const auto low = V::set(0.5F), high = V::set(static_cast<float>(args.output_max_code) + 0.5F);
+  const std::int64_t live = args.depth - channel < kPanel ? args.depth - channel : kPanel;
+  const auto vector_of = [&](const float* p, std::int64_t by_head, std::int64_t by_depth,
+                             std::int64_t c, std::int64_t n) {
+    p += head * by_head + c * by_depth;
+    return by_depth == 0 ? V::set(*p) : load_lanes<V>(p, n);
+  };
+  for (std::int64_t i = 0; i < live; i += 16) {
+    const std::int64_t n = live - i < 16 ? live - i : 16, c = channel + i;
+    auto y = V::to_float(V::sub(V::load_int(first + i), shift0));
+    if (kPlanes == 2) {
+      y = V::fma(V::to_float(V::sub(V::load_int(second + i), shift1)), V::set(second_weight), y);
+    }
+    y = V::mul(V::div(y, divisor),
+               vector_of(args.multiplier, args.multiplier_head, args.multiplier_depth, c, n));
+    if (args.output_max_code == 0) {
+      V::store_n(static_cast<float*>(out) + c, y, n);
+    } else {
+      const auto offset = vector_of(args.offset, args.offset_head, args.offset_depth, c, n);
+      y = V::min(V::max(V::add(y, V::add(offset, V::set(0.5F))), low), high);
+      store_code_lanes<V>(static_cast<std::uint8_t*>(out) + c, V::truncate(y), n);
+    }
+  }
+}
+
+template <class V, SoftmaxCode kCode>
+void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t head,
+                 std::uint8_t* scratch) {
+  constexpr int kPlanes = Weigher<V, kCode>::kPlanes;
+  static_assert(V::kRows <= AttentionLayout::kMaxRows);
+  const AttentionLayout layout(args.rows, args.columns, args.depth);
+  std::uint8_t *keys = scratch + layout.keys, *values = scratch + layout.values;
+  auto* shifts = reinterpret_cast<std::int32_t*>(scratch + layout.shifts);
+  std::uint8_t* query = scratch + layout.query;
+  auto* scores = reinterpret_cast<std::int32_t*>(scratch + layout.scores);
+  std::uint8_t* planes[2] = {scratch + layout.planes,
+                             scratch + layout.planes + AttentionLayout::kMaxRows * layout.width};
+  const auto start = [&](const std::int8_t* p, const Strides& s) {
+    return p + batch * s.batch + head * s.head;
+  };
+  pack_keys(start(args.key, args.key_strides), args.key_strides.row, args.columns, args.depth,
+            layout, keys);
+  pack_values(start(args.value, args.value_strides), args.value_strides.row, args.columns,
+              args.depth, layout, values);
+  key_shifts<V>(keys, layout, 128 + args.query_zero[head], shifts);
+  const std::int64_t stride = 4 * layout.groups;
+  shift_query(start(args.query, args.query_strides), args.query_strides.row, args.rows, args.depth,
+              stride, query);
+  const Weigher<V, kCode> weigher(args);
+  const float second_weight = args.steps == 2 ? 0.70710678118654752F : 0.00390625F;
+  const std::int64_t vectors = (args.columns + 15) / 16;
+  const std::int64_t item = args.output_max_code == 0 ? 4 : 1;
+  for (std::int64_t row = 0; row < args.rows; row += V::kRows) {
+    const int rows =
+        static_cast<int>(args.rows - row < V::kRows ? args.rows - row : std::int64_t{V::kRows});
+    alignas(64) std::int32_t sums[2][AttentionLayout::kMaxRows * kPanel];
+    for (std::int64_t p = 0; p < layout.panels; ++p) {
+      const std::int64_t left = vectors - 4 * p;
+      tile_rows<V>(rows, query + row * stride, stride,
+                   reinterpret_cast<const std::int8_t*>(keys) + p * layout.groups * kGroupBytes,
+                   layout.groups, static_cast<int>(left < 4 ? left : 4), scores + p * kPanel,
+                   layout.width);
+    }
+    RowSums row_sums[AttentionLayout::kMaxRows];
+    for (int r = 0; r < rows; ++r) {
+      const float* mask = args.mask == nullptr
+                              ? nullptr
+                              : args.mask + batch * args.mask_strides.batch +
+                                    head * args.mask_strides.head +
+                                    (row + r) * args.mask_strides.row;
+      row_sums[r] = weigh_row<V, kCode>(
+          args, weigher, shifts, mask, args.mask == nullptr ? 1.0F : args.score_scale[head],
+          args.factor[head], vectors, scores + r * layout.width, planes[0] + r * layout.width,
+          planes[1] + r * layout.width);
+    }
+    for (std::int64_t p = 0; p < layout.value_panels; ++p) {
+      const std::int64_t live = args.depth - p * kPanel;
+      const int channels = static_cast<int>(live < kPanel ? (live + 15) / 16 : 4);
+      for (int plane = 0; plane < kPlanes; ++plane) {
+        tile_rows<V>(rows, planes[plane], layout.width,
+                     reinterpret_cast<const std::int8_t*>(values) +
+                         p * layout.value_groups * kGroupBytes,
+                     layout.value_groups, channels, sums[plane], kPanel);
+      }
+      for (int r = 0; r < rows; ++r) {
+        auto* out = static_cast<std::uint8_t*>(args.out) +
+                    item * (batch * args.out_strides.batch + head * args.out_strides.head +
+                            (row + r) * args.out_strides.row);
+        finish_row<V, kPlanes>(args, head, row_sums[r], second_weight, sums[0] + r * kPanel,
+                               sums[1] + r * kPanel, p * kPanel, out);
+      }
+    }
+  }
+}
+
+template <class V>
+void attention(const AttentionArgs& args, std::int64_t begin, std::int64_t end,
+               std::uint8_t* scratch) {
+  for (std::int64_t i = begin; i < end; ++i) {
+    const std::int64_t batch = i / args.heads, head = i % args.heads;
+    switch (args.code) {
+      case SoftmaxCode::kLog:
+        attend_head<V, SoftmaxCode::kLog>(args, batch, head, scratch);
+        break;
+      case SoftmaxCode::kTable:
+        attend_head<V, SoftmaxCode::kTable>(args, batch, head, scratch);
+        break;
+      case SoftmaxCode::kUniform:
+        attend_head<V, SoftmaxCode::kUniform>(args, batch, head, scratch);
+        break;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace repquant::ops

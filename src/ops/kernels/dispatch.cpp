@@ -1,0 +1,79 @@
+#include <atomic>
+#include <cstdlib>
+#include <string>
+
+#include "ops/kernels/attention_layout.h"
+#include "ops/kernels/levels.h"
+
+namespace repquant::ops {
+namespace {
+
+CpuLevel highest_level() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512vnni")) {
+    return CpuLevel::kAvx512Vnni;
+  }
+  if (avx2) return CpuLevel::kAvx2;
+#endif
+  return CpuLevel::kGeneric;
+}
+
+CpuLevel first_level() {
+  const char* text = std::getenv("REPQUANT_CPU_LEVEL");
+  const CpuLevel highest = highest_level();
+  if (text == nullptr) return highest;
+  for (const CpuLevel level : available_levels()) {
+    if (std::string(text) == level_name(level)) return level;
+  }
+  return highest;
+}
+
+std::atomic<CpuLevel>& level_in_use() {
+  static std::atomic<CpuLevel> level{first_level()};
+  return level;
+}
+
+}  // namespace
+
+std::int64_t attention_scratch(std::int64_t rows, std::int64_t columns, std::int64_t depth) {
+  return AttentionLayout(rows, columns, depth).total;
+}
+
+std::vector<CpuLevel> available_levels() {
+  std::vector<CpuLevel> levels;
+  for (int i = 0; i <= static_cast<int>(highest_level()); ++i) {
+    levels.push_back(static_cast<CpuLevel>(i));
+  }
+  return levels;
+}
+
+const Kernels& kernels(CpuLevel level) {
+#if defined(__x86_64__)
+  if (level == CpuLevel::kAvx512Vnni) return kAvx512Kernels;
+  if (level == CpuLevel::kAvx2) return kAvx2Kernels;
+#endif
+  static_cast<void>(level);
+  return kGenericKernels;
+}
+
+CpuLevel current_level() { return level_in_use().load(std::memory_order_relaxed); }
+
+void set_level(CpuLevel level) {
+  const CpuLevel highest = highest_level();
+  level_in_use().store(level < highest ? level : highest, std::memory_order_relaxed);
+}
+
+const char* level_name(CpuLevel level) {
+  switch (level) {
+    case CpuLevel::kGeneric: return "generic";
+    case CpuLevel::kAvx2: return "avx2";
+    case CpuLevel::kAvx512Vnni: return "avx512vnni";
+  }
+  return "";
+}
+
+}  // namespace repquant::ops

@@ -1,0 +1,149 @@
+// The integer kernels behind the operators: plain pointers in, plain pointers out, no LibTorch.
+//
+// One source (norm.h, linear.h, attention.h) is compiled for several instruction sets over a thin
+// layer of 16-lane vectors (vector_*.h). Sums run in the same order, and multiply-adds are fused or
+// not in the same places, so every level gives the same bits.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace repquant::ops {
+
+/// Instruction sets, rising. kGeneric is plain C++ and runs everywhere.
+enum class CpuLevel { kGeneric = 0, kAvx2 = 1, kAvx512Vnni = 2 };
+
+enum class Activation { kNone = 0, kRelu = 1, kGelu = 2, kGeluTanh = 3, kSilu = 4 };
+
+enum class Output { kFloat = 0, kOperandCodes = 1, kProductCodes = 2 };
+
+/// Weights are packed in panels of this many output channels.
+inline constexpr std::int64_t kPanel = 64;
+/// Rows of a call up to which nibbles are unpacked in registers (memory-bound: the weight is read
+/// once), above into a buffer that many rows share.
+inline constexpr std::int64_t kFewRows = 8;
+
+struct NormArgs {
+  const float* x = nullptr;  // [rows, width]
+  const float* weight = nullptr;
+  const float* bias = nullptr;  // [width]
+  std::uint8_t* codes = nullptr;  // [rows, width]
+  std::int64_t width = 0;
+  float epsilon = 0;
+  int max_code = 255;
+};
+
+/// code = clamp(round(x m + a), 0, max_code) - shift; quadratic: round(sqrt(clamp(.., max^2)))^2.
+struct QuantizeArgs {
+  const float* x = nullptr;  // [rows, width]
+  std::uint8_t* codes = nullptr;
+  std::int64_t width = 0;
+  const float* multiplier = nullptr;  // [width], or [1] if !per_channel
+  const float* offset = nullptr;
+  bool per_channel = false;
+  bool quadratic = false;
+  int max_code = 255;
+  int shift = 0;
+};
+
+/// y = activation((x - z) w^T scale + bias + side), then one of the outputs.
+/// Arrays over output channels are padded to whole panels.
+struct LinearArgs {
+  const std::uint8_t* x = nullptr;  // [rows, 4 groups]: codes, zero-padded
+  std::int64_t groups = 0;          // of four inputs; even if the weight is in nibbles
+  const std::uint8_t* weight = nullptr;
+  bool nibbles = false;
+  std::int64_t channels = 0;                    // N, not padded
+  const std::int32_t* compensation = nullptr;  // z times the channel's sum of weight codes
+  const float* scale = nullptr;
+  const float* bias = nullptr;
+  Activation activation = Activation::kNone;
+  Output output = Output::kFloat;
+  const float* residual = nullptr;  // kFloat: [rows, channels], added last; may be null
+  const float* side = nullptr;      // kFloat: [rows, side_count], centred codes
+  const float* side_weight = nullptr;  // [side_count, padded channels]
+  std::int64_t side_count = 0;
+  const float* multiplier = nullptr;  // kProductCodes: u = round(y multiplier + offset)
+  const float* offset = nullptr;
+  int low = 0, high = 255;   // range of the codes (quadratic: of q, before it is squared)
+  bool quadratic = false;    // kProductCodes: emits round(sqrt(clamp(u, 0, high^2)))^2
+  void* out = nullptr;       // float32, int8 or uint8 [rows, channels]
+};
+
+/// Bytes that a panel of the packed weight takes.
+inline std::int64_t panel_bytes(std::int64_t groups, bool nibbles) {
+  return groups * kPanel * (nibbles ? 2 : 4);
+}
+
+/// How codes of exp(score - row maximum) become integer weights (quantizer/log.h).
+enum class SoftmaxCode {
+  kLog = 0,      // 2^(-c / steps), steps 1 or 2, c <= 15: two planes of powers of two
+  kTable = 1,    // round(255 2^(-c / steps))
+  kUniform = 2,  // round(max_code exp(..))
+};
+
+/// Elements, not bytes. The innermost dimension is contiguous.
+struct Strides {
+  std::int64_t batch = 0, head = 0, row = 0;
+};
+
+struct AttentionArgs {
+  std::int64_t batches = 0, heads = 0, rows = 0, columns = 0, depth = 0;
+  const std::int8_t* query = nullptr;  // [B, H, rows, depth]
+  const std::int8_t* key = nullptr;    // [B, H, columns, depth]
+  const std::int8_t* value = nullptr;  // [B, H, columns, depth]
+  Strides query_strides, key_strides, value_strides;
+  const std::int32_t* query_zero = nullptr;  // [H], relative to the int8 codes
+  const std::int32_t* value_zero = nullptr;  // [H]
+  /// With a mask, scores are integers * score_scale + mask; without, the integers themselves.
+  const float* mask = nullptr;
+  Strides mask_strides;
+  std::int64_t mask_column_stride = 0;  // 0 or 1
+  const float* score_scale = nullptr;   // [H]
+  const float* factor = nullptr;        // [H]: score - row maximum to code units (octaves, kUniform)
+  SoftmaxCode code = SoftmaxCode::kLog;
+  int steps = 2;
+  int max_code = 15;
+  bool zero_code = true;
+  const float* multiplier = nullptr;  // of the output, by head and channel
+  std::int64_t multiplier_head = 0, multiplier_depth = 0;  // strides, 0 where it does not vary
+  const float* offset = nullptr;
+  std::int64_t offset_head = 0, offset_depth = 0;
+  int output_max_code = 0;  // > 0: uint8 codes round(y multiplier + offset); 0: float32
+  void* out = nullptr;      // [B, H, rows, depth]
+  Strides out_strides;
+};
+
+/// Working memory of the attention kernel, in bytes.
+std::int64_t attention_scratch(std::int64_t rows, std::int64_t columns, std::int64_t depth);
+
+/// One table of functions per level. Ranges let callers split work over threads.
+struct Kernels {
+  void (*norm_quantize)(const NormArgs&, std::int64_t row_begin, std::int64_t row_end);
+  void (*quantize)(const QuantizeArgs&, std::int64_t row_begin, std::int64_t row_end);
+  /// `scratch`: 4 groups * kPanel bytes, 64-byte aligned; used for nibbles and more than kFewRows.
+  void (*linear)(const LinearArgs&, std::int64_t row_begin, std::int64_t row_end,
+                 std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch);
+  /// Heads are numbered batch * heads + head.
+  void (*attention)(const AttentionArgs&, std::int64_t begin, std::int64_t end,
+                    std::uint8_t* scratch);
+  /// y = activation(x), in place.
+  void (*activate)(Activation, float* x, std::int64_t count);
+};
+
+/// The levels that this processor has, rising.
+std::vector<CpuLevel> available_levels();
+
+/// The kernels of a level that this processor has.
+const Kernels& kernels(CpuLevel level);
+
+/// The level in use: the highest available, at most what the environment variable
+/// REPQUANT_CPU_LEVEL (generic, avx2, avx512vnni) says.
+CpuLevel current_level();
+
+/// Uses `level`, or the highest available one below it.
+void set_level(CpuLevel level);
+
+const char* level_name(CpuLevel level);
+
+}  // namespace repquant::ops

@@ -1,0 +1,13 @@
+#include "ops/kernels/attention.h"
+#include "ops/kernels/levels.h"
+#include "ops/kernels/linear.h"
+#include "ops/kernels/math.h"
+#include "ops/kernels/norm.h"
+#include "ops/kernels/vector_avx512.h"
+
+namespace repquant::ops {
+
+const Kernels kAvx512Kernels{&norm_quantize<Avx512>, &quantize<Avx512>, &linear<Avx512>, &attention<Avx512>,
+                           &activate_array<Avx512>};
+
+}  // namespace repquant::ops

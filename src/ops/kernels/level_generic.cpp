@@ -1,0 +1,13 @@
+#include "ops/kernels/attention.h"
+#include "ops/kernels/levels.h"
+#include "ops/kernels/linear.h"
+#include "ops/kernels/math.h"
+#include "ops/kernels/norm.h"
+#include "ops/kernels/vector_generic.h"
+
+namespace repquant::ops {
+
+const Kernels kGenericKernels{&norm_quantize<Generic>, &quantize<Generic>, &linear<Generic>, &attention<Generic>,
+                           &activate_array<Generic>};
+
+}  // namespace repquant::ops

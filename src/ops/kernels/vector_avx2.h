@@ -1,0 +1,177 @@
+// 16 lanes in two AVX2 registers. vpmaddubsw saturates at 16 bits, so bytes are widened to 16 bits
+// and multiplied with vpmaddwd, which is exact.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace repquant::ops {
+namespace {
+
+struct Avx2 {
+  static constexpr int kRows = 4;
+  static constexpr int kVectors = 1;
+
+  struct F {
+    __m256 a, b;
+  };
+  struct I {
+    __m256i a, b;
+  };
+  struct Inputs {
+    __m256i even, odd;  // 16-bit
+  };
+  struct Weights {
+    __m256i a, b;  // bytes
+  };
+
+  static F set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  static F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static F load_n(const float* p, std::int64_t n) {
+    float buffer[16] = {};
+    for (int i = 0; i < 16 && i < n; ++i) buffer[i] = p[i];
+    return load(buffer);
+  }
+  static void store(float* p, F x) {
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
+  }
+  static void store_n(float* p, F x, std::int64_t n) {
+    float buffer[16];
+    store(buffer, x);
+    for (int i = 0; i < 16 && i < n; ++i) p[i] = buffer[i];
+  }
+  static F add(F x, F y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+  static F sub(F x, F y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+  static F mul(F x, F y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+  static F div(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+  static F fma(F x, F y, F z) {
+    return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+  }
+  static F min(F x, F y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+  static F max(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+  static F sqrt(F x) { return {_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)}; }
+  static F round(F x) {
+    constexpr int kMode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    return {_mm256_round_ps(x.a, kMode), _mm256_round_ps(x.b, kMode)};
+  }
+  static I to_int(F x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+  static I truncate(F x) { return {_mm256_cvttps_epi32(x.a), _mm256_cvttps_epi32(x.b)}; }
+  static F to_float(I x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+  static F scale_exponent(F x, I n) {
+    const auto scale = [](__m256 v, __m256i m) {
+      return _mm256_castsi256_ps(
+          _mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32(m, 23)));
+    };
+    return {scale(x.a, n.a), scale(x.b, n.b)};
+  }
+  static float sum(F x) {
+    const __m256 s = _mm256_add_ps(x.a, x.b);
+    const __m128 t = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    const __m128 u = _mm_add_ps(t, _mm_movehl_ps(t, t));
+    return _mm_cvtss_f32(_mm_add_ss(u, _mm_shuffle_ps(u, u, 1)));
+  }
+  static float largest(F x) {
+    const __m256 s = _mm256_max_ps(x.a, x.b);
+    const __m128 t = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    const __m128 u = _mm_max_ps(t, _mm_movehl_ps(t, t));
+    return _mm_cvtss_f32(_mm_max_ss(u, _mm_shuffle_ps(u, u, 1)));
+  }
+
+  static I set_int(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+  static I load_int(const std::int32_t* p) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
+  }
+  static void store_int(std::int32_t* p, I x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.a);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.b);
+  }
+  static I add(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
+  static I sub(I x, I y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
+  static I mul(I x, I y) { return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)}; }
+  static I min(I x, I y) { return {_mm256_min_epi32(x.a, y.a), _mm256_min_epi32(x.b, y.b)}; }
+  static I max(I x, I y) { return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)}; }
+  static I bit_and(I x, I y) { return {_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)}; }
+  template <int kCount>
+  static I shift_right(I x) {
+    return {_mm256_srai_epi32(x.a, kCount), _mm256_srai_epi32(x.b, kCount)};
+  }
+  static I shift_right(I x, I n) {
+    return {_mm256_srlv_epi32(x.a, n.a), _mm256_srlv_epi32(x.b, n.b)};
+  }
+  static I where_equal(I x, I y, I z) {
+    return {_mm256_and_si256(x.a, _mm256_cmpeq_epi32(y.a, z.a)),
+            _mm256_and_si256(x.b, _mm256_cmpeq_epi32(y.b, z.b))};
+  }
+  static I where_less(I x, I y, I z) {
+    return {_mm256_and_si256(x.a, _mm256_cmpgt_epi32(z.a, y.a)),
+            _mm256_and_si256(x.b, _mm256_cmpgt_epi32(z.b, y.b))};
+  }
+  static std::int32_t sum(I x) {
+    const __m256i s = _mm256_add_epi32(x.a, x.b);
+    __m128i t = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+    t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xB1)));
+  }
+  static std::int32_t largest(I x) {
+    const __m256i s = _mm256_max_epi32(x.a, x.b);
+    __m128i t = _mm_max_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+    t = _mm_max_epi32(t, _mm_shuffle_epi32(t, 0x4E));
+    return _mm_cvtsi128_si32(_mm_max_epi32(t, _mm_shuffle_epi32(t, 0xB1)));
+  }
+  static void store_bytes(void* p, I x) {
+    const __m256i low = _mm256_set1_epi32(255);
+    const __m256i words =
+        _mm256_packus_epi32(_mm256_and_si256(x.a, low), _mm256_and_si256(x.b, low));
+    const __m256i bytes = _mm256_packus_epi16(words, words);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
+    _mm_storeu_si128(static_cast<__m128i*>(p),
+                     _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order)));
+  }
+  static void store_bytes_n(void* p, I x, std::int64_t n) {
+    std::uint8_t buffer[16];
+    store_bytes(buffer, x);
+    for (int i = 0; i < 16 && i < n; ++i) static_cast<std::uint8_t*>(p)[i] = buffer[i];
+  }
+
+  static Inputs broadcast(const std::uint8_t* p) {
+    std::int32_t four;
+    __builtin_memcpy(&four, p, sizeof(four));
+    const __m256i bytes = _mm256_set1_epi32(four);
+    return {_mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16(bytes, 8)};
+  }
+  static Weights load_weights(const void* p) {
+    const auto* v = static_cast<const __m256i*>(p);
+    return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};
+  }
+  static void load_nibbles(const std::uint8_t* p, Weights& low, Weights& high) {
+    const Weights bytes = load_weights(p);
+    const __m256i mask = _mm256_set1_epi8(15);
+    low = {_mm256_and_si256(bytes.a, mask), _mm256_and_si256(bytes.b, mask)};
+    high = {_mm256_and_si256(_mm256_srli_epi16(bytes.a, 4), mask),
+            _mm256_and_si256(_mm256_srli_epi16(bytes.b, 4), mask)};
+  }
+  static void store_centred(std::int8_t* p, Weights w) {
+    const __m256i eight = _mm256_set1_epi8(8);
+    auto* v = reinterpret_cast<__m256i*>(p);
+    _mm256_storeu_si256(v, _mm256_sub_epi8(w.a, eight));
+    _mm256_storeu_si256(v + 1, _mm256_sub_epi8(w.b, eight));
+  }
+  static __m256i dot_half(__m256i sum, Inputs x, __m256i w) {
+    const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8);
+    const __m256i odd = _mm256_srai_epi16(w, 8);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x.even, even));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(x.odd, odd));
+  }
+  static I dot(I sum, Inputs x, Weights w) {
+    return {dot_half(sum.a, x, w.a), dot_half(sum.b, x, w.b)};
+  }
+  static void prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+  }
+};
+
+}  // namespace
+}  // namespace repquant::ops

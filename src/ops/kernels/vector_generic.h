@@ -1,0 +1,198 @@
+// 16 lanes in plain C++: the reference for the intrinsic versions, and the fallback everywhere.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace repquant::ops {
+namespace {
+
+struct Generic {
+  static constexpr int kRows = 4;     // of a tile of the matrix product
+  static constexpr int kVectors = 1;  // of 16 columns
+
+  struct F {
+    float v[16];
+  };
+  struct I {
+    std::int32_t v[16];
+  };
+  struct Inputs {
+    std::uint8_t v[4];
+  };
+  struct Weights {
+    std::int8_t v[64];
+  };
+
+  template <class R, class Op>
+  static R each(Op op) {
+    R r;
+    for (int i = 0; i < 16; ++i) r.v[i] = op(i);
+    return r;
+  }
+
+  static F set(float x) {
+    return each<F>([&](int) { return x; });
+  }
+  static F load(const float* p) {
+    F r;
+    std::memcpy(r.v, p, sizeof(r.v));
+    return r;
+  }
+  static F load_n(const float* p, std::int64_t n) {
+    return each<F>([&](int i) { return i < n ? p[i] : 0.0F; });
+  }
+  static void store(float* p, F a) { std::memcpy(p, a.v, sizeof(a.v)); }
+  static void store_n(float* p, F a, std::int64_t n) {
+    for (int i = 0; i < 16 && i < n; ++i) p[i] = a.v[i];
+  }
+  static F add(F a, F b) {
+    return each<F>([&](int i) { return a.v[i] + b.v[i]; });
+  }
+  static F sub(F a, F b) {
+    return each<F>([&](int i) { return a.v[i] - b.v[i]; });
+  }
+  static F mul(F a, F b) {
+    return each<F>([&](int i) { return a.v[i] * b.v[i]; });
+  }
+  static F div(F a, F b) {
+    return each<F>([&](int i) { return a.v[i] / b.v[i]; });
+  }
+  static F fma(F a, F b, F c) {
+    return each<F>([&](int i) { return std::fma(a.v[i], b.v[i], c.v[i]); });
+  }
+  // As the x86 instructions: the second operand if either is NaN.
+  static F min(F a, F b) {
+    return each<F>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static F max(F a, F b) {
+    return each<F>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static F sqrt(F a) {
+    return each<F>([&](int i) { return std::sqrt(a.v[i]); });
+  }
+  static F round(F a) {
+    return each<F>([&](int i) { return std::nearbyint(a.v[i]); });
+  }
+  static I to_int(F a) {
+    return each<I>([&](int i) { return static_cast<std::int32_t>(std::nearbyint(a.v[i])); });
+  }
+  static I truncate(F a) {
+    return each<I>([&](int i) { return static_cast<std::int32_t>(a.v[i]); });
+  }
+  static F to_float(I a) {
+    return each<F>([&](int i) { return static_cast<float>(a.v[i]); });
+  }
+  /// a 2^n through the exponent's bits.
+  static F scale_exponent(F a, I n) {
+    return each<F>([&](int i) {
+      const auto bits = std::bit_cast<std::uint32_t>(a.v[i]);
+      return std::bit_cast<float>(bits + (static_cast<std::uint32_t>(n.v[i]) << 23));
+    });
+  }
+  static float sum(F a) {
+    for (int half = 8; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) a.v[i] += a.v[i + half];
+    }
+    return a.v[0];
+  }
+  static float largest(F a) {
+    for (int i = 1; i < 16; ++i) a.v[0] = a.v[i] > a.v[0] ? a.v[i] : a.v[0];
+    return a.v[0];
+  }
+
+  static I set_int(std::int32_t x) {
+    return each<I>([&](int) { return x; });
+  }
+  static I load_int(const std::int32_t* p) {
+    I r;
+    std::memcpy(r.v, p, sizeof(r.v));
+    return r;
+  }
+  static void store_int(std::int32_t* p, I a) { std::memcpy(p, a.v, sizeof(a.v)); }
+  static I add(I a, I b) {
+    return each<I>([&](int i) { return a.v[i] + b.v[i]; });
+  }
+  static I sub(I a, I b) {
+    return each<I>([&](int i) { return a.v[i] - b.v[i]; });
+  }
+  static I mul(I a, I b) {
+    return each<I>([&](int i) { return a.v[i] * b.v[i]; });
+  }
+  static I min(I a, I b) {
+    return each<I>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static I max(I a, I b) {
+    return each<I>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static I bit_and(I a, I b) {
+    return each<I>([&](int i) { return a.v[i] & b.v[i]; });
+  }
+  template <int kCount>
+  static I shift_right(I a) {
+    return each<I>([&](int i) { return a.v[i] >> kCount; });
+  }
+  /// a >> n for a >= 0 and n >= 0, 0 for n > 31.
+  static I shift_right(I a, I n) {
+    return each<I>([&](int i) { return n.v[i] > 31 ? 0 : a.v[i] >> n.v[i]; });
+  }
+  /// a where b == c, else 0.
+  static I where_equal(I a, I b, I c) {
+    return each<I>([&](int i) { return b.v[i] == c.v[i] ? a.v[i] : 0; });
+  }
+  /// a where b < c, else 0.
+  static I where_less(I a, I b, I c) {
+    return each<I>([&](int i) { return b.v[i] < c.v[i] ? a.v[i] : 0; });
+  }
+  static std::int32_t sum(I a) {
+    std::int32_t s = 0;
+    for (int i = 0; i < 16; ++i) s += a.v[i];
+    return s;
+  }
+  static std::int32_t largest(I a) {
+    for (int i = 1; i < 16; ++i) a.v[0] = a.v[i] > a.v[0] ? a.v[i] : a.v[0];
+    return a.v[0];
+  }
+  /// The low byte of every lane.
+  static void store_bytes(void* p, I a) { store_bytes_n(p, a, 16); }
+  static void store_bytes_n(void* p, I a, std::int64_t n) {
+    auto* bytes = static_cast<std::uint8_t*>(p);
+    for (int i = 0; i < 16 && i < n; ++i) bytes[i] = static_cast<std::uint8_t>(a.v[i]);
+  }
+
+  /// Four consecutive unsigned inputs, for all lanes.
+  static Inputs broadcast(const std::uint8_t* p) {
+    Inputs r;
+    std::memcpy(r.v, p, sizeof(r.v));
+    return r;
+  }
+  /// Four consecutive signed weights of each of 16 columns.
+  static Weights load_weights(const void* p) {
+    Weights r;
+    std::memcpy(r.v, p, sizeof(r.v));
+    return r;
+  }
+  /// 64 bytes of nibbles: low nibbles are one group of four inputs, high nibbles the next.
+  static void load_nibbles(const std::uint8_t* p, Weights& low, Weights& high) {
+    for (int i = 0; i < 64; ++i) {
+      low.v[i] = static_cast<std::int8_t>(p[i] & 15);
+      high.v[i] = static_cast<std::int8_t>(p[i] >> 4);
+    }
+  }
+  /// Weight codes of nibbles, unpacked: nibble - 8.
+  static void store_centred(std::int8_t* p, const Weights& w) {
+    for (int i = 0; i < 64; ++i) p[i] = static_cast<std::int8_t>(w.v[i] - 8);
+  }
+  static I dot(I sum, const Inputs& x, const Weights& w) {
+    for (int i = 0; i < 16; ++i) {
+      for (int k = 0; k < 4; ++k) sum.v[i] += x.v[k] * w.v[4 * i + k];
+    }
+    return sum;
+  }
+  static void prefetch(const void*) {}
+};
+
+}  // namespace
+}  // namespace repquant::ops

@@ -1,0 +1,179 @@
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "ops/kernels/kernels.h"
+#include "ops/kernels/pack.h"
+#include "ops/operators.h"
+#include "ops/scratch.h"
+
+namespace repquant::ops {
+namespace {
+
+/// Rows whose inputs stay in the second-level cache while all panels pass; a multiple of every
+/// level's rows per tile.
+constexpr std::int64_t kRowBlock = 192;
+/// Multiply-accumulates below which a second thread costs more than it saves.
+constexpr std::int64_t kThreadWork = 1 << 18;
+
+std::int64_t padded(std::int64_t channels) { return (channels + kPanel - 1) / kPanel * kPanel; }
+
+void check_vector(const at::Tensor& vector, at::ScalarType type, std::int64_t channels,
+                  const char* name) {
+  TORCH_CHECK(vector.scalar_type() == type && vector.is_contiguous() &&
+                  vector.numel() == padded(channels),
+              "repquant::linear: ", name, " must be a contiguous ", type, " vector of ",
+              padded(channels), " elements, got ", vector.scalar_type(), " ", vector.sizes());
+}
+
+/// Input codes as [rows, 4 groups], zero-padded.
+at::Tensor input_rows(const at::Tensor& codes, std::int64_t columns, std::int64_t groups) {
+  TORCH_CHECK(codes.scalar_type() == at::kByte && codes.dim() >= 1 && codes.size(-1) == columns,
+              "repquant::linear: codes must be uint8 [.., ", columns, "], got ",
+              codes.scalar_type(), " ", codes.sizes());
+  at::Tensor rows = codes.reshape({-1, columns});
+  if (columns % 4 != 0 || columns != 4 * groups) {
+    rows = at::constant_pad_nd(rows, {0, 4 * groups - columns});
+  }
+  return rows.contiguous();
+}
+
+void run(const LinearArgs& args, std::int64_t rows) {
+  const std::int64_t panels = padded(args.channels) / kPanel;
+  const std::int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
+  const bool small = rows * args.channels * args.groups * 4 < kThreadWork;
+  const std::int64_t threads = small ? 1 : at::get_num_threads();
+  const std::int64_t splits = threads == 1 ? 1 : std::min(panels, 4 * threads);
+  const Kernels& table = kernels(current_level());
+  at::parallel_for(0, blocks * splits, small ? blocks * splits : 1,
+                   [&](std::int64_t begin, std::int64_t end) {
+    std::uint8_t* scratch = thread_scratch(4 * args.groups * kPanel);
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t block = task / splits, split = task % splits;
+      table.linear(args, block * kRowBlock, std::min(rows, (block + 1) * kRowBlock),
+                   split * panels / splits, (split + 1) * panels / splits, scratch);
+    }
+  });
+}
+
+/// The arguments that all forms of the operator share; `rows` keeps the input alive.
+LinearArgs shared_args(const at::Tensor& codes, const at::Tensor& weight,
+                       const at::Tensor& compensation, const at::Tensor& scale,
+                       const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
+                       std::int64_t bits, at::Tensor& rows) {
+  LinearArgs args;
+  args.nibbles = bits <= 4;
+  args.groups = packed_groups(columns, args.nibbles);
+  args.channels = channels;
+  TORCH_CHECK(weight.scalar_type() == at::kByte && weight.is_contiguous() &&
+                  weight.numel() ==
+                      padded(channels) / kPanel * panel_bytes(args.groups, args.nibbles),
+              "repquant::linear: the weight was not packed for ", channels, " channels, ", columns,
+              " columns and ", bits, " bits");
+  check_vector(compensation, at::kInt, channels, "compensation");
+  check_vector(scale, at::kFloat, channels, "scale");
+  check_vector(bias, at::kFloat, channels, "bias");
+  rows = input_rows(codes, columns, args.groups);
+  args.x = rows.const_data_ptr<std::uint8_t>();
+  args.weight = weight.const_data_ptr<std::uint8_t>();
+  args.compensation = compensation.const_data_ptr<std::int32_t>();
+  args.scale = scale.const_data_ptr<float>();
+  args.bias = bias.const_data_ptr<float>();
+  return args;
+}
+
+/// Allocates the output, lets the kernel add the residual if its shape allows, and runs.
+at::Tensor finish(LinearArgs& args, const at::Tensor& codes, std::int64_t rows,
+                  const OptionalTensor& residual) {
+  auto sizes = codes.sizes().vec();
+  sizes.back() = args.channels;
+  const auto type = output_type(static_cast<std::int64_t>(args.output));
+  const at::Tensor out = at::empty(sizes, codes.options().dtype(type));
+  at::Tensor added;
+  const bool fused = residual && residual->sizes() == out.sizes() &&
+                     residual->scalar_type() == at::kFloat && args.output == Output::kFloat;
+  if (fused) {
+    added = residual->contiguous();
+    args.residual = added.const_data_ptr<float>();
+  }
+  args.out = out.mutable_data_ptr();
+  if (rows > 0 && args.channels > 0) run(args, rows);
+  return residual && !fused ? at::add(*residual, out) : out;
+}
+
+}  // namespace
+
+std::tuple<at::Tensor, at::Tensor> pack_weight_cpu(const at::Tensor& codes, std::int64_t bits,
+                                                   std::int64_t columns) {
+  const bool nibbles = bits <= 4;
+  TORCH_CHECK(codes.dim() == 2 && codes.scalar_type() == (nibbles ? at::kByte : at::kChar) &&
+                  codes.size(1) == (nibbles ? (columns + 1) / 2 : columns),
+              "repquant::pack_weight: codes do not fit ", bits, " bits and ", columns,
+              " columns: ", codes.scalar_type(), " ", codes.sizes());
+  const std::int64_t rows = codes.size(0);
+  const at::Tensor plain = codes.contiguous();
+  const std::int64_t bytes = panel_bytes(packed_groups(columns, nibbles), nibbles);
+  const at::Tensor packed =
+      at::empty({padded(rows) / kPanel, bytes}, codes.options().dtype(at::kByte));
+  const at::Tensor sums = at::empty({padded(rows)}, codes.options().dtype(at::kInt));
+  pack_weight(static_cast<const std::uint8_t*>(plain.const_data_ptr()), rows, columns, nibbles,
+              packed.mutable_data_ptr<std::uint8_t>(), sums.mutable_data_ptr<std::int32_t>());
+  return {packed, sums};
+}
+
+at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
+                      const at::Tensor& compensation, const at::Tensor& scale,
+                      const at::Tensor& bias, const OptionalTensor& multiplier,
+                      const OptionalTensor& offset, const OptionalTensor& residual,
+                      std::int64_t channels, std::int64_t columns, std::int64_t bits,
+                      std::int64_t activation, std::int64_t output, std::int64_t low,
+                      std::int64_t high, bool quadratic) {
+  TORCH_CHECK(activation >= 0 && activation <= 4 && output >= 0 && output <= 2,
+              "repquant::linear: unknown activation or output");
+  at::Tensor rows;
+  LinearArgs args =
+      shared_args(codes, weight, compensation, scale, bias, channels, columns, bits, rows);
+  args.activation = static_cast<Activation>(activation);
+  args.output = static_cast<Output>(output);
+  args.low = static_cast<int>(low);
+  args.high = static_cast<int>(high);
+  args.quadratic = quadratic;
+  if (args.output == Output::kProductCodes) {
+    TORCH_CHECK(multiplier && offset && high >= 0 && (quadratic ? high <= 15 : high <= 255),
+                "repquant::linear: product codes need a multiplier, an offset and codes of 8 bits");
+    check_vector(*multiplier, at::kFloat, channels, "multiplier");
+    check_vector(*offset, at::kFloat, channels, "offset");
+    args.multiplier = multiplier->const_data_ptr<float>();
+    args.offset = offset->const_data_ptr<float>();
+  }
+  return finish(args, codes, rows.size(0), residual);
+}
+
+at::Tensor linear_side_cpu(const at::Tensor& codes, const at::Tensor& weight,
+                           const at::Tensor& compensation, const at::Tensor& scale,
+                           const at::Tensor& bias, const at::Tensor& x,
+                           const at::Tensor& side_channels, const at::Tensor& side_inverse,
+                           const at::Tensor& side_zero, const at::Tensor& side_weight,
+                           std::int64_t side_max_code, const OptionalTensor& residual,
+                           std::int64_t channels, std::int64_t columns, std::int64_t bits) {
+  at::Tensor rows;
+  LinearArgs args =
+      shared_args(codes, weight, compensation, scale, bias, channels, columns, bits, rows);
+  TORCH_CHECK(x.sizes() == codes.sizes() && x.scalar_type() == at::kFloat &&
+                  side_weight.dim() == 2 && side_weight.is_contiguous() &&
+                  side_weight.size(0) == side_channels.numel() &&
+                  side_weight.size(1) == padded(channels),
+              "repquant::linear_side: the input or the side weight has an unsuitable shape");
+  const at::Tensor side = at::index_select(x.reshape({-1, columns}), 1, side_channels)
+                              .mul_(side_inverse)
+                              .add_(side_zero)
+                              .round_()
+                              .clamp_(0.0, static_cast<double>(side_max_code))
+                              .sub_(side_zero)
+                              .contiguous();
+  args.side = side.const_data_ptr<float>();
+  args.side_weight = side_weight.const_data_ptr<float>();
+  args.side_count = side_channels.numel();
+  return finish(args, codes, rows.size(0), residual);
+}
+
+}  // namespace repquant::ops

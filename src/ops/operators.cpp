@@ -1,0 +1,125 @@
+// The operators' schemas, and their forms for tensors without data.
+#include <ATen/ATen.h>
+#include <torch/library.h>
+
+#include "ops/operators.h"
+
+namespace repquant::ops {
+namespace {
+
+at::Tensor norm_quantize_meta(const at::Tensor& x, const at::Tensor&, const at::Tensor&, double,
+                              std::int64_t) {
+  return at::empty_symint(x.sym_sizes(), x.options().dtype(at::kByte));
+}
+
+at::Tensor quantize_meta(const at::Tensor& x, const at::Tensor&, const at::Tensor&, std::int64_t,
+                         bool, bool is_signed, std::int64_t) {
+  return at::empty_symint(x.sym_sizes(), x.options().dtype(is_signed ? at::kChar : at::kByte));
+}
+
+at::Tensor linear_meta(const at::Tensor& codes, const at::Tensor&, const at::Tensor&,
+                       const at::Tensor&, const at::Tensor&,
+                       const std::optional<at::Tensor>&, const std::optional<at::Tensor>&,
+                       const std::optional<at::Tensor>& residual, std::int64_t channels,
+                       std::int64_t, std::int64_t, std::int64_t, std::int64_t output, std::int64_t,
+                       std::int64_t, bool) {
+  auto sizes = codes.sym_sizes().vec();
+  sizes.back() = channels;
+  const auto y = at::empty_symint(sizes, codes.options().dtype(output_type(output)));
+  return residual ? at::add(*residual, y) : y;
+}
+
+at::Tensor linear_side_meta(const at::Tensor& codes, const at::Tensor& weight,
+                            const at::Tensor& compensation, const at::Tensor& scale,
+                            const at::Tensor& bias, const at::Tensor&, const at::Tensor&,
+                            const at::Tensor&, const at::Tensor&, const at::Tensor&, std::int64_t,
+                            const std::optional<at::Tensor>& residual, std::int64_t channels,
+                            std::int64_t columns, std::int64_t bits) {
+  return linear_meta(codes, weight, compensation, scale, bias, {}, {}, residual, channels, columns,
+                     bits, 0, 0, 0, 0, false);
+}
+
+at::Tensor attention_meta(const at::Tensor& query, const at::Tensor&, const at::Tensor& value,
+                          const std::optional<at::Tensor>&, const at::Tensor&, const at::Tensor&,
+                          const at::Tensor&, const at::Tensor&, double, const at::Tensor&,
+                          const at::Tensor&, std::int64_t, std::int64_t, std::int64_t, bool,
+                          std::int64_t output_max_code, bool) {
+  auto sizes = query.sym_sizes().vec();
+  sizes.back() = value.sym_size(-1);
+  return at::empty_symint(sizes,
+                          query.options().dtype(output_max_code > 0 ? at::kByte : at::kFloat));
+}
+
+}  // namespace
+
+// Sizes in brackets; [p N] is N padded to a multiple of 64, as pack_weight makes it.
+TORCH_LIBRARY(repquant, m) {
+  // Weight codes as an artifact stores them -> (packed weight, int32 sums of codes [p N]). codes:
+  // int8 [N, K], or up to 4 bits nibbles uint8 [N, ceil(K / 2)] (code + 8, low nibble first).
+  m.def("pack_weight(Tensor codes, int bits, int columns) -> (Tensor packed, Tensor sums)");
+
+  // LayerNorm over the last dimension, then codes: uint8 clamp(floor(y + 1/2), 0, max_code).
+  // x float32 [.., D]; weight, bias float32 [D] with the multiplier and offset folded in.
+  m.def(
+      "norm_quantize(Tensor x, Tensor weight, Tensor bias, float epsilon, int max_code) -> Tensor");
+
+  // float32 -> codes clamp(round(x m + a), 0, max_code) - shift, uint8 or (is_signed) int8.
+  // quadratic: round(sqrt(clamp(round(x m + a), 0, max_code^2)))^2. multiplier, offset: [1] or [D].
+  m.def(
+      "quantize(Tensor x, Tensor multiplier, Tensor offset, int max_code, bool quadratic, "
+      "bool is_signed, int shift) -> Tensor");
+
+  // y = activation((sum_k x w - compensation) scale + bias) with u8 codes x [.., K].
+  // weight: packed, compensation int32 [p N], scale, bias, multiplier, offset float32 [p N].
+  // activation: 0 none, 1 relu, 2 gelu, 3 gelu (tanh), 4 silu.
+  // output: 0 float32 y + residual; 1 int8 codes clamp(round(y), low, high); 2 uint8 codes
+  // clamp(round(y multiplier + offset), 0, high), quadratic as in quantize.
+  m.def(
+      "linear(Tensor codes, Tensor weight, Tensor compensation, Tensor scale, Tensor bias, "
+      "Tensor? multiplier, Tensor? offset, Tensor? residual, int channels, int columns, int bits, "
+      "int activation, int output, int low, int high, bool quadratic) -> Tensor");
+
+  // The same to float32, plus side columns: centred codes clamp(round(x / s + z), 0, max) - z of
+  // the float32 input's `side_channels` times side_weight float32 [m, p N]. side_inverse = 1 / s.
+  m.def(
+      "linear_side(Tensor codes, Tensor weight, Tensor compensation, Tensor scale, Tensor bias, "
+      "Tensor x, Tensor side_channels, Tensor side_inverse, Tensor side_zero, Tensor side_weight, "
+      "int side_max_code, Tensor? residual, int channels, int columns, int bits) -> Tensor");
+
+  // Attention on int8 codes. query [.., T, d], key [.., S, d], value [.., S, d], mask float32
+  // broadcast to [.., T, S], added to integer scores * score_scale * score_factor. query_zero,
+  // value_zero: int32 [1] or [H]; score_scale, factor (score - row maximum to code units, times
+  // score_factor without a mask): float32 [1] or [H]; multiplier, offset of the output: [1],
+  // [H, 1, 1] or [H, 1, d].
+  // code: 0 logarithmic (steps 1 or 2, max_code <= 15), 1 table of u8 weights, 2 uniform.
+  // output_max_code > 0: uint8 codes, else float32. transposed: memory in the order [.., T, H, d].
+  m.def(
+      "attention(Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor query_zero, "
+      "Tensor value_zero, Tensor score_scale, Tensor factor, float score_factor, "
+      "Tensor multiplier, Tensor offset, int code, int steps, int max_code, bool zero_code, "
+      "int output_max_code, bool transposed) -> Tensor");
+
+  // The instruction set in use: generic, avx2, avx512vnni; setting one takes the highest available
+  // one that is not above it and returns it.
+  m.def("cpu_level() -> str", &cpu_level);
+  m.def("set_cpu_level(str level) -> str", &set_cpu_level);
+}
+
+TORCH_LIBRARY_IMPL(repquant, CPU, m) {
+  m.impl("pack_weight", &pack_weight_cpu);
+  m.impl("norm_quantize", &norm_quantize_cpu);
+  m.impl("quantize", &quantize_cpu);
+  m.impl("linear", &linear_cpu);
+  m.impl("linear_side", &linear_side_cpu);
+  m.impl("attention", &attention_cpu);
+}
+
+TORCH_LIBRARY_IMPL(repquant, Meta, m) {
+  m.impl("norm_quantize", &norm_quantize_meta);
+  m.impl("quantize", &quantize_meta);
+  m.impl("linear", &linear_meta);
+  m.impl("linear_side", &linear_side_meta);
+  m.impl("attention", &attention_meta);
+}
+
+}  // namespace repquant::ops

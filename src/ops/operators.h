@@ -1,0 +1,56 @@
+// Operators on CPU tensors; schemas and meanings stand in operators.cpp.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <tuple>
+
+namespace repquant::ops {
+
+using OptionalTensor = std::optional<at::Tensor>;
+
+/// Type of what linear() writes: 0 float32, 1 int8, 2 uint8.
+inline at::ScalarType output_type(std::int64_t output) {
+  return output == 0 ? at::kFloat : output == 1 ? at::kChar : at::kByte;
+}
+
+std::tuple<at::Tensor, at::Tensor> pack_weight_cpu(const at::Tensor& codes, std::int64_t bits,
+                                                   std::int64_t columns);
+
+at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                             double epsilon, std::int64_t max_code);
+
+at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const at::Tensor& offset,
+                        std::int64_t max_code, bool quadratic, bool is_signed, std::int64_t shift);
+
+at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
+                      const at::Tensor& compensation, const at::Tensor& scale,
+                      const at::Tensor& bias, const OptionalTensor& multiplier,
+                      const OptionalTensor& offset, const OptionalTensor& residual,
+                      std::int64_t channels, std::int64_t columns, std::int64_t bits,
+                      std::int64_t activation, std::int64_t output, std::int64_t low,
+                      std::int64_t high, bool quadratic);
+
+at::Tensor linear_side_cpu(const at::Tensor& codes, const at::Tensor& weight,
+                           const at::Tensor& compensation, const at::Tensor& scale,
+                           const at::Tensor& bias, const at::Tensor& x,
+                           const at::Tensor& side_channels, const at::Tensor& side_inverse,
+                           const at::Tensor& side_zero, const at::Tensor& side_weight,
+                           std::int64_t side_max_code, const OptionalTensor& residual,
+                           std::int64_t channels, std::int64_t columns, std::int64_t bits);
+
+at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                         const OptionalTensor& mask, const at::Tensor& query_zero,
+                         const at::Tensor& value_zero, const at::Tensor& score_scale,
+                         const at::Tensor& factor, double score_factor,
+                         const at::Tensor& multiplier, const at::Tensor& offset, std::int64_t code,
+                         std::int64_t steps, std::int64_t max_code, bool zero_code,
+                         std::int64_t output_max_code, bool transposed);
+
+std::string cpu_level();
+std::string set_cpu_level(std::string level);
+
+}  // namespace repquant::ops

@@ -1,0 +1,101 @@
+#include "runtime/fuse.h"
+
+#include <ATen/ATen.h>
+
+#include "graph/rewrite.h"
+
+namespace repquant {
+
+using torch::jit::NamedValue;
+using torch::jit::Node;
+using torch::jit::Value;
+
+std::optional<SubmoduleCall> FusionContext::call_of(Node* node) const {
+  if (node == nullptr || node->kind() != c10::prim::CallMethod) return {};
+  const Node* object = node->input(0)->node();
+  if (object->kind() != c10::prim::GetAttr || node->s(c10::attr::name) != "forward") return {};
+  const std::string name = object->s(c10::attr::name);
+  const auto found = archive.stored.find(name);
+  if (found == archive.stored.end()) return {};
+  return SubmoduleCall{node, name, &found->second};
+}
+
+void FusionContext::report_fused(const std::string& name, std::string op, std::string reason) {
+  sites[name] = {name, std::move(op), true, std::move(reason)};
+}
+
+void FusionContext::report_portable(const SubmoduleCall& call, std::string reason) {
+  sites[call.name] = {call.name, call.state->kind, false, std::move(reason)};
+}
+
+Node* only_reader(Value* value) {
+  if (value->uses().size() != 1) return nullptr;
+  Node* user = value->uses()[0].user;
+  return user->owningBlock() == value->node()->owningBlock() &&
+                 user->kind() != c10::prim::Return
+             ? user
+             : nullptr;
+}
+
+bool is_operator(const Node* node, const char* kind) {
+  return std::string(node->kind().toQualString()) == kind;
+}
+
+Value* insert_operator(Node* before, const char* name, const std::vector<NamedValue>& arguments) {
+  torch::jit::WithInsertPoint guard(before);
+  return before->owningGraph()->insert(c10::Symbol::fromQualString(name), arguments);
+}
+
+bool fuse_norm(FusionContext& context, const SubmoduleCall& norm) {
+  const StoredState& state = *norm.state;
+  if (state.values.at("shape").toIntVector().size() != 1) {
+    context.report_portable(norm, "the norm spans several dimensions");
+    return false;
+  }
+  Value* codes = insert_operator(norm.node, "repquant::norm_quantize",
+                                 {norm.argument(0), state.tensor("weight"), state.tensor("bias"),
+                                  state.number("epsilon"), state.integer("max_code")});
+  norm.node->output()->replaceAllUsesWith(codes);
+  norm.node->destroy();
+  context.report_fused(norm.name, "repquant::norm_quantize");
+  return true;
+}
+
+bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize) {
+  const StoredState& state = *quantize.state;
+  at::Tensor multiplier = state.tensor("multiplier"), offset = state.tensor("offset");
+  for (at::Tensor* grid : {&multiplier, &offset}) {
+    if (grid->numel() == 1) *grid = grid->view({1});
+    if (grid->dim() > 1) {
+      context.report_portable(quantize, "one grid per head");
+      return false;
+    }
+  }
+  Value* codes = insert_operator(
+      quantize.node, "repquant::quantize",
+      {quantize.argument(0), multiplier, offset, state.integer("max_code"),
+       state.flag("quadratic"), state.flag("signed_codes"), state.integer("shift")});
+  quantize.node->output()->replaceAllUsesWith(codes);
+  quantize.node->destroy();
+  context.report_fused(quantize.name, "repquant::quantize");
+  return true;
+}
+
+void fuse(FusionContext& context, torch::jit::Graph& graph) {
+  using Fusion = bool (*)(FusionContext&, const SubmoduleCall&);
+  // In this order: a fusion takes in calls of later kinds, and of none before.
+  const std::vector<std::pair<std::string, Fusion>> fusions{{"Attend", &fuse_attention},
+                                                            {"Linear", &fuse_linear},
+                                                            {"NormQuantize", &fuse_norm},
+                                                            {"Quantize", &fuse_quantize}};
+  for (const auto& [kind, fusion] : fusions) {
+    std::vector<SubmoduleCall> calls;
+    for (Node* node : all_nodes(graph)) {
+      const auto call = context.call_of(node);
+      if (call && call->state->kind == kind) calls.push_back(*call);
+    }
+    for (const auto& call : calls) fusion(context, call);
+  }
+}
+
+}  // namespace repquant

@@ -1,0 +1,194 @@
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/constants.h>
+
+#include <cmath>
+
+#include "runtime/fuse.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::NamedValue;
+using torch::jit::Node;
+using torch::jit::Value;
+
+/// From integer scores to the softmax: numbers that scale them, then masks that are added.
+struct ScoreChain {
+  std::optional<SubmoduleCall> scores;
+  struct Number {
+    Value* value;
+    bool divides;
+  };
+  struct Mask {
+    Value* value;
+    bool boolean;  // masked_fill with -inf where true
+  };
+  std::vector<Number> numbers;  // from the softmax back to the scores
+  std::vector<Mask> masks;
+  std::vector<Node*> nodes;
+};
+
+bool is_number(const Value* value) {
+  const auto& type = *value->type();
+  return type.isSubtypeOf(*c10::NumberType::get());
+}
+
+bool is_minus_infinity(const Value* value) {
+  const auto constant = torch::jit::toIValue(value);
+  return constant && constant->isScalar() &&
+         constant->toScalar().toDouble() == -std::numeric_limits<double>::infinity();
+}
+
+bool is_one(const Value* value) {
+  const auto constant = torch::jit::toIValue(value);
+  return constant && constant->isScalar() && constant->toScalar().toDouble() == 1.0;
+}
+
+/// Adds one step back from the softmax; false if it is none that the operator has.
+bool step_back(Node* node, ScoreChain& chain) {
+  if ((is_operator(node, "aten::mul") || is_operator(node, "aten::div")) &&
+      node->inputs().size() == 2 && is_number(node->input(1))) {
+    chain.numbers.push_back({node->input(1), is_operator(node, "aten::div")});
+    return true;
+  }
+  if (!chain.numbers.empty()) return false;  // the operator adds masks after scaling
+  if (is_operator(node, "aten::add") && node->inputs().size() == 3 && is_one(node->input(2)) &&
+      !is_number(node->input(1))) {
+    chain.masks.push_back({node->input(1), false});
+    return true;
+  }
+  if (is_operator(node, "aten::masked_fill") && is_minus_infinity(node->input(2))) {
+    chain.masks.push_back({node->input(1), true});
+    return true;
+  }
+  return false;
+}
+
+ScoreChain match(const FusionContext& context, const SubmoduleCall& attend) {
+  ScoreChain chain;
+  Value* value = attend.argument(0);
+  while (value->uses().size() == 1 && value->node()->owningBlock() == attend.node->owningBlock()) {
+    Node* node = value->node();
+    if (const auto call = context.call_of(node)) {
+      if (call->state->kind == "Scores") chain.scores = call;
+      return chain;
+    }
+    if (node->kind() == c10::prim::Param || node->inputs().empty() || !step_back(node, chain)) {
+      return chain;
+    }
+    chain.nodes.push_back(node);
+    value = node->input(0);
+  }
+  return chain;
+}
+
+bool is_integral(const at::Tensor& values) { return at::equal(values, at::round(values)); }
+
+/// 0 logarithmic, 1 table, 2 uniform, as the operator numbers them; none if it has no such form.
+std::optional<std::int64_t> softmax_code(const StoredState& state) {
+  if (state.flag("uniform")) return 2;
+  if (state.flag("u8_table")) return 1;
+  if (state.integer("bits") <= 4 && state.integer("steps_per_octave") <= 2) return 0;
+  return {};
+}
+
+std::string obstacle(const SubmoduleCall& attend, const ScoreChain& chain) {
+  const StoredState& state = *attend.state;
+  if (!state.flag("row_maximum")) return "probabilities with one scale per tensor";
+  if (!softmax_code(state)) return "softmax grid without an integer form";
+  if (!chain.scores) return "operators between scores and softmax";
+  if (!is_integral(state.tensor("value_zero")) ||
+      !is_integral(chain.scores->state->tensor("left_zero"))) {
+    return "zero points that are no integers";
+  }
+  return "";
+}
+
+/// Product of the numbers, as a value before `before`.
+Value* score_factor(const ScoreChain& chain, Value* start, Node* before) {
+  Value* product = start;
+  for (auto number = chain.numbers.rbegin(); number != chain.numbers.rend(); ++number) {
+    product = insert_operator(before, number->divides ? "aten::div" : "aten::mul",
+                              {product, number->value});
+  }
+  return product;
+}
+
+Value* additive_mask(const ScoreChain& chain, Node* before) {
+  Value* sum = nullptr;
+  for (auto mask = chain.masks.rbegin(); mask != chain.masks.rend(); ++mask) {
+    Value* bias = mask->value;
+    if (mask->boolean) {
+      torch::jit::WithInsertPoint guard(before);
+      Value* zeros = before->owningGraph()->insert(
+          c10::Symbol::fromQualString("aten::zeros_like"), {mask->value},
+          {NamedValue("dtype", static_cast<std::int64_t>(at::kFloat))});
+      bias = insert_operator(before, "aten::masked_fill",
+                             {zeros, mask->value, -std::numeric_limits<double>::infinity()});
+    }
+    sum = sum == nullptr ? bias : insert_operator(before, "aten::add", {sum, bias});
+  }
+  return sum;
+}
+
+/// The keys [.., S, d] behind the right operand [.., d, S].
+Value* keys(Value* right, Node* before) {
+  const Node* node = right->node();
+  if (is_operator(node, "aten::transpose")) {
+    const auto a = torch::jit::constant_as<std::int64_t>(node->input(1));
+    const auto b = torch::jit::constant_as<std::int64_t>(node->input(2));
+    if (a && b && *a < 0 && *b < 0 && *a + *b == -3) return node->input(0);
+  }
+  return insert_operator(before, "aten::transpose",
+                         {right, std::int64_t{-2}, std::int64_t{-1}});
+}
+
+/// True if whatever reads the output reorders its dimensions first.
+bool is_reordered(const Value* output) {
+  for (const auto& use : output->uses()) {
+    if (!is_operator(use.user, "aten::transpose") && !is_operator(use.user, "aten::permute")) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
+  const ScoreChain chain = match(context, attend);
+  const StoredState& state = *attend.state;
+  if (const std::string reason = obstacle(attend, chain); !reason.empty()) {
+    context.report_portable(attend, reason);
+    if (chain.scores) context.report_portable(*chain.scores, reason);
+    return false;
+  }
+  const StoredState& scores = *chain.scores->state;
+  Node* before = attend.node;
+  Value* number = score_factor(chain, attend.argument(2), before);
+  Value* mask = additive_mask(chain, before);
+  const c10::IValue none;
+  // Scores that are scaled by a module of their own still are integers for the operator.
+  at::Tensor factor = state.tensor("factor");
+  if (mask == nullptr && !scores.flag("raw")) factor = factor * scores.tensor("scale");
+  const std::int64_t max_code = (std::int64_t{1} << state.integer("bits")) - 1;
+  Value* output = insert_operator(
+      before, "repquant::attention",
+      {chain.scores->argument(0), keys(chain.scores->argument(1), before), attend.argument(1),
+       mask != nullptr ? NamedValue(mask) : NamedValue(none),
+       scores.tensor("left_zero").to(at::kInt), state.tensor("value_zero").to(at::kInt),
+       scores.tensor("scale"), factor, number, state.tensor("multiplier"), state.tensor("offset"),
+       *softmax_code(state), state.integer("steps_per_octave"), max_code, state.flag("zero_code"),
+       state.integer("output_max_code"), is_reordered(attend.node->output())});
+  const std::string with = mask != nullptr ? "with mask" : "";
+  context.report_fused(attend.name, "repquant::attention s8 x s8, u8 x s8", with);
+  context.report_fused(chain.scores->name, "repquant::attention s8 x s8, u8 x s8",
+                       "fused into " + attend.name);
+  attend.node->output()->replaceAllUsesWith(output);
+  attend.node->destroy();
+  for (Node* node : chain.nodes) node->destroy();
+  chain.scores->node->destroy();
+  return true;
+}
+
+}  // namespace repquant

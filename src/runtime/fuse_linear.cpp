@@ -1,0 +1,193 @@
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/constants.h>
+
+#include "ops/kernels/kernels.h"
+#include "ops/operators.h"
+#include "runtime/fuse.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::NamedValue;
+using torch::jit::Node;
+using torch::jit::Value;
+
+/// A Linear and what is taken into its epilogue, in the order of the data.
+struct LinearPattern {
+  Node* side = nullptr;        // call of SideColumns
+  Node* activation = nullptr;  // aten::relu, gelu or silu that the Linear does not have itself
+  Node* quantize = nullptr;    // call of Quantize
+  Node* add = nullptr;
+  Value* residual = nullptr;
+  Node* last = nullptr;
+};
+
+std::optional<ops::Activation> activation_of(const Node* node) {
+  if (is_operator(node, "aten::relu")) return ops::Activation::kRelu;
+  if (is_operator(node, "aten::silu")) return ops::Activation::kSilu;
+  if (!is_operator(node, "aten::gelu")) return {};
+  const auto form = torch::jit::constant_as<std::string>(node->input(1));
+  if (!form || (*form != "none" && *form != "tanh")) return {};
+  return *form == "tanh" ? ops::Activation::kGeluTanh : ops::Activation::kGelu;
+}
+
+ops::Activation activation_of(const StoredState& state) {
+  if (state.text("activation") == "relu") return ops::Activation::kRelu;
+  if (state.text("activation") != "gelu") return ops::Activation::kNone;
+  return state.text("algorithm") == "tanh" ? ops::Activation::kGeluTanh : ops::Activation::kGelu;
+}
+
+/// The other summand if `node` adds one to `value`, unscaled.
+Value* other_summand(Node* node, const Value* value) {
+  if (!is_operator(node, "aten::add") || node->inputs().size() != 3) return nullptr;
+  if (!node->input(0)->type()->isSubtypeOf(*c10::TensorType::get()) ||
+      !node->input(1)->type()->isSubtypeOf(*c10::TensorType::get())) {
+    return nullptr;
+  }
+  const auto alpha = torch::jit::toIValue(node->input(2));
+  if (!alpha || !alpha->isScalar() || alpha->toScalar().toDouble() != 1.0) return nullptr;
+  Value* other = node->input(0) == value ? node->input(1) : node->input(0);
+  return other == value ? nullptr : other;
+}
+
+/// True if these codes can be made in a Linear's epilogue.
+bool fits_epilogue(const StoredState& quantize) {
+  const auto fits = [](const at::Tensor& grid) { return grid.dim() <= 1 || grid.numel() == 1; };
+  return !quantize.flag("signed_codes") && fits(quantize.tensor("multiplier")) &&
+         fits(quantize.tensor("offset"));
+}
+
+LinearPattern match(const FusionContext& context, const SubmoduleCall& linear) {
+  LinearPattern pattern;
+  pattern.last = linear.node;
+  if (linear.state->integer("output") != 0) return pattern;
+  const auto reader = [&] { return only_reader(pattern.last->output()); };
+  if (const auto side = context.call_of(reader());
+      side && side->state->kind == "SideColumns" &&
+      side->argument(0) == pattern.last->output() && linear.state->text("activation") == "none") {
+    pattern.last = pattern.side = side->node;
+  } else if (Node* next = reader(); next != nullptr && activation_of(next) &&
+                                    linear.state->text("activation") == "none") {
+    pattern.last = pattern.activation = next;
+  }
+  if (const auto quantize = context.call_of(reader());
+      pattern.side == nullptr && quantize && quantize->state->kind == "Quantize" &&
+      fits_epilogue(*quantize->state)) {
+    pattern.last = pattern.quantize = quantize->node;
+    return pattern;
+  }
+  if (Node* next = reader(); next != nullptr) {
+    pattern.residual = other_summand(next, pattern.last->output());
+    if (pattern.residual != nullptr) pattern.last = pattern.add = next;
+  }
+  return pattern;
+}
+
+at::Tensor padded(const at::Tensor& vector, std::int64_t channels) {
+  const std::int64_t rest = (ops::kPanel - channels % ops::kPanel) % ops::kPanel;
+  const at::Tensor full = vector.numel() == 1 ? vector.view({1}).expand({channels}) : vector;
+  return at::constant_pad_nd(full, {0, rest}).contiguous();
+}
+
+const std::pair<at::Tensor, at::Tensor>& packed_weight(FusionContext& context,
+                                                       const SubmoduleCall& linear) {
+  const auto found = context.packed.find(linear.name);
+  if (found != context.packed.end()) return found->second;
+  const auto [weight, sums] =
+      ops::pack_weight_cpu(linear.state->tensor("codes"), linear.state->integer("bits"),
+                           linear.state->integer("columns"));
+  return context.packed[linear.name] = {weight, sums * linear.state->integer("zero_point")};
+}
+
+Value* insert_side(FusionContext& context, const SubmoduleCall& linear,
+                   const LinearPattern& pattern, std::int64_t channels) {
+  const auto& [weight, compensation] = packed_weight(context, linear);
+  const StoredState& state = *linear.state;
+  const SubmoduleCall side = *context.call_of(pattern.side);
+  const StoredState& columns = *side.state;
+  // As prepare() of the portable class makes it.
+  const at::Tensor rows =
+      columns.tensor("codes").to(at::kFloat) * columns.tensor("weight_scale").unsqueeze(1);
+  const at::Tensor side_weight = (rows * columns.tensor("scale")).t();
+  const std::int64_t rest = (ops::kPanel - channels % ops::kPanel) % ops::kPanel;
+  const c10::IValue none;
+  const NamedValue residual =
+      pattern.residual != nullptr ? NamedValue(pattern.residual) : NamedValue(none);
+  context.report_fused(side.name, "repquant::linear_side", "fused into " + linear.name);
+  return insert_operator(
+      pattern.last, "repquant::linear_side",
+      {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
+       padded(state.tensor("bias"), channels), side.argument(1), columns.tensor("channels"),
+       columns.tensor("scale").reciprocal(), columns.tensor("zero_point"),
+       at::constant_pad_nd(side_weight, {0, rest}).contiguous(),
+       (std::int64_t{1} << columns.integer("bits")) - 1, residual, channels,
+       state.integer("columns"), state.integer("bits")});
+}
+
+Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
+                     const LinearPattern& pattern, std::int64_t channels) {
+  const auto& [weight, compensation] = packed_weight(context, linear);
+  const StoredState& state = *linear.state;
+  const ops::Activation activation =
+      pattern.activation != nullptr ? *activation_of(pattern.activation) : activation_of(state);
+  std::int64_t output = state.integer("output"), low = 0, high = 255;
+  bool quadratic = false;
+  c10::IValue multiplier, offset;
+  if (output == static_cast<std::int64_t>(ops::Output::kOperandCodes)) {
+    low = state.integer("output_low");
+    high = state.integer("output_high");
+  } else if (output == static_cast<std::int64_t>(ops::Output::kProductCodes)) {
+    const auto inverse = static_cast<float>(1.0 / state.number("output_scale"));
+    multiplier = padded(at::full({channels}, inverse, at::kFloat), channels);
+    offset = padded(at::full({channels}, static_cast<double>(state.integer("output_zero")),
+                             at::kFloat),
+                    channels);
+    high = state.integer("output_max_code");
+    quadratic = state.flag("output_quadratic");
+  } else if (pattern.quantize != nullptr) {
+    const SubmoduleCall quantize = *context.call_of(pattern.quantize);
+    output = static_cast<std::int64_t>(ops::Output::kProductCodes);
+    multiplier = padded(quantize.state->tensor("multiplier"), channels);
+    offset = padded(quantize.state->tensor("offset"), channels);
+    high = quantize.state->integer("max_code");
+    quadratic = quantize.state->flag("quadratic");
+    context.report_fused(quantize.name, "repquant::linear", "fused into " + linear.name);
+  }
+  const c10::IValue none;
+  const NamedValue residual =
+      pattern.residual != nullptr ? NamedValue(pattern.residual) : NamedValue(none);
+  return insert_operator(
+      pattern.last, "repquant::linear",
+      {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
+       padded(state.tensor("bias"), channels), multiplier, offset, residual, channels,
+       state.integer("columns"), state.integer("bits"), static_cast<std::int64_t>(activation),
+       output, low, high, quadratic});
+}
+
+}  // namespace
+
+bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
+  const LinearPattern pattern = match(context, linear);
+  const std::int64_t channels = linear.state->tensor("scale").numel();
+  Value* output = pattern.side != nullptr ? insert_side(context, linear, pattern, channels)
+                                          : insert_linear(context, linear, pattern, channels);
+  std::string taken_in;
+  const auto note = [&](const Node* node, const char* text) {
+    if (node != nullptr) taken_in += (taken_in.empty() ? "with " : ", ") + std::string(text);
+  };
+  note(pattern.side, "side columns");
+  note(pattern.activation, "activation");
+  note(pattern.quantize, "requantization");
+  note(pattern.add, "residual");
+  context.report_fused(
+      linear.name,
+      "repquant::linear u8 x s" + std::string(linear.state->integer("bits") <= 4 ? "4" : "8"),
+      taken_in);
+  pattern.last->output()->replaceAllUsesWith(output);
+  for (Node* node : {pattern.add, pattern.quantize, pattern.activation, pattern.side, linear.node}) {
+    if (node != nullptr) node->destroy();
+  }
+  return true;
+}
+
+}  // namespace repquant

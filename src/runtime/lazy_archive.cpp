@@ -1,0 +1,179 @@
+#include "runtime/lazy_archive.h"
+
+#include <caffe2/serialize/inline_container.h>
+#include <torch/csrc/jit/frontend/error_report.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/csrc/jit/serialization/import_read.h>
+#include <torch/csrc/jit/serialization/import_source.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "artifact/class_sources.h"
+#include "graph/archive.h"
+#include "repquant/artifact.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+using caffe2::serialize::PyTorchStreamReader;
+using ObjectPtr = c10::intrusive_ptr<c10::ivalue::Object>;
+using States = std::unordered_map<const c10::ivalue::Object*, StoredState>;
+
+const ClassSource* class_source(const std::string& name) {
+  for (const auto& source : class_sources()) {
+    if ("__torch__.repquant." + source.name == name) return &source;
+  }
+  return nullptr;
+}
+
+std::string record_text(PyTorchStreamReader& reader, const std::string& name) {
+  auto [data, size] = reader.getRecord(name);
+  return {static_cast<const char*>(data.get()), size};
+}
+
+void check_description(PyTorchStreamReader& reader, const std::string& path) {
+  if (!reader.hasRecord("extra/repquant.json")) {
+    throw Error(ErrorKind::kUnsupported, {.what = "the file is not an artifact of repquant",
+                                          .where = path,
+                                          .hint = "make one with repquant quantize"});
+  }
+  const auto json =
+      nlohmann::json::parse(record_text(reader, "extra/repquant.json"), nullptr, false);
+  const auto major = json.is_object() ? json.value("/format/major"_json_pointer, -1) : -1;
+  if (major < 0) {
+    throw Error(ErrorKind::kFile, {.what = "the artifact's description is damaged", .where = path});
+  }
+  if (major != kArtifactMajorVersion) {
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the artifact has another major version",
+                 .where = path,
+                 .expected = "version " + std::to_string(kArtifactMajorVersion),
+                 .got = "version " + std::to_string(major),
+                 .hint = "use a matching version of repquant, or quantize the model again"});
+  }
+}
+
+/// Fills `state` from the tuple that __getstate__ wrote; false if it has another length.
+bool name_values(const ClassSource& source, StoredState& state) {
+  const auto& elements = state.tuple.toTupleRef().elements();
+  if (elements.size() != source.stored.size() + 1) return false;  // + training
+  for (std::size_t i = 0; i < source.stored.size(); ++i) {
+    state.values[source.stored[i].first] = elements[i];
+  }
+  return true;
+}
+
+void run_set_state(const ObjectPtr& object, const c10::IValue& tuple) {
+  // As LibTorch's own loader: nothing may specialize on attributes that do not exist yet.
+  const torch::jit::GraphOptimizerEnabledGuard guard(false);
+  object->type()->getMethod("__setstate__")({object, tuple});
+}
+
+/// LibTorch's ScriptModuleDeserializer, reduced to what artifacts hold.
+class Reader {
+ public:
+  explicit Reader(const std::string& path)
+      : reader_(path), unit_(std::make_shared<torch::jit::CompilationUnit>()) {
+    check_description(reader_, path);
+    const c10::IValue constants = read("constants", {}, {});
+    for (const auto& value : constants.toTupleRef().elements()) constants_.push_back(value);
+  }
+
+  c10::IValue run() {
+    torch::jit::SourceImporter importer(
+        unit_, &constants_, [this](const std::string& name) { return source_of(name); },
+        reader_.version());
+    const auto resolve = [&](const c10::QualifiedName& name) {
+      return c10::StrongTypePtr(unit_, importer.loadType(name)->expect<c10::ClassType>());
+    };
+    const auto make = [this](const at::StrongTypePtr& type, const c10::IValue& input) {
+      return make_object(type, input);
+    };
+    return read("data", resolve, make);
+  }
+
+  States states;
+
+ private:
+  c10::IValue read(const std::string& name, std::optional<torch::jit::TypeResolver> resolve,
+                   std::optional<torch::jit::ObjLoader> make) {
+    return torch::jit::readArchiveAndTensors(name, "", name + "/", std::move(resolve),
+                                             std::move(make), at::Device(at::kCPU), reader_);
+  }
+
+  std::shared_ptr<torch::jit::Source> source_of(const std::string& qualifier) {
+    std::string name = qualifier;
+    std::replace(name.begin(), name.end(), '.', '/');
+    name = "code/" + name + ".py";
+    if (!reader_.hasRecord(name)) return nullptr;
+    return std::make_shared<torch::jit::Source>(record_text(reader_, name), name, 1);
+  }
+
+  ObjectPtr make_object(const at::StrongTypePtr& type, const c10::IValue& input) {
+    const auto cls = type.type_->expect<c10::ClassType>();
+    auto object = c10::ivalue::Object::create(type, cls->numAttributes());
+    if (cls->findMethod("__setstate__") == nullptr) {
+      const auto values = input.toGenericDict();
+      for (std::size_t i = 0; i < cls->numAttributes(); ++i) {
+        object->setSlot(i, values.at(cls->getAttributeName(i)));
+      }
+      return object;
+    }
+    StoredState state{cls->name()->name(), input, {}};
+    const ClassSource* source = class_source(cls->name()->qualifiedName());
+    if (source == nullptr || !name_values(*source, state)) {
+      run_set_state(object, input);
+    } else {
+      states.emplace(object.get(), std::move(state));
+    }
+    return object;
+  }
+
+  PyTorchStreamReader reader_;
+  std::shared_ptr<torch::jit::CompilationUnit> unit_;
+  std::vector<c10::IValue> constants_;
+};
+
+}  // namespace
+
+LazyArchive read_lazily(const std::string& path) {
+  check_archive(path);
+  const auto fail = [&](const std::string& message) {
+    throw Error(ErrorKind::kFile, {.what = "the artifact cannot be loaded",
+                                   .where = path,
+                                   .got = message.substr(0, 300),
+                                   .hint = "copy the file again, or quantize the model again"});
+  };
+  LazyArchive archive;
+  try {
+    Reader reader(path);
+    archive.root = torch::jit::Module(reader.run().toObject());
+    for (const auto& child : archive.root.named_children()) {
+      const auto found = reader.states.find(child.value._ivalue().get());
+      if (found != reader.states.end()) archive.stored[child.name] = found->second;
+    }
+  } catch (const Error&) {
+    throw;
+  } catch (const c10::Error& e) {
+    fail(e.what_without_backtrace());
+  } catch (const std::exception& e) {
+    fail(e.what());
+  }
+  if (!archive.root.find_method("forward")) {
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the artifact has no forward method", .where = path});
+  }
+  return archive;
+}
+
+void prepare(LazyArchive& archive, const std::string& name) {
+  const auto found = archive.stored.find(name);
+  if (found == archive.stored.end()) return;
+  run_set_state(archive.root.attr(name).toObject(), found->second.tuple);
+  archive.stored.erase(found);
+}
+
+}  // namespace repquant

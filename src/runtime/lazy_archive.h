@@ -1,0 +1,41 @@
+// Reads an artifact without running the set-up of its submodules, so that those that get fused
+// never pay for packing weights twice.
+#pragma once
+
+#include <ATen/core/ivalue.h>
+#include <torch/csrc/jit/api/module.h>
+
+#include <map>
+#include <string>
+
+namespace repquant {
+
+/// What a submodule of an artifact stores, by attribute name (artifact/class_sources.h).
+struct StoredState {
+  std::string kind;  // class name: Linear, NormQuantize, ..
+  c10::IValue tuple;
+  std::map<std::string, c10::IValue> values;
+
+  at::Tensor tensor(const std::string& name) const { return values.at(name).toTensor(); }
+  std::int64_t integer(const std::string& name) const { return values.at(name).toInt(); }
+  double number(const std::string& name) const { return values.at(name).toDouble(); }
+  bool flag(const std::string& name) const { return values.at(name).toBool(); }
+  const std::string& text(const std::string& name) const {
+    return values.at(name).toStringRef();
+  }
+};
+
+struct LazyArchive {
+  torch::jit::Module root;
+  /// By name of the submodule: those whose set-up has not run.
+  std::map<std::string, StoredState> stored;
+};
+
+/// Throws Error kFile (missing, damaged), kUnsupported (not an artifact, or of a newer major
+/// version).
+LazyArchive read_lazily(const std::string& path);
+
+/// Runs the set-up that loading left out. A submodule is set up once.
+void prepare(LazyArchive& archive, const std::string& name);
+
+}  // namespace repquant

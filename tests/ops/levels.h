@@ -1,0 +1,45 @@
+// Helpers of the operator library's tests.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <string>
+#include <vector>
+
+namespace repquant::testing {
+
+/// Uses an instruction set until the end of the scope.
+class LevelScope {
+ public:
+  explicit LevelScope(const std::string& level);
+  ~LevelScope();
+  LevelScope(const LevelScope&) = delete;
+  LevelScope& operator=(const LevelScope&) = delete;
+
+ private:
+  std::string before_;
+};
+
+/// Names of the levels that this machine has, rising; the first is "generic".
+std::vector<std::string> machine_levels();
+
+struct PackedWeight {
+  at::Tensor weight, sums;
+};
+
+/// int8 codes [N, K] as repquant::linear reads them.
+PackedWeight pack(const at::Tensor& codes, int bits);
+
+/// A vector over channels, padded with zeros to whole panels.
+at::Tensor padded(const at::Tensor& vector);
+
+at::Tensor random_codes(std::int64_t low, std::int64_t high, at::IntArrayRef sizes,
+                        at::ScalarType type);
+
+/// Numbers of codes that differ, and the largest difference.
+struct CodeDifference {
+  std::int64_t count = 0, largest = 0;
+};
+CodeDifference difference(const at::Tensor& a, const at::Tensor& b);
+
+}  // namespace repquant::testing

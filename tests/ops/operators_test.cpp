@@ -1,0 +1,73 @@
+// The registered operators: reachable by name, with forms for tensors without data.
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/jit/frontend/ir_emitter.h>
+#include <torch/csrc/jit/runtime/operator.h>
+
+#include "ops/levels.h"
+#include "ops/operators.h"
+
+namespace repquant {
+namespace {
+
+TEST(OperatorsTest, AreRegisteredWithAnExample) {
+  for (const char* name : {"pack_weight", "norm_quantize", "quantize", "linear", "linear_side",
+                           "attention", "cpu_level", "set_cpu_level"}) {
+    const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
+    EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
+  }
+}
+
+TEST(OperatorsTest, MetaTensorsGiveTheSameShapesAndTypes) {
+  at::manual_seed(5);
+  const at::Tensor weight = testing::random_codes(-7, 7, {10, 12}, at::kChar);
+  const auto packed = testing::pack(weight, 4);
+  const at::Tensor vector = testing::padded(at::rand({10}));
+  const at::Tensor codes = testing::random_codes(0, 15, {2, 5, 12}, at::kByte);
+  using Linear = at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                            const at::Tensor&, const at::Tensor&, const ops::OptionalTensor&,
+                            const ops::OptionalTensor&, const ops::OptionalTensor&, std::int64_t,
+                            std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                            std::int64_t, bool);
+  const auto linear = c10::Dispatcher::singleton()
+                          .findSchemaOrThrow("repquant::linear", "")
+                          .typed<Linear>();
+  for (const std::int64_t output : {0, 1, 2}) {
+    const auto call = [&](const at::Tensor& x) {
+      return linear.call(x, packed.weight, packed.sums, vector, vector, vector, vector, {}, 10, 12,
+                         4, 0, output, 0, 15, false);
+    };
+    const at::Tensor real = call(codes), meta = call(codes.to(at::kMeta));
+    EXPECT_EQ(real.sizes(), meta.sizes());
+    EXPECT_EQ(real.scalar_type(), meta.scalar_type());
+  }
+}
+
+TEST(OperatorsTest, SideColumnsAddTheirProduct) {
+  at::manual_seed(6);
+  const at::Tensor weight = testing::random_codes(-7, 7, {70, 12}, at::kChar);
+  const auto packed = testing::pack(weight, 4);
+  const at::Tensor scale = at::rand({70}), bias = at::randn({70});
+  const at::Tensor codes = testing::random_codes(0, 15, {2, 5, 12}, at::kByte);
+  const at::Tensor x = at::randn({2, 5, 12}) * 5, residual = at::randn({2, 5, 70});
+  const at::Tensor channels = at::tensor({3, 7}, at::kLong);
+  const at::Tensor inverse = at::tensor({9.0F, 11.0F}), zero = at::tensor({100.0F, 120.0F});
+  const at::Tensor side = at::randn({2, 70});
+  const at::Tensor columns =
+      (at::round(x.index_select(-1, channels) * inverse + zero).clamp(0, 255) - zero);
+  const at::Tensor expected =
+      at::matmul(codes.to(at::kFloat), weight.to(at::kFloat).t()) * scale + bias +
+      at::matmul(columns, side) + residual;
+  for (const auto& level : testing::machine_levels()) {
+    const testing::LevelScope scope(level);
+    const at::Tensor y = ops::linear_side_cpu(
+        codes, packed.weight, at::zeros_like(packed.sums), testing::padded(scale),
+        testing::padded(bias), x, channels, inverse, zero, testing::padded(side), 255, residual, 70,
+        12, 4);
+    EXPECT_TRUE(at::allclose(y, expected, 1e-5, 1e-4)) << level;
+  }
+}
+
+}  // namespace
+}  // namespace repquant

@@ -1,0 +1,223 @@
+// Artifacts of the fixture models, loaded portable and fused: the same outputs, and a report that
+// says what runs where.
+#include "repquant/load.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <cmath>
+
+#include "artifact/lower.h"
+#include "artifact/min_max_plans.h"
+#include "artifact/save.h"
+#include "base/atomic_file.h"
+#include "graph/model.h"
+#include "graph/site.h"
+#include "ops/operators.h"
+#include "repquant/error.h"
+#include "support/fixtures.h"
+#include "support/temp_dir.h"
+
+namespace repquant {
+namespace {
+
+using testing::fixture_data;
+using testing::MinMaxOptions;
+using testing::TempDir;
+
+constexpr const char* kDescription = R"({"format": {"major": 1, "minor": 0}})";
+
+void save(const torch::jit::Module& module, const std::filesystem::path& path,
+          const std::string& description = kDescription) {
+  AtomicFile file(path, true);
+  save_artifact(module, {{"repquant.json", description}}, file);
+  file.commit();
+}
+
+Lowered lowered(const std::string& name, const std::string& form, const MinMaxOptions& options) {
+  const auto data = fixture_data(name);
+  const Model model = load_model(testing::fixture_path(name, form), data.inputs.size());
+  SiteSearch search = find_sites(model);
+  prove_sites(model, search, data.inputs);
+  const auto plans = testing::min_max_plans(model, search.sites, data.inputs, options);
+  return lower(model, search.sites, plans, {data.inputs, {}});
+}
+
+std::vector<at::Tensor> outputs(torch::jit::Module module, const std::vector<at::Tensor>& inputs) {
+  at::NoGradGuard no_grad;
+  const c10::IValue value =
+      module.forward(std::vector<c10::IValue>(inputs.begin(), inputs.end()));
+  std::vector<at::Tensor> tensors;
+  if (value.isTensor()) tensors = {value.toTensor()};
+  if (value.isTuple()) {
+    for (const auto& element : value.toTupleRef().elements()) tensors.push_back(element.toTensor());
+  }
+  if (value.isGenericDict()) {
+    for (const auto& entry : value.toGenericDict()) tensors.push_back(entry.value().toTensor());
+  }
+  return tensors;
+}
+
+double sqnr_db(const at::Tensor& expected, const at::Tensor& got) {
+  const double noise = (expected - got).square().sum().item<double>();
+  return 10 * std::log10(expected.square().sum().item<double>() / std::max(noise, 1e-30));
+}
+
+struct Variant {
+  const char* name;
+  MinMaxOptions options;
+  double least_db;
+};
+
+MinMaxOptions bits(int weight_bits, int activation_bits) {
+  MinMaxOptions options;
+  options.weight_bits = weight_bits;
+  options.activation_bits = activation_bits;
+  return options;
+}
+
+std::vector<Variant> variants() {
+  MinMaxOptions channels = bits(8, 8), uniform = bits(8, 8), per_tensor = bits(8, 8);
+  channels.per_channel_inputs = true;
+  uniform.uniform_softmax = true;
+  per_tensor.row_maximum = false;
+  MinMaxOptions weights = bits(4, 8);
+  weights.weight_only = true;
+  return {{"w8a8", bits(8, 8), 30},  {"w4a4", bits(4, 4), 15},       {"channels", channels, 30},
+          {"uniform", uniform, 30}, {"per_tensor", per_tensor, 30}, {"weights", weights, 60}};
+}
+
+std::vector<std::pair<std::string, std::string>> fixtures() {
+  std::vector<std::pair<std::string, std::string>> result;
+  for (const auto& entry : testing::fixture_manifest()) {
+    if (entry.at("expect").at("outcome") != "ok") continue;
+    for (const auto& form : entry.at("forms")) result.emplace_back(entry.at("name"), form);
+  }
+  return result;
+}
+
+class LoadFixture : public ::testing::TestWithParam<std::pair<std::string, std::string>> {};
+
+TEST_P(LoadFixture, FusedGivesThePortableOutputs) {
+  const auto& [name, form] = GetParam();
+  const auto data = fixture_data(name);
+  const TempDir dir;
+  for (const Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    Lowered result;
+    try {
+      result = lowered(name, form, variant.options);
+    } catch (const Error& e) {
+      ASSERT_EQ(e.kind(), ErrorKind::kUnsupported) << e.what();
+      continue;
+    }
+    const auto path = (dir / "artifact.pt").string();
+    save(result.module, path);
+    const auto expected = outputs(torch::jit::load(path), data.inputs);
+    LoadReport report;
+    const torch::jit::Module fused = load(path, {}, &report);
+    std::vector<at::Tensor> first;
+    for (const char* level : {"generic", "avx2", "avx512vnni"}) {
+      if (ops::set_cpu_level(level) != level) continue;
+      const auto got = outputs(fused, data.inputs);
+      ASSERT_EQ(got.size(), expected.size());
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        ASSERT_EQ(got[i].sizes(), expected[i].sizes());
+        EXPECT_GE(sqnr_db(expected[i], got[i]), variant.least_db) << level;
+        if (first.size() <= i) first.push_back(got[i]);
+        EXPECT_TRUE(at::equal(got[i], first[i])) << level << " differs from generic";
+      }
+    }
+    std::size_t linears = 0;
+    for (const auto& site : report.sites) {
+      if (site.op.find("repquant::linear") == 0 && site.reason.find("fused into") != 0) ++linears;
+      EXPECT_TRUE(site.fused || !site.reason.empty()) << site.module;
+    }
+    if (!variant.options.weight_only && !result.sites.empty()) {
+      EXPECT_GT(linears, 0U) << "no Linear was fused";
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, LoadFixture, ::testing::ValuesIn(fixtures()),
+                         [](const auto& parameter) {
+                           return parameter.param.first + "_" + parameter.param.second;
+                         });
+
+const LoadedSite* find(const LoadReport& report, const std::string& module) {
+  for (const auto& site : report.sites) {
+    if (site.module == module) return &site;
+  }
+  return nullptr;
+}
+
+TEST(LoadTest, ReportsWhatWasFusedIntoWhat) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  MinMaxOptions options = bits(4, 8);
+  options.per_channel_inputs = true;
+  options.side_columns_at = "blocks.0.mlp.fc2";
+  save(lowered("vit_fused", "trace", options).module, path);
+  LoadReport report;
+  load(path, {}, &report);
+  EXPECT_EQ(report.cpu_level, ops::cpu_level());
+  for (const auto& site : report.sites) EXPECT_TRUE(site.fused) << site.module << site.reason;
+  ASSERT_NE(find(report, "blocks_1_mlp_fc1"), nullptr);
+  EXPECT_EQ(find(report, "blocks_1_mlp_fc1")->op, "repquant::linear u8 x s4");
+  EXPECT_EQ(find(report, "blocks_1_mlp_fc1")->reason, "with requantization");
+  EXPECT_EQ(find(report, "blocks_1_mlp_fc2")->reason, "with residual");
+  EXPECT_EQ(find(report, "blocks_0_mlp_fc2")->reason, "with side columns, residual");
+  EXPECT_EQ(find(report, "blocks_0_attn_scores")->reason, "fused into blocks_0_attn_attend");
+}
+
+TEST(LoadTest, SaysWhyASiteStaysPortable) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  const auto data = fixture_data("vit_fused");
+  MinMaxOptions options = bits(4, 4);
+  options.row_maximum = false;
+  save(lowered("vit_fused", "trace", options).module, path);
+  LoadReport report;
+  load(path, {}, &report);
+  const LoadedSite* attend = find(report, "blocks_0_attn_attend");
+  ASSERT_NE(attend, nullptr);
+  EXPECT_FALSE(attend->fused);
+  EXPECT_EQ(attend->op, "Attend");
+  EXPECT_EQ(attend->reason, "probabilities with one scale per tensor");
+
+  const auto portable = load(path, {.fused = false}, &report);
+  for (const auto& site : report.sites) EXPECT_FALSE(site.fused);
+  EXPECT_TRUE(at::equal(outputs(portable, data.inputs)[0],
+                        outputs(torch::jit::load(path), data.inputs)[0]));
+}
+
+TEST(LoadTest, RefusesWhatIsNoArtifact) {
+  const TempDir dir;
+  const auto expect_kind = [](const std::string& path, ErrorKind kind) {
+    try {
+      load(path);
+      ADD_FAILURE() << "loaded " << path;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), kind) << e.what();
+    }
+  };
+  expect_kind((dir / "missing.pt").string(), ErrorKind::kFile);
+  testing::write_text(dir / "text.pt", "no archive");
+  expect_kind((dir / "text.pt").string(), ErrorKind::kFile);
+  expect_kind(testing::fixture_path("vit_fused", "trace"), ErrorKind::kUnsupported);
+
+  const auto path = dir / "a.pt";
+  const Lowered result = lowered("norm_relu", "trace", {});
+  save(result.module, path, R"({"format": {"major": 2, "minor": 0}})");
+  expect_kind(path.string(), ErrorKind::kUnsupported);
+  save(result.module, path, "not json");
+  expect_kind(path.string(), ErrorKind::kFile);
+  save(result.module, path);
+  const std::string bytes = testing::read_text(path);
+  testing::write_text(path, bytes.substr(0, bytes.size() / 2));
+  expect_kind(path.string(), ErrorKind::kFile);
+}
+
+}  // namespace
+}  // namespace repquant
