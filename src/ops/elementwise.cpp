@@ -3,6 +3,7 @@
 
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
+#include "ops/scratch.h"
 
 namespace repquant::ops {
 namespace {
