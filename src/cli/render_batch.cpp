@@ -60,7 +60,7 @@ std::string remark_of(const RowResult& row) {
       text += gate_text(gate);
     }
   }
-  if (text.empty() && !row.gates.empty()) text = std::to_string(met) + " gates met";
+  if (text.empty() && met > 0) text = std::to_string(met) + (met == 1 ? " gate met" : " gates met");
   if (row.resumed) text += text.empty() ? "not run again" : ", not run again";
   return text;
 }
