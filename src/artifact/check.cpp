@@ -200,6 +200,9 @@ std::vector<at::Tensor> run_simulation(const Model& model, const NodeHook& simul
                                        const std::vector<at::Tensor>& inputs, Values& kept) {
   std::unordered_set<const Value*> wanted;
   for (const auto& emission : lowered.emissions) wanted.insert(emission.original);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {  // a Linear may read the model's input itself
+    kept[model.graph->inputs()[i]] = inputs[i];
+  }
   const Schedule schedule(*model.graph);
   return output_tensors(
       run_graph(*model.graph, schedule, cloned(inputs), [&](const Node* node, Values& values) {

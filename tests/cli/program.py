@@ -60,7 +60,7 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(parsed["schema_version"], 1)
         return parsed
 
-    def fail(  # type: ignore[override]
+    def fails(
         self, code: int, message: str, *arguments: object, **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """A run that ends with `code` and says `message`, without trace, result or new files."""

@@ -47,22 +47,37 @@ class InterruptTest(program.ProgramTest):
                 self.assertEqual(out, "")
                 self.assertEqual(list(self.folder.iterdir()), [])
 
-    def test_resume_gives_the_same_artifact(self) -> None:
+    def stop_after_some_sites(self, number: signal.Signals) -> str:
+        """What a run says that this signal ends once it has written a few checkpoints."""
         process = self.start("--workdir", "work")
         self.wait_for(process, "quantize 0/")
         deadline = time.monotonic() + 120
         work = self.folder / "work"
-        while len(list(work.glob("*"))) < 3 and time.monotonic() < deadline:
+        while len(list(work.glob("site_*.pt"))) < 3 and time.monotonic() < deadline:
             self.assertIsNone(process.poll(), "the run ended before it could be interrupted")
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+            time.sleep(0.005)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=120)
-        self.assertEqual(process.returncode, 130, errors)
-        self.assertIn("--resume", errors)
-        self.assertFalse((self.folder / "out.pt").exists())
-        self.assertGreaterEqual(len(list(work.iterdir())), 3)
+        expected = -number if number == signal.SIGKILL else 130
+        self.assertEqual(process.returncode, expected, errors)
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["work"])
+        return errors
 
+    def test_resume_gives_the_same_artifact(self) -> None:
+        self.assertIn("--resume", self.stop_after_some_sites(signal.SIGINT))
+        self.expect_the_same_after_resume()
+
+    def test_resume_after_a_kill(self) -> None:
+        self.stop_after_some_sites(signal.SIGKILL)
+        self.expect_the_same_after_resume()
+
+    def expect_the_same_after_resume(self) -> None:
+        work = self.folder / "work"
+        kept = {path.name: path.stat().st_mtime_ns for path in work.glob("site_*.pt")}
+        self.assertTrue(3 <= len(kept) < 26, kept)
         self.succeed(*self.arguments("resumed.pt", "--workdir", "work", "--resume")[1:])
+        for name, time_written in kept.items():  # taken, not made again
+            self.assertEqual((work / name).stat().st_mtime_ns, time_written, name)
         self.succeed(*self.arguments("whole.pt")[1:])
         self.assertEqual(self.content("resumed.pt"), self.content("whole.pt"))
 
@@ -71,11 +86,8 @@ class InterruptTest(program.ProgramTest):
 
     def test_checkpoint_of_another_run_is_refused(self) -> None:
         self.succeed(*self.arguments("out.pt", "--workdir", "work", "--calib-samples", "8")[1:])
-        done = self.run_program(*self.arguments("other.pt", "--workdir", "work", "--resume",
-                                                "--calib-samples", "16")[1:])
-        self.assertEqual(done.returncode, 2, done.stderr)
-        self.assertIn("checkpoint", done.stderr)
-        self.assertFalse((self.folder / "other.pt").exists())
+        self.fails(2, "checkpoint", *self.arguments("other.pt", "--workdir", "work", "--resume",
+                                                    "--calib-samples", "16")[1:])
 
     def test_evaluate(self) -> None:
         data = self.folder / "many.npz"

@@ -152,6 +152,16 @@ TEST(Sweep, PaddingAllowsNoShift) {
                            at::full_like(qkv.input.offset, double(qkv.input.zero_point)), 0, 1e-4));
 }
 
+TEST(Sweep, ChannelsHaveIntegerZeroPoints) {
+  const SweepResult result = sweep(planted(), w4a4());
+  for (const auto& plan : result.plans) {
+    const auto* site = std::get_if<LinearPlan>(&plan.plan);
+    if (site == nullptr) continue;
+    const auto& offset = site->input.offset;
+    EXPECT_TRUE(at::allclose(offset, offset.round(), 0, 1e-3)) << plan.path;
+  }
+}
+
 TEST(Sweep, NoFoldIntoANormWithAReaderLeftInFloatingPoint) {
   Recipe recipe = w4a4();
   recipe.exclude = {"blocks.0.attn.key"};

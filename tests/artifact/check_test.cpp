@@ -1,0 +1,140 @@
+// The self-check finds what is wrong, says where, and accepts what is right.
+#include <algorithm>
+
+#include "artifact/lowered.h"
+#include "base/recipe_json.h"
+#include "support/errors.h"
+#include "support/temp_dir.h"
+
+namespace repquant {
+namespace {
+
+using testing::lowered;
+using testing::plans_of;
+using testing::Prepared;
+using testing::read_text;
+using testing::TempDir;
+using testing::write_text;
+
+const Prepared& planted() {
+  static const Prepared prepared = testing::prepare_planted(1);
+  return prepared;
+}
+
+const std::vector<SitePlan>& plans() {
+  static const std::vector<SitePlan> result = plans_of(planted(), recipe_for_bits({4, 4}));
+  return result;
+}
+
+/// A copy of the plans and one of them, to be changed. Tensors are replaced, never written into.
+struct Changed {
+  explicit Changed(const std::string& path) : all(plans()) {
+    site = &*std::find_if(all.begin(), all.end(), [&](const auto& p) { return p.path == path; });
+  }
+  LinearPlan& linear() { return std::get<LinearPlan>(site->plan); }
+
+  /// The error of the check of a module lowered from these against the true simulation.
+  void expect_named() {
+    const auto error =
+        testing::error_of([&] { testing::check(planted(), lowered(planted(), all), plans()); });
+    ASSERT_TRUE(error.has_value()) << "the change was not seen";
+    EXPECT_EQ(error->kind(), ErrorKind::kNumerical);
+    EXPECT_EQ(error->parts().where, site->path) << error->what();
+  }
+
+  std::vector<SitePlan> all;
+  SitePlan* site = nullptr;
+};
+
+TEST(CheckLowered, AcceptsTheTruth) {
+  const LoweringCheck result = testing::check(planted(), lowered(planted(), plans()), plans());
+  EXPECT_GT(result.calls, plans().size());
+  EXPECT_LE(result.codes.changed_share, kChangedCodesLimit);
+  EXPECT_LE(result.floating.relative, kRelativeLimit);
+  EXPECT_GT(result.lowered_db, result.simulated_db + kMarginDb);
+}
+
+TEST(CheckLowered, OneWeightCode) {
+  for (const char* path : {"patch_embed", "blocks.0.attn.query", "blocks.1.attn.qkv",
+                           "blocks.0.attn.proj", "blocks.2.mlp.fc1", "blocks.1.mlp.fc2", "head"}) {
+    SCOPED_TRACE(path);
+    Changed changed(path);
+    auto& codes = changed.linear().weight.codes;
+    codes = codes.clone();
+    auto row = codes[3];
+    const auto largest = row.abs().argmax();
+    row.index_fill_(0, largest, -row.index({largest}).item<int>());
+    changed.expect_named();
+  }
+}
+
+TEST(CheckLowered, OneBias) {
+  Changed changed("blocks.0.mlp.fc1");
+  auto& bias = changed.linear().bias;
+  bias = bias.index_add(0, at::tensor({5}, at::kLong), at::ones({1}) * 0.5);
+  changed.expect_named();
+}
+
+TEST(CheckLowered, OneSideColumn) {
+  Changed changed("blocks.1.mlp.fc2");
+  ASSERT_FALSE(changed.linear().side.channels.empty());
+  changed.linear().side.scale = changed.linear().side.scale * 1.25;
+  changed.expect_named();
+}
+
+TEST(CheckLowered, GridOfAnAttentionOperand) {
+  Changed changed("blocks.2.attn.scores");
+  auto& right = std::get<ScoresPlan>(changed.site->plan).right;
+  right.zero_point = right.zero_point + 1.0;
+  const auto error = testing::error_of(
+      [&] { testing::check(planted(), lowered(planted(), changed.all), plans()); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_THAT(error->parts().where, ::testing::StartsWith("blocks.2.attn"));
+}
+
+TEST(CheckLowered, GridOfTheSoftmax) {
+  Changed changed("blocks.0.attn.attend");
+  std::get<AttendPlan>(changed.site->plan).grid.steps_per_octave = 1;
+  const auto error = testing::error_of(
+      [&] { testing::check(planted(), lowered(planted(), changed.all), plans()); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_THAT(error->parts().where, ::testing::StartsWith("blocks.0.attn"));
+}
+
+TEST(CheckLowered, CodesThatDoNotFitTheirBits) {
+  // The nibble of 9 is that of -7: the packed weight differs from the one that was simulated.
+  Changed changed("blocks.0.attn.proj");
+  changed.linear().weight.codes = changed.linear().weight.codes.clone().fill_diagonal_(9);
+  const auto error = testing::error_of(
+      [&] { testing::check(planted(), lowered(planted(), changed.all), changed.all); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->parts().where, "blocks.0.attn.proj");
+}
+
+TEST(CheckReloaded, EqualFileOnly) {
+  TempDir folder;
+  const auto path = folder / "model.pt";
+  const Lowered module = lowered(planted(), plans());
+  testing::save(module, path);
+  const auto& batch = planted().batches[0];
+  check_reloaded(path.string(), module, batch);
+
+  Changed other("head");
+  other.linear().bias = other.linear().bias * 1.0001;
+  testing::save(lowered(planted(), other.all), path);
+  EXPECT_ERROR(check_reloaded(path.string(), module, batch), ErrorKind::kNumerical, "bit-equal");
+
+  const std::string whole = read_text(path);
+  write_text(path, whole.substr(0, whole.size() / 2));
+  EXPECT_ERROR(check_reloaded(path.string(), module, batch), ErrorKind::kFile, "model.pt");
+}
+
+TEST(SaveArtifact, EqualModulesGiveEqualBytes) {
+  TempDir folder;
+  testing::save(lowered(planted(), plans()), folder / "one.pt");
+  testing::save(lowered(planted(), plans()), folder / "two.pt");
+  EXPECT_EQ(read_text(folder / "one.pt"), read_text(folder / "two.pt"));
+}
+
+}  // namespace
+}  // namespace repquant
