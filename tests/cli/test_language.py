@@ -103,7 +103,7 @@ class PerplexityTest(LanguageTest):
         mask = np.ones((4, 10), np.int64)
         mask[:, 6:] = 0
         np.savez(self.folder / "rows.npz", input_ids=rows, attention_mask=mask)
-        self.fail(USAGE, "attention_mask", "evaluate", "bigram.pt", "--task", "perplexity",
+        self.fails(USAGE, "attention_mask", "evaluate", "bigram.pt", "--task", "perplexity",
                   "--data", "rows.npz")
         np.save(self.folder / "rows.npy", rows)
         got = self.perplexity("--data", "rows.npy")
@@ -133,7 +133,7 @@ class PerplexityTest(LanguageTest):
 
     def test_what_cannot_work(self) -> None:
         def fails(code: int, message: str, *arguments: object) -> None:
-            self.fail(code, message, "evaluate", "bigram.pt", "--task", "perplexity", *arguments)
+            self.fails(code, message, "evaluate", "bigram.pt", "--task", "perplexity", *arguments)
 
         fails(USAGE, "--window", "--data", "ids.npy", "--window", "1")
         fails(USAGE, "--stride", "--data", "ids.npy", "--window", "8", "--stride", "9")
@@ -154,7 +154,7 @@ class PerplexityTest(LanguageTest):
         fails(USAGE, "no token ids", "--data", "floats.npy")
         np.save(self.folder / "large.npy", np.full((2, 4), WORDS))
         fails(UNSUPPORTED, "fails on the data", "--data", "large.npy")
-        self.fail(USAGE, "--task", "evaluate", "bigram.pt", "--task", "guess", "--data", "ids.npy")
+        self.fails(USAGE, "--task", "evaluate", "bigram.pt", "--task", "guess", "--data", "ids.npy")
 
 
 class EmbeddingTest(LanguageTest):
@@ -200,7 +200,7 @@ class EmbeddingTest(LanguageTest):
 
         def fails(code: int, message: str, **arrays: np.ndarray) -> None:
             np.savez(self.folder / "bad.npz", **arrays)
-            self.fail(code, message, "evaluate", "mean.pt", "--task", "embedding", "--data",
+            self.fails(code, message, "evaluate", "mean.pt", "--task", "embedding", "--data",
                       "bad.npz")
 
         fails(FILE, "one score for each pair", input_ids=ids, attention_mask=mask,
@@ -224,7 +224,7 @@ class RetrievalTest(LanguageTest):
         self.assertEqual(found, {("image to text", 1): 0.75, ("text to image", 1): 1.0})
         self.succeed(*arguments, "--min-recall1", "0.75")
         self.assertEqual(self.run_program(*arguments, "--min-recall1", "0.8").returncode, 1)
-        self.fail(USAGE, "--outputs", *arguments[:-1], "1")
+        self.fails(USAGE, "--outputs", *arguments[:-1], "1")
 
     def test_zero_shot(self) -> None:
         # Ten images, four class texts: both sides go through the model in batches of three.
@@ -248,12 +248,12 @@ class RetrievalTest(LanguageTest):
         np.savez(self.folder / "texts.npz", input_ids=np.arange(3)[:, None])
         arguments = ("evaluate", "towers.pt", "--task", "retrieval", "--data", "images.npz",
                      "--texts", "texts.npz", "--outputs", "1,2")
-        self.fail(USAGE, "no pairs", *arguments)
+        self.fails(USAGE, "no pairs", *arguments)
         np.savez(self.folder / "images.npz", pixels=np.eye(4, dtype=np.float32),
                  labels=np.array([0, 1, 2, 3]))
-        self.fail(USAGE, "label", *arguments)
+        self.fails(USAGE, "label", *arguments)
         np.save(self.folder / "texts.npy", np.arange(4)[:, None])
-        self.fail(USAGE, "names", *(str(a).replace("texts.npz", "texts.npy") for a in arguments))
+        self.fails(USAGE, "names", *(str(a).replace("texts.npz", "texts.npy") for a in arguments))
 
 
 class QuantizeTest(LanguageTest):

@@ -139,7 +139,7 @@ class RowsTest(RunTest):
 class BadPlanTest(RunTest):
     def plan_fails(self, pointer: str, *models: dict[str, Any], **changes: Any) -> None:
         self.plan(*models, **changes)
-        self.fail(USAGE, f"plan.json#{pointer}", "run", "plan.json")
+        self.fails(USAGE, f"plan.json#{pointer}", "run", "plan.json")
 
     def test_pointers(self) -> None:
         model = self.model
@@ -183,28 +183,28 @@ class BadPlanTest(RunTest):
             model = self.model()
             del model[key]
             self.plan(model)
-            self.fail(USAGE, key, "run", "plan.json")
+            self.fails(USAGE, key, "run", "plan.json")
         self.write("plan.json", json.dumps({"models": [self.model()]}))
-        self.fail(USAGE, "bits", "run", "plan.json")
+        self.fails(USAGE, "bits", "run", "plan.json")
 
     def test_not_json(self) -> None:
-        self.fail(FILE, "absent.json", "run", "absent.json")
+        self.fails(FILE, "absent.json", "run", "absent.json")
         self.write("plan.json", '{"models": [}')
-        self.fail(USAGE, "line 1", "run", "plan.json")
+        self.fails(USAGE, "line 1", "run", "plan.json")
         self.write("plan.json", '{"models": [], "models": []}')
-        self.fail(USAGE, "duplicate", "run", "plan.json")
+        self.fails(USAGE, "duplicate", "run", "plan.json")
         self.write("plan.json", "[" * 100)
-        self.fail(USAGE, "deep", "run", "plan.json")
+        self.fails(USAGE, "deep", "run", "plan.json")
 
     def test_output(self) -> None:
         self.plan()
         self.write("file", "")
-        self.fail(FILE, "file", "run", "plan.json", "--output", "file/below")
-        self.fail(FILE, "nowhere", "run", "plan.json", "--junit", "nowhere/out.xml")
+        self.fails(FILE, "file", "run", "plan.json", "--output", "file/below")
+        self.fails(FILE, "nowhere", "run", "plan.json", "--junit", "nowhere/out.xml")
 
     def test_recipe(self) -> None:
         self.plan(self.model(recipe="absent.json"))
-        self.fail(FILE, "absent.json", "run", "plan.json")
+        self.fails(FILE, "absent.json", "run", "plan.json")
 
 
 if __name__ == "__main__":
