@@ -10,6 +10,7 @@
 
 #include "repquant/coverage.h"
 #include "repquant/recipe.h"
+#include "repquant/tokens.h"
 
 namespace repquant {
 
@@ -18,6 +19,7 @@ struct QuantizeOptions {
   std::string output;  // artifact to write
   Recipe recipe;
   std::string calib;       // see open_dataset(); ignored with `synthetic`
+  TokenOptions tokens;     // of `calib`, when it is a stream of token ids
   bool synthetic = false;  // calibrate on seeded random numbers: for structure and speed only
   std::vector<std::int64_t> input_shape;  // of one synthetic sample; empty: from the preset
   std::string preset;                     // preprocessing preset; empty: the model's own
@@ -92,6 +94,7 @@ struct PreviewOptions {
   Recipe recipe;
   std::string data;  // one batch proves folds and counts multiply-accumulates; empty: random input
                      // of the preset's or the given shape, else structure only
+  TokenOptions tokens;  // of `data`
   std::vector<std::int64_t> input_shape;
   std::string preset;
   int threads = 1;

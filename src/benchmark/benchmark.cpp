@@ -97,7 +97,9 @@ void compare_outputs(std::vector<Contender>& contenders, const Inputs& inputs, b
                                           .where = report.path,
                                           .hint = "only models of the same task can be compared"});
     }
-    const Agreement agreement = summarize(compare_logits(expected, got));
+    AgreementSums sums;
+    compare_logits(expected, got, sums);
+    const Agreement agreement = summarize(sums);
     report.sqnr_db = agreement.sqnr_db;
     report.agreement = agreement.top1;
     if (!report.recorded_sqnr_db ||

@@ -79,7 +79,7 @@ int run(int argc, const char* const* argv, std::ostream& out, const InterruptTok
   app.footer(kFooter);
   app.require_subcommand(1);
   const std::vector<Command> commands{add_quantize(app), add_evaluate(app), add_inspect(app),
-                                      add_benchmark(app), add_doctor(app)};
+                                      add_benchmark(app), add_run(app), add_doctor(app)};
   for (const Command& command : commands) {
     add_environment_names(*command.app);
     command.app->footer(std::string("Exit codes: see repquant --help."));

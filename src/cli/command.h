@@ -60,6 +60,7 @@ Command add_quantize(CLI::App& parent);
 Command add_evaluate(CLI::App& parent);
 Command add_inspect(CLI::App& parent);
 Command add_benchmark(CLI::App& parent);
+Command add_run(CLI::App& parent);
 Command add_doctor(CLI::App& parent);
 
 /// A share given as 0.97 or 97%. Throws Error kUsage naming `option` for anything else.

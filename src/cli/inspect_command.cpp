@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
+#include "cli/token_options.h"
 #include "repquant/artifact.h"
 #include "repquant/quantize.h"
 
@@ -67,6 +68,7 @@ Command add_inspect(CLI::App& parent) {
   app.add_option("--preprocess", preview_options.preset,
                  "preprocessing preset (default: the model's own)")
       ->type_name("FILE");
+  add_token_options(app, preview_options.tokens);
   options->recipe = add_recipe_options(app, false);
   command.common = add_common_options(app);
   command.run = [options](const Context& context) {

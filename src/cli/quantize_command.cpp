@@ -6,8 +6,10 @@
 
 #include "base/bit_width.h"
 #include "cli/command.h"
+#include "cli/hooks.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
+#include "cli/token_options.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {
@@ -19,6 +21,7 @@ struct QuantizeCommandOptions {
   std::string model;
   std::string output;
   std::string calib;
+  TokenOptions tokens;
   std::vector<std::int64_t> input_shape;
   std::string preset;
   std::string workdir;
@@ -72,6 +75,7 @@ QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& re
   options.output = given.output.empty() ? default_output(given.model, recipe.bits) : given.output;
   options.synthetic = given.calib == kSynthetic;
   if (!options.synthetic) options.calib = given.calib;
+  options.tokens = given.tokens;
   options.input_shape = given.input_shape;
   options.preset = given.preset;
   options.threads = threads;
@@ -83,30 +87,6 @@ QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& re
   options.workdir = given.workdir;
   options.resume = given.resume;
   return options;
-}
-
-QuantizeHooks hooks_for(const Context& context) {
-  QuantizeHooks hooks;
-  auto done = std::make_shared<std::size_t>(0);
-  hooks.on_phase = [context, done](const std::string& phase, std::size_t items) {
-    *done = 0;
-    context.progress.finish();
-    if (items > 0) {
-      context.progress.begin(phase, items);
-    } else {  // short, or of unknown length
-      context.log.debug(phase);
-      context.log.status(phase);
-    }
-  };
-  hooks.on_item = [context, done](const std::string& item, std::size_t finished) {
-    if (finished > *done) context.progress.advance(finished - *done);
-    *done = finished;
-    if (!item.empty()) context.progress.item(item);
-  };
-  hooks.info = [context](const std::string& text) { context.log.info(text); };
-  hooks.warn = [context](const std::string& text) { context.log.warning(text); };
-  hooks.check_interrupt = [context] { context.interrupt.throw_if_interrupted(); };
-  return hooks;
 }
 
 void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
@@ -122,7 +102,7 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
   }
   QuantizeReport report;
   try {
-    report = quantize(options, hooks_for(context));
+    report = quantize(options, quantize_hooks(context));
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::kInterrupted || options.workdir.empty()) throw;
     ErrorParts parts = e.parts();
@@ -151,7 +131,7 @@ Command add_quantize(CLI::App& parent) {
       ->type_name("FILE");
   app.add_option("--calib", options->calib,
                  "calibration data: image folder, .npy, .npz, saved tensors, folder of those, list "
-                 "file; or the word synthetic")
+                 "file, or token ids with --window; or the word synthetic")
       ->type_name("DATA");
   app.add_option("--input-shape", options->input_shape,
                  "shape of one synthetic sample, such as 3,224,224 (default: from the preset)")
@@ -170,6 +150,7 @@ Command add_quantize(CLI::App& parent) {
       ->type_name("SHARE");
   app.add_flag("--print-config", options->print_config,
                "show every setting with its origin, and stop");
+  add_token_options(app, options->tokens);
   options->recipe = add_recipe_options(app, true);
   command.common = add_common_options(app);
   command.run = [options](const Context& context) { run_quantize(context, *options); };

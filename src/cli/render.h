@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "base/json_text.h"
+#include "batch/batch.h"
+#include "evaluate/gates.h"
 #include "pipeline/report_json.h"
 #include "repquant/artifact.h"
 #include "repquant/benchmark.h"
@@ -38,6 +40,10 @@ std::string coverage_text(const Coverage& coverage);
 /// `errors`: with the columns that only a finished run can fill.
 std::string sites_text(const std::vector<SiteReport>& sites, bool errors);
 
+/// "min-top1 0.9500: 0.9712, met".
+std::string gate_text(const GateResult& gate);
+Json gate_json(const GateResult& gate);
+
 std::string evaluation_text(const EvaluationReport& report);
 Json evaluation_json(const EvaluationReport& report);
 
@@ -51,5 +57,9 @@ Json quantize_json(const QuantizeReport& report);
 std::string artifact_report_text(const std::string& path, const ArtifactReport& report,
                                  bool recipe);
 Json artifact_report_json(const std::string& path, const ArtifactReport& report);
+std::string batch_text(const BatchReport& report);
+std::string batch_markdown(const BatchReport& report);
+std::string batch_junit(const BatchReport& report);
+Json batch_json(const BatchReport& report);
 
 }  // namespace repquant::cli

@@ -1,5 +1,7 @@
 // Results of evaluate.
+#include <cmath>
 #include <filesystem>
+#include <functional>
 
 #include "base/text_table.h"
 #include "cli/render.h"
@@ -7,21 +9,227 @@
 namespace repquant::cli {
 namespace {
 
-std::string interval_text(const Interval& interval) {
+/// A column of the table; an empty cell is shown as "-".
+struct Column {
+  std::string title;
+  std::function<std::string(const ModelEvaluation&)> cell;
+};
+
+std::string points(double share) { return format_number(100.0 * share, 2); }
+
+std::string percent_interval(const Interval& interval) {
   return format_number(100.0 * interval.lower, 1) + " - " +
          format_number(100.0 * interval.upper, 1);
 }
 
+std::string number_interval(const Interval& interval, int decimals) {
+  return format_number(interval.lower, decimals) + " - " + format_number(interval.upper, decimals);
+}
+
 std::string signed_points(double share) {
   const std::string sign = share > 0 ? "+" : "";
-  return sign + format_number(100.0 * share, 2);
+  return sign + points(share);
+}
+
+/// `cell` of an optional part of the result.
+template <class Part, class Cell>
+std::function<std::string(const ModelEvaluation&)> of(std::optional<Part> ModelEvaluation::*part,
+                                                      Cell cell) {
+  return [part, cell](const ModelEvaluation& model) {
+    return model.*part ? cell(*(model.*part)) : std::string();
+  };
+}
+
+void add_agreement(const EvaluationReport& report, std::vector<Column>& columns) {
+  if (!report.reference) return;
+  const auto part = &ModelEvaluation::agreement;
+  columns.push_back({"agreement %", of(part, [](const auto& a) { return points(a.top1.value); })});
+  columns.push_back({"KL", of(part, [](const auto& a) { return format_number(a.kl.value, 4); })});
+  columns.push_back(
+      {"SQNR dB", of(part, [](const auto& a) { return format_number(a.sqnr_db, 2); })});
+}
+
+std::vector<Column> classification_columns(const EvaluationReport& report) {
+  std::vector<Column> columns;
+  const auto accuracy = &ModelEvaluation::accuracy;
+  if (report.labelled) {
+    columns.push_back(
+        {"top-1 %", of(accuracy, [](const auto& a) { return points(a.top1.value); })});
+    columns.push_back({"95 % interval", of(accuracy, [](const auto& a) {
+                         return percent_interval(a.top1.interval);
+                       })});
+    columns.push_back({"top-5 %", of(accuracy, [](const auto& a) {
+                         return a.top5 ? points(a.top5->value) : std::string();
+                       })});
+  }
+  add_agreement(report, columns);
+  if (report.labelled && report.reference) {
+    const auto agreement = &ModelEvaluation::agreement;
+    columns.push_back({"top-1 change", of(agreement, [](const auto& a) {
+                         return signed_points(a.difference.value().difference);
+                       })});
+    columns.push_back({"95 % interval", of(agreement, [](const auto& a) {
+                         return percent_interval(a.difference.value().interval);
+                       })});
+  }
+  return columns;
+}
+
+std::vector<Column> perplexity_columns(const EvaluationReport& report) {
+  const auto part = &ModelEvaluation::perplexity;
+  std::vector<Column> columns{
+      {"perplexity", of(part, [](const auto& p) { return format_number(p.token, 4); })},
+      {"95 % interval", of(part, [](const auto& p) { return number_interval(p.interval, 3); })}};
+  if (report.models.front().perplexity->word) {
+    columns.push_back({"per word", of(part, [](const auto& p) {
+                         return p.word ? format_number(*p.word, 2) : std::string();
+                       })});
+  }
+  if (report.reference) {
+    columns.push_back({"ratio", of(part, [](const auto& p) {
+                         return p.ratio ? format_number(*p.ratio, 4) : std::string();
+                       })});
+    columns.push_back({"95 % interval", of(part, [](const auto& p) {
+                         return p.ratio_interval ? number_interval(*p.ratio_interval, 4)
+                                                 : std::string();
+                       })});
+  }
+  add_agreement(report, columns);
+  return columns;
+}
+
+std::vector<Column> embedding_columns(const EvaluationReport& report) {
+  const auto part = &ModelEvaluation::embedding;
+  std::vector<Column> columns;
+  if (report.models.front().embedding->pairs > 0) {
+    columns.push_back({"Spearman", of(part, [](const auto& e) {
+                         return e.spearman ? format_number(*e.spearman, 4) : std::string();
+                       })});
+    columns.push_back({"95 % interval", of(part, [](const auto& e) {
+                         return e.spearman_interval ? number_interval(*e.spearman_interval, 4)
+                                                    : std::string();
+                       })});
+  }
+  if (report.reference) {
+    columns.push_back({"cosine", of(part, [](const auto& e) {
+                         return e.cosine ? format_number(e.cosine->value, 4) : std::string();
+                       })});
+    columns.push_back({"worst", of(part, [](const auto& e) {
+                         return e.min_cosine ? format_number(*e.min_cosine, 4) : std::string();
+                       })});
+    columns.push_back({"SQNR dB", of(part, [](const auto& e) {
+                         return e.sqnr_db ? format_number(*e.sqnr_db, 2) : std::string();
+                       })});
+  }
+  return columns;
+}
+
+std::vector<Column> retrieval_columns(const EvaluationReport& report) {
+  const auto part = &ModelEvaluation::retrieval;
+  std::vector<Column> columns;
+  const auto& recalls = report.models.front().retrieval->recalls;
+  for (std::size_t i = 0; i < recalls.size(); ++i) {
+    const std::string title = recalls[i].direction + " @" + std::to_string(recalls[i].k) + " %";
+    columns.push_back(
+        {title, of(part, [i](const auto& r) { return points(r.recalls[i].share.value); })});
+    if (recalls[i].k > 1) continue;
+    columns.push_back({"95 % interval", of(part, [i](const auto& r) {
+                         return percent_interval(r.recalls[i].share.interval);
+                       })});
+  }
+  if (report.reference) {
+    columns.push_back({"cosine", of(part, [](const auto& r) {
+                         return r.cosine ? format_number(r.cosine->value, 4) : std::string();
+                       })});
+  }
+  return columns;
+}
+
+std::vector<Column> columns_of(const EvaluationReport& report) {
+  switch (report.task) {
+    case Task::kPerplexity:
+      return perplexity_columns(report);
+    case Task::kEmbedding:
+      return embedding_columns(report);
+    case Task::kRetrieval:
+      return retrieval_columns(report);
+    default:
+      return classification_columns(report);
+  }
+}
+
+Json interval_json(const Interval& interval) { return {interval.lower, interval.upper}; }
+
+template <class Value>
+Json optional_json(const std::optional<Value>& value) {
+  return value ? Json(*value) : Json(nullptr);
 }
 
 Json proportion_json(const Proportion& p) {
   return {{"value", p.value},
           {"count", p.count},
           {"total", p.total},
-          {"interval95", {p.interval.lower, p.interval.upper}}};
+          {"interval95", interval_json(p.interval)}};
+}
+
+Json mean_json(const Mean& mean) {  // an unknown error is null
+  return {{"value", mean.value}, {"standard_error", mean.standard_error}};
+}
+
+void add_agreement_json(const Agreement& agreement, Json& json) {
+  json["agreement"] = proportion_json(agreement.top1);
+  json["kl"] = agreement.kl.value;
+  json["kl_standard_error"] = agreement.kl.standard_error;
+  json["sqnr_db"] = agreement.sqnr_db;  // null: no difference at all
+  if (const auto& difference = agreement.difference) {
+    json["top1_difference"] = {{"value", difference->difference},
+                               {"standard_error", difference->standard_error},
+                               {"interval95", interval_json(difference->interval)},
+                               {"gained", difference->gained},
+                               {"lost", difference->lost}};
+  }
+}
+
+Json perplexity_json(const Perplexity& perplexity) {
+  Json json;
+  json["tokens"] = perplexity.tokens;
+  json["nll"] = mean_json(perplexity.nll);
+  json["token"] = perplexity.token;
+  json["interval95"] = interval_json(perplexity.interval);
+  json["word"] = optional_json(perplexity.word);
+  if (perplexity.ratio && perplexity.ratio_interval) {
+    json["ratio"] = {{"value", *perplexity.ratio},
+                     {"interval95", interval_json(*perplexity.ratio_interval)}};
+  }
+  return json;
+}
+
+Json embedding_json(const Embedding& embedding) {
+  Json json;
+  json["pairs"] = embedding.pairs;
+  json["spearman"] = optional_json(embedding.spearman);
+  if (embedding.spearman_interval) {
+    json["spearman_interval95"] = interval_json(*embedding.spearman_interval);
+  }
+  if (embedding.cosine) {
+    json["cosine"] = mean_json(*embedding.cosine);
+    json["min_cosine"] = optional_json(embedding.min_cosine);
+    json["sqnr_db"] = optional_json(embedding.sqnr_db);
+  }
+  return json;
+}
+
+Json retrieval_json(const Retrieval& retrieval) {
+  Json json;
+  json["recalls"] = Json::array();
+  for (const auto& recall : retrieval.recalls) {
+    Json row = proportion_json(recall.share);
+    row["direction"] = recall.direction;
+    row["k"] = recall.k;
+    json["recalls"].push_back(std::move(row));
+  }
+  if (retrieval.cosine) json["cosine"] = mean_json(*retrieval.cosine);
+  return json;
 }
 
 Json model_json(const ModelEvaluation& model, std::int64_t samples) {
@@ -34,80 +242,53 @@ Json model_json(const ModelEvaluation& model, std::int64_t samples) {
     json["top1"] = proportion_json(model.accuracy->top1);
     if (model.accuracy->top5) json["top5"] = proportion_json(*model.accuracy->top5);
   }
-  if (model.agreement) {
-    json["agreement"] = proportion_json(model.agreement->top1);
-    json["kl"] = model.agreement->mean_kl;
-    json["sqnr_db"] = model.agreement->sqnr_db;  // null: no difference at all
-    if (const auto& difference = model.agreement->difference) {
-      json["top1_difference"] = {
-          {"value", difference->difference},
-          {"standard_error", difference->standard_error},
-          {"interval95", {difference->interval.lower, difference->interval.upper}},
-          {"gained", difference->gained},
-          {"lost", difference->lost}};
-    }
-  }
+  if (model.agreement) add_agreement_json(*model.agreement, json);
+  if (model.perplexity) json["perplexity"] = perplexity_json(*model.perplexity);
+  if (model.embedding) json["embedding"] = embedding_json(*model.embedding);
+  if (model.retrieval) json["retrieval"] = retrieval_json(*model.retrieval);
   return json;
-}
-
-std::vector<std::string> cells_of(const ModelEvaluation& model, const EvaluationReport& report) {
-  std::vector<std::string> cells{std::filesystem::path(model.model).filename().string(),
-                                 format_bytes(static_cast<double>(model.file_bytes))};
-  if (report.labelled) {
-    const Accuracy& accuracy = model.accuracy.value();
-    cells.push_back(format_number(100.0 * accuracy.top1.value, 2));
-    cells.push_back(interval_text(accuracy.top1.interval));
-    cells.push_back(accuracy.top5 ? format_number(100.0 * accuracy.top5->value, 2) : "-");
-  }
-  if (report.reference) {
-    if (!model.agreement) {
-      cells.resize(cells.size() + (report.labelled ? 5U : 3U), "-");
-    } else {
-      const Agreement& agreement = *model.agreement;
-      cells.push_back(format_number(100.0 * agreement.top1.value, 2));
-      cells.push_back(format_number(agreement.mean_kl, 4));
-      cells.push_back(format_number(agreement.sqnr_db, 2));
-      if (report.labelled) {
-        const PairedDifference& difference = agreement.difference.value();
-        cells.push_back(signed_points(difference.difference));
-        cells.push_back(interval_text(difference.interval));
-      }
-    }
-  }
-  cells.push_back(format_number(1e3 * model.seconds / static_cast<double>(report.samples), 2));
-  return cells;
 }
 
 }  // namespace
 
+std::string gate_text(const GateResult& gate) {
+  return gate.gate + " " + format_number(gate.limit, 4) + ": " + format_number(gate.value, 4) +
+         (gate.passed ? ", met" : ", MISSED");
+}
+
+Json gate_json(const GateResult& gate) {
+  return {
+      {"gate", gate.gate}, {"limit", gate.limit}, {"value", gate.value}, {"passed", gate.passed}};
+}
+
 std::string evaluation_text(const EvaluationReport& report) {
-  std::vector<TableColumn> columns{{"model"}, {"size", Align::kRight}};
-  if (report.labelled) {
-    columns.push_back({"top-1 %", Align::kRight});
-    columns.push_back({"95 % interval", Align::kRight});
-    columns.push_back({"top-5 %", Align::kRight});
-  }
-  if (report.reference) {
-    columns.push_back({"agreement %", Align::kRight});
-    columns.push_back({"KL", Align::kRight});
-    columns.push_back({"SQNR dB", Align::kRight});
-    if (report.labelled) {
-      columns.push_back({"top-1 change", Align::kRight});
-      columns.push_back({"95 % interval", Align::kRight});
+  const std::vector<Column> columns = columns_of(report);
+  std::vector<TableColumn> titles{{"model"}, {"size", Align::kRight}};
+  for (const auto& column : columns) titles.push_back({column.title, Align::kRight});
+  titles.push_back({"ms/sample", Align::kRight});
+  TextTable table(titles);
+  const auto add = [&](const ModelEvaluation& model) {
+    std::vector<std::string> cells{std::filesystem::path(model.model).filename().string(),
+                                   format_bytes(static_cast<double>(model.file_bytes))};
+    for (const auto& column : columns) {
+      const std::string cell = column.cell(model);
+      cells.push_back(cell.empty() ? "-" : cell);
     }
-  }
-  columns.push_back({"ms/sample", Align::kRight});
-  TextTable table(columns);
+    const double milliseconds = 1e3 * model.seconds / static_cast<double>(report.samples);
+    cells.push_back(format_number(milliseconds, 2));
+    table.add_row(std::move(cells));
+  };
   if (report.reference) {
-    table.add_row(cells_of(*report.reference, report));
+    add(*report.reference);
     table.add_rule();
   }
-  for (const auto& model : report.models) table.add_row(cells_of(model, report));
+  for (const auto& model : report.models) add(model);
   return "protocol: " + report.protocol + "\n" + table.to_string();
 }
 
 Json evaluation_json(const EvaluationReport& report) {
   Json json = result_object("evaluate");
+  json["task"] = name_of(report.task);
   json["protocol"] = report.protocol;
   json["samples"] = report.samples;
   json["labelled"] = report.labelled;

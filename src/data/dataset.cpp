@@ -4,87 +4,23 @@
 
 #include <algorithm>
 #include <set>
-#include <sstream>
 #include <string_view>
 #include <utility>
 
 #include "base/sha256.h"
-#include "compute/parallel.h"
-#include "data/arrays.h"
 #include "data/bytes.h"
-#include "data/folder.h"
+#include "data/dataset_source.h"
 #include "data/labels.h"
 #include "repquant/error.h"
 
 namespace repquant {
-namespace internal {
-
-/// What every sample of a dataset looks like.
-struct SampleSpec {
-  std::vector<std::string> names;
-  std::vector<std::vector<std::int64_t>> shapes;  // without the batch dimension
-  std::vector<at::ScalarType> types;
-};
-
-struct DatasetSource {
-  std::filesystem::path root;
-  DatasetOptions options;
-  FileList list;  // the samples, or the one file that holds them all
-  Arrays arrays;  // of that one file, without labels; dimension 0 counts the samples
-  SampleSpec spec;
-
-  bool single_file() const { return !arrays.tensors.empty(); }
-  std::int64_t size() const {
-    return single_file() ? arrays.tensors[0].size(0) : static_cast<std::int64_t>(list.files.size());
-  }
-};
-
-}  // namespace internal
-
 namespace {
 
 using internal::DatasetSource;
-using internal::SampleSpec;
-
-std::string shape_text(at::ScalarType type, const std::vector<std::int64_t>& shape) {
-  std::ostringstream text;
-  switch (type) {
-    case at::kFloat:
-      text << "float32";
-      break;
-    case at::kBool:
-      text << "bool";
-      break;
-    case at::kByte:
-      text << "uint8";
-      break;
-    default:
-      text << "int" << 8 * c10::elementSize(type);
-  }
-  text << " [";
-  for (std::size_t i = 0; i < shape.size(); ++i) text << (i > 0 ? ", " : "") << shape[i];
-  text << "]";
-  return text.str();
-}
-
-/// Removes the array named `labels` or `y`, if there is one.
-std::optional<at::Tensor> take_labels(Arrays& arrays, const std::string& where) {
-  std::optional<at::Tensor> labels;
-  for (const char* name : {"labels", "y"}) {
-    const auto found = std::find(arrays.names.begin(), arrays.names.end(), name);
-    if (found == arrays.names.end()) continue;
-    if (labels) throw_file_error("two arrays of labels", where, "labels or y", "both");
-    const auto position = found - arrays.names.begin();
-    labels = arrays.tensors[static_cast<std::size_t>(position)];
-    arrays.names.erase(found);
-    arrays.tensors.erase(arrays.tensors.begin() + position);
-    if (at::isFloatingType(labels->scalar_type()) || labels->scalar_type() == at::kBool) {
-      throw_file_error("the labels are not integers", where);
-    }
-  }
-  if (arrays.tensors.empty()) throw_file_error("the file has labels but no input", where);
-  return labels;
-}
+using internal::read_sample;
+using internal::row_name;
+using internal::shape_text;
+using internal::take_labels;
 
 std::vector<std::int64_t> to_labels(const at::Tensor& tensor) {
   const at::Tensor labels = tensor.to(at::kLong).reshape({-1}).contiguous();
@@ -92,101 +28,37 @@ std::vector<std::int64_t> to_labels(const at::Tensor& tensor) {
   return {data, data + labels.numel()};
 }
 
-/// Models compute in float32, numpy saves float64 unless told otherwise.
-at::Tensor as_model_input(const at::Tensor& tensor) {
-  return at::isFloatingType(tensor.scalar_type()) ? tensor.to(at::kFloat) : tensor;
-}
-
-void check_finite(const at::Tensor& sample, const std::string& name, const std::string& input) {
-  if (!at::isFloatingType(sample.scalar_type()) || at::isfinite(sample).all().item<bool>()) return;
-  throw_file_error("the data has NaN or infinite values", input.empty() ? name : name + ":" + input,
-                   "finite numbers");
-}
-
-SampleSpec spec_of(const Arrays& sample) {
-  SampleSpec spec;
-  spec.names = sample.names;
-  for (const at::Tensor& tensor : sample.tensors) {
-    spec.shapes.push_back(tensor.sizes().vec());
-    spec.types.push_back(tensor.scalar_type());
+/// Scores of the pairs of `samples` samples.
+std::vector<double> to_scores(const at::Tensor& tensor, std::int64_t samples,
+                              const std::string& where) {
+  if (tensor.dim() != 1 || samples % 2 != 0 || tensor.size(0) != samples / 2) {
+    throw_file_error(
+        "the scores do not fit the samples", where,
+        "one score for each pair: samples 0 and 1, 2 and 3, ...",
+        std::to_string(tensor.numel()) + " scores, " + std::to_string(samples) + " samples");
   }
-  return spec;
-}
-
-void check_spec(const SampleSpec& spec, const Arrays& sample, const std::string& name) {
-  const auto text = [](const SampleSpec& s) {
-    std::string result;
-    for (std::size_t i = 0; i < s.shapes.size(); ++i) {
-      result += (i > 0 ? ", " : "") + (s.names.empty() ? "" : s.names[i] + " ") +
-                shape_text(s.types[i], s.shapes[i]);
-    }
-    return result;
-  };
-  const SampleSpec got = spec_of(sample);
-  if (got.names == spec.names && got.shapes == spec.shapes && got.types == spec.types) return;
-  throw_file_error("a sample differs in shape from the first one", name, text(spec), text(got),
-                   "all samples need the same inputs, shapes and types; for images, a crop");
-}
-
-/// One sample from its own file.
-Arrays read_sample(const DatasetSource& source, std::int64_t index) {
-  const FileEntry& file = source.list.files[static_cast<std::size_t>(index)];
-  Arrays sample;
-  if (source.list.images) {
-    const Image image = read_image(file.path, source.options.image_limits);
-    sample.tensors.push_back(preprocess(image, *source.options.preset));
-    return sample;
+  const at::Tensor scores = tensor.to(at::kDouble).contiguous();
+  if (!at::isfinite(scores).all().item<bool>()) {
+    throw_file_error("a score is NaN or infinite", where);
   }
-  sample = read_arrays(file.path);
-  take_labels(sample, file.path.string());
-  for (std::size_t i = 0; i < sample.tensors.size(); ++i) {
-    sample.tensors[i] = as_model_input(sample.tensors[i]);
-    check_finite(sample.tensors[i], file.path.string(),
-                 sample.names.empty() ? "" : sample.names[i]);
-  }
-  return sample;
+  const double* data = scores.const_data_ptr<double>();
+  return {data, data + scores.numel()};
 }
 
-std::vector<at::Tensor> load_files(const DatasetSource& source,
-                                   std::span<const std::int64_t> indices) {
-  std::vector<Arrays> samples(indices.size());
-  const auto count = static_cast<std::int64_t>(samples.size());
-  parallel_for(count, source.options.threads, [&](std::int64_t i) {
-    const std::int64_t index = indices[static_cast<std::size_t>(i)];
-    Arrays& sample = samples[static_cast<std::size_t>(i)];
-    sample = read_sample(source, index);
-    check_spec(source.spec, sample,
-               source.list.files[static_cast<std::size_t>(index)].path.string());
-  });
-  std::vector<at::Tensor> inputs;
-  for (std::size_t input = 0; input < source.spec.shapes.size(); ++input) {
-    std::vector<at::Tensor> parts;
-    for (const Arrays& sample : samples) parts.push_back(sample.tensors[input]);
-    inputs.push_back(at::stack(parts));
+/// A stream of token ids, cut into windows.
+void open_tokens(DatasetSource& source) {
+  const TokenOptions& tokens = source.options.tokens;
+  check_token_options(tokens);
+  source.list.files = {{source.root.filename().string(), source.root}};
+  source.stream = read_token_stream(source.root, tokens);
+  source.windows = cut_windows(source.stream, tokens, source.options.whole_windows);
+  if (source.windows.empty()) {
+    throw_file_error("the stream of token ids gives no window", source.root.string(),
+                     describe(tokens), std::to_string(source.stream.size(0)) + " ids",
+                     "use a smaller --window");
   }
-  return inputs;
-}
-
-std::string row_name(const DatasetSource& source, std::int64_t row) {
-  return source.list.files[0].name + "[" + std::to_string(row) + "]";
-}
-
-std::vector<at::Tensor> load_rows(const DatasetSource& source,
-                                  std::span<const std::int64_t> indices) {
-  const at::Tensor rows =
-      at::tensor(at::IntArrayRef(indices.data(), indices.size()), at::TensorOptions(at::kLong));
-  std::vector<at::Tensor> inputs;
-  for (std::size_t i = 0; i < source.arrays.tensors.size(); ++i) {
-    at::Tensor input = as_model_input(source.arrays.tensors[i].index_select(0, rows)).contiguous();
-    if (at::isFloatingType(input.scalar_type()) && !at::isfinite(input).all().item<bool>()) {
-      for (std::size_t row = 0; row < indices.size(); ++row) {
-        check_finite(input[static_cast<std::int64_t>(row)], row_name(source, indices[row]),
-                     source.arrays.names.empty() ? "" : source.arrays.names[i]);
-      }
-    }
-    inputs.push_back(std::move(input));
-  }
-  return inputs;
+  source.spec.shapes = {{tokens.window}};
+  source.spec.types = {at::kLong};
 }
 
 /// A file whose dimension 0 counts the samples. Returns the labels it holds, if any.
@@ -195,6 +67,7 @@ std::vector<std::int64_t> open_single_file(DatasetSource& source) {
   source.list.files = {{source.root.filename().string(), source.root}};
   source.arrays = read_arrays(source.root);
   const std::optional<at::Tensor> labels = take_labels(source.arrays, name);
+  const std::optional<at::Tensor> scores = internal::take_array(source.arrays, {"scores"}, name);
   for (std::size_t i = 0; i < source.arrays.tensors.size(); ++i) {
     const at::Tensor& tensor = source.arrays.tensors[i];
     const std::string label =
@@ -210,6 +83,7 @@ std::vector<std::int64_t> open_single_file(DatasetSource& source) {
                                                                          : tensor.scalar_type());
   }
   source.spec.names = source.arrays.names;
+  if (scores) source.scores = to_scores(*scores, source.size(), name);
   if (!labels) return {};
   if (labels->dim() != 1 || labels->size(0) != source.size()) {
     throw_file_error("the labels do not fit the samples", name,
@@ -254,7 +128,7 @@ std::vector<std::int64_t> open_files(DatasetSource& source) {
          "export the model with its preset, or put " + std::string("MODEL.") + kPresetFile +
              " next to it, or name one with --preprocess"});
   }
-  source.spec = spec_of(read_sample(source, 0));
+  source.spec = internal::spec_of(read_sample(source, 0));
   return source.list.images ? std::vector<std::int64_t>{} : labels_in_files(source);
 }
 
@@ -327,8 +201,7 @@ Batch Dataset::load(std::span<const std::int64_t> indices) const {
   }
   Batch batch;
   batch.names = source_->spec.names;
-  batch.inputs =
-      source_->single_file() ? load_rows(*source_, indices) : load_files(*source_, indices);
+  batch.inputs = internal::load_samples(*source_, indices);
   if (!labels_.empty()) {
     for (const std::int64_t index : indices) {
       batch.labels.push_back(labels_[static_cast<std::size_t>(index)]);
@@ -339,9 +212,21 @@ Batch Dataset::load(std::span<const std::int64_t> indices) const {
 
 bool Dataset::holds_images() const { return source_->list.images; }
 
+bool Dataset::holds_tokens() const { return source_->stream.defined(); }
+
+TokenSpan Dataset::targets(std::int64_t index) const {
+  return source_->windows.at(static_cast<std::size_t>(index)).targets;
+}
+
+const std::vector<double>& Dataset::scores() const { return source_->scores; }
+
 std::string Dataset::describe() const {
-  std::string text = std::to_string(size());
-  text += source_->list.images ? " images" : " samples";
+  std::string text = std::to_string(size()) + " ";
+  if (holds_tokens()) {
+    return text + repquant::describe(source_->options.tokens) + "; " +
+           std::to_string(source_->stream.size(0)) + " ids";
+  }
+  text += source_->list.images ? "images" : "samples";
   if (!class_folders().empty()) {
     text += " in " + std::to_string(class_folders().size()) + " class folders";
   }
@@ -362,7 +247,13 @@ std::string Dataset::hash(std::span<const std::int64_t> indices) const {
   return hash_files(std::move(files));
 }
 
-std::string Dataset::hash() const { return hash_files(source_->list.files); }
+std::string Dataset::hash() const {
+  const std::string files = hash_files(source_->list.files);
+  // The windows, too, are what the samples are.
+  return holds_tokens() ? sha256_of(files + repquant::describe(source_->options.tokens) +
+                                    source_->options.tokens.dtype)
+                        : files;
+}
 
 Dataset Dataset::with_labels(std::vector<std::int64_t> labels) const {
   if (static_cast<std::int64_t>(labels.size()) != size()) {
@@ -387,7 +278,9 @@ Dataset open_dataset(const std::filesystem::path& path, const DatasetOptions& op
   source->options = options;
 
   std::vector<std::int64_t> labels;
-  if (std::filesystem::is_directory(status)) {
+  if (options.tokens != TokenOptions{}) {
+    open_tokens(*source);
+  } else if (std::filesystem::is_directory(status)) {
     source->list = list_folder(path);
     labels = open_files(*source);
   } else if (file_kind(path) == FileKind::kText) {

@@ -13,6 +13,7 @@
 
 #include "data/image.h"
 #include "data/preprocess.h"
+#include "data/tokens.h"
 
 namespace repquant {
 
@@ -20,7 +21,9 @@ struct DatasetOptions {
   std::optional<ImagePreset> preset;                 // required for images
   std::optional<std::filesystem::path> labels_file;  // see read_labels()
   ImageLimits image_limits;
-  int threads = 1;  // for decoding the images of a batch; does not change results
+  TokenOptions tokens;         // anything but the default: the data is a stream of token ids
+  bool whole_windows = false;  // leave out windows of token ids that would need padding
+  int threads = 1;             // for decoding the images of a batch; does not change results
 };
 
 /// Some samples, stacked along dimension 0.
@@ -43,6 +46,15 @@ class Dataset {
 
   /// True if the samples are image files, which the preset turns into model inputs.
   bool holds_images() const;
+
+  /// True if the samples are windows of a stream of token ids.
+  bool holds_tokens() const;
+
+  /// Positions of a window whose ids count in a perplexity; only for holds_tokens().
+  TokenSpan targets(std::int64_t index) const;
+
+  /// Score of each pair of samples (0 and 1, 2 and 3, ...), or empty.
+  const std::vector<double>& scores() const;
 
   /// Names of the model inputs the data gives; empty: positional.
   const std::vector<std::string>& input_names() const;
@@ -89,9 +101,10 @@ class Dataset {
 /// .npz or .pt files (each one sample, without a batch dimension), one such file (dimension 0
 /// counts the samples), or a text file that lists one path a line, relative to itself. Folders are
 /// read in the order of their path bytes. An array named `labels` or `y` gives labels; so does
-/// labels.txt in the folder. The first sample is loaded to learn its shape. Throws Error kFile
-/// (missing, empty, mixed or unknown content, unreadable), kUsage (images without a preset, bad
-/// labels file).
+/// labels.txt in the folder. An array named `scores` in a single file gives one score for each pair
+/// of its samples. With options for tokens the path is one stream of ids (see tokens.h). The first
+/// sample is loaded to learn its shape. Throws Error kFile (missing, empty, mixed or unknown
+/// content, unreadable), kUsage (images without a preset, bad labels file).
 Dataset open_dataset(const std::filesystem::path& path, const DatasetOptions& options = {});
 
 }  // namespace repquant

@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/frontend/error_report.h>
 
+#include <array>
 #include <filesystem>
 #include <new>
 
@@ -36,6 +37,19 @@ std::string shapes_of(const std::vector<at::Tensor>& tensors) {
     text += "]";
   }
   return text;
+}
+
+/// The tensor at `position` if it is of a floating-point type.
+at::Tensor output_at(const std::vector<at::Tensor>& tensors, int position,
+                     const std::string& path) {
+  const auto index = static_cast<std::size_t>(position);
+  if (index < tensors.size() && tensors[index].is_floating_point() && tensors[index].numel() > 0) {
+    return tensors[index];
+  }
+  throw Error(ErrorKind::kUnsupported, {.what = "output " + std::to_string(position) +
+                                                " of the model is no floating-point tensor",
+                                        .where = path,
+                                        .got = tensors.empty() ? "no tensor" : shapes_of(tensors)});
 }
 
 }  // namespace
@@ -78,7 +92,8 @@ bool LoadedModel::freeze() {
   }
 }
 
-at::Tensor LoadedModel::forward(const std::vector<at::Tensor>& inputs) const {
+std::vector<at::Tensor> LoadedModel::forward(const std::vector<at::Tensor>& inputs,
+                                             std::span<const int> outputs) const {
   const auto fail = [&](const std::string& message) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model fails on the data: " + interpreter_message(message),
@@ -103,24 +118,30 @@ at::Tensor LoadedModel::forward(const std::vector<at::Tensor>& inputs) const {
     fail(e.what());
   }
   const std::vector<at::Tensor> tensors = output_tensors({output});
-  if (tensors.empty() || !tensors.front().is_floating_point() || tensors.front().numel() == 0) {
-    throw Error(ErrorKind::kUnsupported,
-                {.what = "the first output of the model is no floating-point tensor",
-                 .where = path_,
-                 .got = tensors.empty() ? "no tensor" : shapes_of({tensors.front()})});
-  }
-  return tensors.front();
+  std::vector<at::Tensor> chosen;
+  for (const int position : outputs) chosen.push_back(output_at(tensors, position, path_));
+  return chosen;
 }
 
-at::Tensor LoadedModel::run(const std::vector<at::Tensor>& inputs) const {
-  at::Tensor logits = forward(inputs);
-  if (!at::isfinite(logits).all().item<bool>()) {
+at::Tensor LoadedModel::forward(const std::vector<at::Tensor>& inputs) const {
+  return forward(inputs, std::array{0}).front();
+}
+
+std::vector<at::Tensor> LoadedModel::run(const std::vector<at::Tensor>& inputs,
+                                         std::span<const int> outputs) const {
+  std::vector<at::Tensor> chosen = forward(inputs, outputs);
+  for (const at::Tensor& tensor : chosen) {
+    if (at::isfinite(tensor).all().item<bool>()) continue;
     throw Error(ErrorKind::kNumerical,
                 {.what = "the output of the model holds NaN or infinity",
                  .where = path_,
                  .hint = "check the data and its preprocessing, and the model itself"});
   }
-  return logits;
+  return chosen;
+}
+
+at::Tensor LoadedModel::run(const std::vector<at::Tensor>& inputs) const {
+  return run(inputs, std::array{0}).front();
 }
 
 }  // namespace repquant

@@ -1,10 +1,11 @@
-// A TorchScript file as a function from tensors to its first output tensor.
+// A TorchScript file as a function from tensors to its output tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,12 +34,18 @@ class LoadedModel {
   /// it was, if the model does not allow it.
   bool freeze();
 
-  /// The first tensor of the output, float32 or double.
-  /// Throws Error kUnsupported (the model fails, or gives no floating-point tensor), kResource (out
-  /// of memory).
+  /// The tensors of the output at these positions (tuples, lists and dicts laid flat), float32 or
+  /// double. Throws Error kUnsupported (the model fails, or gives no floating-point tensor there),
+  /// kResource (out of memory).
+  std::vector<at::Tensor> forward(const std::vector<at::Tensor>& inputs,
+                                  std::span<const int> outputs) const;
+
+  /// The first tensor of the output.
   at::Tensor forward(const std::vector<at::Tensor>& inputs) const;
 
-  /// forward() and a check that the output is finite, else Error kNumerical.
+  /// forward() and a check that the outputs are finite, else Error kNumerical.
+  std::vector<at::Tensor> run(const std::vector<at::Tensor>& inputs,
+                              std::span<const int> outputs) const;
   at::Tensor run(const std::vector<at::Tensor>& inputs) const;
 
  private:

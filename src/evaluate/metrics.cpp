@@ -12,7 +12,6 @@
 namespace repquant {
 namespace {
 
-constexpr double kNormalQuantile = 1.959963984540054;  // two-sided 95 %
 constexpr std::int64_t kTop5 = 5;
 
 /// Rows of a tensor [.., C] in double.
@@ -104,13 +103,8 @@ PairedCounts& operator+=(PairedCounts& sum, const PairedCounts& part) {
   return sum;
 }
 
-AgreementSums& operator+=(AgreementSums& sum, const AgreementSums& part) {
-  sum.rows += part.rows;
-  sum.same_top1 += part.same_top1;
-  sum.kl += part.kl;
-  sum.signal += part.signal;
-  sum.noise += part.noise;
-  return sum;
+double NoiseSums::sqnr_db() const {
+  return noise > 0.0 ? 10.0 * std::log10(signal / noise) : std::numeric_limits<double>::infinity();
 }
 
 AccuracyCounts count_correct(const at::Tensor& logits, std::span<const std::int64_t> labels) {
@@ -146,45 +140,30 @@ PairedCounts count_paired(const at::Tensor& reference, const at::Tensor& logits,
   return counts;
 }
 
-AgreementSums compare_logits(const at::Tensor& reference, const at::Tensor& logits) {
-  if (!reference.sizes().equals(logits.sizes())) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "model and reference have outputs of different shapes",
-                 .expected = std::to_string(reference.numel()) + " values, as the reference",
-                 .got = std::to_string(logits.numel()) + " values",
-                 .hint = "compare a quantized model with the model it was made from"});
-  }
+void check_same_shape(const at::Tensor& reference, const at::Tensor& output) {
+  if (reference.sizes().equals(output.sizes())) return;
+  throw Error(ErrorKind::kUsage,
+              {.what = "model and reference have outputs of different shapes",
+               .expected = std::to_string(reference.numel()) + " values, as the reference",
+               .got = std::to_string(output.numel()) + " values",
+               .hint = "compare a quantized model with the model it was made from"});
+}
+
+void compare_logits(const at::Tensor& reference, const at::Tensor& logits, AgreementSums& sums) {
+  check_same_shape(reference, logits);
   const Rows expected(reference);
   const Rows actual(logits);
-  AgreementSums sums;
   for (std::int64_t i = 0; i < actual.size(); ++i) {
     const auto p = expected[i];
     const auto q = actual[i];
     ++sums.rows;
     if (argmax(p) == argmax(q)) ++sums.same_top1;
-    sums.kl += kl_divergence(p, q);
+    sums.kl.add(kl_divergence(p, q), 1.0);
     for (std::size_t c = 0; c < p.size(); ++c) {
-      sums.signal += p[c] * p[c];
-      sums.noise += (p[c] - q[c]) * (p[c] - q[c]);
+      sums.values.signal += p[c] * p[c];
+      sums.values.noise += (p[c] - q[c]) * (p[c] - q[c]);
     }
   }
-  return sums;
-}
-
-Interval wilson_interval(std::int64_t count, std::int64_t total) {
-  if (total <= 0) return {0.0, 1.0};
-  const double n = static_cast<double>(total);
-  const double p = static_cast<double>(count) / n;
-  const double z2 = kNormalQuantile * kNormalQuantile;
-  const double center = (p + z2 / (2 * n)) / (1 + z2 / n);
-  const double half =
-      kNormalQuantile / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
-  return {std::max(0.0, center - half), std::min(1.0, center + half)};
-}
-
-Proportion proportion(std::int64_t count, std::int64_t total) {
-  const double value = total > 0 ? static_cast<double>(count) / static_cast<double>(total) : 0.0;
-  return {count, total, value, wilson_interval(count, total)};
 }
 
 Accuracy summarize(const AccuracyCounts& counts, std::int64_t classes) {
@@ -215,12 +194,10 @@ PairedDifference summarize(const PairedCounts& counts) {
 }
 
 Agreement summarize(const AgreementSums& sums) {
-  Agreement agreement;
-  agreement.top1 = proportion(sums.same_top1, sums.rows);
-  if (sums.rows > 0) agreement.mean_kl = sums.kl / static_cast<double>(sums.rows);
-  agreement.sqnr_db = sums.noise > 0.0 ? 10.0 * std::log10(sums.signal / sums.noise)
-                                       : std::numeric_limits<double>::infinity();
-  return agreement;
+  return {.top1 = proportion(sums.same_top1, sums.rows),
+          .kl = sums.kl.mean(),
+          .sqnr_db = sums.values.sqnr_db(),
+          .difference = std::nullopt};
 }
 
 }  // namespace repquant

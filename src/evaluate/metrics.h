@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "evaluate/statistics.h"
 #include "repquant/evaluate.h"
 
 namespace repquant {
@@ -24,17 +25,24 @@ struct PairedCounts {
   std::int64_t lost = 0;    // right in the reference only
 };
 
+/// Signal and noise of values beside those of a reference.
+struct NoiseSums {
+  double signal = 0.0;  // sum of reference^2
+  double noise = 0.0;   // sum of (reference - model)^2
+
+  /// 10 log10(signal / noise); +infinity without noise.
+  double sqnr_db() const;
+};
+
 struct AgreementSums {
   std::int64_t rows = 0;
   std::int64_t same_top1 = 0;
-  double kl = 0.0;      // nats
-  double signal = 0.0;  // sum of reference^2
-  double noise = 0.0;   // sum of (reference - model)^2
+  ClusterMean kl;  // nats, each row by itself
+  NoiseSums values;
 };
 
 AccuracyCounts& operator+=(AccuracyCounts& sum, const AccuracyCounts& part);
 PairedCounts& operator+=(PairedCounts& sum, const PairedCounts& part);
-AgreementSums& operator+=(AgreementSums& sum, const AgreementSums& part);
 
 /// Counts the samples whose label is among the one and the five largest logits. Of equal logits the
 /// one with the lower index ranks first, so a constant output scores no better than chance.
@@ -45,21 +53,18 @@ AccuracyCounts count_correct(const at::Tensor& logits, std::span<const std::int6
 PairedCounts count_paired(const at::Tensor& reference, const at::Tensor& logits,
                           std::span<const std::int64_t> labels);
 
-/// Compares logits row by row; both of the same shape [.., C].
+/// Throws Error kUsage unless the outputs have the same shape.
+void check_same_shape(const at::Tensor& reference, const at::Tensor& output);
+
+/// Compares logits row by row and adds to `sums`; both of the same shape [.., C].
 /// Throws Error kUsage for different shapes.
-AgreementSums compare_logits(const at::Tensor& reference, const at::Tensor& logits);
-
-/// Wilson score interval (Wilson, 1927) of `count` in `total` > 0 at 95 %.
-Interval wilson_interval(std::int64_t count, std::int64_t total);
-
-Proportion proportion(std::int64_t count, std::int64_t total);
+void compare_logits(const at::Tensor& reference, const at::Tensor& logits, AgreementSums& sums);
 
 /// `classes` decides whether top-5 is reported.
 Accuracy summarize(const AccuracyCounts& counts, std::int64_t classes);
 
 PairedDifference summarize(const PairedCounts& counts);
 
-/// An SQNR without noise is +infinity.
 Agreement summarize(const AgreementSums& sums);
 
 }  // namespace repquant

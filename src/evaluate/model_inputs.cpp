@@ -1,6 +1,7 @@
 #include "evaluate/model_inputs.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "repquant/error.h"
 
@@ -28,7 +29,23 @@ std::string join(const std::vector<std::string>& names) {
                .hint = "give an .npz file with one array for each input, under the input's name"});
 }
 
+const at::Tensor* find_input(const Batch& batch, std::string_view name) {
+  const auto found = std::find(batch.names.begin(), batch.names.end(), name);
+  if (found == batch.names.end()) return nullptr;
+  return &batch.inputs[static_cast<std::size_t>(found - batch.names.begin())];
+}
+
 }  // namespace
+
+const at::Tensor* attention_mask(const Batch& batch) {
+  const at::Tensor* mask = find_input(batch, "attention_mask");
+  return mask != nullptr ? mask : find_input(batch, "mask");
+}
+
+const at::Tensor& token_ids(const Batch& batch) {
+  const at::Tensor* ids = find_input(batch, "input_ids");
+  return ids != nullptr ? *ids : batch.inputs.front();
+}
 
 std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature& signature) {
   const std::size_t given = batch.inputs.size();

@@ -21,4 +21,11 @@ struct ModelSignature {
 /// Throws Error kUsage, naming both sides, when number or names do not fit.
 std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature& signature);
 
+/// The mask of a batch of texts, [B, T], not 0 where there is text: its array named attention_mask
+/// or mask; nullptr if it has none.
+const at::Tensor* attention_mask(const Batch& batch);
+
+/// The token ids of a batch of texts: its array named input_ids, else the first one.
+const at::Tensor& token_ids(const Batch& batch);
+
 }  // namespace repquant

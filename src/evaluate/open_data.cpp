@@ -15,6 +15,8 @@ OpenedData open_data(const DataRequest& request) {
   DatasetOptions options;
   options.preset = preset_of(request.preset_file, request.model);
   options.threads = request.threads;
+  options.tokens = request.tokens;
+  options.whole_windows = request.whole_windows;
   if (!request.labels_file.empty()) options.labels_file = request.labels_file;
   Dataset dataset = open_dataset(request.path, options);
   std::string protocol = dataset.describe();

@@ -11,9 +11,11 @@ namespace repquant {
 
 struct DataRequest {
   std::string path;
-  std::string preset_file;  // empty: the model's own preset
-  std::string labels_file;  // empty: none
-  std::string model;        // file whose preset applies
+  std::string preset_file;     // empty: the model's own preset
+  std::string labels_file;     // empty: none
+  std::string model;           // file whose preset applies
+  TokenOptions tokens{};       // of a stream of token ids
+  bool whole_windows = false;  // see DatasetOptions
   int threads = 1;
 };
 

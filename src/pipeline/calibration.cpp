@@ -64,6 +64,8 @@ CalibrationSource open_calibration(const CalibrationRequest& request) {
                                    .preset_file = request.preset_file,
                                    .labels_file = "",
                                    .model = request.model,
+                                   .tokens = request.tokens,
+                                   .whole_windows = true,  // no padding in the statistics
                                    .threads = request.threads});
     source.inputs = static_cast<std::size_t>(opened.dataset.input_count());
     source.dataset = std::move(opened.dataset);

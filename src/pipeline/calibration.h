@@ -30,7 +30,10 @@ struct CalibrationRequest {
   std::vector<std::int64_t> sample_shape;
   std::string preset_file;
   std::string model;
+  TokenOptions tokens{};
   int threads = 1;
+
+  friend bool operator==(const CalibrationRequest&, const CalibrationRequest&) = default;
 };
 
 /// Opens the data; for random numbers the shape is `sample_shape`, else the preset's crop.

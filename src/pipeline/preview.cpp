@@ -16,6 +16,7 @@ std::optional<CalibrationSource> open_source(const PreviewOptions& options) {
                                    .sample_shape = options.input_shape,
                                    .preset_file = options.preset,
                                    .model = options.model,
+                                   .tokens = options.tokens,
                                    .threads = options.threads};
   if (!options.data.empty() || !options.input_shape.empty()) return open_calibration(request);
   const auto preset = preset_of(options.preset, options.model);

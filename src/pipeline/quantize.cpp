@@ -9,7 +9,7 @@
 #include "base/sha256.h"
 #include "compute/parallel.h"
 #include "graph/archive.h"
-#include "pipeline/calibration.h"
+#include "pipeline/calibration_cache.h"
 #include "pipeline/coverage.h"
 #include "pipeline/prepare.h"
 #include "pipeline/site_report.h"
@@ -42,8 +42,8 @@ void check_paths(const QuantizeOptions& options) {
 /// What a checkpoint belongs to. The protocol states the preprocessing.
 std::string fingerprint(const Model& model, const CalibrationSource& source,
                         const Calibration& calibration, const Recipe& recipe) {
-  return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + source.protocol + "\n" +
-                   calibration.hash + "\n" + recipe_to_json(recipe));
+  return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + source.protocol +
+                   "\n" + calibration.hash + "\n" + recipe_to_json(recipe));
 }
 
 SweepOptions sweep_options(const QuantizeOptions& options, const QuantizeHooks& hooks,
@@ -78,6 +78,12 @@ std::vector<SiteReport> site_reports(const SiteSearch& search, const SweepResult
 }  // namespace
 
 QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks) {
+  CalibrationCache cache;
+  return quantize(options, hooks, cache);
+}
+
+QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks,
+                        CalibrationCache& cache) {
   const auto start = Clock::now();
   const auto phase = [&hooks](const char* name, std::size_t items) {
     if (hooks.check_interrupt) hooks.check_interrupt();
@@ -89,15 +95,16 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   use_one_thread_per_operator();
 
   phase("load", 0);
-  const CalibrationSource source = open_calibration({.data = options.calib,
-                                                     .sample_shape = options.input_shape,
-                                                     .preset_file = options.preset,
-                                                     .model = options.model,
-                                                     .threads = options.threads});
+  const CalibrationSource& source = cache.open({.data = options.calib,
+                                                .sample_shape = options.input_shape,
+                                                .preset_file = options.preset,
+                                                .model = options.model,
+                                                .tokens = options.tokens,
+                                                .threads = options.threads});
   auto [model, search] = load_sites(options.model, source.inputs);
   const std::vector<SiteBits> bits = resolve_bits(search.sites, options.recipe);
-  const Calibration calibration = load_calibration(source, options.recipe.calibration,
-                                                   signature_of(model), hooks.check_interrupt);
+  const Calibration& calibration =
+      cache.load(options.recipe.calibration, signature_of(model), hooks.check_interrupt);
   if (hooks.info) hooks.info("calibration: " + source.protocol);
 
   phase("prove", 0);
@@ -118,10 +125,9 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   }
 
   phase("quantize", search.sites.size());
-  const SweepResult sweep =
-      run_sweep(model, search, calibration.batches, options.recipe,
-                sweep_options(options, hooks,
-                              fingerprint(model, source, calibration, options.recipe)));
+  const SweepResult sweep = run_sweep(
+      model, search, calibration.batches, options.recipe,
+      sweep_options(options, hooks, fingerprint(model, source, calibration, options.recipe)));
 
   phase("write", 0);
   report.output = options.output;

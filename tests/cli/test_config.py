@@ -68,7 +68,7 @@ class DoctorTest(program.ProgramTest):
         shown = self.succeed("--help").stdout
         for code in ("0", "1", "2", "3", "4", "5", "6", "7", "70", "130"):
             self.assertRegex(shown, rf"(?m)^  {code} +\w")
-        for command in ("quantize", "evaluate", "inspect", "doctor"):
+        for command in ("quantize", "evaluate", "inspect", "run", "doctor"):
             self.assertIn("--threads", self.succeed(command, "--help").stdout)
 
     def test_version(self) -> None:

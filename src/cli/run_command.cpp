@@ -1,0 +1,85 @@
+// repquant run: a plan of models and bit widths for CI, with one summary.
+#include <ostream>
+
+#include "base/atomic_file.h"
+#include "batch/batch.h"
+#include "cli/command.h"
+#include "cli/hooks.h"
+#include "cli/render.h"
+#include "repquant/error.h"
+
+namespace repquant::cli {
+namespace {
+
+struct RunOptions {
+  std::string plan;
+  std::string output;
+  std::string markdown;
+  std::string junit;
+  bool force = false;
+};
+
+BatchHooks batch_hooks(const Context& context) {
+  BatchHooks hooks;
+  hooks.quantize = quantize_hooks(context);
+  hooks.evaluation = evaluation_hooks(context);
+  hooks.on_start = [context](const BatchRow& row) {
+    context.log.info(row.model + " " + row.label);
+  };
+  hooks.on_done = [context](const RowResult& row) {
+    context.progress.finish();
+    const std::string text = row.model + " " + row.label + ": " + name_of(row.status);
+    if (row.status == RowStatus::kPassed) {
+      context.log.info(text + (row.resumed ? ", from an earlier run" : ""));
+    } else {
+      context.log.warning(text + (row.error.empty() ? "" : ": " + row.error));
+    }
+  };
+  return hooks;
+}
+
+void run_plan(const Context& context, const RunOptions& options) {
+  const BatchPlan plan = read_plan(options.plan, options.output, context.threads);
+  // A summary that cannot be written should not cost a night's work first.
+  for (const auto& file : {options.markdown, options.junit}) {
+    if (!file.empty()) check_output(file, true);
+  }
+  const BatchReport report = run_batch(plan, options.force, batch_hooks(context));
+  if (!options.markdown.empty()) write_file(options.markdown, batch_markdown(report), true);
+  if (!options.junit.empty()) write_file(options.junit, batch_junit(report), true);
+  if (context.json) {
+    write_json(*context.out, batch_json(report));
+  } else {
+    *context.out << batch_text(report);
+  }
+  if (report.missed + report.failed > 0) {
+    throw Error(ErrorKind::kGate, {.what = "rows of the plan missed a gate or failed",
+                                   .got = std::to_string(report.missed) + " missed, " +
+                                          std::to_string(report.failed) + " failed, of " +
+                                          std::to_string(report.rows.size())});
+  }
+}
+
+}  // namespace
+
+Command add_run(CLI::App& parent) {
+  Command command;
+  command.app = parent.add_subcommand(
+      "run", "Quantize and evaluate a plan of models and bit widths, with gates, for CI");
+  CLI::App& app = *command.app;
+  auto options = std::make_shared<RunOptions>();
+  app.add_option("PLAN", options->plan, "plan (JSON), see docs/batch-runs.md")->required();
+  app.add_option("-o,--output", options->output,
+                 "folder of artifacts and results (default: as the plan says)")
+      ->type_name("DIR");
+  app.add_option("--markdown", options->markdown, "write the summary as Markdown, too")
+      ->type_name("FILE");
+  app.add_option("--junit", options->junit, "write the summary as JUnit XML, too")
+      ->type_name("FILE");
+  app.add_flag("--force", options->force, "replace artifacts that no earlier run has made");
+  command.common = add_common_options(app);
+  command.run = [options](const Context& context) { run_plan(context, *options); };
+  return command;
+}
+
+}  // namespace repquant::cli

@@ -1,0 +1,183 @@
+#include "data/dataset_source.h"
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "compute/parallel.h"
+#include "data/bytes.h"
+
+namespace repquant::internal {
+namespace {
+
+/// Models compute in float32, numpy saves float64 unless told otherwise.
+at::Tensor as_model_input(const at::Tensor& tensor) {
+  return at::isFloatingType(tensor.scalar_type()) ? tensor.to(at::kFloat) : tensor;
+}
+
+void check_finite(const at::Tensor& sample, const std::string& name, const std::string& input) {
+  if (!at::isFloatingType(sample.scalar_type()) || at::isfinite(sample).all().item<bool>()) return;
+  throw_file_error("the data has NaN or infinite values", input.empty() ? name : name + ":" + input,
+                   "finite numbers");
+}
+
+void check_spec(const SampleSpec& spec, const Arrays& sample, const std::string& name) {
+  const auto text = [](const SampleSpec& s) {
+    std::string result;
+    for (std::size_t i = 0; i < s.shapes.size(); ++i) {
+      result += (i > 0 ? ", " : "") + (s.names.empty() ? "" : s.names[i] + " ") +
+                shape_text(s.types[i], s.shapes[i]);
+    }
+    return result;
+  };
+  const SampleSpec got = spec_of(sample);
+  if (got.names == spec.names && got.shapes == spec.shapes && got.types == spec.types) return;
+  throw_file_error("a sample differs in shape from the first one", name, text(spec), text(got),
+                   "all samples need the same inputs, shapes and types; for images, a crop");
+}
+
+std::vector<at::Tensor> load_files(const DatasetSource& source,
+                                   std::span<const std::int64_t> indices) {
+  std::vector<Arrays> samples(indices.size());
+  const auto count = static_cast<std::int64_t>(samples.size());
+  parallel_for(count, source.options.threads, [&](std::int64_t i) {
+    const std::int64_t index = indices[static_cast<std::size_t>(i)];
+    Arrays& sample = samples[static_cast<std::size_t>(i)];
+    sample = read_sample(source, index);
+    check_spec(source.spec, sample,
+               source.list.files[static_cast<std::size_t>(index)].path.string());
+  });
+  std::vector<at::Tensor> inputs;
+  for (std::size_t input = 0; input < source.spec.shapes.size(); ++input) {
+    std::vector<at::Tensor> parts;
+    for (const Arrays& sample : samples) parts.push_back(sample.tensors[input]);
+    inputs.push_back(at::stack(parts));
+  }
+  return inputs;
+}
+
+std::vector<at::Tensor> load_rows(const DatasetSource& source,
+                                  std::span<const std::int64_t> indices) {
+  const at::Tensor rows =
+      at::tensor(at::IntArrayRef(indices.data(), indices.size()), at::TensorOptions(at::kLong));
+  std::vector<at::Tensor> inputs;
+  for (std::size_t i = 0; i < source.arrays.tensors.size(); ++i) {
+    at::Tensor input = as_model_input(source.arrays.tensors[i].index_select(0, rows)).contiguous();
+    if (at::isFloatingType(input.scalar_type()) && !at::isfinite(input).all().item<bool>()) {
+      for (std::size_t row = 0; row < indices.size(); ++row) {
+        check_finite(input[static_cast<std::int64_t>(row)], row_name(source, indices[row]),
+                     source.arrays.names.empty() ? "" : source.arrays.names[i]);
+      }
+    }
+    inputs.push_back(std::move(input));
+  }
+  return inputs;
+}
+
+std::vector<at::Tensor> load_windows(const DatasetSource& source,
+                                     std::span<const std::int64_t> indices) {
+  std::vector<TokenWindow> windows;
+  for (const std::int64_t index : indices) {
+    windows.push_back(source.windows[static_cast<std::size_t>(index)]);
+  }
+  return {window_ids(source.stream, windows, source.options.tokens)};
+}
+
+}  // namespace
+
+std::string shape_text(at::ScalarType type, const std::vector<std::int64_t>& shape) {
+  std::ostringstream text;
+  switch (type) {
+    case at::kFloat:
+      text << "float32";
+      break;
+    case at::kBool:
+      text << "bool";
+      break;
+    case at::kByte:
+      text << "uint8";
+      break;
+    default:
+      text << "int" << 8 * c10::elementSize(type);
+  }
+  text << " [";
+  for (std::size_t i = 0; i < shape.size(); ++i) text << (i > 0 ? ", " : "") << shape[i];
+  text << "]";
+  return text.str();
+}
+
+SampleSpec spec_of(const Arrays& sample) {
+  SampleSpec spec;
+  spec.names = sample.names;
+  for (const at::Tensor& tensor : sample.tensors) {
+    spec.shapes.push_back(tensor.sizes().vec());
+    spec.types.push_back(tensor.scalar_type());
+  }
+  return spec;
+}
+
+std::optional<at::Tensor> take_array(Arrays& arrays, const std::vector<std::string>& names,
+                                     const std::string& where) {
+  std::optional<at::Tensor> taken;
+  for (const std::string& name : names) {
+    const auto found = std::find(arrays.names.begin(), arrays.names.end(), name);
+    if (found == arrays.names.end()) continue;
+    if (taken) {
+      throw_file_error("two arrays of " + names.front(), where, names.front() + " or " + name,
+                       "both");
+    }
+    const auto position = found - arrays.names.begin();
+    taken = arrays.tensors[static_cast<std::size_t>(position)];
+    arrays.names.erase(found);
+    arrays.tensors.erase(arrays.tensors.begin() + position);
+  }
+  if (arrays.tensors.empty()) {
+    throw_file_error("the file has " + names.front() + " but no input", where);
+  }
+  return taken;
+}
+
+std::optional<at::Tensor> take_labels(Arrays& arrays, const std::string& where) {
+  std::optional<at::Tensor> labels = take_array(arrays, {"labels", "y"}, where);
+  if (labels && (at::isFloatingType(labels->scalar_type()) || labels->scalar_type() == at::kBool)) {
+    throw_file_error("the labels are not integers", where);
+  }
+  return labels;
+}
+
+/// One sample from its own file.
+Arrays read_sample(const DatasetSource& source, std::int64_t index) {
+  const FileEntry& file = source.list.files[static_cast<std::size_t>(index)];
+  Arrays sample;
+  if (source.list.images) {
+    const Image image = read_image(file.path, source.options.image_limits);
+    sample.tensors.push_back(preprocess(image, *source.options.preset));
+    return sample;
+  }
+  sample = read_arrays(file.path);
+  take_labels(sample, file.path.string());
+  for (std::size_t i = 0; i < sample.tensors.size(); ++i) {
+    sample.tensors[i] = as_model_input(sample.tensors[i]);
+    check_finite(sample.tensors[i], file.path.string(),
+                 sample.names.empty() ? "" : sample.names[i]);
+  }
+  return sample;
+}
+
+std::string row_name(const DatasetSource& source, std::int64_t row) {
+  std::string position = std::to_string(row);
+  if (source.stream.defined()) {
+    const TokenWindow& window = source.windows[static_cast<std::size_t>(row)];
+    position = std::to_string(window.begin) + ":" + std::to_string(window.end);
+  }
+  return source.list.files[0].name + "[" + position + "]";
+}
+
+std::vector<at::Tensor> load_samples(const DatasetSource& source,
+                                     std::span<const std::int64_t> indices) {
+  if (source.stream.defined()) return load_windows(source, indices);
+  return source.single_file() ? load_rows(source, indices) : load_files(source, indices);
+}
+
+}  // namespace repquant::internal

@@ -1,0 +1,80 @@
+// Top-1 and top-5 accuracy, and agreement of outputs of any kind with the reference.
+#include "data/labels.h"
+#include "evaluate/metrics.h"
+#include "evaluate/tasks.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+/// What one run has shown so far.
+struct Sums {
+  AccuracyCounts accuracy;
+  PairedCounts paired;
+  AgreementSums agreement;
+};
+
+/// Labels of all samples for `classes` logits, or none if the data has none to give. Labels that
+/// the user named, or that would be needed for a result, must fit.
+std::vector<std::int64_t> labels_for(const Dataset& dataset, const at::Tensor& logits,
+                                     const EvaluationOptions& options,
+                                     const EvaluationHooks& hooks) {
+  const bool asked = !options.labels.empty() || !options.classes.empty();
+  const bool available = !dataset.labels().empty() || !dataset.class_folders().empty();
+  if (!asked && !available) return {};
+  if (!asked && logits.dim() != 2) {
+    if (hooks.warn) hooks.warn("the output of the model is not [samples, classes]: no accuracy");
+    return {};
+  }
+  std::optional<std::filesystem::path> classes;
+  if (!options.classes.empty()) classes = options.classes;
+  return resolve_labels(dataset, logits.size(-1), classes).labels();
+}
+
+}  // namespace
+
+EvaluationReport evaluate_classification(Session& session) {
+  const EvaluationOptions& options = *session.options;
+  draw(session);
+  std::optional<std::vector<std::int64_t>> all_labels;  // once the number of classes is known
+  std::int64_t classes = 0;
+  std::vector<Sums> sums(session.runs.size());
+
+  for_each_output(session, output_positions(options, {0}), [&](const BatchOutputs& step) {
+    const at::Tensor& logits = step.outputs.front();
+    if (!all_labels) {
+      classes = logits.dim() > 0 ? logits.size(-1) : 1;
+      all_labels = labels_for(session.data.dataset, logits, options, *session.hooks);
+    }
+    Sums& sum = sums[step.run];
+    std::vector<std::int64_t> labels;
+    if (!all_labels->empty()) {
+      for (const auto index : step.indices) {
+        labels.push_back((*all_labels)[static_cast<std::size_t>(index)]);
+      }
+      sum.accuracy += count_correct(logits, labels);
+    }
+    if (step.reference == nullptr) return;
+    compare_logits(step.reference->front(), logits, sum.agreement);
+    if (!labels.empty()) sum.paired += count_paired(step.reference->front(), logits, labels);
+  });
+
+  const bool labelled = all_labels && !all_labels->empty();
+  if (!labelled && !session.has_reference) {
+    throw Error(ErrorKind::kUsage,
+                {.what = "nothing to measure: the data has no labels and there is no reference",
+                 .where = options.data,
+                 .hint = "give labels (class folders, an array named labels, --labels FILE) or the "
+                         "floating-point model as --reference FILE"});
+  }
+  EvaluationReport report = make_report(session, "", [&](std::size_t run, ModelEvaluation& model) {
+    if (labelled) model.accuracy = summarize(sums[run].accuracy, classes);
+    if (!session.has_reference || session.is_reference(run)) return;
+    model.agreement = summarize(sums[run].agreement);
+    if (labelled) model.agreement->difference = summarize(sums[run].paired);
+  });
+  report.labelled = labelled;
+  return report;
+}
+
+}  // namespace repquant

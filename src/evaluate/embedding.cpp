@@ -1,0 +1,140 @@
+#include "evaluate/embedding.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "data/sampling.h"
+#include "evaluate/metrics.h"
+#include "evaluate/model_inputs.h"
+#include "evaluate/tasks.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+/// What one run has shown so far.
+struct Sums {
+  std::vector<at::Tensor> parts;  // embeddings of the batches, kept only for scores
+  ClusterMean cosine;             // with the reference
+  double min_cosine = 1.0;
+  NoiseSums values;
+};
+
+void compare(const at::Tensor& expected, const at::Tensor& actual, Sums& sums) {
+  check_same_shape(expected, actual);
+  for (const double cosine : cosines(expected, actual)) {
+    sums.cosine.add(cosine, 1.0);
+    sums.min_cosine = std::min(sums.min_cosine, cosine);
+  }
+  sums.values.signal += expected.square().sum().item<double>();
+  sums.values.noise += (expected - actual).square().sum().item<double>();
+}
+
+/// All pairs or a draw of them, as samples; returns the scores that go with them.
+std::vector<double> draw_pairs(Session& session) {
+  const std::vector<double>& all = session.data.dataset.scores();
+  if (all.empty()) {
+    draw(session);
+    return {};
+  }
+  if (session.options->samples < 1) return all;
+  std::vector<double> scores;
+  session.indices.clear();
+  for (const std::int64_t pair : draw_samples(static_cast<std::int64_t>(all.size()),
+                                              session.options->samples, session.options->seed)) {
+    scores.push_back(all[static_cast<std::size_t>(pair)]);
+    session.indices.push_back(2 * pair);
+    session.indices.push_back(2 * pair + 1);
+  }
+  return scores;
+}
+
+Embedding summarize(const Sums& sums, const std::vector<double>& scores, bool compared) {
+  Embedding result;
+  if (!scores.empty()) {
+    const at::Tensor all = at::cat(sums.parts);
+    const std::vector<double> similarity =
+        cosines(all.slice(0, 0, std::nullopt, 2), all.slice(0, 1, std::nullopt, 2));
+    result.pairs = static_cast<std::int64_t>(scores.size());
+    result.spearman = spearman(similarity, scores);
+    if (result.spearman) {
+      result.spearman_interval = spearman_interval(*result.spearman, result.pairs);
+    }
+  }
+  if (compared) {
+    result.cosine = sums.cosine.mean();
+    result.min_cosine = sums.min_cosine;
+    result.sqnr_db = sums.values.sqnr_db();
+  }
+  return result;
+}
+
+}  // namespace
+
+at::Tensor pooled(const at::Tensor& output, const Batch& batch) {
+  const at::Tensor values = output.to(at::kDouble);
+  if (values.dim() == 2) return values;
+  if (values.dim() != 3) {
+    throw Error(ErrorKind::kUsage, {.what = "the output of the model is no embedding",
+                                    .expected = "[samples, width] or [samples, length, width]",
+                                    .got = std::to_string(values.dim()) + " dimensions",
+                                    .hint = "--outputs chooses another output"});
+  }
+  const at::Tensor* given = attention_mask(batch);
+  if (given == nullptr) return values.mean(1);
+  const at::Tensor mask = given->ne(0).to(at::kDouble);
+  if (!mask.sizes().equals(values.sizes().slice(0, 2))) {
+    throw Error(ErrorKind::kUsage, {.what = "the attention mask does not fit the output",
+                                    .expected = "[samples, length] as the output",
+                                    .got = std::to_string(mask.numel()) + " values"});
+  }
+  const at::Tensor weights = mask.sum(1, true);
+  if (weights.min().item<double>() <= 0.0) {
+    throw Error(ErrorKind::kUsage, {.what = "an attention mask has no position to average over"});
+  }
+  return (values * mask.unsqueeze(-1)).sum(1) / weights;
+}
+
+at::Tensor normalized(const at::Tensor& embeddings) {
+  const at::Tensor length = embeddings.square().sum(-1, true).sqrt();
+  return embeddings / at::where(length.gt(0.0), length, at::ones_like(length));
+}
+
+std::vector<double> cosines(const at::Tensor& left, const at::Tensor& right) {
+  const at::Tensor values =
+      (normalized(left) * normalized(right)).sum(-1).clamp(-1.0, 1.0).contiguous();
+  const double* data = values.const_data_ptr<double>();
+  return {data, data + values.numel()};
+}
+
+EvaluationReport evaluate_embedding(Session& session) {
+  const std::vector<double> scores = draw_pairs(session);
+  if (scores.empty() && !session.has_reference) {
+    throw Error(ErrorKind::kUsage,
+                {.what = "nothing to measure: the data has no scores and there is no reference",
+                 .where = session.options->data,
+                 .hint = "give an array named scores, one for each pair of samples, or the "
+                         "floating-point model as --reference FILE"});
+  }
+  std::vector<Sums> sums(session.runs.size());
+  bool averaged = false;
+  for_each_output(session, output_positions(*session.options, {0}), [&](const BatchOutputs& step) {
+    averaged = step.outputs.front().dim() == 3;
+    const at::Tensor actual = pooled(step.outputs.front(), step.batch);
+    if (!scores.empty()) sums[step.run].parts.push_back(actual);
+    if (step.reference != nullptr) {
+      compare(pooled(step.reference->front(), step.batch), actual, sums[step.run]);
+    }
+  });
+  std::string protocol = averaged ? "mean over unmasked positions" : "output as embedding";
+  if (!scores.empty())
+    protocol +=
+        ", cosine similarity of " + std::to_string(scores.size()) + " pairs against their scores";
+  return make_report(session, protocol, [&](std::size_t run, ModelEvaluation& model) {
+    model.embedding =
+        summarize(sums[run], scores, session.has_reference && !session.is_reference(run));
+  });
+}
+
+}  // namespace repquant

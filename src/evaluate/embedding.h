@@ -1,0 +1,24 @@
+// Embeddings: pooling, cosine similarity, and how it ranks pairs, as pure functions.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "data/dataset.h"
+#include "evaluate/statistics.h"
+
+namespace repquant {
+
+/// Embeddings in double, [B, D]: an output [B, D] as it is, an output [B, T, D] as the mean over
+/// the positions whose mask is not 0. The mask, [B, T], is the batch's array named attention_mask;
+/// without one all positions count. Throws Error kUsage for other shapes and a mask of zeros.
+at::Tensor pooled(const at::Tensor& output, const Batch& batch);
+
+/// Cosine similarity of rows, [N] from two [N, D]; 0 where a row is all zeros.
+std::vector<double> cosines(const at::Tensor& left, const at::Tensor& right);
+
+/// Rows scaled to length 1 (rows of zeros stay), [N, D].
+at::Tensor normalized(const at::Tensor& embeddings);
+
+}  // namespace repquant

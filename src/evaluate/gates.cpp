@@ -1,0 +1,128 @@
+#include "evaluate/gates.h"
+
+#include <algorithm>
+#include <array>
+
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+constexpr const char* kLabels = "give class folders, an array named labels, or --labels FILE";
+constexpr const char* kReference = "give the floating-point model as --reference FILE";
+constexpr const char* kPerplexity = "needs --task perplexity";
+constexpr const char* kRetrieval = "needs --task retrieval";
+constexpr const char* kScores = "needs --task embedding and an array named scores";
+
+constexpr std::array<GateRule, 9> kRules{{
+    {.name = "min-top1",
+     .metric = "top1",
+     .help = "smallest top-1 accuracy: 0.80 or 80%",
+     .needs = kLabels,
+     .share = true},
+    {.name = "min-agreement",
+     .metric = "agreement",
+     .help = "smallest top-1 agreement with the reference",
+     .needs = kReference,
+     .share = true,
+     .reference = true},
+    {.name = "max-kl",
+     .metric = "kl",
+     .help = "largest mean KL divergence from the reference, nats",
+     .needs = kReference,
+     .minimum = false,
+     .reference = true},
+    {.name = "min-sqnr",
+     .metric = "sqnr_db",
+     .help = "smallest SQNR of the output against the reference, dB",
+     .needs = kReference,
+     .reference = true},
+    {.name = "max-ppl",
+     .metric = "ppl",
+     .help = "largest perplexity of a token",
+     .needs = kPerplexity,
+     .minimum = false},
+    {.name = "max-ppl-ratio",
+     .metric = "ppl_ratio",
+     .help = "largest perplexity relative to the reference: 1.02",
+     .needs = kReference,
+     .minimum = false,
+     .reference = true},
+    {.name = "min-spearman",
+     .metric = "spearman",
+     .help = "smallest rank correlation of similarities and scores",
+     .needs = kScores},
+    {.name = "min-cosine",
+     .metric = "cosine",
+     .help = "smallest mean cosine of the embeddings with the reference's",
+     .needs = kReference,
+     .reference = true},
+    {.name = "min-recall1",
+     .metric = "recall1",
+     .help = "smallest share of images whose text ranks first",
+     .needs = kRetrieval,
+     .share = true},
+}};
+
+}  // namespace
+
+std::vector<Metric> metrics_of(const ModelEvaluation& model) {
+  std::vector<Metric> metrics;
+  const auto add = [&metrics](const char* name, std::optional<double> value) {
+    if (value) metrics.push_back({name, *value});
+  };
+  if (model.accuracy) {
+    add("top1", model.accuracy->top1.value);
+    if (model.accuracy->top5) add("top5", model.accuracy->top5->value);
+  }
+  if (model.perplexity) {
+    add("ppl", model.perplexity->token);
+    add("word_ppl", model.perplexity->word);
+    add("ppl_ratio", model.perplexity->ratio);
+  }
+  if (model.agreement) {
+    add("agreement", model.agreement->top1.value);
+    add("kl", model.agreement->kl.value);
+    add("sqnr_db", model.agreement->sqnr_db);
+  }
+  if (model.embedding) {
+    add("spearman", model.embedding->spearman);
+    if (model.embedding->cosine) add("cosine", model.embedding->cosine->value);
+    add("sqnr_db", model.embedding->sqnr_db);
+  }
+  if (model.retrieval) {
+    for (const auto& recall : model.retrieval->recalls) {
+      if (recall.direction != model.retrieval->recalls.front().direction) break;
+      metrics.push_back({"recall" + std::to_string(recall.k), recall.share.value});
+    }
+    if (model.retrieval->cosine) add("cosine", model.retrieval->cosine->value);
+  }
+  return metrics;
+}
+
+std::span<const GateRule> gate_rules() { return kRules; }
+
+const GateRule* find_gate_rule(std::string_view name) {
+  const auto found = std::find_if(kRules.begin(), kRules.end(),
+                                  [&](const GateRule& rule) { return rule.name == name; });
+  return found == kRules.end() ? nullptr : &*found;
+}
+
+std::vector<GateResult> judge(std::span<const Metric> metrics, std::span<const Gate> gates) {
+  std::vector<GateResult> results;
+  for (const Gate& gate : gates) {
+    const auto metric = std::find_if(metrics.begin(), metrics.end(),
+                                     [&](const Metric& m) { return m.name == gate.rule->metric; });
+    if (metric == metrics.end()) {
+      throw Error(ErrorKind::kUsage, {.what = "a gate on a figure that was not measured",
+                                      .where = "--" + std::string(gate.rule->name),
+                                      .hint = std::string(gate.rule->needs)});
+    }
+    const bool passed =
+        gate.rule->minimum ? metric->value >= gate.limit : metric->value <= gate.limit;
+    results.push_back({std::string(gate.rule->name), gate.limit, metric->value, passed});
+  }
+  return results;
+}
+
+}  // namespace repquant

@@ -1,0 +1,56 @@
+// Named metrics of a result, and limits that they have to keep.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "repquant/evaluate.h"
+
+namespace repquant {
+
+/// One number of a result under its name, as in JSON: "top1", "kl", "ppl" ...
+struct Metric {
+  std::string name;
+  double value = 0.0;
+};
+
+/// The numbers of an evaluation that gates can refer to.
+std::vector<Metric> metrics_of(const ModelEvaluation& model);
+
+/// What a gate is about.
+struct GateRule {
+  std::string_view name;    // "min-top1"; with '_' for '-' in JSON
+  std::string_view metric;  // see metrics_of()
+  std::string_view help;
+  std::string_view needs;  // what gives the metric, for messages
+  bool minimum = true;     // else the limit is a maximum
+  bool share = false;      // 0..1, may be typed as a percentage
+  bool reference = false;  // compares with the reference
+};
+
+/// All gates on evaluations, in the order of the help.
+std::span<const GateRule> gate_rules();
+
+/// The rule of that name (with '-'), or nullptr.
+const GateRule* find_gate_rule(std::string_view name);
+
+struct Gate {
+  const GateRule* rule = nullptr;
+  double limit = 0.0;
+};
+
+/// A gate held against a metric.
+struct GateResult {
+  std::string gate;
+  double limit = 0.0;
+  double value = 0.0;
+  bool passed = false;  // never for NaN
+};
+
+/// Throws Error kUsage, naming the gate and what it needs, if a metric is not there.
+std::vector<GateResult> judge(std::span<const Metric> metrics, std::span<const Gate> gates);
+
+}  // namespace repquant

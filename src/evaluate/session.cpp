@@ -1,0 +1,185 @@
+#include "evaluate/session.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "evaluate/model_inputs.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void check_options(const EvaluationOptions& options) {
+  if (options.models.empty()) {
+    throw Error(ErrorKind::kUsage, {.what = "no model to evaluate"});
+  }
+  if (options.batch_size < 1 || options.threads < 1 || options.samples < 0) {
+    throw Error(ErrorKind::kUsage, {.what = "batch size and threads must be at least 1"});
+  }
+}
+
+/// `count` of the chosen samples from step `begin` on, which begin again when they are used up.
+std::vector<std::int64_t> wrapped(const std::vector<std::int64_t>& chosen, std::int64_t begin,
+                                  std::size_t count) {
+  std::vector<std::int64_t> indices(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    indices[i] = chosen[(static_cast<std::size_t>(begin) + i) % chosen.size()];
+  }
+  return indices;
+}
+
+std::vector<std::int64_t> all_of(const Dataset& dataset) {
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(dataset.size()));
+  std::iota(indices.begin(), indices.end(), std::int64_t{0});
+  return indices;
+}
+
+/// A single input without a name gets that of the first model input that the texts do not give.
+void name_single_input(Batch& batch, const Dataset& texts, const ModelSignature& signature) {
+  if (!batch.names.empty() || batch.inputs.size() != 1) return;
+  const auto& taken = texts.input_names();
+  for (const auto& name : signature.names) {
+    if (std::find(taken.begin(), taken.end(), name) != taken.end()) continue;
+    batch.names = {name};
+    return;
+  }
+}
+
+Batch load_batch(const Session& session, std::int64_t begin,
+                 std::span<const std::int64_t> indices) {
+  Batch batch = session.data.dataset.load(indices);
+  if (!session.texts) return batch;
+  const Dataset& texts = *session.texts;
+  name_single_input(batch, texts, session.runs.front().model.signature());
+  Batch more = texts.load(wrapped(session.text_indices, begin, indices.size()));
+  if (batch.names.empty() || more.names.empty()) {
+    throw Error(ErrorKind::kUsage,
+                {.what = "inputs from two places need names",
+                 .where = session.options->texts,
+                 .hint = "give .npz files with one array for each input, under the input's name"});
+  }
+  std::move(more.names.begin(), more.names.end(), std::back_inserter(batch.names));
+  std::move(more.inputs.begin(), more.inputs.end(), std::back_inserter(batch.inputs));
+  return batch;
+}
+
+std::vector<at::Tensor> forward(TimedModel& run, const Batch& batch,
+                                std::span<const int> positions) {
+  const std::vector<at::Tensor> inputs = arrange_inputs(batch, run.model.signature());
+  const auto start = Clock::now();
+  std::vector<at::Tensor> outputs = run.model.run(inputs, positions);
+  run.seconds += std::chrono::duration<double>(Clock::now() - start).count();
+  return outputs;
+}
+
+/// Rethrows an error of a metric with the model's name.
+template <class Function>
+void for_model(const std::string& path, const Function& function) {
+  try {
+    function();
+  } catch (const Error& e) {
+    ErrorParts parts = e.parts();
+    if (parts.where.empty()) parts.where = path;
+    throw Error(e.kind(), std::move(parts));
+  }
+}
+
+}  // namespace
+
+std::int64_t Session::size() const {
+  return static_cast<std::int64_t>(std::max(indices.size(), text_indices.size()));
+}
+
+Session open_session(const EvaluationOptions& options, const EvaluationHooks& hooks) {
+  check_options(options);
+  at::set_num_threads(options.threads);
+  std::vector<TimedModel> runs;
+  if (!options.reference.empty()) runs.push_back({.model = LoadedModel(options.reference)});
+  for (const auto& path : options.models) runs.push_back({.model = LoadedModel(path)});
+  Session session{.options = &options,
+                  .hooks = &hooks,
+                  .runs = std::move(runs),
+                  .has_reference = !options.reference.empty(),
+                  .data = open_data({.path = options.data,
+                                     .preset_file = options.preset,
+                                     .labels_file = options.labels,
+                                     .model = options.models.front(),
+                                     .tokens = options.tokens,
+                                     .threads = options.threads}),
+                  .texts = std::nullopt,
+                  .indices = {},
+                  .text_indices = {}};
+  if (!options.texts.empty()) {
+    DatasetOptions arrays;
+    arrays.threads = options.threads;
+    session.texts = open_dataset(options.texts, arrays);
+    session.text_indices = all_of(*session.texts);
+  }
+  session.indices = all_of(session.data.dataset);
+  return session;
+}
+
+void for_each_output(Session& session, std::span<const int> positions,
+                     const std::function<void(const BatchOutputs&)>& measure) {
+  const std::int64_t total = session.size();
+  for (std::int64_t begin = 0; begin < total;) {
+    if (session.hooks->check_interrupt) session.hooks->check_interrupt();
+    const auto count = static_cast<std::size_t>(
+        std::min<std::int64_t>(total - begin, session.options->batch_size));
+    const std::vector<std::int64_t> indices = wrapped(session.indices, begin, count);
+    const Batch batch = load_batch(session, begin, indices);
+    std::vector<at::Tensor> expected;
+    for (std::size_t run = 0; run < session.runs.size(); ++run) {
+      const std::vector<at::Tensor> outputs = forward(session.runs[run], batch, positions);
+      if (session.is_reference(run)) expected = outputs;
+      const bool compare = session.has_reference && run > 0;
+      for_model(session.runs[run].model.path(), [&] {
+        measure({batch, begin, indices, run, outputs, compare ? &expected : nullptr});
+      });
+    }
+    begin += static_cast<std::int64_t>(count);
+    if (session.hooks->on_progress) session.hooks->on_progress(begin, total);
+  }
+}
+
+EvaluationReport make_report(const Session& session, const std::string& protocol,
+                             const std::function<void(std::size_t run, ModelEvaluation&)>& fill) {
+  EvaluationReport report;
+  report.task = session.options->task;
+  report.protocol = session.data.protocol + (protocol.empty() ? "" : "; " + protocol);
+  report.samples = static_cast<std::int64_t>(session.indices.size());
+  for (std::size_t run = 0; run < session.runs.size(); ++run) {
+    const TimedModel& timed = session.runs[run];
+    ModelEvaluation result;
+    result.model = timed.model.path();
+    result.file_bytes = timed.model.file_bytes();
+    result.seconds = timed.seconds;
+    fill(run, result);
+    if (session.is_reference(run)) {
+      report.reference = std::move(result);
+    } else {
+      report.models.push_back(std::move(result));
+    }
+  }
+  return report;
+}
+
+std::vector<int> output_positions(const EvaluationOptions& options, std::vector<int> defaults) {
+  if (options.outputs.empty()) return defaults;
+  const auto& given = options.outputs;
+  if (given.size() != defaults.size() || *std::min_element(given.begin(), given.end()) < 0) {
+    throw Error(ErrorKind::kUsage,
+                {.what = "bad choice of outputs",
+                 .where = "--outputs",
+                 .expected = std::to_string(defaults.size()) + " positions, counted from 0",
+                 .got = std::to_string(given.size()) + " given"});
+  }
+  return given;
+}
+
+}  // namespace repquant

@@ -1,0 +1,38 @@
+// Quantization of one model several times: its calibration data is opened and read once.
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include "pipeline/calibration.h"
+#include "repquant/quantize.h"
+
+namespace repquant {
+
+/// The calibration that was asked for last. Another request replaces it, so that only one is held.
+class CalibrationCache {
+ public:
+  /// As open_calibration(). The reference holds until the next call.
+  const CalibrationSource& open(const CalibrationRequest& request);
+
+  /// As load_calibration() of the source opened last.
+  const Calibration& load(const CalibrationRecipe& recipe, const ModelSignature& signature,
+                          const std::function<void()>& check_interrupt);
+
+  /// How often samples were read, for tests.
+  int loads() const { return loads_; }
+
+ private:
+  std::optional<CalibrationRequest> request_;
+  std::optional<CalibrationSource> source_;
+  std::optional<CalibrationRecipe> recipe_;
+  std::vector<std::string> inputs_;
+  std::optional<Calibration> calibration_;
+  int loads_ = 0;
+};
+
+/// quantize() with a calibration that further runs share.
+QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks,
+                        CalibrationCache& cache);
+
+}  // namespace repquant
