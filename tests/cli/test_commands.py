@@ -212,7 +212,7 @@ class QuantizeTest(program.ProgramTest):
     def test_artifact_is_not_quantized_again(self) -> None:
         self.quantize("--calib-samples", "16", "-o", "out.pt")
         self.fails(4, "already quantized", "quantize", "out.pt", "--calib", DIGITS_CALIB, "-o",
-                  "again.pt")
+                   "again.pt")
 
     def test_inspect_artifact(self) -> None:
         self.quantize("--bits", "w4a4", "--calib-samples", "16", "-o", "out.pt")

@@ -144,7 +144,7 @@ class RecipeTest(NegativeTest):
         self.digits_fail(USAGE, message, "--recipe", self.write("recipe.json", text))
 
     def test_unknown_key(self) -> None:
-        self.recipe_fails("norm.clipping", '{"schema_version": 1, "norm": {"cliping": "search"}}')
+        self.recipe_fails("did you mean clipping", '{"schema_version": 1, "norm": {"cliping": "search"}}')
 
     def test_duplicate_key(self) -> None:
         self.recipe_fails("bits", '{"schema_version": 1, "bits": "w4a4", "bits": "w8a8"}')
@@ -159,7 +159,7 @@ class RecipeTest(NegativeTest):
         self.digits_fail(FILE, "absent.json", "--recipe", "absent.json")
 
     def test_bits(self) -> None:
-        for bits in ("w1a8", "w9a8", "w8a1", "w8a9", "w16a8", "8", "w4", "4a4", ""):
+        for bits in ("w1a8", "w9a8", "w8a1", "w8a9", "w16a8", "8", "w4", "4a4"):
             with self.subTest(bits=bits):
                 self.digits_fail(USAGE, "--bits", f"--bits={bits}")
 
@@ -188,9 +188,11 @@ class RecipeTest(NegativeTest):
 class CoverageTest(NegativeTest):
     def test_strict(self) -> None:
         model = MODELS / "norm_mix.trace.pt"
-        coverage = self.result("inspect", model, "--data", MODELS / "norm_mix.npz")["coverage"]
+        with np.load(MODELS / "norm_mix.npz") as arrays:
+            np.save(self.folder / "x.npy", arrays["input_0"])
+        coverage = self.result("inspect", model, "--data", "x.npy")["coverage"]
         self.assertTrue(coverage["not_quantized"], "the model was chosen for its gap")
-        self.quantize_fails(GATE, "--strict", model, "--calib", MODELS / "norm_mix.npz", "--strict")
+        self.quantize_fails(GATE, "--strict", model, "--calib", "x.npy", "--strict")
 
     def test_min_coverage(self) -> None:
         self.digits_fail(GATE, "--min-coverage", "--exclude", "blocks.*.fc1", "--min-coverage",
@@ -211,21 +213,21 @@ class OutputTest(NegativeTest):
         model = self.folder / "model.pt"
         shutil.copy(DIGITS_MODEL, model)
         self.fails(USAGE, "replace the model", "quantize", model, "--calib", DIGITS_CALIB, "-o",
-                  self.folder / "." / "model.pt", "--force")
+                   self.folder / "." / "model.pt", "--force")
 
     def test_missing_folder(self) -> None:
         self.fails(FILE, "nowhere", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
-                  "nowhere/out.pt")
+                   "nowhere/out.pt")
 
     def test_is_a_folder(self) -> None:
         (self.folder / "out.pt").mkdir()
         self.fails(FILE, "out.pt", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o", "out.pt",
-                  "--force")
+                   "--force")
 
     def test_unwritable_folder(self) -> None:
         # The kernel refuses files in /proc to everyone, root included.
         self.fails(FILE, "/proc", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
-                  "/proc/out.pt")
+                   "/proc/out.pt")
 
     def test_file_size_limit(self) -> None:
         self.digits_fail(FILE, "out.pt", "--bits", "w8a8", "--calib-samples", "8",
@@ -241,7 +243,7 @@ class OutputTest(NegativeTest):
             self.skipTest("mounting is not permitted here")
         try:
             self.fails(FILE, "out.pt", "quantize", DIGITS_MODEL, "--bits", "w8a8", "--calib",
-                      DIGITS_CALIB, "--calib-samples", "8", "-o", disk / "out.pt")
+                       DIGITS_CALIB, "--calib-samples", "8", "-o", disk / "out.pt")
             self.assertEqual(list(disk.iterdir()), [])
         finally:
             subprocess.run(["umount", str(disk)], check=True)
@@ -273,7 +275,8 @@ class OptionTest(NegativeTest):
         self.fails(USAGE, "--device", "doctor", "--device", "tpu")
 
     def test_log_file(self) -> None:
-        self.fails(FILE, "log", "doctor", "--log-file", "nowhere/log.txt")
+        # The kernel refuses files in /proc to everyone; missing folders are made.
+        self.fails(FILE, "log.txt", "doctor", "--log-file", "/proc/log.txt")
 
 
 class EvaluateTest(NegativeTest):
@@ -311,8 +314,8 @@ class EvaluateTest(NegativeTest):
 
     def test_reference_of_another_shape(self) -> None:
         np.save(self.folder / "images.npy", np.zeros((2, 3, 16, 16), np.float32))
-        self.fails(USAGE, "fails on the data", "evaluate", MODELS / "vit_fused.trace.pt", "--data",
-                  "images.npy", "--reference", DIGITS_MODEL)
+        self.fails(UNSUPPORTED, "digits_vit.pt", "evaluate", MODELS / "vit_fused.trace.pt", "--data",
+                   "images.npy", "--reference", DIGITS_MODEL)
 
 
 if __name__ == "__main__":
