@@ -31,8 +31,8 @@ struct LoadReport {
 /// Loads an artifact and replaces its submodules by fused operators where they have one, site by
 /// site; the others keep the portable operators. The module has the artifact's forward().
 /// Fused weights keep their width in memory: two codes per byte up to 4 bits.
-/// Throws Error kFile (missing, damaged), kUnsupported (no artifact of repquant, or of a newer major
-/// version). The caller includes <torch/script.h>.
+/// Throws Error kFile (missing, damaged), kUnsupported (no artifact of repquant, or of a newer
+/// major version). The caller includes <torch/script.h>.
 torch::jit::Module load(const std::string& path, const LoadOptions& options = {},
                         LoadReport* report = nullptr);
 

@@ -73,11 +73,10 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
   args.columns = k.size(2);
   args.depth = q.size(3);
   const at::ScalarType type = output_max_code > 0 ? at::kByte : at::kFloat;
-  at::Tensor out =
-      transposed ? at::empty({args.batches, args.rows, args.heads, args.depth},
-                             query.options().dtype(type))
-                       .transpose(1, 2)
-                 : at::empty(q.sizes(), query.options().dtype(type));
+  at::Tensor out = transposed ? at::empty({args.batches, args.rows, args.heads, args.depth},
+                                          query.options().dtype(type))
+                                    .transpose(1, 2)
+                              : at::empty(q.sizes(), query.options().dtype(type));
   std::vector<std::int64_t> sizes = leading.vec();
   sizes.push_back(args.rows);
   sizes.push_back(args.depth);

@@ -28,15 +28,17 @@ at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, cons
   const at::Tensor input = x.contiguous();
   const at::Tensor codes = at::empty(x.sizes(), x.options().dtype(at::kByte));
   if (codes.numel() == 0) return codes;
-  const NormArgs args{input.const_data_ptr<float>(),        weight.const_data_ptr<float>(),
-                      bias.const_data_ptr<float>(),         codes.mutable_data_ptr<std::uint8_t>(),
-                      width,                                static_cast<float>(epsilon),
+  const NormArgs args{input.const_data_ptr<float>(),
+                      weight.const_data_ptr<float>(),
+                      bias.const_data_ptr<float>(),
+                      codes.mutable_data_ptr<std::uint8_t>(),
+                      width,
+                      static_cast<float>(epsilon),
                       static_cast<int>(max_code)};
   const Kernels& table = kernels(current_level());
-  at::parallel_for(0, codes.numel() / width, rows_per_task(width),
-                   [&](std::int64_t begin, std::int64_t end) {
-                     table.norm_quantize(args, begin, end);
-                   });
+  at::parallel_for(
+      0, codes.numel() / width, rows_per_task(width),
+      [&](std::int64_t begin, std::int64_t end) { table.norm_quantize(args, begin, end); });
   return codes;
 }
 

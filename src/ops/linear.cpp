@@ -19,10 +19,10 @@ std::int64_t padded(std::int64_t channels) { return (channels + kPanel - 1) / kP
 
 void check_vector(const at::Tensor& vector, at::ScalarType type, std::int64_t channels,
                   const char* name) {
-  TORCH_CHECK(vector.scalar_type() == type && vector.is_contiguous() &&
-                  vector.numel() == padded(channels),
-              "repquant::linear: ", name, " must be a contiguous ", type, " vector of ",
-              padded(channels), " elements, got ", vector.scalar_type(), " ", vector.sizes());
+  TORCH_CHECK(
+      vector.scalar_type() == type && vector.is_contiguous() && vector.numel() == padded(channels),
+      "repquant::linear: ", name, " must be a contiguous ", type, " vector of ", padded(channels),
+      " elements, got ", vector.scalar_type(), " ", vector.sizes());
 }
 
 /// Input codes as [rows, 4 groups], zero-padded.
@@ -44,15 +44,15 @@ void run(const LinearArgs& args, std::int64_t rows) {
   const std::int64_t threads = small ? 1 : at::get_num_threads();
   const std::int64_t splits = threads == 1 ? 1 : std::min(panels, 4 * threads);
   const Kernels& table = kernels(current_level());
-  at::parallel_for(0, blocks * splits, small ? blocks * splits : 1,
-                   [&](std::int64_t begin, std::int64_t end) {
-    std::uint8_t* scratch = thread_scratch(4 * args.groups * kPanel);
-    for (std::int64_t task = begin; task < end; ++task) {
-      const std::int64_t block = task / splits, split = task % splits;
-      table.linear(args, block * kRowBlock, std::min(rows, (block + 1) * kRowBlock),
-                   split * panels / splits, (split + 1) * panels / splits, scratch);
-    }
-  });
+  at::parallel_for(
+      0, blocks * splits, small ? blocks * splits : 1, [&](std::int64_t begin, std::int64_t end) {
+        std::uint8_t* scratch = thread_scratch(4 * args.groups * kPanel);
+        for (std::int64_t task = begin; task < end; ++task) {
+          const std::int64_t block = task / splits, split = task % splits;
+          table.linear(args, block * kRowBlock, std::min(rows, (block + 1) * kRowBlock),
+                       split * panels / splits, (split + 1) * panels / splits, scratch);
+        }
+      });
 }
 
 /// The arguments that all forms of the operator share; `rows` keeps the input alive.
@@ -64,11 +64,11 @@ LinearArgs shared_args(const at::Tensor& codes, const at::Tensor& weight,
   args.nibbles = bits <= 4;
   args.groups = packed_groups(columns, args.nibbles);
   args.channels = channels;
-  TORCH_CHECK(weight.scalar_type() == at::kByte && weight.is_contiguous() &&
-                  weight.numel() ==
-                      padded(channels) / kPanel * panel_bytes(args.groups, args.nibbles),
-              "repquant::linear: the weight was not packed for ", channels, " channels, ", columns,
-              " columns and ", bits, " bits");
+  TORCH_CHECK(
+      weight.scalar_type() == at::kByte && weight.is_contiguous() &&
+          weight.numel() == padded(channels) / kPanel * panel_bytes(args.groups, args.nibbles),
+      "repquant::linear: the weight was not packed for ", channels, " channels, ", columns,
+      " columns and ", bits, " bits");
   check_vector(compensation, at::kInt, channels, "compensation");
   check_vector(scale, at::kFloat, channels, "scale");
   check_vector(bias, at::kFloat, channels, "bias");

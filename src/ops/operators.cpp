@@ -18,11 +18,10 @@ at::Tensor quantize_meta(const at::Tensor& x, const at::Tensor&, const at::Tenso
 }
 
 at::Tensor linear_meta(const at::Tensor& codes, const at::Tensor&, const at::Tensor&,
-                       const at::Tensor&, const at::Tensor&,
-                       const std::optional<at::Tensor>&, const std::optional<at::Tensor>&,
-                       const std::optional<at::Tensor>& residual, std::int64_t channels,
-                       std::int64_t, std::int64_t, std::int64_t, std::int64_t output, std::int64_t,
-                       std::int64_t, bool) {
+                       const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+                       const std::optional<at::Tensor>&, const std::optional<at::Tensor>& residual,
+                       std::int64_t channels, std::int64_t, std::int64_t, std::int64_t,
+                       std::int64_t output, std::int64_t, std::int64_t, bool) {
   auto sizes = codes.sym_sizes().vec();
   sizes.back() = channels;
   const auto y = at::empty_symint(sizes, codes.options().dtype(output_type(output)));

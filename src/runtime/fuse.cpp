@@ -31,8 +31,7 @@ void FusionContext::report_portable(const SubmoduleCall& call, std::string reaso
 Node* only_reader(Value* value) {
   if (value->uses().size() != 1) return nullptr;
   Node* user = value->uses()[0].user;
-  return user->owningBlock() == value->node()->owningBlock() &&
-                 user->kind() != c10::prim::Return
+  return user->owningBlock() == value->node()->owningBlock() && user->kind() != c10::prim::Return
              ? user
              : nullptr;
 }
@@ -50,6 +49,10 @@ bool fuse_norm(FusionContext& context, const SubmoduleCall& norm) {
   const StoredState& state = *norm.state;
   if (state.values.at("shape").toIntVector().size() != 1) {
     context.report_portable(norm, "the norm spans several dimensions");
+    return false;
+  }
+  if (state.values.at("root_mean_square").toBool()) {
+    context.report_portable(norm, "RMSNorm has no fused form");
     return false;
   }
   Value* codes = insert_operator(norm.node, "repquant::norm_quantize",
@@ -73,8 +76,8 @@ bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize) {
   }
   Value* codes = insert_operator(
       quantize.node, "repquant::quantize",
-      {quantize.argument(0), multiplier, offset, state.integer("max_code"),
-       state.flag("quadratic"), state.flag("signed_codes"), state.integer("shift")});
+      {quantize.argument(0), multiplier, offset, state.integer("max_code"), state.flag("quadratic"),
+       state.flag("signed_codes"), state.integer("shift")});
   quantize.node->output()->replaceAllUsesWith(codes);
   quantize.node->destroy();
   context.report_fused(quantize.name, "repquant::quantize");

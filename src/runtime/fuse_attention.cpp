@@ -139,8 +139,7 @@ Value* keys(Value* right, Node* before) {
     const auto b = torch::jit::constant_as<std::int64_t>(node->input(2));
     if (a && b && *a < 0 && *b < 0 && *a + *b == -3) return node->input(0);
   }
-  return insert_operator(before, "aten::transpose",
-                         {right, std::int64_t{-2}, std::int64_t{-1}});
+  return insert_operator(before, "aten::transpose", {right, std::int64_t{-2}, std::int64_t{-1}});
 }
 
 /// True if whatever reads the output reorders its dimensions first.

@@ -62,17 +62,17 @@ LinearPattern match(const FusionContext& context, const SubmoduleCall& linear) {
   pattern.last = linear.node;
   if (linear.state->integer("output") != 0) return pattern;
   const auto reader = [&] { return only_reader(pattern.last->output()); };
-  if (const auto side = context.call_of(reader());
-      side && side->state->kind == "SideColumns" &&
-      side->argument(0) == pattern.last->output() && linear.state->text("activation") == "none") {
+  if (const auto side = context.call_of(reader()); side && side->state->kind == "SideColumns" &&
+                                                   side->argument(0) == pattern.last->output() &&
+                                                   linear.state->text("activation") == "none") {
     pattern.last = pattern.side = side->node;
-  } else if (Node* next = reader(); next != nullptr && activation_of(next) &&
-                                    linear.state->text("activation") == "none") {
+  } else if (Node* next = reader();
+             next != nullptr && activation_of(next) && linear.state->text("activation") == "none") {
     pattern.last = pattern.activation = next;
   }
-  if (const auto quantize = context.call_of(reader());
-      pattern.side == nullptr && quantize && quantize->state->kind == "Quantize" &&
-      fits_epilogue(*quantize->state)) {
+  if (const auto quantize = context.call_of(reader()); pattern.side == nullptr && quantize &&
+                                                       quantize->state->kind == "Quantize" &&
+                                                       fits_epilogue(*quantize->state)) {
     pattern.last = pattern.quantize = quantize->node;
     return pattern;
   }
@@ -139,9 +139,9 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
   } else if (output == static_cast<std::int64_t>(ops::Output::kProductCodes)) {
     const auto inverse = static_cast<float>(1.0 / state.number("output_scale"));
     multiplier = padded(at::full({channels}, inverse, at::kFloat), channels);
-    offset = padded(at::full({channels}, static_cast<double>(state.integer("output_zero")),
-                             at::kFloat),
-                    channels);
+    offset =
+        padded(at::full({channels}, static_cast<double>(state.integer("output_zero")), at::kFloat),
+               channels);
     high = state.integer("output_max_code");
     quadratic = state.flag("output_quadratic");
   } else if (pattern.quantize != nullptr) {
@@ -184,7 +184,8 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
       "repquant::linear u8 x s" + std::string(linear.state->integer("bits") <= 4 ? "4" : "8"),
       taken_in);
   pattern.last->output()->replaceAllUsesWith(output);
-  for (Node* node : {pattern.add, pattern.quantize, pattern.activation, pattern.side, linear.node}) {
+  for (Node* node :
+       {pattern.add, pattern.quantize, pattern.activation, pattern.side, linear.node}) {
     if (node != nullptr) node->destroy();
   }
   return true;

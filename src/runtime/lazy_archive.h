@@ -20,9 +20,7 @@ struct StoredState {
   std::int64_t integer(const std::string& name) const { return values.at(name).toInt(); }
   double number(const std::string& name) const { return values.at(name).toDouble(); }
   bool flag(const std::string& name) const { return values.at(name).toBool(); }
-  const std::string& text(const std::string& name) const {
-    return values.at(name).toStringRef();
-  }
+  const std::string& text(const std::string& name) const { return values.at(name).toStringRef(); }
 };
 
 struct LazyArchive {

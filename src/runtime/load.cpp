@@ -6,6 +6,9 @@
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include <set>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "graph/rewrite.h"
 #include "ops/operators.h"
@@ -48,16 +51,14 @@ Module module_of(const Module& root, const std::shared_ptr<Graph>& graph) {
       c10::QualifiedName(*module.type()->name(), "forward"), graph);
   auto arguments = original.arguments();
   arguments[0] = c10::Argument("self", module.type());
-  function->setSchema(
-      c10::FunctionSchema("forward", "", std::move(arguments), original.returns()));
+  function->setSchema(c10::FunctionSchema("forward", "", std::move(arguments), original.returns()));
   module.type()->addMethod(function);
   return module;
 }
 
 Module fused_module(LazyArchive& archive, LoadReport& report) {
   const Module root = archive.root;
-  auto graph =
-      torch::jit::toGraphFunction(root.get_method("forward").function()).graph()->copy();
+  auto graph = torch::jit::toGraphFunction(root.get_method("forward").function()).graph()->copy();
   const auto order = attributes_read(*graph);
   FusionContext context{archive, {}, {}};
   fuse(context, *graph);
@@ -89,13 +90,8 @@ Module portable_module(LazyArchive& archive, LoadReport& report) {
   return archive.root;
 }
 
-}  // namespace
-
-Module load(const std::string& path, const LoadOptions& options, LoadReport* report) {
-  const at::NoGradGuard no_grad;
-  LoadReport own;
-  LoadReport& result = report != nullptr ? *report : own;
-  result = {ops::cpu_level(), {}};
+Module load_archive_module(const std::string& path, const LoadOptions& options,
+                           LoadReport& result) {
   LazyArchive archive = read_lazily(path);
   try {
     Module module =
@@ -108,6 +104,20 @@ Module load(const std::string& path, const LoadOptions& options, LoadReport* rep
                                    .got = std::string(e.what_without_backtrace()).substr(0, 300),
                                    .hint = "load it with torch::jit::load"});
   }
+}
+
+}  // namespace
+
+Module load(const std::string& path, const LoadOptions& options, LoadReport* report) {
+  const at::NoGradGuard no_grad;
+  LoadReport own;
+  LoadReport& result = report != nullptr ? *report : own;
+  result = {ops::cpu_level(), {}};
+  Module module = load_archive_module(path, options, result);
+#if defined(__GLIBC__)
+  malloc_trim(0);  // the file's form of the weights is gone, but the allocator keeps its memory
+#endif
+  return module;
 }
 
 }  // namespace repquant

@@ -36,7 +36,9 @@ struct Problem {
   at::Tensor x, weight, packed, compensation, scale, bias;
 
   explicit Problem(const benchmark::State& state)
-      : rows(state.range(0)), channels(state.range(1)), columns(state.range(2)),
+      : rows(state.range(0)),
+        channels(state.range(1)),
+        columns(state.range(2)),
         bits(state.range(3)) {
     at::manual_seed(1);
     const std::int64_t limit = (std::int64_t{1} << (bits - 1)) - 1;
@@ -50,8 +52,7 @@ struct Problem {
   }
 
   at::Tensor exact() const {
-    return at::matmul(x.to(at::kDouble) - 17, weight.to(at::kDouble).t()) *
-               scale.to(at::kDouble) +
+    return at::matmul(x.to(at::kDouble) - 17, weight.to(at::kDouble).t()) * scale.to(at::kDouble) +
            bias.to(at::kDouble);
   }
 };
@@ -64,8 +65,8 @@ void count(benchmark::State& state, const Problem& p, std::int64_t weight_bytes)
   const double macs = static_cast<double>(p.rows * p.channels * p.columns);
   const double calls = static_cast<double>(state.iterations());
   state.counters["macs"] = benchmark::Counter(macs * calls, benchmark::Counter::kIsRate);
-  state.counters["weight_bytes"] = benchmark::Counter(static_cast<double>(weight_bytes) * calls,
-                                                      benchmark::Counter::kIsRate);
+  state.counters["weight_bytes"] =
+      benchmark::Counter(static_cast<double>(weight_bytes) * calls, benchmark::Counter::kIsRate);
 }
 
 void fused_linear(benchmark::State& state) {
@@ -108,9 +109,19 @@ void stock_linear(benchmark::State& state) {
   const at::Tensor zeros = at::zeros({p.channels}, at::kInt);
   c10::impl::GenericList none(c10::OptionalType::create(c10::NumberType::get()));
   const auto run = [&] {
-    torch::jit::Stack stack{p.x,  1.0, std::int64_t{17}, packed, p.scale,
-                            zeros, p.bias, 1.0, std::int64_t{0},
-                            static_cast<std::int64_t>(at::kFloat), "none", none, ""};
+    torch::jit::Stack stack{p.x,
+                            1.0,
+                            std::int64_t{17},
+                            packed,
+                            p.scale,
+                            zeros,
+                            p.bias,
+                            1.0,
+                            std::int64_t{0},
+                            static_cast<std::int64_t>(at::kFloat),
+                            "none",
+                            none,
+                            ""};
     c10::Dispatcher::singleton()
         .findSchemaOrThrow("onednn::qlinear_pointwise", "")
         .callBoxed(&stack);
@@ -126,9 +137,10 @@ void fused_norm(benchmark::State& state) {
   const at::Tensor x = at::randn({rows, width});
   const at::Tensor w = at::rand({width}) * 30, b = at::rand({width}) * 50 + 80;
   const auto run = [&] { return ops::norm_quantize_cpu(x, w, b, 1e-6, 255); };
-  const at::Tensor expected =
-      at::floor(at::layer_norm(x.to(at::kDouble), {width}, w.to(at::kDouble), b.to(at::kDouble),
-                               1e-6) + 0.5).clamp(0, 255);
+  const at::Tensor expected = at::floor(at::layer_norm(x.to(at::kDouble), {width},
+                                                       w.to(at::kDouble), b.to(at::kDouble), 1e-6) +
+                                        0.5)
+                                  .clamp(0, 255);
   if ((run().to(at::kDouble) - expected).abs().max().item<double>() > 1) {
     return state.SkipWithError("wrong result");
   }
@@ -185,9 +197,9 @@ void peak_read(benchmark::State& state) {
   for (auto _ : state) {
     benchmark::DoNotOptimize(bench::read_memory(data.const_data_ptr<std::uint8_t>(), bytes));
   }
-  state.counters["weight_bytes"] = benchmark::Counter(
-      static_cast<double>(bytes) * static_cast<double>(state.iterations()),
-      benchmark::Counter::kIsRate);
+  state.counters["weight_bytes"] =
+      benchmark::Counter(static_cast<double>(bytes) * static_cast<double>(state.iterations()),
+                         benchmark::Counter::kIsRate);
 }
 
 void few_rows(benchmark::internal::Benchmark* b) {

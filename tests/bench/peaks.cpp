@@ -38,8 +38,8 @@ __attribute__((target("avx512f"))) std::uint64_t read_wide(const std::uint8_t* d
     }
   }
   alignas(64) std::uint64_t words[8];
-  _mm512_store_si512(words, _mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]),
-                                             _mm512_xor_si512(sum[2], sum[3])));
+  _mm512_store_si512(
+      words, _mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]), _mm512_xor_si512(sum[2], sum[3])));
   std::uint64_t result = 0;
   for (const auto word : words) result ^= word;
   return result;

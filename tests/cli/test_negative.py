@@ -144,7 +144,8 @@ class RecipeTest(NegativeTest):
         self.digits_fail(USAGE, message, "--recipe", self.write("recipe.json", text))
 
     def test_unknown_key(self) -> None:
-        self.recipe_fails("did you mean clipping", '{"schema_version": 1, "norm": {"cliping": "search"}}')
+        self.recipe_fails("did you mean clipping",
+                          '{"schema_version": 1, "norm": {"cliping": "search"}}')
 
     def test_duplicate_key(self) -> None:
         self.recipe_fails("bits", '{"schema_version": 1, "bits": "w4a4", "bits": "w8a8"}')
@@ -221,8 +222,8 @@ class OutputTest(NegativeTest):
 
     def test_is_a_folder(self) -> None:
         (self.folder / "out.pt").mkdir()
-        self.fails(FILE, "out.pt", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o", "out.pt",
-                   "--force")
+        self.fails(FILE, "out.pt", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
+                   "out.pt", "--force")
 
     def test_unwritable_folder(self) -> None:
         # The kernel refuses files in /proc to everyone, root included.
@@ -314,8 +315,8 @@ class EvaluateTest(NegativeTest):
 
     def test_reference_of_another_shape(self) -> None:
         np.save(self.folder / "images.npy", np.zeros((2, 3, 16, 16), np.float32))
-        self.fails(UNSUPPORTED, "digits_vit.pt", "evaluate", MODELS / "vit_fused.trace.pt", "--data",
-                   "images.npy", "--reference", DIGITS_MODEL)
+        self.fails(UNSUPPORTED, "digits_vit.pt", "evaluate", MODELS / "vit_fused.trace.pt",
+                   "--data", "images.npy", "--reference", DIGITS_MODEL)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ struct Grid {
   bool zero_code;
 };
 
-const std::vector<Grid> kGrids{{0, 2, 15, true},  {0, 2, 15, false}, {0, 1, 15, true},
-                               {0, 1, 7, false},  {0, 2, 3, true},   {1, 4, 63, true},
+const std::vector<Grid> kGrids{{0, 2, 15, true},  {0, 2, 15, false},  {0, 1, 15, true},
+                               {0, 1, 7, false},  {0, 2, 3, true},    {1, 4, 63, true},
                                {1, 8, 255, true}, {1, 8, 255, false}, {1, 3, 31, true},
                                {2, 1, 255, true}, {2, 1, 15, true}};
 
@@ -35,7 +35,7 @@ at::Tensor reference_weights(const at::Tensor& units, const Grid& grid) {
 }
 
 struct Case {
-  at::Tensor q, k, v;             // int8
+  at::Tensor q, k, v;  // int8
   at::Tensor query_zero, value_zero, scale, factor, multiplier, offset;
   ops::OptionalTensor mask;
 };

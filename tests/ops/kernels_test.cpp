@@ -24,8 +24,8 @@ struct Shape {
 };
 
 /// Nothing is a multiple of anything; few and many rows; one of everything; empty.
-const std::vector<Shape> kShapes{{1, 1, 1},    {1, 10, 7},    {2, 64, 64},   {3, 70, 33},
-                                 {6, 65, 130}, {7, 129, 31},  {8, 48, 200},  {9, 33, 65},
+const std::vector<Shape> kShapes{{1, 1, 1},    {1, 10, 7},    {2, 64, 64},    {3, 70, 33},
+                                 {6, 65, 130}, {7, 129, 31},  {8, 48, 200},   {9, 33, 65},
                                  {13, 100, 9}, {197, 70, 97}, {400, 130, 40}, {0, 8, 8}};
 
 struct Problem {
@@ -38,8 +38,8 @@ Problem problem(const Shape& shape, int bits, std::int64_t largest_code) {
   Problem p;
   const std::int64_t limit = (std::int64_t{1} << (bits - 1)) - 1;
   p.codes = random_codes(0, largest_code, {shape.rows, shape.columns}, at::kByte);
-  p.weight = random_codes(-limit - (bits == 8 ? 1 : 0), limit, {shape.channels, shape.columns},
-                          at::kChar);
+  p.weight =
+      random_codes(-limit - (bits == 8 ? 1 : 0), limit, {shape.channels, shape.columns}, at::kChar);
   p.zero = largest_code / 3;
   p.scale = at::rand({shape.channels}) * 0.01 + 0.001;
   p.bias = at::randn({shape.channels});
@@ -76,8 +76,8 @@ TEST_P(LinearKernelTest, FloatOutputIsTheExactProductRoundedOnce) {
     const at::Tensor residual = at::randn({shape.rows, shape.channels});
     at::Tensor first;
     for (const auto& level : testing::machine_levels()) {
-      SCOPED_TRACE(level + " " + std::to_string(shape.rows) + " " +
-                   std::to_string(shape.channels) + " " + std::to_string(shape.columns));
+      SCOPED_TRACE(level + " " + std::to_string(shape.rows) + " " + std::to_string(shape.channels) +
+                   " " + std::to_string(shape.columns));
       const LevelScope scope(level);
       const at::Tensor y = run(p, bits, 0, 0, 0, 0, false, {}, {}, residual);
       ASSERT_EQ(y.sizes(), residual.sizes());
@@ -140,8 +140,8 @@ INSTANTIATE_TEST_SUITE_P(Bits, LinearKernelTest, ::testing::Values(2, 3, 4, 5, 8
 TEST(ActivationTest, MatchTheirDefinition) {
   const at::Tensor x = at::cat({at::linspace(-12, 12, 20001), at::tensor({0.0F, -1e30F, 1e30F})});
   const at::Tensor x64 = x.to(at::kDouble);
-  const std::vector<at::Tensor> expected{x64, at::relu(x64), at::gelu(x64),
-                                         at::gelu(x64, "tanh"), at::silu(x64)};
+  const std::vector<at::Tensor> expected{x64, at::relu(x64), at::gelu(x64), at::gelu(x64, "tanh"),
+                                         at::silu(x64)};
   for (int i = 0; i < 5; ++i) {
     at::Tensor first;
     for (const auto level : ops::available_levels()) {
@@ -150,8 +150,8 @@ TEST(ActivationTest, MatchTheirDefinition) {
                                    y.numel());
       const at::Tensor error = (y.to(at::kDouble) - expected[static_cast<std::size_t>(i)]).abs();
       const at::Tensor bound = 1.2e-6 + x64.abs() * 4e-7;
-      EXPECT_TRUE(error.le(bound).all().item<bool>()) << "activation " << i << " error "
-                                                      << (error - bound).max().item<double>();
+      EXPECT_TRUE(error.le(bound).all().item<bool>())
+          << "activation " << i << " error " << (error - bound).max().item<double>();
       if (!first.defined()) first = y;
       EXPECT_TRUE(at::equal(y, first)) << "levels differ for activation " << i;
     }

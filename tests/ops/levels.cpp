@@ -22,8 +22,7 @@ std::vector<std::string> machine_levels() {
 }
 
 PackedWeight pack(const at::Tensor& codes, int bits) {
-  const auto [weight, sums] =
-      ops::pack_weight_cpu(pack_codes(codes, bits), bits, codes.size(1));
+  const auto [weight, sums] = ops::pack_weight_cpu(pack_codes(codes, bits), bits, codes.size(1));
   return {weight, sums};
 }
 
@@ -38,8 +37,8 @@ at::Tensor random_codes(std::int64_t low, std::int64_t high, at::IntArrayRef siz
 }
 
 CodeDifference difference(const at::Tensor& a, const at::Tensor& b) {
-  TORCH_CHECK(a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type(), "codes of other form: ",
-              a.scalar_type(), a.sizes(), " ", b.scalar_type(), b.sizes());
+  TORCH_CHECK(a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type(),
+              "codes of other form: ", a.scalar_type(), a.sizes(), " ", b.scalar_type(), b.sizes());
   if (a.numel() == 0) return {};
   const at::Tensor d = (a.to(at::kInt) - b.to(at::kInt)).abs();
   return {d.gt(0).sum().item<std::int64_t>(), d.max().item<std::int64_t>()};

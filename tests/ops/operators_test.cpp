@@ -25,14 +25,13 @@ TEST(OperatorsTest, MetaTensorsGiveTheSameShapesAndTypes) {
   const auto packed = testing::pack(weight, 4);
   const at::Tensor vector = testing::padded(at::rand({10}));
   const at::Tensor codes = testing::random_codes(0, 15, {2, 5, 12}, at::kByte);
-  using Linear = at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&,
-                            const at::Tensor&, const at::Tensor&, const ops::OptionalTensor&,
-                            const ops::OptionalTensor&, const ops::OptionalTensor&, std::int64_t,
-                            std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                            std::int64_t, bool);
-  const auto linear = c10::Dispatcher::singleton()
-                          .findSchemaOrThrow("repquant::linear", "")
-                          .typed<Linear>();
+  using Linear =
+      at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                 const at::Tensor&, const ops::OptionalTensor&, const ops::OptionalTensor&,
+                 const ops::OptionalTensor&, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                 std::int64_t, std::int64_t, std::int64_t, bool);
+  const auto linear =
+      c10::Dispatcher::singleton().findSchemaOrThrow("repquant::linear", "").typed<Linear>();
   for (const std::int64_t output : {0, 1, 2}) {
     const auto call = [&](const at::Tensor& x) {
       return linear.call(x, packed.weight, packed.sums, vector, vector, vector, vector, {}, 10, 12,
@@ -56,15 +55,14 @@ TEST(OperatorsTest, SideColumnsAddTheirProduct) {
   const at::Tensor side = at::randn({2, 70});
   const at::Tensor columns =
       (at::round(x.index_select(-1, channels) * inverse + zero).clamp(0, 255) - zero);
-  const at::Tensor expected =
-      at::matmul(codes.to(at::kFloat), weight.to(at::kFloat).t()) * scale + bias +
-      at::matmul(columns, side) + residual;
+  const at::Tensor expected = at::matmul(codes.to(at::kFloat), weight.to(at::kFloat).t()) * scale +
+                              bias + at::matmul(columns, side) + residual;
   for (const auto& level : testing::machine_levels()) {
     const testing::LevelScope scope(level);
-    const at::Tensor y = ops::linear_side_cpu(
-        codes, packed.weight, at::zeros_like(packed.sums), testing::padded(scale),
-        testing::padded(bias), x, channels, inverse, zero, testing::padded(side), 255, residual, 70,
-        12, 4);
+    const at::Tensor y =
+        ops::linear_side_cpu(codes, packed.weight, at::zeros_like(packed.sums),
+                             testing::padded(scale), testing::padded(bias), x, channels, inverse,
+                             zero, testing::padded(side), 255, residual, 70, 12, 4);
     EXPECT_TRUE(at::allclose(y, expected, 1e-5, 1e-4)) << level;
   }
 }

@@ -44,13 +44,12 @@ at::Tensor fused(const LinearState& s, const at::Tensor& codes, std::int64_t act
   const auto packed = pack(s.weight_codes, s.bits);
   const std::int64_t rows = s.weight_codes.size(0);
   const bool operands = s.output == LinearOutput::kOperandCodes;
-  return ops::linear_cpu(
-      codes, packed.weight, packed.sums * s.zero_point, padded(s.scale), padded(s.bias),
-      padded(at::full({rows}, 1.0 / s.output_scale, at::kFloat)),
-      padded(at::full({rows}, static_cast<double>(s.output_zero), at::kFloat)), {}, rows,
-      s.weight_codes.size(1), s.bits, activation, static_cast<std::int64_t>(s.output),
-      operands ? s.output_low : 0, operands ? s.output_high : s.output_max_code,
-      s.output_quadratic);
+  return ops::linear_cpu(codes, packed.weight, packed.sums * s.zero_point, padded(s.scale),
+                         padded(s.bias), padded(at::full({rows}, 1.0 / s.output_scale, at::kFloat)),
+                         padded(at::full({rows}, static_cast<double>(s.output_zero), at::kFloat)),
+                         {}, rows, s.weight_codes.size(1), s.bits, activation,
+                         static_cast<std::int64_t>(s.output), operands ? s.output_low : 0,
+                         operands ? s.output_high : s.output_max_code, s.output_quadratic);
 }
 
 TEST_F(PortableTest, LinearToFloatAgreesToRounding) {
@@ -123,9 +122,9 @@ TEST_F(PortableTest, QuantizeIsBitExact) {
       s.offset = per_channel ? at::round(at::rand({33}) * 9) : one(3);
       s.max_code = quadratic ? 15 : 255;
       s.quadratic = quadratic;
-      EXPECT_TRUE(at::equal(
-          ops::quantize_cpu(x, s.multiplier, s.offset, s.max_code, quadratic, false, 0),
-          run(factory.quantize(s), {x})));
+      EXPECT_TRUE(
+          at::equal(ops::quantize_cpu(x, s.multiplier, s.offset, s.max_code, quadratic, false, 0),
+                    run(factory.quantize(s), {x})));
     }
   }
 }
@@ -138,11 +137,10 @@ struct SoftmaxForm {
 };
 
 TEST_F(PortableTest, AttentionOnRawScoresHasTheSameCodes) {
-  for (const SoftmaxForm& form : {SoftmaxForm{"log-sqrt2", 4, false, false, 2},
-                                  SoftmaxForm{"log2", 4, false, false, 1},
-                                  SoftmaxForm{"table", 8, false, true, 8},
-                                  SoftmaxForm{"table6", 6, false, true, 4},
-                                  SoftmaxForm{"uniform", 8, true, false, 1}}) {
+  for (const SoftmaxForm& form :
+       {SoftmaxForm{"log-sqrt2", 4, false, false, 2}, SoftmaxForm{"log2", 4, false, false, 1},
+        SoftmaxForm{"table", 8, false, true, 8}, SoftmaxForm{"table6", 6, false, true, 4},
+        SoftmaxForm{"uniform", 8, true, false, 1}}) {
     SCOPED_TRACE(form.name);
     ScoresState scores;
     scores.left_zero = at::round(at::randn({3, 1, 1}) * 20);
@@ -165,10 +163,13 @@ TEST_F(PortableTest, AttentionOnRawScoresHasTheSameCodes) {
     const at::Tensor v = random_codes(-128, 127, {2, 3, 50, 24}, at::kChar);
     const at::Tensor raw = run(factory.scores(scores), {q, k.transpose(-1, -2)});
     const at::Tensor portable = run(factory.attend(attend), {raw, v, 0.7});
-    const at::Tensor own = ops::attention_cpu(
-        q, k, v, {}, scores.left_zero.to(at::kInt), attend.value_zero.to(at::kInt),
-        at::ones({1}), attend.factor, 0.7, attend.multiplier, attend.offset,
-        form.uniform ? 2 : form.table ? 1 : 0, form.steps, (1 << form.bits) - 1, true, 255, false);
+    const at::Tensor own = ops::attention_cpu(q, k, v, {}, scores.left_zero.to(at::kInt),
+                                              attend.value_zero.to(at::kInt), at::ones({1}),
+                                              attend.factor, 0.7, attend.multiplier, attend.offset,
+                                              form.uniform ? 2
+                                              : form.table ? 1
+                                                           : 0,
+                                              form.steps, (1 << form.bits) - 1, true, 255, false);
     const auto d = difference(own, portable);
     EXPECT_LE(d.largest, 1);
     EXPECT_LE(d.count, 1 + portable.numel() / 2000);

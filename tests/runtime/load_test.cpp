@@ -46,8 +46,7 @@ Lowered lowered(const std::string& name, const std::string& form, const MinMaxOp
 
 std::vector<at::Tensor> outputs(torch::jit::Module module, const std::vector<at::Tensor>& inputs) {
   at::NoGradGuard no_grad;
-  const c10::IValue value =
-      module.forward(std::vector<c10::IValue>(inputs.begin(), inputs.end()));
+  const c10::IValue value = module.forward(std::vector<c10::IValue>(inputs.begin(), inputs.end()));
   std::vector<at::Tensor> tensors;
   if (value.isTensor()) tensors = {value.toTensor()};
   if (value.isTuple()) {
@@ -84,7 +83,7 @@ std::vector<Variant> variants() {
   per_tensor.row_maximum = false;
   MinMaxOptions weights = bits(4, 8);
   weights.weight_only = true;
-  return {{"w8a8", bits(8, 8), 30},  {"w4a4", bits(4, 4), 15},       {"channels", channels, 30},
+  return {{"w8a8", bits(8, 8), 30}, {"w4a4", bits(4, 4), 15},       {"channels", channels, 30},
           {"uniform", uniform, 30}, {"per_tensor", per_tensor, 30}, {"weights", weights, 60}};
 }
 

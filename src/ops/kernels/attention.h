@@ -1,5 +1,6 @@
 // Attention on int8 codes: integer scores, codes of exp(score - row maximum), integer product with
-// the values, one division per output. A few rows at a time, so that scores stay in the first cache.
+// the values, one division per output. A few rows at a time, so that scores stay in the first
+// cache.
 #pragma once
 
 #include "ops/kernels/attention_layout.h"
@@ -105,10 +106,10 @@ struct Weigher {
       return;
     }
     // 2 steps: planes of even and odd codes, 2^(7 - c / 2). 1 step: of c below 8 and above.
-    const auto power = half_octaves ? V::template shift_right<1>(code)
-                                    : V::bit_and(code, V::set_int(7));
-    const auto plane = half_octaves ? V::bit_and(code, V::set_int(1))
-                                    : V::template shift_right<3>(code);
+    const auto power =
+        half_octaves ? V::template shift_right<1>(code) : V::bit_and(code, V::set_int(7));
+    const auto plane =
+        half_octaves ? V::bit_and(code, V::set_int(1)) : V::template shift_right<3>(code);
     const auto w = V::where_less(V::shift_right(V::set_int(128), power), code, limit);
     first = V::where_equal(w, plane, V::set_int(0));
     second = V::sub(w, first);
@@ -176,8 +177,8 @@ RowSums weigh_row(const AttentionArgs& args, const Weigher<V, kCode>& weigher,
     for (std::int64_t v = 0; v < vectors; ++v) {
       const auto s = V::sub(V::load_int(scores + 16 * v), V::load_int(shifts + 16 * v));
       const std::int64_t n = args.columns - 16 * v < 16 ? args.columns - 16 * v : 16;
-      const auto m = args.mask_column_stride == 0 ? V::set(mask[0])
-                                                  : load_lanes<V>(mask + 16 * v, n);
+      const auto m =
+          args.mask_column_stride == 0 ? V::set(mask[0]) : load_lanes<V>(mask + 16 * v, n);
       const auto y = V::add(V::mul(V::to_float(s), V::set(scale)), m);
       V::store(masked + 16 * v, y);
       for (std::int64_t i = n; i < 16; ++i) masked[16 * v + i] = -kInfinity;
@@ -270,24 +271,23 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
     }
     RowSums row_sums[AttentionLayout::kMaxRows];
     for (int r = 0; r < rows; ++r) {
-      const float* mask = args.mask == nullptr
-                              ? nullptr
-                              : args.mask + batch * args.mask_strides.batch +
-                                    head * args.mask_strides.head +
-                                    (row + r) * args.mask_strides.row;
-      row_sums[r] = weigh_row<V, kCode>(
-          args, weigher, shifts, mask, args.mask == nullptr ? 1.0F : args.score_scale[head],
-          args.factor[head], vectors, scores + r * layout.width, planes[0] + r * layout.width,
-          planes[1] + r * layout.width);
+      const float* mask = args.mask == nullptr ? nullptr
+                                               : args.mask + batch * args.mask_strides.batch +
+                                                     head * args.mask_strides.head +
+                                                     (row + r) * args.mask_strides.row;
+      row_sums[r] = weigh_row<V, kCode>(args, weigher, shifts, mask,
+                                        args.mask == nullptr ? 1.0F : args.score_scale[head],
+                                        args.factor[head], vectors, scores + r * layout.width,
+                                        planes[0] + r * layout.width, planes[1] + r * layout.width);
     }
     for (std::int64_t p = 0; p < layout.value_panels; ++p) {
       const std::int64_t live = args.depth - p * kPanel;
       const int channels = static_cast<int>(live < kPanel ? (live + 15) / 16 : 4);
       for (int plane = 0; plane < kPlanes; ++plane) {
-        tile_rows<V>(rows, planes[plane], layout.width,
-                     reinterpret_cast<const std::int8_t*>(values) +
-                         p * layout.value_groups * kGroupBytes,
-                     layout.value_groups, channels, sums[plane], kPanel);
+        tile_rows<V>(
+            rows, planes[plane], layout.width,
+            reinterpret_cast<const std::int8_t*>(values) + p * layout.value_groups * kGroupBytes,
+            layout.value_groups, channels, sums[plane], kPanel);
       }
       for (int r = 0; r < rows; ++r) {
         auto* out = static_cast<std::uint8_t*>(args.out) +

@@ -69,9 +69,12 @@ void set_level(CpuLevel level) {
 
 const char* level_name(CpuLevel level) {
   switch (level) {
-    case CpuLevel::kGeneric: return "generic";
-    case CpuLevel::kAvx2: return "avx2";
-    case CpuLevel::kAvx512Vnni: return "avx512vnni";
+    case CpuLevel::kGeneric:
+      return "generic";
+    case CpuLevel::kAvx2:
+      return "avx2";
+    case CpuLevel::kAvx512Vnni:
+      return "avx512vnni";
   }
   return "";
 }

@@ -26,7 +26,7 @@ inline constexpr std::int64_t kFewRows = 8;
 struct NormArgs {
   const float* x = nullptr;  // [rows, width]
   const float* weight = nullptr;
-  const float* bias = nullptr;  // [width]
+  const float* bias = nullptr;    // [width]
   std::uint8_t* codes = nullptr;  // [rows, width]
   std::int64_t width = 0;
   float epsilon = 0;
@@ -53,21 +53,21 @@ struct LinearArgs {
   std::int64_t groups = 0;          // of four inputs; even if the weight is in nibbles
   const std::uint8_t* weight = nullptr;
   bool nibbles = false;
-  std::int64_t channels = 0;                    // N, not padded
+  std::int64_t channels = 0;                   // N, not padded
   const std::int32_t* compensation = nullptr;  // z times the channel's sum of weight codes
   const float* scale = nullptr;
   const float* bias = nullptr;
   Activation activation = Activation::kNone;
   Output output = Output::kFloat;
-  const float* residual = nullptr;  // kFloat: [rows, channels], added last; may be null
-  const float* side = nullptr;      // kFloat: [rows, side_count], centred codes
+  const float* residual = nullptr;     // kFloat: [rows, channels], added last; may be null
+  const float* side = nullptr;         // kFloat: [rows, side_count], centred codes
   const float* side_weight = nullptr;  // [side_count, padded channels]
   std::int64_t side_count = 0;
   const float* multiplier = nullptr;  // kProductCodes: u = round(y multiplier + offset)
   const float* offset = nullptr;
-  int low = 0, high = 255;   // range of the codes (quadratic: of q, before it is squared)
-  bool quadratic = false;    // kProductCodes: emits round(sqrt(clamp(u, 0, high^2)))^2
-  void* out = nullptr;       // float32, int8 or uint8 [rows, channels]
+  int low = 0, high = 255;  // range of the codes (quadratic: of q, before it is squared)
+  bool quadratic = false;   // kProductCodes: emits round(sqrt(clamp(u, 0, high^2)))^2
+  void* out = nullptr;      // float32, int8 or uint8 [rows, channels]
 };
 
 /// Bytes that a panel of the packed weight takes.
@@ -100,12 +100,12 @@ struct AttentionArgs {
   Strides mask_strides;
   std::int64_t mask_column_stride = 0;  // 0 or 1
   const float* score_scale = nullptr;   // [H]
-  const float* factor = nullptr;        // [H]: score - row maximum to code units (octaves, kUniform)
+  const float* factor = nullptr;  // [H]: score - row maximum to code units (octaves, kUniform)
   SoftmaxCode code = SoftmaxCode::kLog;
   int steps = 2;
   int max_code = 15;
   bool zero_code = true;
-  const float* multiplier = nullptr;  // of the output, by head and channel
+  const float* multiplier = nullptr;                       // of the output, by head and channel
   std::int64_t multiplier_head = 0, multiplier_depth = 0;  // strides, 0 where it does not vary
   const float* offset = nullptr;
   std::int64_t offset_head = 0, offset_depth = 0;

@@ -7,7 +7,7 @@
 
 namespace repquant::ops {
 
-const Kernels kGenericKernels{&norm_quantize<Generic>, &quantize<Generic>, &linear<Generic>, &attention<Generic>,
-                           &activate_array<Generic>};
+const Kernels kGenericKernels{&norm_quantize<Generic>, &quantize<Generic>, &linear<Generic>,
+                              &attention<Generic>, &activate_array<Generic>};
 
 }  // namespace repquant::ops

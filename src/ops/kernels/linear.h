@@ -15,8 +15,8 @@ inline constexpr std::int64_t kPrefetch = 8192;
 
 /// sums[r pitch + 16 v ..] = products of kRows rows and kVectors * 16 columns of a panel.
 template <class V, int kRows, int kVectors>
-void tile(const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel,
-          std::int64_t groups, std::int32_t* sums, std::int64_t pitch) {
+void tile(const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel, std::int64_t groups,
+          std::int32_t* sums, std::int64_t pitch) {
   typename V::I acc[kRows][kVectors];
   for (auto& row : acc) {
     for (auto& a : row) a = V::set_int(0);
@@ -82,7 +82,8 @@ void tile_columns(const std::uint8_t* x, std::int64_t stride, const std::int8_t*
   for (; v + V::kVectors <= vectors; v += V::kVectors) {
     tile<V, kRows, V::kVectors>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch);
   }
-  for (; v < vectors; ++v) tile<V, kRows, 1>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch);
+  for (; v < vectors; ++v)
+    tile<V, kRows, 1>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch);
 }
 
 template <class V, int kRows = V::kRows>
@@ -138,8 +139,7 @@ void epilogue(const LinearArgs& args, const std::int32_t* sums, std::int64_t row
     const auto compensation = V::load_int(args.compensation + c);
     const auto scale = V::load(args.scale + c), bias = V::load(args.bias + c);
     for (int r = 0; r < rows; ++r) {
-      const auto product =
-          V::to_float(V::sub(V::load_int(sums + r * kPanel + i), compensation));
+      const auto product = V::to_float(V::sub(V::load_int(sums + r * kPanel + i), compensation));
       auto y = V::add(V::mul(product, scale), bias);  // two roundings, as oneDNN: the same bits
       const std::int64_t place = (row + r) * args.channels + c;
       if constexpr (kOutput == Output::kFloat) {
@@ -160,7 +160,8 @@ void epilogue(const LinearArgs& args, const std::int32_t* sums, std::int64_t row
         const auto q = V::to_int(V::min(V::max(y, low), high));
         store_code_lanes<V>(static_cast<std::int8_t*>(args.out) + place, q, n);
       } else {
-        const auto u = grid_code<V>(y, V::load(args.multiplier + c), V::load(args.offset + c), high);
+        const auto u =
+            grid_code<V>(y, V::load(args.multiplier + c), V::load(args.offset + c), high);
         auto q = V::to_int(args.quadratic ? V::sqrt(u) : u);
         if (args.quadratic) q = V::mul(q, q);
         store_code_lanes<V>(static_cast<std::uint8_t*>(args.out) + place, q, n);
@@ -174,9 +175,12 @@ using Epilogue = void (*)(const LinearArgs&, const std::int32_t*, std::int64_t, 
 template <class V, Activation kActivation>
 Epilogue epilogue_for(Output output) {
   switch (output) {
-    case Output::kOperandCodes: return &epilogue<V, kActivation, Output::kOperandCodes>;
-    case Output::kProductCodes: return &epilogue<V, kActivation, Output::kProductCodes>;
-    case Output::kFloat: break;
+    case Output::kOperandCodes:
+      return &epilogue<V, kActivation, Output::kOperandCodes>;
+    case Output::kProductCodes:
+      return &epilogue<V, kActivation, Output::kProductCodes>;
+    case Output::kFloat:
+      break;
   }
   return &epilogue<V, kActivation, Output::kFloat>;
 }
@@ -184,11 +188,16 @@ Epilogue epilogue_for(Output output) {
 template <class V>
 Epilogue epilogue_for(Activation activation, Output output) {
   switch (activation) {
-    case Activation::kRelu: return epilogue_for<V, Activation::kRelu>(output);
-    case Activation::kGelu: return epilogue_for<V, Activation::kGelu>(output);
-    case Activation::kGeluTanh: return epilogue_for<V, Activation::kGeluTanh>(output);
-    case Activation::kSilu: return epilogue_for<V, Activation::kSilu>(output);
-    case Activation::kNone: break;
+    case Activation::kRelu:
+      return epilogue_for<V, Activation::kRelu>(output);
+    case Activation::kGelu:
+      return epilogue_for<V, Activation::kGelu>(output);
+    case Activation::kGeluTanh:
+      return epilogue_for<V, Activation::kGeluTanh>(output);
+    case Activation::kSilu:
+      return epilogue_for<V, Activation::kSilu>(output);
+    case Activation::kNone:
+      break;
   }
   return epilogue_for<V, Activation::kNone>(output);
 }

@@ -48,8 +48,8 @@ typename V::F sigmoid_times(typename V::F x, typename V::F scaled) {
 template <class V>
 typename V::F gelu_tanh(typename V::F x) {
   constexpr float kScale = 2.0F * 0.7978845608F * 1.4426950409F;
-  const auto cubic = V::fma(V::mul(V::mul(x, x), V::set(0.044715F * kScale)), x,
-                            V::mul(x, V::set(kScale)));
+  const auto cubic =
+      V::fma(V::mul(V::mul(x, x), V::set(0.044715F * kScale)), x, V::mul(x, V::set(kScale)));
   return sigmoid_times<V>(x, cubic);
 }
 
@@ -81,11 +81,16 @@ void activate_all(float* x, std::int64_t count) {
 template <class V>
 void activate_array(Activation activation, float* x, std::int64_t count) {
   switch (activation) {
-    case Activation::kNone: return;
-    case Activation::kRelu: return activate_all<V, Activation::kRelu>(x, count);
-    case Activation::kGelu: return activate_all<V, Activation::kGelu>(x, count);
-    case Activation::kGeluTanh: return activate_all<V, Activation::kGeluTanh>(x, count);
-    case Activation::kSilu: return activate_all<V, Activation::kSilu>(x, count);
+    case Activation::kNone:
+      return;
+    case Activation::kRelu:
+      return activate_all<V, Activation::kRelu>(x, count);
+    case Activation::kGelu:
+      return activate_all<V, Activation::kGelu>(x, count);
+    case Activation::kGeluTanh:
+      return activate_all<V, Activation::kGeluTanh>(x, count);
+    case Activation::kSilu:
+      return activate_all<V, Activation::kSilu>(x, count);
   }
 }
 

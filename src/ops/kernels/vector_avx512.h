@@ -39,8 +39,7 @@ struct Avx512 {
   static I truncate(F a) { return _mm512_cvttps_epi32(a); }
   static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
   static F scale_exponent(F a, I n) {
-    return _mm512_castsi512_ps(
-        _mm512_add_epi32(_mm512_castps_si512(a), _mm512_slli_epi32(n, 23)));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_slli_epi32(n, 23)));
   }
   static float sum(F a) {
     const __m256 s = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
