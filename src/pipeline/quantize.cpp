@@ -42,8 +42,8 @@ void check_paths(const QuantizeOptions& options) {
 /// What a checkpoint belongs to. The protocol states the preprocessing.
 std::string fingerprint(const Model& model, const CalibrationSource& source,
                         const Calibration& calibration, const Recipe& recipe) {
-  return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + source.protocol + "\n" +
-                   calibration.hash + "\n" + recipe_to_json(recipe));
+  return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + source.protocol +
+                   "\n" + calibration.hash + "\n" + recipe_to_json(recipe));
 }
 
 SweepOptions sweep_options(const QuantizeOptions& options, const QuantizeHooks& hooks,
@@ -118,10 +118,9 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   }
 
   phase("quantize", search.sites.size());
-  const SweepResult sweep =
-      run_sweep(model, search, calibration.batches, options.recipe,
-                sweep_options(options, hooks,
-                              fingerprint(model, source, calibration, options.recipe)));
+  const SweepResult sweep = run_sweep(
+      model, search, calibration.batches, options.recipe,
+      sweep_options(options, hooks, fingerprint(model, source, calibration, options.recipe)));
 
   phase("write", 0);
   report.output = options.output;
