@@ -3,6 +3,7 @@
 
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
+#include "ops/scratch.h"
 
 namespace repquant::ops {
 namespace {
@@ -17,7 +18,7 @@ std::int64_t rows_per_task(std::int64_t width) {
 }  // namespace
 
 at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                             double epsilon, std::int64_t max_code) {
+                             double epsilon, std::int64_t max_code, bool root_mean_square) {
   const std::int64_t width = weight.numel();
   TORCH_CHECK(x.scalar_type() == at::kFloat && x.dim() >= 1 && x.size(-1) == width &&
                   bias.numel() == width && weight.is_contiguous() && bias.is_contiguous() &&
@@ -34,7 +35,8 @@ at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, cons
                       codes.mutable_data_ptr<std::uint8_t>(),
                       width,
                       static_cast<float>(epsilon),
-                      static_cast<int>(max_code)};
+                      static_cast<int>(max_code),
+                      root_mean_square};
   const Kernels& table = kernels(current_level());
   at::parallel_for(
       0, codes.numel() / width, rows_per_task(width),

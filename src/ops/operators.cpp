@@ -8,7 +8,7 @@ namespace repquant::ops {
 namespace {
 
 at::Tensor norm_quantize_meta(const at::Tensor& x, const at::Tensor&, const at::Tensor&, double,
-                              std::int64_t) {
+                              std::int64_t, bool) {
   return at::empty_symint(x.sym_sizes(), x.options().dtype(at::kByte));
 }
 
@@ -57,10 +57,12 @@ TORCH_LIBRARY(repquant, m) {
   // int8 [N, K], or up to 4 bits nibbles uint8 [N, ceil(K / 2)] (code + 8, low nibble first).
   m.def("pack_weight(Tensor codes, int bits, int columns) -> (Tensor packed, Tensor sums)");
 
-  // LayerNorm over the last dimension, then codes: uint8 clamp(floor(y + 1/2), 0, max_code).
-  // x float32 [.., D]; weight, bias float32 [D] with the multiplier and offset folded in.
+  // LayerNorm or RMSNorm over the last dimension, then codes: uint8 clamp(floor(y + 1/2), 0,
+  // max_code). x float32 [.., D]; weight, bias float32 [D] with the multiplier and offset folded
+  // in.
   m.def(
-      "norm_quantize(Tensor x, Tensor weight, Tensor bias, float epsilon, int max_code) -> Tensor");
+      "norm_quantize(Tensor x, Tensor weight, Tensor bias, float epsilon, int max_code, "
+      "bool root_mean_square=False) -> Tensor");
 
   // float32 -> codes clamp(round(x m + a), 0, max_code) - shift, uint8 or (is_signed) int8.
   // quadratic: round(sqrt(clamp(round(x m + a), 0, max_code^2)))^2. multiplier, offset: [1] or [D].

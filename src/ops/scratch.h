@@ -1,7 +1,14 @@
-// Working memory of a kernel: one buffer per thread that only grows.
+// Working memory of a kernel: one buffer per thread that only grows. Included where
+// work is split over threads.
 #pragma once
 
+#include <ATen/Config.h>
+
 #include <cstdint>
+
+#if AT_PARALLEL_OPENMP && !defined(_OPENMP)
+#error "compile with -fopenmp, or at::parallel_for runs on one thread"
+#endif
 
 namespace repquant::ops {
 

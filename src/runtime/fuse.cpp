@@ -51,13 +51,10 @@ bool fuse_norm(FusionContext& context, const SubmoduleCall& norm) {
     context.report_portable(norm, "the norm spans several dimensions");
     return false;
   }
-  if (state.values.at("root_mean_square").toBool()) {
-    context.report_portable(norm, "RMSNorm has no fused form");
-    return false;
-  }
-  Value* codes = insert_operator(norm.node, "repquant::norm_quantize",
-                                 {norm.argument(0), state.tensor("weight"), state.tensor("bias"),
-                                  state.number("epsilon"), state.integer("max_code")});
+  Value* codes = insert_operator(
+      norm.node, "repquant::norm_quantize",
+      {norm.argument(0), state.tensor("weight"), state.tensor("bias"), state.number("epsilon"),
+       state.integer("max_code"), state.flag("root_mean_square")});
   norm.node->output()->replaceAllUsesWith(codes);
   norm.node->destroy();
   context.report_fused(norm.name, "repquant::norm_quantize");

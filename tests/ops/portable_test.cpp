@@ -111,6 +111,12 @@ TEST_F(PortableTest, NormDiffersByOneAtTiesOnly) {
                             run(factory.norm_quantize(s), {x}));
   EXPECT_LE(d.largest, 1);
   EXPECT_LE(d.count, x.numel() / 5000);
+
+  s.root_mean_square = true;
+  const auto e = difference(ops::norm_quantize_cpu(x, s.weight, s.bias, 1e-6, 255, true),
+                            run(factory.norm_quantize(s), {x}));
+  EXPECT_LE(e.largest, 1);
+  EXPECT_LE(e.count, x.numel() / 5000);
 }
 
 TEST_F(PortableTest, QuantizeIsBitExact) {

@@ -31,6 +31,7 @@ struct NormArgs {
   std::int64_t width = 0;
   float epsilon = 0;
   int max_code = 255;
+  bool root_mean_square = false;  // RMSNorm: the mean is not subtracted
 };
 
 /// code = clamp(round(x m + a), 0, max_code) - shift; quadratic: round(sqrt(clamp(.., max^2)))^2.

@@ -55,10 +55,12 @@ void norm_quantize(const NormArgs& args, std::int64_t row_begin, std::int64_t ro
     const float* x = args.x + row * width;
     std::uint8_t* codes = args.codes + row * width;
     const float mean =
-        row_sum<V>(
-            width, [&](typename V::F s, std::int64_t i) { return V::add(s, V::load(x + i)); },
-            [&](std::int64_t i) { return x[i]; }) /
-        static_cast<float>(width);
+        args.root_mean_square
+            ? 0.0F
+            : row_sum<V>(
+                  width, [&](typename V::F s, std::int64_t i) { return V::add(s, V::load(x + i)); },
+                  [&](std::int64_t i) { return x[i]; }) /
+                  static_cast<float>(width);
     const auto centre = V::set(mean);
     const float squares = row_sum<V>(
         width,
