@@ -72,16 +72,17 @@ function(repquant_add_room)
 endfunction()
 
 # repquant_add_test(<name> SOURCES <file>... [DEPENDS <room or target>...] [LABELS <label>...]
-#                   [TIMEOUT <seconds>] [NO_TORCH] [NO_PCH])
+#                   [TIMEOUT <seconds>] [ONE_PROCESS] [NO_TORCH] [NO_PCH])
 #
 # Adds the gtest executable test_<name> and registers each of its tests with ctest, under the label
-# <name>. The tests run in the repository root with REPQUANT_SOURCE_DIR, REPQUANT_BINARY and, when
-# ../shared exists, REPQUANT_SHARED in the environment.
+# <name>. ONE_PROCESS: registers the executable as one test, for many short cases (each process takes
+# a quarter of a second to load LibTorch). The tests run in the repository root with
+# REPQUANT_SOURCE_DIR, REPQUANT_BINARY and, when ../shared exists, REPQUANT_SHARED in the environment.
 function(repquant_add_test)
   if(NOT REPQUANT_TESTS)
     return()
   endif()
-  cmake_parse_arguments(PARSE_ARGV 0 arg "NO_TORCH;NO_PCH" "NAME;TIMEOUT"
+  cmake_parse_arguments(PARSE_ARGV 0 arg "ONE_PROCESS;NO_TORCH;NO_PCH" "NAME;TIMEOUT"
                         "SOURCES;DEPENDS;LABELS")
   if(NOT arg_NAME)
     list(GET arg_UNPARSED_ARGUMENTS 0 arg_NAME)
@@ -103,6 +104,14 @@ function(repquant_add_test)
     if(NOT arg_NO_PCH)
       repquant_use_pch(${target})
     endif()
+  endif()
+  if(arg_ONE_PROCESS)
+    add_test(NAME ${arg_NAME}.all COMMAND ${target} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(
+      ${arg_NAME}.all
+      PROPERTIES LABELS "${arg_NAME};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT
+                 "${REPQUANT_TEST_ENVIRONMENT}")
+    return()
   endif()
   gtest_discover_tests(
     ${target}

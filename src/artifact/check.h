@@ -14,18 +14,18 @@ namespace repquant {
 
 /// The largest deviation of lowered calls from the simulation on identical inputs.
 struct CallDeviation {
-  std::string path;           // site
+  std::string path;            // site
   double changed_share = 0.0;  // share of codes that differ, 0..1
   std::int64_t largest = 0;    // largest difference of codes
   double relative = 0.0;       // floating-point outputs: largest difference / largest value
 };
 
 struct LoweringCheck {
-  CallDeviation codes;     // the call with the largest share of different codes
-  CallDeviation floating;  // the call with the largest relative difference
-  std::size_t calls = 0;   // compared
-  double simulated_db = 0.0;   // simulation against FP32, the model's outputs
-  double lowered_db = 0.0;     // lowered module against the simulation, ties decided alike
+  CallDeviation codes;           // the call with the largest share of different codes
+  CallDeviation floating;        // the call with the largest relative difference
+  std::size_t calls = 0;         // compared
+  double simulated_db = 0.0;     // simulation against FP32, the model's outputs
+  double lowered_db = 0.0;       // lowered module against the simulation, ties decided alike
   double free_running_db = 0.0;  // the same where each decides its own ties
 };
 
@@ -40,10 +40,10 @@ inline constexpr double kRelativeLimit = 1e-4;
 inline constexpr double kMarginDb = 10.0;
 
 /// Runs the lowered module call by call beside the simulation: every call gets the simulation's
-/// values as input, so that deviations do not add up. Then end to end: only codes that differ (which
-/// the same limits hold for) are taken from the simulation, floating-point values are the module's.
-/// `simulate`: evaluates the planned sites of `model` (sweep/plan_hook.h). `inputs`: one batch.
-/// Throws Error kNumerical, naming the site, when a limit is exceeded.
+/// values as input, so that deviations do not add up. Then end to end: only codes that differ
+/// (which the same limits hold for) are taken from the simulation, floating-point values are the
+/// module's. `simulate`: evaluates the planned sites of `model` (sweep/plan_hook.h). `inputs`: one
+/// batch. Throws Error kNumerical, naming the site, when a limit is exceeded.
 LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const Lowered& lowered,
                             const std::vector<at::Tensor>& inputs);
 

@@ -16,6 +16,10 @@ namespace fs = std::filesystem;
 
 torch::jit::Module read_module(const std::string& path, torch::jit::ExtraFilesMap& extra) {
   const auto fail = [&](std::string message) {
+    // What torch.save writes. LibTorch calls that an internal error and a corrupt file.
+    if (message.find("failed locating file constants.pkl") != std::string::npos) {
+      message = "an archive of torch.save, without code";
+    }
     throw Error(ErrorKind::kFile,
                 {.what = "the model file cannot be loaded as TorchScript",
                  .where = path,

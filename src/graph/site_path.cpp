@@ -35,8 +35,8 @@ std::string attribute_path(const Value* value, const Value* self) {
 }
 
 /// Where `method` of `caller` reads the module that this call runs. The call stack has only the
-/// last attribute: `0` for `blocks.0`, because a ModuleList itself is never called. Iterations of an
-/// unrolled loop share their place in the source, but not that name.
+/// last attribute: `0` for `blocks.0`, because a ModuleList itself is never called. Iterations of
+/// an unrolled loop share their place in the source, but not that name.
 std::string path_of_call(const Module& caller, const std::string& method,
                          const InlinedCallStack& call, const std::string& name) {
   const auto found = caller.find_method(method);

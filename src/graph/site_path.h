@@ -15,8 +15,8 @@ namespace repquant {
 /// that passes put in its place inherit it (Node::copyMetadata).
 void name_nodes(torch::jit::Graph& graph, const torch::jit::Module& module);
 
-/// The module path of a node, e.g. `blocks.0.attn.qkv`; empty for nodes of the top-level forward and
-/// of graphs that name_nodes has not seen.
+/// The module path of a node, e.g. `blocks.0.attn.qkv`; empty for nodes of the top-level forward
+/// and of graphs that name_nodes has not seen.
 std::string module_path(const torch::jit::Node* node);
 
 /// For messages: "aten::linear at blocks.0.attn.qkv".

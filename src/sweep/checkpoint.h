@@ -11,8 +11,8 @@
 namespace repquant {
 
 struct SweepState {
-  std::string fingerprint;       // model, data and recipe that the plans belong to
-  std::vector<SitePlan> plans;   // in execution order
+  std::string fingerprint;      // model, data and recipe that the plans belong to
+  std::vector<SitePlan> plans;  // in execution order
 };
 
 /// Writes one file per plan into `workdir` as they come: site_0003.pt. Atomic, never half-written,

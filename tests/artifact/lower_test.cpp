@@ -109,9 +109,8 @@ TEST_P(LowerTest, TakesOtherBatchSizes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, LowerTest, ::testing::ValuesIn(cases()), [](const auto& test) {
-  return test.param.name + "_" + test.param.form;
-});
+INSTANTIATE_TEST_SUITE_P(All, LowerTest, ::testing::ValuesIn(cases()),
+                         [](const auto& test) { return test.param.name + "_" + test.param.form; });
 
 }  // namespace
 }  // namespace repquant

@@ -49,11 +49,11 @@ class BenchmarkTest(program.ProgramTest):
         self.succeed("quantize", "other.pt", "--bits", "w8a8", "--calib", DIGITS_CALIB, "-o",
                      "other.w8a8.pt")
         self.fails(7, "further from the baseline", "benchmark", DIGITS_MODEL, "other.w8a8.pt",
-                  "--data", DIGITS_TEST, "--rounds", "1")
+                   "--data", DIGITS_TEST, "--rounds", "1")
 
     def test_models_of_other_tasks(self) -> None:
         self.fails(4, "model fails on the data", "benchmark", DIGITS_MODEL,
-                  MODELS / "vit_fused.trace.pt", "--input-shape", "1,8,8", "--rounds", "1")
+                   MODELS / "vit_fused.trace.pt", "--input-shape", "1,8,8", "--rounds", "1")
 
     def test_bad_options(self) -> None:
         self.fails(2, "--input-shape", "benchmark", DIGITS_MODEL)
@@ -61,7 +61,7 @@ class BenchmarkTest(program.ProgramTest):
         self.fails(2, "--rounds", "benchmark", DIGITS_MODEL, "--rounds", "0")
         np.save(self.folder / "few.npy", np.zeros((3, 1, 8, 8), np.float32))
         self.fails(2, "fewer samples than the batch size", "benchmark", DIGITS_MODEL, "--data",
-                  "few.npy", "--batch-sizes", "4")
+                   "few.npy", "--batch-sizes", "4")
         self.fails(5, "missing.pt", "benchmark", "missing.pt", "--input-shape", "1,8,8")
 
 

@@ -206,13 +206,13 @@ class QuantizeTest(program.ProgramTest):
         self.assertEqual(report["coverage"]["mac_share"], 1.0)
         evaluated = self.result("evaluate", "out.pt", "--data", MODELS / "planted_eval.npz",
                                 "--reference", MODELS / "planted.trace.pt")
-        # Measured 13.7 dB: the evaluation data reaches beyond what calibration has seen.
+        # The model is sensitive by design: 8-bit images alone leave its FP32 form at 17 dB.
         self.assertGreater(evaluated["models"][0]["sqnr_db"], 12)
 
     def test_artifact_is_not_quantized_again(self) -> None:
         self.quantize("--calib-samples", "16", "-o", "out.pt")
         self.fails(4, "already quantized", "quantize", "out.pt", "--calib", DIGITS_CALIB, "-o",
-                  "again.pt")
+                   "again.pt")
 
     def test_inspect_artifact(self) -> None:
         self.quantize("--bits", "w4a4", "--calib-samples", "16", "-o", "out.pt")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -10,7 +12,7 @@ import time
 import numpy as np
 
 import program
-from program import BINARY, DIGITS_CALIB, DIGITS_MODEL, support
+from program import BINARY, DIGITS_CALIB, DIGITS_MODEL, IMAGES, MODELS, PRESET, support
 
 
 class InterruptTest(program.ProgramTest):
@@ -88,6 +90,18 @@ class InterruptTest(program.ProgramTest):
         self.succeed(*self.arguments("out.pt", "--workdir", "work", "--calib-samples", "8")[1:])
         self.fails(2, "checkpoint", *self.arguments("other.pt", "--workdir", "work", "--resume",
                                                     "--calib-samples", "16")[1:])
+
+    def test_checkpoint_of_other_preprocessing_is_refused(self) -> None:
+        images = self.folder / "images"
+        images.mkdir()
+        shutil.copy(IMAGES / "rgb8.png", images)
+        arguments = ["quantize", MODELS / "vit_fused.trace.pt", "--calib", images, "--workdir",
+                     "work", "--preprocess"]
+        preset = self.write("one.json", json.dumps(PRESET))
+        self.succeed(*arguments, preset, "-o", "out.pt")
+        other = self.write("two.json", json.dumps({**PRESET, "mean": [0.4, 0.4, 0.4]}))
+        self.fails(2, "checkpoint", *arguments, other, "-o", "other.pt", "--resume")
+        self.succeed(*arguments, preset, "-o", "again.pt", "--resume")
 
     def test_evaluate(self) -> None:
         data = self.folder / "many.npz"

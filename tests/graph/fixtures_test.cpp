@@ -103,7 +103,7 @@ TEST_P(Fixture, FoldsExactlyTheFoldableNorms) {
   }
   SiteSearch search = find_sites(model);
   prove_sites(model, search, data.inputs);
-  const auto expected = expect();  // a temporary in the range would be gone in the loop
+  const auto expected = expect();              // a temporary in the range would be gone in the loop
   if (GetParam().form.ends_with("_frozen")) {  // inlined by PyTorch: the modules' names are lost
     std::size_t wanted = 0;
     for (const auto& norm : expected.at("norms")) {
@@ -135,9 +135,8 @@ TEST_P(Fixture, FoldsExactlyTheFoldableNorms) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Fixture, ::testing::ValuesIn(all_cases()), [](const auto& test) {
-  return test.param.name + "_" + test.param.form;
-});
+INSTANTIATE_TEST_SUITE_P(All, Fixture, ::testing::ValuesIn(all_cases()),
+                         [](const auto& test) { return test.param.name + "_" + test.param.form; });
 
 TEST(Forms, TraceAndScriptGiveTheSameSites) {
   for (const auto& entry : fixture_manifest()) {
@@ -154,8 +153,8 @@ TEST(Forms, TraceAndScriptGiveTheSameSites) {
       prove_sites(model, search, data.inputs);
       std::string list;
       for (const auto& site : search.sites) {
-        list += site.path + " " + name_of(site.kind) + " fold=" +
-                (site.norm == nullptr ? "none" : module_path(site.norm)) + " " +
+        list += site.path + " " + name_of(site.kind) +
+                " fold=" + (site.norm == nullptr ? "none" : module_path(site.norm)) + " " +
                 std::to_string(static_cast<int>(site.source)) + "\n";
       }
       lists.push_back(list);

@@ -1,6 +1,6 @@
-// The bits on the label are the bits in the box: b-bit weights and activations of a written artifact
-// have at most 2^b levels, counted on the stored codes and on what its submodules pass around; zero
-// points are integers.
+// The bits on the label are the bits in the box: b-bit weights and activations of a written
+// artifact have at most 2^b levels, counted on the stored codes and on what its submodules pass
+// around; zero points are integers.
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/api/module.h>

@@ -1,4 +1,5 @@
-// A run that fails after its file has been written leaves nothing behind, and no older file is lost.
+// A run that fails after its file has been written leaves nothing behind, and no older file is
+// lost.
 #include "base/recipe_json.h"
 #include "repquant/quantize.h"
 #include "support/errors.h"

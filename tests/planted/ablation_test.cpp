@@ -130,9 +130,9 @@ class FoldRuleTest : public ::testing::Test {
   }
 
   void expect_refused() {
-    EXPECT_ERROR(run_sweep(broken_.model, broken_.search, broken_.batches,
-                           recipe_for_bits({4, 4}), {}),
-                 ErrorKind::kNumerical, "folding the norms changes the model's outputs");
+    EXPECT_ERROR(
+        run_sweep(broken_.model, broken_.search, broken_.batches, recipe_for_bits({4, 4}), {}),
+        ErrorKind::kNumerical, "folding the norms changes the model's outputs");
   }
 
   Prepared broken_ = prepare_planted(1);

@@ -12,8 +12,8 @@ namespace {
 /// embed (patch embedding), fc1, scores, attend, fc2, head: only the paths and the weights matter.
 std::vector<Site> six_sites() {
   std::vector<Site> sites(6);
-  const char* paths[] = {"embed", "blocks.0.fc1", "blocks.0.scores", "blocks.0.attend",
-                         "blocks.0.fc2", "head"};
+  const char* paths[] = {"embed",           "blocks.0.fc1", "blocks.0.scores",
+                         "blocks.0.attend", "blocks.0.fc2", "head"};
   for (std::size_t i = 0; i < sites.size(); ++i) {
     sites[i].path = paths[i];
     sites[i].kind = i == 2 ? SiteKind::kScores : i == 3 ? SiteKind::kAttend : SiteKind::kLinear;

@@ -22,8 +22,8 @@ class FoldCheckTest : public ::testing::Test {
   double deviation() const {
     const auto& inputs = prepared_.batches[0];
     const std::vector<c10::IValue> values(inputs.begin(), inputs.end());
-    const auto outputs = output_tensors(
-        run_graph(*prepared_.model.graph, Schedule(*prepared_.model.graph), values));
+    const auto outputs =
+        output_tensors(run_graph(*prepared_.model.graph, Schedule(*prepared_.model.graph), values));
     return fold_deviation(prepared_.model, prepared_.search.sites, plans_, inputs, outputs);
   }
 

@@ -30,7 +30,8 @@ const Prepared& planted() {
   return prepared;
 }
 
-SweepResult sweep(const Prepared& prepared, const Recipe& recipe, const SweepOptions& options = {}) {
+SweepResult sweep(const Prepared& prepared, const Recipe& recipe,
+                  const SweepOptions& options = {}) {
   return run_sweep(prepared.model, prepared.search, prepared.batches, recipe, options);
 }
 
