@@ -68,6 +68,13 @@ make_environment() {
   # offers a build without them saves that download.
   say "installing LibTorch into .venv"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
+  # A GPU build asks for the CUDA toolkit when CMake looks it up.
+  if ! .venv/bin/python -c 'import sys, torch; sys.exit(torch.version.cuda is not None)'; then
+    say "pip installed the GPU build of torch, which needs the CUDA toolkit to compile against;"
+    say "point pip at an index of CPU builds (PIP_INDEX_URL), delete .venv and run this again,"
+    say "or name a LibTorch of your own with CMAKE_PREFIX_PATH"
+    exit 1
+  fi
   cp scripts/requirements.txt "$stamp"
 }
 
