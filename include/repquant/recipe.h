@@ -35,6 +35,13 @@ enum class SoftmaxScaling { kRowMaximum, kPerTensor };
 
 enum class WeightRounding { kNearest, kGptq };
 
+/// What the weights of a Linear make up for before they are rounded. kInput: the error of its own
+/// quantized input; kStream: all errors so far, against the floating-point model (GPTAQ, ERQ).
+enum class Compensation { kNone, kInput, kStream };
+
+/// How much time a run spends on accuracy: named sets of the settings below.
+enum class Effort { kFast, kStandard, kHigh };
+
 struct WeightRecipe {
   WeightRounding rounding = WeightRounding::kGptq;
   bool scale_search = true;  // row scales by squared error weighted with diag(H); else absolute max
@@ -43,6 +50,8 @@ struct WeightRecipe {
   int block_size = 128;      // columns per lazy update
   int group_size = 0;        // weight-only sites: columns that share a scale; 0: the whole row
   bool bias_correction = true;  // move the mean output error of the site into its bias
+  Compensation compensation = Compensation::kStream;
+  double sensitivity = 0.8;  // weight of the output's gradient in the errors of tokens, 0..1
 
   friend bool operator==(const WeightRecipe&, const WeightRecipe&) = default;
 };
@@ -57,23 +66,33 @@ struct NormRecipe {
 };
 
 struct AttentionRecipe {
-  bool quantize = true;  // quantize q, k, v and the softmax output
-  bool per_head = true;  // one grid per head for q, k and v
+  bool quantize = true;           // quantize q, k, v and the softmax output
+  bool per_head = true;           // one grid per head for q, k and v
+  bool value_per_channel = true;  // one grid per channel for v
   SoftmaxGrid softmax_grid = SoftmaxGrid::kAuto;
   SoftmaxScaling softmax_scaling = SoftmaxScaling::kRowMaximum;
-  int log_steps_per_octave = 0;  // 2 is log-sqrt2, 1 is log2; 0: 2 up to 4 bits, 4 up to 6, then 8
+  double log_steps_per_octave = 0;  // 2 is log-sqrt2, 1 is log2; 0: chosen by bits
   bool zero_code = true;         // the last code means exactly zero
 
   friend bool operator==(const AttentionRecipe&, const AttentionRecipe&) = default;
 };
 
 struct InputRecipe {  // inputs of Linear sites that no norm feeds directly
-  InputGranularity granularity = InputGranularity::kPerTensor;
+  InputGranularity granularity = InputGranularity::kAuto;
   GeluGrid gelu_grid = GeluGrid::kAuto;  // kAuto: quadratic up to 4 bits
   double massive_threshold = 12.0;  // channel wider than this times the median: side column; 0: off
   int massive_bits = 8;             // bits of a side column
 
   friend bool operator==(const InputRecipe&, const InputRecipe&) = default;
+};
+
+/// Short block-wise learning after the closed-form fit: rounding of weights and scales of inputs
+/// against the floating-point block's output (BRECQ, arXiv 2102.05426; AdaRound, 2004.10568).
+struct ReconstructionRecipe {
+  int steps = 0;  // Adam steps per block; 0: none
+  std::uint64_t seed = 0;
+
+  friend bool operator==(const ReconstructionRecipe&, const ReconstructionRecipe&) = default;
 };
 
 /// Bits of the first (patch embedding) and last (head) layer; 0 means "as --bits says".
@@ -103,6 +122,7 @@ struct CalibrationRecipe {
 
 struct Recipe {
   std::string name = "custom";
+  Effort effort = Effort::kStandard;
   BitWidths bits;
   WeightRecipe weights;
   NormRecipe norm;
@@ -110,6 +130,7 @@ struct Recipe {
   InputRecipe input;
   EdgeRecipe first_layer{0, 8};
   EdgeRecipe last_layer{0, 0};
+  ReconstructionRecipe reconstruction;
   CalibrationRecipe calibration;
   std::vector<SiteOverride> overrides;
   std::vector<std::string> exclude;  // glob patterns of site paths to keep in floating point

@@ -232,7 +232,7 @@ def prepare(self) -> None:
     if self.scalar:
         self.factor_value = float(self.factor)
     self.max_code = float((1 << self.bits) - 1)
-    self.step = 1.0 / float(self.steps_per_octave)
+    self.step = 1.0 / self.steps_per_octave
     self.cut = 2.0 ** ((0.5 - self.max_code) * self.step)
     self.high = float(self.output_max_code) + 0.5
     self.shifted = self.offset + 0.5
@@ -260,7 +260,7 @@ def weights(self, scores: Tensor, factor: float) -> Tensor:
         w = w.clamp_max_(0.0)
     if not self.zero_code:
         w = w.clamp_min_(-self.max_code)
-    if self.steps_per_octave != 1:
+    if self.steps_per_octave != 1.0:
         w = w.mul_(self.step)
     w = w.exp2_()
     if self.zero_code:
@@ -325,7 +325,7 @@ std::vector<ClassSource> make_sources() {
        kScores},
       {"Attend",
        {{"factor", "Tensor"}, {"bits", "int"}, {"uniform", "bool"}, {"u8_table", "bool"},
-        {"zero_code", "bool"}, {"steps_per_octave", "int"}, {"row_maximum", "bool"},
+        {"zero_code", "bool"}, {"steps_per_octave", "float"}, {"row_maximum", "bool"},
         {"log_scale", "float"}, {"fresh", "bool"}, {"value_zero", "Tensor"},
         {"multiplier", "Tensor"}, {"offset", "Tensor"}, {"output_max_code", "int"}},
        {{"scalar", "bool"}, {"factor_value", "float"}, {"max_code", "float"}, {"step", "float"},

@@ -91,7 +91,7 @@ struct AttendState {
   bool uniform = false;
   bool u8_table = false;
   bool zero_code = true;
-  std::int64_t steps_per_octave = 2;
+  double steps_per_octave = 2;
   bool row_maximum = true;
   double softmax_scale = 1.0;
   bool fresh = false;  // the scores belong to this module alone and may be overwritten

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/bit_width.h"
+#include "base/effort.h"
 #include "base/pattern.h"
 #include "base/recipe_names.h"
 #include "base/text_table.h"
@@ -195,6 +196,26 @@ RecipeField title_field() {
   return field;
 }
 
+// Stores the effort and the settings that it stands for, so it has to come before those.
+RecipeField effort_field() {
+  RecipeField field{.path = "effort",
+                    .help = "time spent on accuracy; sets weights.compensation, "
+                            "weights.sensitivity and reconstruction.steps",
+                    .kind = FieldKind::kName};
+  for (const auto& entry : kEffortNames) field.names.emplace_back(entry.second);
+  field.get = [](const Recipe& recipe) -> Json { return std::string(name_of(recipe.effort)); };
+  field.put = [](Recipe& recipe, const Json& value) {
+    for (const auto& [effort, name] : kEffortNames) {
+      if (name == value.get_ref<const std::string&>()) recipe.effort = effort;
+    }
+    for (const EffortSetting& setting : effort_settings(recipe.effort)) {
+      const RecipeField& row = recipe_field(setting.key, "effort");
+      row.put(recipe, field_value(row, setting.value, "effort"));
+    }
+  };
+  return field;
+}
+
 RecipeField overrides_field() {
   RecipeField field{.path = "overrides",
                     .help = "bits of single sites; the first pattern that matches decides",
@@ -237,6 +258,7 @@ std::vector<RecipeField> make_fields() {
   std::vector<RecipeField> fields;
   const auto add = [&fields](RecipeField field) { fields.push_back(std::move(field)); };
   add(title_field());
+  add(effort_field());
   add(bits_field());
   add(name_field("weights.rounding", &R::weights, &WeightRecipe::rounding,
                  "round each weight to nearest, or all of a row together (GPTQ)"));
@@ -252,6 +274,10 @@ std::vector<RecipeField> make_fields() {
                     "weight-only sites: columns that share a scale; 0: the whole row"));
   add(bool_field("weights.bias_correction", &R::weights, &WeightRecipe::bias_correction,
                  "move a site's mean output error into its bias"));
+  add(name_field("weights.compensation", &R::weights, &WeightRecipe::compensation,
+                 "errors that the weights make up for before they are rounded"));
+  add(number_field("weights.sensitivity", &R::weights, &WeightRecipe::sensitivity, 0, 1,
+                   "how much tokens count by the gradient of the model's output; 0: all alike"));
   add(name_field("norm.granularity", &R::norm, &NormRecipe::granularity,
                  "grids of normalisation outputs"));
   add(name_field("norm.clipping", &R::norm, &NormRecipe::clipping,
@@ -264,11 +290,13 @@ std::vector<RecipeField> make_fields() {
                  "quantize q, k, v and the softmax output"));
   add(bool_field("attention.per_head", &R::attention, &AttentionRecipe::per_head,
                  "one grid per head for q, k and v"));
+  add(bool_field("attention.value_per_channel", &R::attention,
+                 &AttentionRecipe::value_per_channel, "one grid per channel for v"));
   add(name_field("attention.softmax_grid", &R::attention, &AttentionRecipe::softmax_grid,
                  "grid of softmax outputs"));
   add(name_field("attention.softmax_scaling", &R::attention, &AttentionRecipe::softmax_scaling,
                  "what the scale of a softmax output refers to"));
-  add(integer_field("attention.log_steps_per_octave", &R::attention,
+  add(number_field("attention.log_steps_per_octave", &R::attention,
                     &AttentionRecipe::log_steps_per_octave, 0, 16,
                     "codes per factor of two of the log grid; 2 is log-sqrt2, 0 is by bits"));
   add(bool_field("attention.zero_code", &R::attention, &AttentionRecipe::zero_code,
@@ -289,6 +317,10 @@ std::vector<RecipeField> make_fields() {
                  override_weight_widths(), "weight bits of the last layer; 0: as the others"));
   add(edge_field("last_layer.activation_bits", &R::last_layer, &EdgeRecipe::activation_bits,
                  override_activation_widths(), "input bits of the last layer; 0: as the others"));
+  add(integer_field("reconstruction.steps", &R::reconstruction, &ReconstructionRecipe::steps, 0,
+                    1e5, "learning steps per block after the closed-form fit; 0: none"));
+  add(integer_field("reconstruction.seed", &R::reconstruction, &ReconstructionRecipe::seed, 0,
+                    0x1p53, "seed of the order of samples"));
   add(integer_field("calibration.samples", &R::calibration, &CalibrationRecipe::samples, 1, 1e6,
                     "samples drawn from the calibration data"));
   add(integer_field("calibration.seed", &R::calibration, &CalibrationRecipe::seed, 0, 0x1p53,

@@ -16,6 +16,8 @@ constexpr std::string_view kSchemaKey = "$schema";
 constexpr std::string_view kVersionKey = "schema_version";
 constexpr std::string_view kExtendsKey = "extends";
 constexpr std::string_view kDescriptionKey = "description";
+// The setting that stands for others.
+constexpr std::string_view kEffortKey = "effort";
 
 Error wrong(std::string what, std::string where, std::string expected, const Json& got) {
   return Error(ErrorKind::kUsage, {.what = std::move(what),
@@ -79,11 +81,18 @@ void check_heading(const Json& document, std::string_view source) {
 // Applies every setting of `object` (the document or one of its sections) to the result.
 void apply_object(RecipeDocument& result, const Json& object, const std::string& prefix,
                   const std::string& pointer, std::string_view source) {
+  // The effort stands for other settings, which the document may change whatever its order.
+  if (prefix.empty() && object.contains(kEffortKey)) {
+    set_field(result.recipe, recipe_field(kEffortKey, source), object.at(std::string(kEffortKey)),
+              source);
+    result.changes.push_back(
+        {std::string(kEffortKey), setting_text(object.at(std::string(kEffortKey)))});
+  }
   for (const auto& [key, value] : object.items()) {
     const std::string path = prefix + key;
     const bool heading = prefix.empty() && (key == kSchemaKey || key == kVersionKey ||
                                             key == kExtendsKey || key == kDescriptionKey);
-    if (heading) continue;
+    if (heading || (prefix.empty() && key == kEffortKey)) continue;
     const std::string here = pointer_to(pointer, key);
     // A key with a dot in it must not reach a setting of the same dotted path.
     const bool plain = key.find('.') == std::string::npos;

@@ -47,12 +47,26 @@ inline constexpr std::array<EnumName<WeightRounding>, 2> kWeightRoundingNames{{
     {WeightRounding::kGptq, "gptq"},
 }};
 
+inline constexpr std::array<EnumName<Compensation>, 3> kCompensationNames{{
+    {Compensation::kNone, "none"},
+    {Compensation::kInput, "input"},
+    {Compensation::kStream, "stream"},
+}};
+
+inline constexpr std::array<EnumName<Effort>, 3> kEffortNames{{
+    {Effort::kFast, "fast"},
+    {Effort::kStandard, "standard"},
+    {Effort::kHigh, "high"},
+}};
+
 constexpr const auto& names_of(Clipping) { return kClippingNames; }
 constexpr const auto& names_of(InputGranularity) { return kInputGranularityNames; }
 constexpr const auto& names_of(GeluGrid) { return kGeluGridNames; }
 constexpr const auto& names_of(SoftmaxGrid) { return kSoftmaxGridNames; }
 constexpr const auto& names_of(SoftmaxScaling) { return kSoftmaxScalingNames; }
 constexpr const auto& names_of(WeightRounding) { return kWeightRoundingNames; }
+constexpr const auto& names_of(Compensation) { return kCompensationNames; }
+constexpr const auto& names_of(Effort) { return kEffortNames; }
 
 /// Name of a recipe enumeration's value; empty for a value that the table does not hold.
 template <class Enum>

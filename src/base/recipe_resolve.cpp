@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/bit_width.h"
+#include "base/effort.h"
 #include "base/json_text.h"
 #include "base/recipe_fields.h"
 
@@ -113,8 +114,19 @@ ResolvedRecipe resolve_recipe(const RecipeSources& sources) {
                                    [](const Layer& layer) { return layer.key == "bits"; });
     if (asked && find_ready_recipe(name)) ready_name = name;
   }
+  // The effort stands for other settings, so it comes before those of its own source.
+  std::stable_partition(layers.begin(), layers.end(),
+                        [](const Layer& layer) { return layer.key == "effort"; });
   ResolvedRecipe result;
   std::map<std::string, std::string> origins;
+  const auto note_origin = [&](const std::string& key, const std::string& origin) {
+    if (key == "effort") {
+      for (const EffortSetting& setting : effort_settings(result.recipe.effort)) {
+        origins[std::string(setting.key)] = "effort";
+      }
+    }
+    origins[key] = origin;
+  };
   if (!ready_name.empty()) {
     result.recipe = find_ready_recipe(ready_name).value();
     for (const ReadyRecipe& ready : ready_recipes()) {
@@ -128,7 +140,7 @@ ResolvedRecipe resolve_recipe(const RecipeSources& sources) {
     // A file that extends nothing is laid over the recipe found above.
     result.recipe = read_recipe(*sources.file, result.recipe).recipe;
     const std::string origin = "file " + sources.file->string();
-    for (const RecipeChange& change : document.changes) origins[change.key] = origin;
+    for (const RecipeChange& change : document.changes) note_origin(change.key, origin);
     if (!says(document.changes, "name")) {
       result.recipe.name = sources.file->stem().string();
       origins["name"] = origin;
@@ -136,7 +148,7 @@ ResolvedRecipe resolve_recipe(const RecipeSources& sources) {
   }
   for (const Layer& layer : layers) {
     apply_setting(result.recipe, layer.key, layer.value, layer.where);
-    origins[layer.key] = layer.origin;
+    note_origin(layer.key, layer.origin);
   }
   if (!sources.exclude.empty()) {
     std::vector<std::string>& exclude = result.recipe.exclude;

@@ -33,6 +33,10 @@ std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibratio
                  "only) or any wXaY from 2 to 8")
       ->group(group)
       ->type_name("wXaY");
+  app.add_option("--effort", options->effort,
+                 "time spent on accuracy: fast, standard (default) or high")
+      ->group(group)
+      ->type_name("EFFORT");
   app.add_option("--recipe", options->recipe, "recipe file (JSON)")
       ->group(group)
       ->type_name("FILE");
@@ -80,6 +84,7 @@ ResolvedRecipe resolve(const RecipeOptions& options) {
     if (!value.empty()) sources.settings.push_back({key, value, option});
   };
   add("bits", options.bits, "--bits");
+  add("effort", options.effort, "--effort");
   add("norm.clipping", options.clipping, "--clipping");
   add("calibration.samples", options.calib_samples, "--calib-samples");
   add("calibration.batch_size", options.batch_size, "--batch-size");

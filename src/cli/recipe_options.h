@@ -12,6 +12,7 @@ namespace repquant::cli {
 
 struct RecipeOptions {
   std::string bits;
+  std::string effort;
   std::string recipe;
   std::string clipping;
   std::string calib_samples;
@@ -22,7 +23,7 @@ struct RecipeOptions {
   const CLI::App* app = nullptr;
 };
 
-/// Adds --bits, --recipe, --set and --exclude; with `calibration` also --clipping,
+/// Adds --bits, --effort, --recipe, --set and --exclude; with `calibration` also --clipping,
 /// --calib-samples, --batch-size and --seed.
 std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibration);
 

@@ -52,14 +52,14 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
                          const at::Tensor& value_zero, const at::Tensor& score_scale,
                          const at::Tensor& factor, double score_factor,
                          const at::Tensor& multiplier, const at::Tensor& offset, std::int64_t code,
-                         std::int64_t steps, std::int64_t max_code, bool zero_code,
+                         double steps, std::int64_t max_code, bool zero_code,
                          std::int64_t output_max_code, bool transposed) {
   TORCH_CHECK(query.dim() >= 2 && key.dim() >= 2 && value.dim() >= 2 &&
                   query.size(-1) == key.size(-1) && key.size(-2) == value.size(-2),
               "repquant::attention: shapes do not fit: ", query.sizes(), ", ", key.sizes(), ", ",
               value.sizes());
-  TORCH_CHECK(code >= 0 && code <= 2 && steps >= 1 && max_code >= 1 && max_code <= 255 &&
-                  (code != 0 || (steps <= 2 && max_code <= 15)),
+  TORCH_CHECK(code >= 0 && code <= 2 && steps > 0 && max_code >= 1 && max_code <= 255 &&
+                  (code != 0 || ((steps == 1 || steps == 2) && max_code <= 15)),
               "repquant::attention: this softmax grid has no integer form here");
   TORCH_CHECK(query.size(-1) == value.size(-1),
               "repquant::attention: keys and values must have the same width");
@@ -126,7 +126,7 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
     args.mask_column_stride = bias.stride(3);
   }
   args.code = static_cast<SoftmaxCode>(code);
-  args.steps = static_cast<int>(steps);
+  args.steps = static_cast<float>(steps);
   args.max_code = static_cast<int>(max_code);
   args.zero_code = zero_code;
   const at::Tensor m = output_grid(multiplier, args.heads, args.depth);

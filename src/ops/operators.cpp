@@ -97,7 +97,7 @@ TORCH_LIBRARY(repquant, m) {
   m.def(
       "attention(Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor query_zero, "
       "Tensor value_zero, Tensor score_scale, Tensor factor, float score_factor, "
-      "Tensor multiplier, Tensor offset, int code, int steps, int max_code, bool zero_code, "
+      "Tensor multiplier, Tensor offset, int code, float steps, int max_code, bool zero_code, "
       "int output_max_code, bool transposed) -> Tensor");
 
   // The instruction set in use: generic, avx2, avx512vnni; setting one takes the highest available

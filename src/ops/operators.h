@@ -47,7 +47,7 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
                          const at::Tensor& value_zero, const at::Tensor& score_scale,
                          const at::Tensor& factor, double score_factor,
                          const at::Tensor& multiplier, const at::Tensor& offset, std::int64_t code,
-                         std::int64_t steps, std::int64_t max_code, bool zero_code,
+                         double steps, std::int64_t max_code, bool zero_code,
                          std::int64_t output_max_code, bool transposed);
 
 std::string cpu_level();

@@ -1,5 +1,7 @@
 #include "pipeline/site_report.h"
 
+#include "base/text_table.h"
+
 namespace repquant {
 namespace {
 
@@ -25,7 +27,7 @@ std::string form_of(const AttendPlan& plan) {
   } else if (plan.grid.steps_per_octave == 2) {
     text = "log-sqrt2";
   } else {
-    text = "log2, " + std::to_string(plan.grid.steps_per_octave) + " steps per octave";
+    text = "log2, " + format_number(plan.grid.steps_per_octave, 2) + " steps per octave";
   }
   if (plan.row_maximum) text += ", row maximum";
   return text;

@@ -255,7 +255,7 @@ AttendPlan read_attend(const Reader& reader) {
   plan.bits = reader.integer("bits", 1, 8);
   plan.uniform = reader.boolean("uniform");
   plan.grid.bits = reader.integer("grid_bits", 1, 8);
-  plan.grid.steps_per_octave = reader.integer("grid_steps_per_octave", 1, 1024);
+  plan.grid.steps_per_octave = reader.number("grid_steps_per_octave");
   plan.grid.zero_code = reader.boolean("grid_zero_code");
   plan.grid.u8_table = reader.boolean("grid_u8_table");
   plan.row_maximum = reader.boolean("row_maximum");

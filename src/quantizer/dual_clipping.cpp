@@ -32,7 +32,7 @@ ChannelSample make_sample(const at::Tensor& x, const at::Tensor& gram, int bits,
                           const ClippingOptions& options) {
   require_finite(x, "clip_channels", "the sample");
   ChannelSample sample;
-  sample.columns = sample_rows(x, options.max_rows).t().contiguous();
+  sample.columns = sample_rows(x, options.max_rows, options.row_weights).t().contiguous();
   sample.bits = bits;
   sample.integer_zero_point = options.integer_zero_point;
   sample.centred = options.centred_error;

@@ -13,8 +13,8 @@ namespace {
 constexpr double kLog2E = 1.4426950408889634074;
 
 void check(const LogGrid& grid) {
-  require(grid.bits >= 2 && grid.bits <= 8 && grid.steps_per_octave >= 1, "LogGrid",
-          "bits from 2 to 8 and at least one step per octave");
+  require(grid.bits >= 2 && grid.bits <= 8 && grid.steps_per_octave > 0, "LogGrid",
+          "bits from 2 to 8 and a positive number of steps per octave");
 }
 
 }  // namespace

@@ -100,7 +100,7 @@ class Scorer {
  public:
   Scorer(const at::Tensor& x, const at::Tensor& gram, const SearchOptions& options)
       : metric_(gram, x.size(1), options.centred_error),
-        rows_(sample_rows(x, affordable_rows(metric_, options.max_rows))) {
+        rows_(sample_rows(x, affordable_rows(metric_, options.max_rows), options.row_weights)) {
     if (!metric_.plain()) error_ = at::empty_like(rows_);
   }
 

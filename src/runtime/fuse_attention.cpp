@@ -88,7 +88,8 @@ bool is_integral(const at::Tensor& values) { return at::equal(values, at::round(
 std::optional<std::int64_t> softmax_code(const StoredState& state) {
   if (state.flag("uniform")) return 2;
   if (state.flag("u8_table")) return 1;
-  if (state.integer("bits") <= 4 && state.integer("steps_per_octave") <= 2) return 0;
+  const double steps = state.number("steps_per_octave");
+  if (state.integer("bits") <= 4 && (steps == 1 || steps == 2)) return 0;
   return {};
 }
 
@@ -177,7 +178,7 @@ bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
        mask != nullptr ? NamedValue(mask) : NamedValue(none),
        scores.tensor("left_zero").to(at::kInt), state.tensor("value_zero").to(at::kInt),
        scores.tensor("scale"), factor, number, state.tensor("multiplier"), state.tensor("offset"),
-       *softmax_code(state), state.integer("steps_per_octave"), max_code, state.flag("zero_code"),
+       *softmax_code(state), state.number("steps_per_octave"), max_code, state.flag("zero_code"),
        state.integer("output_max_code"), is_reordered(attend.node->output())});
   const std::string with = mask != nullptr ? "with mask" : "";
   context.report_fused(attend.name, "repquant::attention s8 x s8, u8 x s8", with);

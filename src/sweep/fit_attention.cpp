@@ -54,23 +54,61 @@ OperandQuantizer from_grid(const AffineGrid& grid) {
 }  // namespace
 
 ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right,
-                      int bits, const AttentionRecipe& recipe) {
+                      int bits, const AttentionRecipe& recipe, const at::Tensor& left_weights,
+                      const at::Tensor& right_weights) {
   const bool per_head = recipe.per_head && has_heads(left[0]) && has_heads(right[0]) &&
                         left[0].size(-3) == right[0].size(-3);
   std::vector<at::Tensor> keys;  // [.., S, d]
   for (const auto& batch : right) keys.push_back(batch.transpose(-2, -1));
-  SearchOptions centred;
+  SearchOptions plain, centred;
+  plain.row_weights = per_head ? left_weights : at::Tensor();
+  centred.row_weights = per_head ? right_weights : at::Tensor();
   centred.centred_error = true;
   ScoresPlan plan;
   plan.left = from_grid(search_per_head(head_rows(left, per_head),
-                                        head_gram(keys, per_head, /*centred=*/true), bits));
+                                        head_gram(keys, per_head, /*centred=*/true), bits, plain));
   plan.right = from_grid(search_per_head(
       head_rows(keys, per_head), head_gram(left, per_head, /*centred=*/false), bits, centred));
   return plan;
 }
 
+/// One grid per channel of V: the scale and the zero point leave the sum over tokens, so they cost
+/// nothing (the product's columns are scaled anyway).
+OperandQuantizer value_per_channel(const std::vector<at::Tensor>& value, int bits,
+                                   const at::Tensor& weights) {
+  const bool heads = has_heads(value[0]);
+  const std::int64_t count = heads ? value[0].size(-3) : 1, width = value[0].size(-1);
+  SearchOptions centred;
+  centred.centred_error = true;
+  centred.row_weights = weights;
+  auto quantizer = from_grid(search_per_head(
+      head_rows(value, heads).reshape({-1, count * width, 1}), {}, bits, centred));
+  const std::vector<std::int64_t> shape =
+      heads ? std::vector<std::int64_t>{count, 1, width} : std::vector<std::int64_t>{width};
+  for (auto* part : {&quantizer.scale, &quantizer.zero_point, &quantizer.multiplier}) {
+    *part = part->expand({count * width, 1, 1}).reshape(shape).contiguous();
+  }
+  return quantizer;
+}
+
+/// Codes per factor of two: as fine as still reaches the u8 table's smallest weight, 2^-8.
+double steps_for(int bits) {
+  switch (bits) {
+    case 2:
+    case 3:
+      return 0.75;
+    case 4:
+      return 1.5;
+    case 5:
+    case 6:
+      return 4;
+    default:
+      return 8;
+  }
+}
+
 AttendPlan fit_attend(const std::vector<at::Tensor>& value, int bits,
-                      const AttentionRecipe& recipe) {
+                      const AttentionRecipe& recipe, const at::Tensor& weights) {
   AttendPlan plan;
   plan.bits = bits;
   const bool per_head = recipe.per_head && has_heads(value[0]);
@@ -78,17 +116,20 @@ AttendPlan fit_attend(const std::vector<at::Tensor>& value, int bits,
   // bias of the next Linear takes up: score the error without its mean.
   SearchOptions centred;
   centred.centred_error = true;
-  plan.value = from_grid(search_per_head(head_rows(value, per_head), {}, bits, centred));
+  if (per_head) centred.row_weights = weights;
+  plan.value = recipe.value_per_channel
+                   ? value_per_channel(value, bits, weights)
+                   : from_grid(search_per_head(head_rows(value, per_head), {}, bits, centred));
   plan.row_maximum = recipe.softmax_scaling == SoftmaxScaling::kRowMaximum;
   plan.grid.bits = bits;
   plan.grid.zero_code = recipe.zero_code;
   plan.uniform = recipe.softmax_grid == SoftmaxGrid::kUniform ||
                  (recipe.softmax_grid == SoftmaxGrid::kAuto && bits >= 8);
   plan.grid.steps_per_octave = recipe.log_steps_per_octave > 0 ? recipe.log_steps_per_octave
-                               : bits <= 4                     ? 2
-                               : bits <= 6                     ? 4
-                                                               : 8;
-  plan.grid.u8_table = bits > 4;
+                                                               : steps_for(bits);
+  const bool by_parity = bits <= 4 && (plan.grid.steps_per_octave == 2 ||
+                                       plan.grid.steps_per_octave == 1);
+  plan.grid.u8_table = !by_parity;
   return plan;
 }
 

@@ -6,15 +6,19 @@
 #include <cmath>
 #include <sstream>
 
+#include "base/text_table.h"
+#include "compute/parallel.h"
 #include "gptq/gptq.h"
 #include "gptq/hessian.h"
 #include "plan/simulate.h"
 #include "quantizer/affine.h"
 #include "quantizer/dual_clipping.h"
+#include "quantizer/output_metric.h"
 #include "quantizer/quadratic.h"
 #include "quantizer/range_search.h"
 #include "reparam/fold.h"
 #include "repquant/error.h"
+#include "sweep/fit_weight.h"
 
 namespace repquant {
 namespace {
@@ -91,6 +95,7 @@ InputQuantizer fit_per_channel(const at::Tensor& x, const LinearFitInput& in,
   ClippingOptions options;
   options.integer_zero_point = recipe.integer_offsets;
   options.centred_error = centred;
+  options.row_weights = in.row_weights;
   const auto range = clip_channels(x, in.gram, in.activation_bits, recipe.clipping, options);
   if (in.site->scale_only_fold && in.site->norm != nullptr) {
     return from_fold(scale_only_plan(range, in.activation_bits));
@@ -105,8 +110,7 @@ InputQuantizer fit_per_channel(const at::Tensor& x, const LinearFitInput& in,
 /// Error of the layer's output, activation and weight both quantized to nearest, on sample rows.
 double joint_error(const at::Tensor& x, const LinearFitInput& in, const InputQuantizer& quantizer,
                    const WeightRecipe& recipe) {
-  const std::int64_t stride = std::max<std::int64_t>(1, x.size(0) / 512);
-  const auto sample = x.slice(0, 0, x.size(0), stride);
+  const auto sample = sample_rows(x, 512, in.row_weights);
   const auto folded = folded_linear(in.site->weight, in.site->bias, fold_of(quantizer));
   LinearPlan plan;
   plan.input = quantizer;
@@ -151,6 +155,7 @@ InputQuantizer fit_per_tensor(const at::Tensor& x, const at::Tensor& gram, const
                               const Recipe& recipe, bool centred) {
   SearchOptions options;
   options.centred_error = centred;
+  options.row_weights = in.row_weights;
   if (wants_quadratic(in, recipe.input)) {
     return from_quadratic(search_quadratic(x, gram, in.activation_bits, options));
   }
@@ -175,35 +180,27 @@ std::string describe_choice(double ratio) {
   return text.str();
 }
 
-/// Mean of the rows of all batches under `map`, in double.
-template <typename Map>
-at::Tensor mean_rows(const std::vector<at::Tensor>& batches, const Map& map) {
-  at::Tensor sum;
-  std::int64_t rows = 0;
-  for (const auto& batch : batches) {
-    const auto part = map(batch.reshape({-1, batch.size(-1)})).sum(0, false, at::kDouble);
-    sum = sum.defined() ? sum + part : part;
-    rows += batch.numel() / batch.size(-1);
-  }
-  return sum / static_cast<double>(rows);
+/// What the output should be, with bias, [n, N]; see Compensation.
+at::Tensor target_of(const at::Tensor& x, const LinearFitInput& in, const WeightRecipe& recipe) {
+  const bool stream = recipe.compensation == Compensation::kStream && !in.x_float.empty();
+  const at::Tensor input = stream ? rows_of(in.x_float) : x;
+  at::Tensor target = at::empty({input.size(0), in.site->weight.size(0)}, at::kFloat);
+  constexpr std::int64_t kChunks = 8;  // fixed, so that results do not depend on threads
+  const std::int64_t rows = input.size(0), chunk = (rows + kChunks - 1) / kChunks;
+  parallel_for(kChunks, in.threads, [&](std::int64_t i) {
+    const std::int64_t from = std::min(rows, i * chunk), to = std::min(rows, from + chunk);
+    if (from == to) return;
+    target.slice(0, from, to).copy_(
+        at::linear(input.slice(0, from, to), in.site->weight, in.site->bias));
+  });
+  if (stream && !in.residual_error.empty()) target.add_(rows_of(in.residual_error));
+  return target;
 }
 
-/// What the Linear loses on average: W E[x] - W^ E[x^], float32 [N].
-at::Tensor mean_output_error(const LinearFitInput& in, const LinearPlan& plan,
-                             const at::Tensor& mean_centred_codes) {
-  const auto mean_input = mean_rows(in.x, [](const at::Tensor& x) { return x; });
-  const auto weight = in.site->weight.to(at::kDouble);
-  const auto target = at::mv(weight, mean_input);
-  // The folded bias carries W' b; what the quantized product gives on average, without any bias:
-  auto got =
-      at::mv(plan.weight.dequantize().to(at::kDouble), mean_centred_codes * plan.input.scale);
-  if (!plan.side.channels.empty()) {
-    const auto mean_side = mean_rows(in.x, [&](const at::Tensor& x) {
-      return (encode_side(x, plan.side) - plan.side.zero_point) * plan.side.scale;
-    });
-    got = got + at::mv(plan.side.weight.dequantize().to(at::kDouble), mean_side);
-  }
-  return (target - got).to(at::kFloat);
+/// What the side columns add to the output, [n, N].
+at::Tensor side_output(const at::Tensor& x, const SideColumns& side) {
+  const at::Tensor columns = (encode_side(x, side) - side.zero_point) * side.scale;
+  return at::matmul(columns, side.weight.dequantize().t());
 }
 
 LinearPlan fit_weight_only(const LinearFitInput& in, const Recipe& recipe, std::string& note) {
@@ -226,6 +223,39 @@ LinearPlan fit_weight_only(const LinearFitInput& in, const Recipe& recipe, std::
   }
   note += plan.weight.outcome;
   return plan;
+}
+
+InputQuantizer fit_input(const at::Tensor& x, const LinearFitInput& in, const Recipe& recipe,
+                         SideColumns& side, std::string& choice) {
+  const bool centred = recipe.weights.bias_correction;
+  const bool from_norm = in.site->source == InputSource::kNorm || in.site->norm != nullptr;
+  auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
+  // Where no norm can carry the vectors they cost a pass of their own: only if they pay.
+  const bool at_run_time = from_norm && in.site->norm == nullptr;
+  if (at_run_time && granularity == InputGranularity::kPerChannel) {
+    granularity = InputGranularity::kAuto;
+  }
+  if (in.shared != nullptr) return *in.shared;
+  if (granularity == InputGranularity::kPerChannel && !wants_quadratic(in, recipe.input)) {
+    return fit_per_channel(x, in, recipe.norm, centred);
+  }
+  at::Tensor rows = x, gram = in.gram;
+  if (!from_norm && in.site->kind != SiteKind::kPatchEmbedding) side = fit_side(x, in, recipe);
+  if (!side.channels.empty()) {
+    const auto index = at::tensor(side.channels, at::kLong);
+    rows = rows.index_fill(1, index, 0.0);
+    gram = gram.index_fill(0, index, 0.0).index_fill_(1, index, 0.0);
+  }
+  const InputQuantizer whole = fit_per_tensor(rows, gram, in, recipe, centred);
+  if (granularity != InputGranularity::kAuto || !side.channels.empty() ||
+      whole.form != CodeForm::kUniform) {
+    return whole;
+  }
+  const InputQuantizer channelwise = fit_per_channel(rows, in, recipe.norm, centred);
+  const double ratio = joint_error(rows, in, channelwise, recipe.weights) /
+                       joint_error(rows, in, whole, recipe.weights);
+  choice = describe_choice(ratio);
+  return ratio < 1.0 ? channelwise : whole;
 }
 
 }  // namespace
@@ -255,67 +285,32 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& whole, std::string
 
   LinearPlan plan;
   std::string choice;
-  const bool centred = recipe.weights.bias_correction;
-  {
-    at::Tensor x = rows_of(in.x);
-    const bool from_norm = in.site->source == InputSource::kNorm || in.site->norm != nullptr;
-    auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
-    // Where no norm can carry the vectors they cost a pass of their own: only if they pay.
-    const bool at_run_time = from_norm && in.site->norm == nullptr;
-    if (at_run_time && granularity == InputGranularity::kPerChannel) {
-      granularity = InputGranularity::kAuto;
-    }
-    if (in.shared != nullptr) {
-      plan.input = *in.shared;
-    } else if (granularity == InputGranularity::kPerChannel && !wants_quadratic(in, recipe.input)) {
-      plan.input = fit_per_channel(x, in, recipe.norm, centred);
-    } else {
-      at::Tensor gram = in.gram;
-      if (!from_norm && in.site->kind != SiteKind::kPatchEmbedding) {
-        plan.side = fit_side(x, in, recipe);
-      }
-      if (!plan.side.channels.empty()) {
-        const auto index = at::tensor(plan.side.channels, at::kLong);
-        x = x.index_fill(1, index, 0.0);
-        gram = gram.index_fill(0, index, 0.0).index_fill_(1, index, 0.0);
-      }
-      plan.input = fit_per_tensor(x, gram, in, recipe, centred);
-      if (granularity == InputGranularity::kAuto && plan.side.channels.empty() &&
-          plan.input.form == CodeForm::kUniform) {
-        const auto channelwise = fit_per_channel(x, in, recipe.norm, centred);
-        const double ratio = joint_error(x, in, channelwise, recipe.weights) /
-                             joint_error(x, in, plan.input, recipe.weights);
-        choice = describe_choice(ratio);
-        if (ratio < 1.0) plan.input = channelwise;
-      }
-    }
-  }
-
-  auto folded = folded_linear(in.site->weight, in.site->bias, fold_of(plan.input));
-  std::vector<at::Tensor> centred_codes;
-  for (const auto& batch : in.x) {
-    auto codes = product_codes(encode(batch, plan.input), plan.input);
-    codes.sub_(static_cast<double>(plan.input.zero_point));
-    if (!plan.side.channels.empty()) {
-      codes.index_fill_(-1, at::tensor(plan.side.channels, at::kLong), 0.0);
-    }
-    centred_codes.push_back(codes);
-  }
+  const at::Tensor x = rows_of(in.x);
+  plan.input = fit_input(x, in, recipe, plan.side, choice);
+  const auto folded = folded_linear(in.site->weight, in.site->bias, fold_of(plan.input));
+  WeightProblem problem;
+  problem.weight = folded.weight;
+  problem.bias = folded.bias;
+  problem.codes = product_codes(encode(x, plan.input), plan.input);
+  problem.codes.sub_(static_cast<double>(plan.input.zero_point));
   if (!plan.side.channels.empty()) {
-    folded.weight.index_fill_(1, at::tensor(plan.side.channels, at::kLong), 0.0);
+    const auto index = at::tensor(plan.side.channels, at::kLong);
+    problem.codes.index_fill_(1, index, 0.0);
+    problem.weight.index_fill_(1, index, 0.0);
+    problem.side = side_output(x, plan.side);
   }
-  auto accumulator = accumulate_hessian(centred_codes, in.threads);
-  const auto mean_codes = accumulator.mean();
-  const auto hessian = centred ? accumulator.centred_hessian() : accumulator.hessian();
-  plan.weight = quantize_weight(folded.weight, hessian, in.weight_bits, recipe.weights, in.threads);
-  if (recipe.weights.bias_correction) {
-    const auto bias =
-        in.site->bias.defined() ? in.site->bias : at::zeros({in.site->weight.size(0)}, at::kFloat);
-    plan.bias = bias + mean_output_error(in, plan, mean_codes);
-  } else {
-    plan.bias = folded.bias;
-  }
+  problem.target = target_of(x, in, recipe.weights);
+  problem.scale = plan.input.scale;
+  problem.row_weights = in.row_weights;
+  problem.bits = in.weight_bits;
+  problem.threads = in.threads;
+  FittedWeight fitted = fit_weight(problem, recipe.weights);
+  plan.weight = std::move(fitted.weight);
+  plan.bias = std::move(fitted.bias);
   note = describe(plan) + choice;
+  if (fitted.compensation > 0) {
+    note += "; compensation " + format_number(fitted.compensation, 2);
+  }
   return plan;
 }
 

@@ -15,7 +15,12 @@ namespace repquant {
 struct LinearFitInput {
   const Site* site = nullptr;
   std::vector<at::Tensor> x;        // quantized stream: the site's input, one [.., K] per batch
-  at::Tensor gram;                  // [K, K]: sum of W^T W over all consumers of the same norm
+  std::vector<at::Tensor> x_float;  // the same in the floating-point stream; or empty
+  /// Where the output is added to a residual: what the residual lacks, one [.., N] per batch
+  /// (floating-point minus quantized stream); else empty.
+  std::vector<at::Tensor> residual_error;
+  at::Tensor row_weights;           // float64 [rows], what rows count, mean 1; or undefined
+  at::Tensor gram;                  // [K, K]: sum of W^T D W over all consumers of the same norm
   const InputQuantizer* shared = nullptr;  // already fitted by another consumer of the same norm
   int weight_bits = 8;
   int activation_bits = 8;

@@ -70,6 +70,33 @@ at::Tensor Streams::first_value(const Value* value, Stream stream) const {
   return value_in(state_.front(), value, stream);
 }
 
+std::vector<Values> Streams::snapshot(Stream stream) const {
+  std::vector<Values> result;
+  for (const auto& state : state_) {
+    result.push_back(stream == Stream::kFloat ? state.floating : state.quantized);
+  }
+  return result;
+}
+
+std::vector<Values> Streams::look_ahead(std::size_t end, Stream stream) const {
+  std::vector<Values> result = snapshot(stream);
+  const NodeHook hook = [&](const Node* node, Values& values) {
+    return stream == Stream::kQuantized && hook_(node, values);
+  };
+  parallel_for(std::ssize(result), threads_, [&](std::int64_t i) {
+    run_range(schedule_, position_, end, result[static_cast<std::size_t>(i)], hook);
+  });
+  return result;
+}
+
+void Streams::replay(std::size_t begin, const std::vector<Values>& snapshot) {
+  parallel_for(std::ssize(state_), threads_, [&](std::int64_t i) {
+    auto& state = state_[static_cast<std::size_t>(i)];
+    state.quantized = snapshot[static_cast<std::size_t>(i)];
+    run_range(schedule_, begin, position_, state.quantized, hook_);
+  });
+}
+
 double Streams::float_seconds() const {
   double seconds = 0.0;
   for (const auto& state : state_) seconds += state.float_seconds;

@@ -27,6 +27,8 @@ class Streams {
 
   /// Runs both streams up to (not including) `node`, all batches.
   void advance_to(const torch::jit::Node* node);
+  /// Runs both streams up to (not including) the schedule's position `end`.
+  void advance_to(std::size_t end) { advance(end); }
   /// Runs both streams to the end.
   void finish();
 
@@ -35,6 +37,14 @@ class Streams {
   std::vector<at::Tensor> values(const torch::jit::Value* value, Stream stream) const;
   /// The same in the first batch alone: for what is too large to hold for all of them.
   at::Tensor first_value(const torch::jit::Value* value, Stream stream) const;
+
+  /// What is alive in every batch at the present position. Shares tensors.
+  std::vector<Values> snapshot(Stream stream) const;
+  /// What will be alive at `end`, computed on the side.
+  std::vector<Values> look_ahead(std::size_t end, Stream stream) const;
+  /// Evaluates the quantized stream anew from a snapshot that was taken at `begin`: for plans that
+  /// have changed since.
+  void replay(std::size_t begin, const std::vector<Values>& snapshot);
 
   const Schedule& schedule() const { return schedule_; }
   /// Seconds that the floating-point stream alone took, summed over batches.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <deque>
@@ -10,14 +11,18 @@
 #include <set>
 #include <sstream>
 
+#include "base/text_table.h"
 #include "compute/parallel.h"
 #include "plan/simulate.h"
 #include "quantizer/metrics.h"
 #include "repquant/error.h"
+#include "sweep/blocks.h"
 #include "sweep/checkpoint.h"
 #include "sweep/fit_attention.h"
 #include "sweep/fit_linear.h"
 #include "sweep/fold_check.h"
+#include "sweep/reconstruct.h"
+#include "sweep/sensitivity.h"
 #include "sweep/streams.h"
 
 namespace repquant {
@@ -44,36 +49,43 @@ class Sweep {
 
   SweepResult run() {
     const auto start = std::chrono::steady_clock::now();
+    if (recipe_.weights.sensitivity > 0) {
+      sensitivities_ = measure_sensitivity(*model_.graph, streams_.schedule(), sites_, batches_,
+                                           options_.threads, options_.check_interrupt);
+    }
+    sum_norm_grams();
     SweepState restored;
     if (options_.resume && !options_.workdir.empty()) {
       restored = read_checkpoint(options_.workdir, options_.fingerprint);
     }
-    for (std::size_t i = 0; i < sites_.size(); ++i) {
-      if (!bits_[i].quantized) {
-        result_.excluded.push_back(sites_[i].path);
-        continue;
+    const bool learns = recipe_.reconstruction.steps > 0;
+    for (const Block& block : find_blocks(streams_.schedule(), sites_)) {
+      const std::size_t first = plans_.size();
+      const bool known = first + quantized_count(block) <= restored.plans.size();
+      std::vector<Values> begin;
+      if (learns && !known) {
+        streams_.advance_to(block.begin);
+        begin = streams_.snapshot(Stream::kQuantized);
       }
-      if (options_.check_interrupt) options_.check_interrupt();
-      report(i);
-      const std::size_t index = plans_.size();
-      if (index < restored.plans.size()) {
-        plans_.push_back(std::move(restored.plans[index]));
-      } else {
-        plans_.push_back(fit(i));
-        if (!options_.workdir.empty()) {
-          append_checkpoint(options_.workdir, options_.fingerprint, index, plans_.back());
+      for (const std::size_t i : block.sites) {
+        if (!bits_[i].quantized) {
+          result_.excluded.push_back(sites_[i].path);
+          continue;
         }
-      }
-      const auto& plan = plans_.back();
-      if (const auto* linear = std::get_if<LinearPlan>(&plan.plan);
-          linear != nullptr && linear->quantized_input) {
-        if (!linear->norm.empty()) {
-          norm_inputs_.emplace(sites_[i].norm, &linear->input);
-        } else if (linear->side.channels.empty()) {
-          shared_inputs_.emplace(input_of(i), &linear->input);
+        if (options_.check_interrupt) options_.check_interrupt();
+        report(i);
+        // Blocks are learned as a whole, so half of one is of no use.
+        const std::size_t index = plans_.size();
+        if (known || (!learns && index < restored.plans.size())) {
+          keep(i, std::move(restored.plans[index]));
+          continue;
         }
+        keep(i, fit(i));
+        if (!learns) save(index);
       }
-      streams_.add_plan(sites_[i], plan);
+      if (!learns || known || plans_.size() == first) continue;
+      learn(block, first, std::move(begin));
+      for (std::size_t index = first; index < plans_.size(); ++index) save(index);
     }
     report(sites_.size());
     streams_.finish();
@@ -87,7 +99,58 @@ class Sweep {
   }
 
  private:
-  /// A norm is folded only if all its consumers read the same codes; sums W^T W over them.
+  const Sensitivity* sensitivity_of(const torch::jit::Value* value) const {
+    const auto found = sensitivities_.find(value);
+    return found == sensitivities_.end() ? nullptr : &found->second;
+  }
+
+  at::Tensor weights_of(const torch::jit::Value* value) const {
+    return row_weights(sensitivity_of(value), recipe_.weights.sensitivity);
+  }
+
+  /// W^T D W, D what the outputs of the site count.
+  at::Tensor gram_of(const Site& site) const {
+    const auto* sensitivity = sensitivity_of(site.node->output());
+    if (sensitivity == nullptr) return at::matmul(site.weight.t(), site.weight);
+    const auto scaled = site.weight * sensitivity->channels.to(at::kFloat).unsqueeze(1);
+    return at::matmul(site.weight.t(), scaled);
+  }
+
+  void sum_norm_grams() {
+    for (const auto& site : sites_) {
+      const auto norm = norm_grams_.find(site.norm);
+      if (norm == norm_grams_.end()) continue;
+      const auto part = gram_of(site);
+      norm->second = norm->second.defined() ? norm->second + part : part;
+    }
+  }
+
+  /// What the residual lacks that the site's output is added to: nothing if it is not.
+  std::vector<at::Tensor> residual_error(const Site& site) const {
+    const auto& uses = site.node->output()->uses();
+    if (uses.size() != 1) return {};
+    const Node* add = uses[0].user;
+    if (std::string(add->kind().toQualString()) != "aten::add" || uses[0].offset > 1) return {};
+    const auto alpha = torch::jit::toIValue(add->input(2));
+    if (!alpha || !alpha->isScalar() || alpha->toScalar().toDouble() != 1.0) return {};
+    const auto* residual = add->input(1 - uses[0].offset);
+    if (streams_.schedule().index_of(residual->node()) >
+        streams_.schedule().index_of(site.node)) {
+      return {};
+    }
+    const auto floating = streams_.values(residual, Stream::kFloat);
+    const auto quantized = streams_.values(residual, Stream::kQuantized);
+    std::vector<at::Tensor> errors;
+    for (std::size_t i = 0; i < floating.size(); ++i) {
+      const bool same = floating[i].dim() > 0 && floating[i].sizes() == quantized[i].sizes() &&
+                        floating[i].size(-1) == site.weight.size(0);
+      if (!same) return {};
+      errors.push_back(floating[i] - quantized[i]);
+    }
+    return errors;
+  }
+
+  /// A norm is folded only if all its consumers read the same codes.
   void find_foldable_norms() {
     std::map<const Node*, int> activation_bits;
     std::set<const Node*> refused;
@@ -98,9 +161,7 @@ class Sweep {
       if (bits == 16 || activation_bits.emplace(norm, bits).first->second != bits) {
         refused.insert(norm);
       }
-      auto& gram = norm_grams_[norm];
-      const auto part = at::matmul(sites_[i].weight.t(), sites_[i].weight);
-      gram = gram.defined() ? gram + part : part;
+      norm_grams_[norm];
     }
     for (const Node* norm : refused) norm_grams_.erase(norm);
   }
@@ -111,14 +172,88 @@ class Sweep {
     return {sites_[i].node->input(0), bits_[i].activation_bits};
   }
 
-  /// Sum of W^T W over the Linears that share the input of site i.
+  /// Sum of W^T D W over the Linears that share the input of site i.
   at::Tensor gram_of(std::size_t i) const {
-    at::Tensor gram = at::matmul(sites_[i].weight.t(), sites_[i].weight);
+    at::Tensor gram = gram_of(sites_[i]);
     for (std::size_t j = i + 1; j < sites_.size(); ++j) {
       if (!sites_[j].weight.defined() || !bits_[j].quantized || input_of(j) != input_of(i)) continue;
-      gram += at::matmul(sites_[j].weight.t(), sites_[j].weight);
+      gram += gram_of(sites_[j]);
     }
     return gram;
+  }
+
+  std::size_t quantized_count(const Block& block) const {
+    return static_cast<std::size_t>(std::count_if(
+        block.sites.begin(), block.sites.end(), [&](std::size_t i) { return bits_[i].quantized; }));
+  }
+
+  /// From now on the quantized stream evaluates the site by `plan`.
+  void keep(std::size_t i, SitePlan plan) {
+    plans_.push_back(std::move(plan));
+    plan_sites_.push_back(&sites_[i]);
+    if (const auto* linear = std::get_if<LinearPlan>(&plans_.back().plan);
+        linear != nullptr && linear->quantized_input) {
+      if (!linear->norm.empty()) {
+        norm_inputs_.emplace(sites_[i].norm, &linear->input);
+      } else if (linear->side.channels.empty()) {
+        shared_inputs_.emplace(input_of(i), &linear->input);
+      }
+    }
+    streams_.add_plan(sites_[i], plans_.back());
+  }
+
+  void save(std::size_t index) const {
+    if (options_.workdir.empty()) return;
+    append_checkpoint(options_.workdir, options_.fingerprint, index, plans_[index]);
+  }
+
+  /// Learns the plans of a block, which start at `first`, together.
+  void learn(const Block& block, std::size_t first, std::vector<Values> begin) {
+    ReconstructionProblem problem;
+    problem.schedule = &streams_.schedule();
+    problem.block = block;
+    for (std::size_t index = first; index < plans_.size(); ++index) {
+      const Site& site = *plan_sites_[index];
+      problem.sites.push_back(&site);
+      problem.plans.push_back(&plans_[index]);
+      const auto consumers =
+          std::count_if(sites_.begin(), sites_.end(), [&](const Site& other) {
+            return other.weight.defined() && (other.node->input(0) == site.node->input(0) ||
+                                              (site.norm != nullptr && other.norm == site.norm));
+          });
+      problem.frozen_inputs.push_back(consumers > 1 || site.scale_only_fold);
+    }
+    problem.inputs = begin;
+    problem.targets = streams_.look_ahead(block.end, Stream::kFloat);
+    // A residual block adds its last Linear's output, so both have the same gradient.
+    for (std::size_t i = problem.sites.size(); i-- > 0;) {
+      if (!problem.sites[i]->weight.defined()) continue;
+      weigh(problem, problem.sites[i]->node->output());
+      break;
+    }
+    problem.threads = options_.threads;
+    problem.check_interrupt = options_.check_interrupt;
+    const auto learned = reconstruct(problem, recipe_.reconstruction);
+    if (learned.error_after >= learned.error_before) return;
+    const double gain = 10 * std::log10(learned.error_before / learned.error_after);
+    for (SitePlan* plan : problem.plans) {
+      plan->note += "; block learned, " + format_number(gain, 1) + " dB";
+    }
+    streams_.replay(block.begin, begin);
+  }
+
+  void weigh(ReconstructionProblem& problem, const torch::jit::Value* value) const {
+    const auto* sensitivity = sensitivity_of(value);
+    const at::Tensor rows = weights_of(value);
+    if (!rows.defined()) return;
+    std::int64_t from = 0;
+    for (const auto& batch : sensitivity->tokens) {
+      problem.row_weights.push_back(rows.slice(0, from, from + batch.size(0)));
+      from += batch.size(0);
+    }
+    const double share = recipe_.weights.sensitivity;
+    const double mean = sensitivity->channels.mean().item<double>();
+    if (mean > 0) problem.channel_weights = sensitivity->channels * (share / mean) + (1 - share);
   }
 
   void report(std::size_t site) const {
@@ -139,7 +274,8 @@ class Sweep {
     } else {
       // Not advanced to: V is fitted at the position of q k^T, before any [T, T] value exists.
       const auto value = streams_.values(site.node->input(1), Stream::kQuantized);
-      plan.plan = fit_attend(value, bits_[i].activation_bits, recipe_.attention);
+      plan.plan = fit_attend(value, bits_[i].activation_bits, recipe_.attention,
+                             weights_of(site.node->input(1)));
       plan.note = describe(std::get<AttendPlan>(plan.plan));
       measure(site, std::get<AttendPlan>(plan.plan), plan.errors);
     }
@@ -167,6 +303,11 @@ class Sweep {
     const auto gram = norm_grams_.find(site.norm);
     const bool foldable = gram != norm_grams_.end();
     in.gram = foldable ? gram->second : gram_of(i);
+    in.row_weights = weights_of(site.node->output());
+    if (recipe_.weights.compensation == Compensation::kStream) {
+      in.x_float = streams_.values(site.node->input(0), Stream::kFloat);
+      in.residual_error = residual_error(site);
+    }
     if (const auto shared = norm_inputs_.find(site.norm); foldable && shared != norm_inputs_.end()) {
       in.shared = shared->second;
     } else if (const auto same = shared_inputs_.find(input_of(i));
@@ -202,7 +343,9 @@ class Sweep {
     streams_.advance_to(site.node);
     const auto left = streams_.values(site.node->input(0), Stream::kQuantized);
     const auto right = streams_.values(site.node->input(1), Stream::kQuantized);
-    const auto scores = fit_scores(left, right, bits_[i].activation_bits, recipe_.attention);
+    const auto scores = fit_scores(left, right, bits_[i].activation_bits, recipe_.attention,
+                                   weights_of(site.node->input(0)),
+                                   weights_of(site.node->input(1)));
     const auto got = simulate_scores(scores, left[0], right[0]);
     plan.errors.own_output_sqnr_db = sqnr_db(at::matmul(left[0], right[0]), got);
     plan.errors.output_sqnr_db =
@@ -259,10 +402,12 @@ class Sweep {
   const Recipe& recipe_;
   const SweepOptions& options_;
   std::vector<SiteBits> bits_;
+  Sensitivities sensitivities_;
   std::map<const Node*, at::Tensor> norm_grams_;
   std::map<const Node*, const InputQuantizer*> norm_inputs_;
   std::map<SharedInput, const InputQuantizer*> shared_inputs_;
   std::deque<SitePlan> plans_;  // stable addresses: the streams point into it
+  std::vector<const Site*> plan_sites_;  // theirs
   Streams streams_;
   SweepResult result_;
 };
@@ -272,11 +417,11 @@ class Sweep {
 SweepResult run_sweep(const Model& model, const SiteSearch& search,
                       const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
                       const SweepOptions& options) {
-  at::NoGradGuard no_grad;
   if (batches.empty()) {
     throw Error(ErrorKind::kUsage, {.what = "there is no calibration data",
                                     .hint = "give --calib a folder of images or an array file"});
   }
+  at::NoGradGuard no_grad;
   return Sweep(model, search, batches, recipe, options).run();
 }
 

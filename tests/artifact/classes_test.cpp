@@ -359,7 +359,7 @@ TEST_F(ClassesTest, AttendAllGrids) {
         for (const int form : {0, 1, 2}) {  // log, log with u8 table, uniform
           AttendPlan plan;
           plan.bits = bits;
-          plan.grid = LogGrid{bits, bits <= 4 ? 2 : (bits <= 6 ? 4 : 8), zero_code, form == 1};
+          plan.grid = LogGrid{bits, bits <= 4 ? 2.0 : (bits <= 6 ? 4.0 : 8.0), zero_code, form == 1};
           plan.uniform = form == 2;
           plan.row_maximum = row_maximum;
           plan.softmax_scale = row_maximum ? 1.0 : 0.8;

@@ -126,7 +126,7 @@ std::vector<SitePlan> min_max_plans(const Model& model, const std::vector<Site>&
                 AttendPlan attend;
                 attend.bits = bits;
                 attend.uniform = options.uniform_softmax;
-                attend.grid = LogGrid{bits, bits <= 4 ? 2 : (bits <= 6 ? 4 : 8), true, bits > 4};
+                attend.grid = LogGrid{bits, bits <= 4 ? 2.0 : (bits <= 6 ? 4.0 : 8.0), true, bits > 4};
                 attend.row_maximum = options.row_maximum;
                 attend.value = operand(values.at(node->input(1)).toTensor(), bits);
                 plan.plan = attend;

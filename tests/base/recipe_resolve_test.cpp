@@ -42,6 +42,29 @@ TEST(RecipeResolveTest, BitsChooseTheReadyRecipe) {
   expect_setting(resolved, "norm.clipping", "search", "default");
 }
 
+TEST(RecipeResolveTest, EffortSetsOthersWhateverTheOrder) {
+  const ResolvedRecipe fast = resolve_recipe({.settings = {
+      {"weights.sensitivity", "0.25", "--set"}, {"effort", "fast", "--effort"}}});
+  expect_setting(fast, "effort", "fast", "--effort");
+  expect_setting(fast, "weights.compensation", "none", "effort");
+  expect_setting(fast, "weights.sensitivity", "0.25", "--set");
+}
+
+TEST(RecipeResolveTest, EffortOfAFileLeavesItsOtherKeys) {
+  const TempDir dir;
+  const auto file = dir / "my.json";
+  write_text(file, R"({"weights": {"compensation": "input"}, "effort": "fast"})");
+  const ResolvedRecipe resolved = resolve_recipe({.file = file});
+  EXPECT_EQ(resolved.recipe.weights.compensation, Compensation::kInput);
+  EXPECT_EQ(resolved.recipe.weights.sensitivity, 0);
+  expect_setting(resolved, "weights.sensitivity", "0.0", "effort");
+}
+
+TEST(RecipeResolveTest, DefaultsAreTheStandardEffort) {
+  const ResolvedRecipe standard = resolve_recipe({.settings = {{"effort", "standard", "--effort"}}});
+  EXPECT_EQ(standard.recipe, Recipe{});
+}
+
 TEST(RecipeResolveTest, BitsWithoutAReadyRecipe) {
   const ResolvedRecipe resolved = resolve_recipe({.settings = {{"bits", "w5a5", "--bits"}}});
   EXPECT_EQ(resolved.recipe.bits, (BitWidths{5, 5}));

@@ -139,13 +139,13 @@ struct SoftmaxForm {
   const char* name;
   std::int64_t bits;
   bool uniform, table;
-  std::int64_t steps;
+  double steps;
 };
 
 TEST_F(PortableTest, AttentionOnRawScoresHasTheSameCodes) {
   for (const SoftmaxForm& form :
        {SoftmaxForm{"log-sqrt2", 4, false, false, 2}, SoftmaxForm{"log2", 4, false, false, 1},
-        SoftmaxForm{"table", 8, false, true, 8}, SoftmaxForm{"table6", 6, false, true, 4},
+        SoftmaxForm{"table", 8, false, true, 8}, SoftmaxForm{"table6", 6, false, true, 4}, SoftmaxForm{"table4", 4, false, true, 1.5},
         SoftmaxForm{"uniform", 8, true, false, 1}}) {
     SCOPED_TRACE(form.name);
     ScoresState scores;

@@ -20,6 +20,26 @@ double error_of(const at::Tensor& x, const AffineGrid& grid, const at::Tensor& g
   return output_error(x, fake_quantize(x, grid), gram);
 }
 
+TEST(SampleRows, WeightsAreShares) {
+  const at::Tensor x = at::arange(4, at::kFloat).view({4, 1});
+  const at::Tensor weights = at::tensor({1.0, 0.0, 5.0, 2.0}, at::kDouble);
+  const at::Tensor sample = sample_rows(x, 80, weights).flatten();
+  EXPECT_EQ(sample.numel(), 80);
+  for (const auto& [row, count] : {std::pair{0, 10}, {1, 0}, {2, 50}, {3, 20}}) {
+    EXPECT_EQ((sample == row).sum().item<int>(), count) << "row " << row;
+  }
+}
+
+TEST(RangeSearch, FollowsTheRowsThatCount) {
+  testing::Random random(9);
+  const at::Tensor narrow = random.uniform({500, 8}, -1, 1);
+  const at::Tensor x = at::cat({narrow, random.uniform({500, 8}, -8, 8)});
+  SearchOptions options;
+  options.row_weights = at::cat({at::ones({500}, at::kDouble), at::zeros({500}, at::kDouble)});
+  const AffineGrid grid = search_per_tensor(x, {}, 4, options);
+  EXPECT_LT(error_of(narrow, grid), 0.1 * error_of(narrow, search_per_tensor(x, {}, 4)));
+}
+
 TEST(OutputMetric, MatchesTheDefinitionInEveryForm) {
   testing::Random random(1);
   const at::Tensor error = random.normal({100, 24});

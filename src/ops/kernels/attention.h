@@ -91,7 +91,7 @@ struct Weigher {
         limit(V::set_int(args.zero_code ? args.max_code : args.max_code + 1)),
         last(V::set(static_cast<float>(args.zero_code ? 256 : args.max_code))),
         top(V::set(static_cast<float>(args.max_code))),
-        step(V::set(-1.0F / static_cast<float>(args.steps))) {}
+        step(V::set(-1.0F / args.steps)) {}
 
   /// `units`: (row maximum - score) in code units, >= 0 (kUniform: (score - maximum) in octaves).
   void weigh(typename V::F units, typename V::I& first, typename V::I& second) const {

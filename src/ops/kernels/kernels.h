@@ -103,7 +103,7 @@ struct AttentionArgs {
   const float* score_scale = nullptr;   // [H]
   const float* factor = nullptr;  // [H]: score - row maximum to code units (octaves, kUniform)
   SoftmaxCode code = SoftmaxCode::kLog;
-  int steps = 2;
+  float steps = 2;
   int max_code = 15;
   bool zero_code = true;
   const float* multiplier = nullptr;                       // of the output, by head and channel

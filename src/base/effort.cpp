@@ -1,0 +1,41 @@
+#include "base/effort.h"
+
+#include <array>
+
+namespace repquant {
+namespace {
+
+// fast: the paper's method, and what costs no time.
+constexpr std::array<EffortSetting, 3> kFast = {{
+    {"weights.compensation", "none"},
+    {"weights.sensitivity", "0"},
+    {"reconstruction.steps", "0"},
+}};
+
+constexpr std::array<EffortSetting, 3> kStandard = {{
+    {"weights.compensation", "stream"},
+    {"weights.sensitivity", "0.8"},
+    {"reconstruction.steps", "0"},
+}};
+
+constexpr std::array<EffortSetting, 3> kHigh = {{
+    {"weights.compensation", "stream"},
+    {"weights.sensitivity", "0.8"},
+    {"reconstruction.steps", "200"},
+}};
+
+}  // namespace
+
+std::span<const EffortSetting> effort_settings(Effort effort) {
+  switch (effort) {
+    case Effort::kFast:
+      return kFast;
+    case Effort::kStandard:
+      return kStandard;
+    case Effort::kHigh:
+      return kHigh;
+  }
+  return kStandard;
+}
+
+}  // namespace repquant

@@ -1,0 +1,33 @@
+// Fits weight and bias of one Linear site whose input codes are decided.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "plan/site_plan.h"
+#include "repquant/recipe.h"
+
+namespace repquant {
+
+/// One Linear as a least-squares problem: target ~ s codes W^T + side + bias over all rows.
+struct WeightProblem {
+  at::Tensor weight;  // float32 [N, K], folded
+  at::Tensor bias;    // float32 [N], folded: belongs to `weight`
+  at::Tensor codes;   // float32 [n, K], zero point taken out
+  at::Tensor target;  // float32 [n, N], with bias
+  at::Tensor side;    // float32 [n, N]: what the side columns add; or undefined
+  double scale = 1.0;  // s
+  at::Tensor row_weights;  // float64 [n], mean 1; or undefined
+  int bits = 8;
+  int threads = 1;
+};
+
+struct FittedWeight {
+  QuantizedWeight weight;
+  at::Tensor bias;            // float32 [N]
+  double compensation = 0.0;  // strength, see gptq/compensation.h
+};
+
+/// Compensates (recipe.compensation), rounds, and corrects the bias (recipe.bias_correction).
+FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe);
+
+}  // namespace repquant

@@ -1,0 +1,38 @@
+// How much the model's outputs depend on each site: squared gradients on the calibration data.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <unordered_map>
+#include <vector>
+
+#include "graph/site.h"
+#include "graph/walker.h"
+
+namespace repquant {
+
+/// E[g^2] of one value [.., T, N] at a site, g the gradient of a random projection of the outputs.
+struct Sensitivity {
+  std::vector<at::Tensor> tokens;  // per batch, float64 [rows]: mean over channels
+  at::Tensor channels;             // float64 [N]: mean over all tokens
+};
+
+/// By graph value: outputs of Linear sites [.., N], and operands of attention products, whose rows
+/// are all but the channel axis, without heads: left and value [.., H, T, d], right [.., H, d, S].
+using Sensitivities = std::unordered_map<const torch::jit::Value*, Sensitivity>;
+
+/// One forward and backward pass over the batches. The projection has random signs, so that E[g g^T]
+/// is the Gauss-Newton matrix of the squared output error (the weighting of GuidedQuant, arXiv
+/// 2505.07004). Values without a gradient are left out; a model that cannot be differentiated gives
+/// an empty result. Deterministic, whatever `threads`.
+Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule& schedule,
+                                  const std::vector<Site>& sites,
+                                  const std::vector<std::vector<at::Tensor>>& batches, int threads,
+                                  const std::function<void()>& check_interrupt);
+
+/// Row weights of mean 1 from measured ones: share * tokens / mean(tokens) + (1 - share), all
+/// batches behind each other, float64; undefined for share 0 or where nothing was measured.
+at::Tensor row_weights(const Sensitivity* sensitivity, double share);
+
+}  // namespace repquant
