@@ -41,7 +41,7 @@ at::Tensor linear_side_meta(const at::Tensor& codes, const at::Tensor& weight,
 at::Tensor attention_meta(const at::Tensor& query, const at::Tensor&, const at::Tensor& value,
                           const std::optional<at::Tensor>&, const at::Tensor&, const at::Tensor&,
                           const at::Tensor&, const at::Tensor&, double, const at::Tensor&,
-                          const at::Tensor&, std::int64_t, std::int64_t, std::int64_t, bool,
+                          const at::Tensor&, std::int64_t, double, std::int64_t, bool,
                           std::int64_t output_max_code, bool) {
   auto sizes = query.sym_sizes().vec();
   sizes.back() = value.sym_size(-1);
