@@ -49,6 +49,7 @@ struct WeightRecipe {
   double damping = 0.01;     // share of mean(diag H) added to the diagonal, 0..1
   int block_size = 128;      // columns per lazy update
   int group_size = 0;        // weight-only sites: columns that share a scale; 0: the whole row
+  bool shrinkage = true;     // more damping where the Hessian has few rows
   bool bias_correction = true;  // move the mean output error of the site into its bias
   Compensation compensation = Compensation::kStream;
   double sensitivity = 0.8;  // weight of the output's gradient in the errors of tokens, 0..1
@@ -72,7 +73,8 @@ struct AttentionRecipe {
   SoftmaxGrid softmax_grid = SoftmaxGrid::kAuto;
   SoftmaxScaling softmax_scaling = SoftmaxScaling::kRowMaximum;
   double log_steps_per_octave = 0;  // 2 is log-sqrt2, 1 is log2; 0: chosen by bits
-  bool zero_code = true;         // the last code means exactly zero
+  bool head_room = true;            // ranges of q, k, v beyond the data, by cross-validation
+  bool zero_code = true;            // the last code means exactly zero
 
   friend bool operator==(const AttentionRecipe&, const AttentionRecipe&) = default;
 };
@@ -82,6 +84,7 @@ struct InputRecipe {  // inputs of Linear sites that no norm feeds directly
   GeluGrid gelu_grid = GeluGrid::kAuto;  // kAuto: quadratic up to 4 bits
   double massive_threshold = 12.0;  // channel wider than this times the median: side column; 0: off
   int massive_bits = 8;             // bits of a side column
+  bool head_room = true;            // ranges (of norms too) beyond the data, by cross-validation
 
   friend bool operator==(const InputRecipe&, const InputRecipe&) = default;
 };

@@ -440,7 +440,7 @@ class Lowering {
         return at::round(x * m + a).clamp(0, top).to(at::kByte);
       };
     } else {
-      emit(output, original->output(), form.path, Emission::Kind::kFloat);
+      emit(output, original->output(), form.path, Emission::Kind::kRounded);
     }
     attend->output()->replaceAllUsesWith(output);
     result_.sites.push_back(form);

@@ -31,7 +31,12 @@ struct LoweredSite {
 /// One call of a submodule in the lowered graph, and what it should give: a function of a value of
 /// the original graph. Codes of the simulation and of the lowered form are compared here.
 struct Emission {
-  enum class Kind { kFloat, kCodes, kRowRelative };
+  enum class Kind {
+    kFloat,
+    kCodes,
+    kRowRelative,
+    kRounded,  // floating point, but behind codes of its own (softmax): a tie changes a whole row
+  };
   torch::jit::Node* call = nullptr;                 // prim::CallMethod in Lowered::graph
   const torch::jit::Value* original = nullptr;      // value in Model::graph
   std::string path;                                 // site to name when it fails

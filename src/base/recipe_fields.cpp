@@ -199,8 +199,9 @@ RecipeField title_field() {
 // Stores the effort and the settings that it stands for, so it has to come before those.
 RecipeField effort_field() {
   RecipeField field{.path = "effort",
-                    .help = "time spent on accuracy; sets weights.compensation, "
-                            "weights.sensitivity and reconstruction.steps",
+                    .help =
+                        "time spent on accuracy; sets weights.compensation, "
+                        "weights.sensitivity and reconstruction.steps",
                     .kind = FieldKind::kName};
   for (const auto& entry : kEffortNames) field.names.emplace_back(entry.second);
   field.get = [](const Recipe& recipe) -> Json { return std::string(name_of(recipe.effort)); };
@@ -276,6 +277,8 @@ std::vector<RecipeField> make_fields() {
                  "move a site's mean output error into its bias"));
   add(name_field("weights.compensation", &R::weights, &WeightRecipe::compensation,
                  "errors that the weights make up for before they are rounded"));
+  add(bool_field("weights.shrinkage", &R::weights, &WeightRecipe::shrinkage,
+                 "more damping where the Hessian was measured on few rows"));
   add(number_field("weights.sensitivity", &R::weights, &WeightRecipe::sensitivity, 0, 1,
                    "how much tokens count by the gradient of the model's output; 0: all alike"));
   add(name_field("norm.granularity", &R::norm, &NormRecipe::granularity,
@@ -290,15 +293,17 @@ std::vector<RecipeField> make_fields() {
                  "quantize q, k, v and the softmax output"));
   add(bool_field("attention.per_head", &R::attention, &AttentionRecipe::per_head,
                  "one grid per head for q, k and v"));
-  add(bool_field("attention.value_per_channel", &R::attention,
-                 &AttentionRecipe::value_per_channel, "one grid per channel for v"));
+  add(bool_field("attention.head_room", &R::attention, &AttentionRecipe::head_room,
+                 "ranges of q, k and v reach beyond the calibration data, by cross-validation"));
+  add(bool_field("attention.value_per_channel", &R::attention, &AttentionRecipe::value_per_channel,
+                 "one grid per channel for v"));
   add(name_field("attention.softmax_grid", &R::attention, &AttentionRecipe::softmax_grid,
                  "grid of softmax outputs"));
   add(name_field("attention.softmax_scaling", &R::attention, &AttentionRecipe::softmax_scaling,
                  "what the scale of a softmax output refers to"));
   add(number_field("attention.log_steps_per_octave", &R::attention,
-                    &AttentionRecipe::log_steps_per_octave, 0, 16,
-                    "codes per factor of two of the log grid; 2 is log-sqrt2, 0 is by bits"));
+                   &AttentionRecipe::log_steps_per_octave, 0, 16,
+                   "codes per factor of two of the log grid; 2 is log-sqrt2, 0 is by bits"));
   add(bool_field("attention.zero_code", &R::attention, &AttentionRecipe::zero_code,
                  "the last code of the log grid means exactly zero"));
   add(name_field("input.granularity", &R::input, &InputRecipe::granularity,
@@ -307,6 +312,9 @@ std::vector<RecipeField> make_fields() {
                  "grid of GELU outputs; auto is quadratic up to 4 bits"));
   add(number_field("input.massive_threshold", &R::input, &InputRecipe::massive_threshold, 0, 1e6,
                    "a channel this many times wider than the median gets its own grid; 0: never"));
+  add(bool_field("input.head_room", &R::input, &InputRecipe::head_room,
+                 "ranges of Linear inputs, norms too, reach beyond the calibration data, by "
+                 "cross-validation"));
   add(integer_field("input.massive_bits", &R::input, &InputRecipe::massive_bits, 2, 8,
                     "bits of such a channel"));
   add(edge_field("first_layer.weight_bits", &R::first_layer, &EdgeRecipe::weight_bits,

@@ -89,14 +89,14 @@ double heads_error(const HeadRows& rows, const at::Tensor& gram, const AffineGri
 /// One grid per head for x [n, H, d], gram [H, d, d] or undefined, with as much head room as the
 /// halves of the rows, each judged with the grid of the other one, ask for.
 AffineGrid fit_heads(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& gram,
-                     int bits, bool centred) {
+                     int bits, bool centred, bool head_room) {
   const HeadRows rows{x, weights};
   SearchOptions options;
   options.centred_error = centred;
   options.row_weights = weights;
   const AffineGrid grid = search_per_head(x, gram, bits, options);
   const std::int64_t count = x.size(0);
-  if (count < 2) return grid;
+  if (!head_room || count < 2) return grid;
   const std::array<HeadRows, 2> halves = {slice_of(rows, 0, count / 2),
                                           slice_of(rows, count / 2, count)};
   options.max_rows = 256;
@@ -128,20 +128,22 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
   const at::Tensor none;
   ScoresPlan plan;
   plan.left = from_grid(fit_heads(head_rows(left, per_head), per_head ? left_weights : none,
-                                  head_gram(keys, per_head, /*centred=*/true), bits, false));
+                                  head_gram(keys, per_head, /*centred=*/true), bits, false,
+                                  recipe.head_room));
   plan.right = from_grid(fit_heads(head_rows(keys, per_head), per_head ? right_weights : none,
-                                   head_gram(left, per_head, /*centred=*/false), bits, true));
+                                   head_gram(left, per_head, /*centred=*/false), bits, true,
+                                   recipe.head_room));
   return plan;
 }
 
 /// One grid per channel of V: the scale and the zero point leave the sum over tokens, so they cost
 /// nothing (the product's columns are scaled anyway).
 OperandQuantizer value_per_channel(const std::vector<at::Tensor>& value, int bits,
-                                   const at::Tensor& weights) {
+                                   const at::Tensor& weights, bool head_room) {
   const bool heads = has_heads(value[0]);
   const std::int64_t count = heads ? value[0].size(-3) : 1, width = value[0].size(-1);
-  auto quantizer = from_grid(
-      fit_heads(head_rows(value, heads).reshape({-1, count * width, 1}), weights, {}, bits, true));
+  auto quantizer = from_grid(fit_heads(head_rows(value, heads).reshape({-1, count * width, 1}),
+                                       weights, {}, bits, true, head_room));
   const std::vector<std::int64_t> shape =
       heads ? std::vector<std::int64_t>{count, 1, width} : std::vector<std::int64_t>{width};
   for (auto* part : {&quantizer.scale, &quantizer.zero_point, &quantizer.multiplier}) {
@@ -173,10 +175,11 @@ AttendPlan fit_attend(const std::vector<at::Tensor>& value, int bits, const Atte
   const bool per_head = recipe.per_head && has_heads(value[0]);
   // Rows of softmax sum to one, so a constant error of V is a constant of the output, which the
   // bias of the next Linear takes up: score the error without its mean.
-  plan.value = recipe.value_per_channel
-                   ? value_per_channel(value, bits, weights)
-                   : from_grid(fit_heads(head_rows(value, per_head),
-                                         per_head ? weights : at::Tensor(), {}, bits, true));
+  plan.value =
+      recipe.value_per_channel
+          ? value_per_channel(value, bits, weights, recipe.head_room)
+          : from_grid(fit_heads(head_rows(value, per_head), per_head ? weights : at::Tensor(), {},
+                                bits, true, recipe.head_room));
   plan.row_maximum = recipe.softmax_scaling == SoftmaxScaling::kRowMaximum;
   plan.grid.bits = bits;
   plan.grid.zero_code = recipe.zero_code;

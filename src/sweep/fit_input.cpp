@@ -190,6 +190,7 @@ class CrossValidation {
     for (const Rows& half : halves_) {
       bounds_.push_back(find_bounds(half, in, recipe, per_channel, kRows));
     }
+    if (!recipe.input.head_room) return;
     head_room_ = choose_head_room([&](double factor) {
       return sum(
           [&](const Rows& other, const InputQuantizer& quantizer) {

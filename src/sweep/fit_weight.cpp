@@ -89,7 +89,7 @@ FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe
   const double used = problem.row_weights.defined() ? effective_rows(problem.row_weights)
                                                     : static_cast<double>(rows);
   WeightRecipe damped = recipe;
-  damped.damping = std::max(recipe.damping, shrinkage_damping(hessian, used));
+  if (recipe.shrinkage) damped.damping = std::max(recipe.damping, shrinkage_damping(hessian, used));
   fitted.weight = quantize_weight(weight, hessian, problem.bits, damped, problem.threads);
   fitted.bias = problem.bias;
   if (centred) {

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <random>
 
 #include "compute/parallel.h"
@@ -16,17 +17,24 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-/// The values whose gradients are wanted, with the axis that holds the channels.
-std::unordered_map<const Value*, std::int64_t> wanted_values(const std::vector<Site>& sites) {
-  std::unordered_map<const Value*, std::int64_t> wanted;
+/// Where a value's rows and channels are.
+struct Layout {
+  std::int64_t channel_axis = -1;
+  bool has_heads = false;  // axis -3 of values with four axes or more
+};
+using Layouts = std::unordered_map<const Value*, Layout>;
+
+/// The values whose gradients are wanted.
+Layouts wanted_values(const std::vector<Site>& sites) {
+  Layouts wanted;
   for (const auto& site : sites) {
     if (site.weight.defined()) {
-      wanted[site.node->output()] = -1;
+      wanted[site.node->output()] = {-1, false};
     } else if (site.kind == SiteKind::kScores) {
-      wanted[site.node->input(0)] = -1;
-      wanted[site.node->input(1)] = -2;
+      wanted[site.node->input(0)] = {-1, true};
+      wanted[site.node->input(1)] = {-2, true};
     } else {
-      wanted[site.node->input(1)] = -1;
+      wanted[site.node->input(1)] = {-1, true};
     }
   }
   return wanted;
@@ -43,24 +51,29 @@ struct Squares {
   at::Tensor tokens;    // float64 [rows]
   at::Tensor channels;  // float64 [N], sums
   double rows = 0;
+  std::int64_t length = 0;  // of the value's first axis
 };
+using SquaresByValue = std::unordered_map<const Value*, Squares>;
 
-Squares squares_of(const at::Tensor& gradient, std::int64_t channel_axis) {
+constexpr std::int64_t kSamplesAtOnce = 2;  // what a backward pass keeps grows with them
+
+Squares squares_of(const at::Tensor& gradient, const Layout& layout) {
   at::Tensor square = gradient.to(at::kDouble).square();
-  if (channel_axis == -2) square = square.transpose(-2, -1);
+  if (layout.channel_axis == -2) square = square.transpose(-2, -1);
   Squares result;
+  result.length = gradient.size(0);
   result.channels = square.flatten(0, -2).sum(0);
   result.rows = static_cast<double>(square.numel()) / static_cast<double>(square.size(-1));
   at::Tensor tokens = square.mean(-1);
-  if (gradient.dim() >= 4) tokens = tokens.mean(-2);  // heads
+  if (layout.has_heads && gradient.dim() >= 4) tokens = tokens.mean(-2);
   result.tokens = tokens.flatten().contiguous();
   return result;
 }
 
 /// The gradients of one batch, squared; empty where the model cannot be differentiated.
-std::unordered_map<const Value*, Squares> run_batch(
-    const torch::jit::Graph& graph, const Schedule& schedule, const std::vector<at::Tensor>& batch,
-    const std::unordered_map<const Value*, std::int64_t>& wanted, std::uint64_t seed) {
+SquaresByValue run_batch(const torch::jit::Graph& graph, const Schedule& schedule,
+                         const std::vector<at::Tensor>& batch, const Layouts& wanted,
+                         std::uint64_t seed) {
   const at::AutoGradMode with_gradients(true);
   std::vector<const Value*> order;
   std::vector<at::Tensor> seen;
@@ -88,7 +101,7 @@ std::unordered_map<const Value*, Squares> run_batch(
     const at::Tensor part = (output * random_signs(output.sizes(), engine)).sum();
     loss = loss.defined() ? loss + part : part;
   }
-  std::unordered_map<const Value*, Squares> result;
+  SquaresByValue result;
   if (!loss.defined() || seen.empty()) return result;
   const auto gradients = torch::autograd::grad({loss}, seen, {}, std::nullopt, false, true);
   const at::NoGradGuard no_grad;
@@ -98,19 +111,85 @@ std::unordered_map<const Value*, Squares> run_batch(
   return result;
 }
 
+std::vector<at::Tensor> samples_of(const std::vector<at::Tensor>& batch, std::int64_t from,
+                                   std::int64_t to) {
+  std::vector<at::Tensor> part;
+  for (const auto& tensor : batch) part.push_back(tensor.slice(0, from, to));
+  return part;
+}
+
+/// Samples of a batch whose inputs all have them on the first axis; else 1.
+std::int64_t sample_count(const std::vector<at::Tensor>& batch) {
+  for (const auto& tensor : batch) {
+    if (tensor.dim() == 0 || tensor.size(0) != batch[0].size(0)) return 1;
+  }
+  return batch.empty() ? 1 : batch[0].size(0);
+}
+
+/// run_batch() a few samples at a time.
+class Differentiation {
+ public:
+  Differentiation(const torch::jit::Graph& graph, const Schedule& schedule,
+                  const std::vector<Site>& sites, const std::vector<at::Tensor>& first_batch)
+      : graph_(graph), schedule_(schedule), wanted_(wanted_values(sites)) {
+    if (sample_count(first_batch) < kSamplesAtOnce) return;
+    // The rows of the parts follow each other only if all values have the samples in front.
+    const auto one = run(samples_of(first_batch, 0, 1), 0);
+    const auto several = run(samples_of(first_batch, 0, kSamplesAtOnce), 0);
+    splits_ = true;
+    for (const auto& [value, squares] : one) {
+      const auto found = several.find(value);
+      splits_ = splits_ && found != several.end() &&
+                found->second.length == kSamplesAtOnce * squares.length;
+    }
+  }
+
+  const Layouts& wanted() const { return wanted_; }
+
+  SquaresByValue run_whole(const std::vector<at::Tensor>& batch, std::uint64_t seed) const {
+    const std::int64_t count = sample_count(batch);
+    if (!splits_ || count <= kSamplesAtOnce) return run(batch, seed);
+    SquaresByValue result;
+    for (std::int64_t from = 0; from < count; from += kSamplesAtOnce) {
+      const auto part = run(samples_of(batch, from, std::min(count, from + kSamplesAtOnce)),
+                            seed * 1024 + static_cast<std::uint64_t>(from));
+      for (const auto& [value, squares] : part) append(result[value], squares);
+    }
+    return result;
+  }
+
+ private:
+  SquaresByValue run(const std::vector<at::Tensor>& batch, std::uint64_t seed) const {
+    return run_batch(graph_, schedule_, batch, wanted_, seed);
+  }
+
+  static void append(Squares& sum, const Squares& part) {
+    sum.tokens = sum.tokens.defined() ? at::cat({sum.tokens, part.tokens}) : part.tokens;
+    sum.channels = sum.channels.defined() ? sum.channels + part.channels : part.channels;
+    sum.rows += part.rows;
+  }
+
+  const torch::jit::Graph& graph_;
+  const Schedule& schedule_;
+  Layouts wanted_;
+  bool splits_ = false;
+};
+
 }  // namespace
 
 Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule& schedule,
                                   const std::vector<Site>& sites,
                                   const std::vector<std::vector<at::Tensor>>& batches, int threads,
                                   const std::function<void()>& check_interrupt) {
-  const auto wanted = wanted_values(sites);
-  std::vector<std::unordered_map<const Value*, Squares>> parts(batches.size());
+  std::vector<SquaresByValue> parts(batches.size());
+  Layouts wanted;
   try {
+    const Differentiation differentiation(graph, schedule, sites, batches[0]);
+    wanted = differentiation.wanted();
     parallel_for(static_cast<std::int64_t>(batches.size()), threads, [&](std::int64_t i) {
       if (check_interrupt) check_interrupt();
       const auto at = static_cast<std::size_t>(i);
-      parts[at] = run_batch(graph, schedule, batches[at], wanted, static_cast<std::uint64_t>(i));
+      parts[at] = differentiation.run_whole(batches[at], static_cast<std::uint64_t>(i));
     });
   } catch (const c10::Error&) {
     return {};  // an operator without derivative
@@ -119,7 +198,7 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
     return {};
   }
   Sensitivities result;
-  for (const auto& [value, axis] : wanted) {
+  for (const auto& [value, layout] : wanted) {
     Sensitivity sensitivity;
     double rows = 0;
     for (const auto& part : parts) {

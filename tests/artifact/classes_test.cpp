@@ -216,10 +216,9 @@ TEST_F(ClassesTest, SideColumnsAreAdded) {
   plan.side.weight = random_weight(40, 2, 8);
   plan.weight.codes.index_fill_(1, at::tensor({3, 17}, at::kLong), 0);
   const at::Tensor x = at::randn({2, 9, 32}) * 50;
-  SideState state{at::tensor(plan.side.channels), plan.side.scale, plan.side.zero_point, 8,
-                  plan.side.weight.codes, plan.side.weight.scale};
-  const at::Tensor main =
-      run(factory.linear(lowered(plan)), {encode(x, plan.input).to(at::kByte)});
+  SideState state{at::tensor(plan.side.channels), plan.side.scale,       plan.side.zero_point, 8,
+                  plan.side.weight.codes,         plan.side.weight.scale};
+  const at::Tensor main = run(factory.linear(lowered(plan)), {encode(x, plan.input).to(at::kByte)});
   expect_close(run(reloaded(factory.side(state)), {main, x}), simulate_linear(plan, x));
 }
 
@@ -228,8 +227,8 @@ TEST_F(ClassesTest, QuantizeAllForms) {
   for (const int bits : {3, 4, 7, 8}) {
     const InputQuantizer per_tensor = random_linear(1, 8, 4, bits).input;
     const auto quantize = [&](const InputQuantizer& q) {
-      return reloaded(factory.quantize({q.multiplier, q.offset, q.max_code(),
-                                        q.form == CodeForm::kQuadratic, false, 0}));
+      return reloaded(factory.quantize(
+          {q.multiplier, q.offset, q.max_code(), q.form == CodeForm::kQuadratic, false, 0}));
     };
     expect_close_codes(run(quantize(per_tensor), {x}), encode(x, per_tensor));
     InputQuantizer per_channel = per_tensor;
@@ -240,10 +239,9 @@ TEST_F(ClassesTest, QuantizeAllForms) {
     OperandQuantizer operand{bits, at::rand({3, 1, 1}) * 5, {}, at::randint(0, 8, {3, 1, 1})};
     operand.zero_point = operand.zero_point.to(at::kFloat);
     const std::int64_t shift = bits == 8 ? 128 : 0;
-    const at::Tensor got = run(
-        reloaded(factory.quantize(
-            {operand.multiplier, operand.zero_point, operand.max_code(), false, true, shift})),
-        {x});
+    const at::Tensor got = run(reloaded(factory.quantize({operand.multiplier, operand.zero_point,
+                                                          operand.max_code(), false, true, shift})),
+                               {x});
     EXPECT_EQ(got.scalar_type(), at::kChar);
     expect_close_codes(got.to(at::kFloat) + static_cast<double>(shift), encode(x, operand));
   }
@@ -260,8 +258,11 @@ TEST_F(ClassesTest, NormQuantizeFoldsTheChannelVectors) {
     input.offset = at::rand({24}) * 6;
     const at::Tensor gamma = at::randn({24}), beta = at::randn({24});
     const at::Tensor x = at::randn({2, 200, 24}) * 5 + 1;
-    NormQuantizeState state{gamma * input.multiplier, beta * input.multiplier + input.offset,
-                            {24}, 1e-6, input.max_code()};
+    NormQuantizeState state{gamma * input.multiplier,
+                            beta * input.multiplier + input.offset,
+                            {24},
+                            1e-6,
+                            input.max_code()};
     const at::Tensor expected = encode(at::layer_norm(x, {24}, gamma, beta, 1e-6), input);
     expect_close_codes(run(reloaded(factory.norm_quantize(state)), {x}), expected);
   }
@@ -274,8 +275,7 @@ TEST_F(ClassesTest, NormQuantizeOfRmsNormAddsTheOffset) {
   const at::Tensor gamma = at::randn({24});
   const at::Tensor x = at::randn({2, 200, 24}) * 5 + 1;
   const NormQuantizeState state{gamma * input.multiplier, input.offset, {24}, 1e-6, 255, true};
-  const at::Tensor normalised =
-      x * (x.square().mean(-1, true) + 1e-6).rsqrt() * gamma;
+  const at::Tensor normalised = x * (x.square().mean(-1, true) + 1e-6).rsqrt() * gamma;
   expect_close_codes(run(reloaded(factory.norm_quantize(state)), {x}), encode(normalised, input));
 }
 
@@ -318,8 +318,8 @@ TEST_F(ClassesTest, ScoresLargeAndSmall) {
       expect_close(run(reloaded(factory.scores(state)), {a, b}),
                    simulate_scores(plan, left, right));
       state.raw = true;
-      const at::Tensor raw = at::matmul(encode(left, plan.left) - plan.left.zero_point,
-                                        b.to(at::kFloat));
+      const at::Tensor raw =
+          at::matmul(encode(left, plan.left) - plan.left.zero_point, b.to(at::kFloat));
       EXPECT_TRUE(at::equal(run(reloaded(factory.scores(state)), {a, b}), raw));
     }
   }
@@ -359,7 +359,8 @@ TEST_F(ClassesTest, AttendAllGrids) {
         for (const int form : {0, 1, 2}) {  // log, log with u8 table, uniform
           AttendPlan plan;
           plan.bits = bits;
-          plan.grid = LogGrid{bits, bits <= 4 ? 2.0 : (bits <= 6 ? 4.0 : 8.0), zero_code, form == 1};
+          plan.grid =
+              LogGrid{bits, bits <= 4 ? 2.0 : (bits <= 6 ? 4.0 : 8.0), zero_code, form == 1};
           plan.uniform = form == 2;
           plan.row_maximum = row_maximum;
           plan.softmax_scale = row_maximum ? 1.0 : 0.8;
@@ -385,7 +386,8 @@ TEST_F(ClassesTest, AttendLeavesForeignScoresAlone) {
   plan.value = per_head(4, 3, 6.0);
   const at::Tensor scores = at::randn({1, 3, 5, 6});
   const at::Tensor before = scores.clone();
-  run(factory.attend(lowered(plan)), {scores, stored_codes(at::randn({1, 3, 6, 4}), plan.value), 1.0});
+  run(factory.attend(lowered(plan)),
+      {scores, stored_codes(at::randn({1, 3, 6, 4}), plan.value), 1.0});
   EXPECT_TRUE(at::equal(scores, before));
 }
 
@@ -401,8 +403,8 @@ TEST_F(ClassesTest, AttendWritesCodesOfTheNextInput) {
     state.output_max_code = next.max_code();
     const at::Tensor scores = at::randn({2, 3, 30, 40}) * 4;
     const at::Tensor value = at::randn({2, 3, 40, 16});
-    const at::Tensor got = run(reloaded(factory.attend(state)),
-                               {scores, stored_codes(value, plan.value), 1.0});
+    const at::Tensor got =
+        run(reloaded(factory.attend(state)), {scores, stored_codes(value, plan.value), 1.0});
     EXPECT_EQ(got.scalar_type(), at::kByte);
     expect_close_codes(got, encode(simulate_attend(plan, scores, value), next));
   }

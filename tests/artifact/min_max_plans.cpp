@@ -58,21 +58,22 @@ LinearPlan linear_plan(const Site& site, const at::Tensor& x, const MinMaxOption
   const bool folded = site.norm != nullptr || options.per_channel_inputs;
   if (folded) {
     const Grid grid = grid_of(rows.amin({0}), rows.amax({0}), levels);
-    const at::Tensor zero = site.scale_only_fold ? at::zeros_like(grid.zero_point) + levels / 2
-                                                 : grid.zero_point;
+    const at::Tensor zero =
+        site.scale_only_fold ? at::zeros_like(grid.zero_point) + levels / 2 : grid.zero_point;
     plan.input.multiplier = grid.scale.reciprocal();
     plan.input.offset = at::round(zero);
     plan.input.scale = grid.scale.mean().item<double>();
-    plan.input.zero_point = static_cast<int>(std::nearbyint(plan.input.offset.mean().item<double>()));
+    plan.input.zero_point =
+        static_cast<int>(std::nearbyint(plan.input.offset.mean().item<double>()));
     const at::Tensor shift = grid.scale * (plan.input.zero_point - plan.input.offset);
     plan.bias = plan.bias + at::matmul(weight, shift);
     weight = weight * (grid.scale / plan.input.scale);
   } else {
-    const bool quadratic = options.quadratic && site.source == InputSource::kGelu &&
-                           options.activation_bits <= 4;
+    const bool quadratic =
+        options.quadratic && site.source == InputSource::kGelu && options.activation_bits <= 4;
     plan.input.form = quadratic ? CodeForm::kQuadratic : CodeForm::kUniform;
-    const Grid grid = grid_of(rows.amin().view({1}), rows.amax().view({1}),
-                              quadratic ? levels * levels : levels);
+    const Grid grid =
+        grid_of(rows.amin().view({1}), rows.amax().view({1}), quadratic ? levels * levels : levels);
     plan.input.multiplier = grid.scale.reciprocal();
     plan.input.offset = grid.zero_point;
     plan.input.scale = grid.scale.item<double>();
@@ -105,35 +106,36 @@ std::vector<SitePlan> min_max_plans(const Model& model, const std::vector<Site>&
   for (const auto& site : sites) by_node[site.node] = &site;
   std::vector<SitePlan> plans;
   const Schedule schedule(*model.graph);
-  run_graph(*model.graph, schedule, {inputs.begin(), inputs.end()},
-            [&](const torch::jit::Node* node, Values& values) {
-              const auto found = by_node.find(node);
-              if (found == by_node.end()) return false;
-              const Site& site = *found->second;
-              const at::Tensor first = values.at(node->input(0)).toTensor();
-              SitePlan plan;
-              plan.path = site.path;
-              plan.kind = site.kind;
-              const int bits = options.activation_bits;
-              if (site.weight.defined()) {
-                plan.plan = linear_plan(site, first, options);
-              } else if (!options.attention || options.weight_only) {
-                return false;
-              } else if (site.kind == SiteKind::kScores) {
-                plan.plan = ScoresPlan{operand(first, bits),
-                                       operand(values.at(node->input(1)).toTensor(), bits)};
-              } else {
-                AttendPlan attend;
-                attend.bits = bits;
-                attend.uniform = options.uniform_softmax;
-                attend.grid = LogGrid{bits, bits <= 4 ? 2.0 : (bits <= 6 ? 4.0 : 8.0), true, bits > 4};
-                attend.row_maximum = options.row_maximum;
-                attend.value = operand(values.at(node->input(1)).toTensor(), bits);
-                plan.plan = attend;
-              }
-              plans.push_back(std::move(plan));
-              return false;
-            });
+  run_graph(
+      *model.graph, schedule, {inputs.begin(), inputs.end()},
+      [&](const torch::jit::Node* node, Values& values) {
+        const auto found = by_node.find(node);
+        if (found == by_node.end()) return false;
+        const Site& site = *found->second;
+        const at::Tensor first = values.at(node->input(0)).toTensor();
+        SitePlan plan;
+        plan.path = site.path;
+        plan.kind = site.kind;
+        const int bits = options.activation_bits;
+        if (site.weight.defined()) {
+          plan.plan = linear_plan(site, first, options);
+        } else if (!options.attention || options.weight_only) {
+          return false;
+        } else if (site.kind == SiteKind::kScores) {
+          plan.plan =
+              ScoresPlan{operand(first, bits), operand(values.at(node->input(1)).toTensor(), bits)};
+        } else {
+          AttendPlan attend;
+          attend.bits = bits;
+          attend.uniform = options.uniform_softmax;
+          attend.grid = LogGrid{bits, bits <= 4 ? 2.0 : (bits <= 6 ? 4.0 : 8.0), true, bits > 4};
+          attend.row_maximum = options.row_maximum;
+          attend.value = operand(values.at(node->input(1)).toTensor(), bits);
+          plan.plan = attend;
+        }
+        plans.push_back(std::move(plan));
+        return false;
+      });
   return plans;
 }
 

@@ -17,7 +17,7 @@ struct MinMaxOptions {
   int activation_bits = 4;
   bool per_channel_inputs = false;  // Linear inputs that no norm feeds: vectors instead of scalars
   bool attention = true;
-  bool quadratic = true;       // for GELU outputs, up to 4 bits
+  bool quadratic = true;  // for GELU outputs, up to 4 bits
   bool uniform_softmax = false;
   bool row_maximum = true;
   bool weight_only = false;

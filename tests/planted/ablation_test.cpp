@@ -71,9 +71,15 @@ std::vector<std::string> words(const std::string& text) {
   return {std::istream_iterator<std::string>(stream), {}};
 }
 
+// One part at a time: without those that make up for others.
+constexpr const char* kPlain =
+    "weights.compensation=none weights.sensitivity=0 weights.shrinkage=false "
+    "input.granularity=per_tensor input.head_room=false attention.head_room=false "
+    "attention.value_per_channel=false ";
+
 Recipe recipe_of(const std::string& bits, const std::string& settings) {
   Recipe recipe = recipe_for_bits(parse_bits(bits));
-  for (const auto& setting : words(settings)) {
+  for (const auto& setting : words(kPlain + settings)) {
     const RecipeChange change = parse_setting(setting);
     apply_setting(recipe, change.key, change.value);
   }
