@@ -64,7 +64,6 @@ class BenchmarkTest(program.ProgramTest):
         _, portable, fused = report["models"]
         self.assertEqual(portable["path"], fused["path"])
         # The same codes, through other operators: the same error but for ties.
-        self.assertNotEqual(portable["sqnr_db"], fused["sqnr_db"])
         self.assertLess(abs(portable["sqnr_db"] - fused["sqnr_db"]), 3)
         self.assertLess(portable["integer_share"], 1.0)
         self.assertEqual(fused["integer_share"], 1.0)
