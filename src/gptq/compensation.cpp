@@ -23,7 +23,9 @@ std::optional<at::Tensor> ridge(const ErrorMoments& moments, double damping) {
   return at::cholesky_solve(moments.cross.t(), lower).t().contiguous();
 }
 
-double product_sum(const at::Tensor& a, const at::Tensor& b) { return (a * b).sum().item<double>(); }
+double product_sum(const at::Tensor& a, const at::Tensor& b) {
+  return (a * b).sum().item<double>();
+}
 
 }  // namespace
 

@@ -11,9 +11,7 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-bool is_tensor(const Value* value) {
-  return value->type()->kind() == c10::TypeKind::TensorType;
-}
+bool is_tensor(const Value* value) { return value->type()->kind() == c10::TypeKind::TensorType; }
 
 /// Positions in [1, nodes] where one tensor that depends on a site is alive.
 std::vector<std::size_t> cuts_of(const Schedule& schedule, const std::set<const Node*>& sites) {

@@ -2,8 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
+
 #include "quantizer/affine.h"
+#include "quantizer/output_metric.h"
 #include "quantizer/range_search.h"
+#include "sweep/head_room.h"
 
 namespace repquant {
 namespace {
@@ -51,6 +55,67 @@ OperandQuantizer from_grid(const AffineGrid& grid) {
   return quantizer;
 }
 
+/// The part of the rows [n, H, d] and of their weights from `from` to `to`.
+struct HeadRows {
+  at::Tensor x;
+  at::Tensor weights;  // float64 [n], or undefined
+};
+
+HeadRows slice_of(const HeadRows& rows, std::int64_t from, std::int64_t to) {
+  return {rows.x.slice(0, from, to),
+          rows.weights.defined() ? rows.weights.slice(0, from, to) : at::Tensor()};
+}
+
+AffineGrid widened_heads(const HeadRows& rows, const AffineGrid& grid, double factor) {
+  if (factor == 1.0) return grid;
+  const Bounds bounds = widened(bounds_of(grid), rows.x.mean({0, 2}), factor);
+  return affine_grid(bounds.lower.clamp_max(0), bounds.upper.clamp_min(0), grid.bits);
+}
+
+double heads_error(const HeadRows& rows, const at::Tensor& gram, const AffineGrid& grid,
+                   bool centred) {
+  constexpr std::int64_t kRows = 256;
+  const at::Tensor x = sample_rows(rows.x, kRows, rows.weights);
+  const AffineGrid columns{grid.bits, grid.scale.unsqueeze(1), grid.zero_point.unsqueeze(1)};
+  const at::Tensor got = fake_quantize(x, columns);
+  double sum = 0.0;
+  for (std::int64_t head = 0; head < x.size(1); ++head) {
+    sum += output_error(x.select(1, head), got.select(1, head),
+                        gram.defined() ? gram.select(0, head) : gram, centred);
+  }
+  return sum;
+}
+
+/// One grid per head for x [n, H, d], gram [H, d, d] or undefined, with as much head room as the
+/// halves of the rows, each judged with the grid of the other one, ask for.
+AffineGrid fit_heads(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& gram,
+                     int bits, bool centred) {
+  const HeadRows rows{x, weights};
+  SearchOptions options;
+  options.centred_error = centred;
+  options.row_weights = weights;
+  const AffineGrid grid = search_per_head(x, gram, bits, options);
+  const std::int64_t count = x.size(0);
+  if (count < 2) return grid;
+  const std::array<HeadRows, 2> halves = {slice_of(rows, 0, count / 2),
+                                          slice_of(rows, count / 2, count)};
+  options.max_rows = 256;
+  std::array<AffineGrid, 2> grids;
+  for (std::size_t i = 0; i < 2; ++i) {
+    options.row_weights = halves[i].weights;
+    grids[i] = search_per_head(halves[i].x, gram, bits, options);
+  }
+  const double factor = choose_head_room([&](double candidate) {
+    double error = 0.0;
+    for (std::size_t i = 0; i < 2; ++i) {
+      error +=
+          heads_error(halves[1 - i], gram, widened_heads(halves[i], grids[i], candidate), centred);
+    }
+    return error;
+  });
+  return widened_heads(rows, grid, factor);
+}
+
 }  // namespace
 
 ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right,
@@ -60,15 +125,12 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
                         left[0].size(-3) == right[0].size(-3);
   std::vector<at::Tensor> keys;  // [.., S, d]
   for (const auto& batch : right) keys.push_back(batch.transpose(-2, -1));
-  SearchOptions plain, centred;
-  plain.row_weights = per_head ? left_weights : at::Tensor();
-  centred.row_weights = per_head ? right_weights : at::Tensor();
-  centred.centred_error = true;
+  const at::Tensor none;
   ScoresPlan plan;
-  plan.left = from_grid(search_per_head(head_rows(left, per_head),
-                                        head_gram(keys, per_head, /*centred=*/true), bits, plain));
-  plan.right = from_grid(search_per_head(
-      head_rows(keys, per_head), head_gram(left, per_head, /*centred=*/false), bits, centred));
+  plan.left = from_grid(fit_heads(head_rows(left, per_head), per_head ? left_weights : none,
+                                  head_gram(keys, per_head, /*centred=*/true), bits, false));
+  plan.right = from_grid(fit_heads(head_rows(keys, per_head), per_head ? right_weights : none,
+                                   head_gram(left, per_head, /*centred=*/false), bits, true));
   return plan;
 }
 
@@ -78,11 +140,8 @@ OperandQuantizer value_per_channel(const std::vector<at::Tensor>& value, int bit
                                    const at::Tensor& weights) {
   const bool heads = has_heads(value[0]);
   const std::int64_t count = heads ? value[0].size(-3) : 1, width = value[0].size(-1);
-  SearchOptions centred;
-  centred.centred_error = true;
-  centred.row_weights = weights;
-  auto quantizer = from_grid(search_per_head(
-      head_rows(value, heads).reshape({-1, count * width, 1}), {}, bits, centred));
+  auto quantizer = from_grid(
+      fit_heads(head_rows(value, heads).reshape({-1, count * width, 1}), weights, {}, bits, true));
   const std::vector<std::int64_t> shape =
       heads ? std::vector<std::int64_t>{count, 1, width} : std::vector<std::int64_t>{width};
   for (auto* part : {&quantizer.scale, &quantizer.zero_point, &quantizer.multiplier}) {
@@ -107,28 +166,26 @@ double steps_for(int bits) {
   }
 }
 
-AttendPlan fit_attend(const std::vector<at::Tensor>& value, int bits,
-                      const AttentionRecipe& recipe, const at::Tensor& weights) {
+AttendPlan fit_attend(const std::vector<at::Tensor>& value, int bits, const AttentionRecipe& recipe,
+                      const at::Tensor& weights) {
   AttendPlan plan;
   plan.bits = bits;
   const bool per_head = recipe.per_head && has_heads(value[0]);
   // Rows of softmax sum to one, so a constant error of V is a constant of the output, which the
   // bias of the next Linear takes up: score the error without its mean.
-  SearchOptions centred;
-  centred.centred_error = true;
-  if (per_head) centred.row_weights = weights;
   plan.value = recipe.value_per_channel
                    ? value_per_channel(value, bits, weights)
-                   : from_grid(search_per_head(head_rows(value, per_head), {}, bits, centred));
+                   : from_grid(fit_heads(head_rows(value, per_head),
+                                         per_head ? weights : at::Tensor(), {}, bits, true));
   plan.row_maximum = recipe.softmax_scaling == SoftmaxScaling::kRowMaximum;
   plan.grid.bits = bits;
   plan.grid.zero_code = recipe.zero_code;
   plan.uniform = recipe.softmax_grid == SoftmaxGrid::kUniform ||
                  (recipe.softmax_grid == SoftmaxGrid::kAuto && bits >= 8);
-  plan.grid.steps_per_octave = recipe.log_steps_per_octave > 0 ? recipe.log_steps_per_octave
-                                                               : steps_for(bits);
-  const bool by_parity = bits <= 4 && (plan.grid.steps_per_octave == 2 ||
-                                       plan.grid.steps_per_octave == 1);
+  plan.grid.steps_per_octave =
+      recipe.log_steps_per_octave > 0 ? recipe.log_steps_per_octave : steps_for(bits);
+  const bool by_parity =
+      bits <= 4 && (plan.grid.steps_per_octave == 2 || plan.grid.steps_per_octave == 1);
   plan.grid.u8_table = !by_parity;
   return plan;
 }

@@ -19,8 +19,8 @@ struct LinearFitInput {
   /// Where the output is added to a residual: what the residual lacks, one [.., N] per batch
   /// (floating-point minus quantized stream); else empty.
   std::vector<at::Tensor> residual_error;
-  at::Tensor row_weights;           // float64 [rows], what rows count, mean 1; or undefined
-  at::Tensor gram;                  // [K, K]: sum of W^T D W over all consumers of the same norm
+  at::Tensor row_weights;  // float64 [rows], what rows count, mean 1; or undefined
+  at::Tensor gram;         // [K, K]: sum of W^T D W over all consumers of the same norm
   const InputQuantizer* shared = nullptr;  // already fitted by another consumer of the same norm
   int weight_bits = 8;
   int activation_bits = 8;
@@ -38,7 +38,8 @@ struct ChannelFold {
 };
 ChannelFold fold_of(const InputQuantizer& quantizer);
 
-/// W diag(r) and bias + W diag(r) b: the Linear that follows the folded norm. bias may be undefined.
+/// W diag(r) and bias + W diag(r) b: the Linear that follows the folded norm. bias may be
+/// undefined.
 struct FoldedLinear {
   at::Tensor weight;  // [N, K]
   at::Tensor bias;    // [N]

@@ -9,6 +9,7 @@
 #include "gptq/compensation.h"
 #include "gptq/gptq.h"
 #include "gptq/hessian.h"
+#include "gptq/shrinkage.h"
 
 namespace repquant {
 namespace {
@@ -74,8 +75,7 @@ FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe
     std::array<ErrorMoments, 2> halves;
     for (std::size_t i = 0; i < 2; ++i) {
       const std::int64_t from = i == 0 ? 0 : half, to = i == 0 ? half : rows;
-      halves[i].hessian =
-          accumulate_hessian({codes.slice(0, from, to)}, problem.threads).hessian();
+      halves[i].hessian = accumulate_hessian({codes.slice(0, from, to)}, problem.threads).hessian();
       halves[i].cross = cross_moment(errors, codes, from, to, problem.threads);
     }
     hessian = halves[0].hessian + halves[1].hessian;
@@ -86,7 +86,11 @@ FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe
   } else {
     hessian = accumulate_hessian({codes}, problem.threads).hessian();
   }
-  fitted.weight = quantize_weight(weight, hessian, problem.bits, recipe, problem.threads);
+  const double used = problem.row_weights.defined() ? effective_rows(problem.row_weights)
+                                                    : static_cast<double>(rows);
+  WeightRecipe damped = recipe;
+  damped.damping = std::max(recipe.damping, shrinkage_damping(hessian, used));
+  fitted.weight = quantize_weight(weight, hessian, problem.bits, damped, problem.threads);
   fitted.bias = problem.bias;
   if (centred) {
     at::Tensor missing = mean_of(problem.target, problem.row_weights);

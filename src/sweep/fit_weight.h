@@ -10,12 +10,12 @@ namespace repquant {
 
 /// One Linear as a least-squares problem: target ~ s codes W^T + side + bias over all rows.
 struct WeightProblem {
-  at::Tensor weight;  // float32 [N, K], folded
-  at::Tensor bias;    // float32 [N], folded: belongs to `weight`
-  at::Tensor codes;   // float32 [n, K], zero point taken out
-  at::Tensor target;  // float32 [n, N], with bias
-  at::Tensor side;    // float32 [n, N]: what the side columns add; or undefined
-  double scale = 1.0;  // s
+  at::Tensor weight;       // float32 [N, K], folded
+  at::Tensor bias;         // float32 [N], folded: belongs to `weight`
+  at::Tensor codes;        // float32 [n, K], zero point taken out
+  at::Tensor target;       // float32 [n, N], with bias
+  at::Tensor side;         // float32 [n, N]: what the side columns add; or undefined
+  double scale = 1.0;      // s
   at::Tensor row_weights;  // float64 [n], mean 1; or undefined
   int bits = 8;
   int threads = 1;

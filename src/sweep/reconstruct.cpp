@@ -132,8 +132,7 @@ class Reconstruction {
       if (channels.defined() && channels.size(0) == square.size(-1)) {
         square = square * channels.to(at::kFloat);
       }
-      if (!problem_.row_weights.empty() &&
-          problem_.row_weights[batch].size(0) == square.size(0)) {
+      if (!problem_.row_weights.empty() && problem_.row_weights[batch].size(0) == square.size(0)) {
         square = square * problem_.row_weights[batch].to(at::kFloat).unsqueeze(1);
       }
       const at::Tensor part = square.mean();

@@ -17,13 +17,13 @@ namespace repquant {
 struct ReconstructionProblem {
   const Schedule* schedule = nullptr;
   Block block;
-  std::vector<const Site*> sites;   // those of the block that are quantized
-  std::vector<SitePlan*> plans;     // theirs; replaced where learning helps
-  std::vector<bool> frozen_inputs;  // the site's input grid is shared with another site
-  std::vector<Values> inputs;       // per batch: the quantized stream at the block's begin
-  std::vector<Values> targets;      // per batch: the floating-point stream at the block's end
+  std::vector<const Site*> sites;       // those of the block that are quantized
+  std::vector<SitePlan*> plans;         // theirs; replaced where learning helps
+  std::vector<bool> frozen_inputs;      // the site's input grid is shared with another site
+  std::vector<Values> inputs;           // per batch: the quantized stream at the block's begin
+  std::vector<Values> targets;          // per batch: the floating-point stream at the block's end
   std::vector<at::Tensor> row_weights;  // per batch, float64 [rows] of the output; or empty
-  at::Tensor channel_weights;       // float64 [N] of the output, mean 1; or undefined
+  at::Tensor channel_weights;           // float64 [N] of the output, mean 1; or undefined
   int threads = 1;
   std::function<void()> check_interrupt;
 };

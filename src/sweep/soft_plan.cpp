@@ -73,8 +73,7 @@ at::Tensor SoftPlan::soft_codes(const LinearPlan& plan) const {
 
 at::Tensor SoftPlan::evaluate(const std::vector<at::Tensor>& operands) const {
   if (const auto* linear = std::get_if<LinearPlan>(&plan_.plan)) {
-    const at::Tensor weight =
-        soft_round(soft_codes(*linear)) * log_row_scale_.exp().unsqueeze(1);
+    const at::Tensor weight = soft_round(soft_codes(*linear)) * log_row_scale_.exp().unsqueeze(1);
     const at::Tensor& x = operands[0];
     if (!linear->quantized_input) return at::linear(x, weight, bias_);
     const InputQuantizer& input = linear->input;

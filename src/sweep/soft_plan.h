@@ -1,5 +1,5 @@
-// Site plans with parameters that can be learned: the simulation of plan/simulate.h, value for value,
-// with straight-through gradients (arXiv 1308.3432) for every rounding.
+// Site plans with parameters that can be learned: the simulation of plan/simulate.h, value for
+// value, with straight-through gradients (arXiv 1308.3432) for every rounding.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -60,8 +60,7 @@ class Streams {
   };
 
   void advance(std::size_t end);
-  at::Tensor value_in(const BatchState& state, const torch::jit::Value* value,
-                      Stream stream) const;
+  at::Tensor value_in(const BatchState& state, const torch::jit::Value* value, Stream stream) const;
 
   const Model& model_;
   Schedule schedule_;

@@ -134,8 +134,7 @@ class Sweep {
     const auto alpha = torch::jit::toIValue(add->input(2));
     if (!alpha || !alpha->isScalar() || alpha->toScalar().toDouble() != 1.0) return {};
     const auto* residual = add->input(1 - uses[0].offset);
-    if (streams_.schedule().index_of(residual->node()) >
-        streams_.schedule().index_of(site.node)) {
+    if (streams_.schedule().index_of(residual->node()) > streams_.schedule().index_of(site.node)) {
       return {};
     }
     const auto floating = streams_.values(residual, Stream::kFloat);
@@ -176,7 +175,8 @@ class Sweep {
   at::Tensor gram_of(std::size_t i) const {
     at::Tensor gram = gram_of(sites_[i]);
     for (std::size_t j = i + 1; j < sites_.size(); ++j) {
-      if (!sites_[j].weight.defined() || !bits_[j].quantized || input_of(j) != input_of(i)) continue;
+      if (!sites_[j].weight.defined() || !bits_[j].quantized || input_of(j) != input_of(i))
+        continue;
       gram += gram_of(sites_[j]);
     }
     return gram;
@@ -216,11 +216,10 @@ class Sweep {
       const Site& site = *plan_sites_[index];
       problem.sites.push_back(&site);
       problem.plans.push_back(&plans_[index]);
-      const auto consumers =
-          std::count_if(sites_.begin(), sites_.end(), [&](const Site& other) {
-            return other.weight.defined() && (other.node->input(0) == site.node->input(0) ||
-                                              (site.norm != nullptr && other.norm == site.norm));
-          });
+      const auto consumers = std::count_if(sites_.begin(), sites_.end(), [&](const Site& other) {
+        return other.weight.defined() && (other.node->input(0) == site.node->input(0) ||
+                                          (site.norm != nullptr && other.norm == site.norm));
+      });
       problem.frozen_inputs.push_back(consumers > 1 || site.scale_only_fold);
     }
     problem.inputs = begin;
@@ -308,7 +307,8 @@ class Sweep {
       in.x_float = streams_.values(site.node->input(0), Stream::kFloat);
       in.residual_error = residual_error(site);
     }
-    if (const auto shared = norm_inputs_.find(site.norm); foldable && shared != norm_inputs_.end()) {
+    if (const auto shared = norm_inputs_.find(site.norm);
+        foldable && shared != norm_inputs_.end()) {
       in.shared = shared->second;
     } else if (const auto same = shared_inputs_.find(input_of(i));
                !foldable && same != shared_inputs_.end()) {
@@ -343,9 +343,9 @@ class Sweep {
     streams_.advance_to(site.node);
     const auto left = streams_.values(site.node->input(0), Stream::kQuantized);
     const auto right = streams_.values(site.node->input(1), Stream::kQuantized);
-    const auto scores = fit_scores(left, right, bits_[i].activation_bits, recipe_.attention,
-                                   weights_of(site.node->input(0)),
-                                   weights_of(site.node->input(1)));
+    const auto scores =
+        fit_scores(left, right, bits_[i].activation_bits, recipe_.attention,
+                   weights_of(site.node->input(0)), weights_of(site.node->input(1)));
     const auto got = simulate_scores(scores, left[0], right[0]);
     plan.errors.own_output_sqnr_db = sqnr_db(at::matmul(left[0], right[0]), got);
     plan.errors.output_sqnr_db =
@@ -406,7 +406,7 @@ class Sweep {
   std::map<const Node*, at::Tensor> norm_grams_;
   std::map<const Node*, const InputQuantizer*> norm_inputs_;
   std::map<SharedInput, const InputQuantizer*> shared_inputs_;
-  std::deque<SitePlan> plans_;  // stable addresses: the streams point into it
+  std::deque<SitePlan> plans_;           // stable addresses: the streams point into it
   std::vector<const Site*> plan_sites_;  // theirs
   Streams streams_;
   SweepResult result_;

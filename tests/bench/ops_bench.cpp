@@ -155,7 +155,8 @@ void fused_attention(benchmark::State& state) {
   const auto part = [&](std::int64_t i) { return qkv.select(2, i).permute({0, 2, 1, 3}); };
   const at::Tensor zero = at::zeros({1}, at::kInt), one = at::ones({1});
   const at::Tensor factor = at::full({1}, 1e-4F);
-  const std::int64_t max_code = form == 0 ? 15 : 255, steps = form == 0 ? 2 : 8;
+  const std::int64_t max_code = form == 0 ? 15 : 255;
+  const double steps = form == 0 ? 2 : 8;
   const auto run = [&] {
     return ops::attention_cpu(part(0), part(1), part(2), {}, zero, zero, one, factor, 1.0, one, one,
                               form, steps, max_code, true, 0, true);

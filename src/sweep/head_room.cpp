@@ -1,0 +1,37 @@
+#include "sweep/head_room.h"
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <limits>
+
+namespace repquant {
+namespace {
+
+constexpr std::array<double, 5> kFactors = {1.0, 1.1, 1.25, 1.5, 2.0};
+
+}  // namespace
+
+Bounds bounds_of(const AffineGrid& grid) {
+  return {-grid.zero_point * grid.scale,
+          (static_cast<double>(grid.max_code()) - grid.zero_point) * grid.scale};
+}
+
+Bounds widened(const Bounds& bounds, const at::Tensor& centre, double factor) {
+  if (factor == 1.0) return bounds;
+  const at::Tensor inside = at::minimum(at::maximum(centre, bounds.lower), bounds.upper);
+  return {inside - (inside - bounds.lower) * factor, inside + (bounds.upper - inside) * factor};
+}
+
+double choose_head_room(const std::function<double(double)>& held_out_error) {
+  double best = 1.0, least = std::numeric_limits<double>::infinity();
+  for (const double factor : kFactors) {
+    const double error = held_out_error(factor);
+    if (error >= least) continue;
+    least = error;
+    best = factor;
+  }
+  return best;
+}
+
+}  // namespace repquant
