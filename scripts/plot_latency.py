@@ -5,8 +5,8 @@
     plot_latency.py model.json [OTHER.json ...] --output docs/images/latency.svg
 
 Each file becomes one panel: speed-up over its first model by batch size, with the 95 % interval.
-The table has the median times. Needs matplotlib (scripts/requirements-plot.txt); without --output only the table is
-printed.
+The table has the median times. The plot needs matplotlib (scripts/requirements-plot.txt); without
+--output only the table is printed.
 """
 
 from __future__ import annotations
