@@ -75,6 +75,30 @@ struct ArtifactReport {
   RuntimeReport runtime;
 };
 
+/// How one submodule of an artifact, or a site that has none, runs when repquant::load() has loaded
+/// it.
+struct FusedSite {
+  std::string path;    // of the site; of the first one if several share the submodule
+  std::string module;  // empty: a site left in floating point
+  std::string part;    // "site", or what it does for it: "input codes", "side columns"
+  std::string op;
+  bool fused = false;
+  bool integer = false;  // its multiply-accumulates run in integer arithmetic
+  std::string reason;    // why it is not fused; or what was fused into it
+  std::int64_t macs = 0;
+};
+
+struct FusedReport {
+  std::string cpu_level;  // instruction set of the fused operators: generic, avx2, avx512vnni
+  std::vector<FusedSite> sites;  // in the order in which the graph calls them
+  double fused_share = 0.0;      // of all sites' multiply-accumulates, in fused operators, 0..1
+  double integer_share = 0.0;    // as RuntimeReport::integer_share, fused or not
+};
+
+/// Loads the artifact in its fused form and tells what runs where. `artifact`: of the same file.
+/// Throws Error as load().
+FusedReport inspect_fused(const std::string& path, const ArtifactReport& artifact);
+
 /// Loads the artifact and reads off its modules and its graph what runs in integers.
 /// Throws Error as read_artifact().
 ArtifactReport inspect_artifact(const std::string& path);

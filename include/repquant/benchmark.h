@@ -12,10 +12,11 @@
 namespace repquant {
 
 struct BenchmarkOptions {
-  std::vector<std::string> models;        // the first one is the baseline of all ratios
-  std::string data;                       // see open_dataset(); empty: seeded random numbers
-  std::vector<std::int64_t> input_shape;  // of one random sample; empty: from the preset
-  std::string preset;                     // preprocessing preset; empty: the one of the first model
+  std::vector<std::string> models;           // the first one is the baseline of all ratios
+  std::vector<Form> forms{Form::kPortable};  // see expand_forms()
+  std::string data;                          // see open_dataset(); empty: seeded random numbers
+  std::vector<std::int64_t> input_shape;     // of one random sample; empty: from the preset
+  std::string preset;  // preprocessing preset; empty: the one of the first model
   std::vector<std::int64_t> batch_sizes{1};
   int threads = 1;
   int warmup =
@@ -50,6 +51,7 @@ struct BenchmarkRow {
 
 struct BenchmarkModel {
   std::string path;
+  Form form = Form::kFloat;
   bool artifact = false;
   std::int64_t file_bytes = 0;
   double load_seconds = 0.0;               // reading and preparing, before the first pass
@@ -65,7 +67,8 @@ struct BenchmarkReport {
   int threads = 1;
   int warmup = 3;
   int rounds = 20;
-  std::vector<BenchmarkModel> models;  // in the order of the options
+  std::string cpu_level;  // instruction set of the fused operators; empty if there is no fused form
+  std::vector<BenchmarkModel> models;  // in the order of expand_forms()
   std::vector<BenchmarkRow> rows;      // by batch size, then model
 };
 
@@ -77,15 +80,19 @@ struct BenchmarkHooks {
   std::function<void(const std::string&)> warn;
 };
 
-/// An artifact may differ from the baseline by this much more than it has recorded about itself.
+/// A greater distance from what an artifact has recorded about itself is worth a warning: that
+/// figure is of its calibration data, which the weights were fitted on.
 inline constexpr double kRecordedMarginDb = 6.0;
+
+/// An error as large as the signal: outputs of another model, or of other data.
+inline constexpr double kUnrelatedDb = 0.0;
 
 /// Loads all models, compares their outputs with the baseline's, then times them interleaved: every
 /// round runs each model once, starting with another one each time. Plain models are frozen, as is
-/// usual for deployment; artifacts run as torch.jit.load gives them.
-/// Throws Error as evaluate(); kUsage when the models do not take the same inputs, kNumerical when
-/// an output has another shape than the baseline's or, with data, an artifact is further from it
-/// than it has recorded.
+/// usual for deployment; artifacts run as torch.jit.load gives them, or fused as repquant::load
+/// does, or in both forms. Throws Error as evaluate(); kUsage when the models do not take the same
+/// inputs, kNumerical when an output has another shape than the baseline's or, with data, an
+/// artifact is further from it than kUnrelatedDb and than it has recorded.
 BenchmarkReport benchmark(const BenchmarkOptions& options, const BenchmarkHooks& hooks = {});
 
 }  // namespace repquant

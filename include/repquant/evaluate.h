@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "repquant/form.h"
 #include "repquant/tokens.h"
 
 namespace repquant {
@@ -90,6 +91,7 @@ struct Retrieval {
 
 struct ModelEvaluation {
   std::string model;
+  Form form = Form::kFloat;
   std::int64_t file_bytes = 0;
   double seconds = 0.0;  // forward passes alone
   std::optional<Accuracy> accuracy;
@@ -104,7 +106,8 @@ enum class Task { kClassification, kPerplexity, kEmbedding, kRetrieval };
 struct EvaluationOptions {
   Task task = Task::kClassification;
   std::vector<std::string> models;
-  std::string reference;     // FP32 model to compare with; empty: none
+  std::vector<Form> forms{Form::kPortable};  // see expand_forms()
+  std::string reference;     // FP32 model to compare with; empty: none; an artifact runs portable
   std::string data;          // see open_dataset()
   TokenOptions tokens;       // of `data`, when it is a stream
   std::string labels;        // file of labels; empty: class folders or an array of labels, if any
@@ -125,7 +128,7 @@ struct EvaluationReport {
   std::int64_t samples = 0;
   bool labelled = false;
   std::optional<ModelEvaluation> reference;  // without agreement
-  std::vector<ModelEvaluation> models;       // in the order of the options
+  std::vector<ModelEvaluation> models;       // in the order of expand_forms()
 };
 
 struct EvaluationHooks {
@@ -134,7 +137,7 @@ struct EvaluationHooks {
   std::function<void(const std::string&)> warn;
 };
 
-/// Runs every model (and the reference) on the same batches.
+/// Runs every model in each form (and the reference) on the same batches.
 ///  - Classification: the output holds the logits, [B, C]; without labels only agreement is
 ///    measured, and the output may have any shape [.., C].
 ///  - Perplexity: the output holds logits [B, T, V] of the next token for ids [B, T] (a stream cut
@@ -142,7 +145,8 @@ struct EvaluationHooks {
 ///  - Embedding: the output is [B, D], or [B, T, D] and is averaged over the attention mask.
 ///  - Retrieval: two outputs [B, D]; row i of one belongs to row i of the other, or, when the data
 ///    has labels, to the row of the texts that the label names.
-/// Throws Error: kFile (model or data), kUsage (labels, classes, inputs that do not fit),
+/// Throws Error: kFile (model or data), kUsage (labels, classes, forms, inputs that do not
+/// fit),
 /// kUnsupported (a model that fails on the data), kNumerical (an output that is not finite).
 EvaluationReport evaluate(const EvaluationOptions& options, const EvaluationHooks& hooks = {});
 

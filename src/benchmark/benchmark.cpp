@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "base/memory.h"
+#include "base/text_table.h"
 #include "benchmark/timing.h"
 #include "evaluate/loaded_model.h"
 #include "evaluate/metrics.h"
@@ -46,28 +47,33 @@ void check_options(const BenchmarkOptions& options) {
 }
 
 /// Loads a model as it would be deployed, and notes what that cost.
-Contender load(const std::string& path, const BenchmarkHooks& hooks) {
+Contender load_contender(const ModelForm& model, const BenchmarkHooks& hooks) {
   const std::int64_t before = resident_memory_bytes();
   const auto start = Clock::now();
-  Contender contender{.model = LoadedModel(path), .report = {}};
+  Contender contender{.model = LoadedModel(model), .report = {}};
   BenchmarkModel& report = contender.report;
-  report.artifact = is_artifact(path);
+  report.form = model.form;
+  report.artifact = model.form != Form::kFloat;
   if (!report.artifact && !contender.model.freeze() && hooks.warn) {
-    hooks.warn(path + " cannot be frozen and is measured as it is");
+    hooks.warn(model.path + " cannot be frozen and is measured as it is");
   }
   report.load_seconds = seconds_since(start);
   report.resident_bytes = std::max<std::int64_t>(0, resident_memory_bytes() - before);
-  report.path = path;
+  report.path = model.path;
   report.file_bytes = contender.model.file_bytes();
   return contender;
 }
 
 /// What an artifact says about itself; read after the timed load.
-void describe(BenchmarkModel& report) {
-  if (!report.artifact) return;
-  const ArtifactReport artifact = inspect_artifact(report.path);
-  report.integer_share = artifact.runtime.integer_share;
-  report.recorded_sqnr_db = artifact.info.output_sqnr_db;
+void describe(BenchmarkModel& model, BenchmarkReport& report) {
+  if (!model.artifact) return;
+  const ArtifactReport artifact = inspect_artifact(model.path);
+  model.recorded_sqnr_db = artifact.info.output_sqnr_db;
+  model.integer_share = artifact.runtime.integer_share;
+  if (model.form != Form::kFused) return;
+  const FusedReport fused = inspect_fused(model.path, artifact);
+  model.integer_share = fused.integer_share;
+  report.cpu_level = fused.cpu_level;
 }
 
 /// One batch of the data's first samples, or of random ones.
@@ -106,20 +112,28 @@ void compare_outputs(std::vector<Contender>& contenders, const Inputs& inputs, b
         report.sqnr_db >= *report.recorded_sqnr_db - kRecordedMarginDb) {
       continue;
     }
-    const std::string what = "an artifact is further from the baseline than it has recorded";
-    if (real_data) {
+    if (!real_data) {
+      if (hooks.info) {
+        hooks.info(report.path +
+                   ": the outputs on random numbers say little about accuracy; --data "
+                   "compares them on real samples");
+      }
+      continue;
+    }
+    const std::string distance = format_number(report.sqnr_db, 1) + " dB";
+    const std::string recorded = format_number(*report.recorded_sqnr_db, 1) + " dB";
+    if (report.sqnr_db < kUnrelatedDb) {
       throw Error(ErrorKind::kNumerical,
-                  {.what = what,
-                   .where = report.path,
-                   .expected = "at least " + std::to_string(*report.recorded_sqnr_db) + " - " +
-                               std::to_string(kRecordedMarginDb) + " dB",
-                   .got = std::to_string(report.sqnr_db) + " dB",
+                  {.what = "an artifact has nothing in common with the baseline",
+                   .where = report.path + " (" + name_of(report.form) + ")",
+                   .expected = "an error below the signal; on its calibration data: " + recorded,
+                   .got = distance,
                    .hint = "is it the artifact of this model, and the data what it was made for?"});
     }
-    if (hooks.info) {
-      hooks.info(report.path +
-                 ": the outputs on random numbers say little about accuracy; --data "
-                 "compares them on real samples");
+    if (hooks.warn) {
+      hooks.warn(report.path + " (" + name_of(report.form) + "): " + distance +
+                 " from the baseline, " + recorded +
+                 " on the samples it was calibrated on; evaluate says what that means");
     }
   }
 }
@@ -162,6 +176,7 @@ std::vector<BenchmarkRow> measure(const std::vector<Contender>& contenders, cons
 BenchmarkReport benchmark(const BenchmarkOptions& options, const BenchmarkHooks& hooks) {
   check_options(options);
   for (const auto& path : options.models) check_archive(path);
+  const std::vector<ModelForm> models = expand_forms(options.models, options.forms);
   at::set_num_threads(options.threads);
   const CalibrationSource source = open_calibration({.data = options.data,
                                                      .sample_shape = options.input_shape,
@@ -169,19 +184,19 @@ BenchmarkReport benchmark(const BenchmarkOptions& options, const BenchmarkHooks&
                                                      .model = options.models.front(),
                                                      .threads = options.threads});
   std::vector<Contender> contenders;
-  for (const auto& path : options.models) contenders.push_back(load(path, hooks));
-  for (auto& contender : contenders) describe(contender.report);
-
-  const LoadedModel& first = contenders.front().model;
-  compare_outputs(contenders, make_inputs(source, options.batch_sizes.front(), first),
-                  source.dataset.has_value(), hooks);
-
+  for (const auto& model : models) contenders.push_back(load_contender(model, hooks));
   BenchmarkReport report{.protocol = source.protocol,
                          .threads = options.threads,
                          .warmup = options.warmup,
                          .rounds = options.rounds,
+                         .cpu_level = "",
                          .models = {},
                          .rows = {}};
+  for (auto& contender : contenders) describe(contender.report, report);
+
+  const LoadedModel& first = contenders.front().model;
+  compare_outputs(contenders, make_inputs(source, options.batch_sizes.front(), first),
+                  source.dataset.has_value(), hooks);
   for (const std::int64_t size : options.batch_sizes) {
     const Inputs inputs = make_inputs(source, size, first);
     const auto passes =

@@ -4,6 +4,7 @@
 #include <ostream>
 
 #include "cli/command.h"
+#include "cli/form_options.h"
 #include "cli/render.h"
 
 namespace repquant::cli {
@@ -68,8 +69,12 @@ Command add_benchmark(CLI::App& parent) {
       ->type_name("N")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  const auto forms = add_form_options(app);
   command.common = add_common_options(app);
-  command.run = [options](const Context& context) { run_benchmark(context, *options); };
+  command.run = [options, forms](const Context& context) {
+    options->forms = forms_of(*forms);
+    run_benchmark(context, *options);
+  };
   return command;
 }
 

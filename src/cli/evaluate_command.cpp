@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "cli/command.h"
+#include "cli/form_options.h"
 #include "cli/hooks.h"
 #include "cli/render.h"
 #include "cli/token_options.h"
@@ -50,9 +51,10 @@ std::vector<Gate> parse_gates(const EvaluateOptions& options) {
   return gates;
 }
 
-/// The gates on one model.
+/// The gates on one model in one form.
 struct Judgement {
   std::string model;
+  Form form = Form::kFloat;
   std::vector<GateResult> gates;
 };
 
@@ -65,6 +67,7 @@ void write_report(const Context& context, const EvaluationReport& report,
       for (const auto& gate : judgement.gates) {
         json["gates"].push_back(gate_json(gate));
         json["gates"].back()["model"] = judgement.model;
+        json["gates"].back()["form"] = name_of(judgement.form);
       }
     }
     write_json(*context.out, json);
@@ -73,7 +76,8 @@ void write_report(const Context& context, const EvaluationReport& report,
   *context.out << evaluation_text(report);
   for (const auto& judgement : judgements) {
     for (const auto& gate : judgement.gates) {
-      *context.out << "gate " << gate_text(gate) << " (" << judgement.model << ")\n";
+      *context.out << "gate " << gate_text(gate) << " ("
+                   << with_form(judgement.model, judgement.form) << ")\n";
     }
   }
 }
@@ -87,9 +91,11 @@ void run_evaluate(const Context& context, EvaluateOptions options) {
   std::vector<Judgement> judgements;
   std::string missed;
   for (const auto& model : report.models) {
-    judgements.push_back({model.model, judge(metrics_of(model), gates)});
+    judgements.push_back({model.model, model.form, judge(metrics_of(model), gates)});
     for (const auto& gate : judgements.back().gates) {
-      if (!gate.passed) missed += (missed.empty() ? "" : "; ") + gate.gate + " of " + model.model;
+      if (gate.passed) continue;
+      missed +=
+          (missed.empty() ? "" : "; ") + gate.gate + " of " + with_form(model.model, model.form);
     }
   }
   write_report(context, report, judgements);
@@ -156,8 +162,12 @@ Command add_evaluate(CLI::App& parent) {
         ->group(group)
         ->type_name(rule.share ? "SHARE" : "NUMBER");
   }
+  const auto forms = add_form_options(app);
   command.common = add_common_options(app);
-  command.run = [options](const Context& context) { run_evaluate(context, *options); };
+  command.run = [options, forms](const Context& context) {
+    options->evaluation.forms = forms_of(*forms);
+    run_evaluate(context, *options);
+  };
   return command;
 }
 

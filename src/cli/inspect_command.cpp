@@ -1,17 +1,21 @@
 // repquant inspect: what of a model would be quantized, or what an artifact holds.
+#include <optional>
 #include <ostream>
 
 #include "cli/command.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
 #include "cli/token_options.h"
+#include "graph/archive.h"
 #include "repquant/artifact.h"
+#include "repquant/error.h"
 #include "repquant/quantize.h"
 
 namespace repquant::cli {
 namespace {
 
 struct InspectOptions {
+  bool runtime = false;
   PreviewOptions preview;
   std::shared_ptr<RecipeOptions> recipe;
 };
@@ -39,10 +43,27 @@ void inspect_model(const Context& context, PreviewOptions options, const Recipe&
   *context.out << sites_text(result.sites, false) << "\n" << coverage_text(result.coverage);
 }
 
-void inspect_file(const Context& context, const std::string& path) {
+/// There is a fused form of artifacts only; a file that cannot be read says so itself.
+[[noreturn]] void refuse_runtime(const std::string& path) {
+  check_archive(path);
+  throw Error(ErrorKind::kUnsupported,
+              {.what = "only an artifact of repquant has a fused form",
+               .where = path,
+               .expected = "a file written by repquant quantize",
+               .got = "a floating-point model",
+               .hint = "quantize it first, or leave out --runtime to see what would be quantized"});
+}
+
+void inspect_file(const Context& context, const std::string& path, bool runtime) {
   const ArtifactReport report = inspect_artifact(path);
+  std::optional<FusedReport> fused;
+  if (runtime) fused = inspect_fused(path, report);
   if (context.json) {
-    write_json(*context.out, artifact_report_json(path, report));
+    Json json = artifact_report_json(path, report);
+    if (fused) json["fused"] = fused_json(*fused);
+    write_json(*context.out, json);
+  } else if (fused) {
+    *context.out << fused_text(*fused);
   } else {
     *context.out << artifact_report_text(path, report, context.verbose);
   }
@@ -68,14 +89,17 @@ Command add_inspect(CLI::App& parent) {
   app.add_option("--preprocess", preview_options.preset,
                  "preprocessing preset (default: the model's own)")
       ->type_name("FILE");
+  app.add_flag("--runtime", options->runtime,
+               "load an artifact in its fused form and show, site by site, which operator runs it");
   add_token_options(app, preview_options.tokens);
   options->recipe = add_recipe_options(app, false);
   command.common = add_common_options(app);
   command.run = [options](const Context& context) {
     if (is_artifact(options->preview.model)) {
-      inspect_file(context, options->preview.model);
+      inspect_file(context, options->preview.model, options->runtime);
       return;
     }
+    if (options->runtime) refuse_runtime(options->preview.model);
     inspect_model(context, options->preview, resolve(*options->recipe).recipe);
   };
   return command;

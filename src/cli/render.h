@@ -47,6 +47,9 @@ Json gate_json(const GateResult& gate);
 std::string evaluation_text(const EvaluationReport& report);
 Json evaluation_json(const EvaluationReport& report);
 
+/// "model.pt", with " (fused)" behind it for the fused form.
+std::string with_form(const std::string& model, Form form);
+
 std::string benchmark_text(const BenchmarkReport& report);
 Json benchmark_json(const BenchmarkReport& report);
 
@@ -57,6 +60,11 @@ Json quantize_json(const QuantizeReport& report);
 std::string artifact_report_text(const std::string& path, const ArtifactReport& report,
                                  bool recipe);
 Json artifact_report_json(const std::string& path, const ArtifactReport& report);
+
+/// What runs where in the fused form.
+std::string fused_text(const FusedReport& report);
+Json fused_json(const FusedReport& report);
+
 std::string batch_text(const BatchReport& report);
 std::string batch_markdown(const BatchReport& report);
 std::string batch_junit(const BatchReport& report);

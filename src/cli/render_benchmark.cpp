@@ -10,7 +10,7 @@ namespace {
 std::string milliseconds(double seconds) { return format_number(1e3 * seconds, 2); }
 
 std::string name_of(const BenchmarkModel& model) {
-  return std::filesystem::path(model.path).filename().string();
+  return with_form(std::filesystem::path(model.path).filename().string(), model.form);
 }
 
 }  // namespace
@@ -52,7 +52,9 @@ std::string benchmark_text(const BenchmarkReport& report) {
   }
   return "protocol: " + report.protocol + "; " + std::to_string(report.threads) + " threads, " +
          std::to_string(report.warmup) + " passes of warm-up, " + std::to_string(report.rounds) +
-         " rounds, models interleaved\n" + models.to_string() + "\n" + rows.to_string();
+         " rounds, models interleaved" +
+         (report.cpu_level.empty() ? "" : "; fused operators on " + report.cpu_level) + "\n" +
+         models.to_string() + "\n" + rows.to_string();
 }
 
 Json benchmark_json(const BenchmarkReport& report) {
@@ -61,10 +63,12 @@ Json benchmark_json(const BenchmarkReport& report) {
   json["threads"] = report.threads;
   json["warmup"] = report.warmup;
   json["rounds"] = report.rounds;
+  json["cpu_level"] = report.cpu_level.empty() ? Json(nullptr) : Json(report.cpu_level);
   json["models"] = Json::array();
   for (const auto& model : report.models) {
     json["models"].push_back(
         {{"path", model.path},
+         {"form", name_of(model.form)},
          {"artifact", model.artifact},
          {"file_bytes", model.file_bytes},
          {"load_seconds", model.load_seconds},
@@ -79,6 +83,7 @@ Json benchmark_json(const BenchmarkReport& report) {
   for (const auto& row : report.rows) {
     json["rows"].push_back(
         {{"model", report.models[row.model].path},
+         {"form", name_of(report.models[row.model].form)},
          {"batch_size", row.batch_size},
          {"seconds",
           {{"median", row.latency.median},

@@ -235,6 +235,7 @@ Json retrieval_json(const Retrieval& retrieval) {
 Json model_json(const ModelEvaluation& model, std::int64_t samples) {
   Json json;
   json["model"] = model.model;
+  json["form"] = name_of(model.form);
   json["file_bytes"] = model.file_bytes;
   json["seconds"] = model.seconds;
   json["seconds_per_sample"] = model.seconds / static_cast<double>(samples);
@@ -268,8 +269,9 @@ std::string evaluation_text(const EvaluationReport& report) {
   titles.push_back({"ms/sample", Align::kRight});
   TextTable table(titles);
   const auto add = [&](const ModelEvaluation& model) {
-    std::vector<std::string> cells{std::filesystem::path(model.model).filename().string(),
-                                   format_bytes(static_cast<double>(model.file_bytes))};
+    std::vector<std::string> cells{
+        with_form(std::filesystem::path(model.model).filename().string(), model.form),
+        format_bytes(static_cast<double>(model.file_bytes))};
     for (const auto& column : columns) {
       const std::string cell = column.cell(model);
       cells.push_back(cell.empty() ? "-" : cell);

@@ -11,6 +11,7 @@
 #include "graph/archive.h"
 #include "graph/walker.h"
 #include "repquant/error.h"
+#include "repquant/load.h"
 
 namespace repquant {
 namespace {
@@ -66,15 +67,18 @@ std::string interpreter_message(const std::string& text) {
   return message;
 }
 
-LoadedModel::LoadedModel(const std::string& path)
-    : path_(path), module_(std::make_unique<torch::jit::Module>(load_archive(path))) {
-  file_bytes_ = static_cast<std::int64_t>(std::filesystem::file_size(path));
+LoadedModel::LoadedModel(const ModelForm& model)
+    : path_(model.path),
+      form_(model.form),
+      module_(std::make_unique<torch::jit::Module>(form_ == Form::kFused ? load(path_)
+                                                                         : load_archive(path_))) {
+  file_bytes_ = static_cast<std::int64_t>(std::filesystem::file_size(path_));
   signature_ = signature_of(*module_);
   try {
     module_->eval();
   } catch (const std::exception& e) {
     throw Error(ErrorKind::kUnsupported, {.what = "the model cannot be put into eval mode",
-                                          .where = path,
+                                          .where = path_,
                                           .got = interpreter_message(e.what())});
   }
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "evaluate/model_inputs.h"
+#include "repquant/form.h"
 
 namespace torch::jit {
 struct Module;
@@ -17,16 +18,19 @@ struct Module;
 
 namespace repquant {
 
-/// Runs a model as a user of the file would: torch::jit::load, eval mode, no rewriting.
+/// Runs a model as a user of the file would: torch::jit::load, eval mode, no rewriting; or, in the
+/// fused form, repquant::load.
 class LoadedModel {
  public:
-  /// Throws Error kFile or kUnsupported as load_archive().
-  explicit LoadedModel(const std::string& path);
+  /// Throws Error kFile or kUnsupported as load_archive(), or as load() for Form::kFused.
+  explicit LoadedModel(const std::string& path) : LoadedModel(ModelForm{path, Form::kPortable}) {}
+  explicit LoadedModel(const ModelForm& model);
   ~LoadedModel();
   LoadedModel(LoadedModel&&) noexcept;
   LoadedModel& operator=(LoadedModel&&) noexcept;
 
   const std::string& path() const { return path_; }
+  Form form() const { return form_; }
   std::int64_t file_bytes() const { return file_bytes_; }
   const ModelSignature& signature() const { return signature_; }
 
@@ -50,6 +54,7 @@ class LoadedModel {
 
  private:
   std::string path_;
+  Form form_;
   std::int64_t file_bytes_ = 0;
   ModelSignature signature_;
   std::unique_ptr<torch::jit::Module> module_;

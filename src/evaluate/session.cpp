@@ -99,8 +99,11 @@ Session open_session(const EvaluationOptions& options, const EvaluationHooks& ho
   check_options(options);
   at::set_num_threads(options.threads);
   std::vector<TimedModel> runs;
-  if (!options.reference.empty()) runs.push_back({.model = LoadedModel(options.reference)});
-  for (const auto& path : options.models) runs.push_back({.model = LoadedModel(path)});
+  const std::vector<ModelForm> models = expand_forms(options.models, options.forms);
+  if (!options.reference.empty()) {
+    runs.push_back({.model = LoadedModel(expand_forms({options.reference}, {Form::kPortable})[0])});
+  }
+  for (const auto& model : models) runs.push_back({.model = LoadedModel(model)});
   Session session{.options = &options,
                   .hooks = &hooks,
                   .runs = std::move(runs),
@@ -157,6 +160,7 @@ EvaluationReport make_report(const Session& session, const std::string& protocol
     const TimedModel& timed = session.runs[run];
     ModelEvaluation result;
     result.model = timed.model.path();
+    result.form = timed.model.form();
     result.file_bytes = timed.model.file_bytes();
     result.seconds = timed.seconds;
     fill(run, result);

@@ -68,7 +68,7 @@ void check_archive(const std::string& path) {
 
 torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files) {
   check_archive(path);
-  torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}, {"repquant.json", ""}};
+  torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}, {kArtifactFile, ""}};
   torch::jit::Module module = read_module(path, extra);
   if (!module.find_method("forward")) {
     throw Error(ErrorKind::kUnsupported,

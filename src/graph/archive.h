@@ -10,6 +10,9 @@ struct Module;
 
 namespace repquant {
 
+/// Name of the extra file in an artifact that holds its description.
+inline constexpr const char* kArtifactFile = "repquant.json";
+
 /// The small text files of an archive, by name.
 using ExtraFiles = std::map<std::string, std::string>;
 

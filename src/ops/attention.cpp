@@ -41,6 +41,18 @@ std::vector<T> per_head(const at::Tensor& values, std::int64_t heads, const char
   return result;
 }
 
+/// Zero points by head and channel, [H, depth padded to whole panels], from int32 [1], [H]
+/// or [H, 1, depth].
+at::Tensor value_zeros_of(const at::Tensor& zeros, std::int64_t heads, std::int64_t depth) {
+  TORCH_CHECK(zeros.scalar_type() == at::kInt, "repquant::attention: value_zero must be int32");
+  const std::int64_t count = zeros.numel();
+  TORCH_CHECK(count == 1 || count == heads || count == heads * depth,
+              "repquant::attention: value_zero has ", count, " elements for ", heads,
+              " heads of width ", depth);
+  const at::Tensor rows = zeros.reshape({count == 1 ? 1 : heads, -1}).expand({heads, depth});
+  return at::constant_pad_nd(rows, {0, (kPanel - depth % kPanel) % kPanel}).contiguous();
+}
+
 at::Tensor output_grid(const at::Tensor& grid, std::int64_t heads, std::int64_t depth) {
   return grid.expand({heads, 1, depth});
 }
@@ -95,7 +107,7 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
   args.key_strides = strides_of(k);
   args.value_strides = strides_of(v);
   const auto query_zeros = per_head<std::int32_t>(query_zero, args.heads, "query_zero");
-  const auto value_zeros = per_head<std::int32_t>(value_zero, args.heads, "value_zero");
+  const at::Tensor value_zeros = value_zeros_of(value_zero, args.heads, args.depth);
   auto scales = per_head<float>(score_scale, args.heads, "score_scale");
   auto factors = per_head<float>(factor, args.heads, "factor");
   const bool one_factor = factor.numel() == 1;
@@ -109,7 +121,8 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
     }
   }
   args.query_zero = query_zeros.data();
-  args.value_zero = value_zeros.data();
+  args.value_zero = value_zeros.const_data_ptr<std::int32_t>();
+  args.value_zero_stride = value_zeros.stride(0);
   args.score_scale = scales.data();
   args.factor = factors.data();
   at::Tensor bias;

@@ -88,12 +88,12 @@ TORCH_LIBRARY(repquant, m) {
       "int side_max_code, Tensor? residual, int channels, int columns, int bits) -> Tensor");
 
   // Attention on int8 codes. query [.., T, d], key [.., S, d], value [.., S, d], mask float32
-  // broadcast to [.., T, S], added to integer scores * score_scale * score_factor. query_zero,
-  // value_zero: int32 [1] or [H]; score_scale, factor (score - row maximum to code units, times
-  // score_factor without a mask): float32 [1] or [H]; multiplier, offset of the output: [1],
-  // [H, 1, 1] or [H, 1, d].
-  // code: 0 logarithmic (steps 1 or 2, max_code <= 15), 1 table of u8 weights, 2 uniform.
-  // output_max_code > 0: uint8 codes, else float32. transposed: memory in the order [.., T, H, d].
+  // broadcast to [.., T, S], added to integer scores * score_scale * score_factor. query_zero:
+  // int32 [1] or [H]; value_zero: int32 [1], [H] or [H, 1, d]; score_scale, factor (score - row
+  // maximum to code units, times score_factor without a mask): float32 [1] or [H]; multiplier,
+  // offset of the output: [1], [H, 1, 1] or [H, 1, d]. code: 0 logarithmic (steps 1 or 2, max_code
+  // <= 15), 1 table of u8 weights, 2 uniform. output_max_code > 0: uint8 codes, else float32.
+  // transposed: memory in the order [.., T, H, d].
   m.def(
       "attention(Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor query_zero, "
       "Tensor value_zero, Tensor score_scale, Tensor factor, float score_factor, "

@@ -2,10 +2,7 @@
 
 #include <torch/csrc/jit/api/module.h>
 
-#include <algorithm>
-
 #include "base/json_text.h"
-#include "data/zip_reader.h"
 #include "graph/archive.h"
 #include "pipeline/report_json.h"
 #include "repquant/error.h"
@@ -105,19 +102,6 @@ ArtifactInfo artifact_from_json(const std::string& text, const std::string& sour
     info.sites.push_back(parse_row(row, source));
   }
   return info;
-}
-
-bool is_artifact(const std::string& path) {
-  const std::string ending = std::string("/extra/") + kArtifactFile;
-  try {
-    const ZipReader archive(path);
-    return std::any_of(archive.names().begin(), archive.names().end(), [&](const auto& name) {
-      return name.size() > ending.size() &&
-             name.compare(name.size() - ending.size(), ending.size(), ending) == 0;
-    });
-  } catch (const Error&) {
-    return false;  // whoever loads it says what is wrong
-  }
 }
 
 ArtifactInfo read_artifact(const std::string& path) {

@@ -8,9 +8,6 @@
 
 namespace repquant {
 
-/// Name of the extra file in the archive that holds the description.
-inline constexpr const char* kArtifactFile = "repquant.json";
-
 std::string artifact_to_json(const ArtifactInfo& info);
 
 /// The inverse, for untrusted text. Throws Error kFile and kUnsupported as read_artifact().

@@ -48,8 +48,38 @@ class BenchmarkTest(program.ProgramTest):
         torch.jit.save(model, str(self.folder / "other.pt"))
         self.succeed("quantize", "other.pt", "--bits", "w8a8", "--calib", DIGITS_CALIB, "-o",
                      "other.w8a8.pt")
-        self.fails(7, "further from the baseline", "benchmark", DIGITS_MODEL, "other.w8a8.pt",
+        self.fails(7, "nothing in common with the baseline", "benchmark", DIGITS_MODEL, "other.w8a8.pt",
                    "--data", DIGITS_TEST, "--rounds", "1")
+
+    def test_both_forms_of_an_artifact(self) -> None:
+        self.succeed("quantize", DIGITS_MODEL, "--bits", "w4a8", "--calib", DIGITS_CALIB, "-o",
+                     "q.pt", "--calib-samples", "32")
+        report = self.result("benchmark", DIGITS_MODEL, "q.pt", "--form", "portable,fused",
+                             "--data", DIGITS_TEST, "--batch-sizes", "16", "--rounds", "3",
+                             "--threads", "1")
+        forms = ["float", "portable", "fused"]
+        self.assertEqual([model["form"] for model in report["models"]], forms)
+        self.assertEqual([row["form"] for row in report["rows"]], forms)
+        self.assertIn(report["cpu_level"], ("generic", "avx2", "avx512vnni"))
+        _, portable, fused = report["models"]
+        self.assertEqual(portable["path"], fused["path"])
+        # The same codes, through other operators: the same error but for ties.
+        self.assertLess(abs(portable["sqnr_db"] - fused["sqnr_db"]), 3)
+        self.assertLess(portable["integer_share"], 1.0)
+        self.assertEqual(fused["integer_share"], 1.0)
+        text = self.succeed("benchmark", "q.pt", "--fused", "--input-shape", "1,8,8", "--rounds",
+                            "1").stdout
+        self.assertIn("q.pt (fused)", text)
+        self.assertIn("fused operators on ", text)
+        self.fails(2, "--form excludes --fused", "benchmark", "q.pt", "--fused", "--form", "fused")
+        self.fails(2, "fused is given twice", "benchmark", "q.pt", "--form", "fused,fused")
+
+    def test_forms_that_are_none(self) -> None:
+        shape = ("--input-shape", "1,8,8")
+        self.fails(2, "no model has a fused form", "benchmark", DIGITS_MODEL, "--fused", *shape)
+        self.fails(2, "unknown form", "benchmark", DIGITS_MODEL, "--form", "fusd", *shape)
+        self.fails(2, "unknown form", "benchmark", DIGITS_MODEL, "--form", "float", *shape)
+        self.fails(5, "missing.pt", "benchmark", "missing.pt", "--fused", *shape)
 
     def test_models_of_other_tasks(self) -> None:
         self.fails(4, "model fails on the data", "benchmark", DIGITS_MODEL,

@@ -56,6 +56,33 @@ class EvaluateTest(program.ProgramTest):
         self.assertEqual(change["gained"], int((~right_before & right_after).sum()))
         self.assertEqual(report["reference"]["top1"]["count"], int(right_before.sum()))
 
+    def test_forms_of_an_artifact(self) -> None:
+        self.succeed("quantize", DIGITS_MODEL, "--bits", "w8a8", "--calib", DIGITS_CALIB,
+                     "--calib-samples", "32", "-o", "q.pt")
+        arguments = ("evaluate", DIGITS_MODEL, "q.pt", "--data", DIGITS_TEST, "--reference",
+                     DIGITS_MODEL, "--form", "portable,fused", "--min-agreement", "0.9")
+        report = self.result(*arguments)
+        forms = ["float", "portable", "fused"]
+        self.assertEqual([model["form"] for model in report["models"]], forms)
+        self.assertEqual([gate["form"] for gate in report["gates"]], forms)
+        self.assertEqual(report["reference"]["form"], "float")
+        _, portable, fused = report["models"]
+        self.assertGreaterEqual(fused["agreement"]["value"], 0.98)
+        self.assertLess(abs(portable["sqnr_db"] - fused["sqnr_db"]), 3)
+        self.assertNotEqual(portable["sqnr_db"], fused["sqnr_db"])
+        only = self.result("evaluate", "q.pt", "--fused", "--data", DIGITS_TEST, "--reference",
+                           DIGITS_MODEL)["models"]
+        self.assertEqual([model["form"] for model in only], ["fused"])
+        self.assertEqual(only[0]["sqnr_db"], fused["sqnr_db"])
+        missed = self.run_program("evaluate", "q.pt", "--fused", "--data", DIGITS_TEST,
+                                  "--reference", DIGITS_MODEL, "--max-kl", "0")
+        self.assertEqual(missed.returncode, 1)
+        self.assertIn("max-kl of q.pt (fused)", missed.stderr)
+
+    def test_a_floating_point_model_has_no_fused_form(self) -> None:
+        self.fails(2, "no model has a fused form", "evaluate", DIGITS_MODEL, "--fused", "--data",
+                   DIGITS_TEST)
+
     def test_unlabelled_data_gives_agreement_only(self) -> None:
         with np.load(DIGITS_TEST) as arrays:
             np.save(self.folder / "images.npy", arrays["images"][:30])
@@ -115,6 +142,47 @@ class InspectTest(program.ProgramTest):
         qkv = next(site for site in report["sites"] if site["path"] == "blocks.0.attn.qkv")
         self.assertEqual(qkv["macs"], 17 * 64 * 192)
         self.assertEqual((qkv["weight_bits"], qkv["activation_bits"]), (4, 4))
+
+    def test_runtime_of_an_artifact(self) -> None:
+        self.succeed("quantize", DIGITS_MODEL, "--bits", "w4a8", "--calib", DIGITS_CALIB,
+                     "--calib-samples", "16", "--exclude", "blocks.1.fc1", "-o", "q.pt")
+        report = self.result("inspect", "q.pt", "--runtime")
+        self.assertTrue(report["quantized"])
+        fused = report["fused"]
+        self.assertIn(fused["cpu_level"], ("generic", "avx2", "avx512vnni"))
+        sites = {site["path"]: site for site in fused["sites"] if site["part"] == "site"}
+        self.assertEqual(len(sites), 26)
+        left = sites.pop("blocks.1.fc1")
+        self.assertEqual((left["form"], left["integer"]), ("float", False))
+        self.assertTrue(left["reason"])
+        self.assertEqual({site["form"] for site in sites.values()}, {"fused"})
+        self.assertEqual(sites["blocks.0.attn.qkv"]["op"], "repquant::linear u8 x s4")
+        self.assertEqual(sites["blocks.0.attn.qkv"]["macs"], 17 * 64 * 192)
+        self.assertIn("fused into", sites["blocks.0.attn.scores"]["reason"])
+        total = report["coverage"]["macs"]
+        self.assertAlmostEqual(fused["fused_share"], 1 - 17 * 64 * 256 / total)
+        self.assertEqual(fused["integer_share"], 1.0)
+        done = self.succeed("inspect", "q.pt", "--runtime",
+                            environment={"REPQUANT_CPU_LEVEL": "generic"})
+        self.assertIn("instruction set generic", done.stdout)
+        self.assertIn(f"fused integer operators: {100 * fused['fused_share']:.1f} %", done.stdout)
+        self.assertNotIn("fused", self.result("inspect", "q.pt"))
+
+    def test_runtime_says_what_stays_portable(self) -> None:
+        self.succeed("quantize", DIGITS_MODEL, "--bits", "w4a16", "--calib", DIGITS_CALIB,
+                     "--calib-samples", "8", "-o", "q.pt")
+        fused = self.result("inspect", "q.pt", "--runtime")["fused"]
+        forms = {site["path"]: site["form"] for site in fused["sites"]}
+        self.assertEqual(forms["blocks.0.fc1"], "portable")
+        self.assertEqual(forms["blocks.0.attn.scores"], "float")
+        self.assertNotIn("fused", forms.values())
+        self.assertTrue(all(site["reason"] for site in fused["sites"]))
+        self.assertEqual((fused["fused_share"], fused["integer_share"]), (0.0, 0.0))
+
+    def test_runtime_needs_an_artifact(self) -> None:
+        self.fails(4, "only an artifact of repquant has a fused form", "inspect", DIGITS_MODEL,
+                   "--runtime")
+        self.fails(5, "missing.pt", "inspect", "missing.pt", "--runtime")
 
     def test_structure_only(self) -> None:
         report = self.result("inspect", DIGITS_MODEL)

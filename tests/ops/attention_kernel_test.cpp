@@ -54,7 +54,7 @@ Case make_case(at::IntArrayRef leading, std::int64_t rows, std::int64_t columns,
   c.k = random_codes(-128, 127, sizes(columns), at::kChar);
   c.v = random_codes(-128, 127, sizes(columns), at::kChar);
   c.query_zero = random_codes(-100, 100, {heads, 1, 1}, at::kInt);
-  c.value_zero = random_codes(-100, 100, {1}, at::kInt);
+  c.value_zero = random_codes(-100, 100, {heads, 1, depth}, at::kInt);
   c.scale = at::full({1}, 0.01F);
   c.factor = at::rand({heads, 1, 1}) * 2e-4 + 1e-5;
   c.multiplier = at::rand({heads, 1, depth}) + 0.5;
@@ -120,6 +120,23 @@ TEST(AttentionKernelTest, MatchesTheDefinitionOnAllGrids) {
                  " max " + std::to_string(grid.max_code));
     check(make_case({2, 3}, 17, 37, 24), grid);
   }
+}
+
+TEST(AttentionKernelTest, ZeroPointsOfValuesByTensorAndHead) {
+  at::manual_seed(15);
+  for (const std::int64_t heads : {1, 3}) {
+    Case c = make_case({2, 3}, 9, 21, 70);  // two panels of channels
+    c.value_zero = random_codes(-100, 100, {heads, 1, 1}, at::kInt);
+    for (const Grid& grid : kGrids) check(c, grid);
+  }
+}
+
+TEST(AttentionKernelTest, RefusesZeroPointsThatDoNotFit) {
+  Case c = make_case({2, 3}, 4, 4, 8);
+  c.value_zero = at::zeros({3, 1, 7}, at::kInt);
+  EXPECT_THROW(run(c, kGrids[0], 0), c10::Error);
+  c.value_zero = at::zeros({1}, at::kFloat);
+  EXPECT_THROW(run(c, kGrids[0], 0), c10::Error);
 }
 
 TEST(AttentionKernelTest, AnyShape) {

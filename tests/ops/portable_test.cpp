@@ -145,8 +145,8 @@ struct SoftmaxForm {
 TEST_F(PortableTest, AttentionOnRawScoresHasTheSameCodes) {
   for (const SoftmaxForm& form :
        {SoftmaxForm{"log-sqrt2", 4, false, false, 2}, SoftmaxForm{"log2", 4, false, false, 1},
-        SoftmaxForm{"table", 8, false, true, 8}, SoftmaxForm{"table6", 6, false, true, 4}, SoftmaxForm{"table4", 4, false, true, 1.5},
-        SoftmaxForm{"uniform", 8, true, false, 1}}) {
+        SoftmaxForm{"table", 8, false, true, 8}, SoftmaxForm{"table6", 6, false, true, 4},
+        SoftmaxForm{"table4", 4, false, true, 1.5}, SoftmaxForm{"uniform", 8, true, false, 1}}) {
     SCOPED_TRACE(form.name);
     ScoresState scores;
     scores.left_zero = at::round(at::randn({3, 1, 1}) * 20);
@@ -159,7 +159,8 @@ TEST_F(PortableTest, AttentionOnRawScoresHasTheSameCodes) {
     attend.uniform = form.uniform;
     attend.u8_table = form.table;
     attend.steps_per_octave = form.steps;
-    attend.value_zero = at::round(at::randn({3, 1, 1}) * 20);
+    // v with a grid per head, or per channel.
+    attend.value_zero = at::round(at::randn({3, 1, form.steps == 2 ? 1 : 24}) * 20);
     attend.multiplier = at::rand({3, 1, 24});
     attend.offset = at::rand({3, 1, 24}) * 100 + 50;
     attend.output_max_code = 255;

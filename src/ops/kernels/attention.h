@@ -204,8 +204,8 @@ void finish_row(const AttentionArgs& args, std::int64_t head, const RowSums& sum
   const float total = static_cast<float>(sums.plane[0]) +
                       (kPlanes == 2 ? second_weight * static_cast<float>(sums.plane[1]) : 0.0F);
   const auto divisor = V::set(total > 0 ? total : 1.0F);
-  const std::int32_t zero = args.value_zero[head];
-  const auto shift0 = V::set_int(zero * sums.plane[0]), shift1 = V::set_int(zero * sums.plane[1]);
+  const std::int32_t* zeros = args.value_zero + head * args.value_zero_stride + channel;
+  const auto sum0 = V::set_int(sums.plane[0]), sum1 = V::set_int(sums.plane[1]);
   const auto low = V::set(0.5F), high = V::set(static_cast<float>(args.output_max_code) + 0.5F);
   const std::int64_t live = args.depth - channel < kPanel ? args.depth - channel : kPanel;
   const auto vector_of = [&](const float* p, std::int64_t by_head, std::int64_t by_depth,
@@ -215,9 +215,11 @@ void finish_row(const AttentionArgs& args, std::int64_t head, const RowSums& sum
   };
   for (std::int64_t i = 0; i < live; i += 16) {
     const std::int64_t n = live - i < 16 ? live - i : 16, c = channel + i;
-    auto y = V::to_float(V::sub(V::load_int(first + i), shift0));
+    const auto zero = V::load_int(zeros + i);
+    auto y = V::to_float(V::sub(V::load_int(first + i), V::mul(zero, sum0)));
     if (kPlanes == 2) {
-      y = V::fma(V::to_float(V::sub(V::load_int(second + i), shift1)), V::set(second_weight), y);
+      const auto of_second = V::sub(V::load_int(second + i), V::mul(zero, sum1));
+      y = V::fma(V::to_float(of_second), V::set(second_weight), y);
     }
     y = V::mul(V::div(y, divisor),
                vector_of(args.multiplier, args.multiplier_head, args.multiplier_depth, c, n));

@@ -95,7 +95,8 @@ struct AttentionArgs {
   const std::int8_t* value = nullptr;  // [B, H, columns, depth]
   Strides query_strides, key_strides, value_strides;
   const std::int32_t* query_zero = nullptr;  // [H], relative to the int8 codes
-  const std::int32_t* value_zero = nullptr;  // [H]
+  const std::int32_t* value_zero = nullptr;  // [H, depth padded to whole panels]
+  std::int64_t value_zero_stride = 0;        // from one head to the next
   /// With a mask, scores are integers * score_scale + mask; without, the integers themselves.
   const float* mask = nullptr;
   Strides mask_strides;
