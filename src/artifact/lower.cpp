@@ -198,8 +198,8 @@ class Lowering {
     state.bias = beta.defined() ? to_double(beta) * m + a : a;
     state.shape = shape->toIntVector();
     state.root_mean_square = bias == nullptr;
-    state.epsilon = epsilon->isNone() ? std::numeric_limits<float>::epsilon()
-                                      : epsilon->toScalar().toDouble();
+    state.epsilon =
+        epsilon->isNone() ? std::numeric_limits<float>::epsilon() : epsilon->toScalar().toDouble();
     state.max_code = quantizer.max_code();
     const std::string path = module_path(original);
     std::string name;
@@ -218,9 +218,9 @@ class Lowering {
     if (decisions_.codes.count(x) > 0) {
       const auto norm = norm_modules_.find(site.site->norm);
       if (norm != norm_modules_.end()) form.input_module = norm->second;
-      form.input = norm != norm_modules_.end()                       ? "norm"
-                   : site.site->source == InputSource::kAttention    ? "attention"
-                                                                     : "activation";
+      form.input = norm != norm_modules_.end()                    ? "norm"
+                   : site.site->source == InputSource::kAttention ? "attention"
+                                                                  : "activation";
       return linear->input(0);
     }
     form.input = "quantize";
@@ -231,8 +231,8 @@ class Lowering {
       }
     }
     const bool quadratic = quantizer.form == CodeForm::kQuadratic;
-    const QuantizeState state{quantizer.multiplier, quantizer.offset, quantizer.max_code(),
-                              quadratic, false, 0};
+    const QuantizeState state{
+        quantizer.multiplier, quantizer.offset, quantizer.max_code(), quadratic, false, 0};
     Value* codes = call(factory_.quantize(state), site.plan->path + "_input", {linear->input(0)},
                         linear, &form.input_module);
     emit_product_codes(codes, x, site.plan->path, quantizer);
@@ -247,9 +247,10 @@ class Lowering {
     if (!plan.quantized_input) {
       form.input = "float";
       form.output = "float";
-      Value* output = call(factory_.weight_only({plan.weight.codes, plan.weight.bits,
-                                                 plan.weight.scale, plan.bias, plan.weight.group_size}),
-                           form.path, {linear->input(0)}, linear, &form.module);
+      Value* output =
+          call(factory_.weight_only({plan.weight.codes, plan.weight.bits, plan.weight.scale,
+                                     plan.bias, plan.weight.group_size}),
+               form.path, {linear->input(0)}, linear, &form.module);
       linear->output()->replaceAllUsesWith(output);
       emit(output, original->output(), form.path, Emission::Kind::kFloat);
       result_.sites.push_back(form);
@@ -305,7 +306,8 @@ class Lowering {
     state.max_product_code = plan.input.form == CodeForm::kQuadratic ? top * top : top;
     if (state.max_product_code > 255) {
       throw Error(ErrorKind::kUnsupported,
-                  {.what = "the input codes of a site do not fit eight bits", .where = path,
+                  {.what = "the input codes of a site do not fit eight bits",
+                   .where = path,
                    .expected = "at most 8 bits, or 4 bits on a quadratic grid",
                    .got = std::to_string(plan.input.bits) + " bits"});
     }
@@ -339,8 +341,9 @@ class Lowering {
                        const PlannedSite& site, const std::string& suffix) {
     Node* product = copy_.node(original);
     if (decisions_.codes.count(original->input(offset)) > 0) return product->input(offset);
-    const QuantizeState state{operand.multiplier, operand.zero_point, operand.max_code(), false,
-                              true, operand_shift(operand)};
+    const QuantizeState state{
+        operand.multiplier,    operand.zero_point, operand.max_code(), false, true,
+        operand_shift(operand)};
     std::string name;
     Value* codes = call(factory_.quantize(state), site.plan->path + suffix,
                         {product->input(offset)}, product, &name);
@@ -378,9 +381,8 @@ class Lowering {
     form.output = state.raw ? "integer products" : "float";
     Node* scores = copy_.node(original);
     Value* output = call(factory_.scores(state), form.path, {left, right}, scores, &form.module);
-    Emission& emission =
-        emit(output, original->output(), form.path,
-             state.raw ? Emission::Kind::kRowRelative : Emission::Kind::kFloat);
+    Emission& emission = emit(output, original->output(), form.path,
+                              state.raw ? Emission::Kind::kRowRelative : Emission::Kind::kFloat);
     emission.scale = state.scale;
     scores->output()->replaceAllUsesWith(output);
     raw_outputs_[original] = output;
@@ -426,16 +428,16 @@ class Lowering {
     Node* attend = copy_.node(original);
     // The module takes scores: softmax becomes part of it.
     Node* softmax = copy_.node(site.site->softmax);
-    softmax->output()->replaceAllUsesWith(decision.raw_scores != nullptr
-                                              ? raw_outputs_.at(decision.raw_scores)
-                                              : softmax->input(0));
-    Value* output = call(factory_.attend(state), form.path,
-                         {attend->input(0), codes, score_factor(decision, attend)}, attend,
-                         &form.module);
+    softmax->output()->replaceAllUsesWith(
+        decision.raw_scores != nullptr ? raw_outputs_.at(decision.raw_scores) : softmax->input(0));
+    Value* output =
+        call(factory_.attend(state), form.path,
+             {attend->input(0), codes, score_factor(decision, attend)}, attend, &form.module);
     if (decision.next != nullptr) {
       const at::Tensor m = decision.multiplier, a = decision.offset;
       const std::int64_t top = decision.next->max_code();
       Emission& emission = emit(output, original->output(), form.path, Emission::Kind::kCodes);
+      emission.behind_softmax = true;
       emission.reference = [m, a, top](const at::Tensor& x) {
         return at::round(x * m + a).clamp(0, top).to(at::kByte);
       };
@@ -464,8 +466,8 @@ class Lowering {
     torch::jit::EliminateDeadCode(graph);
     tidy_constants(*graph);
     graph->lint();
-    auto* function =
-        factory_.unit()->create_function(c10::QualifiedName(*root_.type()->name(), "forward"), graph);
+    auto* function = factory_.unit()->create_function(
+        c10::QualifiedName(*root_.type()->name(), "forward"), graph);
     std::vector<c10::Argument> arguments{c10::Argument("self", root_.type())};
     for (std::size_t i = 0; i < model_.input_names.size(); ++i) {
       std::optional<c10::IValue> fallback;
@@ -512,9 +514,9 @@ Lowered lower(const Model& model, const std::vector<Site>& sites,
   try {
     return Lowering(model, sites, plans, options).run();
   } catch (const c10::Error& e) {
-    throw Error(ErrorKind::kInternal, {.what = std::string("lowering failed: ") +
-                                               e.what_without_backtrace(),
-                                       .where = model.path});
+    throw Error(ErrorKind::kInternal,
+                {.what = std::string("lowering failed: ") + e.what_without_backtrace(),
+                 .where = model.path});
   }
 }
 

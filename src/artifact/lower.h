@@ -21,11 +21,11 @@ namespace repquant {
 struct LoweredSite {
   std::string path;
   SiteKind kind = SiteKind::kLinear;
-  std::string module;         // submodule that computes the site
-  std::string input_module;   // submodule that makes its input codes, if it has one of its own
-  std::string side_module;    // side columns
-  std::string input;   // "norm", "activation", "attention", "operands", "quantize", "float"
-  std::string output;  // "float", "operand codes", "product codes", "integer products"
+  std::string module;        // submodule that computes the site
+  std::string input_module;  // submodule that makes its input codes, if it has one of its own
+  std::string side_module;   // side columns
+  std::string input;         // "norm", "activation", "attention", "operands", "quantize", "float"
+  std::string output;        // "float", "operand codes", "product codes", "integer products"
 };
 
 /// One call of a submodule in the lowered graph, and what it should give: a function of a value of
@@ -37,11 +37,12 @@ struct Emission {
     kRowRelative,
     kRounded,  // floating point, but behind codes of its own (softmax): a tie changes a whole row
   };
-  torch::jit::Node* call = nullptr;                 // prim::CallMethod in Lowered::graph
-  const torch::jit::Value* original = nullptr;      // value in Model::graph
-  std::string path;                                 // site to name when it fails
+  torch::jit::Node* call = nullptr;             // prim::CallMethod in Lowered::graph
+  const torch::jit::Value* original = nullptr;  // value in Model::graph
+  std::string path;                             // site to name when it fails
   Kind kind = Kind::kFloat;
-  bool squared = false;                             // codes are squares (quadratic form)
+  bool behind_softmax = false;  // kCodes: a softmax code at a tie moves a row
+  bool squared = false;         // codes are squares (quadratic form)
   at::Tensor scale;  // kRowRelative: the call's integers times this equal `original` up to a
                      // constant per row
   std::function<at::Tensor(const at::Tensor&)> reference;  // kCodes: the expected codes

@@ -47,7 +47,8 @@ const Ablation kAblations[] = {
     {"LogGrid", "w8a4", "attention.softmax_scaling=per_tensor", "attention.softmax_grid=uniform",
      "0.attn.attend 2.attn.attend", 8.0, 4.0},
     // 5.1
-    {"ZeroCode", "w8a4", "", "attention.zero_code=false", "0.attn.attend 2.attn.attend", 3.0, 0.0},
+    {"ZeroCode", "w8a4", "attention.log_steps_per_octave=2", "attention.zero_code=false",
+     "0.attn.attend 2.attn.attend", 3.0, 0.0},
     // 3.9
     {"RowMaximum", "w8a6", "", "attention.softmax_scaling=per_tensor",
      "0.attn.attend 1.attn.attend 2.attn.attend", 2.3, 0.0},
