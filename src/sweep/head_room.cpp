@@ -8,7 +8,8 @@
 namespace repquant {
 namespace {
 
-constexpr std::array<double, 5> kFactors = {1.0, 1.1, 1.25, 1.5, 2.0};
+// Not 2: it would put the ends of one-sided data on ties, 255 / 2 steps from zero.
+constexpr std::array<double, 5> kFactors = {1.0, 1.1, 1.25, 1.5, 1.9};
 
 }  // namespace
 

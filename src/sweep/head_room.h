@@ -21,7 +21,7 @@ Bounds bounds_of(const AffineGrid& grid);
 /// Both ends `factor` times as far from `centre` (moved into the range first).
 Bounds widened(const Bounds& bounds, const at::Tensor& centre, double factor);
 
-/// The factor of 1, 1.1, 1.25, 1.5 and 2 with the smallest error on data that the range was not
+/// The factor of 1, 1.1, 1.25, 1.5 and 1.9 with the smallest error on data that the range was not
 /// fitted on; the smallest one of several.
 double choose_head_room(const std::function<double(double)>& held_out_error);
 
