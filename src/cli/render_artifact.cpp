@@ -39,6 +39,7 @@ std::string facts_text(const std::string& path, const ArtifactReport& report) {
   table.add_row({"simulated", format_number(info.output_sqnr_db, 2) +
                                   " dB against FP32 on the calibration data"});
   table.add_row({"average bits", format_number(info.coverage.average_bits, 2)});
+  if (info.mixed) table.add_row({"mixed bits", mixed_text(*info.mixed)});
   return table.to_string();
 }
 

@@ -33,7 +33,10 @@ std::vector<int> choose(const std::vector<Item>& items, double target, bool by_k
       list.push_back({item.size * width.bits, by_kl ? width.kl : width.output_error});
     }
   }
-  const auto budget = static_cast<std::int64_t>(std::floor(target * static_cast<double>(size)));
+  // A target that is itself an average may come out a rounding error below a whole number.
+  constexpr double kRounding = 1e-12;
+  const auto budget =
+      static_cast<std::int64_t>(std::floor(target * static_cast<double>(size) * (1 + kRounding)));
   if (least > budget) {
     const double smallest = static_cast<double>(least) / static_cast<double>(size);
     throw Error(ErrorKind::kUsage,
