@@ -119,6 +119,7 @@ Json artifact_report_json(const std::string& path, const ArtifactReport& report)
   json["recipe_name"] = info.recipe_name;
   json["recipe"] = parse_json(info.recipe, "recipe");
   json["coverage"] = coverage_json(info.coverage);
+  if (info.mixed) json["mixed"] = mixed_json(*info.mixed);
   json["checks"] = {{"fold_deviation", info.fold_deviation},
                     {"output_sqnr_db", info.output_sqnr_db},
                     {"lowered_sqnr_db", info.lowered_sqnr_db},

@@ -120,6 +120,11 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const QuantizeHooks& hooks)
                                                      .threads = options.threads});
   auto [model, search] = load_sites(options.model, source.inputs);
   const auto bits = resolve_bits(search.sites, options.recipe);  // a bad pattern fails here
+  if (std::none_of(bits.begin(), bits.end(), [](const SiteBits& site) { return site.quantized; })) {
+    throw Error(ErrorKind::kUsage,
+                {.what = "the recipe leaves nothing to quantize",
+                 .got = std::to_string(search.sites.size()) + " sites, all of them excluded"});
+  }
   const Calibration calibration = load_calibration(source, options.recipe.calibration,
                                                    signature_of(model), hooks.check_interrupt);
   phase("prove", 0);
