@@ -1,5 +1,5 @@
 # Helpers that every room uses. In DEPENDS, the name of a room stands for its library.
-set(REPQUANT_ROOMS base ops plan compute data graph quantizer reparam gptq sweep artifact runtime
+set(REPQUANT_ROOMS base ops plan compute data graph quantizer reparam gptq sweep mixed artifact runtime
                    pipeline evaluate batch benchmark cli)
 
 # One precompiled header for everything that sees LibTorch: 20 s per file become about 5 s.

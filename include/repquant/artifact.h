@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,7 @@ namespace repquant {
 
 /// Readers refuse a newer major version and ignore keys that they do not know.
 inline constexpr int kArtifactMajorVersion = 1;
-inline constexpr int kArtifactMinorVersion = 0;
+inline constexpr int kArtifactMinorVersion = 1;
 
 /// A row of the site table: which submodules realise a site. Fused kernels replace them by it.
 struct ArtifactSite {
@@ -39,6 +40,7 @@ struct ArtifactInfo {
   std::string recipe_name;
   std::vector<std::string> inputs;  // names of forward()'s inputs
   Coverage coverage;
+  std::optional<MixedReport> mixed;  // bits chosen site by site; none: as the recipe says
   std::vector<ArtifactSite> sites;
   double fold_deviation = 0.0;
   double output_sqnr_db = 0.0;   // simulated against FP32, calibration data

@@ -14,12 +14,22 @@
 
 namespace repquant {
 
+/// Bits chosen site by site so that their average meets a target. Weights and activations each meet
+/// it: weights averaged over their elements, activations over the multiply-accumulates of the
+/// sites.
+struct MixedOptions {
+  double target_bits = 4.5;  // from the smallest candidate to 8
+  /// Weights and activations choose each by itself: w3a3 and w6a6 allow w3a6, too.
+  std::vector<BitWidths> candidates{{3, 3}, {4, 4}, {6, 6}, {8, 8}};
+};
+
 struct QuantizeOptions {
   std::string model;   // TorchScript file
   std::string output;  // artifact to write
   Recipe recipe;
-  std::string calib;       // see open_dataset(); ignored with `synthetic`
-  TokenOptions tokens;     // of `calib`, when it is a stream of token ids
+  std::optional<MixedOptions> mixed;  // none: the bits of the recipe
+  std::string calib;                  // see open_dataset(); ignored with `synthetic`
+  TokenOptions tokens;                // of `calib`, when it is a stream of token ids
   bool synthetic = false;  // calibrate on seeded random numbers: for structure and speed only
   std::vector<std::int64_t> input_shape;  // of one synthetic sample; empty: from the preset
   std::string preset;                     // preprocessing preset; empty: the model's own
@@ -55,11 +65,23 @@ struct CheckReport {
   bool passed = false;
 };
 
+/// What mixed precision came to. Averages do not count what stays in floating point.
+struct MixedReport {
+  double target_bits = 0.0;
+  double weight_bits = 0.0;        // average over the elements of the weights
+  double activation_bits = 0.0;    // average over multiply-accumulates
+  double estimated_sqnr_db = 0.0;  // of the outputs, from the sum of the sites' errors
+  double estimated_kl = 0.0;       // nats per row, outputs taken as logits
+
+  friend bool operator==(const MixedReport&, const MixedReport&) = default;
+};
+
 struct QuantizeReport {
   std::string output;
   std::string recipe;  // name
   Clipping clipping = Clipping::kSearch;
   Coverage coverage;
+  std::optional<MixedReport> mixed;
   std::vector<SiteReport> sites;
   std::vector<CheckReport> checks;
   std::string protocol;  // calibration data and preprocessing

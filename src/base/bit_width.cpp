@@ -1,5 +1,6 @@
 #include "base/bit_width.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "repquant/error.h"
@@ -48,6 +49,16 @@ BitWidths parse_bits(std::string_view text, std::string_view where) {
   if (!is_weight_width(bits.weight_bits)) throw fail("weight bits are out of range");
   if (!is_activation_width(bits.activation_bits)) throw fail("activation bits are out of range");
   return bits;
+}
+
+std::vector<BitWidths> parse_bits_list(std::string_view text, std::string_view where) {
+  std::vector<BitWidths> list;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    list.push_back(parse_bits(text.substr(begin, end - begin), where));
+    begin = end + 1;
+  }
+  return list;
 }
 
 std::string to_string(const BitWidths& bits) {

@@ -78,8 +78,9 @@ int run(int argc, const char* const* argv, std::ostream& out, const InterruptTok
   app.set_version_flag("--version", std::string("repquant ") + kVersion);
   app.footer(kFooter);
   app.require_subcommand(1);
-  const std::vector<Command> commands{add_quantize(app), add_evaluate(app), add_inspect(app),
-                                      add_benchmark(app), add_run(app), add_doctor(app)};
+  const std::vector<Command> commands{add_quantize(app),  add_evaluate(app), add_inspect(app),
+                                      add_benchmark(app), add_analyze(app),  add_run(app),
+                                      add_doctor(app)};
   for (const Command& command : commands) {
     add_environment_names(*command.app);
     command.app->footer(std::string("Exit codes: see repquant --help."));

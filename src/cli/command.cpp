@@ -5,6 +5,7 @@
 
 #include <cctype>
 #include <charconv>
+#include <cmath>
 
 #include "repquant/error.h"
 
@@ -93,6 +94,18 @@ std::vector<std::string> environment_names(const CLI::App& app) {
     if (!option->get_envname().empty()) names.push_back(option->get_envname());
   }
   return names;
+}
+
+double parse_target_bits(const std::string& text) {
+  double value = 0.0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc{} || end != text.data() + text.size() || !std::isfinite(value)) {
+    throw Error(ErrorKind::kUsage, {.what = "not a number of bits",
+                                    .where = "--target-bits",
+                                    .expected = "a number up to 8, such as 4.5",
+                                    .got = text});
+  }
+  return value;
 }
 
 double parse_share(const std::string& text, const std::string& option) {

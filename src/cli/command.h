@@ -58,10 +58,14 @@ std::vector<std::string> environment_names(const CLI::App& app);
 
 Command add_quantize(CLI::App& parent);
 Command add_evaluate(CLI::App& parent);
+Command add_analyze(CLI::App& parent);
 Command add_inspect(CLI::App& parent);
 Command add_benchmark(CLI::App& parent);
 Command add_run(CLI::App& parent);
 Command add_doctor(CLI::App& parent);
+
+/// An average number of bits: a finite number. Throws Error kUsage naming --target-bits.
+double parse_target_bits(const std::string& text);
 
 /// A share given as 0.97 or 97%. Throws Error kUsage naming `option` for anything else.
 double parse_share(const std::string& text, const std::string& option);

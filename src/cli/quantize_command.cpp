@@ -26,6 +26,8 @@ struct QuantizeCommandOptions {
   std::string preset;
   std::string workdir;
   std::string min_coverage;
+  std::string target_bits;
+  std::string candidates;
   bool resume = false;
   bool force = false;
   bool strict = false;
@@ -33,10 +35,10 @@ struct QuantizeCommandOptions {
   std::shared_ptr<RecipeOptions> recipe;
 };
 
-/// Beside the model: vit_tiny.pt becomes vit_tiny.w4a4.pt.
-std::string default_output(const std::string& model, const BitWidths& bits) {
+/// Beside the model: vit_tiny.pt becomes vit_tiny.w4a4.pt, or vit_tiny.mixed4.5.pt.
+std::string default_output(const std::string& model, const std::string& bits) {
   std::filesystem::path path(model);
-  const std::string name = path.stem().string() + "." + to_string(bits) + ".pt";
+  const std::string name = path.stem().string() + "." + bits + ".pt";
   return path.replace_filename(name).string();
 }
 
@@ -72,7 +74,14 @@ QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& re
   QuantizeOptions options;
   options.model = given.model;
   options.recipe = recipe;
-  options.output = given.output.empty() ? default_output(given.model, recipe.bits) : given.output;
+  if (!given.target_bits.empty()) {
+    options.mixed = MixedOptions{.target_bits = parse_target_bits(given.target_bits)};
+    if (!given.candidates.empty()) {
+      options.mixed->candidates = parse_bits_list(given.candidates, "--candidates");
+    }
+  }
+  const std::string bits = options.mixed ? "mixed" + given.target_bits : to_string(recipe.bits);
+  options.output = given.output.empty() ? default_output(given.model, bits) : given.output;
   options.synthetic = given.calib == kSynthetic;
   if (!options.synthetic) options.calib = given.calib;
   options.tokens = given.tokens;
@@ -139,6 +148,15 @@ Command add_quantize(CLI::App& parent) {
       ->delimiter(',');
   app.add_option("--preprocess", options->preset, "preprocessing preset (default: the model's own)")
       ->type_name("FILE");
+  auto* target =
+      app.add_option("--target-bits", options->target_bits,
+                     "choose bits site by site: largest average of weights (over elements) and of "
+                     "activations (over multiply-adds), such as 4.5")
+          ->type_name("BITS");
+  app.add_option("--candidates", options->candidates,
+                 "bits to choose from with --target-bits (default: w3a3,w4a4,w6a6,w8a8)")
+      ->type_name("LIST")
+      ->needs(target);
   app.add_option("--workdir", options->workdir, "folder for checkpoints")->type_name("DIR");
   app.add_flag("--resume", options->resume, "continue from the checkpoints in --workdir")
       ->needs("--workdir");

@@ -9,6 +9,7 @@
 #include "batch/batch.h"
 #include "evaluate/gates.h"
 #include "pipeline/report_json.h"
+#include "repquant/analyze.h"
 #include "repquant/artifact.h"
 #include "repquant/benchmark.h"
 #include "repquant/coverage.h"
@@ -53,8 +54,14 @@ std::string with_form(const std::string& model, Form form);
 std::string benchmark_text(const BenchmarkReport& report);
 Json benchmark_json(const BenchmarkReport& report);
 
+/// "target 4.5: weights 4.50 (by element), activations 4.49 (by multiply-add)".
+std::string mixed_text(const MixedReport& mixed);
+
 std::string quantize_text(const QuantizeReport& report);
 Json quantize_json(const QuantizeReport& report);
+
+std::string analyze_text(const AnalyzeReport& report);
+Json analyze_json(const AnalyzeReport& report);
 
 /// What an artifact holds and what of it runs in integers here. `recipe`: with the whole recipe.
 std::string artifact_report_text(const std::string& path, const ArtifactReport& report,

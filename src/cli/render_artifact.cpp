@@ -39,6 +39,7 @@ std::string facts_text(const std::string& path, const ArtifactReport& report) {
   table.add_row({"simulated", format_number(info.output_sqnr_db, 2) +
                                   " dB against FP32 on the calibration data"});
   table.add_row({"average bits", format_number(info.coverage.average_bits, 2)});
+  if (info.mixed) table.add_row({"mixed bits", mixed_text(*info.mixed)});
   return table.to_string();
 }
 
@@ -118,6 +119,7 @@ Json artifact_report_json(const std::string& path, const ArtifactReport& report)
   json["recipe_name"] = info.recipe_name;
   json["recipe"] = parse_json(info.recipe, "recipe");
   json["coverage"] = coverage_json(info.coverage);
+  if (info.mixed) json["mixed"] = mixed_json(*info.mixed);
   json["checks"] = {{"fold_deviation", info.fold_deviation},
                     {"output_sqnr_db", info.output_sqnr_db},
                     {"lowered_sqnr_db", info.lowered_sqnr_db},

@@ -18,11 +18,18 @@ std::string scientific(double value) {
 
 }  // namespace
 
+std::string mixed_text(const MixedReport& mixed) {
+  return "target " + format_number(mixed.target_bits, 2) + ": weights " +
+         format_number(mixed.weight_bits, 2) + " (mean over elements), activations " +
+         format_number(mixed.activation_bits, 2) + " (mean over multiply-adds)";
+}
+
 std::string quantize_text(const QuantizeReport& report) {
   std::string text = coverage_text(report.coverage) + "\n";
   TextTable table({{"result"}, {"value"}});
   table.add_row({"calibration", std::to_string(report.samples) + " of " + report.protocol});
   table.add_row({"recipe", report.recipe + ", clipping " + std::string(name_of(report.clipping))});
+  if (report.mixed) table.add_row({"mixed bits", mixed_text(*report.mixed)});
   table.add_row({"fold", "outputs differ by " + scientific(report.fold_deviation) +
                              " of the largest after folding (limit 1e-3)"});
   table.add_row({"simulated", format_number(report.output_sqnr_db, 2) +
@@ -53,6 +60,7 @@ Json quantize_json(const QuantizeReport& report) {
   json["samples"] = report.samples;
   json["synthetic"] = report.synthetic;
   json["coverage"] = coverage_json(report.coverage);
+  if (report.mixed) json["mixed"] = mixed_json(*report.mixed);
   json["sites"] = sites_json(report.sites, true);
   json["fold_deviation"] = report.fold_deviation;
   json["output_sqnr_db"] = report.output_sqnr_db;

@@ -40,6 +40,14 @@ Json parse_text(const std::string& text, const std::string& source) {
   }
 }
 
+MixedReport parse_mixed(const Json& json, const std::string& source) {
+  return {.target_bits = read_key<double>(json, "target_bits", source),
+          .weight_bits = read_key<double>(json, "weight_bits", source),
+          .activation_bits = read_key<double>(json, "activation_bits", source),
+          .estimated_sqnr_db = read_key<double>(json, "estimated_sqnr_db", source),
+          .estimated_kl = read_key<double>(json, "estimated_kl", source)};
+}
+
 }  // namespace
 
 std::string artifact_to_json(const ArtifactInfo& info) {
@@ -54,6 +62,7 @@ std::string artifact_to_json(const ArtifactInfo& info) {
   json["recipe_name"] = info.recipe_name;
   json["recipe"] = parse_json(info.recipe, "recipe");
   json["coverage"] = coverage_json(info.coverage);
+  if (info.mixed) json["mixed"] = mixed_json(*info.mixed);
   json["checks"] = {{"fold_deviation", info.fold_deviation},
                     {"output_sqnr_db", info.output_sqnr_db},
                     {"lowered_sqnr_db", info.lowered_sqnr_db},
@@ -93,6 +102,9 @@ ArtifactInfo artifact_from_json(const std::string& text, const std::string& sour
   info.recipe_name = read_key<std::string>(json, "recipe_name", source);
   info.recipe = read_key<Json>(json, "recipe", source).dump(2);
   info.coverage = parse_coverage(read_key<Json>(json, "coverage", source), source);
+  if (json.contains("mixed")) {
+    info.mixed = parse_mixed(read_key<Json>(json, "mixed", source), source);
+  }
   const Json checks = read_key<Json>(json, "checks", source);
   info.fold_deviation = read_key<double>(checks, "fold_deviation", source);
   info.output_sqnr_db = read_key<double>(checks, "output_sqnr_db", source);

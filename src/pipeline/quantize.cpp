@@ -11,6 +11,7 @@
 #include "graph/archive.h"
 #include "pipeline/calibration_cache.h"
 #include "pipeline/coverage.h"
+#include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "pipeline/site_report.h"
 #include "pipeline/write_artifact.h"
@@ -82,13 +83,15 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   return quantize(options, hooks, cache);
 }
 
-QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks,
+QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks,
                         CalibrationCache& cache) {
+  QuantizeOptions options = given;  // whose recipe gets the bits of the sites
   const auto start = Clock::now();
   const auto phase = [&hooks](const char* name, std::size_t items) {
     if (hooks.check_interrupt) hooks.check_interrupt();
     if (hooks.on_phase) hooks.on_phase(name, items);
   };
+  if (options.mixed) check_mixed(*options.mixed, options.recipe);
   check_paths(options);
   // Fits on this thread must not depend on the number of threads either; samples, rows and heads
   // are what runs side by side.
@@ -102,7 +105,7 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
                                                 .tokens = options.tokens,
                                                 .threads = options.threads});
   auto [model, search] = load_sites(options.model, source.inputs);
-  const std::vector<SiteBits> bits = resolve_bits(search.sites, options.recipe);
+  std::vector<SiteBits> bits = resolve_bits(search.sites, options.recipe);
   const Calibration& calibration =
       cache.load(options.recipe.calibration, signature_of(model), hooks.check_interrupt);
   if (hooks.info) hooks.info("calibration: " + source.protocol);
@@ -122,6 +125,15 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   if (options.recipe.calibration.samples > calibration.samples && hooks.warn) {
     hooks.warn("only " + std::to_string(calibration.samples) + " calibration samples, " +
                std::to_string(options.recipe.calibration.samples) + " were asked for");
+  }
+
+  if (options.mixed) {
+    phase("rank", search.sites.size());
+    const MixedBits mixed = choose_mixed_bits(model, search, calibration.batches, options, hooks);
+    options.recipe = mixed.recipe;
+    report.mixed = mixed.report;
+    bits = resolve_bits(search.sites, options.recipe);
+    report.coverage = coverage_of(model, search, bits, options.recipe);
   }
 
   phase("quantize", search.sites.size());

@@ -99,6 +99,14 @@ Coverage parse_coverage(const Json& json, const std::string& source) {
   return coverage;
 }
 
+Json mixed_json(const MixedReport& mixed) {
+  return {{"target_bits", mixed.target_bits},
+          {"weight_bits", mixed.weight_bits},
+          {"activation_bits", mixed.activation_bits},
+          {"estimated_sqnr_db", mixed.estimated_sqnr_db},
+          {"estimated_kl", mixed.estimated_kl}};
+}
+
 Json site_json(const SiteReport& site, bool errors) {
   Json json{{"path", site.path},
             {"kind", site.kind},

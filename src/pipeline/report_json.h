@@ -14,6 +14,8 @@ Json coverage_json(const Coverage& coverage);
 /// The inverse. Throws Error kFile, naming `source`, for missing keys and wrong types.
 Coverage parse_coverage(const Json& json, const std::string& source);
 
+Json mixed_json(const MixedReport& mixed);
+
 /// `errors`: with the columns that only a finished run can fill.
 Json site_json(const SiteReport& site, bool errors);
 Json sites_json(const std::vector<SiteReport>& sites, bool errors);

@@ -69,6 +69,7 @@ ArtifactInfo artifact_info(const ArtifactInput& input, const Lowered& lowered,
   info.recipe_name = report.recipe;
   info.inputs = input.model->input_names;
   info.coverage = report.coverage;
+  info.mixed = report.mixed;
   info.fold_deviation = report.fold_deviation;
   info.output_sqnr_db = report.output_sqnr_db;
   info.lowered_sqnr_db = check.lowered_db;

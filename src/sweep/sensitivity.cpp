@@ -2,14 +2,13 @@
 
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
-#include <random>
 
 #include "compute/parallel.h"
 #include "repquant/error.h"
+#include "sweep/gradients.h"
 
 namespace repquant {
 namespace {
@@ -40,13 +39,6 @@ Layouts wanted_values(const std::vector<Site>& sites) {
   return wanted;
 }
 
-at::Tensor random_signs(at::IntArrayRef shape, std::mt19937_64& engine) {
-  at::Tensor signs = at::empty(shape, at::kFloat);
-  float* data = signs.mutable_data_ptr<float>();
-  for (std::int64_t i = 0; i < signs.numel(); ++i) data[i] = (engine() >> 63) != 0 ? 1.0F : -1.0F;
-  return signs;
-}
-
 struct Squares {
   at::Tensor tokens;    // float64 [rows]
   at::Tensor channels;  // float64 [N], sums
@@ -74,56 +66,15 @@ Squares squares_of(const at::Tensor& gradient, const Layout& layout) {
 SquaresByValue run_batch(const torch::jit::Graph& graph, const Schedule& schedule,
                          const std::vector<at::Tensor>& batch, const Layouts& wanted,
                          std::uint64_t seed) {
-  const at::AutoGradMode with_gradients(true);
-  std::vector<const Value*> order;
-  std::vector<at::Tensor> seen;
-  const NodeHook hook = [&](const Node* node, Values& values) {
-    run_node(node, values);
-    for (const Value* output : node->outputs()) {
-      if (wanted.count(output) == 0) continue;
-      at::Tensor value = values.at(output).toTensor();
-      // A model whose first site this is has nothing to differentiate yet. The clone is no leaf, so
-      // operators that work in place may follow.
-      if (!value.requires_grad()) value = value.detach().requires_grad_(true).clone();
-      values[output] = value;
-      order.push_back(output);
-      seen.push_back(value);
-    }
-    return true;
-  };
-  std::vector<c10::IValue> inputs;
-  for (const auto& tensor : batch) inputs.emplace_back(tensor.clone());
-  const auto outputs = output_tensors(run_graph(graph, schedule, inputs, hook));
-  std::mt19937_64 engine(seed);
-  at::Tensor loss;
-  for (const auto& output : outputs) {
-    if (!output.is_floating_point() || !output.requires_grad()) continue;
-    const at::Tensor part = (output * random_signs(output.sizes(), engine)).sum();
-    loss = loss.defined() ? loss + part : part;
-  }
-  SquaresByValue result;
-  if (!loss.defined() || seen.empty()) return result;
-  const auto gradients = torch::autograd::grad({loss}, seen, {}, std::nullopt, false, true);
+  DifferentiateOptions options{.wanted = {}, .kept = {}, .seed = seed, .with_logits = false};
+  for (const auto& entry : wanted) options.wanted.insert(entry.first);
+  const auto differentiated = differentiate(graph, schedule, batch, options);
   const at::NoGradGuard no_grad;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    if (gradients[i].defined()) result[order[i]] = squares_of(gradients[i], wanted.at(order[i]));
+  SquaresByValue result;
+  for (const auto& [value, gradient] : differentiated.outputs_gradients) {
+    result[value] = squares_of(gradient, wanted.at(value));
   }
   return result;
-}
-
-std::vector<at::Tensor> samples_of(const std::vector<at::Tensor>& batch, std::int64_t from,
-                                   std::int64_t to) {
-  std::vector<at::Tensor> part;
-  for (const auto& tensor : batch) part.push_back(tensor.slice(0, from, to));
-  return part;
-}
-
-/// Samples of a batch whose inputs all have them on the first axis; else 1.
-std::int64_t sample_count(const std::vector<at::Tensor>& batch) {
-  for (const auto& tensor : batch) {
-    if (tensor.dim() == 0 || tensor.size(0) != batch[0].size(0)) return 1;
-  }
-  return batch.empty() ? 1 : batch[0].size(0);
 }
 
 /// run_batch() a few samples at a time.

@@ -32,6 +32,7 @@ ArtifactInfo example() {
   info.coverage.macs = 4416;
   info.coverage.quantized_macs = 4096;
   info.coverage.average_bits = 10.5;
+  info.mixed = MixedReport{4.5, 4.25, 4.5, 9.75, 0.125};
   ArtifactSite row;
   row.site.path = "blocks.0.fc1";
   row.site.kind = "linear";
@@ -58,6 +59,7 @@ TEST(ArtifactInfo, RoundTrip) {
   const ArtifactInfo again = artifact_from_json(text, "a.pt");
   EXPECT_EQ(artifact_to_json(again), text);
   EXPECT_EQ(again.inputs, example().inputs);
+  EXPECT_EQ(again.mixed, example().mixed);
   EXPECT_EQ(again.sites.size(), 2U);
   EXPECT_EQ(again.sites[0].site.rounding, "gptq, damping x10");
   EXPECT_EQ(again.sites[0].site.output_sqnr_db, std::numeric_limits<double>::infinity());

@@ -1,0 +1,90 @@
+// repquant analyze: which sites suffer most from quantization, and which bits they should get.
+#include <ostream>
+
+#include "base/bit_width.h"
+#include "cli/command.h"
+#include "cli/hooks.h"
+#include "cli/recipe_options.h"
+#include "cli/render.h"
+#include "cli/token_options.h"
+#include "repquant/analyze.h"
+#include "repquant/error.h"
+
+namespace repquant::cli {
+namespace {
+
+constexpr const char* kSynthetic = "synthetic";
+
+struct AnalyzeCommandOptions {
+  AnalyzeOptions analyze;
+  std::string candidates;
+  std::string target_bits;
+  std::shared_ptr<RecipeOptions> recipe;
+};
+
+void run_analyze(const Context& context, const AnalyzeCommandOptions& given) {
+  AnalyzeOptions options = given.analyze;
+  options.recipe = resolve(*given.recipe).recipe;
+  options.threads = context.threads;
+  if (options.calib.empty()) {
+    throw Error(ErrorKind::kUsage,
+                {.what = "no calibration data",
+                 .where = "--calib",
+                 .expected = "--calib DATA, as for repquant quantize",
+                 .hint = "sites are ranked on what the model will see; labels are not used"});
+  }
+  options.synthetic = options.calib == kSynthetic;
+  if (options.synthetic) {
+    options.calib.clear();
+    context.log.warning("ranking sites on random numbers: the order means little");
+  }
+  if (!given.candidates.empty()) {
+    options.candidates = parse_bits_list(given.candidates, "--candidates");
+  }
+  if (!given.target_bits.empty()) options.target_bits = parse_target_bits(given.target_bits);
+  const AnalyzeReport report = analyze(options, quantize_hooks(context));
+  context.progress.finish();
+  if (context.json) {
+    write_json(*context.out, analyze_json(report));
+  } else {
+    *context.out << analyze_text(report);
+  }
+}
+
+}  // namespace
+
+Command add_analyze(CLI::App& parent) {
+  Command command;
+  command.app = parent.add_subcommand(
+      "analyze", "Rank the sites of a model by sensitivity, and recommend bits for each");
+  CLI::App& app = *command.app;
+  auto options = std::make_shared<AnalyzeCommandOptions>();
+  AnalyzeOptions& analyze_options = options->analyze;
+  app.add_option("MODEL", analyze_options.model, "TorchScript file")->required();
+  app.add_option("--calib", analyze_options.calib, "calibration data, as for quantize")
+      ->type_name("DATA");
+  app.add_option("--candidates", options->candidates,
+                 "bits to recommend from, besides --bits (default: w3a3,w4a4,w6a6,w8a8)")
+      ->type_name("LIST");
+  app.add_option("--target-bits", options->target_bits,
+                 "largest average of the recommended bits, such as 4.5 (default: that of --bits)")
+      ->type_name("BITS");
+  app.add_option("-o,--output", analyze_options.output,
+                 "write the recommended bits as a recipe for quantize --recipe")
+      ->type_name("FILE");
+  app.add_flag("--force", analyze_options.force, "replace an existing output");
+  app.add_option("--input-shape", analyze_options.input_shape,
+                 "shape of one synthetic sample, such as 3,224,224 (default: from the preset)")
+      ->type_name("SIZES")
+      ->delimiter(',');
+  app.add_option("--preprocess", analyze_options.preset,
+                 "preprocessing preset (default: the model's own)")
+      ->type_name("FILE");
+  add_token_options(app, analyze_options.tokens);
+  options->recipe = add_recipe_options(app, true);
+  command.common = add_common_options(app);
+  command.run = [options](const Context& context) { run_analyze(context, *options); };
+  return command;
+}
+
+}  // namespace repquant::cli

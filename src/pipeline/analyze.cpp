@@ -1,0 +1,166 @@
+#include "repquant/analyze.h"
+
+#include <algorithm>
+#include <chrono>
+#include <tuple>
+
+#include "base/atomic_file.h"
+#include "base/recipe_json.h"
+#include "compute/parallel.h"
+#include "graph/archive.h"
+#include "mixed/choices.h"
+#include "mixed/measure_errors.h"
+#include "pipeline/calibration.h"
+#include "pipeline/mixed_bits.h"
+#include "pipeline/prepare.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+const WidthError* at_width(const std::vector<WidthError>& widths, int bits) {
+  const auto found = std::find_if(widths.begin(), widths.end(),
+                                  [bits](const WidthError& w) { return w.bits == bits; });
+  return found == widths.end() ? nullptr : &*found;
+}
+
+/// What a row sums up, before it is put into decibels.
+struct Errors {
+  double local = 0.0;
+  double output = 0.0;
+  double kl = 0.0;
+
+  void add(const WidthError* width) {
+    if (width == nullptr) return;
+    local += width->local_noise;
+    output += width->output_error;
+    kl += width->kl;
+  }
+};
+
+struct Ranked {
+  SensitivityRow row;
+  Errors errors;
+};
+
+std::vector<SensitivityRow> rank(std::vector<Ranked> ranked) {
+  // Paths are unique, so that equal errors have an order, too.
+  std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
+    return std::tie(b.errors.kl, b.errors.output, a.row.path) <
+           std::tie(a.errors.kl, a.errors.output, b.row.path);
+  });
+  double total = 0.0, output = 0.0, kl = 0.0;
+  for (const Ranked& entry : ranked) total += entry.errors.output;
+  std::vector<SensitivityRow> rows;
+  for (Ranked& entry : ranked) {
+    SensitivityRow& row = entry.row;
+    output += entry.errors.output;
+    kl += entry.errors.kl;
+    row.local_sqnr_db = relative_sqnr_db(entry.errors.local);
+    row.output_sqnr_db = relative_sqnr_db(entry.errors.output);
+    row.kl = entry.errors.kl;
+    row.share = total > 0 ? entry.errors.output / total : 0.0;
+    row.cumulative_sqnr_db = relative_sqnr_db(output);
+    row.cumulative_kl = kl;
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+std::vector<SensitivityRow> rows_of(const std::vector<Site>& sites,
+                                    const std::vector<SiteBits>& bits, const ErrorTable& table,
+                                    const Allocation& allocation) {
+  std::vector<Ranked> ranked;
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    if (!bits[i].quantized) continue;
+    const bool weighted = sites[i].weight.defined();
+    Ranked entry;
+    entry.row.path = sites[i].path;
+    entry.row.kind = name_of(sites[i].kind);
+    entry.row.macs = sites[i].macs;
+    entry.row.activation_bits = bits[i].activation_bits;
+    entry.row.chosen_activation_bits = allocation.bits[i].activation_bits;
+    if (weighted) {
+      entry.row.parameters = sites[i].weight.numel();
+      entry.row.weight_bits = bits[i].weight_bits;
+      entry.row.chosen_weight_bits = allocation.bits[i].weight_bits;
+      entry.errors.add(at_width(table.sites[i].weights, bits[i].weight_bits));
+    }
+    entry.errors.add(at_width(table.sites[i].activations, bits[i].activation_bits));
+    ranked.push_back(std::move(entry));
+  }
+  return rank(std::move(ranked));
+}
+
+}  // namespace
+
+AnalyzeReport analyze(const AnalyzeOptions& options, const QuantizeHooks& hooks) {
+  const auto start = Clock::now();
+  const auto phase = [&hooks](const char* name, std::size_t items) {
+    if (hooks.check_interrupt) hooks.check_interrupt();
+    if (hooks.on_phase) hooks.on_phase(name, items);
+  };
+  const BitWidths own = options.recipe.bits;
+  MixedOptions mixed{.target_bits = options.target_bits.value_or(8.0),
+                     .candidates = options.candidates};
+  if (!own.weight_only()) mixed.candidates.push_back(own);
+  check_mixed(mixed, options.recipe);
+  check_archive(options.model);
+  if (!options.output.empty()) check_output(options.output, options.force);
+  use_one_thread_per_operator();
+
+  phase("load", 0);
+  const CalibrationSource source = open_calibration({.data = options.synthetic ? "" : options.calib,
+                                                     .sample_shape = options.input_shape,
+                                                     .preset_file = options.preset,
+                                                     .model = options.model,
+                                                     .tokens = options.tokens,
+                                                     .threads = options.threads});
+  auto [model, search] = load_sites(options.model, source.inputs);
+  const auto bits = resolve_bits(search.sites, options.recipe);  // a bad pattern fails here
+  if (std::none_of(bits.begin(), bits.end(), [](const SiteBits& site) { return site.quantized; })) {
+    throw Error(ErrorKind::kUsage,
+                {.what = "the recipe leaves nothing to quantize",
+                 .got = std::to_string(search.sites.size()) + " sites, all of them excluded"});
+  }
+  const Calibration calibration = load_calibration(source, options.recipe.calibration,
+                                                   signature_of(model), hooks.check_interrupt);
+  phase("prove", 0);
+  check_normalized(model, calibration.batches.front());
+  prove_sites(model, search, calibration.batches.front());
+
+  phase("rank", search.sites.size());
+  const Choices choices =
+      find_choices(search.sites, options.recipe, candidates_of(mixed.candidates));
+  const ErrorTable table =
+      measure_errors(model, search.sites, calibration.batches, options.recipe, choices,
+                     {.threads = options.threads,
+                      .on_site =
+                          [&](std::size_t site) {
+                            if (hooks.on_item) hooks.on_item(search.sites[site].path, site);
+                          },
+                      .check_interrupt = hooks.check_interrupt});
+  // What the recipe states for single sites may be above its bits; then so is the least target.
+  TargetBits target = average_bits(search.sites, bits);
+  if (options.target_bits) target = {*options.target_bits, *options.target_bits};
+  const Allocation allocation = choose_bits(search.sites, choices, table, target);
+
+  AnalyzeReport report;
+  report.sites = rows_of(search.sites, bits, table, allocation);
+  report.chosen = mixed_report(allocation, std::max(target.weights, target.activations));
+  report.target_weight_bits = target.weights;
+  report.target_activation_bits = target.activations;
+  report.protocol = source.protocol;
+  report.samples = calibration.samples;
+  if (!options.output.empty()) {
+    const Recipe recipe = with_bits(options.recipe, search.sites, allocation.bits);
+    write_file(options.output, recipe_to_json(recipe), options.force);
+    report.output = options.output;
+  }
+  report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return report;
+}
+
+}  // namespace repquant

@@ -1,0 +1,34 @@
+// Mixed precision as a stage of quantize: from calibration data and a target to the recipe's bits.
+#pragma once
+
+#include <vector>
+
+#include "graph/model.h"
+#include "graph/site.h"
+#include "mixed/choose_bits.h"
+#include "repquant/quantize.h"
+
+namespace repquant {
+
+/// What can be said before any work. Throws Error kUsage for candidates or a recipe of weight-only
+/// bits, and for a target that is no number from the smallest candidate to 8.
+void check_mixed(const MixedOptions& mixed, const Recipe& recipe);
+
+struct MixedBits {
+  Recipe recipe;  // with an override for every site
+  MixedReport report;
+};
+
+/// The sites must be proven (multiply-accumulates counted). Uses the model, recipe, candidates,
+/// target and threads of `options`. Throws Error as measure_errors() and choose_bits().
+MixedBits choose_mixed_bits(const Model& model, const SiteSearch& search,
+                            const std::vector<std::vector<at::Tensor>>& batches,
+                            const QuantizeOptions& options, const QuantizeHooks& hooks);
+
+/// An allocation as it is reported.
+MixedReport mixed_report(const Allocation& allocation, double target_bits);
+
+/// 10 log10(1 / error) for a squared error relative to the signal; +infinity for 0.
+double relative_sqnr_db(double error);
+
+}  // namespace repquant

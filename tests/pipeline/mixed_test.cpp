@@ -1,0 +1,137 @@
+// Mixed precision from end to end: what was asked for is in the file, and it pays.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "base/recipe_json.h"
+#include "pipeline/mixed_bits.h"
+#include "repquant/analyze.h"
+#include "repquant/artifact.h"
+#include "repquant/quantize.h"
+#include "support/errors.h"
+#include "support/fixtures.h"
+#include "support/temp_dir.h"
+
+namespace repquant {
+namespace {
+
+using testing::fixture_dir;
+
+QuantizeOptions planted_options(const testing::TempDir& folder, const std::string& name) {
+  QuantizeOptions options;
+  options.model = (fixture_dir() / "planted.trace.pt").string();
+  options.calib = (fixture_dir() / "planted_calib.npz").string();
+  options.output = (folder / name).string();
+  options.recipe = recipe_for_bits({4, 4});
+  options.recipe.calibration.samples = 32;
+  return options;
+}
+
+TEST(Mixed, TheFileHasTheBitsThatWereChosen) {
+  const testing::TempDir folder;
+  QuantizeOptions options = planted_options(folder, "mixed.pt");
+  options.mixed = MixedOptions{.target_bits = 4.75, .candidates = {{3, 3}, {4, 4}, {6, 6}}};
+  const QuantizeReport report = quantize(options);
+  ASSERT_TRUE(report.mixed.has_value());
+  const ArtifactInfo info = read_artifact(options.output);
+  EXPECT_EQ(info.mixed, report.mixed);
+  EXPECT_EQ(info.minor_version, 1);
+
+  double elements = 0, weight_bits = 0, macs = 0, activation_bits = 0;
+  std::set<int> widths;
+  for (const auto& row : info.sites) {
+    const SiteReport& site = row.site;
+    elements += static_cast<double>(site.parameters);
+    weight_bits += static_cast<double>(site.parameters) * site.weight_bits;
+    macs += static_cast<double>(site.macs);
+    activation_bits += static_cast<double>(site.macs) * site.activation_bits;
+    if (site.weight_bits > 0) widths.insert(site.weight_bits);
+  }
+  EXPECT_DOUBLE_EQ(weight_bits / elements, report.mixed->weight_bits);
+  EXPECT_DOUBLE_EQ(activation_bits / macs, report.mixed->activation_bits);
+  EXPECT_LE(report.mixed->weight_bits, 4.75);
+  EXPECT_LE(report.mixed->activation_bits, 4.75);
+  EXPECT_GT(report.mixed->weight_bits, 4.5);  // the budget is used
+  EXPECT_GT(report.mixed->activation_bits, 4.5);
+  EXPECT_GE(widths.size(), 2U);
+  for (const int bits : widths) EXPECT_TRUE(bits == 3 || bits == 4 || bits == 6) << bits;
+
+  // The stored recipe alone gives the same sites again.
+  QuantizeOptions again = planted_options(folder, "again.pt");
+  again.recipe = parse_recipe(info.recipe).recipe;
+  const QuantizeReport repeated = quantize(again);
+  EXPECT_EQ(repeated.output_sqnr_db, report.output_sqnr_db);
+
+  // Better than 4 bits everywhere on the calibration data.
+  EXPECT_GT(report.output_sqnr_db, quantize(planted_options(folder, "w4a4.pt")).output_sqnr_db);
+}
+
+TEST(Mixed, AnalyzeRanksAndItsRecipeMeetsTheTarget) {
+  const testing::TempDir folder;
+  const QuantizeOptions plain = planted_options(folder, "recipe.pt");
+  AnalyzeOptions options;
+  options.model = plain.model;
+  options.calib = plain.calib;
+  options.recipe = plain.recipe;
+  options.output = (folder / "recipe.json").string();
+  const AnalyzeReport report = analyze(options);
+  ASSERT_FALSE(report.sites.empty());
+  double share = 0.0;
+  for (std::size_t i = 0; i < report.sites.size(); ++i) {
+    share += report.sites[i].share;
+    if (i == 0) continue;
+    EXPECT_LE(report.sites[i].kl, report.sites[i - 1].kl);
+    EXPECT_LE(report.sites[i].cumulative_sqnr_db, report.sites[i - 1].cumulative_sqnr_db);
+  }
+  EXPECT_NEAR(share, 1.0, 1e-9);
+  // Without a target, the averages of --bits: 4 for weights, more for activations (first layer).
+  EXPECT_DOUBLE_EQ(report.target_weight_bits, 4.0);
+  EXPECT_GT(report.target_activation_bits, 4.0);
+  EXPECT_LE(report.chosen.weight_bits, report.target_weight_bits + 1e-9);
+  EXPECT_LE(report.chosen.activation_bits, report.target_activation_bits + 1e-9);
+
+  QuantizeOptions with = plain;
+  with.recipe = read_recipe(options.output).recipe;
+  const QuantizeReport quantized = quantize(with);
+  std::map<std::string, SiteReport> sites;
+  for (const auto& site : quantized.sites) sites[site.path] = site;
+  for (const auto& row : report.sites) {
+    EXPECT_EQ(sites.at(row.path).weight_bits, row.chosen_weight_bits) << row.path;
+    EXPECT_EQ(sites.at(row.path).activation_bits, row.chosen_activation_bits) << row.path;
+  }
+  EXPECT_ERROR(analyze(options), ErrorKind::kFile, "recipe.json");  // not without force
+}
+
+TEST(Mixed, RefusesTargetsBeforeAnyWork) {
+  const Recipe recipe = recipe_for_bits({4, 4});
+  for (const double target : {2.99, 8.01, 0.0, -1.0, std::nan("")}) {
+    EXPECT_ERROR(check_mixed({.target_bits = target}, recipe), ErrorKind::kUsage, "out of range");
+  }
+  check_mixed({.target_bits = 3.0}, recipe);
+  check_mixed({.target_bits = 8.0}, recipe);
+  EXPECT_ERROR(check_mixed({.target_bits = 4.5}, recipe_for_bits({4, 16})), ErrorKind::kUsage,
+               "weight-only");
+  EXPECT_ERROR(check_mixed({.target_bits = 4.5, .candidates = {}}, recipe), ErrorKind::kUsage,
+               "--candidates");
+  EXPECT_ERROR(check_mixed({.target_bits = 4.5, .candidates = {{5, 5}}}, recipe), ErrorKind::kUsage,
+               "from 5");
+}
+
+TEST(Mixed, ExcludedSitesStayInFloatingPoint) {
+  const testing::TempDir folder;
+  QuantizeOptions options = planted_options(folder, "mixed.pt");
+  options.recipe.exclude = {"blocks.0.*"};
+  options.mixed = MixedOptions{.target_bits = 4.5};
+  const QuantizeReport report = quantize(options);
+  for (const auto& site : report.sites) {
+    const bool excluded = site.path.rfind("blocks.0.", 0) == 0;
+    EXPECT_EQ(site.activation_bits == 0, excluded) << site.path;
+  }
+  EXPECT_LE(report.mixed->weight_bits, 4.5);
+  EXPECT_LE(report.mixed->activation_bits, 4.5);
+}
+
+}  // namespace
+}  // namespace repquant
