@@ -66,8 +66,10 @@ std::string interpreter_message(const std::string& text) {
   return message;
 }
 
-LoadedModel::LoadedModel(const std::string& path)
-    : path_(path), module_(std::make_unique<torch::jit::Module>(load_archive(path))) {
+LoadedModel::LoadedModel(const std::string& path) : LoadedModel(path, load_archive(path)) {}
+
+LoadedModel::LoadedModel(const std::string& path, const torch::jit::Module& module)
+    : path_(path), module_(std::make_unique<torch::jit::Module>(module)) {
   file_bytes_ = static_cast<std::int64_t>(std::filesystem::file_size(path));
   signature_ = signature_of(*module_);
   try {

@@ -22,6 +22,8 @@ class LoadedModel {
  public:
   /// Throws Error kFile or kUnsupported as load_archive().
   explicit LoadedModel(const std::string& path);
+  /// The same for a module that has been loaded from there.
+  LoadedModel(const std::string& path, const torch::jit::Module& module);
   ~LoadedModel();
   LoadedModel(LoadedModel&&) noexcept;
   LoadedModel& operator=(LoadedModel&&) noexcept;

@@ -109,6 +109,7 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
 
   phase("prove", 0);
   check_normalized(model, calibration.batches.front());
+  model.module.reset();
   prove_sites(model, search, calibration.batches.front());
 
   QuantizeReport report;

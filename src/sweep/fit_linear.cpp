@@ -162,16 +162,6 @@ InputQuantizer fit_per_tensor(const at::Tensor& x, const at::Tensor& gram, const
   return from_grid(search_per_tensor(x, gram, in.activation_bits, options));
 }
 
-std::string describe(const LinearPlan& plan) {
-  std::ostringstream text;
-  const auto& input = plan.input;
-  text << (input.per_channel() ? "per channel" : "per tensor");
-  if (input.form == CodeForm::kQuadratic) text << ", quadratic";
-  if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
-  text << "; " << plan.weight.outcome;
-  return text.str();
-}
-
 /// What a comparison of both granularities gave; `ratio`: error per channel / error per tensor.
 std::string describe_choice(double ratio) {
   std::ostringstream text;
@@ -217,13 +207,11 @@ LinearPlan fit_weight_only(const LinearFitInput& in, const Recipe& recipe, std::
     const auto change = in.site->weight - plan.weight.dequantize();
     plan.bias += at::mv(change.to(at::kDouble), accumulator.mean()).to(at::kFloat);
   }
-  note = "weight only; ";
-  if (plan.weight.group_size > 0) {
-    note += "groups of " + std::to_string(plan.weight.group_size) + "; ";
-  }
-  note += plan.weight.outcome;
+  note = describe_linear(plan);
   return plan;
 }
+
+}  // namespace
 
 InputQuantizer fit_input(const at::Tensor& x, const LinearFitInput& in, const Recipe& recipe,
                          SideColumns& side, std::string& choice) {
@@ -257,8 +245,6 @@ InputQuantizer fit_input(const at::Tensor& x, const LinearFitInput& in, const Re
   choice = describe_choice(ratio);
   return ratio < 1.0 ? channelwise : whole;
 }
-
-}  // namespace
 
 ChannelFold fold_of(const InputQuantizer& quantizer) {
   if (!quantizer.per_channel()) {
@@ -307,11 +293,27 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& whole, std::string
   FittedWeight fitted = fit_weight(problem, recipe.weights);
   plan.weight = std::move(fitted.weight);
   plan.bias = std::move(fitted.bias);
-  note = describe(plan) + choice;
+  note = describe_linear(plan) + choice;
   if (fitted.compensation > 0) {
     note += "; compensation " + format_number(fitted.compensation, 2);
   }
   return plan;
+}
+
+std::string describe_linear(const LinearPlan& plan) {
+  std::ostringstream text;
+  if (!plan.quantized_input) {
+    text << "weight only; ";
+    if (plan.weight.group_size > 0) text << "groups of " << plan.weight.group_size << "; ";
+    text << plan.weight.outcome;
+    return text.str();
+  }
+  const auto& input = plan.input;
+  text << (input.per_channel() ? "per channel" : "per tensor");
+  if (input.form == CodeForm::kQuadratic) text << ", quadratic";
+  if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
+  text << "; " << plan.weight.outcome;
+  return text.str();
 }
 
 }  // namespace repquant

@@ -31,6 +31,12 @@ struct LinearFitInput {
 /// site) for non-finite inputs.
 LinearPlan fit_linear(const LinearFitInput& input, const Recipe& recipe, std::string& note);
 
+/// The parts of it that are shared with fit_streamed.h: the quantizer of the input rows x [n, K] (and
+/// side columns; `choice` gets a comparison that was made), and a plan in words.
+InputQuantizer fit_input(const at::Tensor& x, const LinearFitInput& input, const Recipe& recipe,
+                         SideColumns& side, std::string& choice);
+std::string describe_linear(const LinearPlan& plan);
+
 /// r and b of the fold that an input quantizer realises: r = 1 / (m s), b = s (z - a).
 struct ChannelFold {
   at::Tensor ratio;  // [K] or [1]

@@ -9,6 +9,7 @@
 
 #include "compute/parallel.h"
 #include "repquant/error.h"
+#include "sweep/blocks.h"
 
 namespace repquant {
 namespace {
@@ -57,46 +58,116 @@ Squares squares_of(const at::Tensor& gradient, std::int64_t channel_axis) {
   return result;
 }
 
-/// The gradients of one batch, squared; empty where the model cannot be differentiated.
-std::unordered_map<const Value*, Squares> run_batch(
-    const torch::jit::Graph& graph, const Schedule& schedule, const std::vector<at::Tensor>& batch,
-    const std::unordered_map<const Value*, std::int64_t>& wanted, std::uint64_t seed) {
-  const at::AutoGradMode with_gradients(true);
-  std::vector<const Value*> order;
-  std::vector<at::Tensor> seen;
-  const NodeHook hook = [&](const Node* node, Values& values) {
-    run_node(node, values);
-    for (const Value* output : node->outputs()) {
-      if (wanted.count(output) == 0) continue;
-      at::Tensor value = values.at(output).toTensor();
-      // A model whose first site this is has nothing to differentiate yet. The clone is no leaf, so
-      // operators that work in place may follow.
-      if (!value.requires_grad()) value = value.detach().requires_grad_(true).clone();
-      values[output] = value;
-      order.push_back(output);
-      seen.push_back(value);
+/// A batch on its way: what was alive at the beginning of each block of the graph.
+class CheckpointedPass {
+ public:
+  CheckpointedPass(const torch::jit::Graph& graph, const Schedule& schedule,
+                   const std::vector<Block>& blocks,
+                   const std::unordered_map<const Value*, std::int64_t>& wanted)
+      : graph_(graph), schedule_(schedule), blocks_(blocks), wanted_(wanted) {}
+
+  /// Squared gradients by value; empty where nothing can be differentiated.
+  std::unordered_map<const Value*, Squares> run(const std::vector<at::Tensor>& batch,
+                                                std::uint64_t seed) {
+    std::vector<c10::IValue> inputs;
+    for (const auto& tensor : batch) inputs.emplace_back(tensor.clone());
+    Values values = bind_inputs(graph_, inputs);
+    std::vector<Values> begins;
+    for (const Block& block : blocks_) {
+      begins.push_back(values);  // shares tensors
+      if (&block != &blocks_.back()) run_range(schedule_, block.begin, block.end, values);
     }
-    return true;
-  };
-  std::vector<c10::IValue> inputs;
-  for (const auto& tensor : batch) inputs.emplace_back(tensor.clone());
-  const auto outputs = output_tensors(run_graph(graph, schedule, inputs, hook));
-  std::mt19937_64 engine(seed);
-  at::Tensor loss;
-  for (const auto& output : outputs) {
-    if (!output.is_floating_point() || !output.requires_grad()) continue;
-    const at::Tensor part = (output * random_signs(output.sizes(), engine)).sum();
-    loss = loss.defined() ? loss + part : part;
+    std::unordered_map<const Value*, Squares> result;
+    Gradients gradients;  // of what is alive at the end of the block
+    for (std::size_t i = blocks_.size(); i-- > 0;) {
+      gradients = backward(i, std::move(begins[i]), gradients, seed, result);
+      begins.pop_back();
+      if (gradients.empty() && i + 1 == blocks_.size()) break;  // the outputs depend on no site
+    }
+    return result;
   }
-  std::unordered_map<const Value*, Squares> result;
-  if (!loss.defined() || seen.empty()) return result;
-  const auto gradients = torch::autograd::grad({loss}, seen, {}, std::nullopt, false, true);
-  const at::NoGradGuard no_grad;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    if (gradients[i].defined()) result[order[i]] = squares_of(gradients[i], wanted.at(order[i]));
+
+ private:
+  using Gradients = std::unordered_map<const Value*, at::Tensor>;
+
+  /// Runs block i with gradients, from its beginning `values`; takes the gradients at its end and
+  /// returns those at its beginning.
+  Gradients backward(std::size_t i, Values values, const Gradients& at_end, std::uint64_t seed,
+                     std::unordered_map<const Value*, Squares>& result) const {
+    const at::AutoGradMode with_gradients(true);
+    std::vector<const Value*> order;
+    std::vector<at::Tensor> seen;
+    if (i > 0) {  // leaves: what comes from the blocks before
+      for (auto& [value, content] : values) {
+        if (!content.isTensor() || value->node()->kind() == c10::prim::Constant) continue;
+        const at::Tensor tensor = content.toTensor();
+        if (!tensor.defined() || !tensor.is_floating_point()) continue;
+        order.push_back(value);
+        seen.push_back(tensor.detach().requires_grad_(true));
+        // The clone is no leaf, so operators that work in place may follow.
+        content = seen.back().clone();
+      }
+    }
+    const std::size_t leaves = seen.size();
+    const NodeHook hook = [&](const Node* node, Values& alive) {
+      run_node(node, alive);
+      for (const Value* output : node->outputs()) {
+        if (wanted_.count(output) == 0) continue;
+        at::Tensor value = alive.at(output).toTensor();
+        // A model whose first site this is has nothing to differentiate yet.
+        if (!value.requires_grad()) value = value.detach().requires_grad_(true).clone();
+        alive[output] = value;
+        order.push_back(output);
+        seen.push_back(value);
+      }
+      return true;
+    };
+    run_range(schedule_, blocks_[i].begin, blocks_[i].end, values, hook);
+    std::vector<at::Tensor> ends, end_gradients;
+    if (i + 1 == blocks_.size()) {
+      add_outputs(values, seed, ends, end_gradients);
+    } else {
+      for (const auto& [value, gradient] : at_end) {
+        const auto found = values.find(value);
+        if (found == values.end() || !found->second.toTensor().requires_grad()) continue;
+        ends.push_back(found->second.toTensor());
+        end_gradients.push_back(gradient);
+      }
+    }
+    if (ends.empty() || seen.empty()) return {};
+    const auto gradients =
+        torch::autograd::grad(ends, seen, end_gradients, std::nullopt, false, true);
+    const at::NoGradGuard no_grad;
+    Gradients at_begin;
+    for (std::size_t k = 0; k < order.size(); ++k) {
+      if (!gradients[k].defined()) continue;
+      if (k < leaves) {
+        at_begin[order[k]] = gradients[k];
+      } else {
+        result[order[k]] = squares_of(gradients[k], wanted_.at(order[k]));
+      }
+    }
+    return at_begin;
   }
-  return result;
-}
+
+  /// The loss is a random projection of the outputs: its gradients are the signs.
+  void add_outputs(const Values& values, std::uint64_t seed, std::vector<at::Tensor>& ends,
+                   std::vector<at::Tensor>& gradients) const {
+    std::vector<c10::IValue> outputs;
+    for (const Value* value : graph_.outputs()) outputs.push_back(values.at(value));
+    std::mt19937_64 engine(seed);
+    for (const auto& output : output_tensors(outputs)) {
+      if (!output.is_floating_point() || !output.requires_grad()) continue;
+      ends.push_back(output);
+      gradients.push_back(random_signs(output.sizes(), engine).to(output.scalar_type()));
+    }
+  }
+
+  const torch::jit::Graph& graph_;
+  const Schedule& schedule_;
+  const std::vector<Block>& blocks_;
+  const std::unordered_map<const Value*, std::int64_t>& wanted_;
+};
 
 }  // namespace
 
@@ -105,12 +176,14 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
                                   const std::vector<std::vector<at::Tensor>>& batches, int threads,
                                   const std::function<void()>& check_interrupt) {
   const auto wanted = wanted_values(sites);
+  const std::vector<Block> blocks = find_blocks(schedule, sites);
   std::vector<std::unordered_map<const Value*, Squares>> parts(batches.size());
   try {
     parallel_for(static_cast<std::int64_t>(batches.size()), threads, [&](std::int64_t i) {
       if (check_interrupt) check_interrupt();
       const auto at = static_cast<std::size_t>(i);
-      parts[at] = run_batch(graph, schedule, batches[at], wanted, static_cast<std::uint64_t>(i));
+      parts[at] = CheckpointedPass(graph, schedule, blocks, wanted)
+                      .run(batches[at], static_cast<std::uint64_t>(i));
     });
   } catch (const c10::Error&) {
     return {};  // an operator without derivative

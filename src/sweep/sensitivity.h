@@ -22,7 +22,8 @@ struct Sensitivity {
 /// are all but the channel axis, without heads: left and value [.., H, T, d], right [.., H, d, S].
 using Sensitivities = std::unordered_map<const torch::jit::Value*, Sensitivity>;
 
-/// One forward and backward pass over the batches. The projection has random signs, so that E[g g^T]
+/// A forward and a backward pass over the batches; the backward pass runs each block of the graph
+/// again, so that only one block's intermediate values are in memory. The projection has random signs, so that E[g g^T]
 /// is the Gauss-Newton matrix of the squared output error (the weighting of GuidedQuant, arXiv
 /// 2505.07004). Values without a gradient are left out; a model that cannot be differentiated gives
 /// an empty result. Deterministic, whatever `threads`.
