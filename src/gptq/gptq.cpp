@@ -146,8 +146,7 @@ at::Tensor round_columns(const at::Tensor& weight, const at::Tensor& inverse,
 // tr(dW H dW^T) row by row, dW = W - s q, double [R]; plain squares without H. scale [R, G].
 at::Tensor row_errors(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
                       const Groups& groups, const at::Tensor& hessian) {
-  const at::Tensor error =
-      weight.to(at::kDouble) - codes * groups.spread(scale.to(at::kDouble));
+  const at::Tensor error = weight.to(at::kDouble) - codes * groups.spread(scale.to(at::kDouble));
   if (!hessian.defined()) return error.square().sum(1);
   return at::mm(error, hessian).mul_(error).sum(1);
 }
@@ -161,18 +160,15 @@ at::Tensor refit_scale(const at::Tensor& weight, const at::Tensor& codes, const 
   at::Tensor gradient =
       at::mm(weight.to(at::kDouble) - codes * groups.spread(refit), hessian);  // [R, K]
   for (std::int64_t g = 0; g < groups.count(); ++g) {
-    const auto part = [&](const at::Tensor& t) {
-      return t.slice(1, groups.from(g), groups.to(g));
-    };
+    const auto part = [&](const at::Tensor& t) { return t.slice(1, groups.from(g), groups.to(g)); };
     const at::Tensor q = part(codes);
     const at::Tensor weighted = at::mm(q, hessian.slice(0, groups.from(g), groups.to(g)));
     const at::Tensor change = (part(gradient) * q).sum(1) / (part(weighted) * q).sum(1);
     const at::Tensor old = refit.select(1, g);
     const at::Tensor updated = (old + change).to(at::kFloat).to(at::kDouble);
-    const at::Tensor usable =
-        at::isfinite(updated)
-            .logical_and_(updated.abs() >= std::numeric_limits<float>::min())
-            .logical_and_(updated * old > 0);
+    const at::Tensor usable = at::isfinite(updated)
+                                  .logical_and_(updated.abs() >= std::numeric_limits<float>::min())
+                                  .logical_and_(updated * old > 0);
     const at::Tensor kept = at::where(usable, updated, old);
     if (g + 1 < groups.count()) gradient -= weighted * (kept - old).unsqueeze(1);
     refit.select(1, g).copy_(kept);
@@ -210,8 +206,8 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
     for (std::int64_t g = 0; g < groups.count(); ++g, ++s) {
       const std::int64_t first = groups.from(g);
       const WeightRow row{weight.const_data_ptr<float>() + i * columns + first,
-                          problem.importance.const_data_ptr<float>() + first,
-                          groups.to(g) - first, problem.max_code, groups.count() > 1};
+                          problem.importance.const_data_ptr<float>() + first, groups.to(g) - first,
+                          problem.max_code, groups.count() > 1};
       *s = problem.recipe.scale_search ? search_row_scale(row) : absolute_maximum_scale(row);
       nearest_codes(row, *s, nearest.data_ptr<float>() + i * columns + first);
     }
@@ -229,10 +225,9 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
     at::Tensor refit = scale, error_gptq;
     // Group scales profit from a second rounding on the refitted scales; a row scale hardly does.
     for (int round = 0; round < (groups.count() > 1 ? kGroupRounds : 1); ++round) {
-      const at::Tensor loop_codes =
-          round_columns(weight.t().index_select(0, factor.order), factor.inverse,
-                        groups.spread(refit).t().index_select(0, factor.order), range,
-                        problem.recipe.block_size);
+      const at::Tensor loop_codes = round_columns(
+          weight.t().index_select(0, factor.order), factor.inverse,
+          groups.spread(refit).t().index_select(0, factor.order), range, problem.recipe.block_size);
       at::Tensor rounded = at::empty_like(codes);
       rounded.index_copy_(1, factor.order, loop_codes.t().to(at::kDouble));
       const at::Tensor next = refit_scale(weight, rounded, refit, groups, problem.hessian);

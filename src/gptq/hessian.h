@@ -41,7 +41,7 @@ class HessianAccumulator {
   at::Tensor total_;    // double [K]
 };
 
-/// Accumulates the rows of all batches [..., K] on `threads` threads: in four fixed ranges of whole
+/// Accumulates the rows of all batches [..., K] on `threads` threads: in four (two where K is large) fixed ranges of whole
 /// blocks, merged in a fixed tree. Depends on the rows and their order only, not on `threads` nor
 /// on how they are split into batches.
 HessianAccumulator accumulate_hessian(const std::vector<at::Tensor>& batches, int threads);

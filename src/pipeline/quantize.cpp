@@ -93,6 +93,7 @@ QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hoo
   // Fits on this thread must not depend on the number of threads either; samples, rows and heads
   // are what runs side by side.
   use_one_thread_per_operator();
+  return_large_blocks();
 
   phase("load", 0);
   const CalibrationSource& source = cache.open({.data = options.calib,

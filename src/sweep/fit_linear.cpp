@@ -197,15 +197,19 @@ LinearPlan fit_weight_only(const LinearFitInput& in, const Recipe& recipe, std::
   LinearPlan plan;
   plan.quantized_input = false;
   const bool centred = recipe.weights.bias_correction;
-  auto accumulator = accumulate_hessian(in.x, in.threads);
-  plan.weight = quantize_weight(in.site->weight.contiguous(),
-                                centred ? accumulator.centred_hessian() : accumulator.hessian(),
-                                in.weight_bits, recipe.weights, in.threads);
+  at::Tensor hessian, mean;
+  {  // its own sums are not needed any longer then
+    auto accumulator = accumulate_hessian(in.x, in.threads);
+    hessian = centred ? accumulator.centred_hessian() : accumulator.hessian();
+    mean = accumulator.mean();
+  }
+  plan.weight = quantize_weight(in.site->weight.contiguous(), hessian, in.weight_bits,
+                                recipe.weights, in.threads);
   plan.bias = in.site->bias.defined() ? in.site->bias.clone()
                                       : at::zeros({in.site->weight.size(0)}, at::kFloat);
   if (centred) {
     const auto change = in.site->weight - plan.weight.dequantize();
-    plan.bias += at::mv(change.to(at::kDouble), accumulator.mean()).to(at::kFloat);
+    plan.bias += at::mv(change.to(at::kDouble), mean).to(at::kFloat);
   }
   note = describe_linear(plan);
   return plan;

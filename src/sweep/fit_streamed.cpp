@@ -34,13 +34,13 @@ void require_finite_rows(const at::Tensor& x, const std::string& path) {
 }
 
 struct Sample {
-  at::Tensor x;            // [n, K]
-  at::Tensor row_weights;  // [n]
+  at::Tensor x;                      // [n, K]
+  at::Tensor row_weights;            // [n]
   std::vector<std::int64_t> begins;  // first row of each batch, and the number of rows
 };
 
-/// Evenly spaced rows, then two rows of weight 0 with every channel's extremes: they set ranges, but
-/// no error counts them.
+/// Evenly spaced rows, then two rows of weight 0 with every channel's extremes: they set ranges,
+/// but no error counts them.
 Sample sample_of(const LinearFitInput& in, const RowSource& source) {
   const std::size_t batches = source.batches;
   std::vector<std::int64_t> counts(batches);
@@ -183,16 +183,15 @@ class StreamedWeight {
   }
 
   at::Tensor weights_of(std::size_t batch) const {
-    return in_.row_weights.defined()
-               ? in_.row_weights.slice(0, begins_[batch], begins_[batch + 1])
-               : at::Tensor();
+    return in_.row_weights.defined() ? in_.row_weights.slice(0, begins_[batch], begins_[batch + 1])
+                                     : at::Tensor();
   }
 
   /// What codes and bias should give: the target without the side columns, [n, N].
   at::Tensor missing_of(std::size_t batch, const at::Tensor& x) const {
     const bool stream = recipe_.compensation == Compensation::kStream && source_.x_float;
-    at::Tensor target = at::linear(stream ? as_rows(source_.x_float(batch)) : x,
-                                   in_.site->weight, in_.site->bias);
+    at::Tensor target =
+        at::linear(stream ? as_rows(source_.x_float(batch)) : x, in_.site->weight, in_.site->bias);
     if (stream && source_.residual_error) {
       target.add_(as_rows(source_.residual_error(batch)));
     }
@@ -208,8 +207,8 @@ class StreamedWeight {
     const at::Tensor x = x_of(batch);
     at::Tensor codes = plan_.quantized_input ? codes_of(x) : x;
     const at::Tensor weights = weights_of(batch);
-    sums.weight += weights.defined() ? weights.sum().item<double>()
-                                     : static_cast<double>(codes.size(0));
+    sums.weight +=
+        weights.defined() ? weights.sum().item<double>() : static_cast<double>(codes.size(0));
     at::Tensor errors;
     if (plan_.quantized_input) {
       errors = missing_of(batch, x);
@@ -240,7 +239,8 @@ class StreamedWeight {
     parallel_for(std::ssize(shards), in_.threads, [&](std::int64_t i) {
       const auto shard = static_cast<std::size_t>(i);
       const std::size_t half = shard / per_half, part = shard % per_half;
-      const std::size_t begin = half == 0 ? 0 : middle, size = half == 0 ? middle : batches - middle;
+      const std::size_t begin = half == 0 ? 0 : middle,
+                        size = half == 0 ? middle : batches - middle;
       const std::size_t from = begin + size * part / per_half;
       const std::size_t to = begin + size * (part + 1) / per_half;
       for (std::size_t batch = from; batch < to; ++batch) add_batch(batch, shards[shard]);

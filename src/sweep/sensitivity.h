@@ -23,10 +23,10 @@ struct Sensitivity {
 using Sensitivities = std::unordered_map<const torch::jit::Value*, Sensitivity>;
 
 /// A forward and a backward pass over the batches; the backward pass runs each block of the graph
-/// again, so that only one block's intermediate values are in memory. The projection has random signs, so that E[g g^T]
-/// is the Gauss-Newton matrix of the squared output error (the weighting of GuidedQuant, arXiv
-/// 2505.07004). Values without a gradient are left out; a model that cannot be differentiated gives
-/// an empty result. Deterministic, whatever `threads`.
+/// again, so that only one block's intermediate values are in memory. The projection has random
+/// signs, so that E[g g^T] is the Gauss-Newton matrix of the squared output error (the weighting of
+/// GuidedQuant, arXiv 2505.07004). Values without a gradient are left out; a model that cannot be
+/// differentiated gives an empty result. Deterministic, whatever `threads`.
 Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule& schedule,
                                   const std::vector<Site>& sites,
                                   const std::vector<std::vector<at::Tensor>>& batches, int threads,

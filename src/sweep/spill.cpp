@@ -30,9 +30,9 @@ constexpr std::size_t kLeastBytes = 16384;
 bool can_spill(const c10::IValue& value, const std::unordered_set<const void*>& keep) {
   if (!value.isTensor()) return false;
   const at::Tensor& tensor = value.toTensor();
-  return tensor.defined() && tensor.scalar_type() == at::kFloat && tensor.layout() == at::kStrided &&
-         tensor.device().is_cpu() && tensor.storage().nbytes() >= kLeastBytes &&
-         keep.count(tensor.storage().data()) == 0;
+  return tensor.defined() && tensor.scalar_type() == at::kFloat &&
+         tensor.layout() == at::kStrided && tensor.device().is_cpu() &&
+         tensor.storage().nbytes() >= kLeastBytes && keep.count(tensor.storage().data()) == 0;
 }
 
 }  // namespace

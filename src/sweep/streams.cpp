@@ -70,8 +70,7 @@ void Streams::advance(std::size_t end) {
   if (!spill_folder_.empty() && !spill_ && !state_.empty()) {
     // The first batch tells how much the others will take.
     run_batch(0, end);
-    const std::int64_t bytes =
-        state_[0].floating.bytes(keep_) + state_[0].quantized.bytes(keep_);
+    const std::int64_t bytes = state_[0].floating.bytes(keep_) + state_[0].quantized.bytes(keep_);
     if (bytes * std::ssize(state_) > spill_least_) {
       spill_ = std::make_unique<SpillFile>(spill_folder_);
       each(0, [&](std::size_t i) { spill_batch(i); });

@@ -90,8 +90,8 @@ class Streams {
   PlanHook hook_;
   std::string spill_folder_;
   std::int64_t spill_least_ = 0;
-  std::unique_ptr<SpillFile> spill_;        // once something has been spilled
-  std::unordered_set<const void*> keep_;    // memory of parameters and inputs
+  std::unique_ptr<SpillFile> spill_;      // once something has been spilled
+  std::unordered_set<const void*> keep_;  // memory of parameters and inputs
 };
 
 }  // namespace repquant

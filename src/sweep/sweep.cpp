@@ -60,7 +60,6 @@ class Sweep {
       sensitivities_ = measure_sensitivity(*model_.graph, streams_.schedule(), sites_, batches_,
                                            options_.threads, options_.check_interrupt);
     }
-    sum_norm_grams();
     SweepState restored;
     if (options_.resume && !options_.workdir.empty()) {
       restored = read_checkpoint(options_.workdir, options_.fingerprint);
@@ -123,13 +122,14 @@ class Sweep {
     return at::matmul(site.weight.t(), scaled);
   }
 
-  void sum_norm_grams() {
+  /// Sum of W^T D W over the Linears that a norm feeds.
+  at::Tensor norm_gram(const Node* norm) const {
+    at::Tensor gram;
     for (const auto& site : sites_) {
-      const auto norm = norm_grams_.find(site.norm);
-      if (norm == norm_grams_.end()) continue;
-      const auto part = gram_of(site);
-      norm->second = norm->second.defined() ? norm->second + part : part;
+      if (site.norm != norm) continue;
+      gram = gram.defined() ? gram + gram_of(site) : gram_of(site);
     }
+    return gram;
   }
 
   /// The residual that the site's output is added to; null if it is not.
@@ -137,12 +137,12 @@ class Sweep {
     const auto& uses = site.node->output()->uses();
     if (uses.size() != 1) return nullptr;
     const Node* add = uses[0].user;
-    if (std::string(add->kind().toQualString()) != "aten::add" || uses[0].offset > 1) return nullptr;
+    if (std::string(add->kind().toQualString()) != "aten::add" || uses[0].offset > 1)
+      return nullptr;
     const auto alpha = torch::jit::toIValue(add->input(2));
     if (!alpha || !alpha->isScalar() || alpha->toScalar().toDouble() != 1.0) return nullptr;
     const auto* residual = add->input(1 - uses[0].offset);
-    if (streams_.schedule().index_of(residual->node()) >
-        streams_.schedule().index_of(site.node)) {
+    if (streams_.schedule().index_of(residual->node()) > streams_.schedule().index_of(site.node)) {
       return nullptr;
     }
     return residual;
@@ -174,7 +174,9 @@ class Sweep {
     const auto* input = site.node->input(0);
     rows.x = [this, input](std::size_t i) { return streams_.value(i, input, Stream::kQuantized); };
     if (!compensates) return rows;
-    rows.x_float = [this, input](std::size_t i) { return streams_.value(i, input, Stream::kFloat); };
+    rows.x_float = [this, input](std::size_t i) {
+      return streams_.value(i, input, Stream::kFloat);
+    };
     const auto* residual = residual_of(site);
     if (residual == nullptr || !residual_error(site, residual, 0).defined()) return rows;
     rows.residual_error = [this, &site, residual](std::size_t i) {
@@ -186,8 +188,8 @@ class Sweep {
   /// Batches, evenly spaced, that hold as many values of an operand as its fit needs.
   std::vector<std::size_t> some_batches(const torch::jit::Value* value) const {
     const std::size_t batches = streams_.batches();
-    const std::int64_t size = std::max<std::int64_t>(
-        1, streams_.first_value(value, Stream::kQuantized).numel());
+    const std::int64_t size =
+        std::max<std::int64_t>(1, streams_.first_value(value, Stream::kQuantized).numel());
     const auto wanted = static_cast<std::size_t>(std::max<std::int64_t>(1, kOperandValues / size));
     const std::size_t stride = (batches + wanted - 1) / wanted;
     std::vector<std::size_t> chosen;
@@ -225,9 +227,9 @@ class Sweep {
       if (bits == 16 || activation_bits.emplace(norm, bits).first->second != bits) {
         refused.insert(norm);
       }
-      norm_grams_[norm];
+      foldable_.insert(norm);
     }
-    for (const Node* norm : refused) norm_grams_.erase(norm);
+    for (const Node* norm : refused) foldable_.erase(norm);
   }
 
   /// Linears that read one value at the same bits share its codes.
@@ -240,7 +242,8 @@ class Sweep {
   at::Tensor gram_of(std::size_t i) const {
     at::Tensor gram = gram_of(sites_[i]);
     for (std::size_t j = i + 1; j < sites_.size(); ++j) {
-      if (!sites_[j].weight.defined() || !bits_[j].quantized || input_of(j) != input_of(i)) continue;
+      if (!sites_[j].weight.defined() || !bits_[j].quantized || input_of(j) != input_of(i))
+        continue;
       gram += gram_of(sites_[j]);
     }
     return gram;
@@ -280,11 +283,10 @@ class Sweep {
       const Site& site = *plan_sites_[index];
       problem.sites.push_back(&site);
       problem.plans.push_back(&plans_[index]);
-      const auto consumers =
-          std::count_if(sites_.begin(), sites_.end(), [&](const Site& other) {
-            return other.weight.defined() && (other.node->input(0) == site.node->input(0) ||
-                                              (site.norm != nullptr && other.norm == site.norm));
-          });
+      const auto consumers = std::count_if(sites_.begin(), sites_.end(), [&](const Site& other) {
+        return other.weight.defined() && (other.node->input(0) == site.node->input(0) ||
+                                          (site.norm != nullptr && other.norm == site.norm));
+      });
       problem.frozen_inputs.push_back(consumers > 1 || site.scale_only_fold);
     }
     problem.inputs = begin;
@@ -369,19 +371,21 @@ class Sweep {
                                 std::max(site.weight.size(0), site.weight.size(1));
     const bool streamed = values > kStreamedValues && batches_.size() > 1;
     if (!streamed) in.x = streams_.values(site.node->input(0), Stream::kQuantized);
-    const auto gram = norm_grams_.find(site.norm);
-    const bool foldable = gram != norm_grams_.end();
-    in.gram = foldable ? gram->second : gram_of(i);
+    const bool foldable = foldable_.count(site.norm) > 0;
     in.row_weights = weights_of(site.node->output());
     if (compensates && !streamed) {
       in.x_float = streams_.values(site.node->input(0), Stream::kFloat);
       in.residual_error = residual_error(site);
     }
-    if (const auto shared = norm_inputs_.find(site.norm); foldable && shared != norm_inputs_.end()) {
+    if (const auto shared = norm_inputs_.find(site.norm);
+        foldable && shared != norm_inputs_.end()) {
       in.shared = shared->second;
     } else if (const auto same = shared_inputs_.find(input_of(i));
                !foldable && same != shared_inputs_.end()) {
       in.shared = same->second;
+    }
+    if (in.shared == nullptr && bits_[i].activation_bits < 16) {
+      in.gram = foldable ? norm_gram(site.norm) : gram_of(i);
     }
     in.weight_bits = bits_[i].weight_bits;
     in.activation_bits = bits_[i].activation_bits;
@@ -482,10 +486,10 @@ class Sweep {
   const SweepOptions& options_;
   std::vector<SiteBits> bits_;
   Sensitivities sensitivities_;
-  std::map<const Node*, at::Tensor> norm_grams_;
+  std::set<const Node*> foldable_;  // norms
   std::map<const Node*, const InputQuantizer*> norm_inputs_;
   std::map<SharedInput, const InputQuantizer*> shared_inputs_;
-  std::deque<SitePlan> plans_;  // stable addresses: the streams point into it
+  std::deque<SitePlan> plans_;           // stable addresses: the streams point into it
   std::vector<const Site*> plan_sites_;  // theirs
   Streams streams_;
   std::vector<at::Tensor> first_outputs_;  // floating point, of the first batch

@@ -1,5 +1,5 @@
-// The site-by-site procedure: fit -> plan fold -> GPTQ -> go on with the quantized site, in one walk
-// over the graph with two value streams (floating point and quantized).
+// The site-by-site procedure: fit -> plan fold -> GPTQ -> go on with the quantized site, in one
+// walk over the graph with two value streams (floating point and quantized).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,20 +26,20 @@ struct SweepOptions {
   std::string workdir;  // checkpoints after every segment go here; empty: none
   std::int64_t spill_bytes = std::int64_t{1} << 28;  // activations alive from which on they are
                                                      // kept in workdir instead of in memory
-  bool resume = false;  // continue from the checkpoint in workdir
+  bool resume = false;                               // continue from the checkpoint in workdir
   std::string fingerprint;  // identifies model, data and recipe; a checkpoint of another is refused
   std::function<void(const SweepProgress&)> on_progress;
   std::function<void()> check_interrupt;  // throws Error kInterrupted when the user stopped the run
 };
 
 struct SweepResult {
-  std::vector<SitePlan> plans;         // one for each quantized site, in execution order
-  std::vector<std::string> excluded;   // paths of sites kept in floating point by the recipe
-  double fold_deviation = 0.0;         // largest |difference| of outputs before and after folding,
-                                       // relative to the largest |output|
-  double output_sqnr_db = 0.0;         // simulated outputs against FP32, on the calibration data
-  double float_seconds = 0.0;          // FP32 stream alone, summed over batches, one thread
-  double seconds = 0.0;                // the whole sweep, wall clock
+  std::vector<SitePlan> plans;        // one for each quantized site, in execution order
+  std::vector<std::string> excluded;  // paths of sites kept in floating point by the recipe
+  double fold_deviation = 0.0;        // largest |difference| of outputs before and after folding,
+                                      // relative to the largest |output|
+  double output_sqnr_db = 0.0;        // simulated outputs against FP32, on the calibration data
+  double float_seconds = 0.0;         // FP32 stream alone, summed over batches, one thread
+  double seconds = 0.0;               // the whole sweep, wall clock
 };
 
 /// Effective bits of each site under `recipe`: edge layers, overrides, excludes.
