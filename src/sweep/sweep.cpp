@@ -33,8 +33,8 @@ namespace {
 using torch::jit::Node;
 
 constexpr double kLargestFoldDeviation = 1e-3;
-// Rows times the wider side of a Linear from which on it is fitted batch by batch (128 MB).
-constexpr std::int64_t kStreamedValues = std::int64_t{1} << 25;
+// Rows times the wider side of a Linear from which on it is fitted batch by batch (100 MB).
+constexpr std::int64_t kStreamedValues = std::int64_t{3} << 23;
 // Values of an attention operand that its grid is fitted on (64 MB).
 constexpr std::int64_t kOperandValues = std::int64_t{1} << 24;
 
