@@ -142,7 +142,9 @@ class Sweep {
     const auto alpha = torch::jit::toIValue(add->input(2));
     if (!alpha || !alpha->isScalar() || alpha->toScalar().toDouble() != 1.0) return nullptr;
     const auto* residual = add->input(1 - uses[0].offset);
-    if (streams_.schedule().index_of(residual->node()) > streams_.schedule().index_of(site.node)) {
+    const auto& schedule = streams_.schedule();
+    const bool is_input = residual->node()->kind() == c10::prim::Param;
+    if (!is_input && schedule.index_of(residual->node()) > schedule.index_of(site.node)) {
       return nullptr;
     }
     return residual;
