@@ -14,6 +14,7 @@
 #include "sweep/fit_input.h"
 #include "sweep/fit_linear.h"
 #include "sweep/fit_weight.h"
+#include "sweep/rows.h"
 #include "sweep/sensitivity.h"
 #include "sweep/streams.h"
 
@@ -21,12 +22,6 @@ namespace repquant {
 namespace {
 
 constexpr std::int64_t kNoiseRows = 512;  // enough for a table
-
-at::Tensor rows_of(const std::vector<at::Tensor>& batches) {
-  std::vector<at::Tensor> rows;
-  for (const auto& batch : batches) rows.push_back(batch.reshape({-1, batch.size(-1)}));
-  return at::cat(rows);
-}
 
 at::Tensor without_mean(const at::Tensor& rows) { return rows - rows.mean(0); }
 
@@ -113,15 +108,10 @@ class Fit {
       InputCandidate candidate{.quantizer = std::move(fitted.quantizer),
                                .side_channels = std::move(fitted.side.channels),
                                .mean_error = {}};
-      candidate.mean_error = mean_of(input_error(candidate, x), row_weights);
+      candidate.mean_error = weighted_mean(input_error(candidate, x), row_weights).to(at::kFloat);
       inputs.push_back(std::move(candidate));
     }
     return inputs;
-  }
-
-  static at::Tensor mean_of(const at::Tensor& rows, const at::Tensor& weights) {
-    if (!weights.defined()) return rows.mean(0);
-    return (at::mv(rows.to(at::kDouble).t(), weights) / weights.sum()).to(at::kFloat);
   }
 
   void fit_linear_site(std::size_t i) {
@@ -131,7 +121,7 @@ class Fit {
     const at::Tensor x = rows_of(streams_.values(site.node->input(0), Stream::kFloat));
     require_finite(at::sum(x, at::kDouble).item<double>(), site.path);
     const at::Tensor weights = weights_of(site.node->output());
-    fit.mean = mean_of(x, weights);
+    fit.mean = weighted_mean(x, weights).to(at::kFloat);
     fit.ratio = at::ones({1}, at::kFloat);
     if (group_of_[i] != nullptr) {
       const std::size_t first = group_of_[i]->front();
@@ -217,9 +207,7 @@ class Fit {
 }  // namespace
 
 at::Tensor input_error(const InputCandidate& candidate, const at::Tensor& x) {
-  const InputQuantizer& quantizer = candidate.quantizer;
-  const at::Tensor codes = product_codes(encode(x, quantizer), quantizer);
-  at::Tensor error = (codes - quantizer.offset) / quantizer.multiplier - x;
+  at::Tensor error = fake_quantize(x, candidate.quantizer) - x;
   if (!candidate.side_channels.empty()) error = without_channels(error, candidate.side_channels);
   if (candidate.mean_error.defined()) error -= candidate.mean_error;
   return error;

@@ -31,6 +31,10 @@ at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantize
   return quantizer.form == CodeForm::kQuadratic ? codes * codes : codes;
 }
 
+at::Tensor fake_quantize(const at::Tensor& x, const InputQuantizer& quantizer) {
+  return (product_codes(encode(x, quantizer), quantizer) - quantizer.offset) / quantizer.multiplier;
+}
+
 at::Tensor encode(const at::Tensor& x, const OperandQuantizer& quantizer) {
   return affine_codes(x, quantizer.multiplier, quantizer.zero_point,
                       static_cast<double>(quantizer.max_code()));

@@ -17,6 +17,9 @@ at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer);
 /// What enters the integer product: the codes, squared for the quadratic form.
 at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantizer);
 
+/// The quantized input in floating point, in the units of `x` (before a fold): (codes - a) / m.
+at::Tensor fake_quantize(const at::Tensor& x, const InputQuantizer& quantizer);
+
 /// Codes of an attention operand: clamp(round(x m + z), 0, 2^b - 1), integer-valued float32.
 at::Tensor encode(const at::Tensor& x, const OperandQuantizer& quantizer);
 

@@ -8,6 +8,7 @@
 #include "quantizer/output_metric.h"
 #include "quantizer/range_search.h"
 #include "sweep/head_room.h"
+#include "sweep/rows.h"
 
 namespace repquant {
 namespace {
@@ -55,24 +56,13 @@ OperandQuantizer from_grid(const AffineGrid& grid) {
   return quantizer;
 }
 
-/// The part of the rows [n, H, d] and of their weights from `from` to `to`.
-struct HeadRows {
-  at::Tensor x;
-  at::Tensor weights;  // float64 [n], or undefined
-};
-
-HeadRows slice_of(const HeadRows& rows, std::int64_t from, std::int64_t to) {
-  return {rows.x.slice(0, from, to),
-          rows.weights.defined() ? rows.weights.slice(0, from, to) : at::Tensor()};
-}
-
-AffineGrid widened_heads(const HeadRows& rows, const AffineGrid& grid, double factor) {
+AffineGrid widened_heads(const WeightedRows& rows, const AffineGrid& grid, double factor) {
   if (factor == 1.0) return grid;
   const Bounds bounds = widened(bounds_of(grid), rows.x.mean({0, 2}), factor);
   return affine_grid(bounds.lower.clamp_max(0), bounds.upper.clamp_min(0), grid.bits);
 }
 
-double heads_error(const HeadRows& rows, const at::Tensor& gram, const AffineGrid& grid,
+double heads_error(const WeightedRows& rows, const at::Tensor& gram, const AffineGrid& grid,
                    bool centred) {
   constexpr std::int64_t kRows = 256;
   const at::Tensor x = sample_rows(rows.x, kRows, rows.weights);
@@ -90,15 +80,13 @@ double heads_error(const HeadRows& rows, const at::Tensor& gram, const AffineGri
 /// halves of the rows, each judged with the grid of the other one, ask for.
 AffineGrid fit_heads(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& gram,
                      int bits, bool centred, bool head_room) {
-  const HeadRows rows{x, weights};
+  const WeightedRows rows{x, weights};
   SearchOptions options;
   options.centred_error = centred;
   options.row_weights = weights;
   const AffineGrid grid = search_per_head(x, gram, bits, options);
-  const std::int64_t count = x.size(0);
-  if (!head_room || count < 2) return grid;
-  const std::array<HeadRows, 2> halves = {slice_of(rows, 0, count / 2),
-                                          slice_of(rows, count / 2, count)};
+  const std::vector<WeightedRows> halves = halves_of(rows);
+  if (!head_room || halves.empty()) return grid;
   options.max_rows = 256;
   std::array<AffineGrid, 2> grids;
   for (std::size_t i = 0; i < 2; ++i) {
@@ -114,26 +102,6 @@ AffineGrid fit_heads(const at::Tensor& x, const at::Tensor& weights, const at::T
     return error;
   });
   return widened_heads(rows, grid, factor);
-}
-
-}  // namespace
-
-ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right,
-                      int bits, const AttentionRecipe& recipe, const at::Tensor& left_weights,
-                      const at::Tensor& right_weights) {
-  const bool per_head = recipe.per_head && has_heads(left[0]) && has_heads(right[0]) &&
-                        left[0].size(-3) == right[0].size(-3);
-  std::vector<at::Tensor> keys;  // [.., S, d]
-  for (const auto& batch : right) keys.push_back(batch.transpose(-2, -1));
-  const at::Tensor none;
-  ScoresPlan plan;
-  plan.left = from_grid(fit_heads(head_rows(left, per_head), per_head ? left_weights : none,
-                                  head_gram(keys, per_head, /*centred=*/true), bits, false,
-                                  recipe.head_room));
-  plan.right = from_grid(fit_heads(head_rows(keys, per_head), per_head ? right_weights : none,
-                                   head_gram(left, per_head, /*centred=*/false), bits, true,
-                                   recipe.head_room));
-  return plan;
 }
 
 /// One grid per channel of V: the scale and the zero point leave the sum over tokens, so they cost
@@ -166,6 +134,26 @@ double steps_for(int bits) {
     default:
       return 8;
   }
+}
+
+}  // namespace
+
+ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right,
+                      int bits, const AttentionRecipe& recipe, const at::Tensor& left_weights,
+                      const at::Tensor& right_weights) {
+  const bool per_head = recipe.per_head && has_heads(left[0]) && has_heads(right[0]) &&
+                        left[0].size(-3) == right[0].size(-3);
+  std::vector<at::Tensor> keys;  // [.., S, d]
+  for (const auto& batch : right) keys.push_back(batch.transpose(-2, -1));
+  const at::Tensor none;
+  ScoresPlan plan;
+  plan.left = from_grid(fit_heads(head_rows(left, per_head), per_head ? left_weights : none,
+                                  head_gram(keys, per_head, /*centred=*/true), bits, false,
+                                  recipe.head_room));
+  plan.right = from_grid(fit_heads(head_rows(keys, per_head), per_head ? right_weights : none,
+                                   head_gram(left, per_head, /*centred=*/false), bits, true,
+                                   recipe.head_room));
+  return plan;
 }
 
 AttendPlan fit_attend(const std::vector<at::Tensor>& value, int bits, const AttentionRecipe& recipe,

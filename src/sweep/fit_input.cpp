@@ -19,6 +19,7 @@
 #include "quantizer/range_search.h"
 #include "reparam/fold.h"
 #include "sweep/head_room.h"
+#include "sweep/rows.h"
 
 namespace repquant {
 namespace {
@@ -26,17 +27,10 @@ namespace {
 // A massive channel reaches higher on other data than on the calibration data.
 constexpr double kMassiveHeadRoom = 1.25;
 
-/// Rows of a site's input and what they count.
-struct Rows {
-  at::Tensor x;        // [n, K]
-  at::Tensor weights;  // float64 [n], or undefined
-  at::Tensor gram;     // [K, K] of the Linears behind them
+/// Rows of a site's input and the Gram matrix [K, K] of the Linears behind them.
+struct Rows : WeightedRows {
+  at::Tensor gram;
 };
-
-Rows slice_of(const Rows& rows, std::int64_t from, std::int64_t to) {
-  return {rows.x.slice(0, from, to),
-          rows.weights.defined() ? rows.weights.slice(0, from, to) : at::Tensor(), rows.gram};
-}
 
 InputQuantizer from_fold(const FoldPlan& plan) {
   InputQuantizer quantizer;
@@ -173,8 +167,7 @@ double joint_error(const Rows& rows, const LinearFitInput& in, const InputQuanti
 double input_error(const Rows& rows, const InputQuantizer& quantizer, bool centred) {
   constexpr std::int64_t kRows = 512;
   const at::Tensor x = sample_rows(rows.x, kRows, rows.weights);
-  const at::Tensor codes = product_codes(encode(x, quantizer), quantizer);
-  return output_error(x, (codes - quantizer.offset) / quantizer.multiplier, rows.gram, centred);
+  return output_error(x, fake_quantize(x, quantizer), rows.gram, centred);
 }
 
 /// One form of the grid, fitted on each half of the rows and judged on the other one.
@@ -184,13 +177,11 @@ class CrossValidation {
                   bool per_channel)
       : in_(in), recipe_(recipe), per_channel_(per_channel) {
     constexpr std::int64_t kRows = 512;  // for a range that is only judged
-    const std::int64_t count = rows.x.size(0);
-    if (count < 2) return;
-    halves_ = {slice_of(rows, 0, count / 2), slice_of(rows, count / 2, count)};
+    for (const WeightedRows& half : halves_of(rows)) halves_.push_back({half, rows.gram});
     for (const Rows& half : halves_) {
       bounds_.push_back(find_bounds(half, in, recipe, per_channel, kRows));
     }
-    if (!recipe.input.head_room) return;
+    if (halves_.empty() || !recipe.input.head_room) return;
     head_room_ = choose_head_room([&](double factor) {
       return sum(
           [&](const Rows& other, const InputQuantizer& quantizer) {
@@ -266,7 +257,7 @@ FittedInput fit_input(const at::Tensor& x, const LinearFitInput& in, const Recip
     granularity = InputGranularity::kAuto;
   }
   const bool quadratic = wants_quadratic(in, recipe.input);
-  Rows rows{x, in.row_weights, in.gram};
+  Rows rows{{x, in.row_weights}, in.gram};
   if (granularity == InputGranularity::kPerChannel && !quadratic) {
     const CrossValidation channels(rows, in, recipe, true);
     fitted.quantizer = fit_form(rows, in, recipe, true, channels.head_room(), fitted.note);

@@ -14,16 +14,10 @@
 #include "repquant/error.h"
 #include "sweep/fit_input.h"
 #include "sweep/fit_weight.h"
+#include "sweep/rows.h"
 
 namespace repquant {
 namespace {
-
-at::Tensor rows_of(const std::vector<at::Tensor>& batches) {
-  std::vector<at::Tensor> rows;
-  rows.reserve(batches.size());
-  for (const auto& batch : batches) rows.push_back(batch.reshape({-1, batch.size(-1)}));
-  return rows.size() == 1 ? rows[0].contiguous() : at::cat(rows);
-}
 
 void require_finite(const at::Tensor& x, const std::string& path) {
   // The sum is finite exactly if all values are (no float32 activation sum overflows a double).

@@ -10,17 +10,12 @@
 #include "gptq/gptq.h"
 #include "gptq/hessian.h"
 #include "gptq/shrinkage.h"
+#include "sweep/rows.h"
 
 namespace repquant {
 namespace {
 
 constexpr std::int64_t kChunksPerHalf = 4;  // fixed, so that results do not depend on threads
-
-/// Weighted mean of the rows, float64.
-at::Tensor mean_of(const at::Tensor& rows, const at::Tensor& weights) {
-  if (!weights.defined()) return rows.mean(0, false, at::kDouble);
-  return at::mv(rows.to(at::kDouble).t(), weights) / weights.sum();
-}
 
 /// target - side - s codes W^T - bias.
 at::Tensor errors_of(const WeightProblem& problem) {
@@ -57,7 +52,7 @@ at::Tensor cross_moment(const at::Tensor& errors, const at::Tensor& codes, std::
 
 FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe) {
   const bool centred = recipe.bias_correction;
-  const at::Tensor mean = mean_of(problem.codes, problem.row_weights);
+  const at::Tensor mean = weighted_mean(problem.codes, problem.row_weights);
   // Rows enter the sums times the root of their weight, about their mean where the bias takes up
   // the mean error.
   at::Tensor root, codes = problem.codes;
@@ -70,7 +65,7 @@ FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe
   at::Tensor weight = problem.weight, hessian;
   if (recipe.compensation != Compensation::kNone && half > 0) {
     at::Tensor errors = errors_of(problem);
-    if (centred) errors.sub_(mean_of(errors, problem.row_weights).to(at::kFloat));
+    if (centred) errors.sub_(weighted_mean(errors, problem.row_weights).to(at::kFloat));
     if (root.defined()) errors.mul_(root);
     std::array<ErrorMoments, 2> halves;
     for (std::size_t i = 0; i < 2; ++i) {
@@ -93,8 +88,9 @@ FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe
   fitted.weight = quantize_weight(weight, hessian, problem.bits, damped, problem.threads);
   fitted.bias = problem.bias;
   if (centred) {
-    at::Tensor missing = mean_of(problem.target, problem.row_weights);
-    if (problem.side.defined()) missing = missing - mean_of(problem.side, problem.row_weights);
+    at::Tensor missing = weighted_mean(problem.target, problem.row_weights);
+    if (problem.side.defined())
+      missing = missing - weighted_mean(problem.side, problem.row_weights);
     missing = missing - at::mv(fitted.weight.dequantize().to(at::kDouble), mean) * problem.scale;
     fitted.bias = missing.to(at::kFloat);
   }

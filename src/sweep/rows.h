@@ -1,0 +1,25 @@
+// Calibration rows behind each other, and what each of them counts.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+namespace repquant {
+
+struct WeightedRows {
+  at::Tensor x;        // [n, ...]
+  at::Tensor weights;  // float64 [n], or undefined: all alike
+};
+
+/// All rows of the batches [.., K], in order: [n, K], contiguous.
+at::Tensor rows_of(const std::vector<at::Tensor>& batches);
+
+/// Weighted mean of rows [n, K], float64 [K]; `weights` float64 [n] or undefined.
+at::Tensor weighted_mean(const at::Tensor& rows, const at::Tensor& weights);
+
+/// The first and the second half of the rows, which cross-validation fits on and judges with in
+/// turn; none where there are fewer than two rows.
+std::vector<WeightedRows> halves_of(const WeightedRows& rows);
+
+}  // namespace repquant
