@@ -130,8 +130,6 @@ class Fit {
     }
     WeightProblem problem;
     problem.weight = site.weight.contiguous();
-    problem.bias = site.bias.defined() ? site.bias : at::zeros({site.weight.size(0)}, at::kFloat);
-    problem.target = at::linear(x, site.weight, site.bias);
     problem.codes = x;
     problem.row_weights = weights;
     problem.threads = options_.threads;
@@ -145,9 +143,10 @@ class Fit {
         problem.codes = without_channels(problem.codes, widest.side_channels);
       }
     }
+    const PreparedWeight prepared = prepare_weight(problem, recipe_.weights);
     for (const int bits : choices_.sites[i].weight_bits) {
-      problem.bits = bits;
-      fit.weights.push_back(fit_weight(problem, recipe_.weights).weight);
+      fit.weights.push_back(quantize_weight(prepared.weight, prepared.hessian, bits,
+                                            prepared.recipe, options_.threads));
     }
     const at::Tensor sample = sample_rows(x, kNoiseRows);
     fit.signal = energy(at::linear(sample, site.weight, site.bias));

@@ -19,8 +19,6 @@ namespace {
 
 using torch::jit::Value;
 
-constexpr std::int64_t kSamplesAtOnce = 2;  // what a backward pass keeps grows with them
-
 /// Sums over tokens of (g e)^2 by the outputs' and the logits' gradient.
 using Pair = std::array<double, 2>;
 
@@ -86,15 +84,9 @@ class Measurement {
 
   Sums run(const std::vector<at::Tensor>& batch, std::uint64_t seed) const {
     Sums sums = empty_sums(choices_);
-    const std::int64_t count = sample_count(batch);
-    if (count <= kSamplesAtOnce) {
-      run_part(batch, seed * 1024, sums);
-      return sums;
-    }
-    for (std::int64_t from = 0; from < count; from += kSamplesAtOnce) {
-      const auto part = samples_of(batch, from, std::min(count, from + kSamplesAtOnce));
-      run_part(part, seed * 1024 + static_cast<std::uint64_t>(from), sums);
-    }
+    for_each_part(batch, seed, [&](const auto& part, std::uint64_t part_seed) {
+      run_part(part, part_seed, sums);
+    });
     return sums;
   }
 

@@ -50,19 +50,20 @@ at::Tensor cross_moment(const at::Tensor& errors, const at::Tensor& codes, std::
 
 }  // namespace
 
-FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe) {
+PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& recipe) {
   const bool centred = recipe.bias_correction;
-  const at::Tensor mean = weighted_mean(problem.codes, problem.row_weights);
+  PreparedWeight prepared{.weight = problem.weight,
+                          .hessian = {},
+                          .mean = weighted_mean(problem.codes, problem.row_weights),
+                          .recipe = recipe};
   // Rows enter the sums times the root of their weight, about their mean where the bias takes up
   // the mean error.
   at::Tensor root, codes = problem.codes;
   if (problem.row_weights.defined()) root = problem.row_weights.sqrt().to(at::kFloat).unsqueeze(1);
-  if (centred) codes = codes - mean.to(at::kFloat);
+  if (centred) codes = codes - prepared.mean.to(at::kFloat);
   if (root.defined()) codes = codes * root;
   const std::int64_t rows = codes.size(0), half = rows / 2;
 
-  FittedWeight fitted;
-  at::Tensor weight = problem.weight, hessian;
   if (recipe.compensation != Compensation::kNone && half > 0) {
     at::Tensor errors = errors_of(problem);
     if (centred) errors.sub_(weighted_mean(errors, problem.row_weights).to(at::kFloat));
@@ -73,25 +74,36 @@ FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe
       halves[i].hessian = accumulate_hessian({codes.slice(0, from, to)}, problem.threads).hessian();
       halves[i].cross = cross_moment(errors, codes, from, to, problem.threads);
     }
-    hessian = halves[0].hessian + halves[1].hessian;
+    prepared.hessian = halves[0].hessian + halves[1].hessian;
     const WeightChange change = compensate(halves);
-    fitted.compensation = change.strength;
+    prepared.compensation = change.strength;
     // Errors are in units of the output, codes in units of s.
-    weight = (weight.to(at::kDouble) + change.change / problem.scale).to(at::kFloat);
+    prepared.weight =
+        (problem.weight.to(at::kDouble) + change.change / problem.scale).to(at::kFloat);
   } else {
-    hessian = accumulate_hessian({codes}, problem.threads).hessian();
+    prepared.hessian = accumulate_hessian({codes}, problem.threads).hessian();
   }
-  const double used = problem.row_weights.defined() ? effective_rows(problem.row_weights)
-                                                    : static_cast<double>(rows);
-  WeightRecipe damped = recipe;
-  if (recipe.shrinkage) damped.damping = std::max(recipe.damping, shrinkage_damping(hessian, used));
-  fitted.weight = quantize_weight(weight, hessian, problem.bits, damped, problem.threads);
+  if (recipe.shrinkage) {
+    const double used = problem.row_weights.defined() ? effective_rows(problem.row_weights)
+                                                      : static_cast<double>(rows);
+    prepared.recipe.damping = std::max(recipe.damping, shrinkage_damping(prepared.hessian, used));
+  }
+  return prepared;
+}
+
+FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe) {
+  const PreparedWeight prepared = prepare_weight(problem, recipe);
+  FittedWeight fitted;
+  fitted.compensation = prepared.compensation;
+  fitted.weight = quantize_weight(prepared.weight, prepared.hessian, problem.bits, prepared.recipe,
+                                  problem.threads);
   fitted.bias = problem.bias;
-  if (centred) {
+  if (recipe.bias_correction) {
     at::Tensor missing = weighted_mean(problem.target, problem.row_weights);
     if (problem.side.defined())
       missing = missing - weighted_mean(problem.side, problem.row_weights);
-    missing = missing - at::mv(fitted.weight.dequantize().to(at::kDouble), mean) * problem.scale;
+    missing =
+        missing - at::mv(fitted.weight.dequantize().to(at::kDouble), prepared.mean) * problem.scale;
     fitted.bias = missing.to(at::kFloat);
   }
   return fitted;

@@ -27,7 +27,20 @@ struct FittedWeight {
   double compensation = 0.0;  // strength, see gptq/compensation.h
 };
 
-/// Compensates (recipe.compensation), rounds, and corrects the bias (recipe.bias_correction).
+/// What rounding needs to know of the rows, whatever the bits.
+struct PreparedWeight {
+  at::Tensor weight;    // float32 [N, K], compensated
+  at::Tensor hessian;   // float64 [K, K]
+  at::Tensor mean;      // float64 [K], of the codes
+  WeightRecipe recipe;  // with the damping that this Hessian needs
+  double compensation = 0.0;
+};
+
+/// Compensates (recipe.compensation) and measures the Hessian. Of a problem without a target
+/// (recipe.compensation kNone only) no output is read.
+PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& recipe);
+
+/// Prepares, rounds to problem.bits, and corrects the bias (recipe.bias_correction).
 FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe);
 
 }  // namespace repquant

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <random>
 
 namespace repquant {
@@ -99,6 +100,17 @@ std::vector<at::Tensor> samples_of(const std::vector<at::Tensor>& batch, std::in
   std::vector<at::Tensor> part;
   for (const auto& tensor : batch) part.push_back(tensor.slice(0, from, to));
   return part;
+}
+
+void for_each_part(const std::vector<at::Tensor>& batch, std::uint64_t seed,
+                   const std::function<void(const std::vector<at::Tensor>&, std::uint64_t)>& run) {
+  constexpr std::uint64_t kMostParts = 1024;
+  const std::int64_t count = sample_count(batch);
+  if (count <= kSamplesAtOnce) return run(batch, seed * kMostParts);
+  for (std::int64_t from = 0; from < count; from += kSamplesAtOnce) {
+    run(samples_of(batch, from, std::min(count, from + kSamplesAtOnce)),
+        seed * kMostParts + static_cast<std::uint64_t>(from));
+  }
 }
 
 }  // namespace repquant

@@ -47,8 +47,6 @@ struct Squares {
 };
 using SquaresByValue = std::unordered_map<const Value*, Squares>;
 
-constexpr std::int64_t kSamplesAtOnce = 2;  // what a backward pass keeps grows with them
-
 Squares squares_of(const at::Tensor& gradient, const Layout& layout) {
   at::Tensor square = gradient.to(at::kDouble).square();
   if (layout.channel_axis == -2) square = square.transpose(-2, -1);
@@ -98,14 +96,11 @@ class Differentiation {
   const Layouts& wanted() const { return wanted_; }
 
   SquaresByValue run_whole(const std::vector<at::Tensor>& batch, std::uint64_t seed) const {
-    const std::int64_t count = sample_count(batch);
-    if (!splits_ || count <= kSamplesAtOnce) return run(batch, seed);
+    if (!splits_ || sample_count(batch) <= kSamplesAtOnce) return run(batch, seed);
     SquaresByValue result;
-    for (std::int64_t from = 0; from < count; from += kSamplesAtOnce) {
-      const auto part = run(samples_of(batch, from, std::min(count, from + kSamplesAtOnce)),
-                            seed * 1024 + static_cast<std::uint64_t>(from));
-      for (const auto& [value, squares] : part) append(result[value], squares);
-    }
+    for_each_part(batch, seed, [&](const auto& part, std::uint64_t part_seed) {
+      for (const auto& [value, squares] : run(part, part_seed)) append(result[value], squares);
+    });
     return result;
   }
 
