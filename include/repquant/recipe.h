@@ -7,12 +7,15 @@
 
 namespace repquant {
 
-/// Bits of weights and activations, as in `w4a8`. Activations of 16 bits mean weight-only.
+/// Activation bits that mean weight-only: activations stay in floating point.
+inline constexpr int kWeightOnlyBits = 16;
+
+/// Bits of weights and activations, as in `w4a8`.
 struct BitWidths {
   int weight_bits = 8;      // 2..8
-  int activation_bits = 8;  // 2..8, or 16 for weight-only
+  int activation_bits = 8;  // 2..8, or kWeightOnlyBits
 
-  bool weight_only() const { return activation_bits == 16; }
+  bool weight_only() const { return activation_bits == kWeightOnlyBits; }
   friend bool operator==(const BitWidths&, const BitWidths&) = default;
 };
 

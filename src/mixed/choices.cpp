@@ -12,8 +12,6 @@
 namespace repquant {
 namespace {
 
-constexpr int kWeightOnly = 16;
-
 void add_once(std::vector<int>& widths, int bits) {
   const auto at = std::lower_bound(widths.begin(), widths.end(), bits);
   if (at == widths.end() || *at != bits) widths.insert(at, bits);
@@ -86,7 +84,7 @@ Choices find_choices(const std::vector<Site>& sites, const Recipe& recipe,
       const bool fixed = bits[i].weight_bits == moved[i].weight_bits;
       site.weight_bits = fixed ? std::vector<int>{bits[i].weight_bits} : candidates.weight_bits;
     }
-    if (bits[i].activation_bits == kWeightOnly) continue;
+    if (bits[i].activation_bits == kWeightOnlyBits) continue;
     const bool fixed = bits[i].activation_bits == moved[i].activation_bits;
     if (fixed) stated[i] = bits[i].activation_bits;
     site.activation_bits = fixed ? std::vector<int>{stated[i]} : candidates.activation_bits;

@@ -11,8 +11,6 @@
 namespace repquant {
 namespace {
 
-constexpr int kWeightOnly = 16;
-
 /// An item for the allocation: what its bits cost per bit, and its errors by width.
 struct Item {
   std::int64_t size = 0;
@@ -55,11 +53,6 @@ std::vector<int> choose(const std::vector<Item>& items, double target, bool by_k
   return bits;
 }
 
-const WidthError& at_width(const std::vector<WidthError>& widths, int bits) {
-  return *std::find_if(widths.begin(), widths.end(),
-                       [bits](const WidthError& width) { return width.bits == bits; });
-}
-
 bool has_kl(const ErrorTable& table) {
   const auto any = [](const std::vector<WidthError>& widths) {
     return std::any_of(widths.begin(), widths.end(), [](const auto& w) { return w.kl > 0; });
@@ -92,7 +85,7 @@ TargetBits average_bits(const std::vector<Site>& sites, const std::vector<SiteBi
       weights += size;
       weight_bits += size * bits[i].weight_bits;
     }
-    if (bits[i].activation_bits == kWeightOnly) continue;
+    if (bits[i].activation_bits == kWeightOnlyBits) continue;
     const auto size = static_cast<double>(size_of_activations(sites[i]));
     macs += size;
     activation_bits += size * bits[i].activation_bits;
@@ -112,7 +105,7 @@ Allocation choose_bits(const std::vector<Site>& sites, const Choices& choices,
     allocation.bits.push_back(
         {.quantized = !site.weight_bits.empty() || !site.activation_bits.empty(),
          .weight_bits = 8,
-         .activation_bits = kWeightOnly});
+         .activation_bits = kWeightOnlyBits});
     if (site.weight_bits.empty()) continue;
     weight_sites.push_back(i);
     weights.push_back({sites[i].weight.numel(), &table.sites[i].weights});
@@ -130,13 +123,13 @@ Allocation choose_bits(const std::vector<Site>& sites, const Choices& choices,
   };
   for (std::size_t k = 0; k < weight_sites.size(); ++k) {
     allocation.bits[weight_sites[k]].weight_bits = weight_bits[k];
-    count(at_width(*weights[k].widths, weight_bits[k]));
+    count(*find_width(*weights[k].widths, weight_bits[k]));
   }
   for (std::size_t g = 0; g < choices.groups.size(); ++g) {
     for (const std::size_t i : choices.groups[g]) {
       allocation.bits[i].activation_bits = activation_bits[g];
     }
-    count(at_width(table.groups[g], activation_bits[g]));
+    count(*find_width(table.groups[g], activation_bits[g]));
   }
   allocation.average = average_bits(sites, allocation.bits);
   return allocation;

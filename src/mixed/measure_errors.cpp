@@ -280,6 +280,12 @@ std::vector<WidthError> width_errors(const std::vector<int>& bits, const std::ve
 
 }  // namespace
 
+const WidthError* find_width(const std::vector<WidthError>& widths, int bits) {
+  const auto found = std::find_if(widths.begin(), widths.end(),
+                                  [bits](const WidthError& width) { return width.bits == bits; });
+  return found == widths.end() ? nullptr : &*found;
+}
+
 ErrorTable measure_errors(const Model& model, const std::vector<Site>& sites,
                           const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
                           const Choices& choices, const MeasureErrorsOptions& options) {

@@ -21,6 +21,9 @@ struct WidthError {
   double kl = 0.0;            // estimated KL divergence, nats per row, of the outputs as logits
 };
 
+/// The entry with these bits; null where there is none.
+const WidthError* find_width(const std::vector<WidthError>& widths, int bits);
+
 struct SiteErrorRow {
   std::vector<WidthError> weights;      // as SiteChoices::weight_bits
   std::vector<WidthError> activations;  // as SiteChoices::activation_bits

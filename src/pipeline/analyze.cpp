@@ -8,8 +8,6 @@
 #include "base/recipe_json.h"
 #include "compute/parallel.h"
 #include "graph/archive.h"
-#include "mixed/choices.h"
-#include "mixed/measure_errors.h"
 #include "pipeline/calibration.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
@@ -19,12 +17,6 @@ namespace repquant {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-const WidthError* at_width(const std::vector<WidthError>& widths, int bits) {
-  const auto found = std::find_if(widths.begin(), widths.end(),
-                                  [bits](const WidthError& w) { return w.bits == bits; });
-  return found == widths.end() ? nullptr : &*found;
-}
 
 /// What a row sums up, before it is put into decibels.
 struct Errors {
@@ -86,9 +78,9 @@ std::vector<SensitivityRow> rows_of(const std::vector<Site>& sites,
       entry.row.parameters = sites[i].weight.numel();
       entry.row.weight_bits = bits[i].weight_bits;
       entry.row.chosen_weight_bits = allocation.bits[i].weight_bits;
-      entry.errors.add(at_width(table.sites[i].weights, bits[i].weight_bits));
+      entry.errors.add(find_width(table.sites[i].weights, bits[i].weight_bits));
     }
-    entry.errors.add(at_width(table.sites[i].activations, bits[i].activation_bits));
+    entry.errors.add(find_width(table.sites[i].activations, bits[i].activation_bits));
     ranked.push_back(std::move(entry));
   }
   return rank(std::move(ranked));
@@ -98,10 +90,6 @@ std::vector<SensitivityRow> rows_of(const std::vector<Site>& sites,
 
 AnalyzeReport analyze(const AnalyzeOptions& options, const QuantizeHooks& hooks) {
   const auto start = Clock::now();
-  const auto phase = [&hooks](const char* name, std::size_t items) {
-    if (hooks.check_interrupt) hooks.check_interrupt();
-    if (hooks.on_phase) hooks.on_phase(name, items);
-  };
   const BitWidths own = options.recipe.bits;
   MixedOptions mixed{.target_bits = options.target_bits.value_or(8.0),
                      .candidates = options.candidates};
@@ -111,7 +99,7 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const QuantizeHooks& hooks)
   if (!options.output.empty()) check_output(options.output, options.force);
   use_one_thread_per_operator();
 
-  phase("load", 0);
+  begin_phase(hooks, "load", 0);
   const CalibrationSource source = open_calibration({.data = options.synthetic ? "" : options.calib,
                                                      .sample_shape = options.input_shape,
                                                      .preset_file = options.preset,
@@ -120,28 +108,17 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const QuantizeHooks& hooks)
                                                      .threads = options.threads});
   auto [model, search] = load_sites(options.model, source.inputs);
   const auto bits = resolve_bits(search.sites, options.recipe);  // a bad pattern fails here
-  if (std::none_of(bits.begin(), bits.end(), [](const SiteBits& site) { return site.quantized; })) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "the recipe leaves nothing to quantize",
-                 .got = std::to_string(search.sites.size()) + " sites, all of them excluded"});
-  }
+  require_quantized(search, bits);
   const Calibration calibration = load_calibration(source, options.recipe.calibration,
                                                    signature_of(model), hooks.check_interrupt);
-  phase("prove", 0);
+  begin_phase(hooks, "prove", 0);
   check_normalized(model, calibration.batches.front());
   prove_sites(model, search, calibration.batches.front());
 
-  phase("rank", search.sites.size());
-  const Choices choices =
-      find_choices(search.sites, options.recipe, candidates_of(mixed.candidates));
-  const ErrorTable table =
-      measure_errors(model, search.sites, calibration.batches, options.recipe, choices,
-                     {.threads = options.threads,
-                      .on_site =
-                          [&](std::size_t site) {
-                            if (hooks.on_item) hooks.on_item(search.sites[site].path, site);
-                          },
-                      .check_interrupt = hooks.check_interrupt});
+  begin_phase(hooks, "rank", search.sites.size());
+  const auto [choices, table] =
+      rank_widths(model, search, calibration.batches, options.recipe,
+                  candidates_of(mixed.candidates), options.threads, hooks);
   // What the recipe states for single sites may be above its bits; then so is the least target.
   TargetBits target = average_bits(search.sites, bits);
   if (options.target_bits) target = {*options.target_bits, *options.target_bits};

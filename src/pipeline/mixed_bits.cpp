@@ -7,8 +7,6 @@
 
 #include "base/bit_width.h"
 #include "base/text_table.h"
-#include "mixed/choices.h"
-#include "mixed/measure_errors.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -44,20 +42,26 @@ MixedReport mixed_report(const Allocation& allocation, double target_bits) {
           .estimated_kl = allocation.kl};
 }
 
+RankedWidths rank_widths(const Model& model, const SiteSearch& search,
+                         const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
+                         const Candidates& candidates, int threads, const QuantizeHooks& hooks) {
+  const auto on_site = [&](std::size_t site) {
+    if (hooks.on_item) hooks.on_item(search.sites[site].path, site);
+  };
+  RankedWidths ranked{.choices = find_choices(search.sites, recipe, candidates), .table = {}};
+  ranked.table = measure_errors(
+      model, search.sites, batches, recipe, ranked.choices,
+      {.threads = threads, .on_site = on_site, .check_interrupt = hooks.check_interrupt});
+  return ranked;
+}
+
 MixedBits choose_mixed_bits(const Model& model, const SiteSearch& search,
                             const std::vector<std::vector<at::Tensor>>& batches,
                             const QuantizeOptions& options, const QuantizeHooks& hooks) {
   const MixedOptions& mixed = options.mixed.value();
-  const Choices choices =
-      find_choices(search.sites, options.recipe, candidates_of(mixed.candidates));
-  const ErrorTable table = measure_errors(model, search.sites, batches, options.recipe, choices,
-                                          {.threads = options.threads,
-                                           .on_site =
-                                               [&](std::size_t site) {
-                                                 if (hooks.on_item)
-                                                   hooks.on_item(search.sites[site].path, site);
-                                               },
-                                           .check_interrupt = hooks.check_interrupt});
+  const auto [choices, table] =
+      rank_widths(model, search, batches, options.recipe, candidates_of(mixed.candidates),
+                  options.threads, hooks);
   const Allocation allocation =
       choose_bits(search.sites, choices, table, {mixed.target_bits, mixed.target_bits});
   return {.recipe = with_bits(options.recipe, search.sites, allocation.bits),

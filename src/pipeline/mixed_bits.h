@@ -5,7 +5,9 @@
 
 #include "graph/model.h"
 #include "graph/site.h"
+#include "mixed/choices.h"
 #include "mixed/choose_bits.h"
+#include "mixed/measure_errors.h"
 #include "repquant/quantize.h"
 
 namespace repquant {
@@ -19,8 +21,20 @@ struct MixedBits {
   MixedReport report;
 };
 
+/// What there is to choose from, and what each choice costs.
+struct RankedWidths {
+  Choices choices;
+  ErrorTable table;
+};
+
+/// The sites must be proven (multiply-accumulates counted). Reports every site to hooks.on_item.
+/// Throws Error as find_choices() and measure_errors().
+RankedWidths rank_widths(const Model& model, const SiteSearch& search,
+                         const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
+                         const Candidates& candidates, int threads, const QuantizeHooks& hooks);
+
 /// The sites must be proven (multiply-accumulates counted). Uses the model, recipe, candidates,
-/// target and threads of `options`. Throws Error as measure_errors() and choose_bits().
+/// target and threads of `options`. Throws Error as rank_widths() and choose_bits().
 MixedBits choose_mixed_bits(const Model& model, const SiteSearch& search,
                             const std::vector<std::vector<at::Tensor>>& batches,
                             const QuantizeOptions& options, const QuantizeHooks& hooks);

@@ -46,6 +46,20 @@ ModelWithSites load_sites(const std::string& path, std::size_t inputs) {
   return result;
 }
 
+void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bits) {
+  const bool any =
+      std::any_of(bits.begin(), bits.end(), [](const SiteBits& site) { return site.quantized; });
+  if (any) return;
+  throw Error(ErrorKind::kUsage,
+              {.what = "the recipe leaves nothing to quantize",
+               .got = std::to_string(search.sites.size()) + " sites, all of them excluded"});
+}
+
+void begin_phase(const QuantizeHooks& hooks, const char* name, std::size_t items) {
+  if (hooks.check_interrupt) hooks.check_interrupt();
+  if (hooks.on_phase) hooks.on_phase(name, items);
+}
+
 ModelSignature signature_of(const Model& model) {
   return {.names = model.input_names, .required = model.input_names.size()};
 }

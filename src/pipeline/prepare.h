@@ -1,4 +1,4 @@
-// The stages before the sweep: model, data, sites. Shared by quantize and preview.
+// The stages before the sweep: model, data, sites. Shared by quantize, analyze and preview.
 #pragma once
 
 #include <vector>
@@ -6,7 +6,8 @@
 #include "graph/model.h"
 #include "graph/site.h"
 #include "pipeline/calibration.h"
-#include "repquant/recipe.h"
+#include "repquant/quantize.h"
+#include "sweep/sweep.h"
 
 namespace repquant {
 
@@ -19,14 +20,20 @@ struct ModelWithSites {
 };
 ModelWithSites load_sites(const std::string& path, std::size_t inputs);
 
+/// Throws Error kUsage if the recipe excludes every site.
+void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bits);
+
+/// Before a phase of long work: lets the user stop, and says what comes.
+void begin_phase(const QuantizeHooks& hooks, const char* name, std::size_t items);
+
 /// The inputs that load_model() kept: all of them are needed.
 ModelSignature signature_of(const Model& model);
 
 /// Runs the file as it is and the normalised graph on one batch and compares their outputs: the
 /// data must fit the model, and normalisation must not have changed it. Returns the largest
 /// difference relative to the largest output.
-/// Throws Error kUsage when the model fails on the data, kNumerical for outputs that are not finite,
-/// kInternal above 1e-3.
+/// Throws Error kUsage when the model fails on the data, kNumerical for outputs that are not
+/// finite, kInternal above 1e-3.
 double check_normalized(const Model& model, const std::vector<at::Tensor>& batch);
 
 }  // namespace repquant

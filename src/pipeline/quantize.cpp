@@ -87,17 +87,13 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
                         CalibrationCache& cache) {
   QuantizeOptions options = given;  // whose recipe gets the bits of the sites
   const auto start = Clock::now();
-  const auto phase = [&hooks](const char* name, std::size_t items) {
-    if (hooks.check_interrupt) hooks.check_interrupt();
-    if (hooks.on_phase) hooks.on_phase(name, items);
-  };
   if (options.mixed) check_mixed(*options.mixed, options.recipe);
   check_paths(options);
   // Fits on this thread must not depend on the number of threads either; samples, rows and heads
   // are what runs side by side.
   use_one_thread_per_operator();
 
-  phase("load", 0);
+  begin_phase(hooks, "load", 0);
   const CalibrationSource& source = cache.open({.data = options.calib,
                                                 .sample_shape = options.input_shape,
                                                 .preset_file = options.preset,
@@ -110,25 +106,21 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
       cache.load(options.recipe.calibration, signature_of(model), hooks.check_interrupt);
   if (hooks.info) hooks.info("calibration: " + source.protocol);
 
-  phase("prove", 0);
+  begin_phase(hooks, "prove", 0);
   check_normalized(model, calibration.batches.front());
   prove_sites(model, search, calibration.batches.front());
 
   QuantizeReport report;
   report.coverage = coverage_of(model, search, bits, options.recipe);
   check_coverage(report.coverage, options.strict, options.min_coverage);
-  if (report.coverage.rows.empty()) {
-    throw Error(ErrorKind::kUsage, {.what = "the recipe leaves nothing to quantize",
-                                    .got = std::to_string(search.sites.size()) + " sites, all of "
-                                                                                 "them excluded"});
-  }
+  require_quantized(search, bits);
   if (options.recipe.calibration.samples > calibration.samples && hooks.warn) {
     hooks.warn("only " + std::to_string(calibration.samples) + " calibration samples, " +
                std::to_string(options.recipe.calibration.samples) + " were asked for");
   }
 
   if (options.mixed) {
-    phase("rank", search.sites.size());
+    begin_phase(hooks, "rank", search.sites.size());
     const MixedBits mixed = choose_mixed_bits(model, search, calibration.batches, options, hooks);
     options.recipe = mixed.recipe;
     report.mixed = mixed.report;
@@ -136,12 +128,12 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
     report.coverage = coverage_of(model, search, bits, options.recipe);
   }
 
-  phase("quantize", search.sites.size());
+  begin_phase(hooks, "quantize", search.sites.size());
   const SweepResult sweep = run_sweep(
       model, search, calibration.batches, options.recipe,
       sweep_options(options, hooks, fingerprint(model, source, calibration, options.recipe)));
 
-  phase("write", 0);
+  begin_phase(hooks, "write", 0);
   report.output = options.output;
   report.recipe = options.recipe.name;
   report.clipping = options.recipe.norm.clipping;

@@ -46,7 +46,7 @@ std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe&
   }
   for (std::size_t i = 0; i < sites.size(); ++i) {
     const bool product = !weighted(sites[i]);
-    if (product && (bits[i].activation_bits == 16 || !recipe.attention.quantize)) {
+    if (product && (bits[i].activation_bits == kWeightOnlyBits || !recipe.attention.quantize)) {
       bits[i].quantized = false;  // weight-only recipes leave products of activations alone
     }
   }

@@ -104,7 +104,7 @@ FoldedLinear folded_linear(const at::Tensor& weight, const at::Tensor& bias,
 
 LinearPlan fit_linear(const LinearFitInput& in, const Recipe& whole, std::string& note) {
   for (const auto& batch : in.x) require_finite(batch, in.site->path);
-  if (in.activation_bits == 16) return fit_weight_only(in, whole, note);
+  if (in.activation_bits == kWeightOnlyBits) return fit_weight_only(in, whole, note);
   Recipe recipe = whole;
   recipe.weights.group_size = 0;  // an integer product has one scale for each row
 

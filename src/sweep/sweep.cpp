@@ -43,9 +43,7 @@ class Sweep {
         recipe_(recipe),
         options_(options),
         bits_(resolve_bits(search.sites, recipe)),
-        streams_(model, batches, options.threads, options.check_interrupt) {
-    find_foldable_norms();
-  }
+        streams_(model, batches, options.threads, options.check_interrupt) {}
 
   SweepResult run() {
     const auto start = std::chrono::steady_clock::now();
@@ -53,7 +51,7 @@ class Sweep {
       sensitivities_ = measure_sensitivity(*model_.graph, streams_.schedule(), sites_, batches_,
                                            options_.threads, options_.check_interrupt);
     }
-    sum_norm_grams();
+    find_foldable_norms();
     SweepState restored;
     if (options_.resume && !options_.workdir.empty()) {
       restored = read_checkpoint(options_.workdir, options_.fingerprint);
@@ -116,15 +114,6 @@ class Sweep {
     return at::matmul(site.weight.t(), scaled);
   }
 
-  void sum_norm_grams() {
-    for (const auto& site : sites_) {
-      const auto norm = norm_grams_.find(site.norm);
-      if (norm == norm_grams_.end()) continue;
-      const auto part = gram_of(site);
-      norm->second = norm->second.defined() ? norm->second + part : part;
-    }
-  }
-
   /// What the residual lacks that the site's output is added to: nothing if it is not.
   std::vector<at::Tensor> residual_error(const Site& site) const {
     const auto& uses = site.node->output()->uses();
@@ -149,18 +138,20 @@ class Sweep {
     return errors;
   }
 
-  /// A norm is folded only if all its consumers read the same codes.
+  /// A norm is folded only if all its consumers read the same codes; sums W^T D W over them.
   void find_foldable_norms() {
     std::map<const Node*, int> activation_bits;
     std::set<const Node*> refused;
     for (std::size_t i = 0; i < sites_.size(); ++i) {
       const Node* norm = sites_[i].norm;
       if (norm == nullptr) continue;
-      const int bits = bits_[i].quantized ? bits_[i].activation_bits : 16;
-      if (bits == 16 || activation_bits.emplace(norm, bits).first->second != bits) {
+      const int bits = bits_[i].quantized ? bits_[i].activation_bits : kWeightOnlyBits;
+      if (bits == kWeightOnlyBits || activation_bits.emplace(norm, bits).first->second != bits) {
         refused.insert(norm);
       }
-      norm_grams_[norm];
+      auto& gram = norm_grams_[norm];
+      const auto part = gram_of(sites_[i]);
+      gram = gram.defined() ? gram + part : part;
     }
     for (const Node* norm : refused) norm_grams_.erase(norm);
   }
