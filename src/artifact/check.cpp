@@ -185,7 +185,7 @@ class LockStep {
   static bool few_changes(const Emission& emission, const at::Tensor& difference,
                           std::int64_t changed) {
     const auto elements = static_cast<double>(difference.numel());
-    if (static_cast<double>(changed) <= kChangedCodesLeast + kChangedCodesLimit * elements) return true;
+    if (static_cast<double>(changed) <= 1.0 + kChangedCodesLimit * elements) return true;
     if (!emission.behind_softmax) return false;
     const auto rows = difference.flatten(0, -2).amax(-1);
     return static_cast<double>(at::count_nonzero(rows).item<std::int64_t>()) <=

@@ -29,10 +29,8 @@ struct LoweringCheck {
   double free_running_db = 0.0;  // the same where each decides its own ties
 };
 
-/// Codes may differ by one where rounding meets a tie, on this share of elements and a few more (of
-/// small tensors: tokens that are alike meet their ties together).
+/// Codes may differ by one where rounding meets a tie, on this share of elements or on one element.
 inline constexpr double kChangedCodesLimit = 1e-3;
-inline constexpr double kChangedCodesLeast = 2.0;
 /// Floating-point outputs: float32 sums in another order.
 inline constexpr double kRelativeLimit = 1e-4;
 /// Share of an attention output's rows in which a softmax code may fall on the other side of a tie.
