@@ -8,16 +8,13 @@
 #include <limits>
 
 #include "artifact/lower.h"
+#include "graph/rewrite.h"
 
 namespace repquant {
 namespace {
 
 using torch::jit::Node;
 using torch::jit::Value;
-
-bool is_kind(const Node* node, const char* kind) {
-  return std::string(node->kind().toQualString()) == kind;
-}
 
 /// The operand quantizer that input `offset` of an attention product has.
 const OperandQuantizer* operand_of(const PlannedSite& site, std::size_t offset) {
@@ -137,8 +134,8 @@ class Decider {
       const auto spread = [&](const at::Tensor& grid, double factor) {
         return (grid.to(at::kDouble) * factor).expand(arrived->sizes()).flatten();
       };
-      parts.push_back({arrived->flatten().to(at::kLong),
-                       spread(operand->multiplier, reader.factor), spread(operand->zero_point, 1)});
+      parts.push_back({arrived->flatten().to(at::kLong), spread(operand->multiplier, reader.factor),
+                       spread(operand->zero_point, 1)});
       codes.multiplier.index_put_({parts.back().index}, parts.back().multiplier);
       codes.zero_point.index_put_({parts.back().index}, parts.back().zero_point);
     }

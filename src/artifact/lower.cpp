@@ -14,6 +14,7 @@
 #include "artifact/classes.h"
 #include "artifact/constants.h"
 #include "artifact/decide.h"
+#include "artifact/graph_copy.h"
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
 #include "graph/site_path.h"
@@ -23,7 +24,6 @@
 namespace repquant {
 namespace {
 
-using torch::jit::Block;
 using torch::jit::Graph;
 using torch::jit::Module;
 using torch::jit::Node;
@@ -48,41 +48,6 @@ class Names {
 
  private:
   std::set<std::string> used_{"training", "forward", "self"};
-};
-
-/// Nodes and values of a graph and of its copy, side by side.
-class GraphCopy {
- public:
-  explicit GraphCopy(Graph& original) : graph(original.copy()) {
-    pair(original.block(), graph->block());
-  }
-
-  Node* node(const Node* original) const { return nodes_.at(original); }
-  Value* value(const Value* original) const { return values_.at(original); }
-
-  std::shared_ptr<Graph> graph;
-
- private:
-  void pair(Block* from, Block* to) {
-    for (std::size_t i = 0; i < from->inputs().size(); ++i) {
-      values_[from->inputs()[i]] = to->inputs()[i];
-    }
-    auto copy = to->nodes().begin();
-    for (Node* node : from->nodes()) {
-      Node* other = *copy;
-      nodes_[node] = other;
-      for (std::size_t i = 0; i < node->outputs().size(); ++i) {
-        values_[node->output(i)] = other->output(i);
-      }
-      for (std::size_t i = 0; i < node->blocks().size(); ++i) {
-        pair(node->blocks()[i], other->blocks()[i]);
-      }
-      ++copy;
-    }
-  }
-
-  std::unordered_map<const Node*, Node*> nodes_;
-  std::unordered_map<const Value*, Value*> values_;
 };
 
 at::Tensor to_double(const at::Tensor& tensor) { return tensor.to(at::kDouble); }
@@ -325,7 +290,7 @@ class Lowering {
 
   static void write_activation(const Node& activation, const std::optional<ProductCodes>& product,
                                LinearState& state) {
-    const bool gelu = std::string(activation.kind().toQualString()) == "aten::gelu";
+    const bool gelu = is_kind(&activation, "aten::gelu");
     state.activation = gelu ? "gelu" : "relu";
     if (gelu) state.algorithm = *torch::jit::constant_as<std::string>(activation.input(1));
     if (!product) return;

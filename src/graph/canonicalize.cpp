@@ -25,15 +25,6 @@ def baddbmm(added: Tensor, left: Tensor, right: Tensor, beta: number,
     return product
 )";
 
-bool is_kind(const Node* node, const char* kind) {
-  return std::string(node->kind().toQualString()) == kind;
-}
-
-bool is_one(const Value* value) {
-  const auto constant = torch::jit::toIValue(value);
-  return constant && constant->isScalar() && constant->toScalar().toDouble() == 1.0;
-}
-
 /// Replaces `node` by aten::linear(x, transposed weight, bias or None).
 void replace_by_linear(Node* node, Value* x, const at::Tensor& weight_kn, const at::Tensor& bias) {
   Graph& graph = *node->owningGraph();
@@ -120,7 +111,8 @@ std::optional<Product> as_product(const std::string& equation) {
 bool rewrite_einsum(Node* node) {
   const auto equation = torch::jit::constant_as<std::string>(node->input(0));
   Node* list = node->input(1)->node();
-  if (!equation || !is_kind(list, "prim::ListConstruct") || list->inputs().size() != 2) return false;
+  if (!equation || !is_kind(list, "prim::ListConstruct") || list->inputs().size() != 2)
+    return false;
   const auto product = as_product(*equation);
   if (!product) return false;
   Graph& graph = *node->owningGraph();
@@ -162,11 +154,12 @@ void canonicalize_matmul(std::shared_ptr<Graph>& graph) {
 }
 
 void canonicalize_linear(std::shared_ptr<Graph>& graph) {
-  // Collected first: a rewrite destroys the node it starts from and the add behind it, never another
-  // product.
+  // Collected first: a rewrite destroys the node it starts from and the add behind it, never
+  // another product.
   std::vector<Node*> products;
   for (Node* node : all_nodes(*graph)) {
-    if (is_kind(node, "aten::addmm") || is_kind(node, "aten::matmul") || is_kind(node, "aten::mm")) {
+    if (is_kind(node, "aten::addmm") || is_kind(node, "aten::matmul") ||
+        is_kind(node, "aten::mm")) {
       products.push_back(node);
     }
   }

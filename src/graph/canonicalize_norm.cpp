@@ -16,10 +16,6 @@ using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
 
-bool is_kind(const Node* node, const char* kind) {
-  return std::string(node->kind().toQualString()) == kind;
-}
-
 std::optional<double> number_of(const Value* value) {
   const auto constant = torch::jit::toIValue(value);
   if (!constant) return {};
@@ -30,7 +26,8 @@ std::optional<double> number_of(const Value* value) {
   return {};
 }
 
-/// The float32 models that are quantized convert to float32 and back around a norm: both are no-ops.
+/// The float32 models that are quantized convert to float32 and back around a norm: both are
+/// no-ops.
 Value* through_conversions(Value* value) {
   while (is_kind(value->node(), "aten::to") || is_kind(value->node(), "aten::type_as")) {
     value = value->node()->input(0);

@@ -56,6 +56,15 @@ at::Tensor constant_tensor(const Value* value) {
   return constant && constant->isTensor() ? constant->toTensor() : at::Tensor();
 }
 
+bool is_kind(const torch::jit::Node* node, const char* kind) {
+  return std::string(node->kind().toQualString()) == kind;
+}
+
+bool is_one(const torch::jit::Value* value) {
+  const auto constant = torch::jit::toIValue(value);
+  return constant && constant->isScalar() && constant->toScalar().toDouble() == 1.0;
+}
+
 std::vector<Node*> all_nodes(Graph& graph) {
   std::vector<Node*> nodes;
   const std::function<void(Block*)> visit = [&](Block* block) {

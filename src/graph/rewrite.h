@@ -20,8 +20,8 @@ std::shared_ptr<torch::jit::Graph> compile_function(const std::string& source,
                                                     const std::string& name);
 
 /// Inserts `body` before `node` with `inputs`, replaces all uses of node's first output by
-/// the body's output (others must be unused), destroys `node`, and gives every new node the call stack of the old one (so that
-/// site paths survive). Returns the new nodes in order.
+/// the body's output (others must be unused), destroys `node`, and gives every new node the call
+/// stack of the old one (so that site paths survive). Returns the new nodes in order.
 std::vector<torch::jit::Node*> replace_node(torch::jit::Node* node, torch::jit::Graph& body,
                                             const std::vector<torch::jit::Value*>& inputs);
 
@@ -30,6 +30,12 @@ torch::jit::Value* insert_tensor(torch::jit::Node* node, const at::Tensor& tenso
 
 /// The tensor behind a constant value; undefined tensor if `value` is no tensor constant.
 at::Tensor constant_tensor(const torch::jit::Value* value);
+
+/// True for an operator such as "aten::add".
+bool is_kind(const torch::jit::Node* node, const char* kind);
+
+/// True for a constant number 1.
+bool is_one(const torch::jit::Value* value);
 
 /// All nodes of the graph and its blocks, in order.
 std::vector<torch::jit::Node*> all_nodes(torch::jit::Graph& graph);

@@ -36,10 +36,6 @@ Node* only_reader(Value* value) {
              : nullptr;
 }
 
-bool is_operator(const Node* node, const char* kind) {
-  return std::string(node->kind().toQualString()) == kind;
-}
-
 Value* insert_operator(Node* before, const char* name, const std::vector<NamedValue>& arguments) {
   torch::jit::WithInsertPoint guard(before);
   return before->owningGraph()->insert(c10::Symbol::fromQualString(name), arguments);

@@ -37,9 +37,6 @@ struct FusionContext {
 /// If `value` is read once, by a node of the same block: that node; else null.
 torch::jit::Node* only_reader(torch::jit::Value* value);
 
-/// True if `node` is the operator `kind`, such as "aten::add".
-bool is_operator(const torch::jit::Node* node, const char* kind);
-
 /// Inserts the operator `name` before `before` and returns its output.
 torch::jit::Value* insert_operator(torch::jit::Node* before, const char* name,
                                    const std::vector<torch::jit::NamedValue>& arguments);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "graph/rewrite.h"
 #include "runtime/fuse.h"
 
 namespace repquant {
@@ -46,18 +47,18 @@ bool is_one(const Value* value) {
 
 /// Adds one step back from the softmax; false if it is none that the operator has.
 bool step_back(Node* node, ScoreChain& chain) {
-  if ((is_operator(node, "aten::mul") || is_operator(node, "aten::div")) &&
-      node->inputs().size() == 2 && is_number(node->input(1))) {
-    chain.numbers.push_back({node->input(1), is_operator(node, "aten::div")});
+  if ((is_kind(node, "aten::mul") || is_kind(node, "aten::div")) && node->inputs().size() == 2 &&
+      is_number(node->input(1))) {
+    chain.numbers.push_back({node->input(1), is_kind(node, "aten::div")});
     return true;
   }
   if (!chain.numbers.empty()) return false;  // the operator adds masks after scaling
-  if (is_operator(node, "aten::add") && node->inputs().size() == 3 && is_one(node->input(2)) &&
+  if (is_kind(node, "aten::add") && node->inputs().size() == 3 && is_one(node->input(2)) &&
       !is_number(node->input(1))) {
     chain.masks.push_back({node->input(1), false});
     return true;
   }
-  if (is_operator(node, "aten::masked_fill") && is_minus_infinity(node->input(2))) {
+  if (is_kind(node, "aten::masked_fill") && is_minus_infinity(node->input(2))) {
     chain.masks.push_back({node->input(1), true});
     return true;
   }
@@ -135,7 +136,7 @@ Value* additive_mask(const ScoreChain& chain, Node* before) {
 /// The keys [.., S, d] behind the right operand [.., d, S].
 Value* keys(Value* right, Node* before) {
   const Node* node = right->node();
-  if (is_operator(node, "aten::transpose")) {
+  if (is_kind(node, "aten::transpose")) {
     const auto a = torch::jit::constant_as<std::int64_t>(node->input(1));
     const auto b = torch::jit::constant_as<std::int64_t>(node->input(2));
     if (a && b && *a < 0 && *b < 0 && *a + *b == -3) return node->input(0);
@@ -146,7 +147,7 @@ Value* keys(Value* right, Node* before) {
 /// True if whatever reads the output reorders its dimensions first.
 bool is_reordered(const Value* output) {
   for (const auto& use : output->uses()) {
-    if (!is_operator(use.user, "aten::transpose") && !is_operator(use.user, "aten::permute")) {
+    if (!is_kind(use.user, "aten::transpose") && !is_kind(use.user, "aten::permute")) {
       return false;
     }
   }

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/constants.h>
 
+#include "graph/rewrite.h"
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
 #include "runtime/fuse.h"
@@ -23,9 +24,9 @@ struct LinearPattern {
 };
 
 std::optional<ops::Activation> activation_of(const Node* node) {
-  if (is_operator(node, "aten::relu")) return ops::Activation::kRelu;
-  if (is_operator(node, "aten::silu")) return ops::Activation::kSilu;
-  if (!is_operator(node, "aten::gelu")) return {};
+  if (is_kind(node, "aten::relu")) return ops::Activation::kRelu;
+  if (is_kind(node, "aten::silu")) return ops::Activation::kSilu;
+  if (!is_kind(node, "aten::gelu")) return {};
   const auto form = torch::jit::constant_as<std::string>(node->input(1));
   if (!form || (*form != "none" && *form != "tanh")) return {};
   return *form == "tanh" ? ops::Activation::kGeluTanh : ops::Activation::kGelu;
@@ -39,7 +40,7 @@ ops::Activation activation_of(const StoredState& state) {
 
 /// The other summand if `node` adds one to `value`, unscaled.
 Value* other_summand(Node* node, const Value* value) {
-  if (!is_operator(node, "aten::add") || node->inputs().size() != 3) return nullptr;
+  if (!is_kind(node, "aten::add") || node->inputs().size() != 3) return nullptr;
   if (!node->input(0)->type()->isSubtypeOf(*c10::TensorType::get()) ||
       !node->input(1)->type()->isSubtypeOf(*c10::TensorType::get())) {
     return nullptr;

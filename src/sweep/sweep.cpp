@@ -13,6 +13,7 @@
 
 #include "base/text_table.h"
 #include "compute/parallel.h"
+#include "graph/rewrite.h"
 #include "plan/simulate.h"
 #include "quantizer/metrics.h"
 #include "repquant/error.h"
@@ -119,9 +120,8 @@ class Sweep {
     const auto& uses = site.node->output()->uses();
     if (uses.size() != 1) return {};
     const Node* add = uses[0].user;
-    if (std::string(add->kind().toQualString()) != "aten::add" || uses[0].offset > 1) return {};
-    const auto alpha = torch::jit::toIValue(add->input(2));
-    if (!alpha || !alpha->isScalar() || alpha->toScalar().toDouble() != 1.0) return {};
+    if (!is_kind(add, "aten::add") || uses[0].offset > 1) return {};
+    if (!is_one(add->input(2))) return {};
     const auto* residual = add->input(1 - uses[0].offset);
     const auto& schedule = streams_.schedule();
     const bool is_input = residual->node()->kind() == c10::prim::Param;
