@@ -33,8 +33,8 @@ int main(int argc, char** argv) {
                 report.cpu_level.c_str());
     const c10::InferenceMode guard;
     const at::Tensor output = model.forward({at::zeros(parse_sizes(argv[2]))}).toTensor();
-    std::printf("output has %lld elements, largest %.4f\n",
-                static_cast<long long>(output.numel()), output.max().item<double>());
+    std::printf("output has %lld elements, largest %.4f\n", static_cast<long long>(output.numel()),
+                output.max().item<double>());
   } catch (const repquant::Error& e) {
     std::fprintf(stderr, "%s\n", e.what());
     return e.exit_code();

@@ -15,15 +15,7 @@ namespace {
 
 using torch::jit::Module;
 
-enum Kind : std::size_t {
-  kNormQuantize,
-  kQuantize,
-  kLinear,
-  kWeightOnly,
-  kSide,
-  kScores,
-  kAttend
-};
+enum Kind : std::size_t { kNormQuantize, kQuantize, kLinear, kWeightOnly, kSide, kScores, kAttend };
 
 /// `torch` and `onednn` in the classes' source mean the operators of those name spaces.
 struct OperatorResolver : public torch::jit::Resolver {
@@ -107,17 +99,17 @@ Module ModuleFactory::norm_quantize(const NormQuantizeState& s) {
 }
 
 Module ModuleFactory::quantize(const QuantizeState& s) {
-  return make(kQuantize, {owned_float(s.multiplier), owned_float(s.offset), s.max_code,
-                          s.quadratic, s.is_signed, s.shift});
+  return make(kQuantize, {owned_float(s.multiplier), owned_float(s.offset), s.max_code, s.quadratic,
+                          s.is_signed, s.shift});
 }
 
 Module ModuleFactory::linear(const LinearState& s) {
-  return make(kLinear,
-              {pack_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
-               static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.zero_point,
-               s.max_product_code, s.activation, s.algorithm, static_cast<std::int64_t>(s.output),
-               s.output_low, s.output_high, s.output_scale, s.output_zero, s.output_max_code,
-               s.output_quadratic});
+  return make(
+      kLinear,
+      {pack_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
+       static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.zero_point, s.max_product_code,
+       s.activation, s.algorithm, static_cast<std::int64_t>(s.output), s.output_low, s.output_high,
+       s.output_scale, s.output_zero, s.output_max_code, s.output_quadratic});
 }
 
 Module ModuleFactory::weight_only(const WeightOnlyState& s) {
@@ -127,9 +119,9 @@ Module ModuleFactory::weight_only(const WeightOnlyState& s) {
 }
 
 Module ModuleFactory::side(const SideState& s) {
-  return make(kSide, {owned(s.weight_codes), owned_float(s.weight_scale), owned(s.channels),
-                      owned_float(s.scale), owned_float(s.zero_point),
-                      static_cast<std::int64_t>(s.bits)});
+  return make(kSide,
+              {owned(s.weight_codes), owned_float(s.weight_scale), owned(s.channels),
+               owned_float(s.scale), owned_float(s.zero_point), static_cast<std::int64_t>(s.bits)});
 }
 
 Module ModuleFactory::scores(const ScoresState& s) {

@@ -63,8 +63,8 @@ struct LinearState {
 struct WeightOnlyState {
   at::Tensor weight_codes;  // int8 [N, K]
   int bits = 8;
-  at::Tensor scale;  // [N], or [N, G] for groups of columns
-  at::Tensor bias;   // [N]
+  at::Tensor scale;             // [N], or [N, G] for groups of columns
+  at::Tensor bias;              // [N]
   std::int64_t group_size = 0;  // columns that share a scale; 0: the whole row
 };
 
@@ -80,9 +80,9 @@ struct SideState {
 struct ScoresState {
   at::Tensor left_zero, right_zero;  // float32 [1] or [H, 1, 1], relative to the int8 codes
   std::int64_t left_bits = 8, right_bits = 8;
-  at::Tensor scale;      // [1] or [H, 1, 1]; kept apart (not applied) when `raw`
-  bool raw = false;      // output (left - zero) right as integers: the softmax that follows does
-                         // the scaling, and the right operand's zero point cancels in it
+  at::Tensor scale;  // [1] or [H, 1, 1]; kept apart (not applied) when `raw`
+  bool raw = false;  // output (left - zero) right as integers: the softmax that follows does
+                     // the scaling, and the right operand's zero point cancels in it
 };
 
 struct AttendState {
@@ -94,7 +94,7 @@ struct AttendState {
   double steps_per_octave = 2;
   bool row_maximum = true;
   double softmax_scale = 1.0;
-  bool fresh = false;  // the scores belong to this module alone and may be overwritten
+  bool fresh = false;     // the scores belong to this module alone and may be overwritten
   at::Tensor value_zero;  // [1] or [H, 1, 1], relative to the int8 codes
   at::Tensor multiplier;  // of the output: value scale, times the next input's multiplier if coded
   at::Tensor offset;      // coded output: the next input's offset, [1] or [H, 1, d]

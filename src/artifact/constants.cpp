@@ -15,8 +15,8 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 bool same_content(const at::Tensor& a, const at::Tensor& b) {
-  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
-         a.layout() == b.layout() && at::equal(a, b);
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && a.layout() == b.layout() &&
+         at::equal(a, b);
 }
 
 }  // namespace

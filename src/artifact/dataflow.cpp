@@ -22,7 +22,7 @@ std::string kind_of(const Node* node) { return node->kind().toQualString(); }
 
 // Their answers are the same for codes as for the floating-point values that these stand for.
 bool reads_shape_only(const Node* node) {
-  static const std::set<std::string> kinds{"aten::size", "aten::dim",     "aten::len",
+  static const std::set<std::string> kinds{"aten::size",  "aten::dim",    "aten::len",
                                            "aten::numel", "prim::device", "aten::sym_size"};
   return kinds.count(kind_of(node)) > 0;
 }
@@ -79,7 +79,8 @@ std::optional<Scaling> constant_scaling(const Node* node) {
 }
 
 std::optional<NumberScaling> number_scaling(const Node* node, const Values& numbers) {
-  if ((kind_of(node) != "aten::mul" && kind_of(node) != "aten::div") || node->inputs().size() != 2) {
+  if ((kind_of(node) != "aten::mul" && kind_of(node) != "aten::div") ||
+      node->inputs().size() != 2) {
     return {};
   }
   const Value* number = node->input(1);
@@ -91,18 +92,19 @@ std::optional<NumberScaling> number_scaling(const Node* node, const Values& numb
 
 std::vector<Reader> readers_of(const Value* value, bool through_scaling) {
   std::vector<Reader> readers;
-  follow(value, 1.0, through_scaling, [](Node*) {},
-         [&](Reader reader) { readers.push_back(reader); });
+  follow(
+      value, 1.0, through_scaling, [](Node*) {}, [&](Reader reader) { readers.push_back(reader); });
   return readers;
 }
 
 std::vector<Node*> scalings_after(const Value* value) {
   std::vector<Node*> nodes;
-  follow(value, 1.0, true,
-         [&](Node* node) {
-           if (!is_shape_only(node)) nodes.push_back(node);
-         },
-         [](const Reader&) {});
+  follow(
+      value, 1.0, true,
+      [&](Node* node) {
+        if (!is_shape_only(node)) nodes.push_back(node);
+      },
+      [](const Reader&) {});
   return nodes;
 }
 
@@ -151,8 +153,7 @@ std::optional<at::Tensor> send_marker(const Observed& observed, const Value* fro
       const Value* input = node->input(i);
       if (const auto constant = torch::jit::toIValue(input)) {
         values[input] = *constant;
-      } else if (const auto found = observed.numbers.find(input);
-                 found != observed.numbers.end()) {
+      } else if (const auto found = observed.numbers.find(input); found != observed.numbers.end()) {
         values[input] = found->second;
       } else {
         return false;

@@ -21,9 +21,9 @@ namespace repquant {
 /// A use of a value's elements by an operator that is not shape-only.
 struct Reader {
   torch::jit::Node* node = nullptr;
-  std::size_t offset = 0;               // which input of `node`
+  std::size_t offset = 0;                    // which input of `node`
   const torch::jit::Value* value = nullptr;  // that input
-  double factor = 1.0;                  // product of the constant factors met on the way
+  double factor = 1.0;                       // product of the constant factors met on the way
 };
 
 /// All readers of `value`, through shape-only operators and, if `through_scaling`, through

@@ -48,10 +48,10 @@ struct LinearDecision {
 
 /// An attention product writes the codes of the next Linear's input.
 struct AttendDecision {
-  const InputQuantizer* next = nullptr;  // null: float output
-  at::Tensor multiplier, offset;         // [1] or [H, 1, d]
-  torch::jit::Node* raw_scores = nullptr;  // this scores site feeds it raw integer products
-  double score_factor = 1.0;               // product of the constant factors between the two
+  const InputQuantizer* next = nullptr;      // null: float output
+  at::Tensor multiplier, offset;             // [1] or [H, 1, d]
+  torch::jit::Node* raw_scores = nullptr;    // this scores site feeds it raw integer products
+  double score_factor = 1.0;                 // product of the constant factors between the two
   std::vector<NumberScaling> score_numbers;  // factors between them that the model computes
 };
 

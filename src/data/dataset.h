@@ -80,8 +80,8 @@ class Dataset {
   /// sample of the dataset; kUsage for an index out of range.
   Batch load(std::span<const std::int64_t> indices) const;
 
-  /// One line for reports: "372 images in 300 class folders, float32 [3, 224, 224]". Says nothing of
-  /// where they lie: artifacts carry it, and must not differ by that.
+  /// One line for reports: "372 images in 300 class folders, float32 [3, 224, 224]". Says nothing
+  /// of where they lie: artifacts carry it, and must not differ by that.
   std::string describe() const;
 
   /// SHA-256 over the names (relative, sorted by bytes) and contents of the files that hold these

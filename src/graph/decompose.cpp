@@ -75,7 +75,8 @@ bool is_patch_embedding(const Node* node, const at::Tensor& weight) {
   const std::vector<std::int64_t> kernel{weight.size(2), weight.size(3)};
   if (kernel[0] * kernel[1] == 1) return false;  // 1x1 convolutions belong to convolutional nets
   const auto* transposed = named_input(node, "transposed");
-  if (transposed != nullptr && torch::jit::constant_as<bool>(transposed).value_or(true)) return false;
+  if (transposed != nullptr && torch::jit::constant_as<bool>(transposed).value_or(true))
+    return false;
   return all_equal(named_input(node, "stride"), kernel) &&
          all_equal(named_input(node, "padding"), {0, 0}) &&
          all_equal(named_input(node, "dilation"), {1, 1}) &&
@@ -111,10 +112,12 @@ std::vector<Node*> decompose_patch_embeddings(std::shared_ptr<Graph>& graph) {
     const auto weight = constant_tensor(node->input(1));
     if (!is_patch_embedding(node, weight)) continue;
     torch::jit::WithInsertPoint guard(node);
-    const std::vector<Value*> inputs{
-        node->input(0), insert_tensor(node, weight.flatten(1).clone()), node->input(2),
-        graph->insertConstant(weight.size(0)), graph->insertConstant(weight.size(2)),
-        graph->insertConstant(weight.size(3))};
+    const std::vector<Value*> inputs{node->input(0),
+                                     insert_tensor(node, weight.flatten(1).clone()),
+                                     node->input(2),
+                                     graph->insertConstant(weight.size(0)),
+                                     graph->insertConstant(weight.size(2)),
+                                     graph->insertConstant(weight.size(3))};
     for (Node* added : replace_node(node, *body, inputs)) {
       if (std::string(added->kind().toQualString()) == "aten::linear") linears.push_back(added);
     }

@@ -25,29 +25,63 @@ bool is_any(const Node* node, const std::set<std::string>& kinds) {
   return kinds.count(kind_of(node)) > 0;
 }
 
-const std::set<std::string> kShapeOnly{
-    "aten::view", "aten::reshape", "aten::flatten", "aten::unflatten", "aten::permute",
-    "aten::transpose", "aten::t", "aten::contiguous", "aten::unsqueeze", "aten::squeeze",
-    "aten::expand", "aten::expand_as", "aten::view_as", "aten::reshape_as", "aten::select",
-    "aten::slice", "aten::narrow", "aten::roll", "aten::split", "aten::split_with_sizes",
-    "aten::chunk", "aten::unbind", "aten::tensor_split", "aten::movedim", "aten::swapaxes",
-    "aten::clone", "aten::detach", "aten::index_select", "aten::flip", "aten::repeat_interleave",
-    "prim::ListUnpack"};
+const std::set<std::string> kShapeOnly{"aten::view",
+                                       "aten::reshape",
+                                       "aten::flatten",
+                                       "aten::unflatten",
+                                       "aten::permute",
+                                       "aten::transpose",
+                                       "aten::t",
+                                       "aten::contiguous",
+                                       "aten::unsqueeze",
+                                       "aten::squeeze",
+                                       "aten::expand",
+                                       "aten::expand_as",
+                                       "aten::view_as",
+                                       "aten::reshape_as",
+                                       "aten::select",
+                                       "aten::slice",
+                                       "aten::narrow",
+                                       "aten::roll",
+                                       "aten::split",
+                                       "aten::split_with_sizes",
+                                       "aten::chunk",
+                                       "aten::unbind",
+                                       "aten::tensor_split",
+                                       "aten::movedim",
+                                       "aten::swapaxes",
+                                       "aten::clone",
+                                       "aten::detach",
+                                       "aten::index_select",
+                                       "aten::flip",
+                                       "aten::repeat_interleave",
+                                       "prim::ListUnpack"};
 const std::set<std::string> kPads{"aten::pad", "aten::constant_pad_nd"};
-const std::set<std::string> kReadsShapeOnly{"aten::size", "aten::dim", "aten::len", "aten::numel",
-                                            "prim::device", "prim::dtype", "aten::is_floating_point",
-                                            "prim::layout", "aten::sym_size", "prim::shape"};
+const std::set<std::string> kReadsShapeOnly{"aten::size",
+                                            "aten::dim",
+                                            "aten::len",
+                                            "aten::numel",
+                                            "prim::device",
+                                            "prim::dtype",
+                                            "aten::is_floating_point",
+                                            "prim::layout",
+                                            "aten::sym_size",
+                                            "prim::shape"};
 const std::set<std::string> kSoftmax{"aten::softmax", "aten::_softmax", "aten::_safe_softmax"};
-const std::set<std::string> kNorms{"aten::layer_norm", "aten::native_layer_norm",
-                                   "aten::rms_norm"};
+const std::set<std::string> kNorms{"aten::layer_norm", "aten::native_layer_norm", "aten::rms_norm"};
 // Between q k^T and softmax: scaling, masks and biases.
-const std::set<std::string> kScoreArithmetic{"aten::mul", "aten::div", "aten::add", "aten::sub",
-                                             "aten::masked_fill", "aten::where", "aten::to",
-                                             "aten::clamp", "aten::maximum", "aten::type_as"};
+const std::set<std::string> kScoreArithmetic{
+    "aten::mul",   "aten::div", "aten::add",   "aten::sub",     "aten::masked_fill",
+    "aten::where", "aten::to",  "aten::clamp", "aten::maximum", "aten::type_as"};
 const std::set<std::string> kConvolutions{"aten::conv1d", "aten::conv2d", "aten::conv3d",
                                           "aten::_convolution", "aten::convolution"};
-const std::set<std::string> kProducts{"aten::matmul", "aten::bmm", "aten::mm", "aten::einsum",
-                                      "aten::baddbmm", "aten::addmm", "aten::linear",
+const std::set<std::string> kProducts{"aten::matmul",
+                                      "aten::bmm",
+                                      "aten::mm",
+                                      "aten::einsum",
+                                      "aten::baddbmm",
+                                      "aten::addmm",
+                                      "aten::linear",
                                       "aten::_transformer_encoder_layer_fwd",
                                       "aten::_native_multi_head_attention"};
 
@@ -218,7 +252,8 @@ class Search {
       if (!is_any(norm, kNorms)) continue;
       NormReach reached;
       reach(norm->outputs()[0], linear_sites, reached);
-      if (!has_constant_affine(norm)) reached.obstacle = "its norm has parameters that are computed";
+      if (!has_constant_affine(norm))
+        reached.obstacle = "its norm has parameters that are computed";
       for (const Node* linear : reached.linears) {
         Site& site = result_.sites[linear_sites.at(linear)];
         site.scale_only_fold = reached.padded;

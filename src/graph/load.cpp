@@ -19,7 +19,8 @@ namespace {
 std::shared_ptr<torch::jit::Graph> flatten(torch::jit::Module module, const std::string& path) {
   const auto fail = [&](const std::string& message) {
     throw Error(ErrorKind::kUnsupported,
-                {.what = "the model cannot be frozen: " + message.substr(0, 300), .where = path,
+                {.what = "the model cannot be frozen: " + message.substr(0, 300),
+                 .where = path,
                  .hint = "models that change their own attributes in forward() are not supported"});
   };
   std::shared_ptr<torch::jit::Graph> graph;
@@ -77,7 +78,8 @@ Model load_model(const std::string& path, std::size_t provided_inputs) {
   model.patch_embeddings = decompose_patch_embeddings(model.graph);
   if (!model.graph->inputs()[0]->uses().empty()) {
     throw Error(ErrorKind::kUnsupported,
-                {.what = "the model keeps state that cannot be frozen", .where = path,
+                {.what = "the model keeps state that cannot be frozen",
+                 .where = path,
                  .hint = "export it in eval mode, without attributes that forward() changes"});
   }
   model.graph->eraseInput(0);

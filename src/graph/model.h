@@ -19,10 +19,10 @@ struct Model {
   std::string path;         // source file, for messages
   std::string source_hash;  // SHA-256 of the file
   std::shared_ptr<torch::jit::Graph> graph;
-  std::vector<std::string> input_names;                // as in the user's forward()
-  std::vector<std::string> dropped_inputs;             // optional inputs fixed to their defaults
-  std::map<std::string, std::string> extra_files;      // small text files of the archive
-  std::vector<torch::jit::Node*> patch_embeddings;     // linear nodes that were convolutions
+  std::vector<std::string> input_names;             // as in the user's forward()
+  std::vector<std::string> dropped_inputs;          // optional inputs fixed to their defaults
+  std::map<std::string, std::string> extra_files;   // small text files of the archive
+  std::vector<torch::jit::Node*> patch_embeddings;  // linear nodes that were convolutions
 };
 
 /// Loads a TorchScript file, freezes, inlines and normalises it (see normalize.h).

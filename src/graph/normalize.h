@@ -23,14 +23,15 @@ void clean_graph(std::shared_ptr<torch::jit::Graph>& graph);
 /// zeros, as the fused operator does.
 void decompose_attention(std::shared_ptr<torch::jit::Graph>& graph);
 
-/// PyTorch's fast paths (aten::_transformer_encoder_layer_fwd; aten::_native_multi_head_attention as
-/// self-attention) -> linear, attention products, norms.
+/// PyTorch's fast paths (aten::_transformer_encoder_layer_fwd; aten::_native_multi_head_attention
+/// as self-attention) -> linear, attention products, norms.
 void decompose_fast_paths(std::shared_ptr<torch::jit::Graph>& graph);
 
 /// Linear spelled as addmm, or as matmul with a constant plus add -> aten::linear.
 void canonicalize_linear(std::shared_ptr<torch::jit::Graph>& graph);
 
-/// RMSNorm in elementary operators (square, mean, rsqrt, product with a constant) -> aten::rms_norm.
+/// RMSNorm in elementary operators (square, mean, rsqrt, product with a constant) ->
+/// aten::rms_norm.
 void canonicalize_norms(std::shared_ptr<torch::jit::Graph>& graph);
 
 /// bmm and two-operand batched einsum -> aten::matmul.

@@ -63,7 +63,8 @@ std::map<const Node*, at::Tensor> run_marked(const Model& model, const Schedule&
 std::vector<c10::IValue> first_samples(const std::vector<at::Tensor>& inputs, std::int64_t count) {
   std::vector<c10::IValue> result;
   for (const auto& input : inputs) {
-    result.emplace_back(input.dim() > 0 ? input.narrow(0, 0, std::min(count, input.size(0))) : input);
+    result.emplace_back(input.dim() > 0 ? input.narrow(0, 0, std::min(count, input.size(0)))
+                                        : input);
   }
   return result;
 }

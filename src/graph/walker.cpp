@@ -27,7 +27,8 @@ const c10::IValue& input(const Node* node, std::size_t i, const Values& values) 
   if (found == values.end()) {
     throw Error(ErrorKind::kInternal,
                 {.what = "a value is read before it is computed or after its last use",
-                 .where = describe_node(node), .got = "%" + node->input(i)->debugName()});
+                 .where = describe_node(node),
+                 .got = "%" + node->input(i)->debugName()});
   }
   return found->second;
 }
@@ -56,8 +57,8 @@ void run_loop(const Node* node, Values& values) {
   for (std::size_t i = 2; i < node->inputs().size(); ++i) carried.push_back(input(node, i, values));
   for (std::int64_t trip = 0; trip < trips && go_on; ++trip) {
     if (trip >= kMaxLoopTrips) {
-      throw Error(ErrorKind::kResource, {.what = "a loop of the model does not end",
-                                         .where = describe_node(node)});
+      throw Error(ErrorKind::kResource,
+                  {.what = "a loop of the model does not end", .where = describe_node(node)});
     }
     values[body->inputs()[0]] = trip;
     for (std::size_t i = 0; i < carried.size(); ++i) values[body->inputs()[i + 1]] = carried[i];
@@ -141,14 +142,16 @@ void run_operator(const Node* node, Values& values) {
   if (op == nullptr) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model uses an operator that this build cannot run",
-                 .where = describe_node(node), .got = node->kind().toQualString()});
+                 .where = describe_node(node),
+                 .got = node->kind().toQualString()});
   }
   torch::jit::Stack stack;
   for (std::size_t i = 0; i < node->inputs().size(); ++i) stack.push_back(input(node, i, values));
   const auto fail = [node](const std::string& message) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "an operator of the model failed: " + message.substr(0, 400),
-                 .where = describe_node(node), .got = node->kind().toQualString(),
+                 .where = describe_node(node),
+                 .got = node->kind().toQualString(),
                  .hint = "check that the data has the shape and type the model expects"});
   };
   try {
@@ -161,7 +164,8 @@ void run_operator(const Node* node, Values& values) {
     throw;
   } catch (const std::bad_alloc&) {
     throw Error(ErrorKind::kResource,
-                {.what = "out of memory", .where = describe_node(node),
+                {.what = "out of memory",
+                 .where = describe_node(node),
                  .hint = "use a smaller batch (--set calibration.batch_size=1)"});
   } catch (const std::exception& e) {
     fail(e.what());

@@ -18,7 +18,7 @@ namespace repquant {
 
 /// Where calibration samples come from, opened but not read.
 struct CalibrationSource {
-  std::optional<Dataset> dataset;         // none: random numbers
+  std::optional<Dataset> dataset;          // none: random numbers
   std::vector<std::int64_t> sample_shape;  // of random samples
   std::optional<ImagePreset> preset;       // of the model or given
   std::string protocol;

@@ -23,7 +23,6 @@ struct ArtifactInput {
 
 /// Writes the artifact and fills in what the checks have measured. Throws Error kNumerical, naming
 /// the site, when a check fails: nothing is left behind then.
-void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
-                    QuantizeReport& report);
+void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks, QuantizeReport& report);
 
 }  // namespace repquant

@@ -34,11 +34,10 @@ void put(Dict& dict, const char* key, const at::Tensor& tensor) {
     dict.insert(std::string(key), c10::IValue());
     return;
   }
-  const bool is_whole = tensor.is_contiguous() &&
-                        tensor.storage().nbytes() == tensor.nbytes() && !tensor.requires_grad();
+  const bool is_whole = tensor.is_contiguous() && tensor.storage().nbytes() == tensor.nbytes() &&
+                        !tensor.requires_grad();
   dict.insert(std::string(key),
-              is_whole ? tensor
-                       : tensor.detach().clone(at::MemoryFormat::Contiguous));
+              is_whole ? tensor : tensor.detach().clone(at::MemoryFormat::Contiguous));
 }
 
 template <typename T>
@@ -295,8 +294,8 @@ SitePlan plan_from_ivalue(const c10::IValue& value) {
       plan.plan = read_linear(nested);
       break;
     case SiteKind::kScores:
-      plan.plan = ScoresPlan{read_operand(nested.nested("left")),
-                             read_operand(nested.nested("right"))};
+      plan.plan =
+          ScoresPlan{read_operand(nested.nested("left")), read_operand(nested.nested("right"))};
       break;
     case SiteKind::kAttend:
       plan.plan = read_attend(nested);

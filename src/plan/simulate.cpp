@@ -8,8 +8,8 @@
 namespace repquant {
 namespace {
 
-at::Tensor affine_codes(const at::Tensor& x, const at::Tensor& multiplier,
-                        const at::Tensor& offset, double max_code) {
+at::Tensor affine_codes(const at::Tensor& x, const at::Tensor& multiplier, const at::Tensor& offset,
+                        double max_code) {
   return at::round(x.to(at::kFloat) * multiplier + offset).clamp_(0.0, max_code);
 }
 
@@ -22,8 +22,7 @@ at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
   }
   // q = round(sqrt(u)) is the nearest code in value for integer u: the middle between q^2 and
   // (q + 1)^2 is q^2 + q + 1/2, never an integer.
-  const at::Tensor u =
-      affine_codes(x, quantizer.multiplier, quantizer.offset, max_code * max_code);
+  const at::Tensor u = affine_codes(x, quantizer.multiplier, quantizer.offset, max_code * max_code);
   return u.sqrt_().round_();
 }
 
@@ -97,9 +96,8 @@ at::Tensor simulate_softmax_weights(const AttendPlan& plan, const at::Tensor& sc
   const at::Tensor log_ratio =
       at::log_softmax(scores.masked_fill(masked_row, 0.0), -1) - std::log(plan.softmax_scale);
   const at::Tensor weights =
-      plan.uniform
-          ? at::round(at::exp(log_ratio) * max_code).clamp(0.0, max_code) / max_code
-          : log_weights(log_codes_from_scores(log_ratio, plan.grid), plan.grid);
+      plan.uniform ? at::round(at::exp(log_ratio) * max_code).clamp(0.0, max_code) / max_code
+                   : log_weights(log_codes_from_scores(log_ratio, plan.grid), plan.grid);
   return (weights * plan.softmax_scale).masked_fill(masked_row, 0.0);
 }
 

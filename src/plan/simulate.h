@@ -38,8 +38,7 @@ at::Tensor linear_from_codes(const LinearPlan& plan, const at::Tensor& codes,
                              const at::Tensor& side_codes);
 
 /// left right of an attention block, both quantized. [.., T, d] x [.., d, S] -> [.., T, S].
-at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left,
-                           const at::Tensor& right);
+at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left, const at::Tensor& right);
 
 /// Weights of the quantized softmax before division, float32 [.., T, S]: a row-relative weight in
 /// [0, 1] with `row_maximum`, else a quantized probability. Rows that are -inf throughout give 0.

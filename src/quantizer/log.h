@@ -9,9 +9,9 @@
 namespace repquant {
 
 struct LogGrid {
-  int bits = 4;              // 2..8
+  int bits = 4;                 // 2..8
   double steps_per_octave = 2;  // > 0, may be a fraction
-  bool zero_code = true;     // the last code, 2^bits - 1, means exactly 0
+  bool zero_code = true;        // the last code, 2^bits - 1, means exactly 0
   /// Round the weights to u8: round(255 * 2^(-c / steps)) / 255. The integer-realizable form where
   /// the split by parity (below) does not apply: above 4 bits, and for bases other than sqrt2.
   bool u8_table = false;

@@ -80,9 +80,8 @@ at::Tensor sample_rows(const at::Tensor& x, std::int64_t max_rows, const at::Ten
   if (weights.defined()) {
     require(weights.dim() == 1 && weights.size(0) == x.size(0), "sample_rows", "a weight per row");
     const at::Tensor total = weights.to(at::kDouble).cumsum(0);
-    const at::Tensor places = at::arange(max_rows, at::kDouble)
-                                  .add_(0.5)
-                                  .mul_(total[-1] / static_cast<double>(max_rows));
+    const at::Tensor places =
+        at::arange(max_rows, at::kDouble).add_(0.5).mul_(total[-1] / static_cast<double>(max_rows));
     const at::Tensor index = at::searchsorted(total, places).clamp_max_(x.size(0) - 1);
     return x.index_select(0, index).to(at::kFloat).contiguous();
   }

@@ -43,8 +43,8 @@ TEST(RecipeResolveTest, BitsChooseTheReadyRecipe) {
 }
 
 TEST(RecipeResolveTest, EffortSetsOthersWhateverTheOrder) {
-  const ResolvedRecipe fast = resolve_recipe({.settings = {
-      {"weights.sensitivity", "0.25", "--set"}, {"effort", "fast", "--effort"}}});
+  const ResolvedRecipe fast = resolve_recipe(
+      {.settings = {{"weights.sensitivity", "0.25", "--set"}, {"effort", "fast", "--effort"}}});
   expect_setting(fast, "effort", "fast", "--effort");
   expect_setting(fast, "weights.compensation", "none", "effort");
   expect_setting(fast, "weights.sensitivity", "0.25", "--set");
@@ -61,7 +61,8 @@ TEST(RecipeResolveTest, EffortOfAFileLeavesItsOtherKeys) {
 }
 
 TEST(RecipeResolveTest, DefaultsAreTheStandardEffort) {
-  const ResolvedRecipe standard = resolve_recipe({.settings = {{"effort", "standard", "--effort"}}});
+  const ResolvedRecipe standard =
+      resolve_recipe({.settings = {{"effort", "standard", "--effort"}}});
   EXPECT_EQ(standard.recipe, Recipe{});
 }
 

@@ -64,8 +64,7 @@ TEST(Compensation, LowersTheErrorOnOtherRows) {
   const auto [other, other_error] = draw(1000);
   const at::Tensor left = other_error - at::mm(other, change.change.to(at::kFloat).t());
   // E|W noise|^2 = 0.49 |W|^2 falls to |W|^2 0.49 / 1.49, two thirds of it.
-  EXPECT_LT(left.square().sum().item<double>(),
-            0.75 * other_error.square().sum().item<double>());
+  EXPECT_LT(left.square().sum().item<double>(), 0.75 * other_error.square().sum().item<double>());
 }
 
 TEST(Compensation, ZeroInputChangesNothing) {

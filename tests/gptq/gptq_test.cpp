@@ -115,15 +115,16 @@ TEST(Gptq, GroupsHaveTheirOwnScales) {
   const auto groups = quantize_weight(weight, hessian, 4, recipe, 2);
   EXPECT_EQ(groups.group_size, 32);
   EXPECT_EQ(groups.scale.sizes(), (std::vector<std::int64_t>{70, 4}));
-  EXPECT_GT((groups.scale.select(1, 1) / groups.scale.select(1, 0)).abs().min().item<double>(), 5.0);
+  EXPECT_GT((groups.scale.select(1, 1) / groups.scale.select(1, 0)).abs().min().item<double>(),
+            5.0);
   EXPECT_EQ(groups.codes.min().item<int>(), -8);
   EXPECT_LT(groups.error_gptq, 0.5 * whole.error_gptq);
   EXPECT_LT(groups.error_gptq, groups.error_rtn);
   EXPECT_NEAR(groups.error_gptq / objective(weight, groups, hessian), 1, 1e-6);
   for (const std::int64_t column : {0, 31, 32, 99}) {  // which scale belongs to a column
-    EXPECT_TRUE(at::equal(groups.dequantize().select(1, column),
-                          groups.codes.select(1, column).to(at::kFloat) *
-                              groups.scale.select(1, column / 32)));
+    EXPECT_TRUE(at::equal(
+        groups.dequantize().select(1, column),
+        groups.codes.select(1, column).to(at::kFloat) * groups.scale.select(1, column / 32)));
   }
 }
 

@@ -10,8 +10,8 @@ namespace {
 
 at::Tensor hessian_of(std::int64_t rows, std::int64_t columns, std::uint64_t seed) {
   testing::Random random(seed);
-  const at::Tensor x = random.normal({rows, columns}).to(at::kDouble) *
-                       at::linspace(0.1, 2, columns, at::kDouble);
+  const at::Tensor x =
+      random.normal({rows, columns}).to(at::kDouble) * at::linspace(0.1, 2, columns, at::kDouble);
   return at::mm(x.t(), x);
 }
 

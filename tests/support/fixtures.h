@@ -1,5 +1,5 @@
-// The fixture models of tests/fixtures (made by make_models.py): small seeded TorchScript files with
-// inputs, PyTorch's outputs and what repquant is expected to find in them.
+// The fixture models of tests/fixtures (made by make_models.py): small seeded TorchScript files
+// with inputs, PyTorch's outputs and what repquant is expected to find in them.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -51,7 +51,8 @@ TEST(FitAttend, TheTableKeepsAllItsCodesApart) {
   for (const int bits : {3, 4}) {
     const LogGrid grid = fit_attend(value, bits, AttentionRecipe{}).grid;
     const at::Tensor table = log_table(grid);
-    // Nothing above the zero code that 8 bits could not tell from its neighbour, but the last three (-8 octaves, beyond, 0).
+    // Nothing above the zero code that 8 bits could not tell from its neighbour, but the last three
+    // (-8 octaves, beyond, 0).
     const at::Tensor steps = table.slice(0, 0, -4) - table.slice(0, 1, -3);
     EXPECT_GT(steps.min().item<double>(), 0.5 / 255) << bits;
   }

@@ -76,8 +76,8 @@ TEST(FitWeight, EqualRowWeightsChangeNothing) {
 TEST(FitWeight, RowsThatCountComeOutBetter) {
   Data data = noisy_problem(3);
   const auto even = fit_weight(data.problem, recipe_with(Compensation::kInput));
-  const at::Tensor weights = at::cat({at::full({300}, 3.7, at::kDouble),
-                                      at::full({900}, 0.1, at::kDouble)});
+  const at::Tensor weights =
+      at::cat({at::full({300}, 3.7, at::kDouble), at::full({900}, 0.1, at::kDouble)});
   data.problem.row_weights = weights;
   const auto weighted = fit_weight(data.problem, recipe_with(Compensation::kInput));
   EXPECT_LT(error_of(data.problem, weighted, weights), error_of(data.problem, even, weights));

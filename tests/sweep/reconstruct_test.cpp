@@ -32,8 +32,8 @@ Recipe learned(int steps) {
 }
 
 const SweepResult& closed_form() {
-  static const SweepResult result = run_sweep(planted().model, planted().search, planted().batches,
-                                              learned(0), SweepOptions{});
+  static const SweepResult result =
+      run_sweep(planted().model, planted().search, planted().batches, learned(0), SweepOptions{});
   return result;
 }
 
@@ -84,8 +84,8 @@ TEST(SoftPlan, GivesTheSimulationsValues) {
 TEST(Reconstruction, IsNeverWorseAndTheSameOnAnyThreads) {
   SweepOptions two;
   two.threads = 2;
-  const SweepResult one = run_sweep(planted().model, planted().search, planted().batches,
-                                    learned(6), SweepOptions{});
+  const SweepResult one =
+      run_sweep(planted().model, planted().search, planted().batches, learned(6), SweepOptions{});
   const SweepResult other =
       run_sweep(planted().model, planted().search, planted().batches, learned(6), two);
   ASSERT_EQ(one.plans.size(), closed_form().plans.size());

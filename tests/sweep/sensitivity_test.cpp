@@ -50,9 +50,9 @@ TEST(Sensitivity, CoversEverySiteAndIsTheSameOnAnyThreads) {
 }
 
 TEST(RowWeights, HaveMeanOne) {
-  const Sensitivity sensitivity{{at::tensor({1.0, 3.0}, at::kDouble),
-                                 at::tensor({0.0, 4.0}, at::kDouble)},
-                                at::ones({2}, at::kDouble)};
+  const Sensitivity sensitivity{
+      {at::tensor({1.0, 3.0}, at::kDouble), at::tensor({0.0, 4.0}, at::kDouble)},
+      at::ones({2}, at::kDouble)};
   EXPECT_TRUE(at::allclose(row_weights(&sensitivity, 0.5),
                            at::tensor({0.75, 1.25, 0.5, 1.5}, at::kDouble)));
   EXPECT_FALSE(row_weights(&sensitivity, 0).defined());
