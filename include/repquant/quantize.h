@@ -14,11 +14,20 @@
 
 namespace repquant {
 
+/// Looks for the smallest target of average bits, in steps of a quarter bit, whose KL divergence
+/// from FP32 on held-back calibration samples (the last quarter of the batches) stays within a
+/// bound.
+struct BitSearch {
+  double max_kl = 0.0;              // nats per row of the outputs as logits, mean; positive
+  double time_limit_seconds = 0.0;  // ends the search with the best so far; 0: none
+};
+
 /// Bits chosen site by site so that their average meets a target. Weights and activations each meet
 /// it: weights averaged over their elements, activations over the multiply-accumulates of the
 /// sites.
 struct MixedOptions {
-  double target_bits = 4.5;  // from the smallest candidate to 8
+  double target_bits = 4.5;  // from the smallest candidate to 8; with `search` it is found instead
+  std::optional<BitSearch> search{};
   /// Weights and activations choose each by itself: w3a3 and w6a6 allow w3a6, too.
   std::vector<BitWidths> candidates{{3, 3}, {4, 4}, {6, 6}, {8, 8}};
 };
@@ -65,13 +74,23 @@ struct CheckReport {
   bool passed = false;
 };
 
+/// How a search for the fewest bits was judged.
+struct HeldBackReport {
+  double max_kl = 0.0;  // the bound, nats
+  double kl = 0.0;      // of the simulation against FP32, mean over rows, nats
+  int samples = 0;      // held back: neither fitted nor ranked on
+
+  friend bool operator==(const HeldBackReport&, const HeldBackReport&) = default;
+};
+
 /// What mixed precision came to. Averages do not count what stays in floating point.
 struct MixedReport {
   double target_bits = 0.0;
-  double weight_bits = 0.0;        // average over the elements of the weights
-  double activation_bits = 0.0;    // average over multiply-accumulates
-  double estimated_sqnr_db = 0.0;  // of the outputs, from the sum of the sites' errors
-  double estimated_kl = 0.0;       // nats per row, outputs taken as logits
+  double weight_bits = 0.0;                 // average over the elements of the weights
+  double activation_bits = 0.0;             // average over multiply-accumulates
+  double estimated_sqnr_db = 0.0;           // of the outputs, from the sum of the sites' errors
+  double estimated_kl = 0.0;                // nats per row, outputs taken as logits
+  std::optional<HeldBackReport> held_back{};  // with BitSearch
 
   friend bool operator==(const MixedReport&, const MixedReport&) = default;
 };
@@ -106,7 +125,8 @@ struct QuantizeHooks {
 };
 
 /// Quantizes a model and writes the artifact, which is checked before it gets its name. Nothing is
-/// left behind on failure but the checkpoints in `workdir`.
+/// left behind on failure but the checkpoints in `workdir`; of a search that is interrupted, the
+/// best artifact so far is.
 /// Throws Error of every kind; see each stage.
 QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks = {});
 

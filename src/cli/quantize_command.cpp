@@ -1,7 +1,10 @@
 // repquant quantize: from a TorchScript file to a verified integer artifact.
 #include "repquant/quantize.h"
 
+#include <CLI/App.hpp>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <ostream>
 
 #include "base/bit_width.h"
@@ -28,6 +31,8 @@ struct QuantizeCommandOptions {
   std::string min_coverage;
   std::string target_bits;
   std::string candidates;
+  std::optional<double> max_drop_kl;
+  double time_limit_seconds = 0.0;
   bool resume = false;
   bool force = false;
   bool strict = false;
@@ -70,15 +75,27 @@ void print_config(const Context& context, const ResolvedRecipe& recipe, const CL
            "only: accuracy will be poor"});
 }
 
+[[noreturn]] void fail_without_choice() {
+  throw Error(ErrorKind::kUsage, {.what = "there is nothing to choose candidates for",
+                                  .where = "--candidates",
+                                  .expected = "--target-bits or --max-drop-kl",
+                                  .hint = "for the same bits everywhere, use --bits"});
+}
+
 QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& recipe, int threads) {
   QuantizeOptions options;
   options.model = given.model;
   options.recipe = recipe;
   if (!given.target_bits.empty()) {
     options.mixed = MixedOptions{.target_bits = parse_target_bits(given.target_bits)};
-    if (!given.candidates.empty()) {
-      options.mixed->candidates = parse_bits_list(given.candidates, "--candidates");
-    }
+  } else if (given.max_drop_kl) {
+    options.mixed =
+        MixedOptions{.search = BitSearch{.max_kl = *given.max_drop_kl,
+                                         .time_limit_seconds = given.time_limit_seconds}};
+  }
+  if (!given.candidates.empty()) {
+    if (!options.mixed) fail_without_choice();
+    options.mixed->candidates = parse_bits_list(given.candidates, "--candidates");
   }
   const std::string bits = options.mixed ? "mixed" + given.target_bits : to_string(recipe.bits);
   options.output = given.output.empty() ? default_output(given.model, bits) : given.output;
@@ -153,11 +170,25 @@ Command add_quantize(CLI::App& parent) {
                      "choose bits site by site: largest average of weights (over elements) and of "
                      "activations (over multiply-adds), such as 4.5")
           ->type_name("BITS");
+  auto* workdir =
+      app.add_option("--workdir", options->workdir, "folder for checkpoints")->type_name("DIR");
+  auto* bound = app.add_option("--max-drop-kl", options->max_drop_kl,
+                               "choose the fewest bits whose outputs diverge by at most this many "
+                               "nats from FP32 on held-back calibration samples, such as 0.05")
+                    ->type_name("NATS")
+                    ->excludes(target)
+                    ->excludes(workdir);
+  app.add_option("--time-limit", options->time_limit_seconds,
+                 "end the search of --max-drop-kl after this long with the best so far: 90s, 20m")
+      ->type_name("TIME")
+      ->transform(
+          CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}},
+                                CLI::AsNumberWithUnit::CASE_SENSITIVE, "TIME"))
+      ->check(CLI::PositiveNumber)
+      ->needs(bound);
   app.add_option("--candidates", options->candidates,
-                 "bits to choose from with --target-bits (default: w3a3,w4a4,w6a6,w8a8)")
-      ->type_name("LIST")
-      ->needs(target);
-  app.add_option("--workdir", options->workdir, "folder for checkpoints")->type_name("DIR");
+                 "bits to choose from, with the two above (default: w3a3,w4a4,w6a6,w8a8)")
+      ->type_name("LIST");
   app.add_flag("--resume", options->resume, "continue from the checkpoints in --workdir")
       ->needs("--workdir");
   app.add_flag("--force", options->force, "replace an existing output");

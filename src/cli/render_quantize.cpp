@@ -16,12 +16,20 @@ std::string scientific(double value) {
   return text;
 }
 
+std::string held_back_text(const std::optional<HeldBackReport>& held_back) {
+  if (!held_back) return "";
+  return "; KL divergence " + format_number(held_back->kl, 4) + " nats on " +
+         std::to_string(held_back->samples) + " held-back samples (at most " +
+         format_number(held_back->max_kl, 4) + ")";
+}
+
 }  // namespace
 
 std::string mixed_text(const MixedReport& mixed) {
   return "target " + format_number(mixed.target_bits, 2) + ": weights " +
          format_number(mixed.weight_bits, 2) + " (mean over elements), activations " +
-         format_number(mixed.activation_bits, 2) + " (mean over multiply-adds)";
+         format_number(mixed.activation_bits, 2) + " (mean over multiply-adds)" +
+         held_back_text(mixed.held_back);
 }
 
 std::string quantize_text(const QuantizeReport& report) {

@@ -61,6 +61,19 @@ bool has_kl(const ErrorTable& table) {
                      [&](const SiteErrorRow& row) { return any(row.weights); });
 }
 
+/// Averages where every site takes the width that `pick` takes of its rising widths.
+template <typename Pick>
+TargetBits average_of(const std::vector<Site>& sites, const Choices& choices, const Pick& pick) {
+  std::vector<SiteBits> bits;
+  for (const SiteChoices& site : choices.sites) {
+    bits.push_back({.quantized = !site.weight_bits.empty() || !site.activation_bits.empty(),
+                    .weight_bits = site.weight_bits.empty() ? 8 : pick(site.weight_bits),
+                    .activation_bits = site.activation_bits.empty() ? kWeightOnlyBits
+                                                                    : pick(site.activation_bits)});
+  }
+  return average_bits(sites, bits);
+}
+
 /// Stands for itself as a pattern.
 std::string escaped(const std::string& path) {
   std::string pattern;
@@ -92,6 +105,14 @@ TargetBits average_bits(const std::vector<Site>& sites, const std::vector<SiteBi
   }
   return {.weights = weights > 0 ? weight_bits / weights : 0.0,
           .activations = macs > 0 ? activation_bits / macs : 0.0};
+}
+
+TargetBits smallest_average(const std::vector<Site>& sites, const Choices& choices) {
+  return average_of(sites, choices, [](const std::vector<int>& widths) { return widths.front(); });
+}
+
+TargetBits largest_average(const std::vector<Site>& sites, const Choices& choices) {
+  return average_of(sites, choices, [](const std::vector<int>& widths) { return widths.back(); });
 }
 
 Allocation choose_bits(const std::vector<Site>& sites, const Choices& choices,

@@ -36,6 +36,10 @@ Allocation choose_bits(const std::vector<Site>& sites, const Choices& choices,
 /// quantized do not count).
 TargetBits average_bits(const std::vector<Site>& sites, const std::vector<SiteBits>& bits);
 
+/// The smallest and the largest averages that the candidates allow.
+TargetBits smallest_average(const std::vector<Site>& sites, const Choices& choices);
+TargetBits largest_average(const std::vector<Site>& sites, const Choices& choices);
+
 /// `recipe` with an override for every quantized site in front of its own.
 Recipe with_bits(const Recipe& recipe, const std::vector<Site>& sites,
                  const std::vector<SiteBits>& bits);

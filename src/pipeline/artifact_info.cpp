@@ -41,11 +41,18 @@ Json parse_text(const std::string& text, const std::string& source) {
 }
 
 MixedReport parse_mixed(const Json& json, const std::string& source) {
-  return {.target_bits = read_key<double>(json, "target_bits", source),
-          .weight_bits = read_key<double>(json, "weight_bits", source),
-          .activation_bits = read_key<double>(json, "activation_bits", source),
-          .estimated_sqnr_db = read_key<double>(json, "estimated_sqnr_db", source),
-          .estimated_kl = read_key<double>(json, "estimated_kl", source)};
+  MixedReport mixed{.target_bits = read_key<double>(json, "target_bits", source),
+                    .weight_bits = read_key<double>(json, "weight_bits", source),
+                    .activation_bits = read_key<double>(json, "activation_bits", source),
+                    .estimated_sqnr_db = read_key<double>(json, "estimated_sqnr_db", source),
+                    .estimated_kl = read_key<double>(json, "estimated_kl", source)};
+  if (json.contains("held_back")) {
+    const Json held_back = read_key<Json>(json, "held_back", source);
+    mixed.held_back = {.max_kl = read_key<double>(held_back, "max_kl", source),
+                       .kl = read_key<double>(held_back, "kl", source),
+                       .samples = read_key<int>(held_back, "samples", source)};
+  }
+  return mixed;
 }
 
 }  // namespace

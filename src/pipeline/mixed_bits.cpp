@@ -19,10 +19,17 @@ void check_mixed(const MixedOptions& mixed, const Recipe& recipe) {
   const Candidates candidates = candidates_of(mixed.candidates);
   if (recipe.bits.weight_only()) {
     throw Error(ErrorKind::kUsage, {.what = "weight-only bits cannot be mixed",
-                                    .where = "--target-bits",
+                                    .where = mixed.search ? "--max-drop-kl" : "--target-bits",
                                     .expected = "activations of 2 to 8 bits",
                                     .got = to_string(recipe.bits),
                                     .hint = "leave out --bits, or give for example --bits w4a4"});
+  }
+  if (mixed.search) {
+    if (mixed.search->max_kl > 0) return;
+    throw Error(ErrorKind::kUsage, {.what = "the bound of the KL divergence is out of range",
+                                    .where = "--max-drop-kl",
+                                    .expected = "a positive number of nats, such as 0.05",
+                                    .got = format_number(mixed.search->max_kl, 3)});
   }
   const int smallest = std::max(candidates.weight_bits.front(), candidates.activation_bits.front());
   if (!(mixed.target_bits >= smallest && mixed.target_bits <= 8)) {

@@ -4,30 +4,21 @@
 #include <filesystem>
 
 #include "base/atomic_file.h"
-#include "base/memory.h"
-#include "base/recipe_json.h"
-#include "base/sha256.h"
 #include "compute/parallel.h"
 #include "graph/archive.h"
 #include "pipeline/calibration_cache.h"
 #include "pipeline/coverage.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
-#include "pipeline/site_report.h"
-#include "pipeline/write_artifact.h"
+#include "pipeline/produce.h"
+#include "pipeline/search_bits.h"
 #include "repquant/error.h"
-#include "repquant/version.h"
-#include "sweep/sweep.h"
 
 namespace repquant {
 namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 void check_paths(const QuantizeOptions& options) {
   std::error_code code;
@@ -38,42 +29,6 @@ void check_paths(const QuantizeOptions& options) {
   }
   check_archive(options.model);
   check_output(options.output, options.force);
-}
-
-/// What a checkpoint belongs to. The protocol states the preprocessing.
-std::string fingerprint(const Model& model, const CalibrationSource& source,
-                        const Calibration& calibration, const Recipe& recipe) {
-  return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + source.protocol +
-                   "\n" + calibration.hash + "\n" + recipe_to_json(recipe));
-}
-
-SweepOptions sweep_options(const QuantizeOptions& options, const QuantizeHooks& hooks,
-                           std::string checkpoint_fingerprint) {
-  SweepOptions sweep;
-  sweep.threads = options.threads;
-  sweep.workdir = options.workdir;
-  sweep.resume = options.resume;
-  sweep.fingerprint = std::move(checkpoint_fingerprint);
-  sweep.check_interrupt = hooks.check_interrupt;
-  sweep.on_progress = [&hooks](const SweepProgress& progress) {
-    if (hooks.on_item) hooks.on_item(progress.path, progress.site);
-  };
-  return sweep;
-}
-
-/// Plans carry only what was decided; kinds and sizes come from the sites, joined by path.
-std::vector<SiteReport> site_reports(const SiteSearch& search, const SweepResult& sweep) {
-  std::vector<SiteReport> reports;
-  std::size_t next = 0;
-  for (const auto& site : search.sites) {
-    if (next < sweep.plans.size() && sweep.plans[next].path == site.path) {
-      reports.push_back(report_of(site, sweep.plans[next]));
-      ++next;
-    } else {
-      reports.push_back(report_of(site, SiteBits{.quantized = false}));
-    }
-  }
-  return reports;
 }
 
 }  // namespace
@@ -101,7 +56,7 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
                                                 .tokens = options.tokens,
                                                 .threads = options.threads});
   auto [model, search] = load_sites(options.model, source.inputs);
-  std::vector<SiteBits> bits = resolve_bits(search.sites, options.recipe);
+  const std::vector<SiteBits> bits = resolve_bits(search.sites, options.recipe);
   const Calibration& calibration =
       cache.load(options.recipe.calibration, signature_of(model), hooks.check_interrupt);
   if (hooks.info) hooks.info("calibration: " + source.protocol);
@@ -110,54 +65,29 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
   check_normalized(model, calibration.batches.front());
   prove_sites(model, search, calibration.batches.front());
 
-  QuantizeReport report;
-  report.coverage = coverage_of(model, search, bits, options.recipe);
-  check_coverage(report.coverage, options.strict, options.min_coverage);
+  const Coverage coverage = coverage_of(model, search, bits, options.recipe);
+  check_coverage(coverage, options.strict, options.min_coverage);
   require_quantized(search, bits);
   if (options.recipe.calibration.samples > calibration.samples && hooks.warn) {
     hooks.warn("only " + std::to_string(calibration.samples) + " calibration samples, " +
                std::to_string(options.recipe.calibration.samples) + " were asked for");
   }
+  const Prepared prepared{.model = &model,
+                          .search = &search,
+                          .source = &source,
+                          .calibration = &calibration,
+                          .start = start};
 
+  if (options.mixed && options.mixed->search) return search_bits(prepared, options, hooks);
+  std::optional<MixedReport> chosen;
   if (options.mixed) {
     begin_phase(hooks, "rank", search.sites.size());
     const MixedBits mixed = choose_mixed_bits(model, search, calibration.batches, options, hooks);
     options.recipe = mixed.recipe;
-    report.mixed = mixed.report;
-    bits = resolve_bits(search.sites, options.recipe);
-    report.coverage = coverage_of(model, search, bits, options.recipe);
+    chosen = mixed.report;
   }
-
-  begin_phase(hooks, "quantize", search.sites.size());
-  const SweepResult sweep = run_sweep(
-      model, search, calibration.batches, options.recipe,
-      sweep_options(options, hooks, fingerprint(model, source, calibration, options.recipe)));
-
-  begin_phase(hooks, "write", 0);
-  report.output = options.output;
-  report.recipe = options.recipe.name;
-  report.clipping = options.recipe.norm.clipping;
-  report.protocol = source.protocol;
-  report.samples = calibration.samples;
-  report.synthetic = options.calib.empty();
-  report.sites = site_reports(search, sweep);
-  report.fold_deviation = sweep.fold_deviation;
-  report.output_sqnr_db = sweep.output_sqnr_db;
-  report.sweep_seconds = sweep.seconds;
-  report.float_seconds = sweep.float_seconds;
-  write_artifact({.options = &options,
-                  .model = &model,
-                  .search = &search,
-                  .sweep = &sweep,
-                  .source = &source,
-                  .calibration = &calibration,
-                  .coverage = &report.coverage},
-                 hooks, report);
-  report.model_bytes = static_cast<std::int64_t>(fs::file_size(options.model));
-  report.output_bytes = static_cast<std::int64_t>(fs::file_size(options.output));
-  report.peak_memory_bytes = peak_memory_bytes();
-  report.seconds = seconds_since(start);
-  return report;
+  const SweepResult sweep = sweep_prepared(prepared, options, hooks);
+  return write_prepared(prepared, options, sweep, chosen, hooks);
 }
 
 }  // namespace repquant

@@ -100,11 +100,17 @@ Coverage parse_coverage(const Json& json, const std::string& source) {
 }
 
 Json mixed_json(const MixedReport& mixed) {
-  return {{"target_bits", mixed.target_bits},
-          {"weight_bits", mixed.weight_bits},
-          {"activation_bits", mixed.activation_bits},
-          {"estimated_sqnr_db", mixed.estimated_sqnr_db},
-          {"estimated_kl", mixed.estimated_kl}};
+  Json json{{"target_bits", mixed.target_bits},
+            {"weight_bits", mixed.weight_bits},
+            {"activation_bits", mixed.activation_bits},
+            {"estimated_sqnr_db", mixed.estimated_sqnr_db},
+            {"estimated_kl", mixed.estimated_kl}};
+  if (mixed.held_back) {
+    json["held_back"] = {{"max_kl", mixed.held_back->max_kl},
+                         {"kl", mixed.held_back->kl},
+                         {"samples", mixed.held_back->samples}};
+  }
+  return json;
 }
 
 Json site_json(const SiteReport& site, bool errors) {

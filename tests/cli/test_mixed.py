@@ -8,7 +8,7 @@ import shutil
 import program
 from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, support
 
-USAGE, FILE = 2, 5
+GATE, USAGE, FILE = 1, 2, 5
 CALIB = ("--calib", DIGITS_CALIB, "--calib-samples", "32")
 
 
@@ -83,6 +83,33 @@ class TargetBitsTest(program.ProgramTest):
         self.fails(USAGE, "leaves nothing", *quantize, "--target-bits", "4.5", "--exclude", "*")
         # The first layer's input stays at 8 bits, so not even 3 bits elsewhere give 3 on average.
         self.fails(USAGE, "first_layer.activation_bits", *quantize, "--target-bits", "3")
+
+
+class MaxDropKlTest(program.ProgramTest):
+    def test_bound_is_met_and_stored(self) -> None:
+        model = self.folder / "digits.pt"
+        shutil.copy(DIGITS_MODEL, model)
+        report = self.result("quantize", model, *CALIB, "--max-drop-kl", "0.05", "--time-limit",
+                             "1h")
+        self.assertEqual(report["output"], str(self.folder / "digits.mixed.pt"))
+        held_back = report["mixed"]["held_back"]
+        self.assertLessEqual(held_back["kl"], 0.05)
+        self.assertEqual((held_back["max_kl"], held_back["samples"]), (0.05, 8))
+        self.assertEqual(report["samples"], 24)
+        self.assertLess(report["mixed"]["weight_bits"], 8)
+        self.assertIn("held-back", self.succeed("inspect", report["output"]).stdout)
+
+    def test_refused(self) -> None:
+        quantize = ("quantize", DIGITS_MODEL, *CALIB, "-o", "out.pt")
+        self.fails(GATE, "no choice of bits", *quantize, "--max-drop-kl", "1e-7")
+        self.assertFalse((self.folder / "out.pt").exists())
+        self.fails(USAGE, "positive number", *quantize, "--max-drop-kl", "0")
+        self.fails(USAGE, "--max-drop-kl", *quantize, "--max-drop-kl", "little")
+        self.fails(USAGE, "--target-bits", *quantize, "--max-drop-kl", "0.1", "--target-bits", "5")
+        self.fails(USAGE, "--max-drop-kl", *quantize, "--time-limit", "10m")
+        for limit in ("soon", "0", "-5", "5x"):
+            self.fails(USAGE, "--time-limit", *quantize, "--max-drop-kl", "0.1",
+                       f"--time-limit={limit}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "base/recipe_json.h"
@@ -117,6 +121,92 @@ TEST(Mixed, RefusesTargetsBeforeAnyWork) {
                "--candidates");
   EXPECT_ERROR(check_mixed({.target_bits = 4.5, .candidates = {{5, 5}}}, recipe), ErrorKind::kUsage,
                "from 5");
+}
+
+/// What the search did: bits that were tried and what came of them, from the log.
+struct Tried {
+  double bits = 0.0;
+  double kl = 0.0;
+};
+
+std::vector<Tried> search_log(const QuantizeOptions& options, std::optional<QuantizeReport>& report,
+                              const std::function<void()>& check_interrupt = nullptr) {
+  std::vector<Tried> tried;
+  QuantizeHooks hooks;
+  hooks.check_interrupt = check_interrupt;
+  hooks.info = [&tried](const std::string& text) {
+    Tried entry;
+    if (std::sscanf(text.c_str(), "%lf bits: KL divergence %lf", &entry.bits, &entry.kl) == 2) {
+      tried.push_back(entry);
+    }
+  };
+  report = quantize(options, hooks);
+  return tried;
+}
+
+TEST(BitSearch, FindsTheFewestBitsWithinTheBound) {
+  const testing::TempDir folder;
+  QuantizeOptions options = planted_options(folder, "found.pt");
+  options.recipe.calibration.batch_size = 4;  // 8 batches, of which two judge
+  options.mixed = MixedOptions{.search = BitSearch{.max_kl = 1e6}};
+  std::optional<QuantizeReport> loose;
+  const auto widest = search_log(options, loose);
+  // With a bound that everything meets, the smallest average in quarters of a bit.
+  ASSERT_TRUE(loose->mixed && loose->mixed->held_back);
+  EXPECT_LT(loose->mixed->weight_bits, 3.6);
+  EXPECT_EQ(loose->mixed->held_back->samples, 8);
+  EXPECT_EQ(loose->samples, 24);
+  ASSERT_GE(widest.size(), 2U);
+  EXPECT_DOUBLE_EQ(widest.front().bits, 8.0);
+  EXPECT_LT(widest.front().kl, widest.back().kl);
+
+  // A bound between: met, and everything with fewer bits that was tried exceeds it.
+  options.mixed->search->max_kl = std::sqrt(widest.front().kl * widest.back().kl);
+  options.force = true;
+  std::optional<QuantizeReport> report;
+  const auto tried = search_log(options, report);
+  EXPECT_LE(report->mixed->held_back->kl, options.mixed->search->max_kl);
+  EXPECT_GT(report->mixed->target_bits, loose->mixed->target_bits);
+  EXPECT_LT(report->mixed->target_bits, 8.0);
+  for (const Tried& entry : tried) {
+    if (entry.bits < report->mixed->target_bits) {
+      EXPECT_GT(entry.kl, options.mixed->search->max_kl) << entry.bits;
+    }
+  }
+  const ArtifactInfo info = read_artifact(options.output);
+  EXPECT_EQ(info.mixed, report->mixed);
+  EXPECT_EQ(info.samples, 24);
+}
+
+TEST(BitSearch, ABoundOutOfReachLeavesNothing) {
+  const testing::TempDir folder;
+  QuantizeOptions options = planted_options(folder, "out.pt");
+  options.mixed = MixedOptions{.search = BitSearch{.max_kl = 1e-9}};
+  EXPECT_ERROR(quantize(options), ErrorKind::kGate, "no choice of bits");
+  EXPECT_FALSE(std::filesystem::exists(options.output));
+  options.recipe.calibration.samples = 8;  // a single batch
+  EXPECT_ERROR(quantize(options), ErrorKind::kUsage, "two batches");
+  EXPECT_ERROR(check_mixed({.search = BitSearch{.max_kl = 0.0}}, options.recipe), ErrorKind::kUsage,
+               "positive number");
+}
+
+TEST(BitSearch, TheTimeLimitAndAnInterruptionKeepTheBestSoFar) {
+  const testing::TempDir folder;
+  QuantizeOptions options = planted_options(folder, "limited.pt");
+  options.mixed = MixedOptions{.search = BitSearch{.max_kl = 1e6, .time_limit_seconds = 1e-3}};
+  std::optional<QuantizeReport> report;
+  EXPECT_EQ(search_log(options, report).size(), 1U);
+  EXPECT_DOUBLE_EQ(report->mixed->target_bits, 8.0);
+  EXPECT_EQ(read_artifact(options.output).mixed, report->mixed);
+
+  options.output = (folder / "interrupted.pt").string();
+  options.mixed->search->time_limit_seconds = 0.0;
+  const auto stop = [&options] {
+    if (std::filesystem::exists(options.output))
+      throw Error(ErrorKind::kInterrupted, {.what = "stop"});
+  };
+  EXPECT_ERROR(search_log(options, report, stop), ErrorKind::kInterrupted, "stop");
+  EXPECT_DOUBLE_EQ(read_artifact(options.output).mixed->target_bits, 8.0);
 }
 
 TEST(Mixed, ExcludedSitesStayInFloatingPoint) {

@@ -1,0 +1,205 @@
+#include "pipeline/search_bits.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "base/text_table.h"
+#include "compute/parallel.h"
+#include "evaluate/metrics.h"
+#include "graph/walker.h"
+#include "pipeline/mixed_bits.h"
+#include "pipeline/prepare.h"
+#include "repquant/error.h"
+#include "sweep/plan_hook.h"
+
+namespace repquant {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double kStep = 0.25;  // of the average, in bits
+
+/// Ends a sweep that would exceed the time limit. Not an Error: it never leaves this file.
+struct TimeIsUp {};
+
+/// The first output that can be logits: floating point, more than one value a row.
+at::Tensor logits_of(const std::vector<c10::IValue>& outputs) {
+  for (const at::Tensor& tensor : output_tensors(outputs)) {
+    if (tensor.is_floating_point() && tensor.dim() >= 2 && tensor.size(-1) > 1) return tensor;
+  }
+  throw Error(ErrorKind::kUnsupported,
+              {.what = "the model has no output that can be taken as logits",
+               .where = "--max-drop-kl",
+               .expected = "a floating-point output of at least two values a row",
+               .hint = "choose bits with --target-bits"});
+}
+
+/// Mean KL divergence of the simulation from FP32 on samples that nothing was fitted on.
+class Judge {
+ public:
+  Judge(const Prepared& prepared, const Calibration& held_back, int threads)
+      : prepared_(prepared),
+        held_back_(held_back),
+        threads_(threads),
+        schedule_(*prepared.model->graph),
+        reference_(run(nullptr)) {}
+
+  double kl(const std::vector<SitePlan>& plans) const {
+    const auto outputs = run(plan_hook(prepared_.search->sites, plans));
+    AgreementSums sums;
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      compare_logits(reference_[i], outputs[i], sums);
+    }
+    return summarize(sums).kl.value;
+  }
+
+ private:
+  std::vector<at::Tensor> run(const NodeHook& hook) const {
+    std::vector<at::Tensor> outputs(held_back_.batches.size());
+    parallel_for(std::ssize(outputs), threads_, [&](std::int64_t i) {
+      const auto& batch = held_back_.batches[static_cast<std::size_t>(i)];
+      const std::vector<c10::IValue> inputs(batch.begin(), batch.end());
+      outputs[static_cast<std::size_t>(i)] =
+          logits_of(run_graph(*prepared_.model->graph, schedule_, inputs, hook));
+    });
+    return outputs;
+  }
+
+  const Prepared& prepared_;
+  const Calibration& held_back_;
+  int threads_;
+  Schedule schedule_;
+  std::vector<at::Tensor> reference_;
+};
+
+/// Averages to try, rising, in steps that are whole quarters of a bit; the last one is `largest`.
+std::vector<double> targets_between(const TargetBits& smallest, const TargetBits& largest) {
+  const double low = std::max(smallest.weights, smallest.activations);
+  const double high = std::max(largest.weights, largest.activations);
+  std::vector<double> targets;
+  for (double target = std::ceil(low / kStep) * kStep; target < high; target += kStep) {
+    targets.push_back(target);
+  }
+  targets.push_back(high);
+  return targets;
+}
+
+bool same_bits(const std::vector<SiteBits>& a, const std::vector<SiteBits>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.quantized == y.quantized && x.weight_bits == y.weight_bits &&
+           x.activation_bits == y.activation_bits;
+  });
+}
+
+[[noreturn]] void fail_bound(const HeldBackReport& held_back, double bits) {
+  throw Error(ErrorKind::kGate,
+              {.what = "no choice of bits keeps the outputs that close",
+               .where = "--max-drop-kl",
+               .expected = "a KL divergence of at most " + format_number(held_back.max_kl, 4) +
+                           " nats on " + std::to_string(held_back.samples) +
+                           " held-back calibration samples",
+               .got = format_number(held_back.kl, 4) + " at " + format_number(bits, 2) + " bits",
+               .hint = "allow more, calibrate on more samples, or offer more bits with "
+                       "--candidates"});
+}
+
+}  // namespace
+
+std::pair<Calibration, Calibration> hold_back(const Calibration& calibration) {
+  const std::size_t batches = calibration.batches.size();
+  if (batches < 2) {
+    throw Error(ErrorKind::kUsage, {.what = "too few calibration samples to hold some back",
+                                    .where = "--max-drop-kl",
+                                    .expected = "at least two batches",
+                                    .got = std::to_string(calibration.samples) + " samples in " +
+                                           std::to_string(batches) + " batch",
+                                    .hint = "raise --calib-samples or lower --batch-size"});
+  }
+  const std::size_t judging = std::max<std::size_t>(1, batches / 4);
+  Calibration fitted{.batches = {}, .hash = calibration.hash, .samples = 0};
+  Calibration held_back = fitted;
+  for (std::size_t i = 0; i < batches; ++i) {
+    Calibration& part = i < batches - judging ? fitted : held_back;
+    part.batches.push_back(calibration.batches[i]);
+    part.samples += static_cast<int>(calibration.batches[i].front().size(0));
+  }
+  return {std::move(fitted), std::move(held_back)};
+}
+
+QuantizeReport search_bits(const Prepared& prepared, const QuantizeOptions& options,
+                           const QuantizeHooks& hooks) {
+  const MixedOptions& mixed = options.mixed.value();
+  const BitSearch& bound = mixed.search.value();
+  const auto [fitted, held_back] = hold_back(*prepared.calibration);
+  Prepared fitting = prepared;
+  fitting.calibration = &fitted;
+  const Judge judge(prepared, held_back, options.threads);
+
+  begin_phase(hooks, "rank", prepared.search->sites.size());
+  const auto [choices, table] =
+      rank_widths(*prepared.model, *prepared.search, fitted.batches, options.recipe,
+                  candidates_of(mixed.candidates), options.threads, hooks);
+  const std::vector<double> targets =
+      targets_between(smallest_average(prepared.search->sites, choices),
+                      largest_average(prepared.search->sites, choices));
+
+  std::optional<QuantizeReport> best;
+  std::vector<SiteBits> best_bits;
+  QuantizeHooks limited = hooks;
+  limited.check_interrupt = [&] {
+    if (hooks.check_interrupt) hooks.check_interrupt();
+    const std::chrono::duration<double> spent = Clock::now() - prepared.start;
+    if (bound.time_limit_seconds > 0 && best && spent.count() > bound.time_limit_seconds) {
+      throw TimeIsUp{};
+    }
+  };
+
+  /// True if the bits of `target` meet the bound; then they are the best so far, and on disk.
+  const auto try_target = [&](double target) {
+    const Allocation allocation =
+        choose_bits(prepared.search->sites, choices, table, {target, target});
+    if (best && same_bits(allocation.bits, best_bits)) return true;
+    QuantizeOptions probe = options;
+    probe.recipe = with_bits(options.recipe, prepared.search->sites, allocation.bits);
+    if (best) probe.force = true;  // the file there is this run's own
+    const SweepResult sweep = sweep_prepared(fitting, probe, limited);
+    MixedReport report = mixed_report(allocation, target);
+    report.held_back = HeldBackReport{
+        .max_kl = bound.max_kl, .kl = judge.kl(sweep.plans), .samples = held_back.samples};
+    const bool kept = report.held_back->kl <= bound.max_kl;
+    if (hooks.info) {
+      hooks.info(format_number(target, 2) + " bits: KL divergence " +
+                 format_number(report.held_back->kl, 4) + " nats on " +
+                 std::to_string(held_back.samples) + " held-back samples, " +
+                 (kept ? "within" : "above") + " " + format_number(bound.max_kl, 4));
+    }
+    if (!kept && !best) fail_bound(*report.held_back, target);
+    if (!kept) return false;
+    best = write_prepared(fitting, probe, sweep, report, limited);
+    best_bits = allocation.bits;
+    return true;
+  };
+
+  try {
+    std::size_t too_few = 0, enough = targets.size() - 1;  // [0, too_few) exceed the bound
+    try_target(targets[enough]);
+    while (too_few < enough) {
+      const std::size_t middle = too_few + (enough - too_few) / 2;
+      if (try_target(targets[middle])) {
+        enough = middle;
+      } else {
+        too_few = middle + 1;
+      }
+    }
+  } catch (const TimeIsUp&) {
+    if (hooks.warn) {
+      hooks.warn("the time limit ended the search; fewer bits than " +
+                 format_number(best->mixed->target_bits, 2) + " may do");
+    }
+  }
+  best->seconds = std::chrono::duration<double>(Clock::now() - prepared.start).count();
+  return *best;
+}
+
+}  // namespace repquant
