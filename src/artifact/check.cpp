@@ -5,11 +5,11 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <unordered_map>
 #include <unordered_set>
 
+#include "base/text_table.h"
 #include "graph/archive.h"
 #include "repquant/error.h"
 
@@ -19,11 +19,7 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-std::string text_of(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.3g", value);
-  return text;
-}
+std::string text_of(double value) { return format_significant(value, 3); }
 
 std::vector<c10::IValue> cloned(const std::vector<at::Tensor>& inputs) {
   std::vector<c10::IValue> copies;  // a model may write into its input

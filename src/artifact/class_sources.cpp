@@ -401,8 +401,8 @@ std::string full_source(const ClassSource& source) {
   stored.emplace_back("training", "bool");
   for (const auto& [name, type] : stored) {
     const std::string separator = index == 0 ? "" : ", ";
-    types += separator + type;
-    values += separator + "self." + name;
+    types.append(separator).append(type);
+    values.append(separator).append("self.").append(name);
     assignments += "    self." + name + " = state[" + std::to_string(index) + "]\n";
     ++index;
   }

@@ -30,12 +30,12 @@ void save_artifact(const torch::jit::Module& module,
   try {
     torch::jit::ExportModule(module, write, {extra_files.begin(), extra_files.end()});
   } catch (const std::exception& e) {
-    if (failure) throw *failure;
+    if (failure) throw Error(failure->kind(), failure->parts());
     throw Error(ErrorKind::kFile, {.what = "the artifact cannot be written",
                                    .where = file.target().string(),
                                    .got = e.what()});
   }
-  if (failure) throw *failure;
+  if (failure) throw Error(failure->kind(), failure->parts());
 }
 
 }  // namespace repquant

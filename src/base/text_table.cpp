@@ -74,6 +74,20 @@ std::string format_number(double value, int decimals) {
   return {buffer.data(), static_cast<std::size_t>(size)};
 }
 
+std::string format_scientific(double value, int decimals) {
+  std::array<char, 64> buffer{};
+  const int size =
+      std::snprintf(buffer.data(), buffer.size(), "%.*e", std::clamp(decimals, 0, 17), value);
+  return {buffer.data(), static_cast<std::size_t>(size)};
+}
+
+std::string format_significant(double value, int digits) {
+  std::array<char, 64> buffer{};
+  const int size =
+      std::snprintf(buffer.data(), buffer.size(), "%.*g", std::clamp(digits, 1, 17), value);
+  return {buffer.data(), static_cast<std::size_t>(size)};
+}
+
 std::string format_bytes(double bytes) {
   constexpr std::array<const char*, 5> kUnits = {"B", "kB", "MB", "GB", "TB"};
   std::size_t unit = 0;

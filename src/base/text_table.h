@@ -37,6 +37,12 @@ class TextTable {
 /// `value` with `decimals` digits after the point ("12.50"), "nan" and "inf" spelled so.
 std::string format_number(double value, int decimals);
 
+/// `value` with one digit before and `decimals` after the point: "1.2e-07".
+std::string format_scientific(double value, int decimals = 1);
+
+/// `value` in `digits` significant digits, small and large ones with an exponent: "0.0012".
+std::string format_significant(double value, int digits);
+
 /// Bytes with a decimal unit and three significant digits: "999 B", "1.77 MB".
 std::string format_bytes(double bytes);
 

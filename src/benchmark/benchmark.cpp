@@ -131,9 +131,11 @@ void compare_outputs(std::vector<Contender>& contenders, const Inputs& inputs, b
                    .hint = "is it the artifact of this model, and the data what it was made for?"});
     }
     if (hooks.warn) {
-      hooks.warn(report.path + " (" + name_of(report.form) + "): " + distance +
-                 " from the baseline, " + recorded +
-                 " on the samples it was calibrated on; evaluate says what that means");
+      std::string text = report.path;
+      text.append(" (").append(name_of(report.form)).append("): ").append(distance);
+      text.append(" from the baseline, ").append(recorded);
+      text.append(" on the samples it was calibrated on; evaluate says what that means");
+      hooks.warn(text);
     }
   }
 }

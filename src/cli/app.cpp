@@ -54,7 +54,7 @@ std::string meant_word(int argc, const char* const* argv, const CLI::App& app) {
     const bool command = i == 1 && !app.get_subcommands({}).empty();
     if (!option && !command) continue;
     if (std::find(known.begin(), known.end(), word) != known.end()) continue;
-    const std::string hint = nearest_hint(word, known);
+    std::string hint = nearest_hint(word, known);
     if (!hint.empty()) return hint;
   }
   return "";

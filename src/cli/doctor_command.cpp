@@ -27,7 +27,7 @@ bool integer_products_are_exact() {
   constexpr std::int64_t kSize = 64;
   const at::Tensor left = at::full({kSize, kSize}, 255, at::kByte);
   const at::Tensor right = at::full({kSize, kSize}, 127, at::kChar);
-  return at::_int_mm(left, right).eq(255 * 127 * kSize).all().item<bool>();
+  return at::_int_mm(left, right).eq(std::int64_t{255} * 127 * kSize).all().item<bool>();
 }
 
 std::string instruction_sets() {

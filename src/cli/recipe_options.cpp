@@ -96,7 +96,7 @@ ResolvedRecipe resolve(const RecipeOptions& options) {
 
 std::vector<ResolvedSetting> option_settings(const CLI::App& app) {
   // Values from the environment are counted like typed ones, but are not in the parse order.
-  const std::vector<CLI::Option*> typed = app.parse_order();
+  const std::vector<CLI::Option*>& typed = app.parse_order();
   std::vector<ResolvedSetting> settings;
   for (const CLI::Option* option : app.get_options()) {
     const auto& long_names = option->get_lnames();

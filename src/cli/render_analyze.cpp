@@ -9,11 +9,7 @@ namespace {
 
 std::string decibels(double value) { return std::isfinite(value) ? format_number(value, 1) : "-"; }
 
-std::string small(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.2g", value);
-  return text;
-}
+std::string small(double value) { return format_significant(value, 2); }
 
 Json row_json(const SensitivityRow& row) {
   return {{"path", row.path},

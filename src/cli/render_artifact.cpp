@@ -8,12 +8,6 @@
 namespace repquant::cli {
 namespace {
 
-std::string scientific(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.1e", value);
-  return text;
-}
-
 std::string inputs_text(const std::vector<std::string>& names) {
   std::string text;
   for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
@@ -34,7 +28,7 @@ std::string facts_text(const std::string& path, const ArtifactReport& report) {
   table.add_row({"calibrated on", std::to_string(info.samples) + " of " + info.protocol +
                                       (info.synthetic ? " (synthetic)" : "")});
   table.add_row({"calibration data", "SHA-256 " + info.calibration_hash});
-  table.add_row({"fold", "outputs differed by " + scientific(info.fold_deviation) +
+  table.add_row({"fold", "outputs differed by " + format_scientific(info.fold_deviation) +
                              " of the largest after folding"});
   table.add_row({"simulated", format_number(info.output_sqnr_db, 2) +
                                   " dB against FP32 on the calibration data"});

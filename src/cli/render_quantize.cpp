@@ -10,12 +10,6 @@ std::string multiple_text(double seconds, double unit) {
   return unit > 0 ? format_number(seconds / unit, 1) : "-";
 }
 
-std::string scientific(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.1e", value);
-  return text;
-}
-
 std::string held_back_text(const std::optional<HeldBackReport>& held_back) {
   if (!held_back) return "";
   return "; KL divergence " + format_number(held_back->kl, 4) + " nats on " +
@@ -38,7 +32,7 @@ std::string quantize_text(const QuantizeReport& report) {
   table.add_row({"calibration", std::to_string(report.samples) + " of " + report.protocol});
   table.add_row({"recipe", report.recipe + ", clipping " + std::string(name_of(report.clipping))});
   if (report.mixed) table.add_row({"mixed bits", mixed_text(*report.mixed)});
-  table.add_row({"fold", "outputs differ by " + scientific(report.fold_deviation) +
+  table.add_row({"fold", "outputs differ by " + format_scientific(report.fold_deviation) +
                              " of the largest after folding (limit 1e-3)"});
   table.add_row({"simulated", format_number(report.output_sqnr_db, 2) +
                                   " dB against FP32 on the calibration data"});

@@ -11,7 +11,7 @@
 namespace repquant {
 namespace {
 
-using std::string_view_literals::operator""sv;
+using namespace std::string_view_literals;  // NOLINT(google-build-using-namespace): literals
 
 bool starts_with(Bytes bytes, std::string_view magic, std::size_t offset = 0) {
   return bytes.size() >= offset + magic.size() &&
@@ -73,7 +73,7 @@ std::string describe_content(Bytes bytes) {
   std::string text = "bytes";
   for (std::size_t i = 0; i < std::min<std::size_t>(bytes.size(), 8); ++i) {
     std::array<char, 4> hex{};
-    std::snprintf(hex.data(), hex.size(), " %02x", bytes[i]);
+    static_cast<void>(std::snprintf(hex.data(), hex.size(), " %02x", bytes[i]));
     text += hex.data();
   }
   return text;

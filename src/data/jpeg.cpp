@@ -61,8 +61,8 @@ void no_output(j_common_ptr /*common*/) {}
 void on_progress(j_common_ptr common) {
   JpegState* state = state_of(common);
   if (state->decoder.input_scan_number <= state->max_scans) return;
-  std::snprintf(state->message.data(), state->message.size(), "more than %d scans",
-                state->max_scans);
+  static_cast<void>(std::snprintf(state->message.data(), state->message.size(),
+                                  "more than %d scans", state->max_scans));
   std::longjmp(state->escape, 1);
 }
 

@@ -263,7 +263,7 @@ class Reader {
         break;
       default: {
         std::array<char, 8> hex{};
-        std::snprintf(hex.data(), hex.size(), "%02x", code);
+        static_cast<void>(std::snprintf(hex.data(), hex.size(), "%02x", code));
         fail(std::string("operation ").append(hex.data()));
       }
     }

@@ -31,7 +31,7 @@ struct PngState {
 
 [[noreturn]] void on_error(png_structp reader, png_const_charp text) {
   auto* state = static_cast<PngState*>(png_get_error_ptr(reader));
-  std::snprintf(state->message.data(), state->message.size(), "%s", text);
+  static_cast<void>(std::snprintf(state->message.data(), state->message.size(), "%s", text));
   png_longjmp(reader, 1);
 }
 

@@ -32,7 +32,7 @@ std::array<int, 2> resized_size(const Image& image, const ImagePreset& preset) {
 /// round(twice / 2) as Python rounds: half to even.
 int round_half_to_even(int twice) {
   const int floor = twice >> 1;
-  return floor + ((twice & 1) & (floor & 1));
+  return floor + (twice & floor & 1);
 }
 
 /// Centre crop; torchvision pads a smaller image first, the odd pixel on the right and bottom.

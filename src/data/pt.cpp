@@ -229,7 +229,7 @@ std::string root_of(const ZipReader& archive, const std::string& path) {
   constexpr std::string_view kPickle = "/data.pkl";
   for (const std::string& name : archive.names()) {
     const std::size_t slash = name.find('/');
-    if (slash != std::string::npos && std::string_view(name).substr(slash) == kPickle) {
+    if (slash != std::string::npos && name.compare(slash, std::string::npos, kPickle) == 0) {
       return name.substr(0, slash + 1);
     }
   }

@@ -46,8 +46,10 @@ Taps make_taps(int in_size, int out_size, Interpolation interpolation) {
   std::vector<double> exact(taps.stride);
   for (int out = 0; out < out_size; ++out) {
     const double center = (out + 0.5) * scale;
-    const int begin = std::max(static_cast<int>(center - support + 0.5), 0);
-    const int count = std::min(static_cast<int>(center + support + 0.5), in_size) - begin;
+    // Truncation after adding a half, as Pillow does it.
+    const double first = center - support + 0.5, past = center + support + 0.5;
+    const int begin = std::max(static_cast<int>(first), 0);
+    const int count = std::min(static_cast<int>(past), in_size) - begin;
     double sum = 0.0;
     for (int i = 0; i < count; ++i) {
       const double weight = filter((i + begin - center + 0.5) * (1.0 / filter_scale));

@@ -73,7 +73,7 @@ Embedding summarize(const Sums& sums, const std::vector<double>& scores, bool co
 }  // namespace
 
 at::Tensor pooled(const at::Tensor& output, const Batch& batch) {
-  const at::Tensor values = output.to(at::kDouble);
+  at::Tensor values = output.to(at::kDouble);
   if (values.dim() == 2) return values;
   if (values.dim() != 3) {
     throw Error(ErrorKind::kUsage, {.what = "the output of the model is no embedding",
@@ -128,9 +128,10 @@ EvaluationReport evaluate_embedding(Session& session) {
     }
   });
   std::string protocol = averaged ? "mean over unmasked positions" : "output as embedding";
-  if (!scores.empty())
+  if (!scores.empty()) {
     protocol +=
         ", cosine similarity of " + std::to_string(scores.size()) + " pairs against their scores";
+  }
   return make_report(session, protocol, [&](std::size_t run, ModelEvaluation& model) {
     model.embedding =
         summarize(sums[run], scores, session.has_reference && !session.is_reference(run));

@@ -21,7 +21,7 @@ OpenedData open_data(const DataRequest& request) {
   Dataset dataset = open_dataset(request.path, options);
   std::string protocol = dataset.describe();
   if (dataset.holds_images() && options.preset) protocol += "; " + describe(*options.preset);
-  return {std::move(dataset), std::move(options.preset), std::move(protocol)};
+  return {std::move(dataset), options.preset, std::move(protocol)};
 }
 
 }  // namespace repquant

@@ -114,7 +114,7 @@ at::Tensor round_columns(const at::Tensor& weight, const at::Tensor& inverse,
                          const at::Tensor& scale, CodeRange range, std::int64_t block_size) {
   const std::int64_t columns = weight.size(0);
   const std::int64_t rows = weight.size(1);
-  const at::Tensor codes = at::empty_like(weight);
+  at::Tensor codes = at::empty_like(weight);
   const at::Tensor errors = at::empty({std::min(block_size, columns), rows}, at::kFloat);
   auto* w = weight.data_ptr<float>();
   auto* q = codes.data_ptr<float>();
@@ -273,8 +273,8 @@ std::string prepare_factor(Problem& problem) {
   if (problem.recipe.rounding == WeightRounding::kNearest) return "nearest";
   if (!problem.hessian.defined()) return "nearest: no Hessian";
   if (!(problem.hessian.diagonal() > 0).any().item<bool>()) return "nearest: all inputs are zero";
-  double raise = 1;
-  for (int attempt = 0; attempt <= kDampingRaises; ++attempt, raise *= 10) {
+  for (int attempt = 0; attempt <= kDampingRaises; ++attempt) {
+    const double raise = std::pow(10.0, attempt);
     // A recipe without damping can only be raised from something.
     const double damping =
         attempt == 0 ? problem.recipe.damping : raise * std::max(problem.recipe.damping, 1e-4);

@@ -20,7 +20,7 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 std::string joined(const std::string& path, const std::string& name) {
-  return path.empty() ? name : path + "." + name;
+  return path.empty() ? name : std::string(path).append(".").append(name);
 }
 
 /// The attributes between `self` and a module, such as blocks.0; empty if it has another root.
@@ -28,7 +28,7 @@ std::string attribute_path(const Value* value, const Value* self) {
   std::string path;
   while (value->node()->kind() == c10::prim::GetAttr) {
     const std::string name = value->node()->s(c10::attr::name);
-    path = path.empty() ? name : name + "." + path;
+    path = path.empty() ? name : joined(name, path);
     value = value->node()->input(0);
   }
   return value == self ? path : "";
@@ -45,7 +45,7 @@ std::string path_of_call(const Module& caller, const std::string& method,
   for (const Node* node : all_nodes(*graph)) {
     if (node->kind() != c10::prim::CallMethod) continue;
     if (!(node->sourceRange() == call.source_range())) continue;
-    const std::string path = attribute_path(node->input(0), graph->inputs()[0]);
+    std::string path = attribute_path(node->input(0), graph->inputs()[0]);
     if (path == name || path.ends_with("." + name)) return path;
   }
   return "";

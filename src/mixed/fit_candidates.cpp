@@ -213,7 +213,7 @@ at::Tensor input_error(const InputCandidate& candidate, const at::Tensor& x) {
 }
 
 at::Tensor weight_error(const Site& site, const SiteCandidates& candidates, std::size_t j) {
-  const at::Tensor error = candidates.weights[j].dequantize() / candidates.ratio - site.weight;
+  at::Tensor error = candidates.weights[j].dequantize() / candidates.ratio - site.weight;
   if (candidates.inputs.empty() || candidates.inputs.back().side_channels.empty()) return error;
   return without_channels(error, candidates.inputs.back().side_channels);
 }

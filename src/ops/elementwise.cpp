@@ -27,7 +27,7 @@ at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, cons
               "repquant::norm_quantize: needs float32 [.., ", width, "], got ", x.scalar_type(),
               " ", x.sizes());
   const at::Tensor input = x.contiguous();
-  const at::Tensor codes = at::empty(x.sizes(), x.options().dtype(at::kByte));
+  at::Tensor codes = at::empty(x.sizes(), x.options().dtype(at::kByte));
   if (codes.numel() == 0) return codes;
   const NormArgs args{input.const_data_ptr<float>(),
                       weight.const_data_ptr<float>(),
@@ -57,7 +57,7 @@ at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const
     return per_channel ? t.expand({width}).contiguous() : t.contiguous();
   };
   const at::Tensor input = x.contiguous(), m = spread(multiplier), a = spread(offset);
-  const at::Tensor codes =
+  at::Tensor codes =
       at::empty(x.sizes(), x.options().dtype(is_signed ? at::kChar : at::kByte));
   if (codes.numel() == 0) return codes;
   const QuantizeArgs args{input.const_data_ptr<float>(),
@@ -77,7 +77,7 @@ at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const
 
 std::string cpu_level() { return level_name(current_level()); }
 
-std::string set_cpu_level(std::string level) {
+std::string set_cpu_level(const std::string& level) {
   for (const CpuLevel known : {CpuLevel::kGeneric, CpuLevel::kAvx2, CpuLevel::kAvx512Vnni}) {
     if (level != level_name(known)) continue;
     set_level(known);

@@ -51,6 +51,6 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
                          std::int64_t output_max_code, bool transposed);
 
 std::string cpu_level();
-std::string set_cpu_level(std::string level);
+std::string set_cpu_level(const std::string& level);
 
 }  // namespace repquant::ops

@@ -1,10 +1,10 @@
 #include "pipeline/coverage.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
 #include <tuple>
 
+#include "base/text_table.h"
 #include "graph/parameters.h"
 #include "repquant/error.h"
 
@@ -14,11 +14,7 @@ namespace {
 constexpr double kFloatBits = 32.0;
 constexpr std::size_t kNamedGaps = 5;
 
-std::string percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.2f %%", 100.0 * share);
-  return text;
-}
+std::string percent(double share) { return format_number(100.0 * share, 2) + " %"; }
 
 /// Why a site of the model is not quantized.
 CoverageGap excluded_gap(const Site& site, const Recipe& recipe) {

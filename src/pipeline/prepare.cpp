@@ -4,8 +4,8 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
-#include <cstdio>
 
+#include "base/text_table.h"
 #include "evaluate/loaded_model.h"
 #include "graph/walker.h"
 #include "repquant/artifact.h"
@@ -85,13 +85,11 @@ double check_normalized(const Model& model, const std::vector<at::Tensor>& batch
     deviation = difference / std::max(largest, 1e-30);
   }
   if (!(deviation <= kLargestDeviation)) {
-    char text[32];
-    std::snprintf(text, sizeof(text), "%.2g", deviation);
     throw Error(ErrorKind::kInternal,
                 {.what = "the normalised graph computes something else than the model",
                  .where = model.path,
                  .expected = "outputs equal to 1e-3 of the largest",
-                 .got = text,
+                 .got = format_significant(deviation, 2),
                  .hint = "please report the model; another export (trace or script) may work"});
   }
   return deviation;

@@ -4,7 +4,6 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/version.h>
 
-#include <cstdio>
 #include <map>
 
 #include "artifact/check.h"
@@ -12,6 +11,7 @@
 #include "artifact/save.h"
 #include "base/atomic_file.h"
 #include "base/recipe_json.h"
+#include "base/text_table.h"
 #include "data/preprocess.h"
 #include "pipeline/artifact_info.h"
 #include "repquant/version.h"
@@ -31,28 +31,23 @@ std::vector<at::Tensor> check_batch(const Calibration& calibration) {
   return batch;
 }
 
-std::string number(const char* format, double value) {
-  char text[64];
-  std::snprintf(text, sizeof(text), format, value);
-  return text;
-}
-
 void report_lowering(const LoweringCheck& check, QuantizeReport& report) {
   report.checks.push_back(
       {.name = "sites",
        .measured = std::to_string(check.calls) + " calls, codes differ by at most " +
                    std::to_string(check.codes.largest) + " on " +
-                   number("%.4f", 100.0 * check.codes.changed_share) + " % (" + check.codes.path +
-                   "), values by " + number("%.1e", check.floating.relative),
+                   format_number(100.0 * check.codes.changed_share, 4) + " % (" + check.codes.path +
+                   "), values by " + format_scientific(check.floating.relative),
        .limit = "by 1 on 0.1 %, values by 1e-4 of the largest",
        .passed = true});
-  report.checks.push_back({.name = "end to end",
-                           .measured = number("%.1f", check.lowered_db - check.simulated_db) +
-                                       " dB below the error of the simulation (" +
-                                       number("%.1f", check.free_running_db - check.simulated_db) +
-                                       " where rounding ties fall freely)",
-                           .limit = "10 dB",
-                           .passed = true});
+  report.checks.push_back(
+      {.name = "end to end",
+       .measured = format_number(check.lowered_db - check.simulated_db, 1) +
+                   " dB below the error of the simulation (" +
+                   format_number(check.free_running_db - check.simulated_db, 1) +
+                   " where rounding ties fall freely)",
+       .limit = "10 dB",
+       .passed = true});
 }
 
 ArtifactInfo artifact_info(const ArtifactInput& input, const Lowered& lowered,
