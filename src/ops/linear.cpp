@@ -9,9 +9,10 @@
 namespace repquant::ops {
 namespace {
 
-/// Rows whose inputs stay in the second-level cache while all panels pass; a multiple of every
-/// level's rows per tile.
-constexpr std::int64_t kRowBlock = 192;
+/// Rows whose inputs stay in the second-level cache while all panels pass, at most.
+constexpr std::int64_t kRowBlock = 256;
+/// A multiple of every level's rows per tile.
+constexpr std::int64_t kRowStep = 24;
 /// Multiply-accumulates below which a second thread costs more than it saves.
 constexpr std::int64_t kThreadWork = 1 << 18;
 
@@ -37,9 +38,18 @@ at::Tensor input_rows(const at::Tensor& codes, std::int64_t columns, std::int64_
   return rows.contiguous();
 }
 
+/// Blocks of about equal size: each reads (and unpacks) all weights, which a few rows left over
+/// would not be worth.
+std::int64_t rows_per_block(std::int64_t rows) {
+  const std::int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
+  const std::int64_t even = (rows + blocks - 1) / blocks;
+  return (even + kRowStep - 1) / kRowStep * kRowStep;
+}
+
 void run(const LinearArgs& args, std::int64_t rows) {
   const std::int64_t panels = padded(args.channels) / kPanel;
-  const std::int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
+  const std::int64_t block_rows = rows_per_block(rows);
+  const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
   const bool small = rows * args.channels * args.groups * 4 < kThreadWork;
   const std::int64_t threads = small ? 1 : at::get_num_threads();
   const std::int64_t splits = threads == 1 ? 1 : std::min(panels, 4 * threads);
@@ -49,7 +59,7 @@ void run(const LinearArgs& args, std::int64_t rows) {
         std::uint8_t* scratch = thread_scratch(4 * args.groups * kPanel);
         for (std::int64_t task = begin; task < end; ++task) {
           const std::int64_t block = task / splits, split = task % splits;
-          table.linear(args, block * kRowBlock, std::min(rows, (block + 1) * kRowBlock),
+          table.linear(args, block * block_rows, std::min(rows, (block + 1) * block_rows),
                        split * panels / splits, (split + 1) * panels / splits, scratch);
         }
       });
