@@ -77,7 +77,11 @@ class Lowering {
       if (planned == planned_.end()) continue;
       const PlannedSite& site = planned->second;
       if (site.linear() != nullptr) {
+        Value* weights[] = {node->input(1), copy_.node(node)->input(1)};
         lower_linear(node, site);
+        if (options_.release_weights) {
+          for (Value* weight : weights) release(weight);
+        }
       } else if (site.scores() != nullptr) {
         lower_scores(node, site);
       } else {
@@ -100,6 +104,12 @@ class Lowering {
       }
       planned_[found->second->node] = {found->second, &plan};
     }
+  }
+
+  /// Empties a constant that one Linear alone reads.
+  static void release(Value* weight) {
+    if (weight->node()->kind() != c10::prim::Constant || weight->uses().size() > 1) return;
+    weight->node()->t_(c10::attr::value, at::empty({0}, at::kFloat));
   }
 
   /// Adds `module` under a name made from `path` and calls it before `before`.
