@@ -84,12 +84,61 @@ enum class Continue {
   kSharedTies,  // its own floating-point values, the simulation's codes
 };
 
+/// The simulation, run as far as somebody asks for its values.
+class Simulation {
+ public:
+  Simulation(const Model& model, const NodeHook& simulate, const Lowered& lowered,
+             const std::vector<at::Tensor>& inputs)
+      : model_(model), simulate_(simulate), schedule_(*model.graph) {
+    alive_ = bind_inputs(*model.graph, cloned(inputs));
+    for (const auto& emission : lowered.emissions) ++wanted_[emission.original];
+    for (std::size_t i = 0; i < inputs.size(); ++i) {  // a Linear may read the model's input itself
+      if (wanted_.count(model.graph->inputs()[i]) > 0) kept_[model.graph->inputs()[i]] = inputs[i];
+    }
+  }
+
+  /// A value that an emission refers to; each emission asks once.
+  at::Tensor take(const Value* value) {
+    if (kept_.count(value) == 0) advance(schedule_.index_of(value->node()) + 1);
+    at::Tensor result = kept_.at(value);
+    if (--wanted_.at(value) == 0) kept_.erase(value);
+    return result;
+  }
+
+  std::vector<at::Tensor> outputs() {
+    advance(schedule_.nodes().size());
+    std::vector<c10::IValue> outputs;
+    for (const Value* value : model_.graph->outputs()) outputs.push_back(alive_.at(value));
+    return output_tensors(outputs);
+  }
+
+ private:
+  void advance(std::size_t end) {
+    if (end <= position_) return;
+    run_range(schedule_, position_, end, alive_, [&](const Node* node, Values& values) {
+      if (!simulate_(node, values)) run_node(node, values);
+      for (const Value* output : node->outputs()) {
+        if (wanted_.count(output) > 0) kept_[output] = values.at(output).toTensor().clone();
+      }
+      return true;
+    });
+    position_ = end;
+  }
+
+  const Model& model_;
+  const NodeHook& simulate_;
+  Schedule schedule_;
+  std::size_t position_ = 0;
+  Values alive_;
+  std::unordered_map<const Value*, int> wanted_;  // how many emissions still ask
+  std::unordered_map<const Value*, at::Tensor> kept_;
+};
+
 class LockStep {
  public:
-  LockStep(const Lowered& lowered, const Values& simulated, Continue mode) : mode_(mode) {
-    for (const auto& emission : lowered.emissions) {
-      emissions_[emission.call] = {&emission, simulated.at(emission.original).toTensor()};
-    }
+  LockStep(const Lowered& lowered, Simulation& simulation, Continue mode)
+      : mode_(mode), simulation_(simulation) {
+    for (const auto& emission : lowered.emissions) emissions_[emission.call] = &emission;
   }
 
   /// Evaluates a node of the lowered graph; after a call, puts the simulation's value in its place.
@@ -116,16 +165,12 @@ class LockStep {
   LoweringCheck result;
 
  private:
-  struct Expected {
-    const Emission* emission = nullptr;
-    at::Tensor value;
-  };
-
   /// Notes the deviation of a call and returns what the graph goes on with.
   at::Tensor compare(const Node& node, const at::Tensor& got) {
     const auto found = emissions_.find(&node);
     if (found == emissions_.end()) return got;  // e.g. before its side columns are added
-    const auto& [emission, simulated] = found->second;
+    const Emission* emission = found->second;
+    const at::Tensor simulated = simulation_.take(emission->original);
     ++result.calls;
     switch (emission->kind) {
       case Emission::Kind::kFloat:
@@ -203,7 +248,8 @@ class LockStep {
   }
 
   Continue mode_;
-  std::unordered_map<const Node*, Expected> emissions_;
+  Simulation& simulation_;
+  std::unordered_map<const Node*, const Emission*> emissions_;
 };
 
 /// The outputs of the lowered graph in lock step with the simulation's values.
@@ -217,42 +263,34 @@ std::vector<at::Tensor> run_lock_step(const Lowered& lowered, LockStep& step,
                 [&](const Node* node, Values& values) { return step(node, values); }));
 }
 
-/// The simulation's outputs; fills `kept` with the values that emissions refer to.
-std::vector<at::Tensor> run_simulation(const Model& model, const NodeHook& simulate,
-                                       const Lowered& lowered,
-                                       const std::vector<at::Tensor>& inputs, Values& kept) {
-  std::unordered_set<const Value*> wanted;
-  for (const auto& emission : lowered.emissions) wanted.insert(emission.original);
-  for (std::size_t i = 0; i < inputs.size(); ++i) {  // a Linear may read the model's input itself
-    kept[model.graph->inputs()[i]] = inputs[i];
-  }
-  const Schedule schedule(*model.graph);
-  return output_tensors(
-      run_graph(*model.graph, schedule, cloned(inputs), [&](const Node* node, Values& values) {
-        if (!simulate(node, values)) run_node(node, values);
-        for (const Value* output : node->outputs()) {
-          if (wanted.count(output) > 0) kept[output] = values.at(output).toTensor().clone();
-        }
-        return true;
-      }));
-}
-
 }  // namespace
 
-LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const Lowered& lowered,
-                            const std::vector<at::Tensor>& inputs) {
+std::vector<at::Tensor> run_model(const Model& model, const std::vector<at::Tensor>& inputs) {
   at::NoGradGuard no_grad;
-  Values kept;
-  const auto simulated = run_simulation(model, simulate, lowered, inputs, kept);
+  return output_tensors(run_graph(*model.graph, Schedule(*model.graph), cloned(inputs)));
+}
 
-  LockStep judged(lowered, kept, Continue::kSimulated);
-  run_lock_step(lowered, judged, inputs);
-  LoweringCheck result = judged.result;
+std::vector<at::Tensor> run_lowered(const Lowered& lowered, const std::vector<at::Tensor>& inputs) {
+  at::NoGradGuard no_grad;
+  return run_module(lowered.module, inputs);
+}
 
-  LockStep step(lowered, kept, Continue::kSharedTies);
+LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const Lowered& lowered,
+                            const std::vector<at::Tensor>& inputs,
+                            const std::vector<at::Tensor>& reference) {
+  at::NoGradGuard no_grad;
+  LoweringCheck result;
+  std::vector<at::Tensor> simulated;
+  {
+    Simulation simulation(model, simulate, lowered, inputs);
+    LockStep judged(lowered, simulation, Continue::kSimulated);
+    run_lock_step(lowered, judged, inputs);
+    result = judged.result;
+    simulated = simulation.outputs();
+  }
+  Simulation simulation(model, simulate, lowered, inputs);
+  LockStep step(lowered, simulation, Continue::kSharedTies);
   const auto end_to_end = run_lock_step(lowered, step, inputs);
-  const auto reference =
-      output_tensors(run_graph(*model.graph, Schedule(*model.graph), cloned(inputs)));
   result.simulated_db = sqnr_db(reference, simulated);
   result.lowered_db = sqnr_db(simulated, end_to_end);
   result.free_running_db = sqnr_db(simulated, run_module(lowered.module, inputs));
@@ -268,10 +306,9 @@ LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const 
   return result;
 }
 
-void check_reloaded(const std::string& path, const Lowered& lowered,
+void check_reloaded(const std::string& path, const std::vector<at::Tensor>& expected,
                     const std::vector<at::Tensor>& inputs) {
   at::NoGradGuard no_grad;
-  const auto expected = run_module(lowered.module, inputs);
   const auto got = run_module(load_archive(path), inputs);
   bool equal = got.size() == expected.size();
   for (std::size_t i = 0; equal && i < got.size(); ++i) {

@@ -45,13 +45,20 @@ inline constexpr double kMarginDb = 10.0;
 /// values as input, so that deviations do not add up. Then end to end: only codes that differ
 /// (which the same limits hold for) are taken from the simulation, floating-point values are the
 /// module's. `simulate`: evaluates the planned sites of `model` (sweep/plan_hook.h). `inputs`: one
-/// batch. Throws Error kNumerical, naming the site, when a limit is exceeded.
+/// batch; `reference`: the FP32 model's outputs on it (run_model). Simulation and module run side
+/// by side, so only the values between a pair of calls are in memory. Throws Error kNumerical,
+/// naming the site, when a limit is exceeded.
 LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const Lowered& lowered,
-                            const std::vector<at::Tensor>& inputs);
+                            const std::vector<at::Tensor>& inputs,
+                            const std::vector<at::Tensor>& reference);
+
+/// The output tensors of the FP32 model and of a lowered module.
+std::vector<at::Tensor> run_model(const Model& model, const std::vector<at::Tensor>& inputs);
+std::vector<at::Tensor> run_lowered(const Lowered& lowered, const std::vector<at::Tensor>& inputs);
 
 /// Loads the file and runs it on the same inputs. Throws Error kNumerical unless every output is
-/// bit-equal to the module's in memory.
-void check_reloaded(const std::string& path, const Lowered& lowered,
+/// bit-equal to `expected`, those of the module in memory.
+void check_reloaded(const std::string& path, const std::vector<at::Tensor>& expected,
                     const std::vector<at::Tensor>& inputs);
 
 }  // namespace repquant

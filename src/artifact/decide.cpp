@@ -116,6 +116,7 @@ class Decider {
     const at::Tensor marker = at::arange(channels, at::kDouble).expand(shape->second);
     OperandCodes codes;
     codes.multiplier = at::full({channels}, std::numeric_limits<double>::quiet_NaN(), at::kDouble);
+    codes.factor = at::ones({channels}, at::kDouble);
     codes.zero_point = at::zeros({channels}, at::kDouble);
     struct Part {
       at::Tensor index, multiplier, zero_point;
@@ -137,6 +138,7 @@ class Decider {
       parts.push_back({arrived->flatten().to(at::kLong), spread(operand->multiplier, reader.factor),
                        spread(operand->zero_point, 1)});
       codes.multiplier.index_put_({parts.back().index}, parts.back().multiplier);
+      codes.factor.index_fill_(0, parts.back().index, reader.factor);
       codes.zero_point.index_put_({parts.back().index}, parts.back().zero_point);
     }
     for (const auto& part : parts) {  // a channel with two readers needs one grid for both

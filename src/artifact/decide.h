@@ -29,6 +29,7 @@ using PlannedSites = std::map<const torch::jit::Node*, PlannedSite>;
 /// A Linear writes the int8 codes of the attention operands that it feeds, one grid per channel.
 struct OperandCodes {
   at::Tensor multiplier;  // float64 [N], constant factors between Linear and operand included
+  at::Tensor factor;      // float64 [N], those factors alone
   at::Tensor zero_point;  // float64 [N]
   std::int64_t max_code = 255;
   std::int64_t shift = 0;

@@ -77,7 +77,11 @@ class Lowering {
       if (planned == planned_.end()) continue;
       const PlannedSite& site = planned->second;
       if (site.linear() != nullptr) {
+        Value* weights[] = {node->input(1), copy_.node(node)->input(1)};
         lower_linear(node, site);
+        if (options_.release_weights) {
+          for (Value* weight : weights) release(weight);
+        }
       } else if (site.scores() != nullptr) {
         lower_scores(node, site);
       } else {
@@ -100,6 +104,12 @@ class Lowering {
       }
       planned_[found->second->node] = {found->second, &plan};
     }
+  }
+
+  /// Empties a constant that one Linear alone reads.
+  static void release(Value* weight) {
+    if (weight->node()->kind() != c10::prim::Constant || weight->uses().size() > 1) return;
+    weight->node()->t_(c10::attr::value, at::empty({0}, at::kFloat));
   }
 
   /// Adds `module` under a name made from `path` and calls it before `before`.
@@ -138,13 +148,16 @@ class Lowering {
     };
   }
 
+  /// The reference must be the very codes that the simulation computes, in its order of roundings:
+  /// the factor first. One code at a tie moves a row or a column of the scores.
   void emit_operand_codes(Value* output, const Value* original, const std::string& path,
-                          const at::Tensor& multiplier, const at::Tensor& zero_point,
-                          std::int64_t max_code, std::int64_t shift) {
+                          const OperandCodes& operand) {
     Emission& emission = emit(output, original, path, Emission::Kind::kCodes);
-    const at::Tensor m = multiplier.to(at::kFloat), z = zero_point.to(at::kFloat);
-    emission.reference = [m, z, max_code, shift](const at::Tensor& x) {
-      return (at::round(x * m + z).clamp(0, max_code) - shift).to(at::kChar);
+    const at::Tensor m = (operand.multiplier / operand.factor).to(at::kFloat);
+    const at::Tensor f = operand.factor.to(at::kFloat), z = operand.zero_point.to(at::kFloat);
+    emission.reference = [m, f, z, max_code = operand.max_code,
+                          shift = operand.shift](const at::Tensor& x) {
+      return (at::round(x * f * m + z).clamp(0, max_code) - shift).to(at::kChar);
     };
   }
 
@@ -237,9 +250,7 @@ class Lowering {
     }
     Value* output = call(factory_.linear(state), form.path, {codes}, linear, &form.module);
     if (decision.operands) {
-      emit_operand_codes(output, replaced, form.path, decision.operands->multiplier,
-                         decision.operands->zero_point, decision.operands->max_code,
-                         decision.operands->shift);
+      emit_operand_codes(output, replaced, form.path, *decision.operands);
       for (Node* scaling : scalings_after(original->output())) {
         const std::size_t operand = constant_scaling(scaling)->operand;
         Node* node = copy_.node(scaling);
@@ -312,8 +323,12 @@ class Lowering {
     std::string name;
     Value* codes = call(factory_.quantize(state), site.plan->path + suffix,
                         {product->input(offset)}, product, &name);
-    emit_operand_codes(codes, original->input(offset), site.plan->path, operand.multiplier,
-                       operand.zero_point, operand.max_code(), operand_shift(operand));
+    emit_operand_codes(codes, original->input(offset), site.plan->path,
+                       {.multiplier = to_double(operand.multiplier),
+                        .factor = at::ones({1}, at::kDouble),
+                        .zero_point = to_double(operand.zero_point),
+                        .max_code = operand.max_code(),
+                        .shift = operand_shift(operand)});
     return codes;
   }
 

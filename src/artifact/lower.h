@@ -60,6 +60,9 @@ struct LowerOptions {
   std::vector<at::Tensor> example;
   /// Defaults of the kept inputs, in order; shorter or empty: none.
   std::vector<std::optional<c10::IValue>> defaults;
+  /// Drops each float weight from the model's graph as soon as its integer form is made, so that
+  /// the two are not in memory together. The model can only be simulated then, no longer run.
+  bool release_weights = false;
 };
 
 /// Replaces every planned site by a call of a submodule with integer weights. Sites without a plan

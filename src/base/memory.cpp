@@ -39,6 +39,14 @@ std::int64_t peak_memory_bytes() {
   return std::int64_t{usage.ru_maxrss} * 1024;
 }
 
+void return_large_blocks() {
+#if defined(__GLIBC__)
+  constexpr int kLargeBytes = 1 << 21;
+  mallopt(M_MMAP_THRESHOLD, kLargeBytes);  // fixed from now on
+  mallopt(M_TRIM_THRESHOLD, 1 << 25);
+#endif
+}
+
 bool reset_peak_memory() {
   std::ofstream refs("/proc/self/clear_refs");
   refs << "5" << std::flush;  // proc(5): reset the peak resident set size

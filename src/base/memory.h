@@ -12,6 +12,10 @@ std::int64_t resident_memory_bytes();
 /// Largest resident set size since the start, or since reset_peak_memory().
 std::int64_t peak_memory_bytes();
 
+/// Lets tensors of 2 MB and more go back to the system when they are freed. By default glibc learns
+/// to keep them, and a long run with tensors of many sizes then holds several times what it uses.
+void return_large_blocks();
+
 /// Starts a new peak; false where the system does not allow it.
 bool reset_peak_memory();
 

@@ -68,10 +68,11 @@ std::string interpreter_message(const std::string& text) {
 }
 
 LoadedModel::LoadedModel(const ModelForm& model)
-    : path_(model.path),
-      form_(model.form),
-      module_(std::make_unique<torch::jit::Module>(form_ == Form::kFused ? load(path_)
-                                                                         : load_archive(path_))) {
+    : LoadedModel(model, model.form == Form::kFused ? load(model.path) : load_archive(model.path)) {
+}
+
+LoadedModel::LoadedModel(const ModelForm& model, const torch::jit::Module& module)
+    : path_(model.path), form_(model.form), module_(std::make_unique<torch::jit::Module>(module)) {
   file_bytes_ = static_cast<std::int64_t>(std::filesystem::file_size(path_));
   signature_ = signature_of(*module_);
   try {

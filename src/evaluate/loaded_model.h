@@ -25,6 +25,8 @@ class LoadedModel {
   /// Throws Error kFile or kUnsupported as load_archive(), or as load() for Form::kFused.
   explicit LoadedModel(const std::string& path) : LoadedModel(ModelForm{path, Form::kPortable}) {}
   explicit LoadedModel(const ModelForm& model);
+  /// The same for a module that was loaded from there; shares its parameters.
+  LoadedModel(const ModelForm& model, const torch::jit::Module& module);
   ~LoadedModel();
   LoadedModel(LoadedModel&&) noexcept;
   LoadedModel& operator=(LoadedModel&&) noexcept;

@@ -13,7 +13,9 @@ namespace {
 
 constexpr std::int64_t kBlockRows = 1024;
 constexpr std::int64_t kBlockColumns = 128;
-constexpr std::int64_t kShards = 4;  // each holds a K x K sum in double
+constexpr std::int64_t kManyColumns = 2048;
+// Each holds a K x K sum in double: 134 MB at K = 4096.
+std::int64_t shards_for(std::int64_t columns) { return columns > kManyColumns ? 2 : 4; }
 
 // sum += x^T x, only the blocks on and above the diagonal (ATen has no syrk).
 void add_upper_blocks(const at::Tensor& sum, const at::Tensor& x) {
@@ -98,7 +100,8 @@ HessianAccumulator accumulate_hessian(const std::vector<at::Tensor>& batches, in
   }
   // Shards are ranges of rows in whole blocks, so neither threads nor batches shape the sums.
   const std::int64_t blocks = (total + kBlockRows - 1) / kBlockRows;
-  const std::int64_t shard_rows = (blocks + kShards - 1) / kShards * kBlockRows;
+  const std::int64_t parts = shards_for(columns);
+  const std::int64_t shard_rows = (blocks + parts - 1) / parts * kBlockRows;
   std::vector<HessianAccumulator> shards;
   for (std::int64_t from = 0; from == 0 || from < total; from += shard_rows) {
     shards.emplace_back(columns);

@@ -42,8 +42,8 @@ class HessianAccumulator {
 };
 
 /// Accumulates the rows of all batches [..., K] on `threads` threads: in four fixed ranges of whole
-/// blocks, merged in a fixed tree. Depends on the rows and their order only, not on `threads` nor
-/// on how they are split into batches.
+/// blocks (two where K > 2048, as each range has a sum of its own), merged in a fixed tree. Depends
+/// on the rows and their order only, not on `threads` nor on how they are split into batches.
 HessianAccumulator accumulate_hessian(const std::vector<at::Tensor>& batches, int threads);
 
 }  // namespace repquant

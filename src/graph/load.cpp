@@ -44,6 +44,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs) {
   const auto module = load_archive(path, &model.extra_files);
   model.source_hash = sha256_of_file(path);
   model.graph = flatten(module, path);
+  model.module = std::make_shared<torch::jit::Module>(module);  // freezing copied nothing
   name_nodes(*model.graph, module);
 
   const auto& arguments = module.get_method("forward").function().getSchema().arguments();

@@ -8,6 +8,7 @@
 
 namespace torch::jit {
 struct Graph;
+struct Module;
 struct Node;
 }  // namespace torch::jit
 
@@ -19,6 +20,8 @@ struct Model {
   std::string path;         // source file, for messages
   std::string source_hash;  // SHA-256 of the file
   std::shared_ptr<torch::jit::Graph> graph;
+  /// As loaded, to compare the graph to; shares the parameters with it. Null once that is done.
+  std::shared_ptr<torch::jit::Module> module;
   std::vector<std::string> input_names;             // as in the user's forward()
   std::vector<std::string> dropped_inputs;          // optional inputs fixed to their defaults
   std::map<std::string, std::string> extra_files;   // small text files of the archive

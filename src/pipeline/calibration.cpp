@@ -15,6 +15,7 @@
 namespace repquant {
 namespace {
 
+constexpr std::int64_t kBatchTokens = 1024;
 constexpr std::int64_t kLargestSample = std::int64_t{1} << 28;  // elements
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
@@ -40,6 +41,18 @@ at::Tensor normal_samples(std::int64_t count, const std::vector<std::int64_t>& s
     data[i] = static_cast<float>(radius * std::cos(2.0 * std::numbers::pi * uniform()));
   }
   return values;
+}
+
+/// Samples of token ids that a batch may hold: attention takes memory by the square of their
+/// length.
+std::size_t most_samples(const std::vector<at::Tensor>& one) {
+  std::int64_t longest = 1;
+  for (const auto& tensor : one) {
+    if (tensor.dim() == 2 && at::isIntegralType(tensor.scalar_type(), /*includeBool=*/false)) {
+      longest = std::max(longest, tensor.size(1));
+    }
+  }
+  return static_cast<std::size_t>(std::max<std::int64_t>(1, kBatchTokens / longest));
 }
 
 void check_shape(const std::vector<std::int64_t>& shape) {
@@ -93,7 +106,7 @@ Calibration load_calibration(const CalibrationSource& source, const CalibrationR
                              const ModelSignature& signature,
                              const std::function<void()>& check_interrupt) {
   Calibration calibration;
-  const auto step = static_cast<std::size_t>(recipe.batch_size);
+  auto step = static_cast<std::size_t>(recipe.batch_size);
   if (!source.dataset) {
     std::mt19937_64 engine(recipe.seed);
     for (int begin = 0; begin < recipe.samples; begin += recipe.batch_size) {
@@ -111,6 +124,9 @@ Calibration load_calibration(const CalibrationSource& source, const CalibrationR
   const Dataset& dataset = *source.dataset;
   const std::vector<std::int64_t> chosen =
       draw_samples(dataset.size(), recipe.samples, recipe.seed);
+  if (!chosen.empty()) {
+    step = std::min(step, most_samples(dataset.load(std::span(chosen).subspan(0, 1)).inputs));
+  }
   for (std::size_t begin = 0; begin < chosen.size(); begin += step) {
     if (check_interrupt) check_interrupt();
     const std::size_t count = std::min(step, chosen.size() - begin);

@@ -1,6 +1,7 @@
 #include "pipeline/prepare.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
@@ -68,7 +69,9 @@ double check_normalized(const Model& model, const std::vector<at::Tensor>& batch
   at::NoGradGuard no_grad;
   at::Tensor expected;
   try {
-    expected = LoadedModel(model.path).run(batch);
+    const ModelForm form{model.path, Form::kPortable};
+    const LoadedModel source = model.module ? LoadedModel(form, *model.module) : LoadedModel(form);
+    expected = source.run(batch);
   } catch (const Error& e) {
     // The model runs elsewhere, so what does not fit is the data.
     if (e.kind() != ErrorKind::kUnsupported) throw;

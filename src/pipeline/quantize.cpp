@@ -47,6 +47,7 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
   // Fits on this thread must not depend on the number of threads either; samples, rows and heads
   // are what runs side by side.
   use_one_thread_per_operator();
+  return_large_blocks();
 
   begin_phase(hooks, "load", 0);
   const CalibrationSource& source = cache.open({.data = options.calib,
@@ -63,6 +64,7 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
 
   begin_phase(hooks, "prove", 0);
   check_normalized(model, calibration.batches.front());
+  model.module.reset();
   prove_sites(model, search, calibration.batches.front());
 
   const Coverage coverage = coverage_of(model, search, bits, options.recipe);

@@ -5,6 +5,7 @@
 #include <torch/version.h>
 
 #include <map>
+#include <optional>
 
 #include "artifact/check.h"
 #include "artifact/lower.h"
@@ -92,11 +93,14 @@ void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
   // One thread: the order of sums, and with it the checks' figures, must not depend on threads.
   at::set_num_threads(1);
   const std::vector<at::Tensor> batch = check_batch(*input.calibration);
-  const Lowered lowered = lower(*input.model, input.search->sites, input.sweep->plans,
-                                {.example = batch, .defaults = {}});
+  const std::vector<at::Tensor> reference = run_model(*input.model, batch);
+  for (auto& site : input.search->sites) site.weight = at::Tensor();  // the graph has it still
+  std::optional<Lowered> made = lower(*input.model, input.search->sites, input.sweep->plans,
+                                      {.example = batch, .defaults = {}, .release_weights = true});
+  const Lowered& lowered = *made;
   if (hooks.check_interrupt) hooks.check_interrupt();
   const PlanHook simulate = plan_hook(input.search->sites, input.sweep->plans);
-  const LoweringCheck check = check_lowered(*input.model, simulate, lowered, batch);
+  const LoweringCheck check = check_lowered(*input.model, simulate, lowered, batch, reference);
   report_lowering(check, report);
 
   std::map<std::string, std::string> extra;
@@ -106,7 +110,9 @@ void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
   AtomicFile file(input.options->output, input.options->force);
   save_artifact(lowered.module, extra, file);
   if (hooks.check_interrupt) hooks.check_interrupt();
-  check_reloaded(file.temporary().string(), lowered, batch);
+  const std::vector<at::Tensor> expected = run_lowered(lowered, batch);
+  made.reset();  // one copy of the weights in memory at a time
+  check_reloaded(file.temporary().string(), expected, batch);
   report.checks.push_back(
       {.name = "reload", .measured = "bit-equal", .limit = "bit-equal", .passed = true});
   file.commit();

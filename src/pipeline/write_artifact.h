@@ -14,15 +14,15 @@ namespace repquant {
 struct ArtifactInput {
   const QuantizeOptions* options = nullptr;
   const Model* model = nullptr;
-  const SiteSearch* search = nullptr;
+  SiteSearch* search = nullptr;  // loses its weights: they are not needed any longer
   const SweepResult* sweep = nullptr;
   const CalibrationSource* source = nullptr;
   const Calibration* calibration = nullptr;
   const Coverage* coverage = nullptr;
 };
 
-/// Writes the artifact and fills in what the checks have measured. Throws Error kNumerical, naming
-/// the site, when a check fails: nothing is left behind then.
+/// Writes the artifact, which uses up the model, and fills in what the checks have measured. Throws
+/// Error kNumerical, naming the site, when a check fails: nothing is left behind then.
 void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks, QuantizeReport& report);
 
 }  // namespace repquant

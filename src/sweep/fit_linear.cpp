@@ -19,25 +19,6 @@
 namespace repquant {
 namespace {
 
-void require_finite(const at::Tensor& x, const std::string& path) {
-  // The sum is finite exactly if all values are (no float32 activation sum overflows a double).
-  if (std::isfinite(at::sum(x, at::kDouble).item<double>())) return;
-  throw Error(ErrorKind::kNumerical,
-              {.what = "the input of a site holds NaN or infinite values",
-               .where = path,
-               .hint = "check the calibration data and that the model runs in float32"});
-}
-
-std::string describe(const LinearPlan& plan) {
-  std::ostringstream text;
-  const auto& input = plan.input;
-  text << (input.per_channel() ? "per channel" : "per tensor");
-  if (input.form == CodeForm::kQuadratic) text << ", quadratic";
-  if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
-  text << "; " << plan.weight.outcome;
-  return text.str();
-}
-
 /// What the output should be, with bias, [n, N]; see Compensation.
 at::Tensor target_of(const at::Tensor& x, const LinearFitInput& in, const WeightRecipe& recipe) {
   const bool stream = recipe.compensation == Compensation::kStream && !in.x_float.empty();
@@ -55,35 +36,62 @@ at::Tensor target_of(const at::Tensor& x, const LinearFitInput& in, const Weight
   return target;
 }
 
-/// What the side columns add to the output, [n, N].
+LinearPlan fit_weight_only(const LinearFitInput& in, const Recipe& recipe) {
+  at::Tensor hessian, mean;
+  {  // the sums are not needed beside them
+    auto sums = accumulate_hessian(in.x, in.threads);
+    hessian = recipe.weights.bias_correction ? sums.centred_hessian() : sums.hessian();
+    mean = sums.mean();
+  }
+  return fit_weight_only(in, hessian, mean, recipe);
+}
+
+}  // namespace
+
+void require_finite(const at::Tensor& x, const std::string& path) {
+  // The sum is finite exactly if all values are (no float32 activation sum overflows a double).
+  if (std::isfinite(at::sum(x, at::kDouble).item<double>())) return;
+  throw Error(ErrorKind::kNumerical,
+              {.what = "the input of a site holds NaN or infinite values",
+               .where = path,
+               .hint = "check the calibration data and that the model runs in float32"});
+}
+
+std::string describe(const LinearPlan& plan) {
+  std::ostringstream text;
+  if (!plan.quantized_input) {
+    text << "weight only; ";
+    if (plan.weight.group_size > 0) text << "groups of " << plan.weight.group_size << "; ";
+    text << plan.weight.outcome;
+    return text.str();
+  }
+  const auto& input = plan.input;
+  text << (input.per_channel() ? "per channel" : "per tensor");
+  if (input.form == CodeForm::kQuadratic) text << ", quadratic";
+  if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
+  text << "; " << plan.weight.outcome;
+  return text.str();
+}
+
 at::Tensor side_output(const at::Tensor& x, const SideColumns& side) {
   const at::Tensor columns = (encode_side(x, side) - side.zero_point) * side.scale;
   return at::matmul(columns, side.weight.dequantize().t());
 }
 
-LinearPlan fit_weight_only(const LinearFitInput& in, const Recipe& recipe, std::string& note) {
+LinearPlan fit_weight_only(const LinearFitInput& in, const at::Tensor& hessian,
+                           const at::Tensor& mean, const Recipe& recipe) {
   LinearPlan plan;
   plan.quantized_input = false;
-  const bool centred = recipe.weights.bias_correction;
-  auto accumulator = accumulate_hessian(in.x, in.threads);
-  plan.weight = quantize_weight(in.site->weight.contiguous(),
-                                centred ? accumulator.centred_hessian() : accumulator.hessian(),
-                                in.weight_bits, recipe.weights, in.threads);
+  plan.weight = quantize_weight(in.site->weight.contiguous(), hessian, in.weight_bits,
+                                recipe.weights, in.threads);
   plan.bias = in.site->bias.defined() ? in.site->bias.clone()
                                       : at::zeros({in.site->weight.size(0)}, at::kFloat);
-  if (centred) {
+  if (recipe.weights.bias_correction) {
     const auto change = in.site->weight - plan.weight.dequantize();
-    plan.bias += at::mv(change.to(at::kDouble), accumulator.mean()).to(at::kFloat);
+    plan.bias += at::mv(change.to(at::kDouble), mean).to(at::kFloat);
   }
-  note = "weight only; ";
-  if (plan.weight.group_size > 0) {
-    note += "groups of " + std::to_string(plan.weight.group_size) + "; ";
-  }
-  note += plan.weight.outcome;
   return plan;
 }
-
-}  // namespace
 
 ChannelFold fold_of(const InputQuantizer& quantizer) {
   if (!quantizer.per_channel()) {
@@ -104,7 +112,11 @@ FoldedLinear folded_linear(const at::Tensor& weight, const at::Tensor& bias,
 
 LinearPlan fit_linear(const LinearFitInput& in, const Recipe& whole, std::string& note) {
   for (const auto& batch : in.x) require_finite(batch, in.site->path);
-  if (in.activation_bits == kWeightOnlyBits) return fit_weight_only(in, whole, note);
+  if (in.activation_bits == kWeightOnlyBits) {
+    LinearPlan plan = fit_weight_only(in, whole);
+    note = describe(plan);
+    return plan;
+  }
   Recipe recipe = whole;
   recipe.weights.group_size = 0;  // an integer product has one scale for each row
 

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <string>
 #include <vector>
 
 #include "graph/site.h"
@@ -30,6 +31,20 @@ struct LinearFitInput {
 /// Fits and returns the plan; `note` gets what was decided. Throws Error kNumerical (naming the
 /// site) for non-finite inputs.
 LinearPlan fit_linear(const LinearFitInput& input, const Recipe& recipe, std::string& note);
+
+/// A plan in words: "per channel; gptq".
+std::string describe(const LinearPlan& plan);
+
+/// What side columns (not none) add to the output for rows x [n, K]: [n, N].
+at::Tensor side_output(const at::Tensor& x, const SideColumns& side);
+
+/// Throws Error kNumerical, naming the site, if x is not finite.
+void require_finite(const at::Tensor& x, const std::string& path);
+
+/// The rest of a weight-only fit, from sums over all rows: the Hessian [K, K], centred with
+/// weights.bias_correction, and the mean [K] of the inputs, both float64.
+LinearPlan fit_weight_only(const LinearFitInput& input, const at::Tensor& hessian,
+                           const at::Tensor& mean, const Recipe& recipe);
 
 /// r and b of the fold that an input quantizer realises: r = 1 / (m s), b = s (z - a).
 struct ChannelFold {

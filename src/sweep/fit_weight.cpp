@@ -83,30 +83,45 @@ PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& 
   } else {
     prepared.hessian = accumulate_hessian({codes}, problem.threads).hessian();
   }
-  if (recipe.shrinkage) {
-    const double used = problem.row_weights.defined() ? effective_rows(problem.row_weights)
-                                                      : static_cast<double>(rows);
-    prepared.recipe.damping = std::max(recipe.damping, shrinkage_damping(prepared.hessian, used));
-  }
+  prepared.recipe = with_damping(recipe, prepared.hessian,
+                                 problem.row_weights.defined() ? effective_rows(problem.row_weights)
+                                                               : static_cast<double>(rows));
   return prepared;
+}
+
+WeightRecipe with_damping(const WeightRecipe& recipe, const at::Tensor& hessian, double rows) {
+  WeightRecipe damped = recipe;
+  if (recipe.shrinkage) {
+    damped.damping = std::max(recipe.damping, shrinkage_damping(hessian, rows));
+  }
+  return damped;
+}
+
+FittedWeight round_weight(const PreparedWeight& prepared, const at::Tensor& bias,
+                          const at::Tensor& missing, double scale, int bits, int threads) {
+  FittedWeight fitted;
+  fitted.compensation = prepared.compensation;
+  fitted.weight =
+      quantize_weight(prepared.weight, prepared.hessian, bits, prepared.recipe, threads);
+  fitted.bias = bias;
+  if (prepared.recipe.bias_correction) {
+    const at::Tensor product = at::mv(fitted.weight.dequantize().to(at::kDouble), prepared.mean);
+    fitted.bias = (missing - product * scale).to(at::kFloat);
+  }
+  return fitted;
 }
 
 FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe) {
   const PreparedWeight prepared = prepare_weight(problem, recipe);
-  FittedWeight fitted;
-  fitted.compensation = prepared.compensation;
-  fitted.weight = quantize_weight(prepared.weight, prepared.hessian, problem.bits, prepared.recipe,
-                                  problem.threads);
-  fitted.bias = problem.bias;
+  at::Tensor missing;
   if (recipe.bias_correction) {
-    at::Tensor missing = weighted_mean(problem.target, problem.row_weights);
-    if (problem.side.defined())
+    missing = weighted_mean(problem.target, problem.row_weights);
+    if (problem.side.defined()) {
       missing = missing - weighted_mean(problem.side, problem.row_weights);
-    missing =
-        missing - at::mv(fitted.weight.dequantize().to(at::kDouble), prepared.mean) * problem.scale;
-    fitted.bias = missing.to(at::kFloat);
+    }
   }
-  return fitted;
+  return round_weight(prepared, problem.bias, missing, problem.scale, problem.bits,
+                      problem.threads);
 }
 
 }  // namespace repquant

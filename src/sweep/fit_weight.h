@@ -40,6 +40,14 @@ struct PreparedWeight {
 /// (recipe.compensation kNone only) no output is read.
 PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& recipe);
 
+/// Rounds to `bits` and, with prepared.recipe.bias_correction, corrects the bias: `missing` float64
+/// [N] is the weighted mean of target - side. `bias` and `scale` as in WeightProblem.
+FittedWeight round_weight(const PreparedWeight& prepared, const at::Tensor& bias,
+                          const at::Tensor& missing, double scale, int bits, int threads);
+
+/// The damping that `hessian` [K, K] of so many (effective) rows needs.
+WeightRecipe with_damping(const WeightRecipe& recipe, const at::Tensor& hessian, double rows);
+
 /// Prepares, rounds to problem.bits, and corrects the bias (recipe.bias_correction).
 FittedWeight fit_weight(const WeightProblem& problem, const WeightRecipe& recipe);
 

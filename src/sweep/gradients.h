@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "graph/walker.h"
+#include "sweep/blocks.h"
 
 namespace repquant {
 
@@ -18,6 +19,12 @@ struct DifferentiateOptions {
   std::unordered_set<const torch::jit::Value*> kept;    // values to hand back as they were
   std::uint64_t seed = 0;                               // of the random signs
   bool with_logits = false;                             // fill in logits_gradients, too
+  /// Stretches that cover the schedule. Of each but the last one only what is alive at its begin is
+  /// kept, and it is run again for the backward pass, so that the intermediate values of one are in
+  /// memory at a time. Empty: the graph is run once, as a whole.
+  std::vector<Block> blocks;
+  /// Gets every gradient of the outputs, in the place of Differentiated::outputs_gradients.
+  std::function<void(const torch::jit::Value*, const at::Tensor&)> see_gradient;
 };
 
 using TensorByValue = std::unordered_map<const torch::jit::Value*, at::Tensor>;
@@ -33,9 +40,9 @@ struct Differentiated {
   std::vector<at::Tensor> outputs;  // floating-point ones
 };
 
-/// One forward pass of `batch` and one backward pass (two with logits). Empty gradients where the
-/// outputs depend on none of the values. Throws c10::Error or Error for a model that cannot be run
-/// or differentiated.
+/// One forward pass of `batch` (two with blocks) and one backward pass (two with logits). Empty
+/// gradients where the outputs depend on none of the values. Throws c10::Error or Error for a model
+/// that cannot be run or differentiated.
 Differentiated differentiate(const torch::jit::Graph& graph, const Schedule& schedule,
                              const std::vector<at::Tensor>& batch,
                              const DifferentiateOptions& options);

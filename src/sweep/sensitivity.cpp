@@ -8,6 +8,7 @@
 
 #include "compute/parallel.h"
 #include "repquant/error.h"
+#include "sweep/blocks.h"
 #include "sweep/gradients.h"
 
 namespace repquant {
@@ -62,25 +63,29 @@ Squares squares_of(const at::Tensor& gradient, const Layout& layout) {
 
 /// The gradients of one batch, squared; empty where the model cannot be differentiated.
 SquaresByValue run_batch(const torch::jit::Graph& graph, const Schedule& schedule,
-                         const std::vector<at::Tensor>& batch, const Layouts& wanted,
-                         std::uint64_t seed) {
-  DifferentiateOptions options{.wanted = {}, .kept = {}, .seed = seed, .with_logits = false};
-  for (const auto& entry : wanted) options.wanted.insert(entry.first);
-  const auto differentiated = differentiate(graph, schedule, batch, options);
-  const at::NoGradGuard no_grad;
+                         const std::vector<Block>& blocks, const std::vector<at::Tensor>& batch,
+                         const Layouts& wanted, std::uint64_t seed) {
   SquaresByValue result;
-  for (const auto& [value, gradient] : differentiated.outputs_gradients) {
+  DifferentiateOptions options;
+  options.seed = seed;
+  options.blocks = blocks;
+  options.see_gradient = [&](const Value* value, const at::Tensor& gradient) {
     result[value] = squares_of(gradient, wanted.at(value));
-  }
+  };
+  for (const auto& entry : wanted) options.wanted.insert(entry.first);
+  differentiate(graph, schedule, batch, options);
   return result;
 }
 
 /// run_batch() a few samples at a time.
-class Differentiation {
+class PartwiseRun {
  public:
-  Differentiation(const torch::jit::Graph& graph, const Schedule& schedule,
-                  const std::vector<Site>& sites, const std::vector<at::Tensor>& first_batch)
-      : graph_(graph), schedule_(schedule), wanted_(wanted_values(sites)) {
+  PartwiseRun(const torch::jit::Graph& graph, const Schedule& schedule,
+              const std::vector<Site>& sites, const std::vector<at::Tensor>& first_batch)
+      : graph_(graph),
+        schedule_(schedule),
+        blocks_(find_blocks(schedule, sites)),
+        wanted_(wanted_values(sites)) {
     if (sample_count(first_batch) < kSamplesAtOnce) return;
     // The rows of the parts follow each other only if all values have the samples in front.
     const auto one = run(samples_of(first_batch, 0, 1), 0);
@@ -106,7 +111,7 @@ class Differentiation {
 
  private:
   SquaresByValue run(const std::vector<at::Tensor>& batch, std::uint64_t seed) const {
-    return run_batch(graph_, schedule_, batch, wanted_, seed);
+    return run_batch(graph_, schedule_, blocks_, batch, wanted_, seed);
   }
 
   static void append(Squares& sum, const Squares& part) {
@@ -117,6 +122,7 @@ class Differentiation {
 
   const torch::jit::Graph& graph_;
   const Schedule& schedule_;
+  std::vector<Block> blocks_;
   Layouts wanted_;
   bool splits_ = false;
 };
@@ -130,7 +136,7 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
   std::vector<SquaresByValue> parts(batches.size());
   Layouts wanted;
   try {
-    const Differentiation differentiation(graph, schedule, sites, batches[0]);
+    const PartwiseRun differentiation(graph, schedule, sites, batches[0]);
     wanted = differentiation.wanted();
     parallel_for(static_cast<std::int64_t>(batches.size()), threads, [&](std::int64_t i) {
       if (check_interrupt) check_interrupt();

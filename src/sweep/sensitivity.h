@@ -22,10 +22,11 @@ struct Sensitivity {
 /// are all but the channel axis, without heads: left and value [.., H, T, d], right [.., H, d, S].
 using Sensitivities = std::unordered_map<const torch::jit::Value*, Sensitivity>;
 
-/// One forward and backward pass over the batches. The projection has random signs, so that E[g
-/// g^T] is the Gauss-Newton matrix of the squared output error (the weighting of GuidedQuant, arXiv
-/// 2505.07004). Values without a gradient are left out; a model that cannot be differentiated gives
-/// an empty result. Deterministic, whatever `threads`.
+/// A forward and a backward pass over the batches, two samples and one block of the graph at a
+/// time, so that memory depends neither on layers nor on samples. The projection has random signs,
+/// so that E[g g^T] is the Gauss-Newton matrix of the squared output error (the weighting of
+/// GuidedQuant, arXiv 2505.07004). Values without a gradient are left out; a model that cannot be
+/// differentiated gives an empty result. Deterministic, whatever `threads`.
 Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule& schedule,
                                   const std::vector<Site>& sites,
                                   const std::vector<std::vector<at::Tensor>>& batches, int threads,

@@ -4,23 +4,32 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
+#include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "graph/site.h"
 #include "graph/walker.h"
 #include "plan/site_plan.h"
 #include "sweep/plan_hook.h"
+#include "sweep/spill.h"
 
 namespace repquant {
 
 enum class Stream { kFloat, kQuantized };
 
 /// Holds, for every calibration batch, the values that are alive at one position of the graph, in
-/// both streams. Nothing older and nothing inside a segment stays in memory.
+/// both streams. Nothing older and nothing inside a segment stays in memory, and with a folder to
+/// spill to, of what is alive only what is being worked on.
 class Streams {
  public:
   Streams(const Model& model, const std::vector<std::vector<at::Tensor>>& batches, int threads,
           std::function<void()> check_interrupt);
+
+  /// From now on values that are alive go to a file in `folder` once those of all batches exceed
+  /// `least_bytes`. Does not change a result.
+  void spill_to(const std::string& folder, std::int64_t least_bytes);
 
   /// From now on the quantized stream evaluates this site by its plan.
   void add_plan(const Site& site, const SitePlan& plan);
@@ -29,12 +38,17 @@ class Streams {
   void advance_to(const torch::jit::Node* node);
   /// Runs both streams up to (not including) the schedule's position `end`.
   void advance_to(std::size_t end) { advance(end); }
-  /// Runs both streams to the end.
-  void finish();
+  /// Runs both streams to the end, batch by batch, and drops each batch after `see`, which gets the
+  /// output tensors of both streams and may be called from several threads.
+  using SeeOutputs = std::function<void(std::size_t batch, const std::vector<at::Tensor>& floating,
+                                        const std::vector<at::Tensor>& quantized)>;
+  void finish(const SeeOutputs& see);
 
   /// The value in every batch, in batch order. If it is not computed yet at the present position,
   /// it is computed on the side from what is alive, without keeping anything else.
   std::vector<at::Tensor> values(const torch::jit::Value* value, Stream stream) const;
+  /// The same in one batch.
+  at::Tensor value(std::size_t batch, const torch::jit::Value* value, Stream stream) const;
   /// The same in the first batch alone: for what is too large to hold for all of them.
   at::Tensor first_value(const torch::jit::Value* value, Stream stream) const;
 
@@ -49,18 +63,23 @@ class Streams {
   const Schedule& schedule() const { return schedule_; }
   /// Seconds that the floating-point stream alone took, summed over batches.
   double float_seconds() const;
-  /// The model's output tensors of one batch, after finish().
-  std::vector<at::Tensor> outputs(std::size_t batch, Stream stream) const;
   std::size_t batches() const { return state_.size(); }
 
  private:
   struct BatchState {
-    Values floating, quantized;
+    SpillableValues floating, quantized;
     double float_seconds = 0.0;
   };
 
   void advance(std::size_t end);
-  at::Tensor value_in(const BatchState& state, const torch::jit::Value* value, Stream stream) const;
+  /// Runs both streams of a batch to `end`; what is alive then is in memory.
+  void run_batch(std::size_t batch, std::size_t end);
+  void spill_batch(std::size_t batch);
+  Values alive(std::size_t batch, Stream stream) const;
+  std::vector<at::Tensor> output_tensors_of(const Values& values) const;
+  static std::size_t region_of(std::size_t batch, Stream stream) {
+    return 2 * batch + (stream == Stream::kFloat ? 0 : 1);
+  }
 
   const Model& model_;
   Schedule schedule_;
@@ -69,6 +88,10 @@ class Streams {
   std::size_t position_ = 0;
   std::vector<BatchState> state_;
   PlanHook hook_;
+  std::string spill_folder_;
+  std::int64_t spill_least_ = 0;
+  std::unique_ptr<SpillFile> spill_;      // once something has been spilled
+  std::unordered_set<const void*> keep_;  // memory of parameters and inputs
 };
 
 }  // namespace repquant

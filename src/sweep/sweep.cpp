@@ -8,6 +8,7 @@
 #include <cmath>
 #include <deque>
 #include <map>
+#include <numeric>
 #include <set>
 #include <sstream>
 
@@ -21,6 +22,7 @@
 #include "sweep/checkpoint.h"
 #include "sweep/fit_attention.h"
 #include "sweep/fit_linear.h"
+#include "sweep/fit_streamed.h"
 #include "sweep/fold_check.h"
 #include "sweep/reconstruct.h"
 #include "sweep/sensitivity.h"
@@ -32,6 +34,10 @@ namespace {
 using torch::jit::Node;
 
 constexpr double kLargestFoldDeviation = 1e-3;
+// Rows times the wider side of a Linear from which on it is fitted batch by batch (100 MB).
+constexpr std::int64_t kStreamedValues = std::int64_t{3} << 23;
+// Values of an attention operand that its grid is fitted on (64 MB).
+constexpr std::int64_t kOperandValues = std::int64_t{1} << 24;
 
 class Sweep {
  public:
@@ -44,7 +50,10 @@ class Sweep {
         recipe_(recipe),
         options_(options),
         bits_(resolve_bits(search.sites, recipe)),
-        streams_(model, batches, options.threads, options.check_interrupt) {}
+        streams_(model, batches, options.threads, options.check_interrupt) {
+    find_foldable_norms();
+    if (!options.workdir.empty()) streams_.spill_to(options.workdir, options.spill_bytes);
+  }
 
   SweepResult run() {
     const auto start = std::chrono::steady_clock::now();
@@ -52,7 +61,6 @@ class Sweep {
       sensitivities_ = measure_sensitivity(*model_.graph, streams_.schedule(), sites_, batches_,
                                            options_.threads, options_.check_interrupt);
     }
-    find_foldable_norms();
     SweepState restored;
     if (options_.resume && !options_.workdir.empty()) {
       restored = read_checkpoint(options_.workdir, options_.fingerprint);
@@ -87,10 +95,10 @@ class Sweep {
       for (std::size_t index = first; index < plans_.size(); ++index) save(index);
     }
     report(sites_.size());
-    streams_.finish();
+    finish_streams();
     result_.plans.assign(std::make_move_iterator(plans_.begin()),
                          std::make_move_iterator(plans_.end()));
-    check_outputs();
+    check_fold();
     result_.float_seconds = streams_.float_seconds();
     result_.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -115,30 +123,101 @@ class Sweep {
     return at::matmul(site.weight.t(), scaled);
   }
 
-  /// What the residual lacks that the site's output is added to: nothing if it is not.
-  std::vector<at::Tensor> residual_error(const Site& site) const {
+  /// Sum of W^T D W over the Linears that a norm feeds.
+  at::Tensor norm_gram(const Node* norm) const {
+    at::Tensor gram;
+    for (const auto& site : sites_) {
+      if (site.norm != norm) continue;
+      gram = gram.defined() ? gram + gram_of(site) : gram_of(site);
+    }
+    return gram;
+  }
+
+  /// The residual that the site's output is added to; null if it is not.
+  const torch::jit::Value* residual_of(const Site& site) const {
     const auto& uses = site.node->output()->uses();
-    if (uses.size() != 1) return {};
+    if (uses.size() != 1) return nullptr;
     const Node* add = uses[0].user;
-    if (!is_kind(add, "aten::add") || uses[0].offset > 1) return {};
-    if (!is_one(add->input(2))) return {};
+    if (!is_kind(add, "aten::add") || uses[0].offset > 1) return nullptr;
+    if (!is_one(add->input(2))) return nullptr;
     const auto* residual = add->input(1 - uses[0].offset);
     const auto& schedule = streams_.schedule();
     const bool is_input = residual->node()->kind() == c10::prim::Param;
-    if (!is_input && schedule.index_of(residual->node()) > schedule.index_of(site.node)) return {};
-    const auto floating = streams_.values(residual, Stream::kFloat);
-    const auto quantized = streams_.values(residual, Stream::kQuantized);
+    if (!is_input && schedule.index_of(residual->node()) > schedule.index_of(site.node)) {
+      return nullptr;
+    }
+    return residual;
+  }
+
+  /// What the residual lacks, in one batch; undefined if it is not shaped like the output.
+  at::Tensor residual_error(const Site& site, const torch::jit::Value* residual,
+                            std::size_t batch) const {
+    const auto floating = streams_.value(batch, residual, Stream::kFloat);
+    const auto quantized = streams_.value(batch, residual, Stream::kQuantized);
+    const bool same = floating.dim() > 0 && floating.sizes() == quantized.sizes() &&
+                      floating.size(-1) == site.weight.size(0);
+    return same ? floating - quantized : at::Tensor();
+  }
+
+  std::vector<at::Tensor> residual_error(const Site& site) const {
+    const auto* residual = residual_of(site);
     std::vector<at::Tensor> errors;
-    for (std::size_t i = 0; i < floating.size(); ++i) {
-      const bool same = floating[i].dim() > 0 && floating[i].sizes() == quantized[i].sizes() &&
-                        floating[i].size(-1) == site.weight.size(0);
-      if (!same) return {};
-      errors.push_back(floating[i] - quantized[i]);
+    for (std::size_t i = 0; residual != nullptr && i < streams_.batches(); ++i) {
+      errors.push_back(residual_error(site, residual, i));
+      if (!errors.back().defined()) return {};
     }
     return errors;
   }
 
-  /// A norm is folded only if all its consumers read the same codes; sums W^T D W over them.
+  RowSource row_source(const Site& site, bool compensates) const {
+    RowSource rows;
+    rows.batches = streams_.batches();
+    const auto* input = site.node->input(0);
+    rows.x = [this, input](std::size_t i) { return streams_.value(i, input, Stream::kQuantized); };
+    if (!compensates) return rows;
+    rows.x_float = [this, input](std::size_t i) {
+      return streams_.value(i, input, Stream::kFloat);
+    };
+    const auto* residual = residual_of(site);
+    if (residual == nullptr || !residual_error(site, residual, 0).defined()) return rows;
+    rows.residual_error = [this, &site, residual](std::size_t i) {
+      return residual_error(site, residual, i);
+    };
+    return rows;
+  }
+
+  /// Batches, evenly spaced, that hold as many values of an operand as its fit needs.
+  std::vector<std::size_t> some_batches(const torch::jit::Value* value) const {
+    const std::size_t batches = streams_.batches();
+    const std::int64_t size =
+        std::max<std::int64_t>(1, streams_.first_value(value, Stream::kQuantized).numel());
+    const auto wanted = static_cast<std::size_t>(std::max<std::int64_t>(1, kOperandValues / size));
+    const std::size_t stride = (batches + wanted - 1) / wanted;
+    std::vector<std::size_t> chosen;
+    for (std::size_t i = 0; i < batches; i += stride) chosen.push_back(i);
+    return chosen;
+  }
+
+  std::vector<at::Tensor> values_in(const std::vector<std::size_t>& batches,
+                                    const torch::jit::Value* value) const {
+    std::vector<at::Tensor> result(batches.size());
+    parallel_for(std::ssize(batches), options_.threads, [&](std::int64_t i) {
+      const auto k = static_cast<std::size_t>(i);
+      result[k] = streams_.value(batches[k], value, Stream::kQuantized);
+    });
+    return result;
+  }
+
+  at::Tensor weights_in(const std::vector<std::size_t>& batches,
+                        const torch::jit::Value* value) const {
+    const auto* all = sensitivity_of(value);
+    if (all == nullptr || batches.size() == all->tokens.size()) return weights_of(value);
+    Sensitivity chosen;
+    for (const std::size_t i : batches) chosen.tokens.push_back(all->tokens[i]);
+    return row_weights(&chosen, recipe_.weights.sensitivity);
+  }
+
+  /// A norm is folded only if all its consumers read the same codes.
   void find_foldable_norms() {
     std::map<const Node*, int> activation_bits;
     std::set<const Node*> refused;
@@ -149,11 +228,9 @@ class Sweep {
       if (bits == kWeightOnlyBits || activation_bits.emplace(norm, bits).first->second != bits) {
         refused.insert(norm);
       }
-      auto& gram = norm_grams_[norm];
-      const auto part = gram_of(sites_[i]);
-      gram = gram.defined() ? gram + part : part;
+      foldable_.insert(norm);
     }
-    for (const Node* norm : refused) norm_grams_.erase(norm);
+    for (const Node* norm : refused) foldable_.erase(norm);
   }
 
   /// Linears that read one value at the same bits share its codes.
@@ -263,9 +340,9 @@ class Sweep {
       plan.plan = fit_scores_site(i, plan);
     } else {
       // Not advanced to: V is fitted at the position of q k^T, before any [T, T] value exists.
-      const auto value = streams_.values(site.node->input(1), Stream::kQuantized);
-      plan.plan = fit_attend(value, bits_[i].activation_bits, recipe_.attention,
-                             weights_of(site.node->input(1)));
+      const auto batches = some_batches(site.node->input(1));
+      plan.plan = fit_attend(values_in(batches, site.node->input(1)), bits_[i].activation_bits,
+                             recipe_.attention, weights_in(batches, site.node->input(1)));
       plan.note = describe(std::get<AttendPlan>(plan.plan));
       measure(site, std::get<AttendPlan>(plan.plan), plan.errors);
     }
@@ -289,12 +366,15 @@ class Sweep {
     streams_.advance_to(site.node);
     LinearFitInput in;
     in.site = &site;
-    in.x = streams_.values(site.node->input(0), Stream::kQuantized);
-    const auto gram = norm_grams_.find(site.norm);
-    const bool foldable = gram != norm_grams_.end();
-    in.gram = foldable ? gram->second : gram_of(i);
+    const bool compensates = recipe_.weights.compensation == Compensation::kStream;
+    const at::Tensor first = streams_.first_value(site.node->input(0), Stream::kQuantized);
+    const std::int64_t values = first.numel() / site.weight.size(1) * std::ssize(batches_) *
+                                std::max(site.weight.size(0), site.weight.size(1));
+    const bool streamed = values > kStreamedValues && batches_.size() > 1;
+    if (!streamed) in.x = streams_.values(site.node->input(0), Stream::kQuantized);
+    const bool foldable = foldable_.count(site.norm) > 0;
     in.row_weights = weights_of(site.node->output());
-    if (recipe_.weights.compensation == Compensation::kStream) {
+    if (compensates && !streamed) {
       in.x_float = streams_.values(site.node->input(0), Stream::kFloat);
       in.residual_error = residual_error(site);
     }
@@ -305,23 +385,28 @@ class Sweep {
                !foldable && same != shared_inputs_.end()) {
       in.shared = same->second;
     }
+    if (in.shared == nullptr && bits_[i].activation_bits != kWeightOnlyBits) {
+      in.gram = foldable ? norm_gram(site.norm) : gram_of(i);
+    }
     in.weight_bits = bits_[i].weight_bits;
     in.activation_bits = bits_[i].activation_bits;
     in.threads = options_.threads;
-    LinearPlan linear = fit_linear(in, recipe_, plan.note);
+    LinearPlan linear =
+        streamed ? fit_linear_streamed(in, row_source(site, compensates), recipe_, plan.note)
+                 : fit_linear(in, recipe_, plan.note);
     if (foldable && linear.quantized_input && linear.input.per_channel()) {
       linear.norm = site.norm->outputs()[0]->debugName();
       plan.note = "folded into norm; " + plan.note;
     }
-    measure(site, linear, in.x, plan.errors);
+    measure(site, linear, first, plan.errors);
     return linear;
   }
 
   /// Errors on the first batch: enough to name a bad site, and cheap.
-  void measure(const Site& site, const LinearPlan& linear, const std::vector<at::Tensor>& x,
+  void measure(const Site& site, const LinearPlan& linear, const at::Tensor& x,
                SiteErrors& errors) const {
-    const auto exact = at::linear(x[0], site.weight, site.bias);
-    const auto got = simulate_linear(linear, x[0]);
+    const auto exact = at::linear(x, site.weight, site.bias);
+    const auto got = simulate_linear(linear, x);
     errors.own_output_sqnr_db = sqnr_db(exact, got);
     const auto floating = streams_.first_value(site.node->input(0), Stream::kFloat);
     errors.output_sqnr_db = sqnr_db(at::linear(floating, site.weight, site.bias), got);
@@ -332,11 +417,12 @@ class Sweep {
   ScoresPlan fit_scores_site(std::size_t i, SitePlan& plan) {
     const Site& site = sites_[i];
     streams_.advance_to(site.node);
-    const auto left = streams_.values(site.node->input(0), Stream::kQuantized);
-    const auto right = streams_.values(site.node->input(1), Stream::kQuantized);
-    const auto scores =
-        fit_scores(left, right, bits_[i].activation_bits, recipe_.attention,
-                   weights_of(site.node->input(0)), weights_of(site.node->input(1)));
+    const auto batches = some_batches(site.node->input(0));
+    const auto left = values_in(batches, site.node->input(0));
+    const auto right = values_in(batches, site.node->input(1));
+    const auto scores = fit_scores(left, right, bits_[i].activation_bits, recipe_.attention,
+                                   weights_in(batches, site.node->input(0)),
+                                   weights_in(batches, site.node->input(1)));
     const auto got = simulate_scores(scores, left[0], right[0]);
     plan.errors.own_output_sqnr_db = sqnr_db(at::matmul(left[0], right[0]), got);
     plan.errors.output_sqnr_db =
@@ -359,25 +445,32 @@ class Sweep {
     return text.str();
   }
 
-  void check_outputs() {
-    double signal = 0.0, noise = 0.0;
-    for (std::size_t batch = 0; batch < streams_.batches(); ++batch) {
-      const auto reference = streams_.outputs(batch, Stream::kFloat);
-      const auto got = streams_.outputs(batch, Stream::kQuantized);
+  /// Runs the streams to the end and measures the outputs batch by batch, holding none but the
+  /// first one's.
+  void finish_streams() {
+    std::vector<double> signals(streams_.batches()), noises(streams_.batches());
+    streams_.finish([&](std::size_t batch, const std::vector<at::Tensor>& reference,
+                        const std::vector<at::Tensor>& got) {
       for (std::size_t k = 0; k < reference.size(); ++k) {
         if (!reference[k].is_floating_point()) continue;
-        signal += reference[k].to(at::kDouble).square().sum().item<double>();
-        noise += (reference[k].to(at::kDouble) - got[k]).square().sum().item<double>();
+        signals[batch] += reference[k].to(at::kDouble).square().sum().item<double>();
+        noises[batch] += (reference[k].to(at::kDouble) - got[k]).square().sum().item<double>();
       }
-    }
+      if (batch == 0) first_outputs_ = reference;
+    });
+    const double signal = std::accumulate(signals.begin(), signals.end(), 0.0);
+    const double noise = std::accumulate(noises.begin(), noises.end(), 0.0);
     if (!std::isfinite(signal) || !std::isfinite(noise)) {
       throw Error(ErrorKind::kNumerical,
                   {.what = "the model's outputs hold NaN or infinite values",
                    .hint = "check the calibration data and that the model runs in float32"});
     }
     result_.output_sqnr_db = noise > 0 ? 10.0 * std::log10(signal / noise) : 200.0;
-    result_.fold_deviation = fold_deviation(model_, sites_, result_.plans, batches_[0],
-                                            streams_.outputs(0, Stream::kFloat));
+  }
+
+  void check_fold() {
+    result_.fold_deviation =
+        fold_deviation(model_, sites_, result_.plans, batches_[0], first_outputs_);
     if (!(result_.fold_deviation <= kLargestFoldDeviation)) {
       throw Error(ErrorKind::kNumerical,
                   {.what = "folding the norms changes the model's outputs",
@@ -394,12 +487,13 @@ class Sweep {
   const SweepOptions& options_;
   std::vector<SiteBits> bits_;
   Sensitivities sensitivities_;
-  std::map<const Node*, at::Tensor> norm_grams_;
+  std::set<const Node*> foldable_;  // norms
   std::map<const Node*, const InputQuantizer*> norm_inputs_;
   std::map<SharedInput, const InputQuantizer*> shared_inputs_;
   std::deque<SitePlan> plans_;           // stable addresses: the streams point into it
   std::vector<const Site*> plan_sites_;  // theirs
   Streams streams_;
+  std::vector<at::Tensor> first_outputs_;  // floating point, of the first batch
   SweepResult result_;
 };
 

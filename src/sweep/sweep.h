@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -22,7 +23,9 @@ struct SweepProgress {
 
 struct SweepOptions {
   int threads = 1;
-  std::string workdir;      // checkpoints after every segment go here; empty: none
+  std::string workdir;  // checkpoints and activations go here; empty: neither is written
+  /// Bytes of living activations from which on they are kept in workdir instead of in memory.
+  std::int64_t spill_bytes = std::int64_t{1} << 28;
   bool resume = false;      // continue from the checkpoint in workdir
   std::string fingerprint;  // identifies model, data and recipe; a checkpoint of another is refused
   std::function<void(const SweepProgress&)> on_progress;

@@ -1,8 +1,11 @@
 // The self-check finds what is wrong, says where, and accepts what is right.
+#include <torch/csrc/jit/ir/ir.h>
+
 #include <algorithm>
 
 #include "artifact/lowered.h"
 #include "base/recipe_json.h"
+#include "graph/rewrite.h"
 #include "support/errors.h"
 #include "support/temp_dir.h"
 
@@ -52,6 +55,30 @@ TEST(CheckLowered, AcceptsTheTruth) {
   EXPECT_LE(result.codes.changed_share, kChangedCodesLimit);
   EXPECT_LE(result.floating.relative, kRelativeLimit);
   EXPECT_GT(result.lowered_db, result.simulated_db + kMarginDb);
+}
+
+TEST(CheckLowered, NeedsNoFloatWeights) {
+  Prepared prepared = testing::prepare_planted(1);
+  const auto weight_bytes = [&] {
+    std::size_t bytes = 0;
+    for (const Site& site : prepared.search.sites) {
+      if (site.kind == SiteKind::kLinear) bytes += constant_tensor(site.node->input(1)).nbytes();
+    }
+    return bytes;
+  };
+  const auto& batch = prepared.batches[0];
+  const auto reference = run_model(prepared.model, batch);
+  const Lowered expected = lowered(prepared, plans());
+  EXPECT_GT(weight_bytes(), 0U);
+  for (Site& site : prepared.search.sites) site.weight = at::Tensor();
+  const Lowered module = lower(prepared.model, prepared.search.sites, plans(),
+                               {.example = batch, .defaults = {}, .release_weights = true});
+  EXPECT_EQ(weight_bytes(), 0U);
+  const PlanHook hook = plan_hook(prepared.search.sites, plans());
+  const LoweringCheck result = check_lowered(prepared.model, hook, module, batch, reference);
+  EXPECT_GT(result.lowered_db, result.simulated_db + kMarginDb);
+  const auto got = run_lowered(module, batch), outputs = run_lowered(expected, batch);
+  for (std::size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(at::equal(got[i], outputs[i]));
 }
 
 TEST(CheckLowered, OneWeightCode) {
@@ -117,16 +144,18 @@ TEST(CheckReloaded, EqualFileOnly) {
   const Lowered module = lowered(planted(), plans());
   testing::save(module, path);
   const auto& batch = planted().batches[0];
-  check_reloaded(path.string(), module, batch);
+  check_reloaded(path.string(), run_lowered(module, batch), batch);
 
   Changed other("head");
   other.linear().bias = other.linear().bias * 1.0001;
   testing::save(lowered(planted(), other.all), path);
-  EXPECT_ERROR(check_reloaded(path.string(), module, batch), ErrorKind::kNumerical, "bit-equal");
+  EXPECT_ERROR(check_reloaded(path.string(), run_lowered(module, batch), batch),
+               ErrorKind::kNumerical, "bit-equal");
 
   const std::string whole = read_text(path);
   write_text(path, whole.substr(0, whole.size() / 2));
-  EXPECT_ERROR(check_reloaded(path.string(), module, batch), ErrorKind::kFile, "model.pt");
+  EXPECT_ERROR(check_reloaded(path.string(), run_lowered(module, batch), batch), ErrorKind::kFile,
+               "model.pt");
 }
 
 TEST(SaveArtifact, EqualModulesGiveEqualBytes) {

@@ -1,0 +1,119 @@
+// A Linear fitted batch by batch against the fit on all rows in memory.
+#include "sweep/fit_streamed.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "base/recipe_json.h"
+#include "plan/simulate.h"
+#include "repquant/error.h"
+#include "support/errors.h"
+#include "support/random.h"
+
+namespace repquant {
+namespace {
+
+constexpr int kBatches = 6;
+
+struct Problem {
+  Site site;
+  std::vector<at::Tensor> x, x_float, residual;
+  LinearFitInput in;
+  RowSource rows;
+
+  Problem() {
+    at::manual_seed(3);
+    site.path = "site";
+    site.weight = at::randn({24, 32}) / 6;
+    site.bias = at::randn({24});
+    for (int i = 0; i < kBatches; ++i) {
+      x_float.push_back(at::randn({2, 40, 32}) * 2 + 1);
+      x.push_back(x_float.back() + 0.05 * at::randn({2, 40, 32}));
+      residual.push_back(0.1 * at::randn({2, 40, 24}));
+    }
+    in.site = &site;
+    in.gram = at::matmul(site.weight.t(), site.weight);
+    rows.batches = kBatches;
+    rows.x = [this](std::size_t i) { return x[i]; };
+    rows.x_float = [this](std::size_t i) { return x_float[i]; };
+    rows.residual_error = [this](std::size_t i) { return residual[i]; };
+  }
+
+  LinearFitInput in_memory() const {
+    LinearFitInput all = in;
+    all.x = x;
+    all.x_float = x_float;
+    all.residual_error = residual;
+    return all;
+  }
+};
+
+Recipe recipe() { return recipe_for_bits({8, 8}); }
+
+double difference(const LinearPlan& a, const LinearPlan& b, const at::Tensor& x) {
+  const auto left = simulate_linear(a, x), right = simulate_linear(b, x);
+  return ((left - right).norm() / left.norm()).item<double>();
+}
+
+TEST(FitStreamed, FollowsTheFitInMemory) {
+  for (const bool weighted : {false, true}) {
+    SCOPED_TRACE(weighted);
+    Problem problem;
+    if (weighted) problem.in.row_weights = at::rand({kBatches * 80}, at::kDouble) + 0.5;
+    std::string note, streamed_note;
+    const auto memory = fit_linear(problem.in_memory(), recipe(), note);
+    const auto streamed = fit_linear_streamed(problem.in, problem.rows, recipe(), streamed_note);
+    // Ranges see other samples of rows, so outputs differ by about a quantization error; what
+    // counts is the distance to the target below.
+    EXPECT_LT(difference(memory, streamed, problem.x[0]), 0.02);
+    EXPECT_LT(at::max(at::abs(memory.bias - streamed.bias)).item<double>(), 0.02);
+    const auto target = at::linear(problem.x_float[0], problem.site.weight, problem.site.bias) +
+                        problem.residual[0];
+    const auto error = [&](const LinearPlan& plan) {
+      return (simulate_linear(plan, problem.x[0]) - target).norm().item<double>();
+    };
+    EXPECT_LT(error(streamed), 1.05 * error(memory));
+  }
+}
+
+TEST(FitStreamed, WeightOnlyIsTheSame) {
+  Problem problem;
+  problem.in.activation_bits = 16;
+  problem.in.weight_bits = 4;
+  std::string note, streamed_note;
+  const auto memory = fit_linear(problem.in_memory(), recipe(), note);
+  const auto streamed = fit_linear_streamed(problem.in, problem.rows, recipe(), streamed_note);
+  EXPECT_FALSE(streamed.quantized_input);
+  EXPECT_EQ(note, streamed_note);
+  const double changed =
+      (memory.weight.codes != streamed.weight.codes).to(at::kFloat).mean().item<double>();
+  EXPECT_LT(changed, 0.01);  // sums in another order
+  EXPECT_LT(difference(memory, streamed, problem.x[0]), 0.02);
+}
+
+TEST(FitStreamed, ThreadsDoNotChangeABit) {
+  Problem problem;
+  std::string note;
+  const auto one = fit_linear_streamed(problem.in, problem.rows, recipe(), note);
+  problem.in.threads = 3;
+  const auto three = fit_linear_streamed(problem.in, problem.rows, recipe(), note);
+  EXPECT_TRUE(at::equal(one.weight.codes, three.weight.codes));
+  EXPECT_TRUE(at::equal(one.weight.scale, three.weight.scale));
+  EXPECT_TRUE(at::equal(one.bias, three.bias));
+}
+
+TEST(FitStreamed, NamesTheSiteWithNan) {
+  Problem problem;
+  problem.x[4][0][0][0] = std::numeric_limits<float>::quiet_NaN();
+  std::string note;
+  const auto error =
+      testing::error_of([&] { fit_linear_streamed(problem.in, problem.rows, recipe(), note); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->kind(), ErrorKind::kNumerical);
+  EXPECT_EQ(error->parts().where, "site");
+}
+
+}  // namespace
+}  // namespace repquant
