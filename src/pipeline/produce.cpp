@@ -119,7 +119,8 @@ QuantizeReport write_prepared(const Prepared& prepared, const QuantizeOptions& o
                   .sweep = &sweep,
                   .source = prepared.source,
                   .calibration = prepared.calibration,
-                  .coverage = &report.coverage},
+                  .coverage = &report.coverage,
+                  .last_use = prepared.last_use},
                  hooks, report);
   report.model_bytes = static_cast<std::int64_t>(fs::file_size(options.model));
   report.output_bytes = static_cast<std::int64_t>(fs::file_size(options.output));

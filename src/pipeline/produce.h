@@ -14,10 +14,11 @@ namespace repquant {
 /// A loaded model with proven sites, and the samples to fit on.
 struct Prepared {
   const Model* model = nullptr;
-  const SiteSearch* search = nullptr;
+  SiteSearch* search = nullptr;
   const CalibrationSource* source = nullptr;
   const Calibration* calibration = nullptr;
   std::chrono::steady_clock::time_point start;  // of the run
+  bool last_use = true;  // the artifact may use up the model's weights: nothing is written after it
 };
 
 /// The sweep under options.recipe. Throws Error as run_sweep() and resolve_bits().

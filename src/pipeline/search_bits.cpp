@@ -134,6 +134,7 @@ QuantizeReport search_bits(const Prepared& prepared, const QuantizeOptions& opti
   const auto [fitted, held_back] = hold_back(*prepared.calibration);
   Prepared fitting = prepared;
   fitting.calibration = &fitted;
+  fitting.last_use = false;  // the next target needs the model again
   const Judge judge(prepared, held_back, options.threads);
 
   begin_phase(hooks, "rank", prepared.search->sites.size());

@@ -94,9 +94,12 @@ void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
   at::set_num_threads(1);
   const std::vector<at::Tensor> batch = check_batch(*input.calibration);
   const std::vector<at::Tensor> reference = run_model(*input.model, batch);
-  for (auto& site : input.search->sites) site.weight = at::Tensor();  // the graph has it still
-  std::optional<Lowered> made = lower(*input.model, input.search->sites, input.sweep->plans,
-                                      {.example = batch, .defaults = {}, .release_weights = true});
+  if (input.last_use) {
+    for (auto& site : input.search->sites) site.weight = at::Tensor();  // the graph has it still
+  }
+  std::optional<Lowered> made =
+      lower(*input.model, input.search->sites, input.sweep->plans,
+            {.example = batch, .defaults = {}, .release_weights = input.last_use});
   const Lowered& lowered = *made;
   if (hooks.check_interrupt) hooks.check_interrupt();
   const PlanHook simulate = plan_hook(input.search->sites, input.sweep->plans);

@@ -14,14 +14,15 @@ namespace repquant {
 struct ArtifactInput {
   const QuantizeOptions* options = nullptr;
   const Model* model = nullptr;
-  SiteSearch* search = nullptr;  // loses its weights: they are not needed any longer
+  SiteSearch* search = nullptr;
   const SweepResult* sweep = nullptr;
   const CalibrationSource* source = nullptr;
   const Calibration* calibration = nullptr;
   const Coverage* coverage = nullptr;
+  bool last_use = true;  // float weights of model and sites are dropped as soon as they can be
 };
 
-/// Writes the artifact, which uses up the model, and fills in what the checks have measured. Throws
+/// Writes the artifact and fills in what the checks have measured. Throws
 /// Error kNumerical, naming the site, when a check fails: nothing is left behind then.
 void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks, QuantizeReport& report);
 
