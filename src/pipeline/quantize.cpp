@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/recipe_json.h"
 #include "base/sha256.h"
+#include "base/text_table.h"
 #include "compute/parallel.h"
 #include "graph/archive.h"
 #include "pipeline/calibration_cache.h"
@@ -17,6 +18,7 @@
 #include "pipeline/write_artifact.h"
 #include "repquant/error.h"
 #include "repquant/version.h"
+#include "sweep/learn.h"
 #include "sweep/sweep.h"
 
 namespace repquant {
@@ -43,8 +45,13 @@ void check_paths(const QuantizeOptions& options) {
 /// What a checkpoint belongs to. The protocol states the preprocessing.
 std::string fingerprint(const Model& model, const CalibrationSource& source,
                         const Calibration& calibration, const Recipe& recipe) {
+  Recipe swept = recipe;  // what is learned afterwards does not change the sweep
+  swept.name = "";
+  swept.effort = Effort::kStandard;
+  swept.learning = {};
+  swept.learning.steps = recipe.learning.steps > 0 ? 1 : 0;  // samples are held back
   return sha256_of(std::string(kVersion) + "\n" + model.source_hash + "\n" + source.protocol +
-                   "\n" + calibration.hash + "\n" + recipe_to_json(recipe));
+                   "\n" + calibration.hash + "\n" + recipe_to_json(swept));
 }
 
 SweepOptions sweep_options(const QuantizeOptions& options, const QuantizeHooks& hooks,
@@ -59,6 +66,31 @@ SweepOptions sweep_options(const QuantizeOptions& options, const QuantizeHooks& 
     if (hooks.on_item) hooks.on_item(progress.path, progress.site);
   };
   return sweep;
+}
+
+void learn_plans(const Model& model, const SiteSearch& search, const HeldBack& samples,
+                 const CalibrationSource& source, const QuantizeOptions& options,
+                 const QuantizeHooks& hooks, SweepResult& sweep) {
+  const LearningRecipe& recipe = options.recipe.learning;
+  begin_phase(hooks, "learn", static_cast<std::size_t>(recipe.steps));
+  LearnOptions learning;
+  learning.threads = options.threads;
+  learning.images = source.dataset && source.dataset->holds_images();
+  learning.check_interrupt = hooks.check_interrupt;
+  learning.on_step = [&hooks](int step) {
+    if (hooks.on_item) hooks.on_item("steps", static_cast<std::size_t>(step));
+  };
+  const LearnResult result = learn(model, search.sites, samples, recipe, learning, sweep.plans);
+  if (!result.problem.empty()) {
+    if (hooks.warn) hooks.warn("nothing learned: " + result.problem);
+    return;
+  }
+  if (result.steps > 0) sweep.output_sqnr_db = result.output_sqnr_db;
+  if (!hooks.info) return;
+  const std::string losses =
+      format_number(result.loss_before, 4) + " to " + format_number(result.loss_after, 4);
+  hooks.info(result.steps > 0 ? "learned: loss of held-back samples from " + losses
+                              : "learning made held-back samples no better: not used");
 }
 
 /// Plans carry only what was decided; kinds and sizes come from the sites, joined by path.
@@ -128,10 +160,16 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
     report.coverage = coverage_of(model, search, bits, options.recipe);
   }
 
+  // What learning is judged by, the sweep must not have seen either.
+  const bool learns = options.recipe.learning.steps > 0;
+  const HeldBack samples =
+      learns ? hold_back(calibration.batches) : HeldBack{calibration.batches, {}};
   begin_phase(hooks, "quantize", search.sites.size());
-  const SweepResult sweep = run_sweep(
-      model, search, calibration.batches, options.recipe,
+  SweepResult sweep = run_sweep(
+      model, search, samples.fitted, options.recipe,
       sweep_options(options, hooks, fingerprint(model, source, calibration, options.recipe)));
+
+  if (learns) learn_plans(model, search, samples, source, options, hooks, sweep);
 
   begin_phase(hooks, "write", 0);
   report.output = options.output;
