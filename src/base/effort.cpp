@@ -21,7 +21,7 @@ constexpr std::array<EffortSetting, 3> kStandard = {{
 constexpr std::array<EffortSetting, 3> kHigh = {{
     {"weights.compensation", "stream"},
     {"weights.sensitivity", "0.8"},
-    {"learning.steps", "600"},
+    {"learning.steps", "300"},
 }};
 
 }  // namespace
