@@ -17,8 +17,8 @@ using torch::autograd::variable_list;
 
 // Steps of Adam: of a code, of a log scale, of an offset in codes, and of a bias in steps of the
 // product (row scale times input scale).
-// With three to ten times these rates the outputs of new samples get worse while those learned from get
-// better (docs/decisions-accuracy.md, section 7).
+// Faster ones, with the divergence in full, made the outputs of new samples worse
+// (docs/decisions-accuracy.md, section 7).
 constexpr double kCodeRate = 0.002;
 constexpr double kLogRate = 0.0003;
 constexpr double kOffsetRate = 0.003;
