@@ -15,7 +15,7 @@
 namespace repquant {
 
 /// Looks for the smallest target of average bits, in steps of a quarter bit, whose KL divergence
-/// from FP32 on held-back calibration samples (the last quarter of the batches) stays within a
+/// from FP32 on held-back calibration samples (the last quarter) stays within a
 /// bound.
 struct BitSearch {
   double max_kl = 0.0;              // nats per row of the outputs as logits, mean; positive

@@ -92,13 +92,15 @@ struct InputRecipe {  // inputs of Linear sites that no norm feeds directly
   friend bool operator==(const InputRecipe&, const InputRecipe&) = default;
 };
 
-/// Short block-wise learning after the closed-form fit: rounding of weights and scales of inputs
-/// against the floating-point block's output (BRECQ, arXiv 2102.05426; AdaRound, 2004.10568).
-struct ReconstructionRecipe {
-  int steps = 0;  // Adam steps per block; 0: none
+/// Learning of the whole quantized model from the floating-point one after the closed-form fit
+/// (distillation, arXiv 1503.02531, with straight-through gradients, arXiv 1308.3432).
+struct LearningRecipe {
+  int steps = 0;        // Adam steps; 0: none
+  int samples = 8;      // calibration samples of a step
+  bool augment = true;  // images: random crops and reflections
   std::uint64_t seed = 0;
 
-  friend bool operator==(const ReconstructionRecipe&, const ReconstructionRecipe&) = default;
+  friend bool operator==(const LearningRecipe&, const LearningRecipe&) = default;
 };
 
 /// Bits of the first (patch embedding) and last (head) layer; 0 means "as --bits says".
@@ -136,7 +138,7 @@ struct Recipe {
   InputRecipe input;
   EdgeRecipe first_layer{0, 8};
   EdgeRecipe last_layer{0, 0};
-  ReconstructionRecipe reconstruction;
+  LearningRecipe learning;
   CalibrationRecipe calibration;
   std::vector<SiteOverride> overrides;
   std::vector<std::string> exclude;  // glob patterns of site paths to keep in floating point

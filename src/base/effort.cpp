@@ -9,19 +9,19 @@ namespace {
 constexpr std::array<EffortSetting, 3> kFast = {{
     {"weights.compensation", "none"},
     {"weights.sensitivity", "0"},
-    {"reconstruction.steps", "0"},
+    {"learning.steps", "0"},
 }};
 
 constexpr std::array<EffortSetting, 3> kStandard = {{
     {"weights.compensation", "stream"},
     {"weights.sensitivity", "0.8"},
-    {"reconstruction.steps", "0"},
+    {"learning.steps", "0"},
 }};
 
 constexpr std::array<EffortSetting, 3> kHigh = {{
     {"weights.compensation", "stream"},
     {"weights.sensitivity", "0.8"},
-    {"reconstruction.steps", "200"},
+    {"learning.steps", "300"},
 }};
 
 }  // namespace

@@ -95,7 +95,7 @@ RecipeField effort_field() {
   RecipeField field{.path = "effort",
                     .help =
                         "time spent on accuracy; sets weights.compensation, "
-                        "weights.sensitivity and reconstruction.steps",
+                        "weights.sensitivity and learning.steps",
                     .kind = FieldKind::kName};
   for (const auto& entry : kEffortNames) field.names.emplace_back(entry.second);
   field.get = [](const Recipe& recipe) -> Json { return std::string(name_of(recipe.effort)); };
@@ -219,10 +219,15 @@ std::vector<RecipeField> make_fields() {
                  override_weight_widths(), "weight bits of the last layer; 0: as the others"));
   add(edge_field("last_layer.activation_bits", &R::last_layer, &EdgeRecipe::activation_bits,
                  override_activation_widths(), "input bits of the last layer; 0: as the others"));
-  add(integer_field("reconstruction.steps", &R::reconstruction, &ReconstructionRecipe::steps, 0,
-                    1e5, "learning steps per block after the closed-form fit; 0: none"));
-  add(integer_field("reconstruction.seed", &R::reconstruction, &ReconstructionRecipe::seed, 0,
-                    0x1p53, "seed of the order of samples"));
+  add(integer_field("learning.steps", &R::learning, &LearningRecipe::steps, 0, 1e6,
+                    "steps that the whole quantized model learns from the floating-point one after "
+                    "the closed-form fit; 0: none"));
+  add(integer_field("learning.samples", &R::learning, &LearningRecipe::samples, 1, 4096,
+                    "calibration samples of a step"));
+  add(bool_field("learning.augment", &R::learning, &LearningRecipe::augment,
+                 "learn from random crops and reflections where the calibration data is images"));
+  add(integer_field("learning.seed", &R::learning, &LearningRecipe::seed, 0, 0x1p53,
+                    "seed of the order of samples and of crops"));
   add(integer_field("calibration.samples", &R::calibration, &CalibrationRecipe::samples, 1, 1e6,
                     "samples drawn from the calibration data"));
   add(integer_field("calibration.seed", &R::calibration, &CalibrationRecipe::seed, 0, 0x1p53,

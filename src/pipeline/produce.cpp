@@ -12,6 +12,8 @@
 #include "pipeline/site_report.h"
 #include "pipeline/write_artifact.h"
 #include "repquant/version.h"
+#include "sweep/hold_back.h"
+#include "sweep/learn.h"
 
 namespace repquant {
 namespace {
@@ -20,12 +22,19 @@ namespace fs = std::filesystem;
 
 // A quarter of a site's output power is error. ViT-Tiny at w4a4 has no site below 8 dB.
 constexpr double kLowSqnrDb = 6.0;
+// An eighth of the samples judges what was learned.
+constexpr std::int64_t kOneInForLearning = 8;
 
 /// What a checkpoint belongs to. The protocol states the preprocessing.
 std::string fingerprint(const Prepared& prepared, const Recipe& recipe) {
+  Recipe swept = recipe;  // what is learned afterwards does not change the sweep
+  swept.name = "";
+  swept.effort = Effort::kStandard;
+  swept.learning = {};
+  swept.learning.steps = recipe.learning.steps > 0 ? 1 : 0;  // samples are held back
   return sha256_of(std::string(kVersion) + "\n" + prepared.model->source_hash + "\n" +
                    prepared.source->protocol + "\n" + prepared.calibration->hash + "\n" +
-                   recipe_to_json(recipe));
+                   recipe_to_json(swept));
 }
 
 SweepOptions sweep_options(const Prepared& prepared, const QuantizeOptions& options,
@@ -40,6 +49,32 @@ SweepOptions sweep_options(const Prepared& prepared, const QuantizeOptions& opti
     if (hooks.on_item) hooks.on_item(progress.path, progress.site);
   };
   return sweep;
+}
+
+void learn_plans(const Prepared& prepared, const HeldBack& samples, const QuantizeOptions& options,
+                 const QuantizeHooks& hooks, SweepResult& sweep) {
+  const LearningRecipe& recipe = options.recipe.learning;
+  begin_phase(hooks, "learn", static_cast<std::size_t>(recipe.steps));
+  LearnOptions learning;
+  learning.threads = options.threads;
+  const auto& dataset = prepared.source->dataset;
+  learning.images = dataset && dataset->holds_images();
+  learning.check_interrupt = hooks.check_interrupt;
+  learning.on_step = [&hooks](int step) {
+    if (hooks.on_item) hooks.on_item("steps", static_cast<std::size_t>(step));
+  };
+  const LearnResult result =
+      learn(*prepared.model, prepared.search->sites, samples, recipe, learning, sweep.plans);
+  if (!result.problem.empty()) {
+    if (hooks.warn) hooks.warn("nothing learned: " + result.problem);
+    return;
+  }
+  if (result.steps > 0) sweep.output_sqnr_db = result.output_sqnr_db;
+  if (!hooks.info) return;
+  const std::string losses =
+      format_number(result.loss_before, 4) + " to " + format_number(result.loss_after, 4);
+  hooks.info(result.steps > 0 ? "learned: loss of held-back samples from " + losses
+                              : "learning made held-back samples no better: not used");
 }
 
 /// Plans carry only what was decided; kinds and sizes come from the sites, joined by path.
@@ -87,9 +122,16 @@ void warn_of_lost_sites(const std::vector<SiteReport>& sites, const QuantizeHook
 
 SweepResult sweep_prepared(const Prepared& prepared, const QuantizeOptions& options,
                            const QuantizeHooks& hooks) {
+  // What learning is judged by, the sweep must not have seen either.
+  const bool learns = options.recipe.learning.steps > 0;
+  const Batches& batches = prepared.calibration->batches;
+  const HeldBack samples =
+      learns ? hold_back(batches, kOneInForLearning) : HeldBack{.fitted = batches, .held_back = {}};
   begin_phase(hooks, "quantize", prepared.search->sites.size());
-  return run_sweep(*prepared.model, *prepared.search, prepared.calibration->batches, options.recipe,
-                   sweep_options(prepared, options, hooks));
+  SweepResult sweep = run_sweep(*prepared.model, *prepared.search, samples.fitted, options.recipe,
+                                sweep_options(prepared, options, hooks));
+  if (learns) learn_plans(prepared, samples, options, hooks, sweep);
+  return sweep;
 }
 
 QuantizeReport write_prepared(const Prepared& prepared, const QuantizeOptions& options,

@@ -21,7 +21,8 @@ struct Prepared {
   bool last_use = true;  // the artifact may use up the model's weights: nothing is written after it
 };
 
-/// The sweep under options.recipe. Throws Error as run_sweep() and resolve_bits().
+/// The sweep under options.recipe, and learning where the recipe asks for it. Throws Error as
+/// run_sweep() and resolve_bits().
 SweepResult sweep_prepared(const Prepared& prepared, const QuantizeOptions& options,
                            const QuantizeHooks& hooks);
 

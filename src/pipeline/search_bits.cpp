@@ -11,6 +11,7 @@
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "repquant/error.h"
+#include "sweep/hold_back.h"
 #include "sweep/plan_hook.h"
 
 namespace repquant {
@@ -18,7 +19,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kStep = 0.25;  // of the average, in bits
+constexpr double kStep = 0.25;      // of the average, in bits
+constexpr std::int64_t kOneIn = 4;  // of the samples judges
 
 /// Ends a sweep that would exceed the time limit. Not an Error: it never leaves this file.
 struct TimeIsUp {};
@@ -38,7 +40,7 @@ at::Tensor logits_of(const std::vector<c10::IValue>& outputs) {
 /// Mean KL divergence of the simulation from FP32 on samples that nothing was fitted on.
 class Judge {
  public:
-  Judge(const Prepared& prepared, const Calibration& held_back, int threads)
+  Judge(const Prepared& prepared, const Batches& held_back, int threads)
       : prepared_(prepared),
         held_back_(held_back),
         threads_(threads),
@@ -56,9 +58,9 @@ class Judge {
 
  private:
   std::vector<at::Tensor> run(const NodeHook& hook) const {
-    std::vector<at::Tensor> outputs(held_back_.batches.size());
+    std::vector<at::Tensor> outputs(held_back_.size());
     parallel_for(std::ssize(outputs), threads_, [&](std::int64_t i) {
-      const auto& batch = held_back_.batches[static_cast<std::size_t>(i)];
+      const auto& batch = held_back_[static_cast<std::size_t>(i)];
       const std::vector<c10::IValue> inputs(batch.begin(), batch.end());
       outputs[static_cast<std::size_t>(i)] =
           logits_of(run_graph(*prepared_.model->graph, schedule_, inputs, hook));
@@ -67,7 +69,7 @@ class Judge {
   }
 
   const Prepared& prepared_;
-  const Calibration& held_back_;
+  const Batches& held_back_;
   int threads_;
   Schedule schedule_;
   std::vector<at::Tensor> reference_;
@@ -92,6 +94,14 @@ bool same_bits(const std::vector<SiteBits>& a, const std::vector<SiteBits>& b) {
   });
 }
 
+[[noreturn]] void fail_single_sample() {
+  throw Error(ErrorKind::kUsage, {.what = "too few calibration samples to hold some back",
+                                  .where = "--max-drop-kl",
+                                  .expected = "at least two samples, better a hundred",
+                                  .got = "one",
+                                  .hint = "raise --calib-samples"});
+}
+
 [[noreturn]] void fail_bound(const HeldBackReport& held_back, double bits) {
   throw Error(ErrorKind::kGate,
               {.what = "no choice of bits keeps the outputs that close",
@@ -106,36 +116,20 @@ bool same_bits(const std::vector<SiteBits>& a, const std::vector<SiteBits>& b) {
 
 }  // namespace
 
-std::pair<Calibration, Calibration> hold_back(const Calibration& calibration) {
-  const std::size_t batches = calibration.batches.size();
-  if (batches < 2) {
-    throw Error(ErrorKind::kUsage, {.what = "too few calibration samples to hold some back",
-                                    .where = "--max-drop-kl",
-                                    .expected = "at least two batches",
-                                    .got = std::to_string(calibration.samples) + " samples in " +
-                                           std::to_string(batches) + " batch",
-                                    .hint = "raise --calib-samples or lower --batch-size"});
-  }
-  const std::size_t judging = std::max<std::size_t>(1, batches / 4);
-  Calibration fitted{.batches = {}, .hash = calibration.hash, .samples = 0};
-  Calibration held_back = fitted;
-  for (std::size_t i = 0; i < batches; ++i) {
-    Calibration& part = i < batches - judging ? fitted : held_back;
-    part.batches.push_back(calibration.batches[i]);
-    part.samples += static_cast<int>(calibration.batches[i].front().size(0));
-  }
-  return {std::move(fitted), std::move(held_back)};
-}
-
 QuantizeReport search_bits(const Prepared& prepared, const QuantizeOptions& options,
                            const QuantizeHooks& hooks) {
   const MixedOptions& mixed = options.mixed.value();
   const BitSearch& bound = mixed.search.value();
-  const auto [fitted, held_back] = hold_back(*prepared.calibration);
+  const HeldBack samples = hold_back(prepared.calibration->batches, kOneIn);
+  if (samples.held_back.empty()) fail_single_sample();
+  const Calibration fitted{.batches = samples.fitted,
+                           .hash = prepared.calibration->hash,
+                           .samples = static_cast<int>(sample_count(samples.fitted))};
+  const int judging = prepared.calibration->samples - fitted.samples;
   Prepared fitting = prepared;
   fitting.calibration = &fitted;
   fitting.last_use = false;  // the next target needs the model again
-  const Judge judge(prepared, held_back, options.threads);
+  const Judge judge(prepared, samples.held_back, options.threads);
 
   begin_phase(hooks, "rank", prepared.search->sites.size());
   const auto [choices, table] =
@@ -166,14 +160,14 @@ QuantizeReport search_bits(const Prepared& prepared, const QuantizeOptions& opti
     if (best) probe.force = true;  // the file there is this run's own
     const SweepResult sweep = sweep_prepared(fitting, probe, limited);
     MixedReport report = mixed_report(allocation, target);
-    report.held_back = HeldBackReport{
-        .max_kl = bound.max_kl, .kl = judge.kl(sweep.plans), .samples = held_back.samples};
+    report.held_back =
+        HeldBackReport{.max_kl = bound.max_kl, .kl = judge.kl(sweep.plans), .samples = judging};
     const bool kept = report.held_back->kl <= bound.max_kl;
     if (hooks.info) {
       hooks.info(format_number(target, 2) + " bits: KL divergence " +
-                 format_number(report.held_back->kl, 4) + " nats on " +
-                 std::to_string(held_back.samples) + " held-back samples, " +
-                 (kept ? "within" : "above") + " " + format_number(bound.max_kl, 4));
+                 format_number(report.held_back->kl, 4) + " nats on " + std::to_string(judging) +
+                 " held-back samples, " + (kept ? "within" : "above") + " " +
+                 format_number(bound.max_kl, 4));
     }
     if (!kept && !best) fail_bound(*report.held_back, target);
     if (!kept) return false;

@@ -2,21 +2,17 @@
 // samples that were held back.
 #pragma once
 
-#include <utility>
-
 #include "pipeline/produce.h"
 
 namespace repquant {
 
-/// Splits calibration into what is fitted and ranked on and the last quarter of the batches (at
-/// least one), which judges. Throws Error kUsage for a single batch.
-std::pair<Calibration, Calibration> hold_back(const Calibration& calibration);
-
-/// Bisection over averages in steps of a quarter bit; more bits are taken to be better. The most
-/// that the candidates allow is tried first: if it exceeds the bound, Error kGate says by how much
-/// and nothing is written. Whatever meets the bound with fewer bits than before is written at once,
-/// so an interruption or the time limit leaves the best so far (the limit counts once there is
-/// one). `options.mixed->search` must be set. Deterministic without a time limit.
+/// Bisection over averages in steps of a quarter bit; more bits are taken to be better. A quarter
+/// of the samples, the last ones, judges; it is neither ranked nor fitted on. The most that the
+/// candidates allow is tried first: if it exceeds the bound, Error kGate says by how much and
+/// nothing is written. Whatever meets the bound with fewer bits than before is written at once, so
+/// an interruption or the time limit leaves the best so far (the limit counts once there is one).
+/// `options.mixed->search` must be set. Deterministic without a time limit. Throws Error kUsage for
+/// a single sample, kGate, and as the stages do.
 QuantizeReport search_bits(const Prepared& prepared, const QuantizeOptions& options,
                            const QuantizeHooks& hooks);
 

@@ -13,10 +13,15 @@ using torch::jit::Value;
 
 bool is_tensor(const Value* value) { return value->type()->kind() == c10::TypeKind::TensorType; }
 
-/// Positions in [1, nodes] where one tensor that depends on a site is alive.
-std::vector<std::size_t> cuts_of(const Schedule& schedule, const std::set<const Node*>& sites) {
+struct Cut {
+  std::size_t position = 0;
+  const Value* carried = nullptr;
+};
+
+/// Positions in [1, nodes] where one tensor that depends on a site is alive, and that tensor.
+std::vector<Cut> cuts_of(const Schedule& schedule, const std::set<const Node*>& sites) {
   std::set<const Value*> dependent, alive;
-  std::vector<std::size_t> cuts;
+  std::vector<Cut> cuts;
   for (std::size_t i = 0; i < schedule.nodes().size(); ++i) {
     const Node* node = schedule.nodes()[i];
     bool depends = sites.count(node) > 0 || !node->blocks().empty();
@@ -30,7 +35,7 @@ std::vector<std::size_t> cuts_of(const Schedule& schedule, const std::set<const 
       }
     }
     std::erase_if(alive, [&](const Value* value) { return !schedule.live_at(value, i + 1); });
-    if (alive.size() == 1 && is_tensor(*alive.begin())) cuts.push_back(i + 1);
+    if (alive.size() == 1 && is_tensor(*alive.begin())) cuts.push_back({i + 1, *alive.begin()});
   }
   return cuts;
 }
@@ -41,14 +46,15 @@ std::vector<Block> find_blocks(const Schedule& schedule, const std::vector<Site>
   std::set<const Node*> nodes;
   for (const Site& site : sites) nodes.insert(site.node);
   auto cuts = cuts_of(schedule, nodes);
-  if (cuts.empty() || cuts.back() != schedule.nodes().size()) {
-    cuts.push_back(schedule.nodes().size());
-  }
+  const std::size_t nodes_end = schedule.nodes().size();
+  if (cuts.empty() || cuts.back().position != nodes_end) cuts.push_back({nodes_end, nullptr});
+  cuts.back().carried = nullptr;
   std::vector<Block> blocks;
   Block current;
   bool attention = false;  // in `current`
-  std::size_t next = 0, begin = 0;
-  for (const std::size_t cut : cuts) {
+  std::size_t next = 0;
+  Cut begin;
+  for (const auto& [cut, carried] : cuts) {
     std::vector<std::size_t> inside;
     bool attends = false;
     for (; next < sites.size() && schedule.index_of(sites[next].node) < cut; ++next) {
@@ -56,15 +62,16 @@ std::vector<Block> find_blocks(const Schedule& schedule, const std::vector<Site>
       attends = attends || sites[next].kind == SiteKind::kAttend;
     }
     if (attends && attention) {
-      current.end = begin;
+      current.end = begin.position;
+      current.carried = begin.carried;
       blocks.push_back(current);
-      current = Block{begin, cut, {}};
+      current = Block{begin.position, cut, {}, nullptr};
       attention = false;
     }
     attention = attention || attends;
     current.end = cut;
     current.sites.insert(current.sites.end(), inside.begin(), inside.end());
-    begin = cut;
+    begin = {cut, carried};
   }
   blocks.push_back(current);
   return blocks;

@@ -13,7 +13,8 @@ namespace repquant {
 struct Block {
   std::size_t begin = 0;
   std::size_t end = 0;
-  std::vector<std::size_t> sites;  // indices of the sites inside
+  std::vector<std::size_t> sites;              // indices of the sites inside
+  const torch::jit::Value* carried = nullptr;  // the tensor alive at `end`; null at the graph's end
 };
 
 /// Cuts the schedule where exactly one tensor that depends on a site is alive, and joins the parts

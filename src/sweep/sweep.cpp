@@ -18,13 +18,11 @@
 #include "plan/simulate.h"
 #include "quantizer/metrics.h"
 #include "repquant/error.h"
-#include "sweep/blocks.h"
 #include "sweep/checkpoint.h"
 #include "sweep/fit_attention.h"
 #include "sweep/fit_linear.h"
 #include "sweep/fit_streamed.h"
 #include "sweep/fold_check.h"
-#include "sweep/reconstruct.h"
 #include "sweep/sensitivity.h"
 #include "sweep/streams.h"
 
@@ -65,34 +63,20 @@ class Sweep {
     if (options_.resume && !options_.workdir.empty()) {
       restored = read_checkpoint(options_.workdir, options_.fingerprint);
     }
-    const bool learns = recipe_.reconstruction.steps > 0;
-    for (const Block& block : find_blocks(streams_.schedule(), sites_)) {
-      const std::size_t first = plans_.size();
-      const bool known = first + quantized_count(block) <= restored.plans.size();
-      std::vector<Values> begin;
-      if (learns && !known) {
-        streams_.advance_to(block.begin);
-        begin = streams_.snapshot(Stream::kQuantized);
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      if (!bits_[i].quantized) {
+        result_.excluded.push_back(sites_[i].path);
+        continue;
       }
-      for (const std::size_t i : block.sites) {
-        if (!bits_[i].quantized) {
-          result_.excluded.push_back(sites_[i].path);
-          continue;
-        }
-        if (options_.check_interrupt) options_.check_interrupt();
-        report(i);
-        // Blocks are learned as a whole, so half of one is of no use.
-        const std::size_t index = plans_.size();
-        if (known || (!learns && index < restored.plans.size())) {
-          keep(i, std::move(restored.plans[index]));
-          continue;
-        }
-        keep(i, fit(i));
-        if (!learns) save(index);
+      if (options_.check_interrupt) options_.check_interrupt();
+      report(i);
+      const std::size_t index = plans_.size();
+      if (index < restored.plans.size()) {
+        keep(i, std::move(restored.plans[index]));
+        continue;
       }
-      if (!learns || known || plans_.size() == first) continue;
-      learn(block, first, std::move(begin));
-      for (std::size_t index = first; index < plans_.size(); ++index) save(index);
+      keep(i, fit(i));
+      save(index);
     }
     report(sites_.size());
     finish_streams();
@@ -250,15 +234,9 @@ class Sweep {
     return gram;
   }
 
-  std::size_t quantized_count(const Block& block) const {
-    return static_cast<std::size_t>(std::count_if(
-        block.sites.begin(), block.sites.end(), [&](std::size_t i) { return bits_[i].quantized; }));
-  }
-
   /// From now on the quantized stream evaluates the site by `plan`.
   void keep(std::size_t i, SitePlan plan) {
     plans_.push_back(std::move(plan));
-    plan_sites_.push_back(&sites_[i]);
     if (const auto* linear = std::get_if<LinearPlan>(&plans_.back().plan);
         linear != nullptr && linear->quantized_input) {
       if (!linear->norm.empty()) {
@@ -273,54 +251,6 @@ class Sweep {
   void save(std::size_t index) const {
     if (options_.workdir.empty()) return;
     append_checkpoint(options_.workdir, options_.fingerprint, index, plans_[index]);
-  }
-
-  /// Learns the plans of a block, which start at `first`, together.
-  void learn(const Block& block, std::size_t first, std::vector<Values> begin) {
-    ReconstructionProblem problem;
-    problem.schedule = &streams_.schedule();
-    problem.block = block;
-    for (std::size_t index = first; index < plans_.size(); ++index) {
-      const Site& site = *plan_sites_[index];
-      problem.sites.push_back(&site);
-      problem.plans.push_back(&plans_[index]);
-      const auto consumers = std::count_if(sites_.begin(), sites_.end(), [&](const Site& other) {
-        return other.weight.defined() && (other.node->input(0) == site.node->input(0) ||
-                                          (site.norm != nullptr && other.norm == site.norm));
-      });
-      problem.frozen_inputs.push_back(consumers > 1 || site.scale_only_fold);
-    }
-    problem.inputs = begin;
-    problem.targets = streams_.look_ahead(block.end, Stream::kFloat);
-    // A residual block adds its last Linear's output, so both have the same gradient.
-    for (std::size_t i = problem.sites.size(); i-- > 0;) {
-      if (!problem.sites[i]->weight.defined()) continue;
-      weigh(problem, problem.sites[i]->node->output());
-      break;
-    }
-    problem.threads = options_.threads;
-    problem.check_interrupt = options_.check_interrupt;
-    const auto learned = reconstruct(problem, recipe_.reconstruction);
-    if (learned.error_after >= learned.error_before) return;
-    const double gain = 10 * std::log10(learned.error_before / learned.error_after);
-    for (SitePlan* plan : problem.plans) {
-      plan->note += "; block learned, " + format_number(gain, 1) + " dB";
-    }
-    streams_.replay(block.begin, begin);
-  }
-
-  void weigh(ReconstructionProblem& problem, const torch::jit::Value* value) const {
-    const auto* sensitivity = sensitivity_of(value);
-    const at::Tensor rows = weights_of(value);
-    if (!rows.defined()) return;
-    std::int64_t from = 0;
-    for (const auto& batch : sensitivity->tokens) {
-      problem.row_weights.push_back(rows.slice(0, from, from + batch.size(0)));
-      from += batch.size(0);
-    }
-    const double share = recipe_.weights.sensitivity;
-    const double mean = sensitivity->channels.mean().item<double>();
-    if (mean > 0) problem.channel_weights = sensitivity->channels * (share / mean) + (1 - share);
   }
 
   void report(std::size_t site) const {
@@ -490,8 +420,7 @@ class Sweep {
   std::set<const Node*> foldable_;  // norms
   std::map<const Node*, const InputQuantizer*> norm_inputs_;
   std::map<SharedInput, const InputQuantizer*> shared_inputs_;
-  std::deque<SitePlan> plans_;           // stable addresses: the streams point into it
-  std::vector<const Site*> plan_sites_;  // theirs
+  std::deque<SitePlan> plans_;  // stable addresses: the streams point into it
   Streams streams_;
   std::vector<at::Tensor> first_outputs_;  // floating point, of the first batch
   SweepResult result_;

@@ -147,7 +147,6 @@ std::vector<Tried> search_log(const QuantizeOptions& options, std::optional<Quan
 TEST(BitSearch, FindsTheFewestBitsWithinTheBound) {
   const testing::TempDir folder;
   QuantizeOptions options = planted_options(folder, "found.pt");
-  options.recipe.calibration.batch_size = 4;  // 8 batches, of which two judge
   options.mixed = MixedOptions{.search = BitSearch{.max_kl = 1e6}};
   std::optional<QuantizeReport> loose;
   const auto widest = search_log(options, loose);
@@ -184,8 +183,8 @@ TEST(BitSearch, ABoundOutOfReachLeavesNothing) {
   options.mixed = MixedOptions{.search = BitSearch{.max_kl = 1e-9}};
   EXPECT_ERROR(quantize(options), ErrorKind::kGate, "no choice of bits");
   EXPECT_FALSE(std::filesystem::exists(options.output));
-  options.recipe.calibration.samples = 8;  // a single batch
-  EXPECT_ERROR(quantize(options), ErrorKind::kUsage, "two batches");
+  options.recipe.calibration.samples = 1;
+  EXPECT_ERROR(quantize(options), ErrorKind::kUsage, "two samples");
   EXPECT_ERROR(check_mixed({.search = BitSearch{.max_kl = 0.0}}, options.recipe), ErrorKind::kUsage,
                "positive number");
 }

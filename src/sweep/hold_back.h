@@ -1,0 +1,25 @@
+// Calibration samples that nothing is fitted on, to judge by.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace repquant {
+
+using Batches = std::vector<std::vector<at::Tensor>>;  // the model's inputs, [B, ...] each
+
+struct HeldBack {
+  Batches fitted;
+  Batches held_back;
+};
+
+/// One in `one_in` samples (>= 2), the last ones and at least one, apart from the others; whole
+/// batches where a batch cannot be split. Nothing is held back of a single sample.
+HeldBack hold_back(const Batches& batches, std::int64_t one_in);
+
+/// Samples in all batches together.
+std::int64_t sample_count(const Batches& batches);
+
+}  // namespace repquant
