@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/atomic_file.h"
+#include "base/memory.h"
 #include "compute/parallel.h"
 #include "graph/archive.h"
 #include "pipeline/calibration_cache.h"
