@@ -35,7 +35,7 @@ from torch import Tensor, nn  # noqa: E402
 import export_common  # noqa: E402
 import export_timm  # noqa: E402
 import export_transformers  # noqa: E402
-from fixture import seed_weights  # noqa: E402
+from fixture import library_model, seed_weights  # noqa: E402
 
 # Name -> kind, model type, settings; without settings the type's own size.
 LIBRARY: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -91,18 +91,11 @@ class DetrLike(nn.Module):
         return self.classes(y), self.boxes(y).sigmoid()
 
 
-def library_model(name: str, tokens: int) -> tuple[nn.Module, Any]:
+def named_model(name: str, tokens: int) -> tuple[nn.Module, Any]:
     kind, config, settings = LIBRARY[name]
-    arguments = ["--kind", kind, "--config", config, "--output", "unused.pt"]
-    for setting in settings:
-        arguments += ["--set", setting]
-    args = export_transformers.parse_args(arguments)
-    model = export_transformers.build_model(export_transformers.import_transformers(), args)
-    seed_weights(model, 0)  # the libraries' own values are so small that attention hardly attends
-    options = ("none", False) if kind == "encoder" else ()
-    wrapped = export_transformers.make_wrappers()[kind](model, *options).eval()
+    wrapped, configuration = library_model(kind, config, settings)
     return wrapped, lambda batch, generator: export_transformers.example_inputs(
-        model.config, kind, batch, tokens, generator)
+        configuration, kind, batch, tokens, generator)
 
 
 def floats(*shape: int) -> Any:
@@ -112,7 +105,7 @@ def floats(*shape: int) -> Any:
 def make(name: str, tokens: int) -> tuple[nn.Module, Any]:
     """The model and a function (batch, generator) -> inputs."""
     if name in LIBRARY:
-        return library_model(name, tokens)
+        return named_model(name, tokens)
     if name.startswith("torch_encoder"):
         return seed_weights(TorchEncoder(name.endswith("pre_norm")), 0), floats(tokens, 512)
     if name == "detr_like":

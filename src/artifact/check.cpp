@@ -21,15 +21,9 @@ using torch::jit::Value;
 
 std::string text_of(double value) { return format_significant(value, 3); }
 
-std::vector<c10::IValue> cloned(const std::vector<at::Tensor>& inputs) {
-  std::vector<c10::IValue> copies;  // a model may write into its input
-  for (const auto& tensor : inputs) copies.emplace_back(tensor.clone());
-  return copies;
-}
-
 std::vector<at::Tensor> run_module(torch::jit::Module module, const std::vector<at::Tensor>& x) {
   std::vector<c10::IValue> outputs;
-  outputs.push_back(module.forward(cloned(x)));
+  outputs.push_back(module.forward(copies_of(x)));
   return output_tensors(outputs);
 }
 
@@ -90,7 +84,7 @@ class Simulation {
   Simulation(const Model& model, const NodeHook& simulate, const Lowered& lowered,
              const std::vector<at::Tensor>& inputs)
       : model_(model), simulate_(simulate), schedule_(*model.graph) {
-    alive_ = bind_inputs(*model.graph, cloned(inputs));
+    alive_ = bind_inputs(*model.graph, copies_of(inputs));
     for (const auto& emission : lowered.emissions) ++wanted_[emission.original];
     for (std::size_t i = 0; i < inputs.size(); ++i) {  // a Linear may read the model's input itself
       if (wanted_.count(model.graph->inputs()[i]) > 0) kept_[model.graph->inputs()[i]] = inputs[i];
@@ -107,9 +101,7 @@ class Simulation {
 
   std::vector<at::Tensor> outputs() {
     advance(schedule_.nodes().size());
-    std::vector<c10::IValue> outputs;
-    for (const Value* value : model_.graph->outputs()) outputs.push_back(alive_.at(value));
-    return output_tensors(outputs);
+    return output_tensors(*model_.graph, alive_);
   }
 
  private:
@@ -255,7 +247,7 @@ class LockStep {
 /// The outputs of the lowered graph in lock step with the simulation's values.
 std::vector<at::Tensor> run_lock_step(const Lowered& lowered, LockStep& step,
                                       const std::vector<at::Tensor>& inputs) {
-  const auto copies = cloned(inputs);
+  const auto copies = copies_of(inputs);
   std::vector<c10::IValue> arguments{lowered.module._ivalue()};
   arguments.insert(arguments.end(), copies.begin(), copies.end());
   return output_tensors(
@@ -267,7 +259,7 @@ std::vector<at::Tensor> run_lock_step(const Lowered& lowered, LockStep& step,
 
 std::vector<at::Tensor> run_model(const Model& model, const std::vector<at::Tensor>& inputs) {
   at::NoGradGuard no_grad;
-  return output_tensors(run_graph(*model.graph, Schedule(*model.graph), cloned(inputs)));
+  return output_tensors(run_graph(*model.graph, Schedule(*model.graph), copies_of(inputs)));
 }
 
 std::vector<at::Tensor> run_lowered(const Lowered& lowered, const std::vector<at::Tensor>& inputs) {

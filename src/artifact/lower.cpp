@@ -15,6 +15,7 @@
 #include "artifact/constants.h"
 #include "artifact/decide.h"
 #include "artifact/graph_copy.h"
+#include "artifact/linear_state.h"
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
 #include "graph/site_path.h"
@@ -269,47 +270,6 @@ class Lowering {
     }
     copy_.value(replaced)->replaceAllUsesWith(output);
     result_.sites.push_back(form);
-  }
-
-  static LinearState linear_state(const LinearPlan& plan, const std::string& path) {
-    LinearState state;
-    state.weight_codes = plan.weight.codes;
-    state.bits = plan.weight.bits;
-    state.scale = to_double(plan.weight.scale) * plan.input.scale;
-    state.bias = to_double(plan.bias);
-    state.zero_point = plan.input.zero_point;
-    const std::int64_t top = plan.input.max_code();
-    state.max_product_code = plan.input.form == CodeForm::kQuadratic ? top * top : top;
-    if (state.max_product_code > 255) {
-      throw Error(ErrorKind::kUnsupported,
-                  {.what = "the input codes of a site do not fit eight bits",
-                   .where = path,
-                   .expected = "at most 8 bits, or 4 bits on a quadratic grid",
-                   .got = std::to_string(plan.input.bits) + " bits"});
-    }
-    return state;
-  }
-
-  static void write_operands(const OperandCodes& operands, LinearState& state) {
-    state.scale = state.scale * operands.multiplier;
-    state.bias = state.bias * operands.multiplier + operands.zero_point -
-                 static_cast<double>(operands.shift);
-    state.output = LinearOutput::kOperandCodes;
-    state.output_low = -operands.shift;
-    state.output_high = operands.max_code - operands.shift;
-  }
-
-  static void write_activation(const Node& activation, const std::optional<ProductCodes>& product,
-                               LinearState& state) {
-    const bool gelu = is_kind(&activation, "aten::gelu");
-    state.activation = gelu ? "gelu" : "relu";
-    if (gelu) state.algorithm = *torch::jit::constant_as<std::string>(activation.input(1));
-    if (!product) return;
-    state.output = LinearOutput::kProductCodes;
-    state.output_scale = 1.0 / product->next->multiplier.item<double>();
-    state.output_zero = static_cast<std::int64_t>(product->next->offset.item<double>());
-    state.output_max_code = product->next->max_code();
-    state.output_quadratic = product->next->form == CodeForm::kQuadratic;
   }
 
   /// The int8 codes of an attention operand; made here unless they arrive as codes.

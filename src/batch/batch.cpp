@@ -2,9 +2,9 @@
 
 #include <c10/util/Exception.h>
 
-#include <chrono>
 #include <new>
 
+#include "base/clock.h"
 #include "pipeline/calibration_cache.h"
 #include "repquant/error.h"
 
@@ -12,8 +12,6 @@ namespace repquant {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
 /// Quantizes and evaluates a row; the metrics of both.
 RowResult make_row(const BatchRow& row, bool force, const BatchHooks& hooks,
                    CalibrationCache& cache) {
@@ -36,7 +34,7 @@ RowResult make_row(const BatchRow& row, bool force, const BatchHooks& hooks,
       result.metrics.push_back(std::move(metric));
     }
   }
-  result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  result.seconds = seconds_since(start);
   return result;
 }
 

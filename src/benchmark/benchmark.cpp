@@ -4,8 +4,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <chrono>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/text_table.h"
 #include "benchmark/timing.h"
@@ -20,12 +20,7 @@
 namespace repquant {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Inputs = std::vector<at::Tensor>;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 struct Contender {
   LoadedModel model;

@@ -3,16 +3,14 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 
+#include "base/clock.h"
 #include "evaluate/model_inputs.h"
 #include "repquant/error.h"
 
 namespace repquant {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 void check_options(const EvaluationOptions& options) {
   if (options.models.empty()) {
@@ -73,7 +71,7 @@ std::vector<at::Tensor> forward(TimedModel& run, const Batch& batch,
   const std::vector<at::Tensor> inputs = arrange_inputs(batch, run.model.signature());
   const auto start = Clock::now();
   std::vector<at::Tensor> outputs = run.model.run(inputs, positions);
-  run.seconds += std::chrono::duration<double>(Clock::now() - start).count();
+  run.seconds += seconds_since(start);
   return outputs;
 }
 

@@ -185,6 +185,12 @@ void for_each_use(const Node* node, const std::function<void(const Value*)>& see
   }
 }
 
+std::vector<c10::IValue> outputs_of(const torch::jit::Graph& graph, const Values& values) {
+  std::vector<c10::IValue> outputs;
+  for (const Value* value : graph.outputs()) outputs.push_back(values.at(value));
+  return outputs;
+}
+
 }  // namespace
 
 void run_node(const Node* node, Values& values) {
@@ -247,9 +253,17 @@ std::vector<c10::IValue> run_graph(const torch::jit::Graph& graph, const Schedul
                                    const std::vector<c10::IValue>& inputs, const NodeHook& hook) {
   Values values = bind_inputs(graph, inputs);
   run_range(schedule, 0, schedule.nodes().size(), values, hook);
-  std::vector<c10::IValue> outputs;
-  for (const Value* value : graph.outputs()) outputs.push_back(values.at(value));
-  return outputs;
+  return outputs_of(graph, values);
+}
+
+std::vector<at::Tensor> output_tensors(const torch::jit::Graph& graph, const Values& values) {
+  return output_tensors(outputs_of(graph, values));
+}
+
+std::vector<c10::IValue> copies_of(const std::vector<at::Tensor>& inputs) {
+  std::vector<c10::IValue> copies;
+  for (const auto& tensor : inputs) copies.emplace_back(tensor.clone());
+  return copies;
 }
 
 std::vector<at::Tensor> output_tensors(const std::vector<c10::IValue>& outputs) {

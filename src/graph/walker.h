@@ -61,5 +61,10 @@ std::vector<c10::IValue> run_graph(const torch::jit::Graph& graph, const Schedul
 
 /// The tensors inside an output (tensor, tuple, list or dict), in order.
 std::vector<at::Tensor> output_tensors(const std::vector<c10::IValue>& outputs);
+/// Those of the graph's outputs, which must be among `values`.
+std::vector<at::Tensor> output_tensors(const torch::jit::Graph& graph, const Values& values);
+
+/// Copies of a batch to run on: a model may write into its input.
+std::vector<c10::IValue> copies_of(const std::vector<at::Tensor>& inputs);
 
 }  // namespace repquant

@@ -207,14 +207,14 @@ class Fit {
 
 at::Tensor input_error(const InputCandidate& candidate, const at::Tensor& x) {
   at::Tensor error = fake_quantize(x, candidate.quantizer) - x;
-  if (!candidate.side_channels.empty()) error = without_channels(error, candidate.side_channels);
+  error = without_channels(error, candidate.side_channels);
   if (candidate.mean_error.defined()) error -= candidate.mean_error;
   return error;
 }
 
 at::Tensor weight_error(const Site& site, const SiteCandidates& candidates, std::size_t j) {
   at::Tensor error = candidates.weights[j].dequantize() / candidates.ratio - site.weight;
-  if (candidates.inputs.empty() || candidates.inputs.back().side_channels.empty()) return error;
+  if (candidates.inputs.empty()) return error;
   return without_channels(error, candidates.inputs.back().side_channels);
 }
 

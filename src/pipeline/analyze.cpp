@@ -1,10 +1,10 @@
 #include "repquant/analyze.h"
 
 #include <algorithm>
-#include <chrono>
 #include <tuple>
 
 #include "base/atomic_file.h"
+#include "base/clock.h"
 #include "base/recipe_json.h"
 #include "compute/parallel.h"
 #include "graph/archive.h"
@@ -15,8 +15,6 @@
 
 namespace repquant {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 /// What a row sums up, before it is put into decibels.
 struct Errors {
@@ -136,7 +134,7 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const QuantizeHooks& hooks)
     write_file(options.output, recipe_to_json(recipe), options.force);
     report.output = options.output;
   }
-  report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  report.seconds = seconds_since(start);
   return report;
 }
 

@@ -82,7 +82,7 @@ CalibrationSource open_calibration(const CalibrationRequest& request) {
                                    .threads = request.threads});
     source.inputs = static_cast<std::size_t>(opened.dataset.input_count());
     source.dataset = std::move(opened.dataset);
-    source.preset = std::move(opened.preset);
+    source.preset = opened.preset;
     source.protocol = std::move(opened.protocol);
     return source;
   }
@@ -124,7 +124,7 @@ Calibration load_calibration(const CalibrationSource& source, const CalibrationR
   const Dataset& dataset = *source.dataset;
   const std::vector<std::int64_t> chosen =
       draw_samples(dataset.size(), recipe.samples, recipe.seed);
-  if (!chosen.empty()) {
+  if (!chosen.empty() && !dataset.holds_images()) {
     step = std::min(step, most_samples(dataset.load(std::span(chosen).subspan(0, 1)).inputs));
   }
   for (std::size_t begin = 0; begin < chosen.size(); begin += step) {

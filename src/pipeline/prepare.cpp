@@ -69,9 +69,7 @@ double check_normalized(const Model& model, const std::vector<at::Tensor>& batch
   at::NoGradGuard no_grad;
   at::Tensor expected;
   try {
-    const ModelForm form{model.path, Form::kPortable};
-    const LoadedModel source = model.module ? LoadedModel(form, *model.module) : LoadedModel(form);
-    expected = source.run(batch);
+    expected = LoadedModel({model.path, Form::kPortable}, *model.module).run(batch);
   } catch (const Error& e) {
     // The model runs elsewhere, so what does not fit is the data.
     if (e.kind() != ErrorKind::kUnsupported) throw;

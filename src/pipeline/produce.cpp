@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/recipe_json.h"
 #include "base/sha256.h"
@@ -167,8 +168,7 @@ QuantizeReport write_prepared(const Prepared& prepared, const QuantizeOptions& o
   report.model_bytes = static_cast<std::int64_t>(fs::file_size(options.model));
   report.output_bytes = static_cast<std::int64_t>(fs::file_size(options.output));
   report.peak_memory_bytes = peak_memory_bytes();
-  report.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - prepared.start).count();
+  report.seconds = seconds_since(prepared.start);
   return report;
 }
 

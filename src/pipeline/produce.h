@@ -1,8 +1,9 @@
 // The second half of quantize: from a prepared model and a recipe to a checked artifact.
 #pragma once
 
-#include <chrono>
+#include <optional>
 
+#include "base/clock.h"
 #include "graph/model.h"
 #include "graph/site.h"
 #include "pipeline/calibration.h"
@@ -17,7 +18,7 @@ struct Prepared {
   SiteSearch* search = nullptr;
   const CalibrationSource* source = nullptr;
   const Calibration* calibration = nullptr;
-  std::chrono::steady_clock::time_point start;  // of the run
+  Clock::time_point start;  // of the run
   bool last_use = true;  // the artifact may use up the model's weights: nothing is written after it
 };
 

@@ -1,9 +1,9 @@
 #include "repquant/quantize.h"
 
-#include <chrono>
 #include <filesystem>
 
 #include "base/atomic_file.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "compute/parallel.h"
 #include "graph/archive.h"
@@ -19,8 +19,6 @@ namespace repquant {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
 void check_paths(const QuantizeOptions& options) {
   std::error_code code;
   if (fs::equivalent(options.model, options.output, code)) {

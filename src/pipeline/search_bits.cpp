@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "base/clock.h"
 #include "base/text_table.h"
 #include "compute/parallel.h"
 #include "evaluate/metrics.h"
@@ -16,8 +17,6 @@
 
 namespace repquant {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr double kStep = 0.25;      // of the average, in bits
 constexpr std::int64_t kOneIn = 4;  // of the samples judges
@@ -60,10 +59,9 @@ class Judge {
   std::vector<at::Tensor> run(const NodeHook& hook) const {
     std::vector<at::Tensor> outputs(held_back_.size());
     parallel_for(std::ssize(outputs), threads_, [&](std::int64_t i) {
-      const auto& batch = held_back_[static_cast<std::size_t>(i)];
-      const std::vector<c10::IValue> inputs(batch.begin(), batch.end());
-      outputs[static_cast<std::size_t>(i)] =
-          logits_of(run_graph(*prepared_.model->graph, schedule_, inputs, hook));
+      const auto batch = static_cast<std::size_t>(i);
+      outputs[batch] = logits_of(
+          run_graph(*prepared_.model->graph, schedule_, copies_of(held_back_[batch]), hook));
     });
     return outputs;
   }
@@ -80,18 +78,11 @@ std::vector<double> targets_between(const TargetBits& smallest, const TargetBits
   const double low = std::max(smallest.weights, smallest.activations);
   const double high = std::max(largest.weights, largest.activations);
   std::vector<double> targets;
-  for (double target = std::ceil(low / kStep) * kStep; target < high; target += kStep) {
-    targets.push_back(target);
+  for (int step = static_cast<int>(std::ceil(low / kStep)); step * kStep < high; ++step) {
+    targets.push_back(step * kStep);
   }
   targets.push_back(high);
   return targets;
-}
-
-bool same_bits(const std::vector<SiteBits>& a, const std::vector<SiteBits>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
-    return x.quantized == y.quantized && x.weight_bits == y.weight_bits &&
-           x.activation_bits == y.activation_bits;
-  });
 }
 
 [[noreturn]] void fail_single_sample() {
@@ -132,29 +123,27 @@ QuantizeReport search_bits(const Prepared& prepared, const QuantizeOptions& opti
   const Judge judge(prepared, samples.held_back, options.threads);
 
   begin_phase(hooks, "rank", prepared.search->sites.size());
-  const auto [choices, table] =
+  const RankedWidths ranked =
       rank_widths(*prepared.model, *prepared.search, fitted.batches, options.recipe,
                   candidates_of(mixed.candidates), options.threads, hooks);
   const std::vector<double> targets =
-      targets_between(smallest_average(prepared.search->sites, choices),
-                      largest_average(prepared.search->sites, choices));
+      targets_between(smallest_average(prepared.search->sites, ranked.choices),
+                      largest_average(prepared.search->sites, ranked.choices));
 
   std::optional<QuantizeReport> best;
   std::vector<SiteBits> best_bits;
   QuantizeHooks limited = hooks;
   limited.check_interrupt = [&] {
     if (hooks.check_interrupt) hooks.check_interrupt();
-    const std::chrono::duration<double> spent = Clock::now() - prepared.start;
-    if (bound.time_limit_seconds > 0 && best && spent.count() > bound.time_limit_seconds) {
-      throw TimeIsUp{};
-    }
+    const bool limits = bound.time_limit_seconds > 0 && best.has_value();
+    if (limits && seconds_since(prepared.start) > bound.time_limit_seconds) throw TimeIsUp{};
   };
 
   /// True if the bits of `target` meet the bound; then they are the best so far, and on disk.
   const auto try_target = [&](double target) {
     const Allocation allocation =
-        choose_bits(prepared.search->sites, choices, table, {target, target});
-    if (best && same_bits(allocation.bits, best_bits)) return true;
+        choose_bits(prepared.search->sites, ranked.choices, ranked.table, {target, target});
+    if (best && allocation.bits == best_bits) return true;
     QuantizeOptions probe = options;
     probe.recipe = with_bits(options.recipe, prepared.search->sites, allocation.bits);
     if (best) probe.force = true;  // the file there is this run's own
@@ -193,7 +182,7 @@ QuantizeReport search_bits(const Prepared& prepared, const QuantizeOptions& opti
                  format_number(best->mixed->target_bits, 2) + " may do");
     }
   }
-  best->seconds = std::chrono::duration<double>(Clock::now() - prepared.start).count();
+  best->seconds = seconds_since(prepared.start);
   return *best;
 }
 

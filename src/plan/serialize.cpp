@@ -73,7 +73,7 @@ class Reader {
     const c10::IValue value = at(key);
     if (value.isNone() && optional) return {};
     if (!value.isTensor()) fail(path_ + "." + key, "a tensor", value.tagKind());
-    const at::Tensor tensor = value.toTensor();
+    at::Tensor tensor = value.toTensor();
     if (tensor.scalar_type() != type) {
       fail(path_ + "." + key, c10::toString(type), c10::toString(tensor.scalar_type()));
     }

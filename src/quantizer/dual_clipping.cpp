@@ -75,7 +75,7 @@ SideCandidates percentile_bounds(const ChannelSample& sample, std::int64_t chann
   SideCandidates candidates{{bounds.minimum}, {bounds.maximum}};
   for (const double share : kTailShares) {
     const auto beyond =
-        static_cast<std::ptrdiff_t>(share * static_cast<double>(sample.rows() - 1) + 0.5);
+        static_cast<std::ptrdiff_t>(std::lround(share * static_cast<double>(sample.rows() - 1)));
     if (beyond == 0) continue;
     const double lower = static_cast<double>(sorted[static_cast<std::size_t>(beyond)]);
     const double upper = static_cast<double>(*(sorted.rbegin() + beyond));

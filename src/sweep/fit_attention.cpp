@@ -84,7 +84,7 @@ AffineGrid fit_heads(const at::Tensor& x, const at::Tensor& weights, const at::T
   SearchOptions options;
   options.centred_error = centred;
   options.row_weights = weights;
-  const AffineGrid grid = search_per_head(x, gram, bits, options);
+  AffineGrid grid = search_per_head(x, gram, bits, options);
   const std::vector<WeightedRows> halves = halves_of(rows);
   if (!head_room || halves.empty()) return grid;
   options.max_rows = 256;

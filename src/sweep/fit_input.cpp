@@ -240,7 +240,7 @@ std::string describe_choice(double ratio) {
 }  // namespace
 
 at::Tensor without_channels(const at::Tensor& x, const std::vector<std::int64_t>& channels) {
-  return x.index_fill(1, at::tensor(channels, at::kLong), 0.0);
+  return channels.empty() ? x : x.index_fill(1, at::tensor(channels, at::kLong), 0.0);
 }
 
 FittedInput fit_input(const at::Tensor& x, const LinearFitInput& in, const Recipe& recipe) {

@@ -110,19 +110,19 @@ FoldedLinear folded_linear(const at::Tensor& weight, const at::Tensor& bias,
   return folded;
 }
 
-LinearPlan fit_linear(const LinearFitInput& in, const Recipe& whole, std::string& note) {
+LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::string& note) {
   for (const auto& batch : in.x) require_finite(batch, in.site->path);
   if (in.activation_bits == kWeightOnlyBits) {
-    LinearPlan plan = fit_weight_only(in, whole);
+    LinearPlan plan = fit_weight_only(in, recipe);
     note = describe(plan);
     return plan;
   }
-  Recipe recipe = whole;
-  recipe.weights.group_size = 0;  // an integer product has one scale for each row
+  Recipe rowwise = recipe;
+  rowwise.weights.group_size = 0;  // an integer product has one scale for each row
 
   LinearPlan plan;
   const at::Tensor x = rows_of(in.x);
-  FittedInput input = fit_input(x, in, recipe);
+  FittedInput input = fit_input(x, in, rowwise);
   plan.input = std::move(input.quantizer);
   plan.side = std::move(input.side);
   const auto folded = folded_linear(in.site->weight, in.site->bias, fold_of(plan.input));
@@ -136,12 +136,12 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& whole, std::string
     problem.weight = without_channels(problem.weight, plan.side.channels);
     problem.side = side_output(x, plan.side);
   }
-  problem.target = target_of(x, in, recipe.weights);
+  problem.target = target_of(x, in, rowwise.weights);
   problem.scale = plan.input.scale;
   problem.row_weights = in.row_weights;
   problem.bits = in.weight_bits;
   problem.threads = in.threads;
-  FittedWeight fitted = fit_weight(problem, recipe.weights);
+  FittedWeight fitted = fit_weight(problem, rowwise.weights);
   plan.weight = std::move(fitted.weight);
   plan.bias = std::move(fitted.bias);
   note = describe(plan) + input.note;

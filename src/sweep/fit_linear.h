@@ -30,7 +30,7 @@ struct LinearFitInput {
 
 /// Fits and returns the plan; `note` gets what was decided. Throws Error kNumerical (naming the
 /// site) for non-finite inputs.
-LinearPlan fit_linear(const LinearFitInput& input, const Recipe& recipe, std::string& note);
+LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::string& note);
 
 /// A plan in words: "per channel; gptq".
 std::string describe(const LinearPlan& plan);
@@ -43,7 +43,7 @@ void require_finite(const at::Tensor& x, const std::string& path);
 
 /// The rest of a weight-only fit, from sums over all rows: the Hessian [K, K], centred with
 /// weights.bias_correction, and the mean [K] of the inputs, both float64.
-LinearPlan fit_weight_only(const LinearFitInput& input, const at::Tensor& hessian,
+LinearPlan fit_weight_only(const LinearFitInput& in, const at::Tensor& hessian,
                            const at::Tensor& mean, const Recipe& recipe);
 
 /// r and b of the fold that an input quantizer realises: r = 1 / (m s), b = s (z - a).

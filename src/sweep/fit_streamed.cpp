@@ -45,7 +45,7 @@ std::vector<Shard> shards_of(std::size_t batches, std::size_t parts) {
 std::size_t parts_for(std::int64_t columns) { return columns > kManyColumns ? 1 : 2; }
 
 at::Tensor batch_rows(const RowSource& source, const LinearFitInput& in, std::size_t batch) {
-  const at::Tensor x = rows_of({source.x(batch)});
+  at::Tensor x = rows_of({source.x(batch)});
   require_finite(x, in.site->path);
   return x;
 }
@@ -125,11 +125,6 @@ struct Sums {
   }
 };
 
-at::Tensor weighted_sum(const at::Tensor& rows, const at::Tensor& weights) {
-  return weights.defined() ? at::mv(rows.to(at::kDouble).t(), weights)
-                           : rows.sum(0, false, at::kDouble);
-}
-
 /// fit_weight() of a Linear with a decided input, as sums over batches.
 class StreamedWeight {
  public:
@@ -142,9 +137,7 @@ class StreamedWeight {
         begins_(begins),
         folded_(folded_linear(in.site->weight, in.site->bias, fold_of(plan.input))),
         compensates_(recipe.compensation != Compensation::kNone) {
-    if (!plan.side.channels.empty()) {
-      folded_.weight = without_channels(folded_.weight, plan.side.channels);
-    }
+    folded_.weight = without_channels(folded_.weight, plan.side.channels);
     centre_ = codes_of(rows_of({source.x(0)})).mean(0).round_();  // integers: differences are exact
   }
 
@@ -181,7 +174,7 @@ class StreamedWeight {
   at::Tensor codes_of(const at::Tensor& x) const {
     at::Tensor codes = product_codes(encode(x, plan_.input), plan_.input);
     codes.sub_(static_cast<double>(plan_.input.zero_point));
-    return plan_.side.channels.empty() ? codes : without_channels(codes, plan_.side.channels);
+    return without_channels(codes, plan_.side.channels);
   }
 
   at::Tensor weights_of(std::size_t batch) const {
@@ -295,14 +288,14 @@ LinearPlan fit_weight_only_streamed(const LinearFitInput& in, const RowSource& s
 }  // namespace
 
 LinearPlan fit_linear_streamed(const LinearFitInput& input, const RowSource& rows,
-                               const Recipe& whole, std::string& note) {
+                               const Recipe& recipe, std::string& note) {
   if (input.activation_bits == kWeightOnlyBits) {
-    LinearPlan plan = fit_weight_only_streamed(input, rows, whole);
+    LinearPlan plan = fit_weight_only_streamed(input, rows, recipe);
     note = describe(plan);
     return plan;
   }
-  Recipe recipe = whole;
-  recipe.weights.group_size = 0;  // an integer product has one scale for each row
+  Recipe rowwise = recipe;
+  rowwise.weights.group_size = 0;  // an integer product has one scale for each row
   LinearPlan plan;
   std::vector<std::int64_t> begins;
   std::string choice;
@@ -311,12 +304,12 @@ LinearPlan fit_linear_streamed(const LinearFitInput& input, const RowSource& row
     begins = sample.begins;
     LinearFitInput sampled = input;
     sampled.row_weights = sample.rows.weights;
-    FittedInput fitted = fit_input(sample.rows.x, sampled, recipe);
+    FittedInput fitted = fit_input(sample.rows.x, sampled, rowwise);
     plan.input = std::move(fitted.quantizer);
     plan.side = std::move(fitted.side);
     choice = std::move(fitted.note);
   }
-  FittedWeight fitted = StreamedWeight(input, rows, plan, recipe.weights, begins).fit();
+  FittedWeight fitted = StreamedWeight(input, rows, plan, rowwise.weights, begins).fit();
   plan.weight = std::move(fitted.weight);
   plan.bias = std::move(fitted.bias);
   note = describe(plan) + choice;

@@ -55,17 +55,16 @@ class Differentiation {
         options_(options),
         blocks_(options.blocks),
         dependents_(dependents(schedule, options.wanted)) {
-    if (blocks_.empty())
+    if (blocks_.empty()) {
       blocks_.push_back({.begin = 0, .end = schedule.nodes().size(), .sites = {}});
+    }
   }
 
   Differentiated run(const std::vector<at::Tensor>& batch) {
-    std::vector<c10::IValue> inputs;
-    for (const auto& tensor : batch) inputs.emplace_back(tensor.clone());
     for (std::size_t i = 0; i < batch.size() && i < graph_.inputs().size(); ++i) {
       if (options_.kept.count(graph_.inputs()[i]) > 0) result_.kept[graph_.inputs()[i]] = batch[i];
     }
-    Values values = bind_inputs(graph_, inputs);
+    Values values = bind_inputs(graph_, copies_of(batch));
     std::vector<Values> begins;  // share tensors
     {
       const at::NoGradGuard no_grad;
@@ -179,10 +178,8 @@ class Differentiation {
 
   /// The gradient of a projection sum(output * r) is r.
   void project(const Values& values, Ends& outputs, Ends& logits) {
-    std::vector<c10::IValue> contents;
-    for (const Value* value : graph_.outputs()) contents.push_back(values.at(value));
     std::mt19937_64 engine(options_.seed);
-    const std::vector<at::Tensor> tensors = output_tensors(contents);
+    const std::vector<at::Tensor> tensors = output_tensors(graph_, values);
     for (const auto& output : tensors) {
       if (!output.is_floating_point()) continue;
       result_.outputs.push_back(output.detach());

@@ -19,9 +19,14 @@ at::Tensor rows_of(const std::vector<at::Tensor>& batches) {
   return rows.size() == 1 ? rows[0].contiguous() : at::cat(rows);
 }
 
+at::Tensor weighted_sum(const at::Tensor& rows, const at::Tensor& weights) {
+  return weights.defined() ? at::mv(rows.to(at::kDouble).t(), weights)
+                           : rows.sum(0, false, at::kDouble);
+}
+
 at::Tensor weighted_mean(const at::Tensor& rows, const at::Tensor& weights) {
   if (!weights.defined()) return rows.mean(0, false, at::kDouble);
-  return at::mv(rows.to(at::kDouble).t(), weights) / weights.sum();
+  return weighted_sum(rows, weights) / weights.sum();
 }
 
 std::vector<WeightedRows> halves_of(const WeightedRows& rows) {

@@ -15,6 +15,9 @@ struct WeightedRows {
 /// All rows of the batches [.., K], in order: [n, K], contiguous.
 at::Tensor rows_of(const std::vector<at::Tensor>& batches);
 
+/// Weighted sum of rows [n, K], float64 [K]; `weights` float64 [n] or undefined.
+at::Tensor weighted_sum(const at::Tensor& rows, const at::Tensor& weights);
+
 /// Weighted mean of rows [n, K], float64 [K]; `weights` float64 [n] or undefined.
 at::Tensor weighted_mean(const at::Tensor& rows, const at::Tensor& weights);
 

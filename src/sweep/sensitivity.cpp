@@ -14,7 +14,6 @@
 namespace repquant {
 namespace {
 
-using torch::jit::Node;
 using torch::jit::Value;
 
 /// Where a value's rows and channels are.
@@ -136,12 +135,12 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
   std::vector<SquaresByValue> parts(batches.size());
   Layouts wanted;
   try {
-    const PartwiseRun differentiation(graph, schedule, sites, batches[0]);
-    wanted = differentiation.wanted();
+    const PartwiseRun partwise(graph, schedule, sites, batches[0]);
+    wanted = partwise.wanted();
     parallel_for(static_cast<std::int64_t>(batches.size()), threads, [&](std::int64_t i) {
       if (check_interrupt) check_interrupt();
       const auto at = static_cast<std::size_t>(i);
-      parts[at] = differentiation.run_whole(batches[at], static_cast<std::uint64_t>(i));
+      parts[at] = partwise.run_whole(batches[at], static_cast<std::uint64_t>(i));
     });
   } catch (const c10::Error&) {
     return {};  // an operator without derivative

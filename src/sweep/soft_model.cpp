@@ -3,15 +3,10 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
 
-#include <string>
-
 #include "sweep/plan_hook.h"
 
 namespace repquant {
 namespace {
-
-using torch::jit::Node;
-using torch::jit::Value;
 
 bool same_grid(const InputQuantizer& a, const InputQuantizer& b) {
   return a.bits == b.bits && a.form == b.form && a.scale == b.scale &&
@@ -34,19 +29,17 @@ bool share_input(const Site& a, const SitePlan& plan_a, const Site& b, const Sit
 
 SoftModel::SoftModel(const Model& model, const std::vector<Site>& sites,
                      const std::vector<SitePlan>& plans)
-    : model_(model), schedule_(*model.graph), blocks_(find_blocks(schedule_, sites)) {
-  std::unordered_map<std::string, const Site*> by_path;
-  for (const Site& site : sites) by_path[site.path] = &site;
+    : model_(model),
+      schedule_(*model.graph),
+      blocks_(find_blocks(schedule_, sites)),
+      sites_(sites_of(sites, plans)) {
   for (std::size_t i = 0; i < plans.size(); ++i) {
-    const Site* site = by_path.at(plans[i].path);
+    const Site* site = sites_[i];
     const SoftPlan* owner = nullptr;
     for (std::size_t j = 0; j < i && owner == nullptr; ++j) {
       if (share_input(*sites_[j], plans[j], *site, plans[i])) owner = soft_[j].get();
     }
-    sites_.push_back(site);
     soft_.push_back(std::make_unique<SoftPlan>(plans[i], owner, site->scale_only_fold));
-    index_[site->node] = i;
-    if (site->softmax != nullptr) softmaxes_.insert(site->softmax);
   }
 }
 
@@ -65,9 +58,7 @@ SoftModel::Realized SoftModel::realize() const {
 }
 
 Observed SoftModel::run(const std::vector<at::Tensor>& inputs, const NodeHook& hook) const {
-  std::vector<c10::IValue> copies;  // a model may write into its input
-  for (const auto& tensor : inputs) copies.emplace_back(tensor.clone());
-  Values values = bind_inputs(*model_.graph, copies);
+  Values values = bind_inputs(*model_.graph, copies_of(inputs));
   Observed observed;
   for (const Block& block : blocks_) {
     run_range(schedule_, block.begin, block.end, values, hook);
@@ -77,9 +68,7 @@ Observed SoftModel::run(const std::vector<at::Tensor>& inputs, const NodeHook& h
                         found->second.toTensor().is_floating_point();
     observed.carried.push_back(usable ? found->second.toTensor() : at::Tensor());
   }
-  std::vector<c10::IValue> outputs;
-  for (const Value* output : model_.graph->outputs()) outputs.push_back(values.at(output));
-  for (const at::Tensor& output : output_tensors(outputs)) {
+  for (const at::Tensor& output : output_tensors(*model_.graph, values)) {
     if (output.is_floating_point()) observed.outputs.push_back(output);
   }
   return observed;
@@ -87,20 +76,13 @@ Observed SoftModel::run(const std::vector<at::Tensor>& inputs, const NodeHook& h
 
 Observed SoftModel::run_soft(const std::vector<at::Tensor>& inputs,
                              const Realized& realized) const {
-  return run(inputs, [&](const Node* node, Values& values) {
-    const auto operand = [&](std::size_t i) { return values.at(node->input(i)).toTensor(); };
-    if (softmaxes_.count(node) > 0) {
-      values[node->output()] = operand(0);
-      return true;
-    }
-    const auto found = index_.find(node);
-    if (found == index_.end()) return false;
-    const std::size_t i = found->second;
-    std::vector<at::Tensor> operands{operand(0)};
-    if (!sites_[i]->weight.defined()) operands.push_back(operand(1));
-    values[node->output()] = soft_[i]->evaluate(operands, realized[i]);
-    return true;
-  });
+  PlanHook hook;
+  for (std::size_t i = 0; i < soft_.size(); ++i) {
+    hook.add(*sites_[i], [&soft = *soft_[i], &values = realized[i]](const auto& operands) {
+      return soft.evaluate(operands, values);
+    });
+  }
+  return run(inputs, hook);
 }
 
 Observed SoftModel::run_hard(const std::vector<at::Tensor>& inputs,

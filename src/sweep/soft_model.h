@@ -4,8 +4,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
-#include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "graph/model.h"
@@ -50,8 +48,6 @@ class SoftModel {
   std::vector<Block> blocks_;
   std::vector<const Site*> sites_;  // those of the plans
   std::vector<std::unique_ptr<SoftPlan>> soft_;
-  std::unordered_map<const torch::jit::Node*, std::size_t> index_;
-  std::unordered_set<const torch::jit::Node*> softmaxes_;
 };
 
 }  // namespace repquant

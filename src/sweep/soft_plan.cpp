@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "plan/simulate.h"
+#include "sweep/fit_input.h"
 
 namespace repquant {
 namespace {
@@ -90,7 +91,7 @@ void harden_operand(OperandQuantizer& quantizer, const at::Tensor& log_scale) {
 }  // namespace
 
 at::Tensor SoftPlan::learn(const at::Tensor& start, double rate, double limit) {
-  const at::Tensor leaf = start.detach().to(at::kFloat).clone().set_requires_grad(true);
+  at::Tensor leaf = start.detach().to(at::kFloat).clone().set_requires_grad(true);
   parameters_.push_back({leaf, rate, limit});
   return leaf;
 }
@@ -134,10 +135,8 @@ at::Tensor SoftPlan::row_scale(const LinearPlan& plan) const {
 
 std::vector<at::Tensor> SoftPlan::realize() const {
   if (const auto* linear = std::get_if<LinearPlan>(&plan_.plan)) {
-    at::Tensor codes = straight_through(codes_.detach().round(), codes_);
-    // Side columns stand in for these.
-    const auto& side = linear->side.channels;
-    if (!side.empty()) codes = codes.index_fill(1, at::tensor(side, at::kLong), 0.0);
+    const at::Tensor rounded = straight_through(codes_.detach().round(), codes_);
+    const at::Tensor codes = without_channels(rounded, linear->side.channels);
     if (!linear->quantized_input) return {codes * row_scale(*linear), bias_};
     return {codes * (row_scale(*linear) * linear->input.scale), bias_, log_multiplier_.exp(),
             offset_};
@@ -183,10 +182,8 @@ at::Tensor SoftPlan::evaluate(const std::vector<at::Tensor>& operands,
 SitePlan SoftPlan::harden() const {
   SitePlan plan = plan_;
   if (auto* linear = std::get_if<LinearPlan>(&plan.plan)) {
-    at::Tensor codes = codes_.detach().round();
-    const auto& side = linear->side.channels;
-    if (!side.empty()) codes = codes.index_fill(1, at::tensor(side, at::kLong), 0.0);
-    linear->weight.codes = codes.to(at::kChar);
+    linear->weight.codes =
+        without_channels(codes_.detach().round(), linear->side.channels).to(at::kChar);
     at::Tensor factor = log_row_factor_.detach().exp();
     if (linear->weight.group_size == 0) factor = factor.squeeze(1);
     linear->weight.scale = linear->weight.scale * factor;

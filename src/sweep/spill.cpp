@@ -140,16 +140,13 @@ Values SpillableValues::load(const SpillFile* file, std::size_t region) const {
   return result;
 }
 
-c10::IValue SpillableValues::load(const SpillFile* file, std::size_t region,
-                                  const torch::jit::Value* value, bool& found) const {
-  found = true;
+std::optional<c10::IValue> SpillableValues::load(const SpillFile* file, std::size_t region,
+                                                 const torch::jit::Value* value) const {
   if (const auto here = values_.find(value); here != values_.end()) return here->second;
-  if (const auto there = tensors_.find(value); there != tensors_.end()) {
-    const auto& tensor = there->second;
-    return view_of(read_tensor(*file, region, extents_[tensor.extent]), tensor);
-  }
-  found = false;
-  return {};
+  const auto there = tensors_.find(value);
+  if (there == tensors_.end()) return std::nullopt;
+  const auto& tensor = there->second;
+  return view_of(read_tensor(*file, region, extents_[tensor.extent]), tensor);
 }
 
 void SpillableValues::restore(const SpillFile& file, std::size_t region) {

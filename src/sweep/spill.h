@@ -4,6 +4,7 @@
 #include <ATen/core/ivalue.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -50,9 +51,9 @@ class SpillableValues {
   void restore(const SpillFile& file, std::size_t region);
   /// All values, without changing where they are held.
   Values load(const SpillFile* file, std::size_t region) const;
-  /// One value; undefined IValue (None) and `found` false if it is not alive.
-  c10::IValue load(const SpillFile* file, std::size_t region, const torch::jit::Value* value,
-                   bool& found) const;
+  /// One value; none if it is not alive.
+  std::optional<c10::IValue> load(const SpillFile* file, std::size_t region,
+                                  const torch::jit::Value* value) const;
 
  private:
   struct Extent {

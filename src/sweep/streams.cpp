@@ -3,8 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
 
-#include <chrono>
-
+#include "base/clock.h"
 #include "compute/parallel.h"
 #include "graph/rewrite.h"
 
@@ -21,11 +20,9 @@ Streams::Streams(const Model& model, const std::vector<std::vector<at::Tensor>>&
       check_interrupt_(std::move(check_interrupt)) {
   for (const auto& batch : batches) {
     std::vector<c10::IValue> inputs(batch.begin(), batch.end());
-    std::vector<c10::IValue> copies;  // a model may write into its input
-    for (const auto& tensor : batch) copies.emplace_back(tensor.clone());
     state_.emplace_back();
     state_.back().floating.in_memory() = bind_inputs(*model.graph, inputs);
-    state_.back().quantized.in_memory() = bind_inputs(*model.graph, copies);
+    state_.back().quantized.in_memory() = bind_inputs(*model.graph, copies_of(batch));
     for (const auto& tensor : batch) keep_.insert(tensor.storage().data());
   }
   for (const Node* node : schedule_.nodes()) {
@@ -46,10 +43,9 @@ void Streams::run_batch(std::size_t batch, std::size_t end) {
   if (check_interrupt_) check_interrupt_();
   auto& state = state_[batch];
   if (spill_) state.floating.restore(*spill_, region_of(batch, Stream::kFloat));
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   run_range(schedule_, position_, end, state.floating.in_memory());
-  state.float_seconds +=
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  state.float_seconds += seconds_since(start);
   if (spill_) state.quantized.restore(*spill_, region_of(batch, Stream::kQuantized));
   run_range(schedule_, position_, end, state.quantized.in_memory(), hook_);
 }
@@ -92,8 +88,8 @@ void Streams::finish(const SeeOutputs& see) {
     const auto batch = static_cast<std::size_t>(i);
     run_batch(batch, end);
     auto& state = state_[batch];
-    see(batch, output_tensors_of(state.floating.in_memory()),
-        output_tensors_of(state.quantized.in_memory()));
+    see(batch, output_tensors(*model_.graph, state.floating.in_memory()),
+        output_tensors(*model_.graph, state.quantized.in_memory()));
     state.floating = {};
     state.quantized = {};
   });
@@ -109,9 +105,9 @@ Values Streams::alive(std::size_t batch, Stream stream) const {
 at::Tensor Streams::value(std::size_t batch, const Value* value, Stream stream) const {
   const auto& state = state_[batch];
   const auto& held = stream == Stream::kFloat ? state.floating : state.quantized;
-  bool found = false;
-  const c10::IValue here = held.load(spill_.get(), region_of(batch, stream), value, found);
-  if (found) return here.toTensor();
+  if (const auto here = held.load(spill_.get(), region_of(batch, stream), value)) {
+    return here->toTensor();
+  }
   const NodeHook hook = [&](const Node* node, Values& values) {
     return stream == Stream::kQuantized && hook_(node, values);
   };
@@ -133,44 +129,10 @@ at::Tensor Streams::first_value(const Value* value, Stream stream) const {
   return this->value(0, value, stream);
 }
 
-std::vector<Values> Streams::snapshot(Stream stream) const {
-  std::vector<Values> result;
-  for (std::size_t i = 0; i < state_.size(); ++i) result.push_back(alive(i, stream));
-  return result;
-}
-
-std::vector<Values> Streams::look_ahead(std::size_t end, Stream stream) const {
-  std::vector<Values> result = snapshot(stream);
-  const NodeHook hook = [&](const Node* node, Values& values) {
-    return stream == Stream::kQuantized && hook_(node, values);
-  };
-  parallel_for(std::ssize(result), threads_, [&](std::int64_t i) {
-    run_range(schedule_, position_, end, result[static_cast<std::size_t>(i)], hook);
-  });
-  return result;
-}
-
-void Streams::replay(std::size_t begin, const std::vector<Values>& snapshot) {
-  parallel_for(std::ssize(state_), threads_, [&](std::int64_t i) {
-    const auto batch = static_cast<std::size_t>(i);
-    auto& state = state_[batch];
-    if (spill_) state.quantized.restore(*spill_, region_of(batch, Stream::kQuantized));
-    state.quantized.in_memory() = snapshot[batch];
-    run_range(schedule_, begin, position_, state.quantized.in_memory(), hook_);
-    if (spill_) state.quantized.spill(*spill_, region_of(batch, Stream::kQuantized), keep_);
-  });
-}
-
 double Streams::float_seconds() const {
   double seconds = 0.0;
   for (const auto& state : state_) seconds += state.float_seconds;
   return seconds;
-}
-
-std::vector<at::Tensor> Streams::output_tensors_of(const Values& values) const {
-  std::vector<c10::IValue> outputs;
-  for (const Value* value : model_.graph->outputs()) outputs.push_back(values.at(value));
-  return output_tensors(outputs);
 }
 
 }  // namespace repquant

@@ -36,8 +36,6 @@ class Streams {
 
   /// Runs both streams up to (not including) `node`, all batches.
   void advance_to(const torch::jit::Node* node);
-  /// Runs both streams up to (not including) the schedule's position `end`.
-  void advance_to(std::size_t end) { advance(end); }
   /// Runs both streams to the end, batch by batch, and drops each batch after `see`, which gets the
   /// output tensors of both streams and may be called from several threads.
   using SeeOutputs = std::function<void(std::size_t batch, const std::vector<at::Tensor>& floating,
@@ -51,14 +49,6 @@ class Streams {
   at::Tensor value(std::size_t batch, const torch::jit::Value* value, Stream stream) const;
   /// The same in the first batch alone: for what is too large to hold for all of them.
   at::Tensor first_value(const torch::jit::Value* value, Stream stream) const;
-
-  /// What is alive in every batch at the present position. Shares tensors.
-  std::vector<Values> snapshot(Stream stream) const;
-  /// What will be alive at `end`, computed on the side.
-  std::vector<Values> look_ahead(std::size_t end, Stream stream) const;
-  /// Evaluates the quantized stream anew from a snapshot that was taken at `begin`: for plans that
-  /// have changed since.
-  void replay(std::size_t begin, const std::vector<Values>& snapshot);
 
   const Schedule& schedule() const { return schedule_; }
   /// Seconds that the floating-point stream alone took, summed over batches.
@@ -76,7 +66,6 @@ class Streams {
   void run_batch(std::size_t batch, std::size_t end);
   void spill_batch(std::size_t batch);
   Values alive(std::size_t batch, Stream stream) const;
-  std::vector<at::Tensor> output_tensors_of(const Values& values) const;
   static std::size_t region_of(std::size_t batch, Stream stream) {
     return 2 * batch + (stream == Stream::kFloat ? 0 : 1);
   }

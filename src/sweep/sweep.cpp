@@ -4,7 +4,6 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <deque>
 #include <map>
@@ -12,6 +11,7 @@
 #include <set>
 #include <sstream>
 
+#include "base/clock.h"
 #include "base/text_table.h"
 #include "compute/parallel.h"
 #include "graph/rewrite.h"
@@ -54,7 +54,7 @@ class Sweep {
   }
 
   SweepResult run() {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = Clock::now();
     if (recipe_.weights.sensitivity > 0) {
       sensitivities_ = measure_sensitivity(*model_.graph, streams_.schedule(), sites_, batches_,
                                            options_.threads, options_.check_interrupt);
@@ -84,8 +84,7 @@ class Sweep {
                          std::make_move_iterator(plans_.end()));
     check_fold();
     result_.float_seconds = streams_.float_seconds();
-    result_.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result_.seconds = seconds_since(start);
     return std::move(result_);
   }
 

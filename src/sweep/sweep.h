@@ -48,6 +48,8 @@ struct SiteBits {
   bool quantized = true;
   int weight_bits = 8;
   int activation_bits = 8;  // 16: weight-only
+
+  friend bool operator==(const SiteBits&, const SiteBits&) = default;
 };
 std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe& recipe);
 

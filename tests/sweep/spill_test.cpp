@@ -39,11 +39,10 @@ TEST(Spill, ViewsComeBackWithSharedMemory) {
   EXPECT_TRUE(values.on_disk());
   EXPECT_EQ(values.in_memory().size(), 2U);
 
-  bool found = false;
-  EXPECT_TRUE(at::equal(values.load(&file, 5, view, found).toTensor(), data.t().slice(0, 3, 90)));
-  EXPECT_TRUE(found);
-  values.load(&file, 5, graph.addInput("other"), found);
-  EXPECT_FALSE(found);
+  const auto found = values.load(&file, 5, view);
+  ASSERT_TRUE(found.has_value());
+  EXPECT_TRUE(at::equal(found->toTensor(), data.t().slice(0, 3, 90)));
+  EXPECT_FALSE(values.load(&file, 5, graph.addInput("other")).has_value());
 
   values.restore(file, 5);
   EXPECT_FALSE(values.on_disk());

@@ -1,0 +1,24 @@
+// What a lowered Linear stores, from its plan and what its neighbours decided.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "artifact/classes.h"
+#include "artifact/decide.h"
+#include "plan/site_plan.h"
+
+namespace repquant {
+
+/// With float output. Throws Error kUnsupported, naming `path`, for codes beyond eight bits.
+LinearState linear_state(const LinearPlan& plan, const std::string& path);
+
+/// From now on it writes the codes of attention operands: their grids go into scale and bias.
+void write_operands(const OperandCodes& operands, LinearState& state);
+
+/// From now on it applies the activation function and, with `product`, writes the next Linear's
+/// codes.
+void write_activation(const torch::jit::Node& activation,
+                      const std::optional<ProductCodes>& product, LinearState& state);
+
+}  // namespace repquant
