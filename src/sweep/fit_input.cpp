@@ -139,8 +139,9 @@ InputQuantizer make_quantizer(const Rows& rows, const Bounds& found, const Linea
   if (in.site->scale_only_fold && in.site->norm != nullptr) {
     return from_fold(scale_only_plan(bounds, in.activation_bits));
   }
+  const Bounds steps = with_reproducible_steps(bounds, in.activation_bits);
   const auto grid =
-      affine_grid(bounds.lower, bounds.upper, in.activation_bits, recipe.integer_offsets);
+      affine_grid(steps.lower, steps.upper, in.activation_bits, recipe.integer_offsets);
   return from_fold(recipe.fold_exponent == 1.0
                        ? plan_fold(grid)
                        : search_fold(grid, recipe.fold_exponent, rows.x, rows.gram));

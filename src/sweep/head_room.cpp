@@ -24,6 +24,18 @@ Bounds widened(const Bounds& bounds, const at::Tensor& centre, double factor) {
   return {inside - (inside - bounds.lower) * factor, inside + (bounds.upper - inside) * factor};
 }
 
+Bounds with_reproducible_steps(const Bounds& bounds, int bits) {
+  constexpr double kLeastStep = 1.0 / 2048;  // of the largest value
+  const double max_code = (1 << bits) - 1;
+  const at::Tensor range = bounds.upper - bounds.lower;
+  const at::Tensor least = at::maximum(bounds.lower.abs(), bounds.upper.abs()) * kLeastStep;
+  const at::Tensor too_fine = range.gt(0).logical_and_(range.lt(least * max_code));
+  const at::Tensor below = at::round((max_code - range / least.clamp_min(1e-30)) / 2);
+  const at::Tensor lower = bounds.lower - below * least;
+  return {at::where(too_fine, lower, bounds.lower),
+          at::where(too_fine, lower + max_code * least, bounds.upper)};
+}
+
 double choose_head_room(const std::function<double(double)>& held_out_error) {
   double best = 1.0, least = std::numeric_limits<double>::infinity();
   for (const double factor : kFactors) {

@@ -202,6 +202,17 @@ TEST(QuantizeKernelTest, IsExact) {
   }
 }
 
+TEST(QuantizeKernelTest, EveryIntegerOfTheQuadraticGridIsExact) {
+  const at::Tensor x = at::arange(256, at::kFloat), one = at::ones({1}), zero = at::zeros({1});
+  const at::Tensor expected =
+      at::round(at::sqrt(x.to(at::kDouble).clamp(0, 225))).square().to(at::kByte);
+  for (const auto& level : testing::machine_levels()) {
+    SCOPED_TRACE(level);
+    const LevelScope scope(level);
+    EXPECT_TRUE(at::equal(ops::quantize_cpu(x, one, zero, 15, true, false, 0), expected));
+  }
+}
+
 TEST(LevelTest, CanBeForcedDownAndRefusesUnknownNames) {
   const LevelScope scope("generic");
   EXPECT_EQ(ops::cpu_level(), "generic");

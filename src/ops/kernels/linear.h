@@ -162,8 +162,7 @@ void epilogue(const LinearArgs& args, const std::int32_t* sums, std::int64_t row
       } else {
         const auto u =
             grid_code<V>(y, V::load(args.multiplier + c), V::load(args.offset + c), high);
-        auto q = V::to_int(args.quadratic ? V::sqrt(u) : u);
-        if (args.quadratic) q = V::mul(q, q);
+        const auto q = args.quadratic ? square_code<V>(u) : V::to_int(u);
         store_code_lanes<V>(static_cast<std::uint8_t*>(args.out) + place, q, n);
       }
     }

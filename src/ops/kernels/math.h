@@ -71,6 +71,13 @@ typename V::F grid_code(typename V::F x, typename V::F m, typename V::F a, typen
   return V::min(V::max(u, V::set(0.0F)), top);
 }
 
+/// round(sqrt(u))^2 of integers u in [0, 255]: the quadratic grid's nearest code, squared.
+template <class V>
+typename V::I square_code(typename V::F u) {
+  const auto root = V::round(V::code_root(u));
+  return V::to_int(V::mul(root, root));  // in float32: integer products are slower
+}
+
 template <class V, Activation kActivation>
 void activate_all(float* x, std::int64_t count) {
   for (std::int64_t i = 0; i < count; i += 16) {

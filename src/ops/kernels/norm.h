@@ -97,8 +97,7 @@ void quantize_rows(const QuantizeArgs& args, std::int64_t row_begin, std::int64_
         a = load_lanes<V>(args.offset + i, n);
       }
       const auto u = grid_code<V>(load_lanes<V>(x + i, n), m, a, limit);
-      auto q = V::to_int(args.quadratic ? V::sqrt(u) : u);
-      q = args.quadratic ? V::mul(q, q) : V::sub(q, shift);
+      const auto q = args.quadratic ? square_code<V>(u) : V::sub(V::to_int(u), shift);
       store_code_lanes<V>(codes + i, q, n);
     });
   }

@@ -34,6 +34,10 @@ struct Avx512 {
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
   static F sqrt(F a) { return _mm512_sqrt_ps(a); }
+  /// The error of 2^-14 is below 0.001; the root of an integer is at least 1 / (8 * 16) from a tie.
+  static F code_root(F a) {
+    return _mm512_mul_ps(a, _mm512_rsqrt14_ps(_mm512_max_ps(a, _mm512_set1_ps(1.0F))));
+  }
   static F round(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
   static I to_int(F a) { return _mm512_cvtps_epi32(a); }
   static I truncate(F a) { return _mm512_cvttps_epi32(a); }

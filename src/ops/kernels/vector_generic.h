@@ -73,6 +73,8 @@ struct Generic {
   static F sqrt(F a) {
     return each<F>([&](int i) { return std::sqrt(a.v[i]); });
   }
+  /// Within 1 / 128 of sqrt(a), for integers a in [0, 255].
+  static F code_root(F a) { return sqrt(a); }
   static F round(F a) {
     return each<F>([&](int i) { return std::nearbyint(a.v[i]); });
   }
@@ -134,9 +136,9 @@ struct Generic {
   static I shift_right(I a) {
     return each<I>([&](int i) { return a.v[i] >> kCount; });
   }
-  /// a >> n for a >= 0 and n >= 0, 0 for n > 31.
+  /// a >> n for a >= 0; 0 for n outside [0, 31], which lanes beyond the last column may hold.
   static I shift_right(I a, I n) {
-    return each<I>([&](int i) { return n.v[i] > 31 ? 0 : a.v[i] >> n.v[i]; });
+    return each<I>([&](int i) { return n.v[i] < 0 || n.v[i] > 31 ? 0 : a.v[i] >> n.v[i]; });
   }
   /// a where b == c, else 0.
   static I where_equal(I a, I b, I c) {
