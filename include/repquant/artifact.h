@@ -14,7 +14,7 @@ namespace repquant {
 
 /// Readers refuse a newer major version and ignore keys that they do not know.
 inline constexpr int kArtifactMajorVersion = 1;
-inline constexpr int kArtifactMinorVersion = 1;
+inline constexpr int kArtifactMinorVersion = 2;
 
 /// A row of the site table: which submodules realise a site. Fused kernels replace them by it.
 struct ArtifactSite {
@@ -22,8 +22,9 @@ struct ArtifactSite {
   std::string module{};        // submodule that computes the site
   std::string input_module{};  // submodule that makes its input codes; empty: they arrive as codes
   std::string side_module{};   // side columns; mostly empty
-  std::string input{};         // "norm", "activation", "attention", "operands", "quantize", "float"
-  std::string output{};        // "float", "operand codes", "product codes", "integer products"
+  std::string input{};   // "norm", "activation", "attention", "operands", "quantize", "float",
+                         // "indices"
+  std::string output{};  // "float", "operand codes", "product codes", "integer products"
 };
 
 struct ArtifactInfo {

@@ -9,7 +9,7 @@ namespace repquant {
 
 /// Quantized sites of one kind at the same bits.
 struct CoverageRow {
-  std::string kind;         // "linear", "patch_embedding", "scores", "attend"
+  std::string kind;         // "linear", "patch_embedding", "scores", "attend", "embedding"
   int weight_bits = 0;      // 0: a product of two activations
   int activation_bits = 0;  // 16: weight-only
   int sites = 0;
@@ -30,7 +30,8 @@ struct CoverageGap {
 struct Coverage {
   std::vector<CoverageRow> rows;
   std::vector<CoverageGap> gaps;
-  std::int64_t parameters = 0;            // floating-point constants of the model, all of them
+  std::int64_t parameters = 0;  // floating-point constants of the model, all of them; what
+                                // several sites share counts for each of them
   std::int64_t quantized_parameters = 0;  // weights of quantized sites
   std::int64_t macs = 0;                  // 0: not measured
   std::int64_t quantized_macs = 0;

@@ -111,6 +111,12 @@ struct EdgeRecipe {
   friend bool operator==(const EdgeRecipe&, const EdgeRecipe&) = default;
 };
 
+struct EmbeddingRecipe {
+  int bits = 8;  // codes of embedding tables, a scale for each row: 2..8; 0: floating point
+
+  friend bool operator==(const EmbeddingRecipe&, const EmbeddingRecipe&) = default;
+};
+
 /// Per-site override: the first pattern (glob on the site path) that matches decides.
 struct SiteOverride {
   std::string pattern;
@@ -138,6 +144,7 @@ struct Recipe {
   InputRecipe input;
   EdgeRecipe first_layer{0, 8};
   EdgeRecipe last_layer{0, 0};
+  EmbeddingRecipe embedding;
   LearningRecipe learning;
   CalibrationRecipe calibration;
   std::vector<SiteOverride> overrides;

@@ -285,6 +285,21 @@ def forward(self, scores: Tensor, value: Tensor, factor: float) -> Tensor:
     return y.to(2).to(0)
 )";
 
+// The table stays packed in memory: only the rows that are read are unpacked.
+constexpr const char* kEmbedding = R"(
+def prepare(self) -> None:
+    self.packed = self.bits <= 4
+
+def forward(self, indices: Tensor) -> Tensor:
+    rows = torch.embedding(self.codes, indices)
+    if self.packed:
+        low = torch.bitwise_and(rows, 15)
+        high = torch.bitwise_right_shift(rows, 4)
+        pairs = torch.stack([low, high], -1).flatten(-2)
+        rows = torch.sub(pairs.narrow(-1, 0, self.columns).to(1), 8)
+    return rows.to(6).mul_(torch.embedding(self.scale, indices))
+)";
+
 std::vector<ClassSource> make_sources() {
   return {
       {"NormQuantize",
@@ -384,6 +399,10 @@ std::vector<ClassSource> make_sources() {
         {"high", "float"},
         {"shifted", "Tensor"}},
        kAttend},
+      {"Embedding",
+       {{"codes", "Tensor"}, {"scale", "Tensor"}, {"bits", "int"}, {"columns", "int"}},
+       {{"packed", "bool"}},
+       kEmbedding},
   };
 }
 

@@ -15,7 +15,16 @@ namespace {
 
 using torch::jit::Module;
 
-enum Kind : std::size_t { kNormQuantize, kQuantize, kLinear, kWeightOnly, kSide, kScores, kAttend };
+enum Kind : std::size_t {
+  kNormQuantize,
+  kQuantize,
+  kLinear,
+  kWeightOnly,
+  kSide,
+  kScores,
+  kAttend,
+  kEmbedding
+};
 
 /// `torch` and `onednn` in the classes' source mean the operators of those name spaces.
 struct OperatorResolver : public torch::jit::Resolver {
@@ -135,6 +144,11 @@ Module ModuleFactory::attend(const AttendState& s) {
                s.steps_per_octave, s.row_maximum, std::log(s.softmax_scale), s.fresh,
                owned_float(s.value_zero), owned_float(s.multiplier),
                s.offset.defined() ? owned_float(s.offset) : at::zeros({1}), s.output_max_code});
+}
+
+Module ModuleFactory::embedding(const EmbeddingState& s) {
+  return make(kEmbedding, {pack_codes(s.codes, s.bits), owned_float(s.scale.unsqueeze(1)),
+                           static_cast<std::int64_t>(s.bits), s.codes.size(1)});
 }
 
 at::Tensor pack_codes(const at::Tensor& codes, int bits) {

@@ -77,6 +77,12 @@ struct SideState {
   at::Tensor weight_scale;  // [N]
 };
 
+struct EmbeddingState {
+  at::Tensor codes;  // int8 [V, D]
+  int bits = 8;
+  at::Tensor scale;  // [V]
+};
+
 struct ScoresState {
   at::Tensor left_zero, right_zero;  // float32 [1] or [H, 1, 1], relative to the int8 codes
   std::int64_t left_bits = 8, right_bits = 8;
@@ -116,6 +122,7 @@ class ModuleFactory {
   torch::jit::Module side(const SideState& state);
   torch::jit::Module scores(const ScoresState& state);
   torch::jit::Module attend(const AttendState& state);
+  torch::jit::Module embedding(const EmbeddingState& state);
 
   const std::shared_ptr<torch::jit::CompilationUnit>& unit() const { return unit_; }
 

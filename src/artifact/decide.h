@@ -23,6 +23,7 @@ struct PlannedSite {
   const LinearPlan* linear() const { return std::get_if<LinearPlan>(&plan->plan); }
   const ScoresPlan* scores() const { return std::get_if<ScoresPlan>(&plan->plan); }
   const AttendPlan* attend() const { return std::get_if<AttendPlan>(&plan->plan); }
+  const EmbeddingPlan* embedding() const { return std::get_if<EmbeddingPlan>(&plan->plan); }
 };
 using PlannedSites = std::map<const torch::jit::Node*, PlannedSite>;
 

@@ -78,13 +78,13 @@ class Lowering {
       if (planned == planned_.end()) continue;
       const PlannedSite& site = planned->second;
       if (site.linear() != nullptr) {
-        Value* weights[] = {node->input(1), copy_.node(node)->input(1)};
         lower_linear(node, site);
-        if (options_.release_weights) {
-          for (Value* weight : weights) release(weight);
-        }
+        if (options_.release_weights) release(node->input(1));
       } else if (site.scores() != nullptr) {
         lower_scores(node, site);
+      } else if (site.embedding() != nullptr) {
+        lower_embedding(node, site);
+        if (options_.release_weights) release(node->input(0));
       } else {
         lower_attend(node, site);
       }
@@ -107,10 +107,14 @@ class Lowering {
     }
   }
 
-  /// Empties a constant that one Linear alone reads.
-  static void release(Value* weight) {
-    if (weight->node()->kind() != c10::prim::Constant || weight->uses().size() > 1) return;
-    weight->node()->t_(c10::attr::value, at::empty({0}, at::kFloat));
+  /// Notes that one reader of a constant has its integer form, and empties the constant in both
+  /// graphs when the last one has.
+  void release(Value* weight) {
+    if (weight->node()->kind() != c10::prim::Constant) return;
+    if (++lowered_readers_[weight] < weight->uses().size()) return;
+    for (Value* value : {weight, copy_.value(weight)}) {
+      value->node()->t_(c10::attr::value, at::empty({0}, at::kFloat));
+    }
   }
 
   /// Adds `module` under a name made from `path` and calls it before `before`.
@@ -303,6 +307,19 @@ class Lowering {
     return form;
   }
 
+  void lower_embedding(Node* original, const PlannedSite& site) {
+    const QuantizedWeight& table = site.embedding()->table;
+    LoweredSite form = form_of(site);
+    form.input = "indices";
+    form.output = "float";
+    Node* embedding = copy_.node(original);
+    Value* output = call(factory_.embedding({table.codes, table.bits, table.scale}), form.path,
+                         {embedding->input(1)}, embedding, &form.module);
+    embedding->output()->replaceAllUsesWith(output);
+    emit(output, original->output(), form.path, Emission::Kind::kFloat);
+    result_.sites.push_back(form);
+  }
+
   void lower_scores(Node* original, const PlannedSite& site) {
     const ScoresPlan& plan = *site.scores();
     LoweredSite form = form_of(site);
@@ -440,6 +457,7 @@ class Lowering {
   Names names_;
   std::unordered_map<const Node*, std::string> norm_modules_;
   std::unordered_map<const Node*, Value*> raw_outputs_;
+  std::unordered_map<const Value*, std::size_t> lowered_readers_;  // of a constant
   std::unordered_map<const Value*, std::vector<MadeCodes>> quantized_;
   Lowered result_;
 };

@@ -24,7 +24,8 @@ struct LoweredSite {
   std::string module;        // submodule that computes the site
   std::string input_module;  // submodule that makes its input codes, if it has one of its own
   std::string side_module;   // side columns
-  std::string input;         // "norm", "activation", "attention", "operands", "quantize", "float"
+  std::string input;         // "norm", "activation", "attention", "operands", "quantize", "float",
+                             // "indices"
   std::string output;        // "float", "operand codes", "product codes", "integer products"
 };
 

@@ -64,8 +64,10 @@ RecipeField number_field(std::string path, Section Recipe::*section, double Sect
                      std::move(help));
 }
 
-RecipeField edge_field(std::string path, EdgeRecipe Recipe::*section, int EdgeRecipe::*member,
-                       const std::vector<int>& widths, std::string help) {
+/// One of `widths`, which may have gaps.
+template <class Section>
+RecipeField width_field(std::string path, Section Recipe::*section, int Section::*member,
+                        const std::vector<int>& widths, std::string help) {
   RecipeField field = integer_field(std::move(path), section, member, widths.front(), widths.back(),
                                     std::move(help));
   field.integers = widths;
@@ -211,14 +213,16 @@ std::vector<RecipeField> make_fields() {
                  "cross-validation"));
   add(integer_field("input.massive_bits", &R::input, &InputRecipe::massive_bits, 2, 8,
                     "bits of such a channel"));
-  add(edge_field("first_layer.weight_bits", &R::first_layer, &EdgeRecipe::weight_bits,
-                 override_weight_widths(), "weight bits of the first layer; 0: as the others"));
-  add(edge_field("first_layer.activation_bits", &R::first_layer, &EdgeRecipe::activation_bits,
-                 override_activation_widths(), "input bits of the first layer; 0: as the others"));
-  add(edge_field("last_layer.weight_bits", &R::last_layer, &EdgeRecipe::weight_bits,
-                 override_weight_widths(), "weight bits of the last layer; 0: as the others"));
-  add(edge_field("last_layer.activation_bits", &R::last_layer, &EdgeRecipe::activation_bits,
-                 override_activation_widths(), "input bits of the last layer; 0: as the others"));
+  add(width_field("first_layer.weight_bits", &R::first_layer, &EdgeRecipe::weight_bits,
+                  override_weight_widths(), "weight bits of the first layer; 0: as the others"));
+  add(width_field("first_layer.activation_bits", &R::first_layer, &EdgeRecipe::activation_bits,
+                  override_activation_widths(), "input bits of the first layer; 0: as the others"));
+  add(width_field("last_layer.weight_bits", &R::last_layer, &EdgeRecipe::weight_bits,
+                  override_weight_widths(), "weight bits of the last layer; 0: as the others"));
+  add(width_field("last_layer.activation_bits", &R::last_layer, &EdgeRecipe::activation_bits,
+                  override_activation_widths(), "input bits of the last layer; 0: as the others"));
+  add(width_field("embedding.bits", &R::embedding, &EmbeddingRecipe::bits, override_weight_widths(),
+                  "bits of embedding tables, a scale for each row; 0: floating point"));
   add(integer_field("learning.steps", &R::learning, &LearningRecipe::steps, 0, 1e6,
                     "steps that the whole quantized model learns from the floating-point one after "
                     "the closed-form fit; 0: none"));

@@ -185,6 +185,7 @@ class Search {
 
   SiteSearch run() {
     for (Node* node : graph_.nodes()) add_linear(node);
+    for (Node* node : graph_.nodes()) add_embedding(node);
     for (Node* node : graph_.nodes()) add_attention(node);
     order_and_name();
     find_norms();
@@ -203,6 +204,23 @@ class Search {
     site.weight = weight;
     site.bias = constant_tensor(node->input(2));
     site.source = source_of(node->input(0));
+    result_.sites.push_back(site);
+  }
+
+  /// A lookup in a constant table that nothing but lookups and Linears (a tied head) read.
+  void add_embedding(Node* node) {
+    if (kind_of(node) != "aten::embedding") return;
+    const auto table = constant_tensor(node->input(0));
+    if (!table.defined() || table.dim() != 2 || table.scalar_type() != at::kFloat) return;
+    for (const auto& use : node->input(0)->uses()) {
+      const bool looked_up = kind_of(use.user) == "aten::embedding" && use.offset == 0;
+      const bool tied = kind_of(use.user) == "aten::linear" && use.offset == 1;
+      if (use.user->owningBlock() != graph_.block() || (!looked_up && !tied)) return;
+    }
+    Site site;
+    site.kind = SiteKind::kEmbedding;
+    site.node = node;
+    site.table = table;
     result_.sites.push_back(site);
   }
 
@@ -237,7 +255,7 @@ class Search {
       std::string path = module_path(site.node);
       if (site.kind == SiteKind::kScores) path += path.empty() ? "scores" : ".scores";
       if (site.kind == SiteKind::kAttend) path += path.empty() ? "attend" : ".attend";
-      if (path.empty()) path = "linear";
+      if (path.empty()) path = site.kind == SiteKind::kEmbedding ? "embedding" : "linear";
       const int count = ++used[path];
       site.path = count == 1 ? path : path + "#" + std::to_string(count);
     }

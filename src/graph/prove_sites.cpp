@@ -89,7 +89,9 @@ std::int64_t macs_of(const Node* node, const at::Tensor& out, const Values& valu
 void measure_macs(const Model& model, const Schedule& schedule, SiteSearch& search,
                   const std::vector<c10::IValue>& inputs, std::int64_t samples) {
   std::map<const Node*, std::int64_t*> counters;
-  for (auto& site : search.sites) counters[site.node] = &site.macs;
+  for (auto& site : search.sites) {
+    if (site.kind != SiteKind::kEmbedding) counters[site.node] = &site.macs;  // it only copies
+  }
   for (auto& skipped : search.skipped) counters[skipped.node] = &skipped.macs;
   run_graph(*model.graph, schedule, inputs, [&](const Node* node, Values& values) {
     const auto found = counters.find(node);

@@ -25,9 +25,11 @@ struct Site {
   std::string path;  // module path from the call stack, made unique; e.g. blocks.0.attn.qkv
   /// kLinear and kPatchEmbedding: the aten::linear node (the patch embedding has been rewritten to
   /// patches + linear). kScores: the matmul q k^T. kAttend: the matmul softmax(..) v.
+  /// kEmbedding: the aten::embedding node.
   torch::jit::Node* node = nullptr;
 
   at::Tensor weight;  // linear: [N, K] float32, of the original model
+  at::Tensor table;   // embedding: [V, D] float32, of the original model
   at::Tensor bias;    // linear: [N] float32 or undefined
   InputSource source = InputSource::kOther;
   /// The normalisation node whose output reaches only Linear inputs, proven foldable; else null.

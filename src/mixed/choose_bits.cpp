@@ -161,7 +161,7 @@ Recipe with_bits(const Recipe& recipe, const std::vector<Site>& sites,
   Recipe result = recipe;
   result.overrides.clear();
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (!bits[i].quantized) continue;
+    if (!bits[i].quantized || sites[i].kind == SiteKind::kEmbedding) continue;
     result.overrides.push_back({.pattern = escaped(sites[i].path),
                                 .weight_bits = sites[i].weight.defined() ? bits[i].weight_bits : 0,
                                 .activation_bits = bits[i].activation_bits});

@@ -64,7 +64,7 @@ std::vector<SensitivityRow> rows_of(const std::vector<Site>& sites,
                                     const Allocation& allocation) {
   std::vector<Ranked> ranked;
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (!bits[i].quantized) continue;
+    if (!bits[i].quantized || sites[i].kind == SiteKind::kEmbedding) continue;
     const bool weighted = sites[i].weight.defined();
     Ranked entry;
     entry.row.path = sites[i].path;

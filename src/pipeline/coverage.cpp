@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "base/text_table.h"
@@ -16,15 +17,24 @@ constexpr std::size_t kNamedGaps = 5;
 
 std::string percent(double share) { return format_number(100.0 * share, 2) + " %"; }
 
+/// The constant that a site reads: a weight or a table; undefined for products of activations.
+const at::Tensor& constant_of(const Site& site) {
+  return site.table.defined() ? site.table : site.weight;
+}
+
 /// Why a site of the model is not quantized.
-CoverageGap excluded_gap(const Site& site, const Recipe& recipe) {
+CoverageGap excluded_gap(const Site& site, const Recipe& recipe, bool read_in_float) {
   CoverageGap gap{.path = site.path,
                   .op = name_of(site.kind),
                   .reason = "excluded by the recipe",
                   .requested = true,
                   .parameters = 0,
                   .macs = site.macs};
-  if (site.weight.defined()) {
+  if (site.kind == SiteKind::kEmbedding) {
+    gap.parameters = site.table.numel();
+    if (recipe.embedding.bits == 0) gap.reason = "embedding.bits is 0";
+    if (read_in_float) gap.reason = "a Linear that stays in floating point reads the same table";
+  } else if (site.weight.defined()) {
     gap.parameters = site.weight.numel();
   } else if (recipe.bits.weight_only()) {
     gap.reason = "weight-only recipe: products of activations stay in floating point";
@@ -42,15 +52,26 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
   coverage.parameters = count_parameters(model);
   std::map<std::tuple<int, int, int>, CoverageRow> rows;
   double bit_sum = 0.0;
+  // What several sites share is stored once for each of them that is quantized, and once more if
+  // others read it in floating point.
+  std::set<const void*> stored, floating;
+  const auto count_again = [&](const Site& site, bool quantized) {
+    const at::Tensor& constant = constant_of(site);
+    if (!constant.defined()) return;
+    const void* data = constant.const_data_ptr();
+    if (!quantized && !floating.insert(data).second) return;
+    if (!stored.insert(data).second) coverage.parameters += constant.numel();
+  };
   for (std::size_t i = 0; i < search.sites.size(); ++i) {
     const Site& site = search.sites[i];
     coverage.macs += site.macs;
+    count_again(site, bits[i].quantized);
     if (!bits[i].quantized) {
-      coverage.gaps.push_back(excluded_gap(site, recipe));
+      coverage.gaps.push_back(excluded_gap(site, recipe, is_read_in_float(search.sites, bits, i)));
       continue;
     }
-    const bool weighted = site.weight.defined();
-    const int weight_bits = weighted ? bits[i].weight_bits : 0;
+    const at::Tensor& constant = constant_of(site);
+    const int weight_bits = constant.defined() ? bits[i].weight_bits : 0;
     auto& row = rows[{static_cast<int>(site.kind), weight_bits, bits[i].activation_bits}];
     row.kind = name_of(site.kind);
     row.weight_bits = weight_bits;
@@ -58,10 +79,11 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
     ++row.sites;
     row.macs += site.macs;
     coverage.quantized_macs += site.macs;
-    if (!weighted) continue;
-    row.parameters += site.weight.numel();
-    coverage.quantized_parameters += site.weight.numel();
-    bit_sum += static_cast<double>(weight_bits) * static_cast<double>(site.weight.numel());
+    if (!constant.defined()) continue;
+    const std::int64_t elements = constant.numel();
+    row.parameters += elements;
+    coverage.quantized_parameters += elements;
+    bit_sum += static_cast<double>(weight_bits) * static_cast<double>(elements);
   }
   for (const auto& skipped : search.skipped) {
     coverage.macs += skipped.macs;
@@ -73,8 +95,6 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
                              .macs = skipped.macs});
   }
   for (auto& [key, row] : rows) coverage.rows.push_back(std::move(row));
-  // A weight that two sites share is stored once for each of them.
-  coverage.parameters = std::max(coverage.parameters, coverage.quantized_parameters);
   if (coverage.parameters > 0) {
     const auto rest = static_cast<double>(coverage.parameters - coverage.quantized_parameters);
     coverage.average_bits =

@@ -37,6 +37,9 @@ int activation_bits(const LinearPlan& plan) { return plan.quantized_input ? plan
 int activation_bits(const ScoresPlan& plan) { return plan.left.bits; }
 int activation_bits(const AttendPlan& plan) { return plan.bits; }
 
+std::string form_of(const EmbeddingPlan&) { return "symmetric, a scale per row"; }
+int activation_bits(const EmbeddingPlan&) { return kWeightOnlyBits; }
+
 }  // namespace
 
 std::string form_of(const SitePlan& plan) {
@@ -52,6 +55,9 @@ SiteReport report_of(const Site& site, const SiteBits& bits) {
   if (site.weight.defined()) {
     report.weight_bits = bits.weight_bits;
     report.parameters = site.weight.numel();
+  } else if (site.table.defined()) {
+    report.weight_bits = bits.weight_bits;
+    report.parameters = site.table.numel();
   }
   if (!bits.quantized) {
     report.weight_bits = 0;
@@ -71,6 +77,9 @@ SiteReport report_of(const Site& site, const SitePlan& plan) {
     report.weight_bits = linear->weight.bits;
     report.side_columns = static_cast<int>(linear->side.channels.size());
     report.rounding = linear->weight.outcome;
+  } else if (const auto* embedding = std::get_if<EmbeddingPlan>(&plan.plan)) {
+    report.weight_bits = embedding->table.bits;
+    report.rounding = embedding->table.outcome;
   }
   report.own_sqnr_db = plan.errors.own_output_sqnr_db;
   report.output_sqnr_db = plan.errors.output_sqnr_db;

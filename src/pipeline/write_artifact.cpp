@@ -95,7 +95,10 @@ void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
   const std::vector<at::Tensor> batch = check_batch(*input.calibration);
   const std::vector<at::Tensor> reference = run_model(*input.model, batch);
   if (input.last_use) {
-    for (auto& site : input.search->sites) site.weight = at::Tensor();  // the graph has it still
+    for (auto& site : input.search->sites) {  // the graph has them still
+      site.weight = at::Tensor();
+      site.table = at::Tensor();
+    }
   }
   std::optional<Lowered> made =
       lower(*input.model, input.search->sites, input.sweep->plans,

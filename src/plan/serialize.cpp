@@ -263,6 +263,12 @@ AttendPlan read_attend(const Reader& reader) {
   return plan;
 }
 
+Dict store(const EmbeddingPlan& plan) {
+  Dict dict = make_dict();
+  put(dict, "table", store(plan.table));
+  return dict;
+}
+
 }  // namespace
 
 c10::IValue to_ivalue(const SitePlan& plan) {
@@ -282,7 +288,7 @@ SitePlan plan_from_ivalue(const c10::IValue& value) {
   SitePlan plan;
   plan.path = reader.text("path");
   plan.kind = static_cast<SiteKind>(
-      reader.integer("kind", 0, static_cast<std::int64_t>(SiteKind::kAttend)));
+      reader.integer("kind", 0, static_cast<std::int64_t>(SiteKind::kEmbedding)));
   plan.note = reader.text("note");
   plan.errors.own_output_sqnr_db = reader.number("own_output_sqnr_db");
   plan.errors.output_sqnr_db = reader.number("output_sqnr_db");
@@ -299,6 +305,9 @@ SitePlan plan_from_ivalue(const c10::IValue& value) {
       break;
     case SiteKind::kAttend:
       plan.plan = read_attend(nested);
+      break;
+    case SiteKind::kEmbedding:
+      plan.plan = EmbeddingPlan{read_weight(nested.nested("table"), false)};
       break;
   }
   return plan;

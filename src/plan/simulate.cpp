@@ -72,6 +72,11 @@ at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x) {
   return linear_from_codes(plan, encode(x, plan.input), side_codes);
 }
 
+at::Tensor simulate_embedding(const EmbeddingPlan& plan, const at::Tensor& indices) {
+  const at::Tensor scale = at::embedding(plan.table.scale.unsqueeze(1), indices);
+  return at::embedding(plan.table.codes, indices).to(at::kFloat) * scale;
+}
+
 at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left,
                            const at::Tensor& right) {
   const at::Tensor product = at::matmul(encode(left, plan.left) - plan.left.zero_point,

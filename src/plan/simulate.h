@@ -37,6 +37,9 @@ at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x);
 at::Tensor linear_from_codes(const LinearPlan& plan, const at::Tensor& codes,
                              const at::Tensor& side_codes);
 
+/// The rows of `indices` (int64 or int32, any shape), dequantized: float32 [.., D].
+at::Tensor simulate_embedding(const EmbeddingPlan& plan, const at::Tensor& indices);
+
 /// left right of an attention block, both quantized. [.., T, d] x [.., d, S] -> [.., T, S].
 at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left, const at::Tensor& right);
 

@@ -3,9 +3,10 @@
 
 namespace repquant {
 
-enum class SiteKind { kLinear, kPatchEmbedding, kScores, kAttend };
+enum class SiteKind { kLinear, kPatchEmbedding, kScores, kAttend, kEmbedding };
 
-/// "linear", "patch_embedding", "scores", "attend": as written in reports and artifacts.
+/// "linear", "patch_embedding", "scores", "attend", "embedding": as written in reports and
+/// artifacts.
 constexpr const char* name_of(SiteKind kind) {
   switch (kind) {
     case SiteKind::kLinear:
@@ -16,6 +17,8 @@ constexpr const char* name_of(SiteKind kind) {
       return "scores";
     case SiteKind::kAttend:
       return "attend";
+    case SiteKind::kEmbedding:
+      return "embedding";
   }
   return "";
 }

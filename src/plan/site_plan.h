@@ -85,6 +85,11 @@ struct AttendPlan {
   OperandQuantizer value;
 };
 
+/// An embedding table: rows of codes, each with a scale. The output stays in floating point.
+struct EmbeddingPlan {
+  QuantizedWeight table;  // codes int8 [V, D], scale [V]
+};
+
 /// Errors of one site, measured in the sweep on the calibration data.
 struct SiteErrors {
   double own_output_sqnr_db = 0.0;  // output of the quantized site against the float site on the
@@ -97,7 +102,7 @@ struct SiteErrors {
 struct SitePlan {
   std::string path;  // module path, e.g. blocks.0.attn.qkv; unique
   SiteKind kind = SiteKind::kLinear;
-  std::variant<LinearPlan, ScoresPlan, AttendPlan> plan;
+  std::variant<LinearPlan, ScoresPlan, AttendPlan, EmbeddingPlan> plan;
   SiteErrors errors;
   std::string note;  // what was decided and why, for the coverage table
 };

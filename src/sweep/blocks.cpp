@@ -44,7 +44,9 @@ std::vector<Cut> cuts_of(const Schedule& schedule, const std::set<const Node*>& 
 
 std::vector<Block> find_blocks(const Schedule& schedule, const std::vector<Site>& sites) {
   std::set<const Node*> nodes;
-  for (const Site& site : sites) nodes.insert(site.node);
+  for (const Site& site : sites) {
+    if (site.kind != SiteKind::kEmbedding) nodes.insert(site.node);  // nothing is fitted in them
+  }
   auto cuts = cuts_of(schedule, nodes);
   const std::size_t nodes_end = schedule.nodes().size();
   if (cuts.empty() || cuts.back().position != nodes_end) cuts.push_back({nodes_end, nullptr});

@@ -19,11 +19,17 @@ at::Tensor simulate(const SitePlan& plan, const std::vector<at::Tensor>& operand
   if (const auto* scores = std::get_if<ScoresPlan>(&plan.plan)) {
     return simulate_scores(*scores, operands[0], operands[1]);
   }
+  if (const auto* embedding = std::get_if<EmbeddingPlan>(&plan.plan)) {
+    return simulate_embedding(*embedding, operands[0]);
+  }
   return simulate_attend(std::get<AttendPlan>(plan.plan), operands[0], operands[1]);
 }
 
-bool is_product_of_attention(const Site& site) {
-  return site.kind == SiteKind::kScores || site.kind == SiteKind::kAttend;
+/// Which inputs of the site's node vary.
+std::vector<std::size_t> operands_of(const Site& site) {
+  if (site.kind == SiteKind::kScores || site.kind == SiteKind::kAttend) return {0, 1};
+  if (site.kind == SiteKind::kEmbedding) return {1};
+  return {0};
 }
 
 }  // namespace
@@ -33,7 +39,7 @@ void PlanHook::add(const Site& site, const SitePlan& plan) {
 }
 
 void PlanHook::add(const Site& site, Evaluate evaluate) {
-  sites_[site.node] = {std::move(evaluate), is_product_of_attention(site) ? 2U : 1U};
+  sites_[site.node] = {std::move(evaluate), operands_of(site)};
   if (site.softmax != nullptr) softmaxes_.insert(site.softmax);
 }
 
@@ -46,7 +52,7 @@ bool PlanHook::operator()(const Node* node, Values& values) const {
   const auto found = sites_.find(node);
   if (found == sites_.end()) return false;
   std::vector<at::Tensor> operands;
-  for (std::size_t i = 0; i < found->second.operands; ++i) operands.push_back(operand(i));
+  for (const std::size_t i : found->second.operands) operands.push_back(operand(i));
   values[node->output()] = found->second.evaluate(operands);
   return true;
 }

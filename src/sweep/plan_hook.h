@@ -17,7 +17,7 @@ namespace repquant {
 /// A NodeHook: nodes of added sites give their site's values, all others are left to the walker.
 class PlanHook {
  public:
-  /// The output of a site from its operands: {x}, {left, right} or {scores, value}.
+  /// The output of a site from its operands: {x}, {left, right}, {scores, value} or {indices}.
   using Evaluate = std::function<at::Tensor(const std::vector<at::Tensor>& operands)>;
 
   /// From now on `site` is simulated by `plan`, which must outlive the hook.
@@ -29,7 +29,7 @@ class PlanHook {
  private:
   struct Evaluated {
     Evaluate evaluate;
-    std::size_t operands = 1;
+    std::vector<std::size_t> operands;  // inputs of the node
   };
 
   std::unordered_map<const torch::jit::Node*, Evaluated> sites_;

@@ -32,7 +32,7 @@ Layouts wanted_values(const std::vector<Site>& sites) {
     } else if (site.kind == SiteKind::kScores) {
       wanted[site.node->input(0)] = {-1, true};
       wanted[site.node->input(1)] = {-2, true};
-    } else {
+    } else if (site.kind == SiteKind::kAttend) {
       wanted[site.node->input(1)] = {-1, true};
     }
   }

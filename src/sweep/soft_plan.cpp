@@ -103,8 +103,8 @@ SoftPlan::SoftPlan(const SitePlan& plan, const SoftPlan* same_input, bool fixed_
   } else if (const auto* scores = std::get_if<ScoresPlan>(&plan_.plan)) {
     log_left_ = learn(scores->left.scale.log(), kLogRate);
     log_right_ = learn(scores->right.scale.log(), kLogRate);
-  } else {
-    log_left_ = learn(std::get<AttendPlan>(plan_.plan).value.scale.log(), kLogRate);
+  } else if (const auto* attend = std::get_if<AttendPlan>(&plan_.plan)) {
+    log_left_ = learn(attend->value.scale.log(), kLogRate);
   }
 }
 
@@ -141,6 +141,7 @@ std::vector<at::Tensor> SoftPlan::realize() const {
     return {codes * (row_scale(*linear) * linear->input.scale), bias_, log_multiplier_.exp(),
             offset_};
   }
+  if (!log_left_.defined()) return {};  // an embedding learns nothing
   std::vector<at::Tensor> scales{log_left_.exp()};
   if (log_right_.defined()) scales.push_back(log_right_.exp());
   return scales;
@@ -167,6 +168,9 @@ at::Tensor SoftPlan::evaluate(const std::vector<at::Tensor>& operands,
   if (const auto* scores = std::get_if<ScoresPlan>(&plan_.plan)) {
     return at::matmul(soft_operand(operands[0], scores->left, realized[0]),
                       soft_operand(operands[1], scores->right, realized[1]));
+  }
+  if (const auto* embedding = std::get_if<EmbeddingPlan>(&plan_.plan)) {
+    return simulate_embedding(*embedding, operands[0]);
   }
   const auto& attend = std::get<AttendPlan>(plan_.plan);
   const at::Tensor value = soft_operand(operands[1], attend.value, realized[0]);
@@ -195,8 +199,8 @@ SitePlan SoftPlan::harden() const {
   } else if (auto* scores = std::get_if<ScoresPlan>(&plan.plan)) {
     harden_operand(scores->left, log_left_);
     harden_operand(scores->right, log_right_);
-  } else {
-    harden_operand(std::get<AttendPlan>(plan.plan).value, log_left_);
+  } else if (auto* attend = std::get_if<AttendPlan>(&plan.plan)) {
+    harden_operand(attend->value, log_left_);
   }
   return plan;
 }

@@ -267,6 +267,8 @@ class Sweep {
       plan.plan = fit_linear_site(i, plan);
     } else if (site.kind == SiteKind::kScores) {
       plan.plan = fit_scores_site(i, plan);
+    } else if (site.kind == SiteKind::kEmbedding) {
+      plan.plan = fit_embedding_site(i, plan);
     } else {
       // Not advanced to: V is fitted at the position of q k^T, before any [T, T] value exists.
       const auto batches = some_batches(site.node->input(1));
@@ -276,6 +278,21 @@ class Sweep {
       measure(site, std::get<AttendPlan>(plan.plan), plan.errors);
     }
     return plan;
+  }
+
+  EmbeddingPlan fit_embedding_site(std::size_t i, SitePlan& plan) const {
+    const Site& site = sites_[i];
+    WeightRecipe recipe = recipe_.weights;
+    recipe.rounding =
+        WeightRounding::kNearest;  // a row is read by itself: no errors to make up for
+    recipe.group_size = 0;
+    EmbeddingPlan embedding{
+        quantize_weight(site.table, {}, bits_[i].weight_bits, recipe, options_.threads)};
+    const auto indices = streams_.first_value(site.node->input(1), Stream::kQuantized);
+    plan.errors.own_output_sqnr_db =
+        sqnr_db(at::embedding(site.table, indices), simulate_embedding(embedding, indices));
+    plan.errors.output_sqnr_db = plan.errors.own_output_sqnr_db;  // the indices carry no error
+    return embedding;
   }
 
   void measure(const Site& site, const AttendPlan& plan, SiteErrors& errors) const {

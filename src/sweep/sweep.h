@@ -51,7 +51,13 @@ struct SiteBits {
 
   friend bool operator==(const SiteBits&, const SiteBits&) = default;
 };
+/// An embedding has the bits of embedding.bits or of an override, and floating-point output.
 std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe& recipe);
+
+/// True for an embedding whose table another site reads in floating point: its codes would only be
+/// stored beside the table. resolve_bits() leaves it alone.
+bool is_read_in_float(const std::vector<Site>& sites, const std::vector<SiteBits>& bits,
+                      std::size_t index);
 
 /// Runs the sweep over calibration batches (each a list of the model's inputs, [B, ...]).
 /// Throws Error kNumerical for NaN or infinite values (naming the site) and when folding changes

@@ -186,6 +186,22 @@ TEST_F(ClassesTest, LinearProductCodesThroughActivation) {
   }
 }
 
+TEST_F(ClassesTest, Embedding) {
+  for (const int bits : {2, 3, 4, 6, 8}) {
+    for (const std::int64_t columns : {8, 15}) {
+      const EmbeddingPlan plan{random_weight(20, columns, bits)};
+      const Module module =
+          reloaded(factory.embedding({plan.table.codes, plan.table.bits, plan.table.scale}));
+      for (const auto type : {at::kLong, at::kInt}) {
+        const at::Tensor indices = at::randint(0, 20, {2, 3, 4}, type);
+        EXPECT_TRUE(at::equal(run(module, {indices}), simulate_embedding(plan, indices)));
+        EXPECT_TRUE(at::equal(run(module, {indices[0][0]}),
+                              plan.table.dequantize().index_select(0, indices[0][0])));
+      }
+    }
+  }
+}
+
 TEST_F(ClassesTest, WeightOnly) {
   for (const int bits : {3, 4, 8}) {
     LinearPlan plan = random_linear(40, 33, bits, 8);

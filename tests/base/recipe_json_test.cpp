@@ -74,11 +74,12 @@ consteval std::size_t member_count() {
 }
 
 TEST(RecipeJsonTest, TableKnowsEveryMember) {
-  const std::size_t in_sections =
-      member_count<WeightRecipe>() + member_count<NormRecipe>() + member_count<AttentionRecipe>() +
-      member_count<InputRecipe>() + 2 * member_count<EdgeRecipe>() +
-      member_count<LearningRecipe>() + member_count<CalibrationRecipe>();
-  EXPECT_EQ(in_sections, 38U);                         // guards the count itself
+  const std::size_t in_sections = member_count<WeightRecipe>() + member_count<NormRecipe>() +
+                                  member_count<AttentionRecipe>() + member_count<InputRecipe>() +
+                                  2 * member_count<EdgeRecipe>() + member_count<EmbeddingRecipe>() +
+                                  member_count<LearningRecipe>() +
+                                  member_count<CalibrationRecipe>();
+  EXPECT_EQ(in_sections, 39U);                         // guards the count itself
   EXPECT_EQ(recipe_fields().size(), in_sections + 5);  // name, effort, bits, overrides, exclude
 }
 
@@ -159,6 +160,9 @@ TEST(RecipeJsonTest, BadRecipesAreUsageErrorsWithPointers) {
       {R"({"weights": {"block_size": 1e30}})", "wrong type"},
       {R"({"calibration": {"samples": 99999999999999999999}})", "r.json#/calibration/samples"},
       {R"({"calibration": {"seed": -1}})", "r.json#/calibration/seed"},
+      {R"({"embedding": {"bits": 1}})", "one of 0, 2, 3, 4, 5, 6, 7, 8"},
+      {R"({"embedding": {"bits": "none"}})", "r.json#/embedding/bits"},
+      {R"({"embedding": {"rows": 4}})", "r.json#/embedding"},
       {R"({"first_layer": {"activation_bits": 9}})", "one of 0, 2, 3, 4, 5, 6, 7, 8, 16"},
       {R"({"first_layer": {"weight_bits": 1}})", "out of range"},
       {R"({"overrides": {}})", "r.json#/overrides"},

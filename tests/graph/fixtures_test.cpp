@@ -82,13 +82,17 @@ TEST_P(Fixture, FindsTheExpectedSites) {
   for (const auto& site : search.sites) {
     ++count[site.kind];
     EXPECT_TRUE(paths.insert(site.path).second) << site.path << " is not unique";
-    EXPECT_GT(site.macs, 0) << site.path;
+    EXPECT_EQ(site.macs > 0, site.kind != SiteKind::kEmbedding) << site.path;
+    EXPECT_EQ(site.table.defined(), site.kind == SiteKind::kEmbedding) << site.path;
   }
   if (outcome() == "ok_or_unsupported" && !search.skipped.empty()) return;  // named, not silent
   EXPECT_EQ(count[SiteKind::kLinear], expect().at("linears"));
   EXPECT_EQ(count[SiteKind::kPatchEmbedding], expect().at("patch_embeddings"));
   EXPECT_EQ(count[SiteKind::kScores], expect().at("attentions"));
   EXPECT_EQ(count[SiteKind::kAttend], expect().at("attentions"));
+  const std::string& name = GetParam().name;
+  const bool reads_ids = name.starts_with("post_norm_") || name.starts_with("decoder");
+  EXPECT_EQ(count[SiteKind::kEmbedding], reads_ids ? 1 : 0);
 }
 
 TEST_P(Fixture, FoldsExactlyTheFoldableNorms) {

@@ -118,6 +118,20 @@ TEST(Serialize, AttentionIsLossless) {
   EXPECT_EQ(after.softmax_scale, 0.7);
 }
 
+TEST(Serialize, EmbeddingIsLossless) {
+  SitePlan plan;
+  plan.path = "token_embed";
+  plan.kind = SiteKind::kEmbedding;
+  plan.plan = EmbeddingPlan{weight(4, 6)};
+  expect_lossless(plan);
+  const SitePlan again = plan_from_ivalue(round_trip(to_ivalue(plan)));
+  const auto& before = std::get<EmbeddingPlan>(plan.plan).table;
+  const auto& after = std::get<EmbeddingPlan>(again.plan).table;
+  EXPECT_TRUE(at::equal(after.codes, before.codes));
+  EXPECT_TRUE(at::equal(after.scale, before.scale));
+  EXPECT_EQ(after.bits, before.bits);
+}
+
 TEST(Serialize, ViewsDoNotDragTheirStorageAlong) {
   SitePlan plan = linear_plan();
   auto& linear = std::get<LinearPlan>(plan.plan);

@@ -93,11 +93,12 @@ class ReloadTest(unittest.TestCase):
         }
 
     @classmethod
-    def quantize(cls, files: tuple[Path, Path, Path], name: str, bits: str) -> Path:
+    def quantize(cls, files: tuple[Path, Path, Path], name: str, bits: str,
+                 *options: str) -> Path:
         path = cls.folder / name
         done = subprocess.run(
             [str(BINARY), "quantize", str(files[0]), "--bits", bits, "--calib", str(files[1]),
-             "-o", str(path)],
+             "-o", str(path), *options],
             capture_output=True, text=True, check=False,
         )
         if done.returncode != 0:
@@ -170,6 +171,26 @@ class ReloadTest(unittest.TestCase):
             for kind, key in storages(reader.get_record(record)):
                 data = bytearray(reader.get_record(f"{folder}/{key}"))
                 yield torch.frombuffer(data, dtype=kind) if data else torch.empty(0, dtype=kind)
+
+    def test_embedding_with_a_tied_head(self) -> None:
+        model = MODELS / "decoder.trace.pt"
+        data = self.folder / "ids.npz"
+        with np.load(MODELS / "decoder.npz") as arrays:
+            np.savez(data, ids=arrays["input_0"])
+        table = torch.jit.load(str(model)).token_embed.weight
+        reference = self.outputs(model, data)
+        sizes = []
+        for bits in ("0", "8", "4"):
+            with self.subTest(bits):
+                path = self.quantize((model, data, data), f"decoder.{bits}.pt", "w8a8",
+                                     "--set", f"embedding.bits={bits}")
+                self.assertGreater(sqnr_db(reference, self.outputs(path, data)), 15.0)
+                stored = [*self.stored_tensors(path)]
+                floating = sum(t.numel() >= table.numel() for t in stored if t.is_floating_point())
+                self.assertEqual(floating, 1 if bits == "0" else 0)
+                sizes.append(sum(t.nbytes for t in stored))
+        self.assertGreater(sizes[0] - 2 * table.numel(), sizes[1])  # 4 bytes become 1, and a scale
+        self.assertGreater(sizes[1], sizes[2])
 
     def test_without_vector_integer_instructions_it_is_exact(self) -> None:
         for key in (("DIGITS", "w8a8"), ("DIGITS", "w4a4")):

@@ -90,5 +90,56 @@ TEST(ResolveBits, PatternsMustMatch) {
   EXPECT_ERROR(resolve_bits(six_sites(), recipe), ErrorKind::kUsage, "/overrides/0/pattern");
 }
 
+/// embedding, fc, head; the head reads the embedding's table.
+std::vector<Site> tied_sites() {
+  std::vector<Site> sites(3);
+  const char* paths[] = {"wte", "fc", "head"};
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    sites[i].path = paths[i];
+    sites[i].weight = at::zeros({2, 2});
+  }
+  sites[0].kind = SiteKind::kEmbedding;
+  sites[0].table = sites[2].weight;
+  sites[0].weight = at::Tensor();
+  return sites;
+}
+
+SiteBits embedding_bits(const Recipe& recipe) { return resolve_bits(tied_sites(), recipe)[0]; }
+
+TEST(ResolveBits, EmbeddingsHaveBitsOfTheirOwn) {
+  Recipe recipe = w4a4();
+  EXPECT_EQ(embedding_bits(recipe), (SiteBits{true, 8, kWeightOnlyBits}));
+  recipe.embedding.bits = 4;
+  recipe.bits = {8, 16};
+  EXPECT_EQ(embedding_bits(recipe), (SiteBits{true, 4, kWeightOnlyBits}));
+  recipe.overrides = {{"wte", 6, 4}};
+  EXPECT_EQ(embedding_bits(recipe), (SiteBits{true, 6, kWeightOnlyBits}));
+}
+
+TEST(ResolveBits, EmbeddingsCanBeLeftOut) {
+  Recipe recipe = w4a4();
+  recipe.embedding.bits = 0;
+  recipe.overrides = {{"*", 6, 6}};  // bits for all sites do not take the table along
+  EXPECT_FALSE(embedding_bits(recipe).quantized);
+  recipe = w4a4();
+  recipe.exclude = {"wte"};
+  EXPECT_FALSE(embedding_bits(recipe).quantized);
+}
+
+TEST(ResolveBits, ATableThatIsReadInFloatStaysInFloat) {
+  Recipe recipe = w4a4();
+  recipe.exclude = {"head"};
+  EXPECT_FALSE(embedding_bits(recipe).quantized);
+  EXPECT_TRUE(is_read_in_float(tied_sites(), resolve_bits(tied_sites(), recipe), 0));
+  recipe.exclude = {"fc"};
+  EXPECT_TRUE(embedding_bits(recipe).quantized);
+}
+
+TEST(ResolveBits, TheFirstLayerIsTheFirstLinear) {
+  Recipe recipe = w4a4();
+  recipe.first_layer = {6, 8};
+  EXPECT_EQ(resolve_bits(tied_sites(), recipe)[1], (SiteBits{true, 6, 8}));
+}
+
 }  // namespace
 }  // namespace repquant

@@ -1,0 +1,140 @@
+// Embedding tables: a scale for each row, codes in the artifact, no floating-point copy beside
+// them.
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+
+#include "artifact/lowered.h"
+#include "base/recipe_json.h"
+#include "graph/rewrite.h"
+#include "support/temp_dir.h"
+
+namespace repquant {
+namespace {
+
+using testing::lowered;
+using testing::plans_of;
+using testing::Prepared;
+
+constexpr const char* kTable = "token_embed";
+
+Recipe recipe_of(BitWidths bits, int embedding_bits) {
+  Recipe recipe = recipe_for_bits(bits);
+  recipe.embedding.bits = embedding_bits;
+  return recipe;
+}
+
+const QuantizedWeight& table_of(const std::vector<SitePlan>& plans) {
+  const auto found = std::find_if(plans.begin(), plans.end(),
+                                  [](const SitePlan& plan) { return plan.path == kTable; });
+  return std::get<EmbeddingPlan>(found->plan).table;
+}
+
+bool has_table(const std::vector<SitePlan>& plans) {
+  return std::any_of(plans.begin(), plans.end(),
+                     [](const SitePlan& plan) { return plan.kind == SiteKind::kEmbedding; });
+}
+
+/// Floating-point constants of the lowered graph that are as large as the table.
+int float_copies(const Lowered& module, const at::Tensor& table) {
+  int copies = 0;
+  for (const auto* node : all_nodes(*module.graph)) {
+    if (node->kind() != c10::prim::Constant) continue;
+    const at::Tensor tensor = constant_tensor(node->output());
+    if (tensor.defined() && tensor.is_floating_point() && tensor.numel() >= table.numel()) ++copies;
+  }
+  return copies;
+}
+
+/// The decoder's head is tied to its embedding.
+class Embedding : public ::testing::TestWithParam<int> {
+ protected:
+  const Prepared prepared = testing::prepare_fixture("decoder", "trace");
+  const at::Tensor table = prepared.site(kTable).table;
+};
+
+TEST_P(Embedding, RowsHaveAtMostTwoToTheBitsCodesAndSmallErrors) {
+  const int bits = GetParam();
+  const QuantizedWeight found = table_of(plans_of(prepared, recipe_of({8, 8}, bits)));
+  const std::int64_t limit = (std::int64_t{1} << (bits - 1)) - 1;
+  EXPECT_LE(found.codes.to(at::kInt).abs().max().item<std::int64_t>(), limit);
+  for (std::int64_t i = 0; i < found.codes.size(0); ++i) {
+    EXPECT_LE(std::get<0>(at::_unique(found.codes[i])).numel(), std::int64_t{1} << bits);
+  }
+  // No worse than the widest element at the last code, whose error is at most half a step.
+  const at::Tensor step = table.abs().amax(1, true) / static_cast<double>(limit);
+  const at::Tensor plain = at::round(table / step) * step;
+  const at::Tensor error = (found.dequantize() - table).square().sum(1);
+  EXPECT_TRUE((error <= (plain - table).square().sum(1) * 1.001).all().item<bool>());
+  EXPECT_LE((plain - table).abs().div(step).max().item<double>(), 0.5001);
+}
+
+TEST_P(Embedding, TheArtifactFollowsTheSimulationAndHoldsNoFloatTable) {
+  testing::TempDir folder;
+  for (const BitWidths widths : {BitWidths{8, 8}, BitWidths{4, 16}}) {
+    const auto plans = plans_of(prepared, recipe_of(widths, GetParam()));
+    const Lowered module = lowered(prepared, plans);
+    testing::check(prepared, module, plans);  // throws where a call differs
+    EXPECT_EQ(float_copies(module, table), 0);
+    const auto site =
+        std::find_if(module.sites.begin(), module.sites.end(),
+                     [](const LoweredSite& row) { return row.kind == SiteKind::kEmbedding; });
+    ASSERT_NE(site, module.sites.end());
+    EXPECT_EQ(site->input, "indices");
+    const at::Tensor codes = module.module.attr(site->module).toModule().attr("codes").toTensor();
+    EXPECT_EQ(static_cast<std::int64_t>(codes.nbytes()),
+              table.numel() * (GetParam() > 4 ? 2 : 1) / 2);
+    const auto path = folder / "model.pt";
+    testing::save(module, path);
+    check_reloaded(path.string(), run_lowered(module, prepared.batches[0]), prepared.batches[0]);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Bits, Embedding, ::testing::Values(8, 4, 3));
+
+TEST(EmbeddingCodes, RowsOfMultiplesAreExact) {
+  Prepared prepared = testing::prepare_fixture("decoder", "trace");
+  for (Site& site : prepared.search.sites) {
+    if (site.kind != SiteKind::kEmbedding) continue;
+    const at::Tensor codes = at::randint(-6, 7, site.table.sizes(), at::kInt).to(at::kFloat);
+    codes.select(1, 0).fill_(7);
+    codes[5].fill_(0);  // a padding row
+    site.table = codes * at::arange(1, codes.size(0) + 1, at::kFloat).unsqueeze(1) / 64;
+  }
+  const QuantizedWeight found = table_of(plans_of(prepared, recipe_of({8, 8}, 4)));
+  EXPECT_TRUE(at::allclose(found.dequantize(), prepared.site(kTable).table, 1e-6, 0));
+  EXPECT_TRUE((found.dequantize()[5] == 0).all().item<bool>());
+}
+
+TEST(EmbeddingPlans, ZeroBitsLeaveTheTableAlone) {
+  const Prepared prepared = testing::prepare_fixture("decoder", "trace");
+  const auto plans = plans_of(prepared, recipe_of({8, 8}, 0));
+  EXPECT_FALSE(has_table(plans));
+  EXPECT_EQ(float_copies(lowered(prepared, plans), prepared.site(kTable).table), 1);
+}
+
+TEST(EmbeddingPlans, ATableThatAFloatHeadReadsStaysWhole) {
+  const Prepared prepared = testing::prepare_fixture("decoder", "trace");
+  Recipe recipe = recipe_of({8, 8}, 8);
+  recipe.exclude = {"linear"};  // the head, a functional call of the root
+  const auto plans = plans_of(prepared, recipe);
+  EXPECT_FALSE(has_table(plans));
+  EXPECT_EQ(float_copies(lowered(prepared, plans), prepared.site(kTable).table), 1);
+}
+
+TEST(EmbeddingPlans, LaterSitesAreFittedOnTheQuantizedRows) {
+  const Prepared prepared = testing::prepare_fixture("decoder", "trace");
+  const auto coarse = plans_of(prepared, recipe_of({8, 8}, 2));
+  const auto fine = plans_of(prepared, recipe_of({8, 8}, 8));
+  const auto error_of_first_linear = [](const std::vector<SitePlan>& plans) {
+    for (const SitePlan& plan : plans) {
+      if (plan.kind == SiteKind::kLinear) return plan.errors.output_sqnr_db;
+    }
+    return 0.0;
+  };
+  EXPECT_LT(error_of_first_linear(coarse) + 10, error_of_first_linear(fine));
+}
+
+}  // namespace
+}  // namespace repquant
