@@ -41,7 +41,7 @@ TEST(Mixed, TheFileHasTheBitsThatWereChosen) {
   ASSERT_TRUE(report.mixed.has_value());
   const ArtifactInfo info = read_artifact(options.output);
   EXPECT_EQ(info.mixed, report.mixed);
-  EXPECT_EQ(info.minor_version, 1);
+  EXPECT_EQ(info.minor_version, kArtifactMinorVersion);
 
   double elements = 0, weight_bits = 0, macs = 0, activation_bits = 0;
   std::set<int> widths;
