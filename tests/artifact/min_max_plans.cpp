@@ -119,6 +119,8 @@ std::vector<SitePlan> min_max_plans(const Model& model, const std::vector<Site>&
         const int bits = options.activation_bits;
         if (site.weight.defined()) {
           plan.plan = linear_plan(site, first, options);
+        } else if (site.table.defined()) {
+          plan.plan = EmbeddingPlan{nearest(site.table, 8)};
         } else if (!options.attention || options.weight_only) {
           return false;
         } else if (site.kind == SiteKind::kScores) {
