@@ -86,10 +86,10 @@ struct HeldBackReport {
 /// What mixed precision came to. Averages do not count what stays in floating point.
 struct MixedReport {
   double target_bits = 0.0;
-  double weight_bits = 0.0;                 // average over the elements of the weights
-  double activation_bits = 0.0;             // average over multiply-accumulates
-  double estimated_sqnr_db = 0.0;           // of the outputs, from the sum of the sites' errors
-  double estimated_kl = 0.0;                // nats per row, outputs taken as logits
+  double weight_bits = 0.0;                   // average over the elements of the weights
+  double activation_bits = 0.0;               // average over multiply-accumulates
+  double estimated_sqnr_db = 0.0;             // of the outputs, from the sum of the sites' errors
+  double estimated_kl = 0.0;                  // nats per row, outputs taken as logits
   std::optional<HeldBackReport> held_back{};  // with BitSearch
 
   friend bool operator==(const MixedReport&, const MixedReport&) = default;

@@ -57,8 +57,7 @@ at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const
     return per_channel ? t.expand({width}).contiguous() : t.contiguous();
   };
   const at::Tensor input = x.contiguous(), m = spread(multiplier), a = spread(offset);
-  at::Tensor codes =
-      at::empty(x.sizes(), x.options().dtype(is_signed ? at::kChar : at::kByte));
+  at::Tensor codes = at::empty(x.sizes(), x.options().dtype(is_signed ? at::kChar : at::kByte));
   if (codes.numel() == 0) return codes;
   const QuantizeArgs args{input.const_data_ptr<float>(),
                           static_cast<std::uint8_t*>(codes.mutable_data_ptr()),
