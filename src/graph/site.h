@@ -41,6 +41,11 @@ struct Site {
   std::string note;                     // e.g. why a norm is not folded
 };
 
+/// The constant that a site reads: a weight or a table; undefined for products of activations.
+inline const at::Tensor& constant_of(const Site& site) {
+  return site.table.defined() ? site.table : site.weight;
+}
+
 /// A multiply-accumulate operator that stays in floating point, and why.
 struct SkippedOperator {
   std::string path;

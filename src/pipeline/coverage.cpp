@@ -17,11 +17,6 @@ constexpr std::size_t kNamedGaps = 5;
 
 std::string percent(double share) { return format_number(100.0 * share, 2) + " %"; }
 
-/// The constant that a site reads: a weight or a table; undefined for products of activations.
-const at::Tensor& constant_of(const Site& site) {
-  return site.table.defined() ? site.table : site.weight;
-}
-
 /// Why a site of the model is not quantized.
 CoverageGap excluded_gap(const Site& site, const Recipe& recipe, bool read_in_float) {
   CoverageGap gap{.path = site.path,

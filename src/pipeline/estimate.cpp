@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/text_table.h"
 #include "graph/walker.h"
+#include "sweep/fit_streamed.h"
 
 namespace repquant {
 namespace {
@@ -19,11 +20,6 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 constexpr std::int64_t kProbedSamples = 2;
-// Beyond these a Linear is fitted batch by batch, its grid on a sample of rows; see sweep/.
-constexpr double kStreamedValues = 3.0 * (1 << 23);
-constexpr double kSampleValues = 1 << 24;
-constexpr double kOperandValues = 1 << 24;
-constexpr double kSpillBytes = 1 << 28;
 
 // Fitted to the runs of docs/scaling.md. In units of the probe:
 constexpr double kStreamPasses = 4.0;        // FP32 and simulated stream, simulation of each call
@@ -98,17 +94,18 @@ Probe run_probe(const Model& model, const std::vector<Site>& sites,
   return probe;
 }
 
-void add_linear(const Site& site, double rows, double sampled_values, WorkTerms& work) {
+void add_linear(const Site& site, double rows, WorkTerms& work) {
+  constexpr auto kSampled = static_cast<double>(kSampleValues);
   const auto n = static_cast<double>(site.weight.size(0)),
              k = static_cast<double>(site.weight.size(1));
-  const double fitted = std::min(rows, sampled_values / std::max(n, k));
+  const double fitted = std::min(rows, kSampled / std::max(n, k));
   work.fitted_values += fitted * (k + n);
   // Two Hessians (with compensation also against the floating-point rows), three factorizations,
   // the column loop.
   work.fitted_macs += rows * k * k * 2 + k * k * k * 2 + n * k * k * 2;
   work.code_bytes += n * k;
-  const bool streamed = rows * std::max(n, k) > kStreamedValues;
-  const double values = streamed ? kSampleValues : rows * std::max(n, k);
+  const bool streamed = rows * std::max(n, k) > static_cast<double>(kStreamedValues);
+  const double values = streamed ? kSampled : rows * std::max(n, k);
   work.largest_fit_bytes = std::max(work.largest_fit_bytes, 6 * k * k * 8 + 4 * values * 4);
 }
 
@@ -152,17 +149,19 @@ WorkTerms work_terms(const Model& model, const std::vector<Site>& sites,
     const auto found = probe.sizes.find(site.node->input(0));
     if (site.weight.defined() && found != probe.sizes.end()) {
       const double rows = times * found->second / static_cast<double>(site.weight.size(1));
-      add_linear(site, rows, kSampleValues, work);
+      add_linear(site, rows, work);
     } else if (site.kind == SiteKind::kScores) {
       for (const Value* operand : {site.node->input(0), site.node->input(1)}) {
         const auto size = probe.sizes.find(operand);
         if (size == probe.sizes.end()) continue;
-        work.operand_values += std::min(kOperandValues, times * size->second);
+        work.operand_values += std::min(static_cast<double>(kOperandValues), times * size->second);
       }
     }
   }
   work.alive_bytes = 2 * probe.alive * times;
-  if (workdir) work.alive_bytes = std::min(work.alive_bytes, kSpillBytes);
+  if (workdir) {
+    work.alive_bytes = std::min(work.alive_bytes, static_cast<double>(SweepOptions{}.spill_bytes));
+  }
   return work;
 }
 

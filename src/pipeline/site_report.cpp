@@ -33,11 +33,11 @@ std::string form_of(const AttendPlan& plan) {
   return text;
 }
 
+std::string form_of(const EmbeddingPlan&) { return "symmetric, a scale per row"; }
+
 int activation_bits(const LinearPlan& plan) { return plan.quantized_input ? plan.input.bits : 16; }
 int activation_bits(const ScoresPlan& plan) { return plan.left.bits; }
 int activation_bits(const AttendPlan& plan) { return plan.bits; }
-
-std::string form_of(const EmbeddingPlan&) { return "symmetric, a scale per row"; }
 int activation_bits(const EmbeddingPlan&) { return kWeightOnlyBits; }
 
 }  // namespace
@@ -52,12 +52,9 @@ SiteReport report_of(const Site& site, const SiteBits& bits) {
   report.kind = name_of(site.kind);
   report.macs = site.macs;
   report.activation_bits = bits.activation_bits;
-  if (site.weight.defined()) {
+  if (const at::Tensor& constant = constant_of(site); constant.defined()) {
     report.weight_bits = bits.weight_bits;
-    report.parameters = site.weight.numel();
-  } else if (site.table.defined()) {
-    report.weight_bits = bits.weight_bits;
-    report.parameters = site.table.numel();
+    report.parameters = constant.numel();
   }
   if (!bits.quantized) {
     report.weight_bits = 0;

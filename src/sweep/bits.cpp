@@ -54,7 +54,6 @@ std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe&
     for (const auto index : match_names(override.pattern, paths, where)) {
       if (decided[index]) continue;
       decided[index] = true;
-      if (is_embedding(sites[index]) && recipe.embedding.bits == 0) continue;
       set_bits(bits[index], override.weight_bits, override.activation_bits);
     }
   }

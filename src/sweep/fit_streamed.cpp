@@ -20,7 +20,6 @@
 namespace repquant {
 namespace {
 
-constexpr std::int64_t kSampleValues = std::int64_t{1} << 24;
 // Each shard of rows holds a K x K sum; two for each half where they are small.
 constexpr std::int64_t kManyColumns = 2048;
 

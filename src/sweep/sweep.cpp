@@ -32,10 +32,6 @@ namespace {
 using torch::jit::Node;
 
 constexpr double kLargestFoldDeviation = 1e-3;
-// Rows times the wider side of a Linear from which on it is fitted batch by batch (100 MB).
-constexpr std::int64_t kStreamedValues = std::int64_t{3} << 23;
-// Values of an attention operand that its grid is fitted on (64 MB).
-constexpr std::int64_t kOperandValues = std::int64_t{1} << 24;
 
 class Sweep {
  public:
@@ -283,8 +279,8 @@ class Sweep {
   EmbeddingPlan fit_embedding_site(std::size_t i, SitePlan& plan) const {
     const Site& site = sites_[i];
     WeightRecipe recipe = recipe_.weights;
-    recipe.rounding =
-        WeightRounding::kNearest;  // a row is read by itself: no errors to make up for
+    // A row is read by itself: there are no errors of other columns to make up for.
+    recipe.rounding = WeightRounding::kNearest;
     recipe.group_size = 0;
     EmbeddingPlan embedding{
         quantize_weight(site.table, {}, bits_[i].weight_bits, recipe, options_.threads)};
