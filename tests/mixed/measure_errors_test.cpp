@@ -91,7 +91,8 @@ TEST(MeasureErrors, EstimatesWhatASiteAloneDoesToTheOutputs) {
 
 TEST(MeasureErrors, EstimatesGridsPerToken) {
   Recipe recipe = plain_recipe();
-  recipe.input.granularity = recipe.norm.granularity = InputGranularity::kPerToken;
+  // Not of norms too: one scale for their planted channels leaves errors that are not small.
+  recipe.input.granularity = InputGranularity::kPerToken;
   expect_true_estimates(recipe);
 }
 
