@@ -22,6 +22,7 @@ struct ArtifactSite {
   std::string module{};        // submodule that computes the site
   std::string input_module{};  // submodule that makes its input codes; empty: they arrive as codes
   std::string side_module{};   // side columns; mostly empty
+  std::string scale_module{};  // per-token input: multiplies by the rows' scales; else empty
   std::string input{};   // "norm", "activation", "attention", "operands", "quantize", "float",
                          // "indices"
   std::string output{};  // "float", "operand codes", "product codes", "integer products"

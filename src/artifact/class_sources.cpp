@@ -300,6 +300,31 @@ def forward(self, indices: Tensor) -> Tensor:
     return rows.to(6).mul_(torch.embedding(self.scale, indices))
 )";
 
+// A scale for each row, from the row itself: plan/simulate.cpp computes the same values. The bound
+// is the smallest normal float32, the scale of a row of zeros.
+constexpr const char* kTokenQuantize = R"(
+def prepare(self) -> None:
+    self.top = float((1 << (self.bits - 1)) - 1)
+    self.zero = float(1 << (self.bits - 1))
+    self.high = float((1 << self.bits) - 1)
+
+def forward(self, x: Tensor) -> Tensor:
+    scales = torch.amax(torch.abs(x), [-1], True).div_(self.top).clamp_min_(1.1754943508222875e-38)
+    y = torch.div(x, scales).round_().add_(self.zero).clamp_(0.0, self.high)
+    if self.bits <= 7:
+        return y.to(1).to(0)
+    return y.to(2).to(0)
+)";
+
+constexpr const char* kTokenScale = R"(
+def prepare(self) -> None:
+    self.top = float((1 << (self.bits - 1)) - 1)
+
+def forward(self, y: Tensor, x: Tensor) -> Tensor:
+    scales = torch.amax(torch.abs(x), [-1], True).div_(self.top).clamp_min_(1.1754943508222875e-38)
+    return y.mul_(scales).add_(self.bias)
+)";
+
 std::vector<ClassSource> make_sources() {
   return {
       {"NormQuantize",
@@ -403,6 +428,11 @@ std::vector<ClassSource> make_sources() {
        {{"codes", "Tensor"}, {"scale", "Tensor"}, {"bits", "int"}, {"columns", "int"}},
        {{"packed", "bool"}},
        kEmbedding},
+      {"TokenQuantize",
+       {{"bits", "int"}},
+       {{"top", "float"}, {"zero", "float"}, {"high", "float"}},
+       kTokenQuantize},
+      {"TokenScale", {{"bias", "Tensor"}, {"bits", "int"}}, {{"top", "float"}}, kTokenScale},
   };
 }
 

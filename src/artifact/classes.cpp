@@ -23,7 +23,9 @@ enum Kind : std::size_t {
   kSide,
   kScores,
   kAttend,
-  kEmbedding
+  kEmbedding,
+  kTokenQuantize,
+  kTokenScale
 };
 
 /// `torch` and `onednn` in the classes' source mean the operators of those name spaces.
@@ -149,6 +151,14 @@ Module ModuleFactory::attend(const AttendState& s) {
 Module ModuleFactory::embedding(const EmbeddingState& s) {
   return make(kEmbedding, {pack_codes(s.codes, s.bits), owned_float(s.scale.unsqueeze(1)),
                            static_cast<std::int64_t>(s.bits), s.codes.size(1)});
+}
+
+Module ModuleFactory::token_quantize(int bits) {
+  return make(kTokenQuantize, {static_cast<std::int64_t>(bits)});
+}
+
+Module ModuleFactory::token_scale(const at::Tensor& bias, int bits) {
+  return make(kTokenScale, {owned_float(bias), static_cast<std::int64_t>(bits)});
 }
 
 at::Tensor pack_codes(const at::Tensor& codes, int bits) {

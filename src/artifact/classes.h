@@ -123,6 +123,10 @@ class ModuleFactory {
   torch::jit::Module scores(const ScoresState& state);
   torch::jit::Module attend(const AttendState& state);
   torch::jit::Module embedding(const EmbeddingState& state);
+  /// float [.., K] -> u8 codes by a scale for each row.
+  torch::jit::Module token_quantize(int bits);
+  /// (product of those codes [.., N], their float input) -> product times rows' scales, plus bias.
+  torch::jit::Module token_scale(const at::Tensor& bias, int bits);
 
   const std::shared_ptr<torch::jit::CompilationUnit>& unit() const { return unit_; }
 

@@ -23,6 +23,12 @@ const OperandQuantizer* operand_of(const PlannedSite& site, std::size_t offset) 
   return nullptr;
 }
 
+/// Side columns, scales of rows and weight-only sites need the floating-point input, and what they
+/// add or multiply comes between the product and everything that could be fused behind it.
+bool reads_float(const LinearPlan& plan) {
+  return !plan.quantized_input || !plan.side.channels.empty() || plan.input.per_token;
+}
+
 /// If all readers are planned Linears that make the same codes of it, their quantizer.
 const InputQuantizer* common_quantizer(const std::vector<Reader>& readers,
                                        const PlannedSites& planned) {
@@ -31,8 +37,7 @@ const InputQuantizer* common_quantizer(const std::vector<Reader>& readers,
     const auto found = planned.find(reader.node);
     if (found == planned.end() || reader.offset != 0) return nullptr;
     const LinearPlan* plan = found->second.linear();
-    // Side columns and weight-only sites read the floating-point value.
-    if (plan == nullptr || !plan->quantized_input || !plan->side.channels.empty()) return nullptr;
+    if (plan == nullptr || reads_float(*plan)) return nullptr;
     if (common != nullptr && !same_codes(*common, plan->input)) return nullptr;
     common = &plan->input;
   }
@@ -80,8 +85,7 @@ class Decider {
 
   void decide_linear(const Node* node, const LinearPlan& plan) {
     LinearDecision& decision = result_.linears[node];
-    // Side columns are added to the floating-point output, before anything else.
-    if (!plan.quantized_input || !plan.side.channels.empty()) return;
+    if (reads_float(plan)) return;
     if (const auto operands = operand_codes(node, plan.weight.codes.size(0))) {
       decision.operands = operands;
       mark(readers_of(node->output(), true));
@@ -232,8 +236,8 @@ class Decider {
 }  // namespace
 
 bool same_codes(const InputQuantizer& a, const InputQuantizer& b) {
-  return a.bits == b.bits && a.form == b.form && at::equal(a.multiplier, b.multiplier) &&
-         at::equal(a.offset, b.offset);
+  return a.bits == b.bits && a.form == b.form && a.per_token == b.per_token &&
+         at::equal(a.multiplier, b.multiplier) && at::equal(a.offset, b.offset);
 }
 
 Decisions decide(const PlannedSites& planned, const Observed& observed) {

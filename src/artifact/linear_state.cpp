@@ -17,6 +17,7 @@ LinearState linear_state(const LinearPlan& plan, const std::string& path) {
   state.bits = plan.weight.bits;
   state.scale = plan.weight.scale.to(at::kDouble) * plan.input.scale;
   state.bias = plan.bias.to(at::kDouble);
+  if (plan.input.per_token) state.bias = at::zeros_like(state.bias);  // TokenScale adds it
   state.zero_point = plan.input.zero_point;
   const std::int64_t top = plan.input.max_code();
   state.max_product_code = plan.input.form == CodeForm::kQuadratic ? top * top : top;

@@ -10,7 +10,8 @@
 
 namespace repquant {
 
-/// With float output. Throws Error kUnsupported, naming `path`, for codes beyond eight bits.
+/// With float output; of a site with a grid per token without bias. Throws Error kUnsupported,
+/// naming `path`, for codes beyond eight bits.
 LinearState linear_state(const LinearPlan& plan, const std::string& path);
 
 /// From now on it writes the codes of attention operands: their grids go into scale and bias.

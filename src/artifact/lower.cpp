@@ -193,6 +193,13 @@ class Lowering {
     emit_product_codes(codes, original->output(0), path, quantizer);
   }
 
+  Module quantize_module(const InputQuantizer& quantizer) {
+    if (quantizer.per_token) return factory_.token_quantize(quantizer.bits);
+    const bool quadratic = quantizer.form == CodeForm::kQuadratic;
+    return factory_.quantize(
+        {quantizer.multiplier, quantizer.offset, quantizer.max_code(), quadratic, false, 0});
+  }
+
   /// The u8 codes of a Linear's input; made here unless they arrive as codes.
   Value* input_codes(Node* original, const PlannedSite& site, LoweredSite& form) {
     Node* linear = copy_.node(original);
@@ -213,10 +220,7 @@ class Lowering {
         return made.codes;
       }
     }
-    const bool quadratic = quantizer.form == CodeForm::kQuadratic;
-    const QuantizeState state{
-        quantizer.multiplier, quantizer.offset, quantizer.max_code(), quadratic, false, 0};
-    Value* codes = call(factory_.quantize(state), site.plan->path + "_input", {linear->input(0)},
+    Value* codes = call(quantize_module(quantizer), site.plan->path + "_input", {linear->input(0)},
                         linear, &form.input_module);
     emit_product_codes(codes, x, site.plan->path, quantizer);
     quantized_[x].push_back({&quantizer, codes, form.input_module});
@@ -263,6 +267,10 @@ class Lowering {
       }
     } else if (decision.product) {
       emit_product_codes(output, replaced, form.path, *decision.product->next);
+    } else if (plan.input.per_token) {
+      output = call(factory_.token_scale(plan.bias, plan.input.bits), form.path + "_scale",
+                    {output, x}, linear, &form.scale_module);
+      emit(output, replaced, form.path, Emission::Kind::kFloat);
     } else if (plan.side.channels.empty()) {
       emit(output, replaced, form.path, Emission::Kind::kFloat);
     } else {

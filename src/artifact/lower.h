@@ -24,6 +24,7 @@ struct LoweredSite {
   std::string module;        // submodule that computes the site
   std::string input_module;  // submodule that makes its input codes, if it has one of its own
   std::string side_module;   // side columns
+  std::string scale_module;  // multiplies by the scales of rows and adds the bias
   std::string input;         // "norm", "activation", "attention", "operands", "quantize", "float",
                              // "indices"
   std::string output;        // "float", "operand codes", "product codes", "integer products"

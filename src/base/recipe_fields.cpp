@@ -177,8 +177,9 @@ std::vector<RecipeField> make_fields() {
                  "more damping where the Hessian was measured on few rows"));
   add(number_field("weights.sensitivity", &R::weights, &WeightRecipe::sensitivity, 0, 1,
                    "how much tokens count by the gradient of the model's output; 0: all alike"));
-  add(name_field("norm.granularity", &R::norm, &NormRecipe::granularity,
-                 "grids of normalisation outputs"));
+  add(name_field(
+      "norm.granularity", &R::norm, &NormRecipe::granularity,
+      "grids of normalisation outputs; per_token scales each row at run time, without a fold"));
   add(name_field("norm.clipping", &R::norm, &NormRecipe::clipping,
                  "how the two clipping factors of a channel are found"));
   add(number_field("norm.fold_exponent", &R::norm, &NormRecipe::fold_exponent, 0, 1,
@@ -202,8 +203,10 @@ std::vector<RecipeField> make_fields() {
                    "codes per factor of two of the log grid; 2 is log-sqrt2, 0 is by bits"));
   add(bool_field("attention.zero_code", &R::attention, &AttentionRecipe::zero_code,
                  "the last code of the log grid means exactly zero"));
-  add(name_field("input.granularity", &R::input, &InputRecipe::granularity,
-                 "grids of Linear inputs that no normalisation feeds"));
+  add(name_field(
+      "input.granularity", &R::input, &InputRecipe::granularity,
+      "grids of Linear inputs that no normalisation feeds; per_token scales each row at run "
+      "time, without side columns and quadratic grid"));
   add(name_field("input.gelu_grid", &R::input, &InputRecipe::gelu_grid,
                  "grid of GELU outputs; auto is quadratic up to 4 bits"));
   add(number_field("input.massive_threshold", &R::input, &InputRecipe::massive_threshold, 0, 1e6,

@@ -19,10 +19,11 @@ inline constexpr std::array<EnumName<Clipping>, 4> kClippingNames{{
     {Clipping::kLearned, "learned"},
 }};
 
-inline constexpr std::array<EnumName<InputGranularity>, 3> kInputGranularityNames{{
+inline constexpr std::array<EnumName<InputGranularity>, 4> kInputGranularityNames{{
     {InputGranularity::kPerTensor, "per_tensor"},
     {InputGranularity::kPerChannel, "per_channel"},
     {InputGranularity::kAuto, "auto"},
+    {InputGranularity::kPerToken, "per_token"},
 }};
 
 inline constexpr std::array<EnumName<GeluGrid>, 3> kGeluGridNames{{

@@ -18,16 +18,19 @@ Json site_row(const ArtifactSite& row) {
   json["module"] = row.module;
   json["input_module"] = row.input_module;
   json["side_module"] = row.side_module;
+  json["scale_module"] = row.scale_module;
   json["input"] = row.input;
   json["output"] = row.output;
   return json;
 }
 
 ArtifactSite parse_row(const Json& json, const std::string& source) {
+  const bool scaled = json.contains("scale_module");  // since format 1.2
   return {.site = parse_site(json, source),
           .module = read_key<std::string>(json, "module", source),
           .input_module = read_key<std::string>(json, "input_module", source),
           .side_module = read_key<std::string>(json, "side_module", source),
+          .scale_module = scaled ? read_key<std::string>(json, "scale_module", source) : "",
           .input = read_key<std::string>(json, "input", source),
           .output = read_key<std::string>(json, "output", source)};
 }

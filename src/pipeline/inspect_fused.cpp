@@ -22,6 +22,7 @@ std::map<std::string, Role> roles_of(const std::vector<ArtifactSite>& sites) {
   for (const auto& site : sites) {
     roles.try_emplace(site.input_module, Role{&site, "input codes"});
     roles.try_emplace(site.side_module, Role{&site, "side columns"});
+    roles.try_emplace(site.scale_module, Role{&site, "scales of rows"});
   }
   roles.erase("");
   return roles;

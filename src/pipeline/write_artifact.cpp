@@ -78,6 +78,7 @@ ArtifactInfo artifact_info(const ArtifactInput& input, const Lowered& lowered,
       row.module = found->second->module;
       row.input_module = found->second->input_module;
       row.side_module = found->second->side_module;
+      row.scale_module = found->second->scale_module;
       row.input = found->second->input;
       row.output = found->second->output;
     }

@@ -153,6 +153,7 @@ Dict store(const InputQuantizer& input) {
   put(dict, "offset", input.offset);
   put(dict, "scale", input.scale);
   put(dict, "zero_point", input.zero_point);
+  put(dict, "per_token", input.per_token);
   return dict;
 }
 
@@ -164,6 +165,7 @@ InputQuantizer read_input(const Reader& reader, bool optional) {
   input.offset = reader.tensor("offset", at::kFloat, optional);
   input.scale = reader.number("scale");
   input.zero_point = reader.integer("zero_point", 0, std::int64_t{1} << 20);
+  input.per_token = reader.boolean("per_token");
   return input;
 }
 

@@ -13,10 +13,40 @@ at::Tensor affine_codes(const at::Tensor& x, const at::Tensor& multiplier, const
   return at::round(x.to(at::kFloat) * multiplier + offset).clamp_(0.0, max_code);
 }
 
+/// s (codes - z) (w_scale * w_codes)^T, without the scales of rows.
+at::Tensor product_of(const LinearPlan& plan, const at::Tensor& codes) {
+  const at::Tensor centred =
+      product_codes(codes, plan.input) - static_cast<double>(plan.input.zero_point);
+  const at::Tensor product = at::matmul(centred, plan.weight.codes.to(at::kFloat).t());
+  return product * (plan.weight.scale * plan.input.scale);
+}
+
 }  // namespace
+
+InputQuantizer per_token_quantizer(int bits) {
+  InputQuantizer quantizer;
+  quantizer.bits = bits;
+  quantizer.per_token = true;
+  quantizer.zero_point = 1 << (bits - 1);
+  quantizer.multiplier = at::ones({1}, at::kFloat);
+  quantizer.offset = at::full({1}, static_cast<double>(quantizer.zero_point), at::kFloat);
+  return quantizer;
+}
+
+at::Tensor token_scales(const at::Tensor& x, int bits) {
+  const double top = (1 << (bits - 1)) - 1;
+  return at::abs(x.to(at::kFloat))
+      .amax(-1, /*keepdim=*/true)
+      .div_(top)
+      .clamp_min_(std::numeric_limits<float>::min());
+}
 
 at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
   const auto max_code = static_cast<double>(quantizer.max_code());
+  if (quantizer.per_token) {
+    const at::Tensor codes = at::round(x.to(at::kFloat) / token_scales(x, quantizer.bits));
+    return codes.add_(static_cast<double>(quantizer.zero_point)).clamp_(0.0, max_code);
+  }
   if (quantizer.form == CodeForm::kUniform) {
     return affine_codes(x, quantizer.multiplier, quantizer.offset, max_code);
   }
@@ -30,7 +60,14 @@ at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantize
   return quantizer.form == CodeForm::kQuadratic ? codes * codes : codes;
 }
 
+at::Tensor product_input(const at::Tensor& x, const InputQuantizer& quantizer) {
+  at::Tensor codes = product_codes(encode(x, quantizer), quantizer);
+  codes.sub_(static_cast<double>(quantizer.zero_point));
+  return quantizer.per_token ? codes.mul_(token_scales(x, quantizer.bits)) : codes;
+}
+
 at::Tensor fake_quantize(const at::Tensor& x, const InputQuantizer& quantizer) {
+  if (quantizer.per_token) return product_input(x, quantizer);
   return (product_codes(encode(x, quantizer), quantizer) - quantizer.offset) / quantizer.multiplier;
 }
 
@@ -52,10 +89,7 @@ at::Tensor encode_side(const at::Tensor& x, const SideColumns& side) {
 
 at::Tensor linear_from_codes(const LinearPlan& plan, const at::Tensor& codes,
                              const at::Tensor& side_codes) {
-  const at::Tensor centred =
-      product_codes(codes, plan.input) - static_cast<double>(plan.input.zero_point);
-  const at::Tensor product = at::matmul(centred, plan.weight.codes.to(at::kFloat).t());
-  at::Tensor output = product * (plan.weight.scale * plan.input.scale) + plan.bias;
+  at::Tensor output = product_of(plan, codes) + plan.bias;
   if (!plan.side.channels.empty()) {
     const at::Tensor columns = (side_codes - plan.side.zero_point) * plan.side.scale;
     output = output + at::matmul(columns, plan.side.weight.dequantize().t());
@@ -66,6 +100,10 @@ at::Tensor linear_from_codes(const LinearPlan& plan, const at::Tensor& codes,
 at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x) {
   if (!plan.quantized_input) {
     return at::matmul(x, plan.weight.dequantize().t()) + plan.bias;
+  }
+  if (plan.input.per_token) {
+    const at::Tensor product = product_of(plan, encode(x, plan.input));
+    return product * token_scales(x, plan.input.bits) + plan.bias;
   }
   at::Tensor side_codes;
   if (!plan.side.channels.empty()) side_codes = encode_side(x, plan.side);

@@ -10,12 +10,23 @@
 
 namespace repquant {
 
+/// The grid per token at `bits` bits (2..8).
+InputQuantizer per_token_quantizer(int bits);
+
+/// The scale of each row of x [.., K] under a grid per token: max|x_t| / (2^(bits-1) - 1), float32
+/// [.., 1], and at least the smallest normal number, so that a row of zeros has codes z.
+at::Tensor token_scales(const at::Tensor& x, int bits);
+
 /// Codes of a Linear's float input, as integer-valued float32 in [0, 2^b - 1]; not squared for the
 /// quadratic form. `x` is the unfolded input [.., K].
 at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer);
 
 /// What enters the integer product: the codes, squared for the quadratic form.
 at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantizer);
+
+/// What the weights are fitted to, in units of the quantizer's scale: the product codes of x
+/// [.., K] without their zero point, times the row's scale under a grid per token.
+at::Tensor product_input(const at::Tensor& x, const InputQuantizer& quantizer);
 
 /// The quantized input in floating point, in the units of `x` (before a fold): (codes - a) / m.
 at::Tensor fake_quantize(const at::Tensor& x, const InputQuantizer& quantizer);
@@ -33,7 +44,7 @@ at::Tensor encode_side(const at::Tensor& x, const SideColumns& side);
 at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x);
 
 /// The same from the site's integer-valued codes: `codes` as `encode` gives them (not squared) and
-/// `side_codes` as `encode_side` (undefined without side columns).
+/// `side_codes` as `encode_side` (undefined without side columns). Not for a grid per token.
 at::Tensor linear_from_codes(const LinearPlan& plan, const at::Tensor& codes,
                              const at::Tensor& side_codes);
 

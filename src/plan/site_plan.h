@@ -22,8 +22,11 @@ enum class CodeForm { kUniform, kQuadratic };
 /// Turns the float input of a Linear into codes and names the layer-wise grid of the product:
 ///   uniform:   q = clamp(round(x m + a), 0, 2^b - 1),          x^ = s (q - z)
 ///   quadratic: u = clamp(round(x m + a), 0, (2^b - 1)^2), q = round(sqrt(u)), x^ = s (q^2 - z)
-/// With channel vectors m, a this is RepQuant's channel-wise quantizer, reparameterized: the
-/// product sees one scale and one zero point, the vectors live in the norm or the requantization.
+///   per token: q = clamp(round(x / s_t) + z, 0, 2^b - 1),      x^ = s_t (q - z)
+/// with s_t = max|x_t| / (2^(b-1) - 1) of each row x_t, found at run time, and z = 2^(b-1); m and s
+/// are 1, a is z. With channel vectors m, a this is RepQuant's channel-wise quantizer,
+/// reparameterized: the product sees one scale and one zero point, the vectors live in the norm or
+/// the requantization.
 struct InputQuantizer {
   int bits = 8;
   CodeForm form = CodeForm::kUniform;
@@ -31,6 +34,7 @@ struct InputQuantizer {
   at::Tensor offset;      // a, float32 [1] or [K]
   double scale = 1.0;     // s, > 0
   int zero_point = 0;     // z, 0 <= z <= 2^b - 1 (quadratic: <= (2^b - 1)^2)
+  bool per_token = false;
 
   std::int64_t max_code() const { return (std::int64_t{1} << bits) - 1; }
   bool per_channel() const { return multiplier.numel() > 1; }

@@ -77,13 +77,18 @@ bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize) {
   return true;
 }
 
+bool leave_token_call(FusionContext& context, const SubmoduleCall& call) {
+  context.report_portable(call, "one scale for each row, found at run time");
+  return false;
+}
+
 void fuse(FusionContext& context, torch::jit::Graph& graph) {
   using Fusion = bool (*)(FusionContext&, const SubmoduleCall&);
   // In this order: a fusion takes in calls of later kinds, and of none before.
-  const std::vector<std::pair<std::string, Fusion>> fusions{{"Attend", &fuse_attention},
-                                                            {"Linear", &fuse_linear},
-                                                            {"NormQuantize", &fuse_norm},
-                                                            {"Quantize", &fuse_quantize}};
+  const std::vector<std::pair<std::string, Fusion>> fusions{
+      {"Attend", &fuse_attention},          {"Linear", &fuse_linear},
+      {"NormQuantize", &fuse_norm},         {"Quantize", &fuse_quantize},
+      {"TokenQuantize", &leave_token_call}, {"TokenScale", &leave_token_call}};
   for (const auto& [kind, fusion] : fusions) {
     std::vector<SubmoduleCall> calls;
     for (Node* node : all_nodes(graph)) {

@@ -46,6 +46,8 @@ bool fuse_attention(FusionContext& context, const SubmoduleCall& attend);
 bool fuse_linear(FusionContext& context, const SubmoduleCall& linear);
 bool fuse_norm(FusionContext& context, const SubmoduleCall& norm);
 bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize);
+/// No operator has a scale for each row: the two calls about a product stay, the product is fused.
+bool leave_token_call(FusionContext& context, const SubmoduleCall& call);
 
 /// Rewrites all calls of `graph` for which there is a fused operator.
 void fuse(FusionContext& context, torch::jit::Graph& graph);

@@ -252,6 +252,10 @@ FittedInput fit_input(const at::Tensor& x, const LinearFitInput& in, const Recip
   }
   const bool from_norm = in.site->source == InputSource::kNorm || in.site->norm != nullptr;
   auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
+  if (granularity == InputGranularity::kPerToken) {  // nothing to fit
+    fitted.quantizer = per_token_quantizer(in.activation_bits);
+    return fitted;
+  }
   // Where no norm can carry the vectors they cost a pass of their own: only if they pay.
   const bool at_run_time = from_norm && in.site->norm == nullptr;
   if (at_run_time && granularity == InputGranularity::kPerChannel) {

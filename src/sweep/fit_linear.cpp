@@ -66,7 +66,7 @@ std::string describe(const LinearPlan& plan) {
     return text.str();
   }
   const auto& input = plan.input;
-  text << (input.per_channel() ? "per channel" : "per tensor");
+  text << (input.per_token ? "per token" : input.per_channel() ? "per channel" : "per tensor");
   if (input.form == CodeForm::kQuadratic) text << ", quadratic";
   if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
   text << "; " << plan.weight.outcome;
@@ -129,8 +129,7 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::strin
   WeightProblem problem;
   problem.weight = folded.weight;
   problem.bias = folded.bias;
-  problem.codes = product_codes(encode(x, plan.input), plan.input);
-  problem.codes.sub_(static_cast<double>(plan.input.zero_point));
+  problem.codes = product_input(x, plan.input);
   if (!plan.side.channels.empty()) {
     problem.codes = without_channels(problem.codes, plan.side.channels);
     problem.weight = without_channels(problem.weight, plan.side.channels);

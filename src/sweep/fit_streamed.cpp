@@ -137,7 +137,8 @@ class StreamedWeight {
         folded_(folded_linear(in.site->weight, in.site->bias, fold_of(plan.input))),
         compensates_(recipe.compensation != Compensation::kNone) {
     folded_.weight = without_channels(folded_.weight, plan.side.channels);
-    centre_ = codes_of(rows_of({source.x(0)})).mean(0).round_();  // integers: differences are exact
+    centre_ = codes_of(rows_of({source.x(0)})).mean(0);
+    if (!plan.input.per_token) centre_.round_();  // integers: differences are exact
   }
 
   FittedWeight fit() const {
@@ -171,9 +172,7 @@ class StreamedWeight {
  private:
   /// What enters the product, [n, K].
   at::Tensor codes_of(const at::Tensor& x) const {
-    at::Tensor codes = product_codes(encode(x, plan_.input), plan_.input);
-    codes.sub_(static_cast<double>(plan_.input.zero_point));
-    return without_channels(codes, plan_.side.channels);
+    return without_channels(product_input(x, plan_.input), plan_.side.channels);
   }
 
   at::Tensor weights_of(std::size_t batch) const {

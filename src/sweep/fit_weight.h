@@ -9,6 +9,7 @@
 namespace repquant {
 
 /// One Linear as a least-squares problem: target ~ s codes W^T + side + bias over all rows.
+/// Under a grid per token s is 1 and a row of `codes` is multiplied by the row's scale.
 struct WeightProblem {
   at::Tensor weight;       // float32 [N, K], folded
   at::Tensor bias;         // float32 [N], folded: belongs to `weight`

@@ -9,7 +9,7 @@ namespace repquant {
 namespace {
 
 bool same_grid(const InputQuantizer& a, const InputQuantizer& b) {
-  return a.bits == b.bits && a.form == b.form && a.scale == b.scale &&
+  return a.bits == b.bits && a.form == b.form && a.per_token == b.per_token && a.scale == b.scale &&
          a.zero_point == b.zero_point && at::equal(a.multiplier, b.multiplier) &&
          at::equal(a.offset, b.offset);
 }

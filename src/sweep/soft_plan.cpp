@@ -113,8 +113,11 @@ void SoftPlan::start_linear(const LinearPlan& plan, const SoftPlan* same_input, 
   codes_ = learn(plan.weight.codes, kCodeRate, limit);
   log_row_factor_ = learn(at::zeros({plan.weight.codes.size(0), 1}), kLogRate);
   const double unit = plan.weight.scale.abs().mean().item<double>();
-  bias_ = learn(plan.bias, kBiasRate * unit * (plan.quantized_input ? plan.input.scale : 1.0));
-  if (!plan.quantized_input) return;
+  double input_scale = plan.quantized_input ? plan.input.scale : 1.0;
+  // The plan does not know the rows' scales; norm outputs and the like reach to a few units.
+  if (plan.quantized_input && plan.input.per_token) input_scale = 1.0 / plan.input.zero_point;
+  bias_ = learn(plan.bias, kBiasRate * unit * input_scale);
+  if (!plan.quantized_input || plan.input.per_token) return;
   if (same_input != nullptr) {
     log_multiplier_ = same_input->log_multiplier_;
     offset_ = same_input->offset_;
@@ -137,7 +140,9 @@ std::vector<at::Tensor> SoftPlan::realize() const {
   if (const auto* linear = std::get_if<LinearPlan>(&plan_.plan)) {
     const at::Tensor rounded = straight_through(codes_.detach().round(), codes_);
     const at::Tensor codes = without_channels(rounded, linear->side.channels);
-    if (!linear->quantized_input) return {codes * row_scale(*linear), bias_};
+    if (!linear->quantized_input || linear->input.per_token) {
+      return {codes * row_scale(*linear), bias_};
+    }
     return {codes * (row_scale(*linear) * linear->input.scale), bias_, log_multiplier_.exp(),
             offset_};
   }
@@ -153,6 +158,10 @@ at::Tensor SoftPlan::evaluate(const std::vector<at::Tensor>& operands,
     const at::Tensor& x = operands[0];
     if (!linear->quantized_input) return at::linear(x, realized[0], realized[1]);
     const InputQuantizer& input = linear->input;
+    if (input.per_token) {
+      const at::Tensor exact = fake_quantize(x.detach(), input);
+      return at::linear(straight_through(exact, x), realized[0], realized[1]);
+    }
     const at::Tensor codes =
         Codes::apply(x, realized[2], realized[3], static_cast<double>(input.max_code()),
                      static_cast<double>(input.zero_point), input.form == CodeForm::kQuadratic);
@@ -192,7 +201,7 @@ SitePlan SoftPlan::harden() const {
     if (linear->weight.group_size == 0) factor = factor.squeeze(1);
     linear->weight.scale = linear->weight.scale * factor;
     linear->bias = bias_.detach().clone();
-    if (linear->quantized_input) {
+    if (log_multiplier_.defined()) {
       linear->input.multiplier = log_multiplier_.detach().exp();
       linear->input.offset = offset_.detach().clone();
     }

@@ -20,7 +20,8 @@ struct Parameter {
 /// A plan with learnable copies of its numbers. Integer facts (zero points, bits, forms, side
 /// columns) stay as they are, so the hardened plan lowers as the given one does.
 ///  Linear: weight codes (continuous), log factors of row scales, bias, log multiplier and offset
-///  of an input grid per channel; log multiplier of one per tensor. Operands: log scales.
+///  of an input grid per channel; log multiplier of one per tensor; nothing of one per token, whose
+///  gradient is that of the input. Operands: log scales.
 class SoftPlan {
  public:
   /// `same_input`: the soft plan that owns the input grid which this one shares; or null.
@@ -29,8 +30,8 @@ class SoftPlan {
   SoftPlan(const SitePlan& plan, const SoftPlan* same_input, bool fixed_offset);
 
   /// What evaluate() reads, as differentiable functions of the parameters: Linear {weight times
-  /// scales [N, K], bias [N], multiplier, offset}, scores {left scale, right scale}, attend
-  /// {value scale}. Made once for many evaluations.
+  /// scales [N, K], bias [N], and but for a grid per token multiplier, offset}, scores {left scale,
+  /// right scale}, attend {value scale}. Made once for many evaluations.
   std::vector<at::Tensor> realize() const;
   /// The site's output from its operands ({x}, {left, right} or {scores, value}).
   at::Tensor evaluate(const std::vector<at::Tensor>& operands,

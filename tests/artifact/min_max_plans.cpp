@@ -8,6 +8,7 @@
 #include <map>
 
 #include "graph/walker.h"
+#include "plan/simulate.h"
 
 namespace repquant::testing {
 namespace {
@@ -54,6 +55,11 @@ LinearPlan linear_plan(const Site& site, const at::Tensor& x, const MinMaxOption
     plan.side.zero_point = grid.zero_point;
     plan.side.weight = nearest(weight.index_select(1, index), 8);
     weight.index_fill_(1, index, 0.0);
+  }
+  if (options.per_token_inputs) {
+    plan.input = per_token_quantizer(plan.input.bits);
+    plan.weight = nearest(weight, options.weight_bits);
+    return plan;
   }
   const bool folded = site.norm != nullptr || options.per_channel_inputs;
   if (folded) {

@@ -16,6 +16,7 @@ struct MinMaxOptions {
   int weight_bits = 4;
   int activation_bits = 4;
   bool per_channel_inputs = false;  // Linear inputs that no norm feeds: vectors instead of scalars
+  bool per_token_inputs = false;    // of all Linears; nothing is folded
   bool attention = true;
   bool quadratic = true;  // for GELU outputs, up to 4 bits
   bool uniform_softmax = false;

@@ -148,6 +148,8 @@ TEST(RecipeJsonTest, BadRecipesAreUsageErrorsWithPointers) {
       {R"({"norm": {"clipping": "lerned"}})", "one of minmax, percentile, search, learned"},
       {R"({"norm": {"clipping": 1}})", "wrong type in recipe"},
       {R"({"norm": {"clipping": "search", "clipping": "learned"}})", "duplicate key"},
+      {R"({"input": {"granularity": "per_tokens"}})", "try: did you mean per_token or per_tensor?"},
+      {R"({"input": {"granularity": "row"}})", "one of per_tensor, per_channel, auto, per_token"},
       {R"({"norm": []})", "expected: an object"},
       {R"({"norm.clipping": "search"})", "unknown key in recipe"},
       {R"({"norm": {"integer_offsets": 1}})", "expected: true or false"},
@@ -188,6 +190,7 @@ TEST(RecipeJsonTest, SettingsByDottedPath) {
   Recipe recipe;
   apply_setting(recipe, "bits", "w4a4");
   apply_setting(recipe, "norm.clipping", "learned");
+  apply_setting(recipe, "input.granularity", "per_token");
   apply_setting(recipe, "weights.act_order", "false");
   apply_setting(recipe, "weights.damping", "0.05");
   apply_setting(recipe, "calibration.seed", "9007199254740992");
@@ -195,6 +198,7 @@ TEST(RecipeJsonTest, SettingsByDottedPath) {
   apply_setting(recipe, "overrides", R"([{"pattern": "x", "weight_bits": 8}])");
   EXPECT_EQ(recipe.bits, (BitWidths{4, 4}));
   EXPECT_EQ(recipe.norm.clipping, Clipping::kLearned);
+  EXPECT_EQ(recipe.input.granularity, InputGranularity::kPerToken);
   EXPECT_FALSE(recipe.weights.act_order);
   EXPECT_EQ(recipe.weights.damping, 0.05);
   EXPECT_EQ(recipe.calibration.seed, 9007199254740992U);

@@ -35,8 +35,7 @@ struct Truth {
   double kl = 0.0;
 };
 
-Truth truth_of(const testing::Prepared& model, std::size_t site) {
-  Recipe recipe = plain_recipe();
+Truth truth_of(const testing::Prepared& model, std::size_t site, Recipe recipe) {
   for (std::size_t i = 0; i < model.search.sites.size(); ++i) {
     if (i != site) recipe.exclude.push_back(model.search.sites[i].path);
   }
@@ -57,12 +56,11 @@ Truth truth_of(const testing::Prepared& model, std::size_t site) {
   return truth;
 }
 
-TEST(MeasureErrors, EstimatesWhatASiteAloneDoesToTheOutputs) {
+void expect_true_estimates(const Recipe& recipe) {
   const auto model = testing::prepare_planted(4);
   const auto& sites = model.search.sites;
-  const Choices choices = find_choices(sites, plain_recipe(), kCandidates);
-  const ErrorTable table =
-      measure_errors(model.model, sites, model.batches, plain_recipe(), choices, {});
+  const Choices choices = find_choices(sites, recipe, kCandidates);
+  const ErrorTable table = measure_errors(model.model, sites, model.batches, recipe, choices, {});
   std::vector<std::pair<double, double>> by_site;  // estimated and true KL
   for (std::size_t i = 0; i < sites.size(); ++i) {
     const auto& row = table.sites[i];
@@ -71,7 +69,7 @@ TEST(MeasureErrors, EstimatesWhatASiteAloneDoesToTheOutputs) {
       error += row.weights[1].output_error;
       kl += row.weights[1].kl;
     }
-    const Truth truth = truth_of(model, i);
+    const Truth truth = truth_of(model, i, recipe);
     by_site.emplace_back(kl, truth.kl);
     // A mean error of attention's output counts as taken up by the next bias, which is not there
     // when the site alone is quantized.
@@ -85,6 +83,17 @@ TEST(MeasureErrors, EstimatesWhatASiteAloneDoesToTheOutputs) {
   EXPECT_LE(std::count_if(by_site.begin(), by_site.end(),
                           [&](const auto& other) { return other.first > worst.first; }),
             2);
+}
+
+TEST(MeasureErrors, EstimatesWhatASiteAloneDoesToTheOutputs) {
+  expect_true_estimates(plain_recipe());
+}
+
+TEST(MeasureErrors, EstimatesGridsPerToken) {
+  Recipe recipe = plain_recipe();
+  // Not of norms too: one scale for their planted channels leaves errors that are not small.
+  recipe.input.granularity = InputGranularity::kPerToken;
+  expect_true_estimates(recipe);
 }
 
 TEST(MeasureErrors, MoreBitsMeanLessError) {

@@ -44,6 +44,7 @@ ArtifactInfo example() {
   row.site.output_sqnr_db = std::numeric_limits<double>::infinity();
   row.site.rounding = "gptq, damping x10";
   row.module = "blocks_0_fc1";
+  row.scale_module = "blocks_0_fc1_scale";
   row.input = "norm";
   row.output = "float";
   info.sites = {row, row};
@@ -62,6 +63,7 @@ TEST(ArtifactInfo, RoundTrip) {
   EXPECT_EQ(again.mixed, example().mixed);
   EXPECT_EQ(again.sites.size(), 2U);
   EXPECT_EQ(again.sites[0].site.rounding, "gptq, damping x10");
+  EXPECT_EQ(again.sites[0].scale_module, "blocks_0_fc1_scale");
   EXPECT_EQ(again.sites[0].site.output_sqnr_db, std::numeric_limits<double>::infinity());
   EXPECT_EQ(again.coverage.gaps[0].reason, "excluded by the recipe");
   EXPECT_EQ(parse_recipe(again.recipe).recipe, recipe_for_bits({4, 4}));
@@ -72,6 +74,13 @@ TEST(ArtifactInfo, NewerMinorVersionsAndUnknownKeysAreRead) {
   json["format"]["minor"] = 7;
   json["news"] = {1, 2, 3};
   EXPECT_EQ(artifact_from_json(json.dump(), "a.pt").minor_version, 7);
+}
+
+TEST(ArtifactInfo, OlderMinorVersionsKnowNoScalesPerToken) {
+  Json json = Json::parse(artifact_to_json(example()));
+  json["format"]["minor"] = 1;
+  for (Json& site : json["sites"]) site.erase("scale_module");
+  EXPECT_EQ(artifact_from_json(json.dump(), "a.pt").sites[0].scale_module, "");
 }
 
 TEST(ArtifactInfo, AnotherMajorVersionIsNotRead) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/script.h>
 
+#include "plan/simulate.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -90,6 +91,16 @@ TEST(Serialize, WeightOnlyWithoutInputGrid) {
   linear.side = {};
   plan.kind = SiteKind::kPatchEmbedding;
   expect_lossless(plan);
+}
+
+TEST(Serialize, GridPerTokenIsLossless) {
+  SitePlan plan = linear_plan();
+  std::get<LinearPlan>(plan.plan).input = per_token_quantizer(6);
+  expect_lossless(plan);
+  const SitePlan again = plan_from_ivalue(round_trip(to_ivalue(plan)));
+  EXPECT_TRUE(std::get<LinearPlan>(again.plan).input.per_token);
+  EXPECT_FALSE(std::get<LinearPlan>(plan_from_ivalue(round_trip(to_ivalue(linear_plan()))).plan)
+                   .input.per_token);
 }
 
 TEST(Serialize, AttentionIsLossless) {

@@ -69,6 +69,43 @@ TEST(Simulate, ChannelVectorsActPerChannel) {
   EXPECT_TRUE(at::equal(codes, row({3, 7, 14})));
 }
 
+TEST(Simulate, TokensHaveScalesOfTheirOwn) {
+  LinearPlan plan = hand_made_linear();
+  plan.input = per_token_quantizer(4);
+  EXPECT_EQ(plan.input.zero_point, 8);
+  const at::Tensor x = at::stack(
+      {row({7, -3.5, 1}), row({0, 0, 0}), row({-1400, 500, 99}), row({0.07, 0.032, -0.07})});
+  const at::Tensor scales = token_scales(x, 4);
+  EXPECT_TRUE(at::allclose(scales.squeeze(1).index({at::tensor({0, 2, 3})}), row({1, 200, 0.01})));
+  EXPECT_EQ(scales[1].item<float>(), std::numeric_limits<float>::min());
+  // 500 / 200 = 2.5 and -3.5 round to even; the row of zeros has the code of zero.
+  const at::Tensor codes =
+      at::stack({row({15, 4, 9}), row({8, 8, 8}), row({1, 10, 8}), row({15, 11, 1})});
+  EXPECT_TRUE(at::equal(encode(x, plan.input), codes));
+  const at::Tensor exact =
+      at::stack({row({7, -4, 1}), row({0, 0, 0}), row({-1400, 400, 0}), row({0.07, 0.03, -0.07})});
+  EXPECT_TRUE(at::allclose(fake_quantize(x, plan.input), exact));
+  EXPECT_TRUE(at::allclose(product_input(x, plan.input), exact));
+  // Weights {0.25, -0.5, 0.75} and {0, 10, -14}; the bias is not scaled.
+  const at::Tensor y = simulate_linear(plan, x);
+  const at::Tensor expected = at::stack({row({1.75 + 2 + 0.75 + 10, -40 - 14 - 1}), row({10, -1}),
+                                         row({-350 - 200 + 10, 4000 - 1}),
+                                         row({0.0175 - 0.015 - 0.0525 + 10, 0.3 + 0.98 - 1})});
+  EXPECT_TRUE(at::allclose(y, expected, 1e-5, 1e-5)) << y;
+}
+
+TEST(Simulate, TokensUseAllSymmetricCodes) {
+  for (const int bits : {2, 3, 8}) {
+    const auto quantizer = per_token_quantizer(bits);
+    const double top = (1 << (bits - 1)) - 1;
+    const at::Tensor x = at::linspace(-5, 5, 2001).unsqueeze(0);
+    const at::Tensor codes = encode(x, quantizer);
+    EXPECT_EQ(codes.min().item<double>(), 1.0);
+    EXPECT_EQ(codes.max().item<double>(), 2 * top + 1);
+    EXPECT_LE((fake_quantize(x, quantizer) - x).abs().max().item<double>(), 2.5 / top * 1.0001);
+  }
+}
+
 TEST(Simulate, SideColumnsReplaceTheirChannel) {
   LinearPlan plan = hand_made_linear();
   plan.weight.codes.select(1, 2).zero_();

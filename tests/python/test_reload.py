@@ -7,6 +7,7 @@ where the program has not been built.
 from __future__ import annotations
 
 import io
+import json
 import math
 import os
 import pickle
@@ -191,6 +192,32 @@ class ReloadTest(unittest.TestCase):
                 sizes.append(sum(t.nbytes for t in stored))
         self.assertGreater(sizes[0] - 2 * table.numel(), sizes[1])  # 4 bytes become 1, and a scale
         self.assertGreater(sizes[1], sizes[2])
+
+    def test_scales_per_token(self) -> None:
+        model, _, data = self.DIGITS
+        path = self.quantize(self.DIGITS, "token.pt", "w8a8", "--set", "input.granularity=per_token",
+                             "--set", "norm.granularity=per_token")
+        reference, logits = self.outputs(model, data), self.outputs(path, data)
+        self.assertGreater(sqnr_db(reference, logits), 25.0)
+        # A row's scale is found from the row alone: other rows in the batch change nothing.
+        with np.load(data) as arrays:
+            images = torch.from_numpy(arrays["images"][:6])
+        module = torch.jit.load(str(path))
+        parts = torch.cat([module(image) for image in images.split(1)])
+        self.assertGreater(sqnr_db(module(images).numpy(), parts.numpy()), 30.0)
+        sites = self.sites(path)
+        scaled = [site for site in sites if site["scale_module"]]
+        self.assertEqual(len(scaled), sum(site["kind"] in ("linear", "patch_embedding")
+                                          for site in sites))
+        for site in scaled:
+            self.assertIn("per token at run time", site["form"])
+            self.assertTrue(hasattr(module, site["scale_module"]))
+
+    @staticmethod
+    def sites(path: Path) -> list[dict]:
+        extra = {"repquant.json": ""}
+        torch.jit.load(str(path), _extra_files=extra)
+        return json.loads(extra["repquant.json"])["sites"]
 
     def test_without_vector_integer_instructions_it_is_exact(self) -> None:
         for key in (("DIGITS", "w8a8"), ("DIGITS", "w4a4")):

@@ -78,13 +78,16 @@ MinMaxOptions bits(int weight_bits, int activation_bits) {
 
 std::vector<Variant> variants() {
   MinMaxOptions channels = bits(8, 8), uniform = bits(8, 8), per_tensor = bits(8, 8);
+  MinMaxOptions tokens = bits(4, 8);
   channels.per_channel_inputs = true;
+  tokens.per_token_inputs = true;
   uniform.uniform_softmax = true;
   per_tensor.row_maximum = false;
   MinMaxOptions weights = bits(4, 8);
   weights.weight_only = true;
   return {{"w8a8", bits(8, 8), 30}, {"w4a4", bits(4, 4), 15},       {"channels", channels, 30},
-          {"uniform", uniform, 30}, {"per_tensor", per_tensor, 30}, {"weights", weights, 60}};
+          {"uniform", uniform, 30}, {"per_tensor", per_tensor, 30}, {"weights", weights, 60},
+          {"tokens", tokens, 30}};
 }
 
 std::vector<std::pair<std::string, std::string>> fixtures() {
@@ -168,6 +171,24 @@ TEST(LoadTest, ReportsWhatWasFusedIntoWhat) {
   EXPECT_EQ(find(report, "blocks_1_mlp_fc2")->reason, "with residual");
   EXPECT_EQ(find(report, "blocks_0_mlp_fc2")->reason, "with side columns, residual");
   EXPECT_EQ(find(report, "blocks_0_attn_scores")->reason, "fused into blocks_0_attn_attend");
+}
+
+TEST(LoadTest, ScalesOfRowsStayPortableAroundAFusedProduct) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  MinMaxOptions options = bits(4, 8);
+  options.per_token_inputs = true;
+  save(lowered("vit_fused", "trace", options).module, path);
+  LoadReport report;
+  load(path, {}, &report);
+  ASSERT_NE(find(report, "blocks_1_mlp_fc1"), nullptr);
+  EXPECT_EQ(find(report, "blocks_1_mlp_fc1")->op, "repquant::linear u8 x s4");
+  EXPECT_EQ(find(report, "blocks_1_mlp_fc1")->reason, "");  // gelu comes after the scales
+  for (const char* part : {"blocks_1_mlp_fc1_input", "blocks_1_mlp_fc1_scale"}) {
+    ASSERT_NE(find(report, part), nullptr) << part;
+    EXPECT_FALSE(find(report, part)->fused) << part;
+    EXPECT_EQ(find(report, part)->reason, "one scale for each row, found at run time");
+  }
 }
 
 TEST(LoadTest, SaysWhyASiteStaysPortable) {

@@ -78,6 +78,45 @@ TEST(FitStreamed, FollowsTheFitInMemory) {
   }
 }
 
+/// Rows of very different magnitude under a grid per token: both fits weigh a row by what it holds.
+TEST(FitStreamed, FollowsTheFitInMemoryPerToken) {
+  Problem problem;
+  const at::Tensor magnitude = at::logspace(-2, 1, 40).view({1, 40, 1});
+  for (int i = 0; i < kBatches; ++i) {
+    const auto batch = static_cast<std::size_t>(i);
+    problem.x[batch].mul_(magnitude);
+    problem.x_float[batch].mul_(magnitude);
+  }
+  Recipe token = recipe_for_bits({4, 8});
+  token.input.granularity = InputGranularity::kPerToken;
+  problem.in.weight_bits = 4;
+  std::string note, streamed_note;
+  const auto memory = fit_linear(problem.in_memory(), token, note);
+  const auto streamed = fit_linear_streamed(problem.in, problem.rows, token, streamed_note);
+  EXPECT_TRUE(memory.input.per_token && streamed.input.per_token);
+  EXPECT_TRUE(note.starts_with("per token; ")) << note;
+  EXPECT_LT(difference(memory, streamed, problem.x[0]), 0.02);
+  EXPECT_TRUE(at::allclose(memory.bias, streamed.bias, 1e-2, 1e-3));
+  const auto error = [&](const LinearPlan& plan) {
+    double sum = 0;
+    for (int i = 0; i < kBatches; ++i) {
+      const auto batch = static_cast<std::size_t>(i);
+      const auto target =
+          at::linear(problem.x_float[batch], problem.site.weight, problem.site.bias) +
+          problem.residual[batch];
+      sum += (simulate_linear(plan, problem.x[batch]) - target).square().sum().item<double>();
+    }
+    return sum;
+  };
+  EXPECT_LT(error(streamed), 1.02 * error(memory));
+  // Fitted to the rows as they are: codes alone would count a row of 0.01 like one of 10.
+  LinearPlan nearest = memory;
+  token.weights.rounding = WeightRounding::kNearest;
+  token.weights.compensation = Compensation::kNone;
+  nearest = fit_linear(problem.in_memory(), token, note);
+  EXPECT_LT(error(memory), 0.9 * error(nearest));
+}
+
 TEST(FitStreamed, WeightOnlyIsTheSame) {
   Problem problem;
   problem.in.activation_bits = 16;

@@ -110,6 +110,47 @@ TEST(SoftModel, GivesTheSimulationsOutputs) {
   }
 }
 
+TEST(SoftModel, LeavesGridsPerTokenAlone) {
+  Recipe recipe = recipe_for_bits({4, 4});
+  recipe.input.granularity = recipe.norm.granularity = InputGranularity::kPerToken;
+  const auto& batch = samples().fitted.front();
+  const auto plans =
+      run_sweep(planted().model, planted().search, samples().fitted, recipe, SweepOptions{}).plans;
+  const SoftModel soft(planted().model, planted().search.sites, plans);
+  const Observed got = soft.run_soft(batch, soft.realize());
+  const Observed expected = soft.run_hard(batch, plans);
+  for (std::size_t i = 0; i < got.carried.size(); ++i) {
+    const at::Tensor difference = (got.carried[i] - expected.carried[i]).detach();
+    EXPECT_LT(difference.norm().item<double>(), 0.05 * expected.carried[i].norm().item<double>());
+  }
+  const auto hardened = soft.harden();
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const auto* linear = std::get_if<LinearPlan>(&hardened[i].plan);
+    if (linear == nullptr) continue;
+    EXPECT_EQ(bytes_of(hardened[i]), bytes_of(plans[i])) << plans[i].path;
+    EXPECT_TRUE(linear->input.per_token) << plans[i].path;
+  }
+}
+
+TEST(SoftPlan, PassesGradientsThroughAGridPerToken) {
+  SitePlan plan = first_linear();
+  auto& linear = std::get<LinearPlan>(plan.plan);
+  linear.input = per_token_quantizer(4);
+  const at::Tensor x = input_for(linear);
+  const at::AutoGradMode with_gradients(true);
+  const SoftPlan soft(plan, nullptr, false);
+  const auto realized = soft.realize();
+  ASSERT_EQ(realized.size(), 2U);
+  const at::Tensor leaf = x.clone().set_requires_grad(true);
+  const at::Tensor output = soft.evaluate({leaf}, realized);
+  EXPECT_TRUE(at::allclose(output, simulate_linear(linear, x), 1e-4, 1e-4));
+  const at::Tensor g = at::linspace(-1, 2, output.numel()).reshape(output.sizes());
+  const auto got = torch::autograd::grad({(output * g).sum()}, {leaf, realized[0], realized[1]});
+  EXPECT_TRUE(at::allclose(got[0], at::matmul(g, linear.weight.dequantize()), 1e-4, 1e-4));
+  EXPECT_TRUE(at::allclose(got[1], at::matmul(g.t(), fake_quantize(x, linear.input)), 1e-4, 1e-3));
+  EXPECT_TRUE(at::allclose(got[2], g.sum(0), 1e-4, 1e-4));
+}
+
 TEST(SoftModel, HardensToThePlansItself) {
   const SoftModel soft(planted().model, planted().search.sites, closed_form());
   const auto plans = soft.harden();
