@@ -16,7 +16,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(repquant_options INTERFACE -Wno-restrict)
 endif()
 
+set(repquant_slowdown 1) # what time limits of tests are multiplied by
 if(REPQUANT_SANITIZE)
+  set(repquant_slowdown 6)
   # LibTorch is built without sanitizers; its type information does not suit the vptr check.
   set(repquant_sanitize -fsanitize=${REPQUANT_SANITIZE} -fno-omit-frame-pointer)
   if(REPQUANT_SANITIZE MATCHES "undefined")

@@ -90,6 +90,7 @@ function(repquant_add_test)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
+  math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * ${repquant_slowdown}")
   set(target test_${arg_NAME})
   repquant_resolve(depends ${arg_DEPENDS})
 

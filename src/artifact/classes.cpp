@@ -104,6 +104,10 @@ Module ModuleFactory::make(std::size_t kind, std::vector<c10::IValue> state) {
   return module;
 }
 
+at::Tensor ModuleFactory::stored_codes(const at::Tensor& codes, int bits) {
+  return codes_.first_of(pack_codes(codes, bits));
+}
+
 Module ModuleFactory::norm_quantize(const NormQuantizeState& s) {
   return make(kNormQuantize, {owned_float(s.weight), owned_float(s.bias), s.shape, s.epsilon,
                               s.max_code, s.root_mean_square});
@@ -117,7 +121,7 @@ Module ModuleFactory::quantize(const QuantizeState& s) {
 Module ModuleFactory::linear(const LinearState& s) {
   return make(
       kLinear,
-      {pack_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
+      {stored_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
        static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.zero_point, s.max_product_code,
        s.activation, s.algorithm, static_cast<std::int64_t>(s.output), s.output_low, s.output_high,
        s.output_scale, s.output_zero, s.output_max_code, s.output_quadratic});
@@ -125,7 +129,7 @@ Module ModuleFactory::linear(const LinearState& s) {
 
 Module ModuleFactory::weight_only(const WeightOnlyState& s) {
   return make(kWeightOnly,
-              {pack_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
+              {stored_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
                static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.group_size});
 }
 
@@ -149,7 +153,7 @@ Module ModuleFactory::attend(const AttendState& s) {
 }
 
 Module ModuleFactory::embedding(const EmbeddingState& s) {
-  return make(kEmbedding, {pack_codes(s.codes, s.bits), owned_float(s.scale.unsqueeze(1)),
+  return make(kEmbedding, {stored_codes(s.codes, s.bits), owned_float(s.scale.unsqueeze(1)),
                            static_cast<std::int64_t>(s.bits), s.codes.size(1)});
 }
 

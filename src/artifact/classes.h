@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "compute/equal_tensors.h"
+
 namespace torch::jit {
 struct CompilationUnit;
 struct Module;
@@ -132,8 +134,11 @@ class ModuleFactory {
 
  private:
   torch::jit::Module make(std::size_t kind, std::vector<c10::IValue> state);
+  /// Packed codes; equal ones are one tensor, which a file holds once.
+  at::Tensor stored_codes(const at::Tensor& codes, int bits);
 
   std::shared_ptr<torch::jit::CompilationUnit> unit_;
+  EqualTensors codes_;
   struct Prototypes;
   std::unique_ptr<Prototypes> prototypes_;
 };

@@ -175,6 +175,8 @@ std::vector<RecipeField> make_fields() {
                  "errors that the weights make up for before they are rounded"));
   add(bool_field("weights.shrinkage", &R::weights, &WeightRecipe::shrinkage,
                  "more damping where the Hessian was measured on few rows"));
+  add(bool_field("weights.share_calls", &R::weights, &WeightRecipe::share_calls,
+                 "round and store a weight that several Linears read once; else once for each"));
   add(number_field("weights.sensitivity", &R::weights, &WeightRecipe::sensitivity, 0, 1,
                    "how much tokens count by the gradient of the model's output; 0: all alike"));
   add(name_field(

@@ -256,6 +256,8 @@ FittedInput fit_input(const at::Tensor& x, const LinearFitInput& in, const Recip
     fitted.quantizer = per_token_quantizer(in.activation_bits);
     return fitted;
   }
+  const bool one_grid = in.rounded != nullptr;  // nothing can be folded into the weight
+  if (one_grid) granularity = InputGranularity::kPerTensor;
   // Where no norm can carry the vectors they cost a pass of their own: only if they pay.
   const bool at_run_time = from_norm && in.site->norm == nullptr;
   if (at_run_time && granularity == InputGranularity::kPerChannel) {
@@ -268,7 +270,7 @@ FittedInput fit_input(const at::Tensor& x, const LinearFitInput& in, const Recip
     fitted.quantizer = fit_form(rows, in, recipe, true, channels.head_room(), fitted.note);
     return fitted;
   }
-  if (!from_norm && in.site->kind != SiteKind::kPatchEmbedding) {
+  if (!from_norm && !one_grid && in.site->kind != SiteKind::kPatchEmbedding) {
     fitted.side = fit_side(x, in, recipe);
   }
   const bool has_side = !fitted.side.channels.empty();

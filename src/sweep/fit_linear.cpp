@@ -82,8 +82,10 @@ LinearPlan fit_weight_only(const LinearFitInput& in, const at::Tensor& hessian,
                            const at::Tensor& mean, const Recipe& recipe) {
   LinearPlan plan;
   plan.quantized_input = false;
-  plan.weight = quantize_weight(in.site->weight.contiguous(), hessian, in.weight_bits,
-                                recipe.weights, in.threads);
+  plan.weight = in.rounded != nullptr
+                    ? *in.rounded
+                    : quantize_weight(in.site->weight.contiguous(), hessian, in.weight_bits,
+                                      recipe.weights, in.threads);
   plan.bias = in.site->bias.defined() ? in.site->bias.clone()
                                       : at::zeros({in.site->weight.size(0)}, at::kFloat);
   if (recipe.weights.bias_correction) {
@@ -138,6 +140,7 @@ LinearPlan fit_linear(const LinearFitInput& in, const Recipe& recipe, std::strin
   problem.target = target_of(x, in, rowwise.weights);
   problem.scale = plan.input.scale;
   problem.row_weights = in.row_weights;
+  problem.rounded = in.rounded;
   problem.bits = in.weight_bits;
   problem.threads = in.threads;
   FittedWeight fitted = fit_weight(problem, rowwise.weights);

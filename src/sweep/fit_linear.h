@@ -23,6 +23,9 @@ struct LinearFitInput {
   at::Tensor row_weights;  // float64 [rows], what rows count, mean 1; or undefined
   at::Tensor gram;         // [K, K]: sum of W^T D W over all consumers of the same norm
   const InputQuantizer* shared = nullptr;  // already fitted by another consumer of the same norm
+  /// Codes and scales of a weight that other Linears read too; else null. The input then gets one
+  /// grid per tensor and no side columns.
+  const QuantizedWeight* rounded = nullptr;
   int weight_bits = 8;
   int activation_bits = 8;
   int threads = 1;

@@ -135,7 +135,7 @@ class StreamedWeight {
         recipe_(recipe),
         begins_(begins),
         folded_(folded_linear(in.site->weight, in.site->bias, fold_of(plan.input))),
-        compensates_(recipe.compensation != Compensation::kNone) {
+        compensates_(recipe.compensation != Compensation::kNone && in.rounded == nullptr) {
     folded_.weight = without_channels(folded_.weight, plan.side.channels);
     centre_ = codes_of(rows_of({source.x(0)})).mean(0);
     if (!plan.input.per_token) centre_.round_();  // integers: differences are exact
@@ -153,7 +153,8 @@ class StreamedWeight {
     PreparedWeight prepared{.weight = folded_.weight,
                             .hessian = {},
                             .mean = mean + centre_.to(at::kDouble),
-                            .recipe = recipe_};
+                            .recipe = recipe_,
+                            .rounded = in_.rounded};
     if (compensates_) {
       const WeightChange change = compensate(moments);
       prepared.compensation = change.strength;

@@ -55,7 +55,9 @@ PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& 
   PreparedWeight prepared{.weight = problem.weight,
                           .hessian = {},
                           .mean = weighted_mean(problem.codes, problem.row_weights),
-                          .recipe = recipe};
+                          .recipe = recipe,
+                          .rounded = problem.rounded};
+  if (problem.rounded != nullptr) return prepared;
   // Rows enter the sums times the root of their weight, about their mean where the bias takes up
   // the mean error.
   at::Tensor root, codes = problem.codes;
@@ -101,8 +103,10 @@ FittedWeight round_weight(const PreparedWeight& prepared, const at::Tensor& bias
                           const at::Tensor& missing, double scale, int bits, int threads) {
   FittedWeight fitted;
   fitted.compensation = prepared.compensation;
-  fitted.weight =
-      quantize_weight(prepared.weight, prepared.hessian, bits, prepared.recipe, threads);
+  fitted.weight = prepared.rounded != nullptr
+                      ? *prepared.rounded
+                      : quantize_weight(prepared.weight, prepared.hessian, bits, prepared.recipe,
+                                        threads);
   fitted.bias = bias;
   if (prepared.recipe.bias_correction) {
     const at::Tensor product = at::mv(fitted.weight.dequantize().to(at::kDouble), prepared.mean);

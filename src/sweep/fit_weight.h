@@ -18,6 +18,7 @@ struct WeightProblem {
   at::Tensor side;         // float32 [n, N]: what the side columns add; or undefined
   double scale = 1.0;      // s
   at::Tensor row_weights;  // float64 [n], mean 1; or undefined
+  const QuantizedWeight* rounded = nullptr;  // codes that stay: only the bias is fitted
   int bits = 8;
   int threads = 1;
 };
@@ -35,6 +36,7 @@ struct PreparedWeight {
   at::Tensor mean;      // float64 [K], of the codes
   WeightRecipe recipe;  // with the damping that this Hessian needs
   double compensation = 0.0;
+  const QuantizedWeight* rounded = nullptr;  // of the problem
 };
 
 /// Compensates (recipe.compensation) and measures the Hessian. Of a problem without a target

@@ -24,6 +24,7 @@
 #include "sweep/fit_streamed.h"
 #include "sweep/fold_check.h"
 #include "sweep/sensitivity.h"
+#include "sweep/shared_weights.h"
 #include "sweep/streams.h"
 
 namespace repquant {
@@ -44,6 +45,7 @@ class Sweep {
         recipe_(recipe),
         options_(options),
         bits_(resolve_bits(search.sites, recipe)),
+        shared_weights_(search.sites, bits_, recipe.weights, options.threads),
         streams_(model, batches, options.threads, options.check_interrupt) {
     find_foldable_norms();
     if (!options.workdir.empty()) streams_.spill_to(options.workdir, options.spill_bytes);
@@ -204,7 +206,7 @@ class Sweep {
       const Node* norm = sites_[i].norm;
       if (norm == nullptr) continue;
       const int bits = bits_[i].quantized ? bits_[i].activation_bits : kWeightOnlyBits;
-      if (bits == kWeightOnlyBits || activation_bits.emplace(norm, bits).first->second != bits) {
+      if (shared_weights_.contains(i) || bits == kWeightOnlyBits || activation_bits.emplace(norm, bits).first->second != bits) {
         refused.insert(norm);
       }
       foldable_.insert(norm);
@@ -308,6 +310,7 @@ class Sweep {
     streams_.advance_to(site.node);
     LinearFitInput in;
     in.site = &site;
+    in.rounded = shared_weights_.find(i);
     const bool compensates = recipe_.weights.compensation == Compensation::kStream;
     const at::Tensor first = streams_.first_value(site.node->input(0), Stream::kQuantized);
     const std::int64_t values = first.numel() / site.weight.size(1) * std::ssize(batches_) *
@@ -326,6 +329,9 @@ class Sweep {
     } else if (const auto same = shared_inputs_.find(input_of(i));
                !foldable && same != shared_inputs_.end()) {
       in.shared = same->second;
+    }
+    if (in.rounded != nullptr && in.shared != nullptr && in.shared->per_channel()) {
+      in.shared = nullptr;  // such a grid is folded into the weight
     }
     if (in.shared == nullptr && bits_[i].activation_bits != kWeightOnlyBits) {
       in.gram = foldable ? norm_gram(site.norm) : gram_of(i);
@@ -428,6 +434,7 @@ class Sweep {
   const Recipe& recipe_;
   const SweepOptions& options_;
   std::vector<SiteBits> bits_;
+  SharedWeights shared_weights_;
   Sensitivities sensitivities_;
   std::set<const Node*> foldable_;  // norms
   std::map<const Node*, const InputQuantizer*> norm_inputs_;

@@ -1,9 +1,11 @@
 // Tiny seeded models of real architectures (tests/fixtures/make_architectures.py): what is found in
 // them, and how well the integer artifact follows them.
 #include <gtest/gtest.h>
+#include <torch/script.h>
 
 #include <cstdlib>
 #include <iomanip>
+#include <set>
 #include <sstream>
 
 #include "repquant/quantize.h"
@@ -64,6 +66,31 @@ TEST_P(Architecture, EightBitsFollowTheModel) {
   options.recipe.bits = {8, 8};
   const QuantizeReport report = quantize(options);  // checks the integer form itself
   EXPECT_GT(report.output_sqnr_db, kLeastSqnr);
+}
+
+/// A layer that is applied again is stored once, also after a run was resumed.
+TEST(SharedLayers, AreStoredOnce) {
+  const testing::TempDir folder;
+  QuantizeOptions options;
+  options.model = (source_dir() / "tests/fixtures/architectures/albert.pt").string();
+  options.calib = (source_dir() / "tests/fixtures/architectures/albert.npz").string();
+  options.output = (folder / "quantized.pt").string();
+  options.workdir = (folder / "work").string();
+  options.recipe.bits = {8, 8};
+  quantize(options);
+  const std::string first = testing::read_text(options.output);
+  std::set<const void*> codes;
+  std::size_t linears = 0;
+  for (const auto& module : torch::jit::load(options.output).modules()) {
+    if (module.type()->name()->name() != "Linear") continue;
+    ++linears;
+    codes.insert(module.attr("codes").toTensor().data_ptr());
+  }
+  EXPECT_EQ(linears, codes.size() + 6);  // six Linears of the layer, applied twice
+  options.resume = true;
+  options.force = true;
+  quantize(options);
+  EXPECT_EQ(testing::read_text(options.output), first);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Architecture,

@@ -117,6 +117,33 @@ TEST(FitStreamed, FollowsTheFitInMemoryPerToken) {
   EXPECT_LT(error(memory), 0.9 * error(nearest));
 }
 
+/// Codes that other Linears share stay; only grid and bias are fitted.
+TEST(FitStreamed, RoundedWeightsStay) {
+  for (const int bits : {8, kWeightOnlyBits}) {
+    SCOPED_TRACE(bits);
+    Problem problem;
+    problem.in.activation_bits = bits;
+    problem.in.weight_bits = 4;
+    WeightRecipe nearest;
+    nearest.rounding = WeightRounding::kNearest;
+    const QuantizedWeight rounded = quantize_weight(problem.site.weight, {}, 4, nearest);
+    problem.in.rounded = &rounded;
+    problem.site.source = InputSource::kNorm;  // would have a grid per channel
+    std::string note;
+    const auto memory = fit_linear(problem.in_memory(), recipe(), note);
+    const auto streamed = fit_linear_streamed(problem.in, problem.rows, recipe(), note);
+    for (const LinearPlan* plan : {&memory, &streamed}) {
+      EXPECT_TRUE(plan->weight.codes.is_same(rounded.codes));
+      EXPECT_TRUE(plan->weight.scale.is_same(rounded.scale));
+      EXPECT_TRUE(bits == kWeightOnlyBits || !plan->input.per_channel());
+    }
+    EXPECT_TRUE(at::allclose(memory.bias, streamed.bias, 1e-2, 1e-2));
+    // The mean error of the rounded weight is in the bias.
+    EXPECT_FALSE(at::allclose(memory.bias, problem.site.bias, 1e-2, 1e-2));
+    EXPECT_LT(difference(memory, streamed, problem.x[0]), 0.02);
+  }
+}
+
 TEST(FitStreamed, WeightOnlyIsTheSame) {
   Problem problem;
   problem.in.activation_bits = 16;

@@ -1,0 +1,23 @@
+// Finds tensors that hold the same numbers.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <utility>
+#include <vector>
+
+namespace repquant {
+
+/// Keeps one tensor of each content.
+class EqualTensors {
+ public:
+  /// The tensor of this type, shape and content that came first: `tensor` itself if none did. Reads
+  /// all values once, and those of a candidate with the same sum.
+  at::Tensor first_of(const at::Tensor& tensor);
+
+ private:
+  std::map<std::pair<std::vector<std::int64_t>, double>, std::vector<at::Tensor>> kept_;
+};
+
+}  // namespace repquant

@@ -1,0 +1,37 @@
+#include "sweep/shared_weights.h"
+
+#include <tuple>
+
+#include "compute/equal_tensors.h"
+
+namespace repquant {
+
+SharedWeights::SharedWeights(const std::vector<Site>& sites, const std::vector<SiteBits>& bits,
+                             const WeightRecipe& recipe, int threads) {
+  if (!recipe.share_calls) return;
+  EqualTensors weights;
+  using Key = std::tuple<const void*, int, bool>;  // the weight, its bits, whether weight-only
+  std::map<Key, std::vector<std::size_t>> readers;
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    if (!sites[i].weight.defined() || !bits[i].quantized) continue;
+    const bool weight_only = bits[i].activation_bits == kWeightOnlyBits;
+    const void* weight = weights.first_of(sites[i].weight).data_ptr();
+    readers[{weight, bits[i].weight_bits, weight_only}].push_back(i);
+  }
+  for (const auto& [key, indices] : readers) {
+    if (indices.size() < 2) continue;
+    WeightRecipe nearest = recipe;
+    nearest.rounding = WeightRounding::kNearest;
+    if (!std::get<bool>(key)) nearest.group_size = 0;
+    const at::Tensor weight = sites[indices[0]].weight.contiguous();
+    for (const std::size_t i : indices) group_of_.emplace(i, groups_.size());
+    groups_.push_back(quantize_weight(weight, {}, std::get<int>(key), nearest, threads));
+  }
+}
+
+const QuantizedWeight* SharedWeights::find(std::size_t index) const {
+  const auto found = group_of_.find(index);
+  return found == group_of_.end() ? nullptr : &groups_[found->second];
+}
+
+}  // namespace repquant
