@@ -57,7 +57,7 @@ struct WeightRecipe {
   bool shrinkage = true;     // more damping where the Hessian has few rows
   bool bias_correction = true;  // move the mean output error of the site into its bias
   Compensation compensation = Compensation::kStream;
-  bool share_calls = true;  // a weight that several Linears read is rounded and stored once
+  bool share_calls = true;   // a weight that several Linears read is rounded and stored once
   double sensitivity = 0.8;  // weight of the output's gradient in the errors of tokens, 0..1
 
   friend bool operator==(const WeightRecipe&, const WeightRecipe&) = default;

@@ -82,10 +82,9 @@ LinearPlan fit_weight_only(const LinearFitInput& in, const at::Tensor& hessian,
                            const at::Tensor& mean, const Recipe& recipe) {
   LinearPlan plan;
   plan.quantized_input = false;
-  plan.weight = in.rounded != nullptr
-                    ? *in.rounded
-                    : quantize_weight(in.site->weight.contiguous(), hessian, in.weight_bits,
-                                      recipe.weights, in.threads);
+  plan.weight = in.rounded != nullptr ? *in.rounded
+                                      : quantize_weight(in.site->weight.contiguous(), hessian,
+                                                        in.weight_bits, recipe.weights, in.threads);
   plan.bias = in.site->bias.defined() ? in.site->bias.clone()
                                       : at::zeros({in.site->weight.size(0)}, at::kFloat);
   if (recipe.weights.bias_correction) {

@@ -103,10 +103,9 @@ FittedWeight round_weight(const PreparedWeight& prepared, const at::Tensor& bias
                           const at::Tensor& missing, double scale, int bits, int threads) {
   FittedWeight fitted;
   fitted.compensation = prepared.compensation;
-  fitted.weight = prepared.rounded != nullptr
-                      ? *prepared.rounded
-                      : quantize_weight(prepared.weight, prepared.hessian, bits, prepared.recipe,
-                                        threads);
+  fitted.weight = prepared.rounded != nullptr ? *prepared.rounded
+                                              : quantize_weight(prepared.weight, prepared.hessian,
+                                                                bits, prepared.recipe, threads);
   fitted.bias = bias;
   if (prepared.recipe.bias_correction) {
     const at::Tensor product = at::mv(fitted.weight.dequantize().to(at::kDouble), prepared.mean);

@@ -7,8 +7,8 @@
 #include <map>
 #include <vector>
 
-#include "graph/site.h"
 #include "gptq/gptq.h"
+#include "graph/site.h"
 #include "repquant/recipe.h"
 #include "sweep/sweep.h"
 

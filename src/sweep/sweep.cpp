@@ -206,7 +206,8 @@ class Sweep {
       const Node* norm = sites_[i].norm;
       if (norm == nullptr) continue;
       const int bits = bits_[i].quantized ? bits_[i].activation_bits : kWeightOnlyBits;
-      if (shared_weights_.contains(i) || bits == kWeightOnlyBits || activation_bits.emplace(norm, bits).first->second != bits) {
+      if (shared_weights_.contains(i) || bits == kWeightOnlyBits ||
+          activation_bits.emplace(norm, bits).first->second != bits) {
         refused.insert(norm);
       }
       foldable_.insert(norm);
