@@ -57,7 +57,8 @@ TEST(SharedWeights, EveryCallReadsTheSameCodes) {
 TEST(SharedWeights, CanBeFittedForEachCall) {
   Recipe recipe = recipe_for_bits({8, 8});
   recipe.weights.share_calls = false;
-  for (const auto& [codes, plans] : by_codes(sweep(recipe))) EXPECT_EQ(plans.size(), 1U);
+  const SweepResult result = sweep(recipe);
+  for (const auto& [codes, plans] : by_codes(result)) EXPECT_EQ(plans.size(), 1U);
 }
 
 TEST(SharedWeights, CallsOfOtherBitsHaveCodesOfTheirOwn) {
@@ -68,8 +69,9 @@ TEST(SharedWeights, CallsOfOtherBitsHaveCodesOfTheirOwn) {
     if (site.weight.defined() && site.path != path) last = site.path;
   }
   recipe.overrides.push_back({last, 4, 8});
+  const SweepResult result = sweep(recipe);
   std::size_t shared = 0;
-  for (const auto& [codes, plans] : by_codes(sweep(recipe))) {
+  for (const auto& [codes, plans] : by_codes(result)) {
     if (plans.size() > 1) shared += plans.size();
   }
   EXPECT_EQ(shared, 10U);
@@ -78,8 +80,9 @@ TEST(SharedWeights, CallsOfOtherBitsHaveCodesOfTheirOwn) {
 TEST(SharedWeights, WeightOnlyCallsKeepTheirGroups) {
   Recipe recipe = recipe_for_bits({4, 16});
   recipe.weights.group_size = 8;
+  const SweepResult result = sweep(recipe);
   std::size_t shared = 0;
-  for (const auto& [codes, plans] : by_codes(sweep(recipe))) {
+  for (const auto& [codes, plans] : by_codes(result)) {
     if (plans.size() == 1) continue;
     shared += plans.size();
     for (const LinearPlan* plan : plans) EXPECT_EQ(plan->weight.group_size, 8);
