@@ -23,7 +23,10 @@ struct WeightChange {
 /// GPTAQ, arXiv 2504.02692, and ERQ, 2407.06794), where a and l are chosen by cross-validation: the
 /// change fitted on one half of the rows lowers the squared error on the other half by
 /// 2 a tr(dW R^T) - a^2 tr(dW H dW^T), which is largest at a = tr(dW R^T) / tr(dW H dW^T).
+/// All of it shrinks by 1 - K / (4 rows), to nothing for few rows: sites before this one were
+/// fitted on the same rows, so their errors there are smaller and more regular than on other data,
+/// which no half can tell. `rows`: what both halves count for (effective_rows() where weighted).
 /// Throws Error(kInternal) for wrong shapes, Error(kNumerical) for non-finite sums.
-WeightChange compensate(const std::array<ErrorMoments, 2>& halves);
+WeightChange compensate(const std::array<ErrorMoments, 2>& halves, double rows);
 
 }  // namespace repquant

@@ -155,17 +155,17 @@ class StreamedWeight {
                             .mean = mean + centre_.to(at::kDouble),
                             .recipe = recipe_,
                             .rounded = in_.rounded};
+    const double counted = in_.row_weights.defined() ? effective_rows(in_.row_weights)
+                                                     : static_cast<double>(begins_.back());
     if (compensates_) {
-      const WeightChange change = compensate(moments);
+      const WeightChange change = compensate(moments, counted);
       prepared.compensation = change.strength;
       prepared.weight =
           (folded_.weight.to(at::kDouble) + change.change / plan_.input.scale).to(at::kFloat);
     }
     prepared.hessian = moments[0].hessian.add_(moments[1].hessian);
     moments = {};
-    prepared.recipe = with_damping(recipe_, prepared.hessian,
-                                   in_.row_weights.defined() ? effective_rows(in_.row_weights)
-                                                             : static_cast<double>(begins_.back()));
+    prepared.recipe = with_damping(recipe_, prepared.hessian, counted);
     return round_weight(prepared, folded_.bias, missing, plan_.input.scale, in_.weight_bits,
                         in_.threads);
   }

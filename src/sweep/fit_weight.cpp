@@ -66,6 +66,9 @@ PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& 
   if (root.defined()) codes = codes * root;
   const std::int64_t rows = codes.size(0), half = rows / 2;
 
+  const double counted = problem.row_weights.defined() ? effective_rows(problem.row_weights)
+                                                       : static_cast<double>(rows);
+
   if (recipe.compensation != Compensation::kNone && half > 0) {
     at::Tensor errors = errors_of(problem);
     if (centred) errors.sub_(weighted_mean(errors, problem.row_weights).to(at::kFloat));
@@ -77,7 +80,7 @@ PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& 
       halves[i].cross = cross_moment(errors, codes, from, to, problem.threads);
     }
     prepared.hessian = halves[0].hessian + halves[1].hessian;
-    const WeightChange change = compensate(halves);
+    const WeightChange change = compensate(halves, counted);
     prepared.compensation = change.strength;
     // Errors are in units of the output, codes in units of s.
     prepared.weight =
@@ -85,9 +88,7 @@ PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& 
   } else {
     prepared.hessian = accumulate_hessian({codes}, problem.threads).hessian();
   }
-  prepared.recipe = with_damping(recipe, prepared.hessian,
-                                 problem.row_weights.defined() ? effective_rows(problem.row_weights)
-                                                               : static_cast<double>(rows));
+  prepared.recipe = with_damping(recipe, prepared.hessian, counted);
   return prepared;
 }
 
