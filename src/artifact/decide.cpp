@@ -9,6 +9,7 @@
 
 #include "artifact/lower.h"
 #include "graph/rewrite.h"
+#include "plan/simulate.h"
 
 namespace repquant {
 namespace {
@@ -234,11 +235,6 @@ class Decider {
 };
 
 }  // namespace
-
-bool same_codes(const InputQuantizer& a, const InputQuantizer& b) {
-  return a.bits == b.bits && a.form == b.form && a.per_token == b.per_token &&
-         at::equal(a.multiplier, b.multiplier) && at::equal(a.offset, b.offset);
-}
 
 Decisions decide(const PlannedSites& planned, const Observed& observed) {
   return Decider(planned, observed).run();

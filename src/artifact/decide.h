@@ -68,7 +68,4 @@ struct Decisions {
 
 Decisions decide(const PlannedSites& planned, const Observed& observed);
 
-/// Same codes for every input.
-bool same_codes(const InputQuantizer& a, const InputQuantizer& b);
-
 }  // namespace repquant

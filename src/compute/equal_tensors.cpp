@@ -2,10 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#include <bit>
+
 namespace repquant {
 
 at::Tensor EqualTensors::first_of(const at::Tensor& tensor) {
-  auto& candidates = kept_[{tensor.sizes().vec(), at::sum(tensor, at::kDouble).item<double>()}];
+  const auto sum = std::bit_cast<std::uint64_t>(at::sum(tensor, at::kDouble).item<double>());
+  auto& candidates = kept_[{tensor.sizes().vec(), sum}];
   for (const at::Tensor& candidate : candidates) {
     if (candidate.is_same(tensor)) return candidate;
     if (candidate.dtype() == tensor.dtype() && at::equal(candidate, tensor)) return candidate;

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <map>
 #include <utility>
 #include <vector>
@@ -17,7 +18,8 @@ class EqualTensors {
   at::Tensor first_of(const at::Tensor& tensor);
 
  private:
-  std::map<std::pair<std::vector<std::int64_t>, double>, std::vector<at::Tensor>> kept_;
+  /// By shape and the bits of the sum: a sum that is NaN has no place in an order of numbers.
+  std::map<std::pair<std::vector<std::int64_t>, std::uint64_t>, std::vector<at::Tensor>> kept_;
 };
 
 }  // namespace repquant

@@ -56,6 +56,11 @@ at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
   return u.sqrt_().round_();
 }
 
+bool same_codes(const InputQuantizer& a, const InputQuantizer& b) {
+  return a.bits == b.bits && a.form == b.form && a.per_token == b.per_token &&
+         at::equal(a.multiplier, b.multiplier) && at::equal(a.offset, b.offset);
+}
+
 at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantizer) {
   return quantizer.form == CodeForm::kQuadratic ? codes * codes : codes;
 }

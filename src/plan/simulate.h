@@ -21,6 +21,9 @@ at::Tensor token_scales(const at::Tensor& x, int bits);
 /// quadratic form. `x` is the unfolded input [.., K].
 at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer);
 
+/// Same codes for every input.
+bool same_codes(const InputQuantizer& a, const InputQuantizer& b);
+
 /// What enters the integer product: the codes, squared for the quadratic form.
 at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantizer);
 

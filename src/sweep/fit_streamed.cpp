@@ -11,7 +11,6 @@
 #include "compute/parallel.h"
 #include "gptq/compensation.h"
 #include "gptq/hessian.h"
-#include "gptq/shrinkage.h"
 #include "plan/simulate.h"
 #include "sweep/fit_input.h"
 #include "sweep/fit_weight.h"
@@ -146,17 +145,25 @@ class StreamedWeight {
     const double total = halves[0].weight + halves[1].weight;
     const at::Tensor mean = (halves[0].codes + halves[1].codes) / total;  // from the centre
     const at::Tensor missing = (halves[0].missing + halves[1].missing) / total;
-    const at::Tensor error = (halves[0].errors + halves[1].errors) / total;
-    std::array<ErrorMoments, 2> moments;
-    for (std::size_t i = 0; i < 2; ++i) moments[i] = moments_of(std::move(halves[i]), mean, error);
-    halves.clear();
     PreparedWeight prepared{.weight = folded_.weight,
                             .hessian = {},
                             .mean = mean + centre_.to(at::kDouble),
                             .recipe = recipe_,
                             .rounded = in_.rounded};
-    const double counted = in_.row_weights.defined() ? effective_rows(in_.row_weights)
-                                                     : static_cast<double>(begins_.back());
+    if (in_.rounded == nullptr) prepare(std::move(halves), mean, total, prepared);
+    return round_weight(prepared, folded_.bias, missing, plan_.input.scale, in_.weight_bits,
+                        in_.threads);
+  }
+
+ private:
+  /// Compensates and measures the Hessian; `mean` of the codes from the centre, `total` weight.
+  void prepare(std::vector<Sums> halves, const at::Tensor& mean, double total,
+               PreparedWeight& prepared) const {
+    const at::Tensor error = (halves[0].errors + halves[1].errors) / total;
+    std::array<ErrorMoments, 2> moments;
+    for (std::size_t i = 0; i < 2; ++i) moments[i] = moments_of(std::move(halves[i]), mean, error);
+    halves.clear();
+    const double counted = counted_rows(in_.row_weights, begins_.back());
     if (compensates_) {
       const WeightChange change = compensate(moments, counted);
       prepared.compensation = change.strength;
@@ -166,11 +173,8 @@ class StreamedWeight {
     prepared.hessian = moments[0].hessian.add_(moments[1].hessian);
     moments = {};
     prepared.recipe = with_damping(recipe_, prepared.hessian, counted);
-    return round_weight(prepared, folded_.bias, missing, plan_.input.scale, in_.weight_bits,
-                        in_.threads);
   }
 
- private:
   /// What enters the product, [n, K].
   at::Tensor codes_of(const at::Tensor& x) const {
     return without_channels(product_input(x, plan_.input), plan_.side.channels);
@@ -211,7 +215,7 @@ class StreamedWeight {
       errors.mul_(root);
     }
     if (compensates_) sums.cross.add_(at::mm(errors.t(), codes));
-    sums.hessian.add(codes);
+    if (in_.rounded == nullptr) sums.hessian.add(codes);
   }
 
   std::vector<Sums> sum_halves() const {

@@ -66,8 +66,7 @@ PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& 
   if (root.defined()) codes = codes * root;
   const std::int64_t rows = codes.size(0), half = rows / 2;
 
-  const double counted = problem.row_weights.defined() ? effective_rows(problem.row_weights)
-                                                       : static_cast<double>(rows);
+  const double counted = counted_rows(problem.row_weights, rows);
 
   if (recipe.compensation != Compensation::kNone && half > 0) {
     at::Tensor errors = errors_of(problem);

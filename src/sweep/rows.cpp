@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "gptq/shrinkage.h"
+
 namespace repquant {
 namespace {
 
@@ -27,6 +29,10 @@ at::Tensor weighted_sum(const at::Tensor& rows, const at::Tensor& weights) {
 at::Tensor weighted_mean(const at::Tensor& rows, const at::Tensor& weights) {
   if (!weights.defined()) return rows.mean(0, false, at::kDouble);
   return weighted_sum(rows, weights) / weights.sum();
+}
+
+double counted_rows(const at::Tensor& weights, std::int64_t rows) {
+  return weights.defined() ? effective_rows(weights) : static_cast<double>(rows);
 }
 
 std::vector<WeightedRows> halves_of(const WeightedRows& rows) {

@@ -21,6 +21,9 @@ at::Tensor weighted_sum(const at::Tensor& rows, const at::Tensor& weights);
 /// Weighted mean of rows [n, K], float64 [K]; `weights` float64 [n] or undefined.
 at::Tensor weighted_mean(const at::Tensor& rows, const at::Tensor& weights);
 
+/// What `rows` rows count for in sums: effective_rows() of their weights, all of them without.
+double counted_rows(const at::Tensor& weights, std::int64_t rows);
+
 /// The first and the second half of the rows, which cross-validation fits on and judges with in
 /// turn; none where there are fewer than two rows.
 std::vector<WeightedRows> halves_of(const WeightedRows& rows);

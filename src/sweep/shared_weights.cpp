@@ -6,9 +6,12 @@
 
 namespace repquant {
 
-SharedWeights::SharedWeights(const std::vector<Site>& sites, const std::vector<SiteBits>& bits,
-                             const WeightRecipe& recipe, int threads) {
-  if (!recipe.share_calls) return;
+std::map<std::size_t, QuantizedWeight> round_shared_weights(const std::vector<Site>& sites,
+                                                            const std::vector<SiteBits>& bits,
+                                                            const WeightRecipe& recipe,
+                                                            int threads) {
+  std::map<std::size_t, QuantizedWeight> rounded;
+  if (!recipe.share_calls) return rounded;
   EqualTensors weights;
   using Key = std::tuple<const void*, int, bool>;  // the weight, its bits, whether weight-only
   std::map<Key, std::vector<std::size_t>> readers;
@@ -23,15 +26,11 @@ SharedWeights::SharedWeights(const std::vector<Site>& sites, const std::vector<S
     WeightRecipe nearest = recipe;
     nearest.rounding = WeightRounding::kNearest;
     if (!std::get<bool>(key)) nearest.group_size = 0;
-    const at::Tensor weight = sites[indices[0]].weight.contiguous();
-    for (const std::size_t i : indices) group_of_.emplace(i, groups_.size());
-    groups_.push_back(quantize_weight(weight, {}, std::get<int>(key), nearest, threads));
+    const auto weight = quantize_weight(sites[indices[0]].weight.contiguous(), {},
+                                        std::get<int>(key), nearest, threads);
+    for (const std::size_t i : indices) rounded.emplace(i, weight);
   }
-}
-
-const QuantizedWeight* SharedWeights::find(std::size_t index) const {
-  const auto found = group_of_.find(index);
-  return found == group_of_.end() ? nullptr : &groups_[found->second];
+  return rounded;
 }
 
 }  // namespace repquant

@@ -3,15 +3,14 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include "plan/simulate.h"
 #include "sweep/plan_hook.h"
 
 namespace repquant {
 namespace {
 
 bool same_grid(const InputQuantizer& a, const InputQuantizer& b) {
-  return a.bits == b.bits && a.form == b.form && a.per_token == b.per_token && a.scale == b.scale &&
-         a.zero_point == b.zero_point && at::equal(a.multiplier, b.multiplier) &&
-         at::equal(a.offset, b.offset);
+  return same_codes(a, b) && a.scale == b.scale && a.zero_point == b.zero_point;
 }
 
 /// Whether both Linears read the same codes of the same value.

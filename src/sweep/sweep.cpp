@@ -45,7 +45,7 @@ class Sweep {
         recipe_(recipe),
         options_(options),
         bits_(resolve_bits(search.sites, recipe)),
-        shared_weights_(search.sites, bits_, recipe.weights, options.threads),
+        shared_weights_(round_shared_weights(search.sites, bits_, recipe.weights, options.threads)),
         streams_(model, batches, options.threads, options.check_interrupt) {
     find_foldable_norms();
     if (!options.workdir.empty()) streams_.spill_to(options.workdir, options.spill_bytes);
@@ -206,7 +206,7 @@ class Sweep {
       const Node* norm = sites_[i].norm;
       if (norm == nullptr) continue;
       const int bits = bits_[i].quantized ? bits_[i].activation_bits : kWeightOnlyBits;
-      if (shared_weights_.contains(i) || bits == kWeightOnlyBits ||
+      if (shared_weights_.count(i) > 0 || bits == kWeightOnlyBits ||
           activation_bits.emplace(norm, bits).first->second != bits) {
         refused.insert(norm);
       }
@@ -311,7 +311,9 @@ class Sweep {
     streams_.advance_to(site.node);
     LinearFitInput in;
     in.site = &site;
-    in.rounded = shared_weights_.find(i);
+    if (const auto rounded = shared_weights_.find(i); rounded != shared_weights_.end()) {
+      in.rounded = &rounded->second;
+    }
     const bool compensates = recipe_.weights.compensation == Compensation::kStream;
     const at::Tensor first = streams_.first_value(site.node->input(0), Stream::kQuantized);
     const std::int64_t values = first.numel() / site.weight.size(1) * std::ssize(batches_) *
@@ -435,7 +437,7 @@ class Sweep {
   const Recipe& recipe_;
   const SweepOptions& options_;
   std::vector<SiteBits> bits_;
-  SharedWeights shared_weights_;
+  std::map<std::size_t, QuantizedWeight> shared_weights_;  // by site
   Sensitivities sensitivities_;
   std::set<const Node*> foldable_;  // norms
   std::map<const Node*, const InputQuantizer*> norm_inputs_;
