@@ -6,22 +6,25 @@ namespace repquant {
 namespace {
 
 // fast: the paper's method, and what costs no time.
-constexpr std::array<EffortSetting, 3> kFast = {{
+constexpr std::array<EffortSetting, 4> kFast = {{
     {"weights.compensation", "none"},
     {"weights.sensitivity", "0"},
     {"learning.steps", "0"},
+    {"calibration.variations", "0"},
 }};
 
-constexpr std::array<EffortSetting, 3> kStandard = {{
+constexpr std::array<EffortSetting, 4> kStandard = {{
     {"weights.compensation", "stream"},
     {"weights.sensitivity", "0.8"},
     {"learning.steps", "0"},
+    {"calibration.variations", "0"},
 }};
 
-constexpr std::array<EffortSetting, 3> kHigh = {{
+constexpr std::array<EffortSetting, 4> kHigh = {{
     {"weights.compensation", "stream"},
     {"weights.sensitivity", "0.8"},
     {"learning.steps", "300"},
+    {"calibration.variations", "3"},
 }};
 
 }  // namespace
