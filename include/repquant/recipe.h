@@ -133,7 +133,6 @@ struct CalibrationRecipe {
   int samples = 128;
   std::uint64_t seed = 0;
   int batch_size = 8;
-  int variations = 0;  // images: random crops and reflections of each that are fitted on as well
 
   friend bool operator==(const CalibrationRecipe&, const CalibrationRecipe&) = default;
 };

@@ -6,25 +6,22 @@ namespace repquant {
 namespace {
 
 // fast: the paper's method, and what costs no time.
-constexpr std::array<EffortSetting, 4> kFast = {{
+constexpr std::array<EffortSetting, 3> kFast = {{
     {"weights.compensation", "none"},
     {"weights.sensitivity", "0"},
     {"learning.steps", "0"},
-    {"calibration.variations", "0"},
 }};
 
-constexpr std::array<EffortSetting, 4> kStandard = {{
+constexpr std::array<EffortSetting, 3> kStandard = {{
     {"weights.compensation", "stream"},
     {"weights.sensitivity", "0.8"},
     {"learning.steps", "0"},
-    {"calibration.variations", "0"},
 }};
 
-constexpr std::array<EffortSetting, 4> kHigh = {{
+constexpr std::array<EffortSetting, 3> kHigh = {{
     {"weights.compensation", "stream"},
     {"weights.sensitivity", "0.8"},
     {"learning.steps", "300"},
-    {"calibration.variations", "3"},
 }};
 
 }  // namespace

@@ -243,9 +243,6 @@ std::vector<RecipeField> make_fields() {
                     "seed of the draw"));
   add(integer_field("calibration.batch_size", &R::calibration, &CalibrationRecipe::batch_size, 1,
                     4096, "samples per batch"));
-  add(integer_field("calibration.variations", &R::calibration, &CalibrationRecipe::variations, 0, 64,
-                    "random crops and reflections of each image that are fitted on as well, where "
-                    "the calibration data is images"));
   add(overrides_field());
   add(exclude_field());
   return fields;

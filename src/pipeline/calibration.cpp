@@ -70,14 +70,6 @@ void check_shape(const std::vector<std::int64_t>& shape) {
 
 }  // namespace
 
-bool holds_images(const CalibrationSource& source) {
-  return source.dataset && source.dataset->holds_images();
-}
-
-int variations_of(const CalibrationSource& source, const CalibrationRecipe& recipe) {
-  return holds_images(source) ? recipe.variations : 0;
-}
-
 CalibrationSource open_calibration(const CalibrationRequest& request) {
   CalibrationSource source;
   if (!request.data.empty()) {

@@ -25,11 +25,6 @@ struct CalibrationSource {
   std::size_t inputs = 1;  // how many model inputs the samples give
 };
 
-bool holds_images(const CalibrationSource& source);
-
-/// Variations of each sample that are fitted on: recipe.variations of images, else none.
-int variations_of(const CalibrationSource& source, const CalibrationRecipe& recipe);
-
 struct CalibrationRequest {
   std::string data;  // empty: random numbers
   std::vector<std::int64_t> sample_shape;

@@ -32,7 +32,7 @@ class CalibrationCache {
 };
 
 /// quantize() with a calibration that further runs share.
-QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks,
+QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks,
                         CalibrationCache& cache);
 
 }  // namespace repquant

@@ -131,15 +131,14 @@ MachineSpeed measure_speed() {
 
 WorkTerms work_terms(const Model& model, const std::vector<Site>& sites,
                      const std::vector<SiteBits>& bits,
-                     const std::vector<std::vector<at::Tensor>>& batches, int variations,
-                     bool workdir) {
+                     const std::vector<std::vector<at::Tensor>>& batches, bool workdir) {
   const at::NoGradGuard no_grad;
   const Probe probe = run_probe(model, sites, batches.front());
-  WorkTerms work;
-  for (const auto& batch : batches) work.samples += static_cast<double>(samples_in(batch));
-  work.samples *= 1 + variations;
+  double samples = 0;
+  for (const auto& batch : batches) samples += static_cast<double>(samples_in(batch));
   const auto probed = static_cast<double>(std::min(kProbedSamples, samples_in(batches.front())));
-  const double times = work.samples / probed;
+  const double times = samples / probed;
+  WorkTerms work;
   work.float_seconds = probe.seconds * times;
   work.model_bytes = static_cast<double>(resident_memory_bytes());
   for (std::size_t i = 0; i < sites.size(); ++i) {
@@ -176,8 +175,8 @@ Estimate estimate(const WorkTerms& work, const MachineSpeed& speed, const Recipe
                (kPassesOverValues * work.fitted_values + kPassesOverOperands * work.operand_values);
   }
   seconds += kSlowness * speed.mac_seconds * work.fitted_macs;
-  if (recipe.learning.steps > 0) {
-    const double one = work.float_seconds / std::max(1.0, work.samples);
+  if (recipe.learning.steps > 0 && recipe.calibration.samples > 0) {
+    const double one = work.float_seconds / recipe.calibration.samples;
     seconds += kLearningPasses * one * recipe.learning.steps * recipe.learning.samples;
   }
   return {.seconds = kFixedSeconds + seconds / std::max(1, threads),

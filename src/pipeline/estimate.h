@@ -16,8 +16,7 @@ namespace repquant {
 
 /// What the work of one sweep is made of, for all calibration samples.
 struct WorkTerms {
-  double samples = 0.0;            // that the sweep sees
-  double float_seconds = 0.0;      // FP32 model on all of them, one thread
+  double float_seconds = 0.0;      // FP32 model on all samples, one thread
   double fitted_values = 0.0;      // rows times (K + N), over the quantized Linears
   double operand_values = 0.0;     // of quantized attention products
   double fitted_macs = 0.0;        // Hessians and the rounding of rows, double precision
@@ -41,12 +40,11 @@ struct Estimate {
 /// Times two small kernels: some milliseconds.
 MachineSpeed measure_speed();
 
-/// Runs the FP32 model on the first samples of the first batch and adds up the terms. `variations`
-/// of each sample are fitted on as well. `workdir`: activations spill to disk.
+/// Runs the FP32 model on the first samples of the first batch and adds up the terms. `workdir`:
+/// activations spill to disk.
 WorkTerms work_terms(const Model& model, const std::vector<Site>& sites,
                      const std::vector<SiteBits>& bits,
-                     const std::vector<std::vector<at::Tensor>>& batches, int variations,
-                     bool workdir);
+                     const std::vector<std::vector<at::Tensor>>& batches, bool workdir);
 
 /// Rough: the constants were fitted to a few runs (docs/scaling.md) and hold to a factor of two.
 Estimate estimate(const WorkTerms& work, const MachineSpeed& speed, const Recipe& recipe,

@@ -13,7 +13,6 @@
 #include "pipeline/site_report.h"
 #include "pipeline/write_artifact.h"
 #include "repquant/version.h"
-#include "sweep/augment.h"
 #include "sweep/hold_back.h"
 #include "sweep/learn.h"
 
@@ -59,7 +58,8 @@ void learn_plans(const Prepared& prepared, const HeldBack& samples, const Quanti
   begin_phase(hooks, "learn", static_cast<std::size_t>(recipe.steps));
   LearnOptions learning;
   learning.threads = options.threads;
-  learning.images = holds_images(*prepared.source);
+  const auto& dataset = prepared.source->dataset;
+  learning.images = dataset && dataset->holds_images();
   learning.check_interrupt = hooks.check_interrupt;
   learning.on_step = [&hooks](int step) {
     if (hooks.on_item) hooks.on_item("steps", static_cast<std::size_t>(step));
@@ -129,10 +129,7 @@ SweepResult sweep_prepared(const Prepared& prepared, const QuantizeOptions& opti
   const HeldBack samples =
       learns ? hold_back(batches, kOneInForLearning) : HeldBack{.fitted = batches, .held_back = {}};
   begin_phase(hooks, "quantize", prepared.search->sites.size());
-  const CalibrationRecipe& calibration = options.recipe.calibration;
-  const Batches fitted = with_variations(
-      samples.fitted, variations_of(*prepared.source, calibration), calibration.seed);
-  SweepResult sweep = run_sweep(*prepared.model, *prepared.search, fitted, options.recipe,
+  SweepResult sweep = run_sweep(*prepared.model, *prepared.search, samples.fitted, options.recipe,
                                 sweep_options(prepared, options, hooks));
   if (learns) learn_plans(prepared, samples, options, hooks, sweep);
   return sweep;

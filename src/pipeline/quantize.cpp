@@ -32,13 +32,12 @@ void check_paths(const QuantizeOptions& options) {
 }
 
 /// What is to come, for whoever waits: never part of the result.
-void say_estimate(const Prepared& prepared, const std::vector<SiteBits>& bits,
-                  const QuantizeOptions& options, const QuantizeHooks& hooks) {
+void say_estimate(const Model& model, const SiteSearch& search, const std::vector<SiteBits>& bits,
+                  const Calibration& calibration, const QuantizeOptions& options,
+                  const QuantizeHooks& hooks) {
   if (!hooks.info) return;
-  const WorkTerms work =
-      work_terms(*prepared.model, prepared.search->sites, bits, prepared.calibration->batches,
-                 variations_of(*prepared.source, options.recipe.calibration),
-                 /*workdir=*/!options.workdir.empty());
+  const WorkTerms work = work_terms(model, search.sites, bits, calibration.batches,
+                                    /*workdir=*/!options.workdir.empty());
   const Estimate expected = estimate(work, measure_speed(), options.recipe, options.threads);
   hooks.info(std::string("estimate, to a factor of two: ") + to_string(expected) +
              (options.mixed ? " for each sweep" : ""));
@@ -87,12 +86,12 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
     hooks.warn("only " + std::to_string(calibration.samples) + " calibration samples, " +
                std::to_string(options.recipe.calibration.samples) + " were asked for");
   }
+  say_estimate(model, search, bits, calibration, options, hooks);
   const Prepared prepared{.model = &model,
                           .search = &search,
                           .source = &source,
                           .calibration = &calibration,
                           .start = start};
-  say_estimate(prepared, bits, options, hooks);
 
   if (options.mixed && options.mixed->search) return search_bits(prepared, options, hooks);
   std::optional<MixedReport> chosen;

@@ -43,23 +43,4 @@ at::Tensor augment_images(const at::Tensor& images, std::mt19937_64& engine) {
   return at::cat(parts);
 }
 
-std::vector<at::Tensor> augment_inputs(const std::vector<at::Tensor>& inputs,
-                                       std::mt19937_64& engine) {
-  std::vector<at::Tensor> result;
-  for (const at::Tensor& input : inputs) {
-    const bool images = input.dim() == 4 && input.scalar_type() == at::kFloat;
-    result.push_back(images ? augment_images(input, engine) : input);
-  }
-  return result;
-}
-
-Batches with_variations(const Batches& batches, int variations, std::uint64_t seed) {
-  Batches result = batches;
-  std::mt19937_64 engine(seed);
-  for (int i = 0; i < variations; ++i) {
-    for (const auto& batch : batches) result.push_back(augment_inputs(batch, engine));
-  }
-  return result;
-}
-
 }  // namespace repquant

@@ -42,7 +42,7 @@ std::vector<Cut> cuts_of(const Schedule& schedule, const std::set<const Node*>& 
 
 }  // namespace
 
-std::vector<Block> find_blocks(const Schedule& schedule, const std::vector<Site>& sites) {
+std::vector<GraphBlock> find_blocks(const Schedule& schedule, const std::vector<Site>& sites) {
   std::set<const Node*> nodes;
   for (const Site& site : sites) {
     if (site.kind != SiteKind::kEmbedding) nodes.insert(site.node);  // nothing is fitted in them
@@ -51,8 +51,8 @@ std::vector<Block> find_blocks(const Schedule& schedule, const std::vector<Site>
   const std::size_t nodes_end = schedule.nodes().size();
   if (cuts.empty() || cuts.back().position != nodes_end) cuts.push_back({nodes_end, nullptr});
   cuts.back().carried = nullptr;
-  std::vector<Block> blocks;
-  Block current;
+  std::vector<GraphBlock> blocks;
+  GraphBlock current;
   bool attention = false;  // in `current`
   std::size_t next = 0;
   Cut begin;
@@ -67,7 +67,7 @@ std::vector<Block> find_blocks(const Schedule& schedule, const std::vector<Site>
       current.end = begin.position;
       current.carried = begin.carried;
       blocks.push_back(current);
-      current = Block{begin.position, cut, {}, nullptr};
+      current = GraphBlock{begin.position, cut, {}, nullptr};
       attention = false;
     }
     attention = attention || attends;

@@ -10,7 +10,7 @@
 namespace repquant {
 
 /// Nodes [begin, end) of the schedule.
-struct Block {
+struct GraphBlock {
   std::size_t begin = 0;
   std::size_t end = 0;
   std::vector<std::size_t> sites;              // indices of the sites inside
@@ -20,6 +20,6 @@ struct Block {
 /// Cuts the schedule where exactly one tensor that depends on a site is alive, and joins the parts
 /// so that each block but the last one with sites holds one attention product (a transformer block;
 /// the head joins the last one). Together the blocks hold every site, in order.
-std::vector<Block> find_blocks(const Schedule& schedule, const std::vector<Site>& sites);
+std::vector<GraphBlock> find_blocks(const Schedule& schedule, const std::vector<Site>& sites);
 
 }  // namespace repquant

@@ -213,7 +213,7 @@ class Differentiation {
   const torch::jit::Graph& graph_;
   const Schedule& schedule_;
   const DifferentiateOptions& options_;
-  std::vector<Block> blocks_;
+  std::vector<GraphBlock> blocks_;
   std::unordered_set<const Value*> dependents_;
   Differentiated result_;
 };

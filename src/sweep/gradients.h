@@ -22,7 +22,7 @@ struct DifferentiateOptions {
   /// Stretches that cover the schedule. Of each but the last one only what is alive at its begin is
   /// kept, and it is run again for the backward pass, so that the intermediate values of one are in
   /// memory at a time. Empty: the graph is run once, as a whole.
-  std::vector<Block> blocks;
+  std::vector<GraphBlock> blocks;
   /// Gets every gradient of the outputs, in the place of Differentiated::outputs_gradients.
   std::function<void(const torch::jit::Value*, const at::Tensor&)> see_gradient;
 };

@@ -164,7 +164,12 @@ class Learning {
                                     std::uint64_t seed) const {
     if (!options_.images || !recipe_.augment) return sample;
     std::mt19937_64 engine(seed);
-    return augment_inputs(sample, engine);
+    std::vector<at::Tensor> result;
+    for (const at::Tensor& input : sample) {
+      const bool images = input.dim() == 4 && input.scalar_type() == at::kFloat;
+      result.push_back(images ? augment_images(input, engine) : input);
+    }
+    return result;
   }
 
   /// Gradients by `list` of the loss of one sample. Sums over samples run in their order, so items

@@ -62,8 +62,9 @@ Squares squares_of(const at::Tensor& gradient, const Layout& layout) {
 
 /// The gradients of one batch, squared; empty where the model cannot be differentiated.
 SquaresByValue run_batch(const torch::jit::Graph& graph, const Schedule& schedule,
-                         const std::vector<Block>& blocks, const std::vector<at::Tensor>& batch,
-                         const Layouts& wanted, std::uint64_t seed) {
+                         const std::vector<GraphBlock>& blocks,
+                         const std::vector<at::Tensor>& batch, const Layouts& wanted,
+                         std::uint64_t seed) {
   SquaresByValue result;
   DifferentiateOptions options;
   options.seed = seed;
@@ -121,7 +122,7 @@ class PartwiseRun {
 
   const torch::jit::Graph& graph_;
   const Schedule& schedule_;
-  std::vector<Block> blocks_;
+  std::vector<GraphBlock> blocks_;
   Layouts wanted_;
   bool splits_ = false;
 };

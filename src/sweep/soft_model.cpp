@@ -59,7 +59,7 @@ SoftModel::Realized SoftModel::realize() const {
 Observed SoftModel::run(const std::vector<at::Tensor>& inputs, const NodeHook& hook) const {
   Values values = bind_inputs(*model_.graph, copies_of(inputs));
   Observed observed;
-  for (const Block& block : blocks_) {
+  for (const GraphBlock& block : blocks_) {
     run_range(schedule_, block.begin, block.end, values, hook);
     if (block.carried == nullptr) continue;
     const auto found = values.find(block.carried);

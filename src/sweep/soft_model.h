@@ -45,7 +45,7 @@ class SoftModel {
 
   const Model& model_;
   Schedule schedule_;
-  std::vector<Block> blocks_;
+  std::vector<GraphBlock> blocks_;
   std::vector<const Site*> sites_;  // those of the plans
   std::vector<std::unique_ptr<SoftPlan>> soft_;
 };

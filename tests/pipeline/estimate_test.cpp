@@ -15,10 +15,10 @@ namespace {
 
 using testing::Prepared;
 
-WorkTerms terms_of(const Prepared& prepared, int variations = 0, bool workdir = false) {
+WorkTerms terms_of(const Prepared& prepared, bool workdir = false) {
   return work_terms(prepared.model, prepared.search.sites,
                     resolve_bits(prepared.search.sites, recipe_for_bits({8, 8})), prepared.batches,
-                    variations, workdir);
+                    workdir);
 }
 
 TEST(Estimate, GrowsWithTheCalibrationData) {
@@ -30,9 +30,6 @@ TEST(Estimate, GrowsWithTheCalibrationData) {
   EXPECT_DOUBLE_EQ(four.operand_values, 4 * one.operand_values);
   EXPECT_DOUBLE_EQ(four.alive_bytes, 4 * one.alive_bytes);
   EXPECT_EQ(four.code_bytes, one.code_bytes);
-  const WorkTerms varied = terms_of(testing::prepare_planted(1), 3);
-  EXPECT_DOUBLE_EQ(varied.samples, four.samples);
-  EXPECT_DOUBLE_EQ(varied.fitted_values, four.fitted_values);
 }
 
 TEST(Estimate, CodesAreABytePerQuantizedWeight) {
@@ -45,8 +42,7 @@ TEST(Estimate, CodesAreABytePerQuantizedWeight) {
 }
 
 TEST(Estimate, ThreadsAndEffortCount) {
-  const WorkTerms work{.samples = 128,
-                       .float_seconds = 100,
+  const WorkTerms work{.float_seconds = 100,
                        .fitted_values = 1e9,
                        .operand_values = 0,
                        .fitted_macs = 1e9,
@@ -69,7 +65,7 @@ TEST(Estimate, ThreadsAndEffortCount) {
 }
 
 TEST(Estimate, SpilledActivationsAreBounded) {
-  WorkTerms work = terms_of(testing::prepare_planted(4), 0, /*workdir=*/true);
+  WorkTerms work = terms_of(testing::prepare_planted(4), /*workdir=*/true);
   EXPECT_LE(work.alive_bytes, 1 << 28);
 }
 

@@ -23,7 +23,7 @@ struct Case {
         search(find_sites(model)),
         batch(testing::fixture_data(name).inputs) {}
 
-  Differentiated run(const std::vector<Block>& blocks) const {
+  Differentiated run(const std::vector<GraphBlock>& blocks) const {
     DifferentiateOptions options;
     for (const Site& site : search.sites) {
       options.wanted.insert(site.node->output());
@@ -49,7 +49,7 @@ TEST(Differentiate, BlocksGiveTheGradientsOfTheWhole) {
     SCOPED_TRACE(name);
     const Case model(name);
     const Schedule schedule(*model.model.graph);
-    const std::vector<Block> blocks = find_blocks(schedule, model.search.sites);
+    const std::vector<GraphBlock> blocks = find_blocks(schedule, model.search.sites);
     ASSERT_GT(blocks.size(), 1U);
     const Differentiated whole = model.run({}), parts = model.run(blocks);
     ASSERT_FALSE(whole.outputs_gradients.empty());

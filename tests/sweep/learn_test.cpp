@@ -76,7 +76,7 @@ TEST(Blocks, HoldEverySiteOnceInOrder) {
   const Schedule schedule(*planted().model.graph);
   const auto& sites = planted().search.sites;
   std::size_t next = 0, position = 0;
-  for (const Block& block : find_blocks(schedule, sites)) {
+  for (const GraphBlock& block : find_blocks(schedule, sites)) {
     EXPECT_EQ(block.begin, position);
     std::size_t products = 0;
     for (const std::size_t site : block.sites) {
@@ -278,21 +278,6 @@ TEST(Augment, KeepsSizeAndRangeAndFollowsTheSeed) {
   EXPECT_LE(first.max().item<double>(), 1.0);
   EXPECT_TRUE(at::equal(first, augment_images(images, again)));
   EXPECT_FALSE(at::equal(first, augment_images(images, engine)));
-}
-
-TEST(Augment, VariationsFollowTheirBatchesAndLeaveOtherInputsAlone) {
-  const at::Tensor images = at::linspace(0, 1, 2 * 3 * 12 * 10).reshape({2, 3, 12, 10});
-  const at::Tensor ids = at::arange(8).reshape({2, 4});
-  const Batches batches{{images, ids}, {images.flip(0), ids}};
-  const Batches varied = with_variations(batches, 2, 5);
-  ASSERT_EQ(varied.size(), 6U);
-  for (std::size_t i = 0; i < varied.size(); ++i) {
-    EXPECT_EQ(at::equal(varied[i][0], batches[i % 2][0]), i < 2) << i;
-    EXPECT_TRUE(at::equal(varied[i][1], ids)) << i;
-  }
-  EXPECT_FALSE(at::equal(varied[2][0], varied[4][0]));
-  EXPECT_TRUE(at::equal(varied[5][0], with_variations(batches, 2, 5)[5][0]));
-  EXPECT_FALSE(at::equal(varied[5][0], with_variations(batches, 2, 6)[5][0]));
 }
 
 }  // namespace
