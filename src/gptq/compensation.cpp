@@ -42,6 +42,9 @@ WeightChange compensate(const std::array<ErrorMoments, 2>& halves, double rows) 
     require_finite(half.cross, kWhere, "the cross moment");
   }
   WeightChange best{at::zeros_like(halves[0].cross), 0.0, 0.0};
+  const auto columns = static_cast<double>(halves[0].hessian.size(0));
+  const double trust = std::max(0.0, 1.0 - columns / std::max(1.0, kColumnsPerRow * rows));
+  if (trust == 0.0) return best;  // before anything is factorized
   double best_gain = 0.0;
   for (const double damping : kDampings) {
     double projection = 0.0, energy = 0.0;
@@ -62,9 +65,8 @@ WeightChange compensate(const std::array<ErrorMoments, 2>& halves, double rows) 
     best.strength = strength;
     best.damping = damping;
   }
-  const auto columns = static_cast<double>(halves[0].hessian.size(0));
-  best.strength *= std::max(0.0, 1.0 - columns / std::max(1.0, kColumnsPerRow * rows));
   if (best.strength == 0.0) return best;
+  best.strength *= trust;
   const ErrorMoments all{halves[0].hessian + halves[1].hessian, halves[0].cross + halves[1].cross};
   const std::optional<at::Tensor> change = ridge(all, best.damping);
   if (!change) return {at::zeros_like(halves[0].cross), 0.0, 0.0};

@@ -65,7 +65,6 @@ PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& 
   if (centred) codes = codes - prepared.mean.to(at::kFloat);
   if (root.defined()) codes = codes * root;
   const std::int64_t rows = codes.size(0), half = rows / 2;
-
   const double counted = counted_rows(problem.row_weights, rows);
 
   if (recipe.compensation != Compensation::kNone && half > 0) {
