@@ -97,7 +97,7 @@ RecipeField effort_field() {
   RecipeField field{.path = "effort",
                     .help =
                         "time spent on accuracy; sets weights.compensation, "
-                        "weights.sensitivity and learning.steps",
+                        "weights.descent_passes, weights.sensitivity and learning.steps",
                     .kind = FieldKind::kName};
   for (const auto& entry : kEffortNames) field.names.emplace_back(entry.second);
   field.get = [](const Recipe& recipe) -> Json { return std::string(name_of(recipe.effort)); };
@@ -167,6 +167,8 @@ std::vector<RecipeField> make_fields() {
                    "share of the mean Hessian diagonal added to the diagonal"));
   add(integer_field("weights.block_size", &R::weights, &WeightRecipe::block_size, 1, 65536,
                     "GPTQ columns per lazy update"));
+  add(integer_field("weights.descent_passes", &R::weights, &WeightRecipe::descent_passes, 0, 100,
+                    "passes of coordinate descent on the codes that GPTQ found"));
   add(integer_field("weights.group_size", &R::weights, &WeightRecipe::group_size, 0, 65536,
                     "weight-only sites: columns that share a scale; 0: the whole row"));
   add(bool_field("weights.bias_correction", &R::weights, &WeightRecipe::bias_correction,

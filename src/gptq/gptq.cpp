@@ -13,6 +13,7 @@
 #include "compute/check.h"
 #include "compute/parallel.h"
 #include "compute/simd.h"
+#include "gptq/descent.h"
 #include "gptq/row_scale.h"
 
 namespace repquant {
@@ -188,6 +189,7 @@ struct RowsResult {
 struct Problem {
   at::Tensor weight;      // float32 [N, K]
   at::Tensor hessian;     // double [K, K] or undefined
+  at::Tensor damped;      // double [K, K], H with its damping: what descent lessens; or undefined
   at::Tensor importance;  // float32 [K], diag H or ones
   std::optional<Factor> factor;
   WeightRecipe recipe;
@@ -243,6 +245,12 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
       refit = at::where(better.unsqueeze(1), next, refit);
       error_gptq = at::where(better, error_next, error_gptq);
     }
+    for (int pass = 0; pass < problem.recipe.descent_passes; ++pass) {
+      descend(weight, groups.spread(refit.to(at::kDouble)), problem.damped, range.low, range.high,
+              gptq);
+      refit = refit_scale(weight, gptq, refit, groups, problem.damped);
+      error_gptq = row_errors(weight, gptq, refit, groups, problem.hessian);
+    }
     // Rows do not depend on each other, so each keeps the better of the two.
     const at::Tensor better = error_gptq < error_nearest;
     codes = at::where(better.unsqueeze(1), gptq, codes);
@@ -283,6 +291,10 @@ std::string prepare_factor(Problem& problem) {
         attempt == 0 ? problem.recipe.damping : raise * std::max(problem.recipe.damping, 1e-4);
     problem.factor = factorize(problem.hessian, problem.recipe, damping);
     if (!problem.factor) continue;
+    if (problem.recipe.descent_passes > 0) {
+      problem.damped = problem.hessian.clone();
+      problem.damped.diagonal().add_(damping * problem.hessian.diagonal().mean());
+    }
     if (attempt == 0) return "gptq";
     return "gptq, damping x" + std::to_string(static_cast<int>(raise));
   }
