@@ -7,20 +7,22 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <numeric>
 #include <random>
+#include <utility>
 
 #include "compute/parallel.h"
 #include "repquant/error.h"
 #include "sweep/augment.h"
+#include "sweep/blocks.h"
 #include "sweep/gradients.h"
 #include "sweep/soft_model.h"
 
 namespace repquant {
 namespace {
 
-constexpr int kWarmUp = 20;      // steps
-constexpr int kLooks = 8;        // at the held-back samples, in the course of the steps
-constexpr double kFloor = 0.01;  // of the mean variance: what is added to a channel's
+constexpr int kWarmUp = 20;  // steps
+constexpr int kLooks = 8;    // at the held-back samples, in the course of the steps
 
 /// Adam on a list of parameters, each with its own rate.
 class Adam {
@@ -46,7 +48,6 @@ class Adam {
       const at::Tensor root = (second_[i] / correction2).sqrt_().add_(kEpsilon);
       at::Tensor value = parameter.value.detach();
       value.addcdiv_(first_[i], root, -parameter.rate * factor / correction1);
-      if (parameter.limit > 0) value.clamp_(-parameter.limit, parameter.limit);
     });
   }
 
@@ -56,11 +57,28 @@ class Adam {
   int steps_ = 0;
 };
 
-at::Tensor channel_error(const at::Tensor& got, const at::Tensor& expected) {
+/// Squared error relative to the variance of the channels, rows weighted (or `weights` undefined).
+at::Tensor relative_error(const at::Tensor& got, const at::Tensor& expected,
+                          const at::Tensor& weights) {
+  constexpr double kFloor = 1e-3;  // of the mean square, for values that hardly vary
   const at::Tensor rows = expected.dim() > 1 ? expected.flatten(0, -2) : expected.reshape({-1, 1});
-  const at::Tensor variance = (rows - rows.mean(0)).square().mean(0);
-  const at::Tensor error = (got - expected).reshape(rows.sizes()).square().mean(0);
-  return (error / (variance + variance.mean() * kFloor + 1e-20)).mean();
+  const at::Tensor variance = (rows - rows.mean(0)).square().mean();
+  at::Tensor error = (got - expected).square();
+  if (weights.defined()) error = error * weights;
+  return error.mean() / (variance + expected.square().mean() * kFloor + 1e-20);
+}
+
+/// The mean over the blocks; undefined where there is nothing to compare.
+at::Tensor loss_of(const std::vector<at::Tensor>& carried, const Expected& expected) {
+  at::Tensor sum;
+  double count = 0;
+  for (std::size_t i = 0; i < carried.size(); ++i) {
+    if (!carried[i].defined() || !expected.carried[i].defined()) continue;
+    const at::Tensor part = relative_error(carried[i], expected.carried[i], expected.weights[i]);
+    sum = sum.defined() ? sum + part : part;
+    ++count;
+  }
+  return count > 0 ? sum / count : sum;
 }
 
 at::Tensor divergence(const at::Tensor& got, const at::Tensor& expected) {
@@ -68,26 +86,8 @@ at::Tensor divergence(const at::Tensor& got, const at::Tensor& expected) {
   return (log_p.exp() * (log_p - at::log_softmax(got, -1))).sum(-1).mean();
 }
 
-// Of the divergence. With 1 the few samples learned from are soon fitted, and others get worse.
-constexpr double kOutputShare = 0.05;
-
-at::Tensor loss_of(const Observed& got, const Observed& expected) {
-  at::Tensor loss = at::zeros({});
-  for (std::size_t i = 0; i < got.outputs.size(); ++i) {
-    const at::Tensor& output = got.outputs[i];
-    const bool rows = output.dim() > 0 && output.size(-1) > 1;
-    const at::Tensor part =
-        rows ? divergence(output, expected.outputs[i]) : channel_error(output, expected.outputs[i]);
-    loss = loss + part * kOutputShare;
-  }
-  at::Tensor between = at::zeros({});
-  double count = 0;
-  for (std::size_t i = 0; i < got.carried.size(); ++i) {
-    if (!got.carried[i].defined()) continue;
-    between = between + channel_error(got.carried[i], expected.carried[i]);
-    ++count;
-  }
-  return count > 0 ? loss + between / count : loss;
+double mean_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 /// Samples one by one; a batch that cannot be split stays whole.
@@ -103,24 +103,36 @@ Batches split(const Batches& batches) {
   return all;
 }
 
+/// The plans of all sites before the last block.
+std::vector<SitePlan> plans_before_last_block(const Model& model, const std::vector<Site>& sites,
+                                              const std::vector<SitePlan>& plans) {
+  const std::vector<GraphBlock> blocks = find_blocks(Schedule(*model.graph), sites);
+  if (blocks.size() < 2 || blocks.back().sites.empty()) return {};
+  const std::size_t last = blocks.back().sites.front();
+  std::vector<SitePlan> before;
+  for (std::size_t site = 0; site < last && before.size() < plans.size(); ++site) {
+    if (plans[before.size()].path == sites[site].path) before.push_back(plans[before.size()]);
+  }
+  return before;
+}
+
 class Learning {
  public:
   Learning(const Model& model, const std::vector<Site>& sites, const HeldBack& samples,
-           const LearningRecipe& recipe, const LearnOptions& options,
-           const std::vector<SitePlan>& plans)
+           const LearningRecipe& recipe, const LearnOptions& options, std::vector<SitePlan> plans)
       : recipe_(recipe),
         options_(options),
-        soft_(model, sites, plans),
+        plans_(std::move(plans)),
+        soft_(model, sites, plans_),
         samples_(split(samples.fitted)),
         held_back_(split(samples.held_back)) {}
 
-  LearnResult run(std::vector<SitePlan>& plans) {
+  LearnResult run() {
     LearnResult result;
-    result.loss_before = result.loss_after = held_back_loss(plans);
+    result.loss_before = result.loss_after = held_back_loss(plans_);
     const auto parameters = soft_.parameters();
     Adam adam(parameters);
     const int interval = std::max(1, recipe_.steps / kLooks);
-    std::vector<SitePlan> best = plans;
     for (int step = 0; step < recipe_.steps; ++step) {
       if (options_.check_interrupt) options_.check_interrupt();
       if (options_.on_step) options_.on_step(step);
@@ -134,12 +146,9 @@ class Learning {
       if (!(loss < result.loss_after)) continue;
       result.loss_after = loss;
       result.steps = step + 1;
-      best = std::move(learned);
+      result.plans = std::move(learned);
     }
-    if (result.steps == 0) return result;
-    for (SitePlan& plan : best) plan.note += "; learned";
-    plans = std::move(best);
-    result.output_sqnr_db = output_sqnr(plans);
+    for (SitePlan& plan : result.plans) plan.note += "; learned";
     return result;
   }
 
@@ -174,9 +183,9 @@ class Learning {
 
   /// Gradients by `list` of the loss of one sample. Sums over samples run in their order, so items
   /// of parallel work are single samples whatever the number of threads.
-  std::vector<at::Tensor> gradients_of(const std::vector<at::Tensor>& sample,
+  std::vector<at::Tensor> gradients_of(const std::vector<at::Tensor>& sample, std::uint64_t seed,
                                        const SoftModel::Realized& realized) const {
-    const Observed expected = soft_.run_float(sample);
+    const Expected expected = soft_.run_float(sample, seed);
     const at::AutoGradMode with_gradients(true);
     SoftModel::Realized leaves;
     std::vector<at::Tensor> list;
@@ -206,8 +215,9 @@ class Learning {
       std::vector<std::vector<at::Tensor>> parts(std::min(kAtOnce, chosen.size() - from));
       parallel_for(std::ssize(parts), options_.threads, [&](std::int64_t index) {
         const auto i = static_cast<std::size_t>(index);
-        const auto place = static_cast<std::uint64_t>(step) * chosen.size() + from + i;
-        parts[i] = gradients_of(augmented(samples_[chosen[from + i]], seed_of(place)), realized);
+        const std::uint64_t seed =
+            seed_of(static_cast<std::uint64_t>(step) * chosen.size() + from + i);
+        parts[i] = gradients_of(augmented(samples_[chosen[from + i]], seed), seed, realized);
       });
       for (const auto& part : parts) {
         for (std::size_t k = 0; k < flat.size(); ++k) {
@@ -232,36 +242,15 @@ class Learning {
     std::vector<double> losses(held_back_.size());
     parallel_for(std::ssize(held_back_), options_.threads, [&](std::int64_t index) {
       const auto i = static_cast<std::size_t>(index);
-      losses[i] = loss_of(soft_.run_hard(held_back_[i], plans), soft_.run_float(held_back_[i]))
-                      .item<double>();
+      const Expected expected = soft_.run_float(held_back_[i], i);
+      losses[i] = loss_of(soft_.run_hard(held_back_[i], plans).carried, expected).item<double>();
     });
-    double sum = 0;
-    for (const double loss : losses) sum += loss;
-    return sum / static_cast<double>(losses.size());
-  }
-
-  double output_sqnr(const std::vector<SitePlan>& plans) const {
-    std::vector<double> signal(samples_.size()), noise(samples_.size());
-    parallel_for(std::ssize(samples_), options_.threads, [&](std::int64_t index) {
-      const auto i = static_cast<std::size_t>(index);
-      const auto got = soft_.run_hard(samples_[i], plans).outputs;
-      const auto expected = soft_.run_float(samples_[i]).outputs;
-      for (std::size_t k = 0; k < got.size(); ++k) {
-        const at::Tensor exact = expected[k].to(at::kDouble);
-        signal[i] += exact.square().sum().item<double>();
-        noise[i] += (exact - got[k]).square().sum().item<double>();
-      }
-    });
-    double signals = 0, noises = 0;
-    for (std::size_t i = 0; i < signal.size(); ++i) {
-      signals += signal[i];
-      noises += noise[i];
-    }
-    return noises > 0 ? 10.0 * std::log10(signals / noises) : 200.0;
+    return mean_of(losses);
   }
 
   const LearningRecipe& recipe_;
   const LearnOptions& options_;
+  std::vector<SitePlan> plans_;
   SoftModel soft_;
   Batches samples_, held_back_;
 };
@@ -270,15 +259,20 @@ class Learning {
 
 LearnResult learn(const Model& model, const std::vector<Site>& sites, const HeldBack& samples,
                   const LearningRecipe& recipe, const LearnOptions& options,
-                  std::vector<SitePlan>& plans) {
+                  const std::vector<SitePlan>& plans) {
   const at::NoGradGuard no_grad;
   LearnResult result;
   if (samples.held_back.empty()) {
     result.problem = "a single calibration sample leaves none to judge by";
     return result;
   }
+  std::vector<SitePlan> before = plans_before_last_block(model, sites, plans);
+  if (before.empty()) {
+    result.problem = "the model has no value between two blocks to learn from";
+    return result;
+  }
   try {
-    return Learning(model, sites, samples, recipe, options, plans).run(plans);
+    return Learning(model, sites, samples, recipe, options, std::move(before)).run();
   } catch (const c10::Error& e) {
     result.problem =
         std::string("the model cannot be differentiated: ") + e.what_without_backtrace();
@@ -287,6 +281,26 @@ LearnResult learn(const Model& model, const std::vector<Site>& sites, const Held
     result.problem = std::string("the model cannot be differentiated: ") + e.what();
   }
   return result;
+}
+
+double output_loss(const Model& model, const std::vector<Site>& sites,
+                   const std::vector<SitePlan>& plans, const Batches& samples, int threads) {
+  const at::NoGradGuard no_grad;
+  const SoftModel soft(model, sites, plans);
+  const Batches single = split(samples);
+  std::vector<double> losses(single.size());
+  parallel_for(std::ssize(single), threads, [&](std::int64_t index) {
+    const auto i = static_cast<std::size_t>(index);
+    const auto got = soft.run_hard(single[i], plans).outputs;
+    const auto expected = soft.run_hard(single[i], {}).outputs;
+    for (std::size_t k = 0; k < got.size(); ++k) {
+      const bool logits = got[k].dim() > 0 && got[k].size(-1) > 1;
+      losses[i] += (logits ? divergence(got[k], expected[k])
+                           : relative_error(got[k], expected[k], at::Tensor()))
+                       .item<double>();
+    }
+  });
+  return mean_of(losses);
 }
 
 }  // namespace repquant

@@ -24,22 +24,28 @@ struct LearnOptions {
 
 struct LearnResult {
   double loss_before = 0.0;     // of the plans given, on the held-back samples
-  double loss_after = 0.0;      // of those kept, never larger
-  int steps = 0;                // after which they were found; 0: the plans given
-  double output_sqnr_db = 0.0;  // simulated outputs against FP32, on the samples learned from
+  double loss_after = 0.0;      // of those learned, never larger
+  int steps = 0;                // after which they were found; 0: nothing better was
+  std::vector<SitePlan> plans;  // learned ones of all sites before the last block; or none
   std::string problem;          // why nothing could be learned; or empty
 };
 
-/// Adam (arXiv 1412.6980) on weights, row scales, biases, input grids and operand scales of all
-/// `plans` through the whole quantized model, straight-through gradients (arXiv 1308.3432). The
-/// loss is the squared error of the values between blocks relative to the variance of their
-/// channels, and a little of the outputs' KL divergence (distillation, arXiv 1503.02531), both
-/// against the floating-point model. The plans with the least loss on `held_back` are kept, the
-/// given ones among them: neither they nor the learning may have seen these samples. Nothing is
-/// learned where none are held back. The result does not depend on `threads`.
+/// Adam (arXiv 1412.6980) on row scales, biases, input grids and operand scales of the `plans`
+/// before the last block, each block by its own output (arXiv 2102.05426) in the quantized model,
+/// all at once, with straight-through gradients (arXiv 1308.3432). The loss is the squared error of
+/// the values at the ends of blocks against the floating-point model, in units of their variance,
+/// tokens weighted by the squared gradient of the outputs. The last block is left out: its only
+/// target are the outputs, which few samples soon fit; it should be fitted anew on what the others
+/// give now. The parameters with the least loss on `held_back` are kept: neither they nor the plans
+/// may have been fitted to these samples. The result does not depend on `threads`.
 /// Throws Error kInterrupted.
 LearnResult learn(const Model& model, const std::vector<Site>& sites, const HeldBack& samples,
                   const LearningRecipe& recipe, const LearnOptions& options,
-                  std::vector<SitePlan>& plans);
+                  const std::vector<SitePlan>& plans);
+
+/// How far the outputs under `plans` are from the floating-point ones: mean KL divergence in nats
+/// of rows [.., C], relative squared error of outputs with a single value; summed over the outputs.
+double output_loss(const Model& model, const std::vector<Site>& sites,
+                   const std::vector<SitePlan>& plans, const Batches& samples, int threads);
 
 }  // namespace repquant

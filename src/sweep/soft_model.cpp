@@ -3,7 +3,10 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <cmath>
+
 #include "plan/simulate.h"
+#include "sweep/gradients.h"
 #include "sweep/plan_hook.h"
 
 namespace repquant {
@@ -22,6 +25,25 @@ bool share_input(const Site& a, const SitePlan& plan_a, const Site& b, const Sit
   const bool same_norm = !left->norm.empty() && !right->norm.empty() && a.norm == b.norm;
   const bool same_value = a.node->input(0) == b.node->input(0);
   return (same_norm || same_value) && same_grid(left->input, right->input);
+}
+
+// The rest is shared alike. In a classifier with a class token only that token matters in the end.
+constexpr double kGradientShare = 0.8;
+
+/// What the rows [.., T, N] of a value count for by their gradients, [.., T, 1].
+at::Tensor weights_by(const at::Tensor& gradient) {
+  if (gradient.dim() < 2) return {};
+  const at::Tensor squares = gradient.square().mean(-1, /*keepdim=*/true);
+  const double mean = squares.mean(at::kDouble).item<double>();
+  if (!(mean > 0) || !std::isfinite(mean)) return {};
+  return squares * (kGradientShare / mean) + (1 - kGradientShare);
+}
+
+at::Tensor floating_tensor(const Values& values, const torch::jit::Value* value) {
+  const auto found = values.find(value);
+  if (found == values.end() || !found->second.isTensor()) return {};
+  const at::Tensor& tensor = found->second.toTensor();
+  return tensor.is_floating_point() ? tensor : at::Tensor();
 }
 
 }  // namespace
@@ -56,39 +78,66 @@ SoftModel::Realized SoftModel::realize() const {
   return all;
 }
 
-Observed SoftModel::run(const std::vector<at::Tensor>& inputs, const NodeHook& hook) const {
-  Values values = bind_inputs(*model_.graph, copies_of(inputs));
-  Observed observed;
+Expected SoftModel::run_float(const std::vector<at::Tensor>& inputs, std::uint64_t seed) const {
+  DifferentiateOptions options;
+  options.seed = seed;
   for (const GraphBlock& block : blocks_) {
-    run_range(schedule_, block.begin, block.end, values, hook);
     if (block.carried == nullptr) continue;
-    const auto found = values.find(block.carried);
-    const bool usable = found != values.end() && found->second.isTensor() &&
-                        found->second.toTensor().is_floating_point();
-    observed.carried.push_back(usable ? found->second.toTensor() : at::Tensor());
+    options.wanted.insert(block.carried);
+    options.kept.insert(block.carried);
   }
-  for (const at::Tensor& output : output_tensors(*model_.graph, values)) {
-    if (output.is_floating_point()) observed.outputs.push_back(output);
+  const Differentiated got = differentiate(*model_.graph, schedule_, inputs, options);
+  Expected expected;
+  for (const GraphBlock& block : blocks_) {
+    if (block.carried == nullptr) continue;
+    const auto value = got.kept.find(block.carried);
+    const auto gradient = got.outputs_gradients.find(block.carried);
+    const bool usable = value != got.kept.end() && value->second.is_floating_point();
+    expected.carried.push_back(usable ? value->second : at::Tensor());
+    expected.weights.push_back(
+        gradient == got.outputs_gradients.end() ? at::Tensor() : weights_by(gradient->second));
   }
-  return observed;
+  return expected;
 }
 
-Observed SoftModel::run_soft(const std::vector<at::Tensor>& inputs,
-                             const Realized& realized) const {
+std::vector<at::Tensor> SoftModel::run_soft(const std::vector<at::Tensor>& inputs,
+                                            const Realized& realized) const {
   PlanHook hook;
   for (std::size_t i = 0; i < soft_.size(); ++i) {
     hook.add(*sites_[i], [&soft = *soft_[i], &values = realized[i]](const auto& operands) {
       return soft.evaluate(operands, values);
     });
   }
-  return run(inputs, hook);
+  Values values = bind_inputs(*model_.graph, copies_of(inputs));
+  std::vector<at::Tensor> carried;
+  for (const GraphBlock& block : blocks_) {
+    if (block.carried == nullptr) break;
+    run_range(schedule_, block.begin, block.end, values, hook);
+    carried.push_back(floating_tensor(values, block.carried));
+    // A copy, as operators that work in place may follow.
+    if (carried.back().defined()) values[block.carried] = carried.back().detach().clone();
+  }
+  return carried;
 }
 
 Observed SoftModel::run_hard(const std::vector<at::Tensor>& inputs,
                              const std::vector<SitePlan>& plans) const {
   PlanHook hook;
   for (std::size_t i = 0; i < plans.size(); ++i) hook.add(*sites_[i], plans[i]);
-  return run(inputs, hook);
+  Values values = bind_inputs(*model_.graph, copies_of(inputs));
+  Observed observed;
+  for (const GraphBlock& block : blocks_) {
+    run_range(schedule_, block.begin, block.end, values, hook);
+    if (block.carried == nullptr) continue;
+    observed.carried.push_back(floating_tensor(values, block.carried));
+    if (observed.carried.back().defined()) {
+      observed.carried.back() = observed.carried.back().clone();
+    }
+  }
+  for (const at::Tensor& output : output_tensors(*model_.graph, values)) {
+    if (output.is_floating_point()) observed.outputs.push_back(output);
+  }
+  return observed;
 }
 
 std::vector<SitePlan> SoftModel::harden() const {

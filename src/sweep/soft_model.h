@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -21,8 +22,14 @@ struct Observed {
   std::vector<at::Tensor> outputs;
 };
 
-/// The soft plans of all sites. Linears that read the same codes share the parameters of their
-/// input grid. `model` must outlive it.
+/// What the values at the ends of blocks should be; both may hold undefined tensors.
+struct Expected {
+  std::vector<at::Tensor> carried;  // [.., T, N]
+  std::vector<at::Tensor> weights;  // [.., T, 1], mean 1
+};
+
+/// The soft plans of some sites; the others stay in floating point. Linears that read the same
+/// codes share the parameters of their input grid. `model` must outlive it.
 class SoftModel {
  public:
   /// `plans` belong to some of `sites`, joined by path, in order of execution.
@@ -32,8 +39,14 @@ class SoftModel {
   using Realized = std::vector<std::vector<at::Tensor>>;  // see SoftPlan::realize(), by plan
   Realized realize() const;
 
-  Observed run_float(const std::vector<at::Tensor>& inputs) const { return run(inputs, nullptr); }
-  Observed run_soft(const std::vector<at::Tensor>& inputs, const Realized& realized) const;
+  /// The floating-point values at the ends of blocks, and what their rows count for: each row of
+  /// the values counts by the squared gradient of a random projection of the outputs (`seed`), as
+  /// in sensitivity.h. Throws c10::Error or Error for a model that cannot be differentiated.
+  Expected run_float(const std::vector<at::Tensor>& inputs, std::uint64_t seed) const;
+  /// No gradient passes from a block to the one before: each is learned by its own output. The last
+  /// block is not run.
+  std::vector<at::Tensor> run_soft(const std::vector<at::Tensor>& inputs,
+                                   const Realized& realized) const;
   /// Under the simulation of `plans`, which stand for those given in the constructor.
   Observed run_hard(const std::vector<at::Tensor>& inputs,
                     const std::vector<SitePlan>& plans) const;
@@ -41,8 +54,6 @@ class SoftModel {
   std::vector<SitePlan> harden() const;
 
  private:
-  Observed run(const std::vector<at::Tensor>& inputs, const NodeHook& hook) const;
-
   const Model& model_;
   Schedule schedule_;
   std::vector<GraphBlock> blocks_;

@@ -16,14 +16,12 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Steps of Adam: of a code, of a log scale, of an offset in codes, and of a bias in steps of the
-// product (row scale times input scale).
-// Faster ones, with the divergence in full, made the outputs of new samples worse
-// (docs/decisions-accuracy.md, section 7).
-constexpr double kCodeRate = 0.002;
-constexpr double kLogRate = 0.0003;
-constexpr double kOffsetRate = 0.003;
-constexpr double kBiasRate = 0.1;
+// Steps of Adam: of a log scale, of an offset in codes, and of a bias in steps of the product (row
+// scale times input scale). Five times faster ones gain nothing; see docs/decisions-accuracy.md,
+// section 7, on why weight codes are not learned.
+constexpr double kLogRate = 0.001;
+constexpr double kOffsetRate = 0.01;
+constexpr double kBiasRate = 0.2;
 
 /// clamp(round(x m + a), 0, top) - z, or with the quadratic form its square's nearest code. Within
 /// the range the gradient is that of x m + a, outside it is 0.
@@ -90,9 +88,9 @@ void harden_operand(OperandQuantizer& quantizer, const at::Tensor& log_scale) {
 
 }  // namespace
 
-at::Tensor SoftPlan::learn(const at::Tensor& start, double rate, double limit) {
+at::Tensor SoftPlan::learn(const at::Tensor& start, double rate) {
   at::Tensor leaf = start.detach().to(at::kFloat).clone().set_requires_grad(true);
-  parameters_.push_back({leaf, rate, limit});
+  parameters_.push_back({leaf, rate});
   return leaf;
 }
 
@@ -109,8 +107,6 @@ SoftPlan::SoftPlan(const SitePlan& plan, const SoftPlan* same_input, bool fixed_
 }
 
 void SoftPlan::start_linear(const LinearPlan& plan, const SoftPlan* same_input, bool fixed_offset) {
-  const double limit = (1 << (plan.weight.bits - 1)) - 1;
-  codes_ = learn(plan.weight.codes, kCodeRate, limit);
   log_row_factor_ = learn(at::zeros({plan.weight.codes.size(0), 1}), kLogRate);
   const double unit = plan.weight.scale.abs().mean().item<double>();
   double input_scale = plan.quantized_input ? plan.input.scale : 1.0;
@@ -138,8 +134,8 @@ at::Tensor SoftPlan::row_scale(const LinearPlan& plan) const {
 
 std::vector<at::Tensor> SoftPlan::realize() const {
   if (const auto* linear = std::get_if<LinearPlan>(&plan_.plan)) {
-    const at::Tensor rounded = straight_through(codes_.detach().round(), codes_);
-    const at::Tensor codes = without_channels(rounded, linear->side.channels);
+    const at::Tensor codes =
+        without_channels(linear->weight.codes.to(at::kFloat), linear->side.channels);
     if (!linear->quantized_input || linear->input.per_token) {
       return {codes * row_scale(*linear), bias_};
     }
@@ -195,8 +191,6 @@ at::Tensor SoftPlan::evaluate(const std::vector<at::Tensor>& operands,
 SitePlan SoftPlan::harden() const {
   SitePlan plan = plan_;
   if (auto* linear = std::get_if<LinearPlan>(&plan.plan)) {
-    linear->weight.codes =
-        without_channels(codes_.detach().round(), linear->side.channels).to(at::kChar);
     at::Tensor factor = log_row_factor_.detach().exp();
     if (linear->weight.group_size == 0) factor = factor.squeeze(1);
     linear->weight.scale = linear->weight.scale * factor;

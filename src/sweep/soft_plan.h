@@ -14,14 +14,13 @@ namespace repquant {
 struct Parameter {
   at::Tensor value;  // float32, a leaf that requires a gradient
   double rate = 0.0;
-  double limit = 0.0;  // |value| is kept below; 0: free
 };
 
 /// A plan with learnable copies of its numbers. Integer facts (zero points, bits, forms, side
 /// columns) stay as they are, so the hardened plan lowers as the given one does.
-///  Linear: weight codes (continuous), log factors of row scales, bias, log multiplier and offset
-///  of an input grid per channel; log multiplier of one per tensor; nothing of one per token, whose
-///  gradient is that of the input. Operands: log scales.
+///  Linear: log factors of row scales, bias, log multiplier and offset of an input grid per
+///  channel; log multiplier of one per tensor; nothing of one per token, whose gradient is that of
+///  the input. Operands: log scales.
 class SoftPlan {
  public:
   /// `same_input`: the soft plan that owns the input grid which this one shares; or null.
@@ -36,7 +35,7 @@ class SoftPlan {
   /// The site's output from its operands ({x}, {left, right} or {scores, value}).
   at::Tensor evaluate(const std::vector<at::Tensor>& operands,
                       const std::vector<at::Tensor>& realized) const;
-  /// The plan with the learned numbers, weights rounded.
+  /// The plan with the learned numbers.
   SitePlan harden() const;
   /// Its own ones: those of a shared input grid belong to the first plan.
   const std::vector<Parameter>& parameters() const { return parameters_; }
@@ -44,12 +43,12 @@ class SoftPlan {
  private:
   void start_linear(const LinearPlan& plan, const SoftPlan* same_input, bool fixed_offset);
   at::Tensor row_scale(const LinearPlan& plan) const;
-  at::Tensor learn(const at::Tensor& start, double rate, double limit = 0.0);
+  at::Tensor learn(const at::Tensor& start, double rate);
 
   SitePlan plan_;
   std::vector<Parameter> parameters_;
   // Linear
-  at::Tensor codes_, log_row_factor_, bias_, log_multiplier_, offset_;
+  at::Tensor log_row_factor_, bias_, log_multiplier_, offset_;
   // Operands
   at::Tensor log_left_, log_right_;
 };

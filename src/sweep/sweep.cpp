@@ -58,7 +58,8 @@ class Sweep {
                                            options_.threads, options_.check_interrupt);
     }
     SweepState restored;
-    if (options_.resume && !options_.workdir.empty()) {
+    restored.plans = options_.given;
+    if (options_.resume && !options_.workdir.empty() && options_.given.empty()) {
       restored = read_checkpoint(options_.workdir, options_.fingerprint);
     }
     for (std::size_t i = 0; i < sites_.size(); ++i) {
@@ -248,7 +249,7 @@ class Sweep {
   }
 
   void save(std::size_t index) const {
-    if (options_.workdir.empty()) return;
+    if (options_.workdir.empty() || !options_.given.empty()) return;
     append_checkpoint(options_.workdir, options_.fingerprint, index, plans_[index]);
   }
 

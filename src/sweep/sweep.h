@@ -33,6 +33,8 @@ struct SweepOptions {
   std::int64_t spill_bytes = std::int64_t{1} << 28;
   bool resume = false;      // continue from the checkpoint in workdir
   std::string fingerprint;  // identifies model, data and recipe; a checkpoint of another is refused
+  /// Plans of the first quantized sites, which stay; no checkpoint is read or written then.
+  std::vector<SitePlan> given;
   std::function<void(const SweepProgress&)> on_progress;
   std::function<void()> check_interrupt;  // throws Error kInterrupted when the user stopped the run
 };

@@ -37,8 +37,7 @@ TEST(Descent, EndsWhereNoSingleCodeCanBeBettered) {
   const at::Tensor hessian = at::mm(x.t(), x).to(at::kDouble);
   const at::Tensor weight = random.normal({rows, columns});
   // Signs as groups of columns may have them.
-  const at::Tensor scale =
-      at::where(random.normal({rows, columns}) > 0, 0.4, -0.4).to(at::kDouble);
+  const at::Tensor scale = at::where(random.normal({rows, columns}) > 0, 0.4, -0.4).to(at::kDouble);
   at::Tensor codes = at::round(weight.to(at::kDouble) / scale).clamp(-3, 3);
   double error = objective(weight, codes, scale, hessian);
   for (int pass = 0; pass < 50; ++pass) {

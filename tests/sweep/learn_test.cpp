@@ -7,7 +7,6 @@
 #include <torch/csrc/jit/serialization/pickle.h>
 
 #include <algorithm>
-#include <limits>
 #include <random>
 
 #include "base/recipe_json.h"
@@ -50,10 +49,8 @@ LearningRecipe steps(int count) {
   return recipe;
 }
 
-LearnResult learn_planted(const LearningRecipe& recipe, const LearnOptions& options,
-                          std::vector<SitePlan>& plans) {
-  plans = closed_form();
-  return learn(planted().model, planted().search.sites, samples(), recipe, options, plans);
+LearnResult learn_planted(const LearningRecipe& recipe, const LearnOptions& options) {
+  return learn(planted().model, planted().search.sites, samples(), recipe, options, closed_form());
 }
 
 std::vector<char> bytes_of(const SitePlan& plan) {
@@ -99,15 +96,64 @@ TEST(Blocks, HoldEverySiteOnceInOrder) {
 TEST(SoftModel, GivesTheSimulationsOutputs) {
   const SoftModel soft(planted().model, planted().search.sites, closed_form());
   const auto& batch = samples().fitted.front();
-  const Observed got = soft.run_soft(batch, soft.realize());
+  const std::vector<at::Tensor> got = soft.run_soft(batch, soft.realize());
   const Observed expected = soft.run_hard(batch, closed_form());
-  ASSERT_FALSE(got.carried.empty());
+  ASSERT_FALSE(got.empty());
+  ASSERT_EQ(got.size(), expected.carried.size());
   // A sum in another order may move a value over the middle between two codes, so not all are
   // equal.
-  for (std::size_t i = 0; i < got.carried.size(); ++i) {
-    const at::Tensor difference = (got.carried[i] - expected.carried[i]).detach();
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const at::Tensor difference = (got[i] - expected.carried[i]).detach();
     EXPECT_LT(difference.norm().item<double>(), 0.05 * expected.carried[i].norm().item<double>());
   }
+}
+
+TEST(SoftModel, ExpectsTheFloatingPointValuesAndWeighsTokens) {
+  const SoftModel soft(planted().model, planted().search.sites, closed_form());
+  const auto& batch = samples().fitted.front();
+  const Expected expected = soft.run_float(batch, 3);
+  const Observed plain = soft.run_hard(batch, {});
+  ASSERT_EQ(expected.carried.size(), plain.carried.size());
+  for (std::size_t i = 0; i < expected.carried.size(); ++i) {
+    EXPECT_TRUE(at::equal(expected.carried[i], plain.carried[i])) << i;
+    const at::Tensor& weights = expected.weights[i];
+    EXPECT_EQ(weights.sizes().slice(0, 2), expected.carried[i].sizes().slice(0, 2)) << i;
+    EXPECT_NEAR(weights.mean().item<double>(), 1.0, 1e-5) << i;
+    EXPECT_GE(weights.min().item<double>(), 0.2 - 1e-6) << i;
+    EXPECT_GT(weights.max().item<double>(), 1.0) << i;
+  }
+}
+
+// The last value depends on its own block's parameters only.
+TEST(SoftModel, PassesNoGradientToTheBlockBefore) {
+  const auto& sites = planted().search.sites;
+  const SoftModel soft(planted().model, sites, closed_form());
+  const auto blocks = find_blocks(Schedule(*planted().model.graph), sites);
+  ASSERT_GE(blocks.size(), 3U);
+  const at::AutoGradMode with_gradients(true);
+  const auto realized = soft.realize();
+  const auto carried = soft.run_soft(samples().fitted.front(), realized);
+  std::vector<at::Tensor> list;
+  std::vector<std::size_t> owners;  // the site of each
+  std::size_t site = 0;
+  for (std::size_t plan = 0; plan < closed_form().size(); ++plan) {
+    while (sites[site].path != closed_form()[plan].path) ++site;
+    for (const at::Tensor& tensor : realized[plan]) {
+      if (!tensor.requires_grad()) continue;
+      list.push_back(tensor);
+      owners.push_back(site);
+    }
+  }
+  const auto gradients = torch::autograd::grad({carried.back().sum()}, list, {}, std::nullopt,
+                                               /*create_graph=*/false, /*allow_unused=*/true);
+  const auto& own = blocks[blocks.size() - 2].sites;  // the last block is not run
+  bool any = false;
+  for (std::size_t k = 0; k < list.size(); ++k) {
+    const bool inside = std::find(own.begin(), own.end(), owners[k]) != own.end();
+    EXPECT_TRUE(inside || !gradients[k].defined()) << sites[owners[k]].path;
+    any = any || gradients[k].defined();
+  }
+  EXPECT_TRUE(any);
 }
 
 TEST(SoftModel, LeavesGridsPerTokenAlone) {
@@ -117,10 +163,10 @@ TEST(SoftModel, LeavesGridsPerTokenAlone) {
   const auto plans =
       run_sweep(planted().model, planted().search, samples().fitted, recipe, SweepOptions{}).plans;
   const SoftModel soft(planted().model, planted().search.sites, plans);
-  const Observed got = soft.run_soft(batch, soft.realize());
+  const std::vector<at::Tensor> got = soft.run_soft(batch, soft.realize());
   const Observed expected = soft.run_hard(batch, plans);
-  for (std::size_t i = 0; i < got.carried.size(); ++i) {
-    const at::Tensor difference = (got.carried[i] - expected.carried[i]).detach();
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const at::Tensor difference = (got[i] - expected.carried[i]).detach();
     EXPECT_LT(difference.norm().item<double>(), 0.05 * expected.carried[i].norm().item<double>());
   }
   const auto hardened = soft.harden();
@@ -214,36 +260,68 @@ TEST(HoldBack, TakesAnEighthFromTheEnd) {
 }
 
 TEST(Learn, KeepsOnlyWhatIsBetterOnHeldBackSamples) {
-  std::vector<SitePlan> plans;
-  const LearnResult result = learn_planted(steps(24), {}, plans);
+  const LearnResult result = learn_planted(steps(24), {});
   EXPECT_EQ(result.problem, "");
   EXPECT_LE(result.loss_after, result.loss_before);
-  bool changed = false;
-  for (std::size_t i = 0; i < plans.size(); ++i) {
-    changed = changed || bytes_of(plans[i]) != bytes_of(closed_form()[i]);
-  }
-  EXPECT_EQ(changed, result.steps > 0);
+  EXPECT_EQ(result.plans.empty(), result.steps == 0);
   EXPECT_EQ(result.loss_after<result.loss_before, result.steps> 0);
 }
 
+// Judged by what it learns from, so that the optimizer itself is seen.
 TEST(Learn, LearnsTheSamplesItIsGiven) {
-  // Judged by what it learns from, so that the optimizer itself is seen.
-  HeldBack same{samples().fitted, samples().fitted};
-  std::vector<SitePlan> plans = closed_form();
+  const HeldBack same{samples().fitted, samples().fitted};
   const LearnResult result =
-      learn(planted().model, planted().search.sites, same, steps(60), {}, plans);
+      learn(planted().model, planted().search.sites, same, steps(60), {}, closed_form());
   EXPECT_GT(result.steps, 0);
   EXPECT_LT(result.loss_after, 0.99 * result.loss_before);
+  ASSERT_FALSE(result.plans.empty());
+  ASSERT_LT(result.plans.size(), closed_form().size());
+  bool changed = false;
+  for (std::size_t i = 0; i < result.plans.size(); ++i) {
+    EXPECT_EQ(result.plans[i].path, closed_form()[i].path);
+    changed = changed || bytes_of(result.plans[i]) != bytes_of(closed_form()[i]);
+  }
+  EXPECT_TRUE(changed);
+}
+
+// What --effort high does with the learned plans.
+TEST(Learn, TheSweepFitsTheLastBlockOnLearnedPlans) {
+  const HeldBack same{samples().fitted, samples().fitted};
+  const LearnResult learned =
+      learn(planted().model, planted().search.sites, same, steps(60), {}, closed_form());
+  SweepOptions options;
+  options.given = learned.plans;
+  const auto plans = run_sweep(planted().model, planted().search, samples().fitted,
+                               recipe_for_bits({4, 4}), options)
+                         .plans;
+  ASSERT_EQ(plans.size(), closed_form().size());
+  for (std::size_t i = 0; i < learned.plans.size(); ++i) {
+    EXPECT_EQ(bytes_of(plans[i]), bytes_of(learned.plans[i])) << plans[i].path;
+  }
+  EXPECT_NE(bytes_of(plans.back()), bytes_of(closed_form().back()));
+}
+
+TEST(OutputLoss, IsTheDivergenceOfTheOutputs) {
+  const auto loss = [&](const std::vector<SitePlan>& plans, int threads) {
+    return output_loss(planted().model, planted().search.sites, plans, samples().held_back,
+                       threads);
+  };
+  EXPECT_EQ(loss({}, 1), 0.0);
+  EXPECT_GT(loss(closed_form(), 1), 0.0);
+  EXPECT_EQ(loss(closed_form(), 1), loss(closed_form(), 2));
 }
 
 TEST(Learn, ThreadsDoNotChangeABit) {
   LearnOptions two;
   two.threads = 2;
-  std::vector<SitePlan> one, other;
-  HeldBack same{samples().fitted, samples().fitted};
-  one = other = closed_form();
-  learn(planted().model, planted().search.sites, same, steps(16), {}, one);
-  learn(planted().model, planted().search.sites, same, steps(16), two, other);
+  const HeldBack same{samples().fitted, samples().fitted};
+  const auto learned = [&](const LearnOptions& options) {
+    return learn(planted().model, planted().search.sites, same, steps(60), options, closed_form())
+        .plans;
+  };
+  const auto one = learned({}), other = learned(two);
+  ASSERT_EQ(one.size(), other.size());
+  ASSERT_FALSE(one.empty());
   for (std::size_t i = 0; i < one.size(); ++i) {
     EXPECT_EQ(bytes_of(one[i]), bytes_of(other[i])) << one[i].path;
   }
@@ -256,17 +334,21 @@ TEST(Learn, StopsWhenAsked) {
   options.check_interrupt = [&] {
     if (seen >= 2) throw Error(ErrorKind::kInterrupted, {.what = "interrupted"});
   };
-  std::vector<SitePlan> plans;
-  EXPECT_ERROR(learn_planted(steps(9), options, plans), ErrorKind::kInterrupted, "interrupted");
+  EXPECT_ERROR(learn_planted(steps(9), options), ErrorKind::kInterrupted, "interrupted");
   EXPECT_EQ(seen, 2);
 }
 
 TEST(Learn, NeedsSamplesToJudgeBy) {
-  std::vector<SitePlan> plans = closed_form();
-  const LearnResult result =
-      learn(planted().model, planted().search.sites, {samples().fitted, {}}, steps(4), {}, plans);
+  const LearnResult result = learn(planted().model, planted().search.sites, {samples().fitted, {}},
+                                   steps(4), {}, closed_form());
   EXPECT_NE(result.problem, "");
-  EXPECT_EQ(bytes_of(plans[0]), bytes_of(closed_form()[0]));
+  EXPECT_TRUE(result.plans.empty());
+}
+
+TEST(Learn, NeedsAValueBetweenBlocks) {
+  const std::vector<Site> none;
+  const LearnResult result = learn(planted().model, none, samples(), steps(4), {}, {});
+  EXPECT_NE(result.problem, "");
 }
 
 TEST(Augment, KeepsSizeAndRangeAndFollowsTheSeed) {
