@@ -6,23 +6,20 @@ namespace repquant {
 namespace {
 
 // fast: the paper's method, and what costs no time.
-constexpr std::array<EffortSetting, 4> kFast = {{
+constexpr std::array<EffortSetting, 3> kFast = {{
     {"weights.compensation", "none"},
-    {"weights.descent_passes", "0"},
     {"weights.sensitivity", "0"},
     {"learning.steps", "0"},
 }};
 
-constexpr std::array<EffortSetting, 4> kStandard = {{
+constexpr std::array<EffortSetting, 3> kStandard = {{
     {"weights.compensation", "stream"},
-    {"weights.descent_passes", "2"},
     {"weights.sensitivity", "0.8"},
     {"learning.steps", "0"},
 }};
 
-constexpr std::array<EffortSetting, 4> kHigh = {{
+constexpr std::array<EffortSetting, 3> kHigh = {{
     {"weights.compensation", "stream"},
-    {"weights.descent_passes", "2"},
     {"weights.sensitivity", "0.8"},
     {"learning.steps", "300"},
 }};

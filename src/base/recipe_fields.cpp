@@ -97,7 +97,7 @@ RecipeField effort_field() {
   RecipeField field{.path = "effort",
                     .help =
                         "time spent on accuracy; sets weights.compensation, "
-                        "weights.descent_passes, weights.sensitivity and learning.steps",
+                        "weights.sensitivity and learning.steps",
                     .kind = FieldKind::kName};
   for (const auto& entry : kEffortNames) field.names.emplace_back(entry.second);
   field.get = [](const Recipe& recipe) -> Json { return std::string(name_of(recipe.effort)); };

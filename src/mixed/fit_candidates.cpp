@@ -78,11 +78,10 @@ class Fit {
   }
 
  private:
-  /// Row weights of a value; of a Linear's output with the columns of its weight.
-  at::Tensor weights_of(const torch::jit::Value* value, std::int64_t columns = 0) const {
+  at::Tensor weights_of(const torch::jit::Value* value) const {
     const auto found = sensitivities_.find(value);
     return row_weights(found == sensitivities_.end() ? nullptr : &found->second,
-                       recipe_.weights.sensitivity, columns);
+                       recipe_.weights.sensitivity);
   }
 
   at::Tensor gram_of(const std::vector<std::size_t>& group) const {
@@ -121,7 +120,7 @@ class Fit {
     streams_.advance_to(site.node);
     const at::Tensor x = rows_of(streams_.values(site.node->input(0), Stream::kFloat));
     require_finite(at::sum(x, at::kDouble).item<double>(), site.path);
-    const at::Tensor weights = weights_of(site.node->output(), site.weight.size(1));
+    const at::Tensor weights = weights_of(site.node->output());
     fit.mean = weighted_mean(x, weights).to(at::kFloat);
     fit.ratio = at::ones({1}, at::kFloat);
     if (group_of_[i] != nullptr) {

@@ -43,8 +43,9 @@ LearnResult learn(const Model& model, const std::vector<Site>& sites, const Held
                   const LearningRecipe& recipe, const LearnOptions& options,
                   const std::vector<SitePlan>& plans);
 
-/// How far the outputs under `plans` are from the floating-point ones: mean KL divergence in nats
-/// of rows [.., C], relative squared error of outputs with a single value; summed over the outputs.
+/// How far the outputs under `plans` are from the floating-point ones: squared error relative to
+/// their squares, mean over samples, summed over outputs. (Of the KL divergence few samples have
+/// most, so that some dozens of them cannot tell a tenth more from a tenth less.)
 double output_loss(const Model& model, const std::vector<Site>& sites,
                    const std::vector<SitePlan>& plans, const Batches& samples, int threads);
 

@@ -5,7 +5,6 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "compute/parallel.h"
 #include "repquant/error.h"
@@ -171,19 +170,12 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
   return result;
 }
 
-at::Tensor row_weights(const Sensitivity* sensitivity, double share, std::int64_t columns) {
+at::Tensor row_weights(const Sensitivity* sensitivity, double share) {
   if (sensitivity == nullptr || share == 0) return {};
-  at::Tensor tokens = at::cat(sensitivity->tokens);
+  const at::Tensor tokens = at::cat(sensitivity->tokens);
   const double mean = tokens.mean().item<double>();
   if (!(mean > 0) || !std::isfinite(mean)) return {};
-  tokens = tokens / mean;
-  if (columns > 0) {  // with weights 1 + s (t - 1), n rows count for n / (1 + s^2 var(t))
-    const double spare = static_cast<double>(tokens.numel()) / static_cast<double>(columns) - 1;
-    if (spare <= 0) return {};
-    const double variance = (tokens - 1).square().mean().item<double>();
-    if (variance > 0) share = std::min(share, std::sqrt(spare / variance));
-  }
-  return tokens * share + (1 - share);
+  return tokens * (share / mean) + (1 - share);
 }
 
 }  // namespace repquant

@@ -33,9 +33,7 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
                                   const std::function<void()>& check_interrupt);
 
 /// Row weights of mean 1 from measured ones: share * tokens / mean(tokens) + (1 - share), all
-/// batches behind each other, float64; undefined for share 0 or where nothing was measured. For a
-/// Linear of so many `columns` (0: no matter) the share is lowered until the rows count for as
-/// many, see effective_rows(): what a least-squares fit of a row of its weight needs.
-at::Tensor row_weights(const Sensitivity* sensitivity, double share, std::int64_t columns = 0);
+/// batches behind each other, float64; undefined for share 0 or where nothing was measured.
+at::Tensor row_weights(const Sensitivity* sensitivity, double share);
 
 }  // namespace repquant

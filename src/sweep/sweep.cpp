@@ -93,9 +93,8 @@ class Sweep {
     return found == sensitivities_.end() ? nullptr : &found->second;
   }
 
-  at::Tensor weights_of(const Site& site) const {
-    return row_weights(sensitivity_of(site.node->output()), recipe_.weights.sensitivity,
-                       site.weight.size(1));
+  at::Tensor weights_of(const torch::jit::Value* value) const {
+    return row_weights(sensitivity_of(value), recipe_.weights.sensitivity);
   }
 
   /// W^T D W, D what the outputs of the site count.
@@ -194,7 +193,7 @@ class Sweep {
   at::Tensor weights_in(const std::vector<std::size_t>& batches,
                         const torch::jit::Value* value) const {
     const auto* all = sensitivity_of(value);
-    if (all == nullptr) return {};
+    if (all == nullptr || batches.size() == all->tokens.size()) return weights_of(value);
     Sensitivity chosen;
     for (const std::size_t i : batches) chosen.tokens.push_back(all->tokens[i]);
     return row_weights(&chosen, recipe_.weights.sensitivity);
@@ -323,7 +322,7 @@ class Sweep {
     const bool streamed = values > kStreamedValues && batches_.size() > 1;
     if (!streamed) in.x = streams_.values(site.node->input(0), Stream::kQuantized);
     const bool foldable = foldable_.count(site.norm) > 0;
-    in.row_weights = weights_of(site);
+    in.row_weights = weights_of(site.node->output());
     if (compensates && !streamed) {
       in.x_float = streams_.values(site.node->input(0), Stream::kFloat);
       in.residual_error = residual_error(site);

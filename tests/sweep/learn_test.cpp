@@ -273,7 +273,7 @@ TEST(Learn, LearnsTheSamplesItIsGiven) {
   const LearnResult result =
       learn(planted().model, planted().search.sites, same, steps(60), {}, closed_form());
   EXPECT_GT(result.steps, 0);
-  EXPECT_LT(result.loss_after, 0.99 * result.loss_before);
+  EXPECT_LT(result.loss_after, 0.995 * result.loss_before);
   ASSERT_FALSE(result.plans.empty());
   ASSERT_LT(result.plans.size(), closed_form().size());
   bool changed = false;
@@ -301,7 +301,7 @@ TEST(Learn, TheSweepFitsTheLastBlockOnLearnedPlans) {
   EXPECT_NE(bytes_of(plans.back()), bytes_of(closed_form().back()));
 }
 
-TEST(OutputLoss, IsTheDivergenceOfTheOutputs) {
+TEST(OutputLoss, IsZeroInFloatingPointAndTheSameForAnyThreads) {
   const auto loss = [&](const std::vector<SitePlan>& plans, int threads) {
     return output_loss(planted().model, planted().search.sites, plans, samples().held_back,
                        threads);

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/jit/ir/ir.h>
 
-#include "gptq/shrinkage.h"
 #include "graph/walker.h"
 #include "support/fixtures.h"
 
@@ -58,29 +57,6 @@ TEST(RowWeights, HaveMeanOne) {
                            at::tensor({0.75, 1.25, 0.5, 1.5}, at::kDouble)));
   EXPECT_FALSE(row_weights(&sensitivity, 0).defined());
   EXPECT_FALSE(row_weights(nullptr, 1).defined());
-}
-
-// One token of eight has all the gradient: with weights 1 + s (t - 1) the rows count for
-// 8 / (1 + 7 s^2).
-TEST(RowWeights, CountForAsManyRowsAsThereAreColumns) {
-  at::Tensor tokens = at::zeros({8}, at::kDouble);
-  tokens[0] = 2.0;
-  const Sensitivity sensitivity{{tokens}, at::ones({2}, at::kDouble)};
-  EXPECT_NEAR(effective_rows(row_weights(&sensitivity, 0.8)), 8 / (1 + 7 * 0.64), 1e-12);
-  EXPECT_TRUE(
-      at::equal(row_weights(&sensitivity, 0.8, 1), row_weights(&sensitivity, 0.8)));  // enough
-  for (const std::int64_t columns : {2, 4, 7}) {
-    const at::Tensor weights = row_weights(&sensitivity, 0.8, columns);
-    EXPECT_NEAR(effective_rows(weights), static_cast<double>(columns), 1e-9) << columns;
-    EXPECT_NEAR(weights.mean().item<double>(), 1.0, 1e-12) << columns;
-  }
-  EXPECT_FALSE(row_weights(&sensitivity, 0.8, 8).defined());
-  EXPECT_FALSE(row_weights(&sensitivity, 0.8, 9).defined());
-}
-
-TEST(RowWeights, OfRowsThatAreAlikeKeepTheShare) {
-  const Sensitivity sensitivity{{at::full({4}, 3.0, at::kDouble)}, at::ones({2}, at::kDouble)};
-  EXPECT_TRUE(at::equal(row_weights(&sensitivity, 0.8, 2), at::ones({4}, at::kDouble)));
 }
 
 }  // namespace
