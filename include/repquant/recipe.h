@@ -96,8 +96,8 @@ struct InputRecipe {  // inputs of Linear sites that no norm feeds directly
   friend bool operator==(const InputRecipe&, const InputRecipe&) = default;
 };
 
-/// Learning of the whole quantized model from the floating-point one after the closed-form fit
-/// (distillation, arXiv 1503.02531, with straight-through gradients, arXiv 1308.3432).
+/// Learning of scales, offsets and biases after the closed-form fit, each block by what it gives in
+/// the floating-point model (arXiv 2102.05426, with straight-through gradients, arXiv 1308.3432).
 struct LearningRecipe {
   int steps = 0;        // Adam steps; 0: none
   int samples = 8;      // calibration samples of a step

@@ -231,8 +231,8 @@ std::vector<RecipeField> make_fields() {
   add(width_field("embedding.bits", &R::embedding, &EmbeddingRecipe::bits, override_weight_widths(),
                   "bits of embedding tables, a scale for each row; 0: floating point"));
   add(integer_field("learning.steps", &R::learning, &LearningRecipe::steps, 0, 1e6,
-                    "steps that the whole quantized model learns from the floating-point one after "
-                    "the closed-form fit; 0: none"));
+                    "steps in which scales, offsets and biases learn, block by block, after the "
+                    "closed-form fit; 0: none"));
   add(integer_field("learning.samples", &R::learning, &LearningRecipe::samples, 1, 4096,
                     "calibration samples of a step"));
   add(bool_field("learning.augment", &R::learning, &LearningRecipe::augment,

@@ -249,6 +249,8 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
       descend(weight, groups.spread(refit.to(at::kDouble)), problem.damped, range.low, range.high,
               gptq);
       refit = refit_scale(weight, gptq, refit, groups, problem.damped);
+    }
+    if (problem.recipe.descent_passes > 0) {
       error_gptq = row_errors(weight, gptq, refit, groups, problem.hessian);
     }
     // Rows do not depend on each other, so each keeps the better of the two.

@@ -73,29 +73,28 @@ void learn_plans(const Prepared& prepared, const HeldBack& samples, const Quanti
     if (hooks.warn) hooks.warn("nothing learned: " + learned.problem);
     return;
   }
-  const auto loss_of = [&](const std::vector<SitePlan>& plans) {
-    return output_loss(model, sites, plans, samples.held_back, options.threads);
-  };
-  const double before = loss_of(sweep.plans);
-  double after = before;
   if (learned.steps > 0) {
     begin_phase(hooks, "fit the last block", sites.size());
     SweepOptions refit = sweep_options(prepared, options, hooks);
     refit.given = std::move(learned.plans);
     SweepResult again = run_sweep(model, *prepared.search, samples.fitted, options.recipe, refit);
-    after = loss_of(again.plans);
+    const auto loss_of = [&](const std::vector<SitePlan>& plans) {
+      return output_loss(model, sites, plans, samples.held_back, options.threads);
+    };
+    const double before = loss_of(sweep.plans), after = loss_of(again.plans);
     if (after < before) {
       again.seconds += sweep.seconds;
       sweep = std::move(again);
+      if (hooks.info) {
+        hooks.info("learned: error between blocks from " + format_number(learned.loss_before, 4) +
+                   " to " + format_number(learned.loss_after, 4) + ", of the outputs from " +
+                   format_number(before, 4) + " to " + format_number(after, 4) +
+                   " (held-back samples)");
+      }
+      return;
     }
   }
-  if (!hooks.info) return;
-  hooks.info(after < before
-                 ? "learned: error between blocks from " + format_number(learned.loss_before, 4) +
-                       " to " + format_number(learned.loss_after, 4) + ", of the outputs from " +
-                       format_number(before, 4) + " to " + format_number(after, 4) +
-                       " (held-back samples)"
-                 : "learning made held-back samples no better: not used");
+  if (hooks.info) hooks.info("learning made held-back samples no better: not used");
 }
 
 /// Plans carry only what was decided; kinds and sizes come from the sites, joined by path.

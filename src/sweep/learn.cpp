@@ -16,6 +16,7 @@
 #include "sweep/augment.h"
 #include "sweep/blocks.h"
 #include "sweep/gradients.h"
+#include "sweep/plan_hook.h"
 #include "sweep/soft_model.h"
 
 namespace repquant {
@@ -103,12 +104,12 @@ std::vector<SitePlan> plans_before_last_block(const Model& model, const std::vec
                                               const std::vector<SitePlan>& plans) {
   const std::vector<GraphBlock> blocks = find_blocks(Schedule(*model.graph), sites);
   if (blocks.size() < 2 || blocks.back().sites.empty()) return {};
-  const std::size_t last = blocks.back().sites.front();
-  std::vector<SitePlan> before;
-  for (std::size_t site = 0; site < last && before.size() < plans.size(); ++site) {
-    if (plans[before.size()].path == sites[site].path) before.push_back(plans[before.size()]);
-  }
-  return before;
+  const Site* last = &sites[blocks.back().sites.front()];
+  const std::vector<const Site*> planned = sites_of(sites, plans);
+  const auto count =
+      std::find_if(planned.begin(), planned.end(), [&](const Site* site) { return site >= last; }) -
+      planned.begin();
+  return {plans.begin(), plans.begin() + count};
 }
 
 class Learning {
@@ -238,7 +239,7 @@ class Learning {
     parallel_for(std::ssize(held_back_), options_.threads, [&](std::int64_t index) {
       const auto i = static_cast<std::size_t>(index);
       const Expected expected = soft_.run_float(held_back_[i], i);
-      losses[i] = loss_of(soft_.run_hard(held_back_[i], plans).carried, expected).item<double>();
+      losses[i] = loss_of(soft_.run_hard(held_back_[i], plans), expected).item<double>();
     });
     return mean_of(losses);
   }
@@ -281,14 +282,18 @@ LearnResult learn(const Model& model, const std::vector<Site>& sites, const Held
 double output_loss(const Model& model, const std::vector<Site>& sites,
                    const std::vector<SitePlan>& plans, const Batches& samples, int threads) {
   const at::NoGradGuard no_grad;
-  const SoftModel soft(model, sites, plans);
+  const Schedule schedule(*model.graph);
+  const PlanHook hook = plan_hook(sites, plans);
   const Batches single = split(samples);
   std::vector<double> losses(single.size());
   parallel_for(std::ssize(single), threads, [&](std::int64_t index) {
     const auto i = static_cast<std::size_t>(index);
-    const auto got = soft.run_hard(single[i], plans).outputs;
-    const auto expected = soft.run_hard(single[i], {}).outputs;
+    const auto run = [&](const NodeHook& by) {
+      return output_tensors(run_graph(*model.graph, schedule, copies_of(single[i]), by));
+    };
+    const std::vector<at::Tensor> got = run(hook), expected = run(nullptr);
     for (std::size_t k = 0; k < got.size(); ++k) {
+      if (!got[k].is_floating_point()) continue;
       const at::Tensor exact = expected[k].to(at::kDouble);
       losses[i] +=
           ((got[k] - exact).square().sum() / (exact.square().sum() + 1e-20)).item<double>();

@@ -172,10 +172,13 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
 
 at::Tensor row_weights(const Sensitivity* sensitivity, double share) {
   if (sensitivity == nullptr || share == 0) return {};
-  const at::Tensor tokens = at::cat(sensitivity->tokens);
-  const double mean = tokens.mean().item<double>();
+  return weights_of_squares(at::cat(sensitivity->tokens), share);
+}
+
+at::Tensor weights_of_squares(const at::Tensor& squares, double share) {
+  const double mean = squares.mean(at::kDouble).item<double>();
   if (!(mean > 0) || !std::isfinite(mean)) return {};
-  return tokens * (share / mean) + (1 - share);
+  return squares * (share / mean) + (1 - share);
 }
 
 }  // namespace repquant

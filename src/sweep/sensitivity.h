@@ -32,8 +32,12 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
                                   const std::vector<std::vector<at::Tensor>>& batches, int threads,
                                   const std::function<void()>& check_interrupt);
 
-/// Row weights of mean 1 from measured ones: share * tokens / mean(tokens) + (1 - share), all
-/// batches behind each other, float64; undefined for share 0 or where nothing was measured.
+/// weights_of_squares() of the tokens of all batches behind each other, float64; undefined for
+/// share 0 or where nothing was measured.
 at::Tensor row_weights(const Sensitivity* sensitivity, double share);
+
+/// Weights of mean 1 by squared gradients: share * squares / mean(squares) + (1 - share); undefined
+/// where the mean is not a positive number.
+at::Tensor weights_of_squares(const at::Tensor& squares, double share);
 
 }  // namespace repquant

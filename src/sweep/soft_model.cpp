@@ -3,11 +3,10 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
 
-#include <cmath>
-
 #include "plan/simulate.h"
 #include "sweep/gradients.h"
 #include "sweep/plan_hook.h"
+#include "sweep/sensitivity.h"
 
 namespace repquant {
 namespace {
@@ -27,16 +26,13 @@ bool share_input(const Site& a, const SitePlan& plan_a, const Site& b, const Sit
   return (same_norm || same_value) && same_grid(left->input, right->input);
 }
 
-// The rest is shared alike. In a classifier with a class token only that token matters in the end.
+// In a classifier with a class token only that token matters in the end.
 constexpr double kGradientShare = 0.8;
 
 /// What the rows [.., T, N] of a value count for by their gradients, [.., T, 1].
 at::Tensor weights_by(const at::Tensor& gradient) {
   if (gradient.dim() < 2) return {};
-  const at::Tensor squares = gradient.square().mean(-1, /*keepdim=*/true);
-  const double mean = squares.mean(at::kDouble).item<double>();
-  if (!(mean > 0) || !std::isfinite(mean)) return {};
-  return squares * (kGradientShare / mean) + (1 - kGradientShare);
+  return weights_of_squares(gradient.square().mean(-1, /*keepdim=*/true), kGradientShare);
 }
 
 at::Tensor floating_tensor(const Values& values, const torch::jit::Value* value) {
@@ -108,6 +104,18 @@ std::vector<at::Tensor> SoftModel::run_soft(const std::vector<at::Tensor>& input
       return soft.evaluate(operands, values);
     });
   }
+  return run(inputs, hook);
+}
+
+std::vector<at::Tensor> SoftModel::run_hard(const std::vector<at::Tensor>& inputs,
+                                            const std::vector<SitePlan>& plans) const {
+  PlanHook hook;
+  for (std::size_t i = 0; i < plans.size(); ++i) hook.add(*sites_[i], plans[i]);
+  return run(inputs, hook);
+}
+
+std::vector<at::Tensor> SoftModel::run(const std::vector<at::Tensor>& inputs,
+                                       const NodeHook& hook) const {
   Values values = bind_inputs(*model_.graph, copies_of(inputs));
   std::vector<at::Tensor> carried;
   for (const GraphBlock& block : blocks_) {
@@ -118,26 +126,6 @@ std::vector<at::Tensor> SoftModel::run_soft(const std::vector<at::Tensor>& input
     if (carried.back().defined()) values[block.carried] = carried.back().detach().clone();
   }
   return carried;
-}
-
-Observed SoftModel::run_hard(const std::vector<at::Tensor>& inputs,
-                             const std::vector<SitePlan>& plans) const {
-  PlanHook hook;
-  for (std::size_t i = 0; i < plans.size(); ++i) hook.add(*sites_[i], plans[i]);
-  Values values = bind_inputs(*model_.graph, copies_of(inputs));
-  Observed observed;
-  for (const GraphBlock& block : blocks_) {
-    run_range(schedule_, block.begin, block.end, values, hook);
-    if (block.carried == nullptr) continue;
-    observed.carried.push_back(floating_tensor(values, block.carried));
-    if (observed.carried.back().defined()) {
-      observed.carried.back() = observed.carried.back().clone();
-    }
-  }
-  for (const at::Tensor& output : output_tensors(*model_.graph, values)) {
-    if (output.is_floating_point()) observed.outputs.push_back(output);
-  }
-  return observed;
 }
 
 std::vector<SitePlan> SoftModel::harden() const {

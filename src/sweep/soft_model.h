@@ -16,13 +16,7 @@
 
 namespace repquant {
 
-/// What a run of a model is judged by; floating-point tensors only.
-struct Observed {
-  std::vector<at::Tensor> carried;  // values at the ends of blocks (find_blocks); may be undefined
-  std::vector<at::Tensor> outputs;
-};
-
-/// What the values at the ends of blocks should be; both may hold undefined tensors.
+/// What the values at the ends of blocks (find_blocks) should be; both may hold undefined tensors.
 struct Expected {
   std::vector<at::Tensor> carried;  // [.., T, N]
   std::vector<at::Tensor> weights;  // [.., T, 1], mean 1
@@ -43,17 +37,21 @@ class SoftModel {
   /// the values counts by the squared gradient of a random projection of the outputs (`seed`), as
   /// in sensitivity.h. Throws c10::Error or Error for a model that cannot be differentiated.
   Expected run_float(const std::vector<at::Tensor>& inputs, std::uint64_t seed) const;
-  /// No gradient passes from a block to the one before: each is learned by its own output. The last
-  /// block is not run.
+  /// The values at the ends of blocks; undefined where one is no floating-point tensor. No gradient
+  /// passes from a block to the one before: each is learned by its own output. The last block is
+  /// not run.
   std::vector<at::Tensor> run_soft(const std::vector<at::Tensor>& inputs,
                                    const Realized& realized) const;
-  /// Under the simulation of `plans`, which stand for those given in the constructor.
-  Observed run_hard(const std::vector<at::Tensor>& inputs,
-                    const std::vector<SitePlan>& plans) const;
+  /// The same under the simulation of `plans`, which stand for those given in the constructor (or
+  /// none, for floating point).
+  std::vector<at::Tensor> run_hard(const std::vector<at::Tensor>& inputs,
+                                   const std::vector<SitePlan>& plans) const;
 
   std::vector<SitePlan> harden() const;
 
  private:
+  std::vector<at::Tensor> run(const std::vector<at::Tensor>& inputs, const NodeHook& hook) const;
+
   const Model& model_;
   Schedule schedule_;
   std::vector<GraphBlock> blocks_;

@@ -97,14 +97,14 @@ TEST(SoftModel, GivesTheSimulationsOutputs) {
   const SoftModel soft(planted().model, planted().search.sites, closed_form());
   const auto& batch = samples().fitted.front();
   const std::vector<at::Tensor> got = soft.run_soft(batch, soft.realize());
-  const Observed expected = soft.run_hard(batch, closed_form());
+  const std::vector<at::Tensor> expected = soft.run_hard(batch, closed_form());
   ASSERT_FALSE(got.empty());
-  ASSERT_EQ(got.size(), expected.carried.size());
+  ASSERT_EQ(got.size(), expected.size());
   // A sum in another order may move a value over the middle between two codes, so not all are
   // equal.
   for (std::size_t i = 0; i < got.size(); ++i) {
-    const at::Tensor difference = (got[i] - expected.carried[i]).detach();
-    EXPECT_LT(difference.norm().item<double>(), 0.05 * expected.carried[i].norm().item<double>());
+    const at::Tensor difference = (got[i] - expected[i]).detach();
+    EXPECT_LT(difference.norm().item<double>(), 0.05 * expected[i].norm().item<double>());
   }
 }
 
@@ -112,10 +112,10 @@ TEST(SoftModel, ExpectsTheFloatingPointValuesAndWeighsTokens) {
   const SoftModel soft(planted().model, planted().search.sites, closed_form());
   const auto& batch = samples().fitted.front();
   const Expected expected = soft.run_float(batch, 3);
-  const Observed plain = soft.run_hard(batch, {});
-  ASSERT_EQ(expected.carried.size(), plain.carried.size());
+  const std::vector<at::Tensor> plain = soft.run_hard(batch, {});
+  ASSERT_EQ(expected.carried.size(), plain.size());
   for (std::size_t i = 0; i < expected.carried.size(); ++i) {
-    EXPECT_TRUE(at::equal(expected.carried[i], plain.carried[i])) << i;
+    EXPECT_TRUE(at::equal(expected.carried[i], plain[i])) << i;
     const at::Tensor& weights = expected.weights[i];
     EXPECT_EQ(weights.sizes().slice(0, 2), expected.carried[i].sizes().slice(0, 2)) << i;
     EXPECT_NEAR(weights.mean().item<double>(), 1.0, 1e-5) << i;
@@ -164,10 +164,10 @@ TEST(SoftModel, LeavesGridsPerTokenAlone) {
       run_sweep(planted().model, planted().search, samples().fitted, recipe, SweepOptions{}).plans;
   const SoftModel soft(planted().model, planted().search.sites, plans);
   const std::vector<at::Tensor> got = soft.run_soft(batch, soft.realize());
-  const Observed expected = soft.run_hard(batch, plans);
+  const std::vector<at::Tensor> expected = soft.run_hard(batch, plans);
   for (std::size_t i = 0; i < got.size(); ++i) {
-    const at::Tensor difference = (got[i] - expected.carried[i]).detach();
-    EXPECT_LT(difference.norm().item<double>(), 0.05 * expected.carried[i].norm().item<double>());
+    const at::Tensor difference = (got[i] - expected[i]).detach();
+    EXPECT_LT(difference.norm().item<double>(), 0.05 * expected[i].norm().item<double>());
   }
   const auto hardened = soft.harden();
   for (std::size_t i = 0; i < plans.size(); ++i) {
@@ -271,9 +271,9 @@ TEST(Learn, KeepsOnlyWhatIsBetterOnHeldBackSamples) {
 TEST(Learn, LearnsTheSamplesItIsGiven) {
   const HeldBack same{samples().fitted, samples().fitted};
   const LearnResult result =
-      learn(planted().model, planted().search.sites, same, steps(60), {}, closed_form());
+      learn(planted().model, planted().search.sites, same, steps(150), {}, closed_form());
   EXPECT_GT(result.steps, 0);
-  EXPECT_LT(result.loss_after, 0.995 * result.loss_before);
+  EXPECT_LT(result.loss_after, 0.99 * result.loss_before);
   ASSERT_FALSE(result.plans.empty());
   ASSERT_LT(result.plans.size(), closed_form().size());
   bool changed = false;
