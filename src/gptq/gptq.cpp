@@ -97,10 +97,6 @@ struct Groups {
   }
 };
 
-struct CodeRange {
-  float low, high;
-};
-
 // Rounds one column of all rows; error = (w - w^) / U_jj.
 REPQUANT_SIMD void round_column(const float* w, const float* scale, CodeRange range,
                                 float inverse_d, float* codes, float* error, std::int64_t rows) {
@@ -193,7 +189,7 @@ struct Problem {
   at::Tensor importance;  // float32 [K], diag H or ones
   std::optional<Factor> factor;
   WeightRecipe recipe;
-  float max_code = 0;
+  CodeRange range{};
   Groups groups{};
 };
 
@@ -209,7 +205,7 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
       const std::int64_t first = groups.from(g);
       const WeightRow row{weight.const_data_ptr<float>() + i * columns + first,
                           problem.importance.const_data_ptr<float>() + first, groups.to(g) - first,
-                          problem.max_code, groups.count() > 1};
+                          problem.range};
       *s = problem.recipe.scale_search ? search_row_scale(row) : absolute_maximum_scale(row);
       nearest_codes(row, *s, nearest.data_ptr<float>() + i * columns + first);
     }
@@ -221,15 +217,14 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
   at::Tensor error = error_nearest;
   if (problem.factor) {
     const Factor& factor = *problem.factor;
-    const CodeRange range{groups.count() > 1 ? -problem.max_code - 1 : -problem.max_code,
-                          problem.max_code};
     at::Tensor gptq = at::empty_like(codes);
     at::Tensor refit = scale, error_gptq;
     // Group scales profit from a second rounding on the refitted scales; a row scale hardly does.
     for (int round = 0; round < (groups.count() > 1 ? kGroupRounds : 1); ++round) {
-      const at::Tensor loop_codes = round_columns(
-          weight.t().index_select(0, factor.order), factor.inverse,
-          groups.spread(refit).t().index_select(0, factor.order), range, problem.recipe.block_size);
+      const at::Tensor loop_codes =
+          round_columns(weight.t().index_select(0, factor.order), factor.inverse,
+                        groups.spread(refit).t().index_select(0, factor.order), problem.range,
+                        problem.recipe.block_size);
       at::Tensor rounded = at::empty_like(codes);
       rounded.index_copy_(1, factor.order, loop_codes.t().to(at::kDouble));
       const at::Tensor next = refit_scale(weight, rounded, refit, groups, problem.hessian);
@@ -246,8 +241,8 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
       error_gptq = at::where(better, error_next, error_gptq);
     }
     for (int pass = 0; pass < problem.recipe.descent_passes; ++pass) {
-      descend(weight, groups.spread(refit.to(at::kDouble)), problem.damped, range.low, range.high,
-              gptq);
+      descend(weight, groups.spread(refit.to(at::kDouble)), problem.damped, problem.range.low,
+              problem.range.high, gptq);
       refit = refit_scale(weight, gptq, refit, groups, problem.damped);
     }
     if (problem.recipe.descent_passes > 0) {
@@ -316,9 +311,11 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
   Problem problem;
   problem.weight = weight.to(at::kFloat).contiguous();
   problem.recipe = recipe;
-  problem.max_code = static_cast<float>((1 << (bits - 1)) - 1);
   const bool grouped = recipe.group_size > 0 && recipe.group_size < weight.size(1);
   problem.groups = {weight.size(1), grouped ? recipe.group_size : weight.size(1)};
+  problem.range = weight_codes(bits, grouped);
+  // With 8 bits it gains nothing (docs/decisions-accuracy.md, section 12).
+  if (bits == 8) problem.recipe.descent_passes = 0;
   const std::int64_t rows = weight.size(0);
   const std::int64_t chunks = (rows + kChunkRows - 1) / kChunkRows;
   std::vector<RowsResult> results(static_cast<std::size_t>(chunks));

@@ -9,12 +9,12 @@
 
 namespace repquant {
 
-/// A symmetric weight, w^ = scale[n] * codes[n, k], or with groups of columns that share a scale
-/// w^ = scale[n, k / group_size] * codes[n, k].
+/// A weight without zero point, w^ = scale[n] * codes[n, k], or with groups of columns that share a
+/// scale w^ = scale[n, k / group_size] * codes[n, k].
 struct QuantizedWeight {
-  at::Tensor codes;    // int8 [N, K], |code| <= 2^(bits-1) - 1; with groups -2^(bits-1) is used too
-  at::Tensor scale;    // float32 [N], > 0; with groups [N, ceil(K / group_size)] of either sign, so
-                       // that the widest weight of a group can have the code -2^(bits-1)
+  at::Tensor codes;    // int8 [N, K], in weight_codes() (row_scale.h)
+  at::Tensor scale;    // float32 [N], not 0; with groups [N, ceil(K / group_size)]. Of either sign
+                       // where the lowest code is used: the widest weight has it
   int group_size = 0;  // columns that share a scale; 0: the whole row
   int bits = 8;
   std::string outcome;    // "gptq", "gptq, damping x10", "nearest", "nearest: <reason>"

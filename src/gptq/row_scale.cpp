@@ -21,8 +21,7 @@ REPQUANT_SIMD CodeSums code_sums(const WeightRow& row, float scale) {
   float cross[kLanes] = {};
   float square[kLanes] = {};
   const float inverse = 1.0F / scale;
-  const float low = row.min_code();
-  const float top = row.max_code;
+  const auto [low, top] = row.codes;
   std::int64_t k = 0;
   for (; k + kLanes <= row.columns; k += kLanes) {
     for (std::int64_t lane = 0; lane < kLanes; ++lane) {
@@ -49,12 +48,18 @@ REPQUANT_SIMD CodeSums code_sums(const WeightRow& row, float scale) {
 
 }  // namespace
 
+CodeRange weight_codes(int bits, bool grouped) {
+  const auto half = static_cast<float>(1 << (bits - 1));
+  return {bits == 8 && !grouped ? 1 - half : -half, half - 1};
+}
+
 float absolute_maximum_scale(const WeightRow& row) {
   float widest = 0;
   for (std::int64_t k = 0; k < row.columns; ++k) {
     if (std::abs(row.values[k]) > std::abs(widest)) widest = row.values[k];
   }
-  const float scale = row.full_range ? widest / row.min_code() : std::abs(widest) / row.max_code;
+  const float scale =
+      row.codes.symmetric() ? std::abs(widest) / row.codes.high : widest / row.codes.low;
   // Denormal scales have no finite inverse.
   return std::abs(scale) >= std::numeric_limits<float>::min() ? scale : 1.0F;
 }
@@ -94,7 +99,7 @@ float search_row_scale(const WeightRow& row) {
 
 REPQUANT_SIMD void nearest_codes(const WeightRow& row, float scale, float* codes) {
   for (std::int64_t k = 0; k < row.columns; ++k) {
-    codes[k] = round_even(clamp_to(row.values[k] / scale, row.min_code(), row.max_code));
+    codes[k] = round_even(clamp_to(row.values[k] / scale, row.codes.low, row.codes.high));
   }
 }
 

@@ -56,21 +56,21 @@ TEST(Gptq, IdentityHessianIsNearest) {
   }
 }
 
-// w = (0.6, 2.6, 7), absolute-maximum scale 1 at 4 bits, H = [[2, 1, 0], [1, 1, 0], [0, 0, 1]].
+// w = (0.6, 2.6, -8), absolute-maximum scale 1 at 4 bits, H = [[2, 1, 0], [1, 1, 0], [0, 0, 1]].
 // Column 0: q = 1, error -0.4. The loop minimises over the later columns, so column 1 becomes
 // w_1 - (H^-1)_01 / (H^-1)_00 * (-0.4); H^-1 = [[1, -1], [-1, 2]] gives 2.6 - 0.4 = 2.2: q = 2.
 TEST(Gptq, TwoByTwoByHand) {
-  const at::Tensor weight = at::tensor({0.6F, 2.6F, 7.0F}).view({1, 3});
+  const at::Tensor weight = at::tensor({0.6F, 2.6F, -8.0F}).view({1, 3});
   const at::Tensor hessian =
       at::tensor({2.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0}, at::kDouble).view({3, 3});
   const auto nearest = quantize_weight(weight, hessian, 4, plain_recipe(WeightRounding::kNearest));
   const auto gptq = quantize_weight(weight, hessian, 4, plain_recipe(WeightRounding::kGptq));
-  EXPECT_TRUE(at::equal(nearest.codes, at::tensor({1, 3, 7}, at::kChar).view({1, 3})));
-  EXPECT_TRUE(at::equal(gptq.codes, at::tensor({1, 2, 7}, at::kChar).view({1, 3})));
+  EXPECT_TRUE(at::equal(nearest.codes, at::tensor({1, 3, -8}, at::kChar).view({1, 3})));
+  EXPECT_TRUE(at::equal(gptq.codes, at::tensor({1, 2, -8}, at::kChar).view({1, 3})));
   // dW = (-0.4, -0.4): 0.16 (2 + 2 + 1) = 0.8.
   EXPECT_NEAR(gptq.error_rtn, 0.8, 1e-6);
-  // s = w H q / q H q; w H = (3.8, 3.2, 7), q H = (4, 3, 7): s = 59.2 / 59.
-  EXPECT_NEAR(gptq.scale[0].item<double>(), 59.2 / 59.0, 1e-6);
+  // s = w H q / q H q; w H = (3.8, 3.2, -8), q H = (4, 3, -8): s = 74.2 / 74.
+  EXPECT_NEAR(gptq.scale[0].item<double>(), 74.2 / 74.0, 1e-6);
   EXPECT_NEAR(gptq.error_gptq, objective(weight, gptq, hessian), 1e-9);
   EXPECT_LT(gptq.error_gptq, 0.8);
   EXPECT_EQ(gptq.outcome, "gptq");
@@ -88,9 +88,25 @@ TEST(Gptq, BetterThanNearestOnCorrelatedInputs) {
       EXPECT_EQ(quantized.outcome, "gptq");
       EXPECT_LT(quantized.error_gptq, 0.8 * quantized.error_rtn) << bits;
       EXPECT_NEAR(quantized.error_gptq / objective(weight, quantized, hessian), 1, 1e-6);
-      EXPECT_LE(quantized.codes.abs().max().item<int>(), (1 << (bits - 1)) - 1);
+      const int last = (1 << (bits - 1)) - 1;
+      EXPECT_LE(quantized.codes.max().item<int>(), last);
+      EXPECT_GE(quantized.codes.min().item<int>(), bits == 8 ? -last : -last - 1);
     }
   }
+}
+
+// The widest weight has the lowest code, so a row that reaches far above 0 has a negative scale.
+TEST(Gptq, AllCodesBelowEightBits) {
+  const at::Tensor weight = at::tensor({4.0F, -3.0F, 1.0F, 3.0F, -4.0F, 0.0F}).view({2, 3});
+  const WeightRecipe recipe = plain_recipe(WeightRounding::kNearest);
+  const auto three = quantize_weight(weight, {}, 3, recipe);
+  EXPECT_TRUE(at::equal(three.codes, at::tensor({-4, 3, -1, 3, -4, 0}, at::kChar).view({2, 3})));
+  EXPECT_TRUE(at::equal(three.scale, at::tensor({-1.0F, 1.0F})));
+  EXPECT_EQ(three.error_gptq, 0);
+  const auto eight = quantize_weight(weight, {}, 8, recipe);
+  EXPECT_EQ(eight.codes[0][0].item<int>(), 127);
+  EXPECT_EQ(eight.codes[1][1].item<int>(), -127);
+  EXPECT_GT(eight.scale.min().item<double>(), 0);
 }
 
 TEST(Gptq, SearchedScalesBeatTheMaximum) {
@@ -252,7 +268,7 @@ TEST(Gptq, ZeroRowAndTinyRow) {
   weight[0].zero_();
   weight[1].fill_(1e-44F);
   const auto quantized = quantize_weight(weight, at::eye(8, at::kDouble), 4, {});
-  EXPECT_TRUE((quantized.scale > 0).all().item<bool>());
+  EXPECT_TRUE((quantized.scale != 0).all().item<bool>());
   EXPECT_EQ(quantized.codes[0].abs().max().item<int>(), 0);
   EXPECT_TRUE(at::isfinite(quantized.dequantize()).all().item<bool>());
 }
