@@ -24,7 +24,7 @@ constexpr std::array<EffortSetting, 4> kHigh = {{
     {"weights.compensation", "stream"},
     {"weights.sensitivity", "0.8"},
     {"weights.descent_passes", "2"},
-    {"learning.steps", "300"},
+    {"learning.steps", "150"},
 }};
 
 }  // namespace

@@ -177,7 +177,8 @@ Estimate estimate(const WorkTerms& work, const MachineSpeed& speed, const Recipe
   seconds += kSlowness * speed.mac_seconds * work.fitted_macs;
   if (recipe.learning.steps > 0 && recipe.calibration.samples > 0) {
     const double one = work.float_seconds / recipe.calibration.samples;
-    seconds += kLearningPasses * one * recipe.learning.steps * recipe.learning.samples;
+    seconds *= 2;  // on a part of the samples, and on all
+    seconds += 2 * kLearningPasses * one * recipe.learning.steps * recipe.learning.samples;
   }
   return {.seconds = kFixedSeconds + seconds / std::max(1, threads),
           .bytes = kFixedBytes + work.model_bytes + work.code_bytes + work.alive_bytes +

@@ -27,74 +27,95 @@ constexpr double kLowSqnrDb = 6.0;
 constexpr std::int64_t kOneInForLearning = 8;
 
 /// What a checkpoint belongs to. The protocol states the preprocessing.
-std::string fingerprint(const Prepared& prepared, const Recipe& recipe) {
+std::string fingerprint(const Prepared& prepared, const Recipe& recipe, const Batches& samples) {
   Recipe swept = recipe;  // what is learned afterwards does not change the sweep
   swept.name = "";
   swept.effort = Effort::kStandard;
   swept.learning = {};
-  swept.learning.steps = recipe.learning.steps > 0 ? 1 : 0;  // samples are held back
   return sha256_of(std::string(kVersion) + "\n" + prepared.model->source_hash + "\n" +
                    prepared.source->protocol + "\n" + prepared.calibration->hash + "\n" +
-                   recipe_to_json(swept));
+                   std::to_string(sample_count(samples)) + "\n" + recipe_to_json(swept));
 }
 
-SweepOptions sweep_options(const Prepared& prepared, const QuantizeOptions& options,
-                           const QuantizeHooks& hooks) {
+/// What the steps of a run share.
+struct Run {
+  const Prepared& prepared;
+  const QuantizeOptions& options;
+  const QuantizeHooks& hooks;
+
+  const Model& model() const { return *prepared.model; }
+  const std::vector<Site>& sites() const { return prepared.search->sites; }
+};
+
+/// A sweep over `samples` with its checkpoints in `workdir`; with `given` plans it fits the rest.
+SweepResult sweep_over(const Run& run, const Batches& samples, const std::string& workdir,
+                       std::vector<SitePlan> given = {}) {
+  begin_phase(run.hooks, given.empty() ? "quantize" : "fit the last block", run.sites().size());
   SweepOptions sweep;
-  sweep.threads = options.threads;
-  sweep.workdir = options.workdir;
-  sweep.resume = options.resume;
-  sweep.fingerprint = fingerprint(prepared, options.recipe);
-  sweep.check_interrupt = hooks.check_interrupt;
-  sweep.on_progress = [&hooks](const SweepProgress& progress) {
-    if (hooks.on_item) hooks.on_item(progress.path, progress.site);
+  sweep.threads = run.options.threads;
+  sweep.workdir = workdir;
+  sweep.resume = run.options.resume;
+  sweep.fingerprint = fingerprint(run.prepared, run.options.recipe, samples);
+  sweep.given = std::move(given);
+  sweep.check_interrupt = run.hooks.check_interrupt;
+  sweep.on_progress = [&run](const SweepProgress& progress) {
+    if (run.hooks.on_item) run.hooks.on_item(progress.path, progress.site);
   };
-  return sweep;
+  return run_sweep(run.model(), *run.prepared.search, samples, run.options.recipe, sweep);
 }
 
-/// Learns all blocks but the last, and fits the last anew on what they give now. Kept if the
-/// outputs of the held-back samples are nearer to the floating-point ones.
-void learn_plans(const Prepared& prepared, const HeldBack& samples, const QuantizeOptions& options,
-                 const QuantizeHooks& hooks, SweepResult& sweep) {
-  const LearningRecipe& recipe = options.recipe.learning;
-  begin_phase(hooks, "learn", static_cast<std::size_t>(recipe.steps));
+LearnResult learn_from(const Run& run, const HeldBack& samples, const LearningRecipe& recipe,
+                       const std::vector<SitePlan>& plans) {
+  begin_phase(run.hooks, "learn", static_cast<std::size_t>(recipe.steps));
   LearnOptions learning;
-  learning.threads = options.threads;
-  const auto& dataset = prepared.source->dataset;
+  learning.threads = run.options.threads;
+  const auto& dataset = run.prepared.source->dataset;
   learning.images = dataset && dataset->holds_images();
-  learning.check_interrupt = hooks.check_interrupt;
-  learning.on_step = [&hooks](int step) {
-    if (hooks.on_item) hooks.on_item("steps", static_cast<std::size_t>(step));
+  learning.check_interrupt = run.hooks.check_interrupt;
+  learning.on_step = [&run](int step) {
+    if (run.hooks.on_item) run.hooks.on_item("steps", static_cast<std::size_t>(step));
   };
-  const Model& model = *prepared.model;
-  const std::vector<Site>& sites = prepared.search->sites;
-  LearnResult learned = learn(model, sites, samples, recipe, learning, sweep.plans);
-  if (!learned.problem.empty()) {
-    if (hooks.warn) hooks.warn("nothing learned: " + learned.problem);
-    return;
+  LearnResult learned = learn(run.model(), run.sites(), samples, recipe, learning, plans);
+  if (!learned.problem.empty() && run.hooks.warn) {
+    run.hooks.warn("nothing learned: " + learned.problem);
   }
+  return learned;
+}
+
+/// How many steps of learning pay: found on a part of the samples, judged by the outputs of the
+/// others. 0: none do.
+int steps_that_pay(const Run& run, const HeldBack& samples) {
+  if (samples.held_back.empty()) {
+    if (run.hooks.warn) {
+      run.hooks.warn("nothing learned: a single calibration sample leaves none to judge by");
+    }
+    return 0;
+  }
+  const std::string& workdir = run.options.workdir;
+  const std::vector<SitePlan> before =
+      sweep_over(run, samples.fitted, workdir.empty() ? "" : fs::path(workdir) / "held_back").plans;
+  LearnResult learned = learn_from(run, samples, run.options.recipe.learning, before);
+  if (!learned.problem.empty()) return 0;
   if (learned.steps > 0) {
-    begin_phase(hooks, "fit the last block", sites.size());
-    SweepOptions refit = sweep_options(prepared, options, hooks);
-    refit.given = std::move(learned.plans);
-    SweepResult again = run_sweep(model, *prepared.search, samples.fitted, options.recipe, refit);
     const auto loss_of = [&](const std::vector<SitePlan>& plans) {
-      return output_loss(model, sites, plans, samples.held_back, options.threads);
+      return output_loss(run.model(), run.sites(), plans, samples.held_back, run.options.threads);
     };
-    const double before = loss_of(sweep.plans), after = loss_of(again.plans);
-    if (after < before) {
-      again.seconds += sweep.seconds;
-      sweep = std::move(again);
-      if (hooks.info) {
-        hooks.info("learned: error between blocks from " + format_number(learned.loss_before, 4) +
-                   " to " + format_number(learned.loss_after, 4) + ", of the outputs from " +
-                   format_number(before, 4) + " to " + format_number(after, 4) +
-                   " (held-back samples)");
+    const double loss_before = loss_of(before);
+    const double loss_after =
+        loss_of(sweep_over(run, samples.fitted, workdir, std::move(learned.plans)).plans);
+    if (loss_after < loss_before) {
+      if (run.hooks.info) {
+        run.hooks.info(
+            std::to_string(learned.steps) + " steps of learning: error between blocks from " +
+            format_number(learned.loss_before, 4) + " to " + format_number(learned.loss_after, 4) +
+            ", of the outputs from " + format_number(loss_before, 4) + " to " +
+            format_number(loss_after, 4) + " (held-back samples)");
       }
-      return;
+      return learned.steps;
     }
   }
-  if (hooks.info) hooks.info("learning made held-back samples no better: not used");
+  if (run.hooks.info) run.hooks.info("learning made held-back samples no better: not used");
+  return 0;
 }
 
 /// Plans carry only what was decided; kinds and sizes come from the sites, joined by path.
@@ -142,16 +163,19 @@ void warn_of_lost_sites(const std::vector<SiteReport>& sites, const QuantizeHook
 
 SweepResult sweep_prepared(const Prepared& prepared, const QuantizeOptions& options,
                            const QuantizeHooks& hooks) {
-  // What learning is judged by, the sweep must not have seen either.
-  const bool learns = options.recipe.learning.steps > 0;
-  const Batches& batches = prepared.calibration->batches;
-  const HeldBack samples =
-      learns ? hold_back(batches, kOneInForLearning) : HeldBack{.fitted = batches, .held_back = {}};
-  begin_phase(hooks, "quantize", prepared.search->sites.size());
-  SweepResult sweep = run_sweep(*prepared.model, *prepared.search, samples.fitted, options.recipe,
-                                sweep_options(prepared, options, hooks));
-  if (learns) learn_plans(prepared, samples, options, hooks, sweep);
-  return sweep;
+  const Run run{prepared, options, hooks};
+  const Batches& all = prepared.calibration->batches;
+  LearningRecipe learning = options.recipe.learning;
+  // What learning is judged by, the sweep must not have seen either. What held-back samples decide
+  // is then done on all of them.
+  if (learning.steps > 0) learning.steps = steps_that_pay(run, hold_back(all, kOneInForLearning));
+  SweepResult sweep = sweep_over(run, all, options.workdir);
+  if (learning.steps == 0) return sweep;
+  LearnResult learned = learn_from(run, {.fitted = all, .held_back = {}}, learning, sweep.plans);
+  if (learned.plans.empty()) return sweep;
+  SweepResult again = sweep_over(run, all, options.workdir, std::move(learned.plans));
+  again.seconds += sweep.seconds;
+  return again;
 }
 
 QuantizeReport write_prepared(const Prepared& prepared, const QuantizeOptions& options,

@@ -125,7 +125,8 @@ class Learning {
 
   LearnResult run() {
     LearnResult result;
-    result.loss_before = result.loss_after = held_back_loss(plans_);
+    const bool judged = !held_back_.empty();
+    if (judged) result.loss_before = result.loss_after = held_back_loss(plans_);
     const auto parameters = soft_.parameters();
     Adam adam(parameters);
     const int interval = std::max(1, recipe_.steps / kLooks);
@@ -136,11 +137,14 @@ class Learning {
       const double warm = std::min(1.0, (step + 1.0) / kWarmUp);
       adam.step(gradients(step, parameters), warm * 0.5 * (1 + std::cos(std::numbers::pi * done)),
                 options_.threads);
-      if ((step + 1) % interval != 0 && step + 1 != recipe_.steps) continue;
+      const bool last = step + 1 == recipe_.steps;
+      if (!last && (!judged || (step + 1) % interval != 0)) continue;
       std::vector<SitePlan> learned = soft_.harden();
-      const double loss = held_back_loss(learned);
-      if (!(loss < result.loss_after)) continue;
-      result.loss_after = loss;
+      if (judged) {
+        const double loss = held_back_loss(learned);
+        if (!(loss < result.loss_after)) continue;
+        result.loss_after = loss;
+      }
       result.steps = step + 1;
       result.plans = std::move(learned);
     }
@@ -258,10 +262,6 @@ LearnResult learn(const Model& model, const std::vector<Site>& sites, const Held
                   const std::vector<SitePlan>& plans) {
   const at::NoGradGuard no_grad;
   LearnResult result;
-  if (samples.held_back.empty()) {
-    result.problem = "a single calibration sample leaves none to judge by";
-    return result;
-  }
   std::vector<SitePlan> before = plans_before_last_block(model, sites, plans);
   if (before.empty()) {
     result.problem = "the model has no value between two blocks to learn from";

@@ -23,7 +23,7 @@ struct LearnOptions {
 };
 
 struct LearnResult {
-  double loss_before = 0.0;     // of the plans given, on the held-back samples
+  double loss_before = 0.0;     // of the plans given, on the held-back samples; 0 without
   double loss_after = 0.0;      // of those learned, never larger
   int steps = 0;                // after which they were found; 0: nothing better was
   std::vector<SitePlan> plans;  // learned ones of all sites before the last block; or none
@@ -36,8 +36,9 @@ struct LearnResult {
 /// the values at the ends of blocks against the floating-point model, in units of their variance,
 /// tokens weighted by the squared gradient of the outputs. The last block is left out: its only
 /// target are the outputs, which few samples soon fit; it should be fitted anew on what the others
-/// give now. The parameters with the least loss on `held_back` are kept: neither they nor the plans
-/// may have been fitted to these samples. The result does not depend on `threads`.
+/// give now. The parameters with the least loss on `held_back` are kept, where neither they nor the
+/// plans may have been fitted to these samples; without any the last ones are. The result does not
+/// depend on `threads`.
 /// Throws Error kInterrupted.
 LearnResult learn(const Model& model, const std::vector<Site>& sites, const HeldBack& samples,
                   const LearningRecipe& recipe, const LearnOptions& options,

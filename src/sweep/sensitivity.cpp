@@ -5,6 +5,8 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 
 #include "compute/parallel.h"
 #include "repquant/error.h"
@@ -57,6 +59,21 @@ Squares squares_of(const at::Tensor& gradient, const Layout& layout) {
   at::Tensor tokens = square.mean(-1);
   if (layout.has_heads && gradient.dim() >= 4) tokens = tokens.mean(-2);
   result.tokens = tokens.flatten().contiguous();
+  return result;
+}
+
+/// By the number of rows of a value: 1 for rows with a gradient at any value that has as many.
+using UsedRows = std::map<std::int64_t, at::Tensor>;
+
+UsedRows used_rows(const SquaresByValue& squares) {
+  UsedRows result;
+  for (const auto& entry : squares) {
+    const at::Tensor& tokens = entry.second.tokens;
+    at::Tensor& used = result[tokens.numel()];
+    const at::Tensor here = tokens > 0;
+    used = used.defined() ? used.logical_or_(here) : here;
+  }
+  for (auto& entry : result) entry.second = entry.second.to(at::kDouble);
   return result;
 }
 
@@ -149,6 +166,8 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
     if (e.kind() == ErrorKind::kInterrupted) throw;
     return {};
   }
+  std::vector<UsedRows> used;
+  for (const auto& part : parts) used.push_back(used_rows(part));
   Sensitivities result;
   for (const auto& [value, layout] : wanted) {
     Sensitivity sensitivity;
@@ -162,9 +181,11 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
                                  ? sensitivity.channels + squares.channels
                                  : squares.channels;
       rows += squares.rows;
+      sensitivity.used.push_back(used[sensitivity.used.size()].at(squares.tokens.numel()));
     }
     if (sensitivity.tokens.size() != batches.size()) continue;
     sensitivity.channels = sensitivity.channels / rows;
+    if (at::cat(sensitivity.used).min().item<double>() > 0) sensitivity.used.clear();
     result.emplace(value, std::move(sensitivity));
   }
   return result;
@@ -172,13 +193,20 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
 
 at::Tensor row_weights(const Sensitivity* sensitivity, double share) {
   if (sensitivity == nullptr || share == 0) return {};
-  return weights_of_squares(at::cat(sensitivity->tokens), share);
+  const at::Tensor used = sensitivity->used.empty() ? at::Tensor() : at::cat(sensitivity->used);
+  return weights_of_squares(at::cat(sensitivity->tokens), share, used);
 }
 
-at::Tensor weights_of_squares(const at::Tensor& squares, double share) {
-  const double mean = squares.mean(at::kDouble).item<double>();
+at::Tensor weights_of_squares(const at::Tensor& squares, double share, const at::Tensor& used) {
+  // Squares of one random projection are noisy and few tokens have most of their sum, so that few
+  // rows would decide (docs/decisions-accuracy.md, section 1).
+  constexpr double kExponent = 0.75;
+  const at::Tensor relevance = squares.pow(kExponent);
+  const double mean = relevance.mean(at::kDouble).item<double>();
   if (!(mean > 0) || !std::isfinite(mean)) return {};
-  return squares * (share / mean) + (1 - share);
+  const at::Tensor weights = relevance * (share / mean);
+  if (!used.defined()) return weights + (1 - share);
+  return weights + used * ((1 - share) / used.mean().item<double>());
 }
 
 }  // namespace repquant

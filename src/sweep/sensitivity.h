@@ -16,6 +16,9 @@ namespace repquant {
 struct Sensitivity {
   std::vector<at::Tensor> tokens;  // per batch, float64 [rows]: mean over channels
   at::Tensor channels;             // float64 [N]: mean over all tokens
+  /// Per batch, float64 [rows]: 0 for tokens on which the outputs depend at no site at all (those
+  /// that pad a sentence), else 1; empty: all are used.
+  std::vector<at::Tensor> used;
 };
 
 /// By graph value: outputs of Linear sites [.., N], and operands of attention products, whose rows
@@ -32,12 +35,12 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
                                   const std::vector<std::vector<at::Tensor>>& batches, int threads,
                                   const std::function<void()>& check_interrupt);
 
-/// weights_of_squares() of the tokens of all batches behind each other, float64; undefined for
-/// share 0 or where nothing was measured.
+/// weights_of_squares() of the tokens of all batches behind each other, float64, unused ones with
+/// 0; undefined for share 0 or where nothing was measured.
 at::Tensor row_weights(const Sensitivity* sensitivity, double share);
 
-/// Weights of mean 1 by squared gradients: share * squares / mean(squares) + (1 - share); undefined
-/// where the mean is not a positive number.
-at::Tensor weights_of_squares(const at::Tensor& squares, double share);
+/// Weights of mean 1 by squared gradients: share * r / mean(r) + (1 - share) * used / mean(used),
+/// r = squares^(3/4); without `used` all are. Undefined where a mean is not a positive number.
+at::Tensor weights_of_squares(const at::Tensor& squares, double share, const at::Tensor& used = {});
 
 }  // namespace repquant

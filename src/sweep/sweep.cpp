@@ -195,7 +195,10 @@ class Sweep {
     const auto* all = sensitivity_of(value);
     if (all == nullptr || batches.size() == all->tokens.size()) return weights_of(value);
     Sensitivity chosen;
-    for (const std::size_t i : batches) chosen.tokens.push_back(all->tokens[i]);
+    for (const std::size_t i : batches) {
+      chosen.tokens.push_back(all->tokens[i]);
+      if (!all->used.empty()) chosen.used.push_back(all->used[i]);
+    }
     return row_weights(&chosen, recipe_.weights.sensitivity);
   }
 

@@ -351,11 +351,12 @@ TEST(Learn, StopsWhenAsked) {
   EXPECT_EQ(seen, 2);
 }
 
-TEST(Learn, NeedsSamplesToJudgeBy) {
+TEST(Learn, WithoutHeldBackSamplesKeepsTheLastStep) {
   const LearnResult result = learn(planted().model, planted().search.sites, {samples().fitted, {}},
                                    steps(4), {}, closed_form());
-  EXPECT_NE(result.problem, "");
-  EXPECT_TRUE(result.plans.empty());
+  EXPECT_EQ(result.problem, "");
+  EXPECT_EQ(result.steps, 4);
+  EXPECT_FALSE(result.plans.empty());
 }
 
 TEST(Learn, NeedsAValueBetweenBlocks) {
