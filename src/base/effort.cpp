@@ -8,22 +8,22 @@ namespace {
 // fast: the paper's method, and what costs no time.
 constexpr std::array<EffortSetting, 4> kFast = {{
     {"weights.compensation", "none"},
-    {"weights.sensitivity", "0"},
     {"weights.descent_passes", "0"},
+    {"weights.sensitivity", "0"},
     {"learning.steps", "0"},
 }};
 
 constexpr std::array<EffortSetting, 4> kStandard = {{
     {"weights.compensation", "stream"},
-    {"weights.sensitivity", "0.8"},
     {"weights.descent_passes", "2"},
+    {"weights.sensitivity", "0.8"},
     {"learning.steps", "0"},
 }};
 
 constexpr std::array<EffortSetting, 4> kHigh = {{
     {"weights.compensation", "stream"},
-    {"weights.sensitivity", "0.8"},
     {"weights.descent_passes", "2"},
+    {"weights.sensitivity", "0.8"},
     {"learning.steps", "150"},
 }};
 

@@ -94,11 +94,13 @@ RecipeField title_field() {
 
 // Stores the effort and the settings that it stands for, so it has to come before those.
 RecipeField effort_field() {
-  RecipeField field{.path = "effort",
-                    .help =
-                        "time spent on accuracy; sets weights.compensation, "
-                        "weights.sensitivity and learning.steps",
-                    .kind = FieldKind::kName};
+  RecipeField field{
+      .path = "effort", .help = "time spent on accuracy; sets", .kind = FieldKind::kName};
+  std::string_view separator = " ";
+  for (const EffortSetting& setting : effort_settings(Effort::kStandard)) {
+    field.help.append(separator).append(setting.key);
+    separator = ", ";
+  }
   for (const auto& entry : kEffortNames) field.names.emplace_back(entry.second);
   field.get = [](const Recipe& recipe) -> Json { return std::string(name_of(recipe.effort)); };
   field.put = [](Recipe& recipe, const Json& value) {

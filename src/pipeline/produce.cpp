@@ -91,9 +91,9 @@ int steps_that_pay(const Run& run, const HeldBack& samples) {
     }
     return 0;
   }
-  const std::string& workdir = run.options.workdir;
-  const std::vector<SitePlan> before =
-      sweep_over(run, samples.fitted, workdir.empty() ? "" : fs::path(workdir) / "held_back").plans;
+  std::string workdir = run.options.workdir;
+  if (!workdir.empty()) workdir = fs::path(workdir) / "held_back";
+  const std::vector<SitePlan> before = sweep_over(run, samples.fitted, workdir).plans;
   LearnResult learned = learn_from(run, samples, run.options.recipe.learning, before);
   if (!learned.problem.empty()) return 0;
   if (learned.steps > 0) {

@@ -34,12 +34,11 @@ struct LearnResult {
 /// before the last block, each block by its own output (arXiv 2102.05426) in the quantized model,
 /// all at once, with straight-through gradients (arXiv 1308.3432). The loss is the squared error of
 /// the values at the ends of blocks against the floating-point model, in units of their variance,
-/// tokens weighted by the squared gradient of the outputs. The last block is left out: its only
-/// target are the outputs, which few samples soon fit; it should be fitted anew on what the others
-/// give now. The parameters with the least loss on `held_back` are kept, where neither they nor the
-/// plans may have been fitted to these samples; without any the last ones are. The result does not
-/// depend on `threads`.
-/// Throws Error kInterrupted.
+/// tokens weighted by the gradient of the outputs (weights_of_squares()). The last block is left
+/// out: its only target are the outputs, which few samples soon fit; it should be fitted anew on
+/// what the others give now. The parameters with the least loss on `held_back` are kept, where
+/// neither they nor the plans may have been fitted to these samples; without any the last ones are.
+/// The result does not depend on `threads`. Throws Error kInterrupted.
 LearnResult learn(const Model& model, const std::vector<Site>& sites, const HeldBack& samples,
                   const LearningRecipe& recipe, const LearnOptions& options,
                   const std::vector<SitePlan>& plans);

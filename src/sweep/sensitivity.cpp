@@ -172,20 +172,19 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
   for (const auto& [value, layout] : wanted) {
     Sensitivity sensitivity;
     double rows = 0;
-    for (const auto& part : parts) {
-      const auto found = part.find(value);
-      if (found == part.end()) break;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const auto found = parts[i].find(value);
+      if (found == parts[i].end()) break;
       const Squares& squares = found->second;
       sensitivity.tokens.push_back(squares.tokens);
       sensitivity.channels = sensitivity.channels.defined()
                                  ? sensitivity.channels + squares.channels
                                  : squares.channels;
       rows += squares.rows;
-      sensitivity.used.push_back(used[sensitivity.used.size()].at(squares.tokens.numel()));
+      sensitivity.used.push_back(used[i].at(squares.tokens.numel()));
     }
     if (sensitivity.tokens.size() != batches.size()) continue;
     sensitivity.channels = sensitivity.channels / rows;
-    if (at::cat(sensitivity.used).min().item<double>() > 0) sensitivity.used.clear();
     result.emplace(value, std::move(sensitivity));
   }
   return result;
@@ -193,8 +192,7 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
 
 at::Tensor row_weights(const Sensitivity* sensitivity, double share) {
   if (sensitivity == nullptr || share == 0) return {};
-  const at::Tensor used = sensitivity->used.empty() ? at::Tensor() : at::cat(sensitivity->used);
-  return weights_of_squares(at::cat(sensitivity->tokens), share, used);
+  return weights_of_squares(at::cat(sensitivity->tokens), share, at::cat(sensitivity->used));
 }
 
 at::Tensor weights_of_squares(const at::Tensor& squares, double share, const at::Tensor& used) {

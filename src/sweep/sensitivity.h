@@ -17,7 +17,7 @@ struct Sensitivity {
   std::vector<at::Tensor> tokens;  // per batch, float64 [rows]: mean over channels
   at::Tensor channels;             // float64 [N]: mean over all tokens
   /// Per batch, float64 [rows]: 0 for tokens on which the outputs depend at no site at all (those
-  /// that pad a sentence), else 1; empty: all are used.
+  /// that pad a sentence), else 1. Values with as many rows share it.
   std::vector<at::Tensor> used;
 };
 

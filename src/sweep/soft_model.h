@@ -34,8 +34,8 @@ class SoftModel {
   Realized realize() const;
 
   /// The floating-point values at the ends of blocks, and what their rows count for: each row of
-  /// the values counts by the squared gradient of a random projection of the outputs (`seed`), as
-  /// in sensitivity.h. Throws c10::Error or Error for a model that cannot be differentiated.
+  /// the values counts by the gradient of a random projection of the outputs (`seed`), as in
+  /// sensitivity.h. Throws c10::Error or Error for a model that cannot be differentiated.
   Expected run_float(const std::vector<at::Tensor>& inputs, std::uint64_t seed) const;
   /// The values at the ends of blocks; undefined where one is no floating-point tensor. No gradient
   /// passes from a block to the one before: each is learned by its own output. The last block is

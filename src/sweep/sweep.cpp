@@ -193,11 +193,11 @@ class Sweep {
   at::Tensor weights_in(const std::vector<std::size_t>& batches,
                         const torch::jit::Value* value) const {
     const auto* all = sensitivity_of(value);
-    if (all == nullptr || batches.size() == all->tokens.size()) return weights_of(value);
+    if (all == nullptr) return {};
     Sensitivity chosen;
     for (const std::size_t i : batches) {
       chosen.tokens.push_back(all->tokens[i]);
-      if (!all->used.empty()) chosen.used.push_back(all->used[i]);
+      chosen.used.push_back(all->used[i]);
     }
     return row_weights(&chosen, recipe_.weights.sensitivity);
   }

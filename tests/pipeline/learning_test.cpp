@@ -6,25 +6,19 @@
 #include <string>
 #include <vector>
 
-#include "base/recipe_json.h"
 #include "repquant/quantize.h"
 #include "support/errors.h"
-#include "support/fixtures.h"
+#include "support/planted_options.h"
 #include "support/temp_dir.h"
 
 namespace repquant {
 namespace {
 
-using testing::fixture_dir;
 using testing::TempDir;
 
 /// Mean errors are left in, so that there is something to learn.
 QuantizeOptions rough_options(const TempDir& folder, const std::string& name, int steps) {
-  QuantizeOptions options;
-  options.model = (fixture_dir() / "planted.trace.pt").string();
-  options.calib = (fixture_dir() / "planted_calib.npz").string();
-  options.output = (folder / name).string();
-  options.recipe = recipe_for_bits({4, 4});
+  QuantizeOptions options = testing::planted_options(folder, name);
   options.recipe.calibration.samples = 24;
   options.recipe.weights.bias_correction = false;
   options.recipe.weights.compensation = Compensation::kNone;

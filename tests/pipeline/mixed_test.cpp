@@ -15,23 +15,13 @@
 #include "repquant/artifact.h"
 #include "repquant/quantize.h"
 #include "support/errors.h"
-#include "support/fixtures.h"
+#include "support/planted_options.h"
 #include "support/temp_dir.h"
 
 namespace repquant {
 namespace {
 
-using testing::fixture_dir;
-
-QuantizeOptions planted_options(const testing::TempDir& folder, const std::string& name) {
-  QuantizeOptions options;
-  options.model = (fixture_dir() / "planted.trace.pt").string();
-  options.calib = (fixture_dir() / "planted_calib.npz").string();
-  options.output = (folder / name).string();
-  options.recipe = recipe_for_bits({4, 4});
-  options.recipe.calibration.samples = 32;
-  return options;
-}
+using testing::planted_options;
 
 TEST(Mixed, TheFileHasTheBitsThatWereChosen) {
   const testing::TempDir folder;

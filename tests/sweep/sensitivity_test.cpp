@@ -81,7 +81,7 @@ TEST(RowWeights, HaveMeanOne) {
   Sensitivity sensitivity{
       {at::tensor({1.0, 16.0}, at::kDouble), at::tensor({0.0, 81.0}, at::kDouble)},
       at::ones({2}, at::kDouble),
-      {}};
+      {at::ones({2}, at::kDouble), at::ones({2}, at::kDouble)}};
   const at::Tensor part = at::tensor({1.0, 8.0, 0.0, 27.0}, at::kDouble) / 18;
   EXPECT_TRUE(at::allclose(row_weights(&sensitivity, 0.5), part + 0.5));
   EXPECT_FALSE(row_weights(&sensitivity, 0).defined());
