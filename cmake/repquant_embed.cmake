@@ -3,7 +3,7 @@
 string(REPLACE "," ";" names "${NAMES}")
 list(LENGTH names count)
 set(text "// Generated from configs/*.json at build time.\n#include <array>\n\n")
-string(APPEND text "#include \"base/recipe_json.h\"\n\nnamespace repquant {\n\n")
+string(APPEND text "#include \"recipe/json.h\"\n\nnamespace repquant {\n\n")
 string(APPEND text "std::span<const ReadyRecipe> ready_recipes() {\n")
 string(APPEND text "  static constexpr std::array<ReadyRecipe, ${count}> kReady{{\n")
 foreach(name IN LISTS names)

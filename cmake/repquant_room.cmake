@@ -1,12 +1,19 @@
 # Helpers that every room uses. In DEPENDS, the name of a room stands for its library.
-set(REPQUANT_ROOMS base ops plan compute data graph quantizer reparam gptq sweep mixed artifact runtime
-                   pipeline evaluate batch benchmark cli)
+set(REPQUANT_ROOMS base recipe ops plan tensor data graph quantizer gptq fit bit_allocation artifact runtime
+                   evaluate pipeline nightly benchmark cli)
 
-# One precompiled header for everything that sees LibTorch: 20 s per file become about 5 s.
+# A file that sees LibTorch pays seconds for its headers, whatever its own length. So they come
+# precompiled, and several files of a room are compiled as one.
 if(REPQUANT_PCH)
-  add_library(repquant_pch STATIC ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
-  target_link_libraries(repquant_pch PRIVATE repquant_options repquant_torch)
-  target_precompile_headers(repquant_pch PRIVATE ${PROJECT_SOURCE_DIR}/cmake/pch.h)
+  function(repquant_add_pch name)
+    add_library(repquant_${name} STATIC ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
+    target_link_libraries(repquant_${name} PRIVATE repquant_options repquant_torch ${ARGN})
+    target_precompile_headers(repquant_${name} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/${name}.h)
+  endfunction()
+  repquant_add_pch(pch)
+  if(REPQUANT_TESTS)
+    repquant_add_pch(test_pch GTest::gmock)
+  endif()
   # ccache needs this to see through the precompiled header.
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(repquant_options INTERFACE -fpch-preprocess)
@@ -17,6 +24,12 @@ function(repquant_use_pch target)
   if(REPQUANT_PCH)
     target_precompile_headers(${target} REUSE_FROM repquant_pch)
   endif()
+endfunction()
+
+# Files of one batch share a translation unit: names in their anonymous namespaces must differ.
+function(repquant_unite target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${REPQUANT_UNITY} UNITY_BUILD_BATCH_SIZE
+                                             ${REPQUANT_UNITY_BATCH})
 endfunction()
 
 # repquant_resolve(<out> <name>...): room names become library targets, others stay.
@@ -32,24 +45,24 @@ function(repquant_resolve out)
   set(${out} ${result} PARENT_SCOPE)
 endfunction()
 
-# repquant_add_room(<name> SOURCES <file>... [DEPENDS <room or target>...]
-#                   [PRIVATE_DEPENDS <target>...] [NO_TORCH] [NO_PCH])
+# repquant_add_room(<name> [DEPENDS <room or target>...] [PRIVATE_DEPENDS <target>...]
+#                   [EXCLUDE <file>...] [GENERATED <file>...] [NO_TORCH])
 #
-# Adds the static library repquant_<name>. NO_TORCH: the room does not see LibTorch at all.
-# NO_PCH: it does, but its files do without the precompiled header.
+# Adds the static library repquant_<name> of all sources in the folder but those of EXCLUDE.
+# NO_TORCH: the room does not see LibTorch at all.
 function(repquant_add_room)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "NO_TORCH;NO_PCH" "NAME"
-                        "SOURCES;DEPENDS;PRIVATE_DEPENDS")
-  if(NOT arg_NAME)
-    list(GET arg_UNPARSED_ARGUMENTS 0 arg_NAME)
-  endif()
-  set(target repquant_${arg_NAME})
+  cmake_parse_arguments(PARSE_ARGV 1 arg "NO_TORCH" "" "DEPENDS;PRIVATE_DEPENDS;EXCLUDE;GENERATED")
+  set(name ${ARGV0})
+  set(target repquant_${name})
+  file(GLOB sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *.cpp)
+  list(REMOVE_ITEM sources main.cpp ${arg_EXCLUDE})
   repquant_resolve(depends ${arg_DEPENDS})
   repquant_resolve(private_depends ${arg_PRIVATE_DEPENDS})
 
-  add_library(${target} STATIC ${arg_SOURCES})
-  add_library(repquant::${arg_NAME} ALIAS ${target})
-  set_target_properties(${target} PROPERTIES EXPORT_NAME ${arg_NAME})
+  add_library(${target} STATIC ${sources} ${arg_GENERATED})
+  add_library(repquant::${name} ALIAS ${target})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
+  repquant_unite(${target})
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_include_directories(
     ${target}
@@ -63,38 +76,36 @@ function(repquant_add_room)
     PRIVATE ${private_depends} $<BUILD_INTERFACE:repquant_options>)
   if(NOT arg_NO_TORCH)
     target_link_libraries(${target} PUBLIC repquant_torch)
-    if(NOT arg_NO_PCH)
-      repquant_use_pch(${target})
-    endif()
+    repquant_use_pch(${target})
   endif()
   target_link_libraries(repquant_core INTERFACE ${target})
   set_property(GLOBAL APPEND PROPERTY REPQUANT_ROOM_TARGETS ${target})
 endfunction()
 
-# repquant_add_test(<name> SOURCES <file>... [DEPENDS <room or target>...] [LABELS <label>...]
-#                   [TIMEOUT <seconds>] [ONE_PROCESS] [NO_TORCH] [NO_PCH])
+# repquant_add_test(<name> [SOURCES <file>...] [DEPENDS <room or target>...] [LABELS <label>...]
+#                   [TIMEOUT <seconds>] [ONE_PROCESS] [NO_TORCH])
 #
-# Adds the gtest executable test_<name> and registers each of its tests with ctest, under the label
-# <name>. ONE_PROCESS: registers the executable as one test, for many short cases (each process takes
-# a quarter of a second to load LibTorch). The tests run in the repository root with
-# REPQUANT_SOURCE_DIR, REPQUANT_BINARY and, when ../shared exists, REPQUANT_SHARED in the environment.
+# Adds the gtest executable test_<name> of all sources in the folder and of SOURCES, and registers
+# each of its tests with ctest, under the label <name>. ONE_PROCESS: registers the executable as one
+# test, for many short cases (each process takes a quarter of a second to load LibTorch). The tests
+# run in the repository root with REPQUANT_SOURCE_DIR, REPQUANT_BINARY and, when ../shared exists,
+# REPQUANT_SHARED in the environment.
 function(repquant_add_test)
   if(NOT REPQUANT_TESTS)
     return()
   endif()
-  cmake_parse_arguments(PARSE_ARGV 0 arg "ONE_PROCESS;NO_TORCH;NO_PCH" "NAME;TIMEOUT"
-                        "SOURCES;DEPENDS;LABELS")
-  if(NOT arg_NAME)
-    list(GET arg_UNPARSED_ARGUMENTS 0 arg_NAME)
-  endif()
+  cmake_parse_arguments(PARSE_ARGV 1 arg "ONE_PROCESS;NO_TORCH" "TIMEOUT" "SOURCES;DEPENDS;LABELS")
+  set(name ${ARGV0})
+  file(GLOB sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *.cpp)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
   math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * ${repquant_slowdown}")
-  set(target test_${arg_NAME})
+  set(target test_${name})
   repquant_resolve(depends ${arg_DEPENDS})
 
-  add_executable(${target} ${arg_SOURCES})
+  add_executable(${target} ${sources} ${arg_SOURCES})
+  repquant_unite(${target})
   target_include_directories(
     ${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR}/src
                       ${PROJECT_SOURCE_DIR}/include ${PROJECT_BINARY_DIR}/include)
@@ -102,15 +113,15 @@ function(repquant_add_test)
                                           GTest::gtest_main)
   if(NOT arg_NO_TORCH)
     target_link_libraries(${target} PRIVATE repquant_torch)
-    if(NOT arg_NO_PCH)
-      repquant_use_pch(${target})
+    if(REPQUANT_PCH)
+      target_precompile_headers(${target} REUSE_FROM repquant_test_pch)
     endif()
   endif()
   if(arg_ONE_PROCESS)
-    add_test(NAME ${arg_NAME}.all COMMAND ${target} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    add_test(NAME ${name}.all COMMAND ${target} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
     set_tests_properties(
-      ${arg_NAME}.all
-      PROPERTIES LABELS "${arg_NAME};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT
+      ${name}.all
+      PROPERTIES LABELS "${name};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT
                  "${REPQUANT_TEST_ENVIRONMENT}")
     return()
   endif()
@@ -120,7 +131,7 @@ function(repquant_add_test)
     DISCOVERY_MODE PRE_TEST
     NO_PRETTY_VALUES # parameterized tests name their cases themselves
     DISCOVERY_TIMEOUT 60
-    PROPERTIES LABELS "${arg_NAME};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT
+    PROPERTIES LABELS "${name};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT
                "${REPQUANT_TEST_ENVIRONMENT}")
 endfunction()
 

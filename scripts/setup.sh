@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(
   ca-certificates ccache cmake g++ ninja-build python3 python3-venv
-  libbenchmark-dev libcli11-dev libgmock-dev libgtest-dev libhwy-dev libjpeg62-turbo-dev
+  libbenchmark-dev libcli11-dev libgmock-dev libgtest-dev libjpeg62-turbo-dev
   libpng-dev libspdlog-dev libssl-dev libzip-dev nlohmann-json3-dev
 )
 

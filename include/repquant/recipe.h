@@ -45,7 +45,7 @@ enum class WeightRounding { kNearest, kGptq };
 enum class Compensation { kNone, kInput, kStream };
 
 /// How much time a run spends on accuracy: named sets of the settings below.
-enum class Effort { kFast, kStandard, kHigh };
+enum class Effort { kFast, kStandard };
 
 struct WeightRecipe {
   WeightRounding rounding = WeightRounding::kGptq;
@@ -96,17 +96,6 @@ struct InputRecipe {  // inputs of Linear sites that no norm feeds directly
   friend bool operator==(const InputRecipe&, const InputRecipe&) = default;
 };
 
-/// Learning of scales, offsets and biases after the closed-form fit, each block by what it gives in
-/// the floating-point model (arXiv 2102.05426, with straight-through gradients, arXiv 1308.3432).
-struct LearningRecipe {
-  int steps = 0;        // Adam steps; 0: none
-  int samples = 8;      // calibration samples of a step
-  bool augment = true;  // images: random crops and reflections
-  std::uint64_t seed = 0;
-
-  friend bool operator==(const LearningRecipe&, const LearningRecipe&) = default;
-};
-
 /// Bits of the first (patch embedding) and last (head) layer; 0 means "as --bits says".
 struct EdgeRecipe {
   int weight_bits = 0;
@@ -149,7 +138,6 @@ struct Recipe {
   EdgeRecipe first_layer{0, 8};
   EdgeRecipe last_layer{0, 0};
   EmbeddingRecipe embedding;
-  LearningRecipe learning;
   CalibrationRecipe calibration;
   std::vector<SiteOverride> overrides;
   std::vector<std::string> exclude;  // glob patterns of site paths to keep in floating point

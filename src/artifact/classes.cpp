@@ -15,19 +15,6 @@ namespace {
 
 using torch::jit::Module;
 
-enum Kind : std::size_t {
-  kNormQuantize,
-  kQuantize,
-  kLinear,
-  kWeightOnly,
-  kSide,
-  kScores,
-  kAttend,
-  kEmbedding,
-  kTokenQuantize,
-  kTokenScale
-};
-
 /// `torch` and `onednn` in the classes' source mean the operators of those name spaces.
 struct OperatorResolver : public torch::jit::Resolver {
   std::shared_ptr<torch::jit::SugaredValue> resolveValue(const std::string& name,
@@ -80,6 +67,20 @@ at::Tensor owned_float(const at::Tensor& tensor) { return owned(tensor.to(at::kF
 
 }  // namespace
 
+/// In the order of class_sources().
+enum class ModuleFactory::Kind : std::size_t {
+  kNormQuantize,
+  kQuantize,
+  kLinear,
+  kWeightOnly,
+  kSide,
+  kScores,
+  kAttend,
+  kEmbedding,
+  kTokenQuantize,
+  kTokenScale
+};
+
 struct ModuleFactory::Prototypes {
   std::vector<Module> modules;
 };
@@ -94,8 +95,8 @@ ModuleFactory::ModuleFactory()
 
 ModuleFactory::~ModuleFactory() = default;
 
-Module ModuleFactory::make(std::size_t kind, std::vector<c10::IValue> state) {
-  const auto type = prototypes_->modules.at(kind).type();
+Module ModuleFactory::make(Kind kind, std::vector<c10::IValue> state) {
+  const auto type = prototypes_->modules.at(static_cast<std::size_t>(kind)).type();
   Module module(
       c10::ivalue::Object::create(c10::StrongTypePtr(unit_, type), type->numAttributes()));
   state.emplace_back(false);  // training
@@ -109,18 +110,18 @@ at::Tensor ModuleFactory::stored_codes(const at::Tensor& codes, int bits) {
 }
 
 Module ModuleFactory::norm_quantize(const NormQuantizeState& s) {
-  return make(kNormQuantize, {owned_float(s.weight), owned_float(s.bias), s.shape, s.epsilon,
-                              s.max_code, s.root_mean_square});
+  return make(Kind::kNormQuantize, {owned_float(s.weight), owned_float(s.bias), s.shape, s.epsilon,
+                                    s.max_code, s.root_mean_square});
 }
 
 Module ModuleFactory::quantize(const QuantizeState& s) {
-  return make(kQuantize, {owned_float(s.multiplier), owned_float(s.offset), s.max_code, s.quadratic,
-                          s.is_signed, s.shift});
+  return make(Kind::kQuantize, {owned_float(s.multiplier), owned_float(s.offset), s.max_code,
+                                s.quadratic, s.is_signed, s.shift});
 }
 
 Module ModuleFactory::linear(const LinearState& s) {
   return make(
-      kLinear,
+      Kind::kLinear,
       {stored_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
        static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.zero_point, s.max_product_code,
        s.activation, s.algorithm, static_cast<std::int64_t>(s.output), s.output_low, s.output_high,
@@ -128,24 +129,24 @@ Module ModuleFactory::linear(const LinearState& s) {
 }
 
 Module ModuleFactory::weight_only(const WeightOnlyState& s) {
-  return make(kWeightOnly,
+  return make(Kind::kWeightOnly,
               {stored_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
                static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.group_size});
 }
 
 Module ModuleFactory::side(const SideState& s) {
-  return make(kSide,
+  return make(Kind::kSide,
               {owned(s.weight_codes), owned_float(s.weight_scale), owned(s.channels),
                owned_float(s.scale), owned_float(s.zero_point), static_cast<std::int64_t>(s.bits)});
 }
 
 Module ModuleFactory::scores(const ScoresState& s) {
-  return make(kScores, {owned_float(s.left_zero), owned_float(s.right_zero), s.left_bits,
-                        s.right_bits, owned_float(s.scale), s.raw});
+  return make(Kind::kScores, {owned_float(s.left_zero), owned_float(s.right_zero), s.left_bits,
+                              s.right_bits, owned_float(s.scale), s.raw});
 }
 
 Module ModuleFactory::attend(const AttendState& s) {
-  return make(kAttend,
+  return make(Kind::kAttend,
               {owned_float(s.factor), s.bits, s.uniform, s.u8_table, s.zero_code,
                s.steps_per_octave, s.row_maximum, std::log(s.softmax_scale), s.fresh,
                owned_float(s.value_zero), owned_float(s.multiplier),
@@ -153,16 +154,16 @@ Module ModuleFactory::attend(const AttendState& s) {
 }
 
 Module ModuleFactory::embedding(const EmbeddingState& s) {
-  return make(kEmbedding, {stored_codes(s.codes, s.bits), owned_float(s.scale.unsqueeze(1)),
-                           static_cast<std::int64_t>(s.bits), s.codes.size(1)});
+  return make(Kind::kEmbedding, {stored_codes(s.codes, s.bits), owned_float(s.scale.unsqueeze(1)),
+                                 static_cast<std::int64_t>(s.bits), s.codes.size(1)});
 }
 
 Module ModuleFactory::token_quantize(int bits) {
-  return make(kTokenQuantize, {static_cast<std::int64_t>(bits)});
+  return make(Kind::kTokenQuantize, {static_cast<std::int64_t>(bits)});
 }
 
 Module ModuleFactory::token_scale(const at::Tensor& bias, int bits) {
-  return make(kTokenScale, {owned_float(bias), static_cast<std::int64_t>(bits)});
+  return make(Kind::kTokenScale, {owned_float(bias), static_cast<std::int64_t>(bits)});
 }
 
 at::Tensor pack_codes(const at::Tensor& codes, int bits) {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "compute/equal_tensors.h"
+#include "tensor/equal.h"
 
 namespace torch::jit {
 struct CompilationUnit;
@@ -133,7 +133,8 @@ class ModuleFactory {
   const std::shared_ptr<torch::jit::CompilationUnit>& unit() const { return unit_; }
 
  private:
-  torch::jit::Module make(std::size_t kind, std::vector<c10::IValue> state);
+  enum class Kind : std::size_t;
+  torch::jit::Module make(Kind kind, std::vector<c10::IValue> state);
   /// Packed codes; equal ones are one tensor, which a file holds once.
   at::Tensor stored_codes(const at::Tensor& codes, int bits);
 

@@ -1,12 +1,12 @@
 // repquant analyze: which sites suffer most from quantization, and which bits they should get.
 #include <ostream>
 
-#include "base/bit_width.h"
 #include "cli/command.h"
 #include "cli/hooks.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
 #include "cli/token_options.h"
+#include "recipe/bit_width.h"
 #include "repquant/analyze.h"
 #include "repquant/error.h"
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/pattern.h"
-#include "base/recipe_resolve.h"
 #include "cli/command.h"
+#include "recipe/resolve.h"
 #include "repquant/error.h"
 #include "repquant/version.h"
 

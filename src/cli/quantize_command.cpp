@@ -7,12 +7,12 @@
 #include <optional>
 #include <ostream>
 
-#include "base/bit_width.h"
 #include "cli/command.h"
 #include "cli/hooks.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
 #include "cli/token_options.h"
+#include "recipe/bit_width.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "base/recipe_resolve.h"
+#include "recipe/resolve.h"
 
 namespace repquant::cli {
 

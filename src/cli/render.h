@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/json_text.h"
-#include "batch/batch.h"
 #include "evaluate/gates.h"
+#include "nightly/batch.h"
 #include "pipeline/report_json.h"
 #include "repquant/analyze.h"
 #include "repquant/artifact.h"

@@ -1,7 +1,7 @@
 // Results of quantize.
-#include "base/recipe_names.h"
 #include "base/text_table.h"
 #include "cli/render.h"
+#include "recipe/names.h"
 
 namespace repquant::cli {
 namespace {

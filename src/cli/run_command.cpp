@@ -2,10 +2,10 @@
 #include <ostream>
 
 #include "base/atomic_file.h"
-#include "batch/batch.h"
 #include "cli/command.h"
 #include "cli/hooks.h"
 #include "cli/render.h"
+#include "nightly/batch.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {

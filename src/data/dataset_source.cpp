@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <sstream>
 
-#include "compute/parallel.h"
 #include "data/bytes.h"
+#include "tensor/parallel.h"
 
 namespace repquant::internal {
 namespace {

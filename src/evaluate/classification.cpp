@@ -8,7 +8,7 @@ namespace repquant {
 namespace {
 
 /// What one run has shown so far.
-struct Sums {
+struct ClassSums {
   AccuracyCounts accuracy;
   PairedCounts paired;
   AgreementSums agreement;
@@ -38,7 +38,7 @@ EvaluationReport evaluate_classification(Session& session) {
   draw(session);
   std::optional<std::vector<std::int64_t>> all_labels;  // once the number of classes is known
   std::int64_t classes = 0;
-  std::vector<Sums> sums(session.runs.size());
+  std::vector<ClassSums> sums(session.runs.size());
 
   for_each_output(session, output_positions(options, {0}), [&](const BatchOutputs& step) {
     const at::Tensor& logits = step.outputs.front();
@@ -46,7 +46,7 @@ EvaluationReport evaluate_classification(Session& session) {
       classes = logits.dim() > 0 ? logits.size(-1) : 1;
       all_labels = labels_for(session.data.dataset, logits, options, *session.hooks);
     }
-    Sums& sum = sums[step.run];
+    ClassSums& sum = sums[step.run];
     std::vector<std::int64_t> labels;
     if (!all_labels->empty()) {
       for (const auto index : step.indices) {

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
+#include "data/model_inputs.h"
 #include "data/sampling.h"
 #include "evaluate/metrics.h"
-#include "evaluate/model_inputs.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
 
@@ -14,14 +14,14 @@ namespace repquant {
 namespace {
 
 /// What one run has shown so far.
-struct Sums {
+struct EmbeddingSums {
   std::vector<at::Tensor> parts;  // embeddings of the batches, kept only for scores
   ClusterMean cosine;             // with the reference
   double min_cosine = 1.0;
   NoiseSums values;
 };
 
-void compare(const at::Tensor& expected, const at::Tensor& actual, Sums& sums) {
+void compare(const at::Tensor& expected, const at::Tensor& actual, EmbeddingSums& sums) {
   check_same_shape(expected, actual);
   for (const double cosine : cosines(expected, actual)) {
     sums.cosine.add(cosine, 1.0);
@@ -50,7 +50,7 @@ std::vector<double> draw_pairs(Session& session) {
   return scores;
 }
 
-Embedding summarize(const Sums& sums, const std::vector<double>& scores, bool compared) {
+Embedding summarize(const EmbeddingSums& sums, const std::vector<double>& scores, bool compared) {
   Embedding result;
   if (!scores.empty()) {
     const at::Tensor all = at::cat(sums.parts);
@@ -117,7 +117,7 @@ EvaluationReport evaluate_embedding(Session& session) {
                  .hint = "give an array named scores, one for each pair of samples, or the "
                          "floating-point model as --reference FILE"});
   }
-  std::vector<Sums> sums(session.runs.size());
+  std::vector<EmbeddingSums> sums(session.runs.size());
   bool averaged = false;
   for_each_output(session, output_positions(*session.options, {0}), [&](const BatchOutputs& step) {
     averaged = step.outputs.front().dim() == 3;

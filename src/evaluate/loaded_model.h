@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "evaluate/model_inputs.h"
+#include "data/model_inputs.h"
 #include "repquant/form.h"
 
 namespace torch::jit {

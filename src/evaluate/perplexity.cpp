@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "data/bytes.h"
-#include "evaluate/model_inputs.h"
+#include "data/model_inputs.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
 
@@ -15,7 +15,7 @@ namespace repquant {
 namespace {
 
 // Rows of logits that are held in double at a time: 64 x 50,000 x 8 bytes are 26 MB.
-constexpr std::int64_t kBlock = 64;
+constexpr std::int64_t kPositionBlock = 64;
 
 std::string shape_text(const at::Tensor& tensor) {
   std::string text = "[";
@@ -117,8 +117,8 @@ void add_predictions(const at::Tensor& logits, const at::Tensor* reference,
     const std::int64_t count = positions.size(0);
     if (count == 0) continue;
     WindowSums window;
-    for (std::int64_t begin = 0; begin < count; begin += kBlock) {
-      const at::Tensor chosen = positions.slice(0, begin, std::min(begin + kBlock, count));
+    for (std::int64_t begin = 0; begin < count; begin += kPositionBlock) {
+      const at::Tensor chosen = positions.slice(0, begin, std::min(begin + kPositionBlock, count));
       const at::Tensor before = chosen - 1;
       std::optional<at::Tensor> expected;
       if (reference != nullptr) expected = (*reference)[row].index_select(0, before);

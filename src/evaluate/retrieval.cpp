@@ -15,7 +15,7 @@ namespace repquant {
 namespace {
 
 constexpr std::array<int, 3> kTops{1, 5, 10};
-constexpr std::int64_t kBlock = 256;  // queries whose similarities are held at a time
+constexpr std::int64_t kQueryBlock = 256;  // queries whose similarities are held at a time
 
 /// Embeddings of one run, gathered over batches.
 struct Towers {
@@ -100,8 +100,8 @@ std::vector<std::int64_t> match_ranks(const at::Tensor& queries, const at::Tenso
   }
   const at::Tensor all = normalized(keys).t();
   std::vector<std::int64_t> result;
-  for (std::int64_t begin = 0; begin < queries.size(0); begin += kBlock) {
-    const std::int64_t end = std::min(begin + kBlock, queries.size(0));
+  for (std::int64_t begin = 0; begin < queries.size(0); begin += kQueryBlock) {
+    const std::int64_t end = std::min(begin + kQueryBlock, queries.size(0));
     const at::Tensor similarity =
         at::matmul(normalized(queries.slice(0, begin, end)), all).contiguous();
     const double* row = similarity.const_data_ptr<double>();

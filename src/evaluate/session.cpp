@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "base/clock.h"
-#include "evaluate/model_inputs.h"
+#include "data/model_inputs.h"
 #include "repquant/error.h"
 
 namespace repquant {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "data/open_data.h"
 #include "evaluate/loaded_model.h"
-#include "evaluate/open_data.h"
 #include "repquant/evaluate.h"
 
 namespace repquant {

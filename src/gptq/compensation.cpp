@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "compute/check.h"
+#include "tensor/check.h"
 
 namespace repquant {
 namespace {

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "compute/simd.h"
+#include "tensor/simd.h"
 
 namespace repquant {
 namespace {

@@ -10,11 +10,11 @@
 #include <utility>
 #include <vector>
 
-#include "compute/check.h"
-#include "compute/parallel.h"
-#include "compute/simd.h"
 #include "gptq/descent.h"
 #include "gptq/row_scale.h"
+#include "tensor/check.h"
+#include "tensor/parallel.h"
+#include "tensor/simd.h"
 
 namespace repquant {
 namespace {

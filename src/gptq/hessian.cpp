@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "compute/check.h"
-#include "compute/parallel.h"
+#include "tensor/check.h"
+#include "tensor/parallel.h"
 
 namespace repquant {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "compute/simd.h"
+#include "tensor/simd.h"
 
 namespace repquant {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "compute/check.h"
+#include "tensor/check.h"
 
 namespace repquant {
 

@@ -5,13 +5,13 @@
 
 #include "base/atomic_file.h"
 #include "base/clock.h"
-#include "base/recipe_json.h"
-#include "compute/parallel.h"
 #include "graph/archive.h"
 #include "pipeline/calibration.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
+#include "recipe/json.h"
 #include "repquant/error.h"
+#include "tensor/parallel.h"
 
 namespace repquant {
 namespace {

@@ -8,8 +8,8 @@
 #include <random>
 
 #include "base/sha256.h"
+#include "data/open_data.h"
 #include "data/sampling.h"
-#include "evaluate/open_data.h"
 #include "repquant/error.h"
 
 namespace repquant {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/model_inputs.h"
 #include "data/preprocess.h"
-#include "evaluate/model_inputs.h"
 #include "repquant/recipe.h"
 
 namespace repquant {

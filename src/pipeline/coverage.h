@@ -3,11 +3,11 @@
 
 #include <vector>
 
+#include "fit/sweep.h"
 #include "graph/model.h"
 #include "graph/site.h"
 #include "repquant/coverage.h"
 #include "repquant/recipe.h"
-#include "sweep/sweep.h"
 
 namespace repquant {
 

@@ -5,8 +5,8 @@
 #include <limits>
 #include <string>
 
-#include "base/bit_width.h"
 #include "base/text_table.h"
+#include "recipe/bit_width.h"
 #include "repquant/error.h"
 
 namespace repquant {

@@ -3,11 +3,11 @@
 
 #include <vector>
 
+#include "bit_allocation/choices.h"
+#include "bit_allocation/choose_bits.h"
+#include "bit_allocation/measure_errors.h"
 #include "graph/model.h"
 #include "graph/site.h"
-#include "mixed/choices.h"
-#include "mixed/choose_bits.h"
-#include "mixed/measure_errors.h"
 #include "repquant/quantize.h"
 
 namespace repquant {

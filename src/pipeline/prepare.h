@@ -3,11 +3,11 @@
 
 #include <vector>
 
+#include "fit/sweep.h"
 #include "graph/model.h"
 #include "graph/site.h"
 #include "pipeline/calibration.h"
 #include "repquant/quantize.h"
-#include "sweep/sweep.h"
 
 namespace repquant {
 

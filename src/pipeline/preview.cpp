@@ -1,6 +1,6 @@
 #include <ATen/Parallel.h>
 
-#include "evaluate/open_data.h"
+#include "data/open_data.h"
 #include "graph/archive.h"
 #include "pipeline/coverage.h"
 #include "pipeline/prepare.h"

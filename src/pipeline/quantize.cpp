@@ -5,16 +5,15 @@
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "compute/parallel.h"
 #include "graph/archive.h"
 #include "pipeline/calibration_cache.h"
 #include "pipeline/coverage.h"
-#include "pipeline/estimate.h"
+#include "pipeline/fit_and_write.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
-#include "pipeline/produce.h"
 #include "pipeline/search_bits.h"
 #include "repquant/error.h"
+#include "tensor/parallel.h"
 
 namespace repquant {
 namespace {
@@ -29,18 +28,6 @@ void check_paths(const QuantizeOptions& options) {
   }
   check_archive(options.model);
   check_output(options.output, options.force);
-}
-
-/// What is to come, for whoever waits: never part of the result.
-void say_estimate(const Model& model, const SiteSearch& search, const std::vector<SiteBits>& bits,
-                  const Calibration& calibration, const QuantizeOptions& options,
-                  const QuantizeHooks& hooks) {
-  if (!hooks.info) return;
-  const WorkTerms work = work_terms(model, search.sites, bits, calibration.batches,
-                                    /*workdir=*/!options.workdir.empty());
-  const Estimate expected = estimate(work, measure_speed(), options.recipe, options.threads);
-  hooks.info(std::string("estimate, to a factor of two: ") + to_string(expected) +
-             (options.mixed ? " for each sweep" : ""));
 }
 
 }  // namespace
@@ -86,7 +73,6 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
     hooks.warn("only " + std::to_string(calibration.samples) + " calibration samples, " +
                std::to_string(options.recipe.calibration.samples) + " were asked for");
   }
-  say_estimate(model, search, bits, calibration, options, hooks);
   const Prepared prepared{.model = &model,
                           .search = &search,
                           .source = &source,

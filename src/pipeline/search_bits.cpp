@@ -6,14 +6,14 @@
 
 #include "base/clock.h"
 #include "base/text_table.h"
-#include "compute/parallel.h"
 #include "evaluate/metrics.h"
+#include "fit/hold_back.h"
+#include "fit/plan_hook.h"
 #include "graph/walker.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "repquant/error.h"
-#include "sweep/hold_back.h"
-#include "sweep/plan_hook.h"
+#include "tensor/parallel.h"
 
 namespace repquant {
 namespace {

@@ -2,7 +2,7 @@
 // samples that were held back.
 #pragma once
 
-#include "pipeline/produce.h"
+#include "pipeline/fit_and_write.h"
 
 namespace repquant {
 

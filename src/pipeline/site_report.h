@@ -1,10 +1,10 @@
 // Lines of the table of sites.
 #pragma once
 
+#include "fit/sweep.h"
 #include "graph/site.h"
 #include "plan/site_plan.h"
 #include "repquant/quantize.h"
-#include "sweep/sweep.h"
 
 namespace repquant {
 

@@ -11,12 +11,12 @@
 #include "artifact/lower.h"
 #include "artifact/save.h"
 #include "base/atomic_file.h"
-#include "base/recipe_json.h"
 #include "base/text_table.h"
 #include "data/preprocess.h"
+#include "fit/plan_hook.h"
 #include "pipeline/artifact_info.h"
+#include "recipe/json.h"
 #include "repquant/version.h"
-#include "sweep/plan_hook.h"
 
 namespace repquant {
 namespace {

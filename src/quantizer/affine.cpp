@@ -6,7 +6,7 @@
 #include <cmath>
 #include <vector>
 
-#include "compute/check.h"
+#include "tensor/check.h"
 
 namespace repquant {
 namespace {

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <limits>
 
-#include "compute/check.h"
 #include "quantizer/channel_sample.h"
 #include "quantizer/output_metric.h"
+#include "tensor/check.h"
 
 namespace repquant {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "compute/simd.h"
+#include "tensor/simd.h"
 
 // Every loop runs over whole groups of lanes and then over the rest; lane sums keep the order of
 // additions fixed, whatever instruction set is chosen.

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "compute/check.h"
+#include "tensor/check.h"
 
 namespace repquant {
 

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "compute/check.h"
 #include "quantizer/kernels.h"
+#include "tensor/check.h"
 
 namespace repquant {
 namespace {

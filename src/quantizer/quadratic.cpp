@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "compute/check.h"
+#include "tensor/check.h"
 
 namespace repquant {
 

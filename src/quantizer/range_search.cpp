@@ -11,9 +11,9 @@
 #include <map>
 #include <utility>
 
-#include "compute/check.h"
 #include "quantizer/kernels.h"
 #include "quantizer/output_metric.h"
+#include "tensor/check.h"
 
 namespace repquant {
 namespace {

@@ -65,7 +65,7 @@ bool step_back(Node* node, ScoreChain& chain) {
   return false;
 }
 
-ScoreChain match(const FusionContext& context, const SubmoduleCall& attend) {
+ScoreChain match_scores(const FusionContext& context, const SubmoduleCall& attend) {
   ScoreChain chain;
   Value* value = attend.argument(0);
   while (value->uses().size() == 1 && value->node()->owningBlock() == attend.node->owningBlock()) {
@@ -157,7 +157,7 @@ bool is_reordered(const Value* output) {
 }  // namespace
 
 bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
-  const ScoreChain chain = match(context, attend);
+  const ScoreChain chain = match_scores(context, attend);
   const StoredState& state = *attend.state;
   if (const std::string reason = obstacle(attend, chain); !reason.empty()) {
     context.report_portable(attend, reason);

@@ -58,7 +58,7 @@ bool fits_epilogue(const StoredState& quantize) {
          fits(quantize.tensor("offset"));
 }
 
-LinearPattern match(const FusionContext& context, const SubmoduleCall& linear) {
+LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& linear) {
   LinearPattern pattern;
   pattern.last = linear.node;
   if (linear.state->integer("output") != 0) return pattern;
@@ -168,7 +168,7 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
 }  // namespace
 
 bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
-  const LinearPattern pattern = match(context, linear);
+  const LinearPattern pattern = match_linear(context, linear);
   const std::int64_t channels = linear.state->tensor("scale").numel();
   Value* output = pattern.side != nullptr ? insert_side(context, linear, pattern, channels)
                                           : insert_linear(context, linear, pattern, channels);

@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "artifact/lowered.h"
-#include "base/recipe_json.h"
 #include "graph/rewrite.h"
+#include "recipe/json.h"
 #include "support/temp_dir.h"
 
 namespace repquant {

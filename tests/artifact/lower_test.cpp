@@ -4,9 +4,9 @@
 #include <limits>
 
 #include "artifact/lowered.h"
-#include "base/bit_width.h"
-#include "base/recipe_json.h"
 #include "graph/archive.h"
+#include "recipe/bit_width.h"
+#include "recipe/json.h"
 #include "support/errors.h"
 #include "support/temp_dir.h"
 

@@ -9,9 +9,9 @@
 #include "artifact/lower.h"
 #include "artifact/save.h"
 #include "base/atomic_file.h"
+#include "fit/plan_hook.h"
+#include "fit/sweep.h"
 #include "support/prepared.h"
-#include "sweep/plan_hook.h"
-#include "sweep/sweep.h"
 
 namespace repquant::testing {
 

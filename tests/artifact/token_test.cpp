@@ -6,9 +6,9 @@
 
 #include "artifact/classes.h"
 #include "artifact/lowered.h"
-#include "base/recipe_json.h"
 #include "graph/archive.h"
 #include "plan/simulate.h"
+#include "recipe/json.h"
 #include "support/temp_dir.h"
 
 namespace repquant {

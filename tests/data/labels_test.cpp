@@ -13,7 +13,7 @@ using testing::fixture;
 using testing::TempDir;
 using testing::write_text;
 
-DatasetOptions image_options() {
+DatasetOptions plain_images() {
   DatasetOptions options;
   options.preset = ImagePreset{};
   return options;
@@ -30,7 +30,7 @@ void make_folders(const TempDir& dir) {
 TEST(Labels, ClassFoldersAreNumberedOnlyWhenTheyFit) {
   const TempDir dir;
   make_folders(dir);
-  const Dataset data = open_dataset(dir / "data", image_options());
+  const Dataset data = open_dataset(dir / "data", plain_images());
   EXPECT_EQ(resolve_labels(data, 2, std::nullopt).labels(), (std::vector<std::int64_t>{0, 1, 1}));
   EXPECT_ERROR(resolve_labels(data, 3, std::nullopt), ErrorKind::kUsage, "--classes");
   EXPECT_ERROR(resolve_labels(data, 1, std::nullopt), ErrorKind::kUsage, "--classes");
@@ -39,7 +39,7 @@ TEST(Labels, ClassFoldersAreNumberedOnlyWhenTheyFit) {
 TEST(Labels, ClassesFileMapsFolders) {
   const TempDir dir;
   make_folders(dir);
-  const Dataset data = open_dataset(dir / "data", image_options());
+  const Dataset data = open_dataset(dir / "data", plain_images());
   write_text(dir / "classes.tsv", "7\tn01\tone, with a comma\n0\tn00\n3\tn02\ttwo\n");
   EXPECT_EQ(resolve_labels(data, 8, dir / "classes.tsv").labels(),
             (std::vector<std::int64_t>{7, 3, 3}));
@@ -61,7 +61,7 @@ TEST(Labels, LabelsFileOfTheFolder) {
   const TempDir dir;
   make_folders(dir);
   write_text(dir / "data/labels.txt", "n02/b.png\t5\nn01/c.png\t1\nn02/a.png\t0\nother.png\t9\n");
-  const Dataset data = open_dataset(dir / "data", image_options());
+  const Dataset data = open_dataset(dir / "data", plain_images());
   EXPECT_EQ(data.labels(), (std::vector<std::int64_t>{1, 0, 5}));
   EXPECT_EQ(resolve_labels(data, 6, std::nullopt).labels(), data.labels());
   EXPECT_ERROR(resolve_labels(data, 5, std::nullopt), ErrorKind::kUsage, "n02/b.png");
@@ -71,7 +71,7 @@ TEST(Labels, LabelsFileOfTheFolder) {
 TEST(Labels, ImagesNeedNamesInTheirLabelsFile) {
   const TempDir dir;
   make_folders(dir);
-  DatasetOptions options = image_options();
+  DatasetOptions options = plain_images();
   options.labels_file = dir / "labels.txt";
   for (const char* text :
        {"1\n2\n3\n", "n02/a.png\t1\n", "n02/a.png\tone\n", "n02/a.png\t1\nn02/a.png\t1\n", ""}) {

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "base/json_text.h"
-#include "base/recipe_json.h"
+#include "recipe/json.h"
 #include "support/errors.h"
 
 namespace repquant {

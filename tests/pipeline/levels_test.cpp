@@ -9,10 +9,10 @@
 #include <map>
 #include <set>
 
-#include "base/bit_width.h"
-#include "base/recipe_json.h"
 #include "graph/archive.h"
 #include "graph/walker.h"
+#include "recipe/bit_width.h"
+#include "recipe/json.h"
 #include "repquant/artifact.h"
 #include "repquant/quantize.h"
 #include "support/fixtures.h"

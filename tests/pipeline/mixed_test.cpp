@@ -9,8 +9,8 @@
 #include <optional>
 #include <set>
 
-#include "base/recipe_json.h"
 #include "pipeline/mixed_bits.h"
+#include "recipe/json.h"
 #include "repquant/analyze.h"
 #include "repquant/artifact.h"
 #include "repquant/quantize.h"

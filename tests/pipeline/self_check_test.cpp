@@ -1,6 +1,6 @@
 // A run that fails after its file has been written leaves nothing behind, and no older file is
 // lost.
-#include "base/recipe_json.h"
+#include "recipe/json.h"
 #include "repquant/quantize.h"
 #include "support/errors.h"
 #include "support/paths.h"

@@ -7,11 +7,11 @@
 #include <iterator>
 #include <sstream>
 
-#include "base/bit_width.h"
-#include "base/recipe_json.h"
+#include "fit/sweep.h"
+#include "recipe/bit_width.h"
+#include "recipe/json.h"
 #include "support/errors.h"
 #include "support/prepared.h"
-#include "sweep/sweep.h"
 
 namespace repquant {
 namespace {

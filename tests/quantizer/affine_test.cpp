@@ -6,10 +6,10 @@
 #include <cmath>
 #include <limits>
 
-#include "compute/simd.h"
 #include "quantizer/kernels.h"
 #include "repquant/error.h"
 #include "support/random.h"
+#include "tensor/simd.h"
 
 namespace repquant {
 namespace {

@@ -14,12 +14,9 @@
 
 #include "data/arrays.h"
 
-namespace repquant::testing {
+#include "support/paths.h"
 
-inline std::filesystem::path source_dir() {
-  const char* dir = std::getenv("REPQUANT_SOURCE_DIR");
-  return dir != nullptr ? dir : ".";
-}
+namespace repquant::testing {
 
 inline std::filesystem::path fixture_dir() { return source_dir() / "tests/fixtures/models"; }
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "base/recipe_json.h"
+#include "recipe/json.h"
 #include "repquant/quantize.h"
 #include "support/fixtures.h"
 #include "support/temp_dir.h"

@@ -1,0 +1,229 @@
+#include "bit_allocation/fit_candidates.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "fit/fit_attention.h"
+#include "fit/fit_input.h"
+#include "fit/fit_linear.h"
+#include "fit/fit_weight.h"
+#include "fit/rows.h"
+#include "fit/sensitivity.h"
+#include "fit/streams.h"
+#include "gptq/gptq.h"
+#include "plan/simulate.h"
+#include "quantizer/output_metric.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+constexpr std::int64_t kNoiseRows = 512;  // enough for a table
+
+at::Tensor without_mean(const at::Tensor& rows) { return rows - rows.mean(0); }
+
+double energy(const at::Tensor& values) { return values.square().mean(at::kDouble).item<double>(); }
+
+void require_finite(double signal, const std::string& path) {
+  if (std::isfinite(signal)) return;
+  throw Error(ErrorKind::kNumerical,
+              {.what = "the output of a site holds NaN or infinite values",
+               .where = path,
+               .hint = "check the calibration data and that the model runs in float32"});
+}
+
+class Fit {
+ public:
+  Fit(const Model& model, const std::vector<Site>& sites,
+      const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
+      const Choices& choices, const FitCandidatesOptions& options)
+      : model_(model),
+        sites_(sites),
+        batches_(batches),
+        recipe_(recipe),
+        choices_(choices),
+        options_(options),
+        streams_(model, batches, options.threads, options.check_interrupt),
+        group_of_(sites.size(), nullptr) {
+    recipe_.weights.compensation = Compensation::kNone;
+    for (const auto& group : choices.groups) {
+      for (const std::size_t i : group) group_of_[i] = &group;
+    }
+  }
+
+  std::vector<SiteCandidates> run() {
+    if (recipe_.weights.sensitivity > 0) {
+      sensitivities_ = measure_sensitivity(*model_.graph, streams_.schedule(), sites_, batches_,
+                                           options_.threads, options_.check_interrupt);
+    }
+    result_.resize(sites_.size());
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      if (options_.check_interrupt) options_.check_interrupt();
+      if (options_.on_site) options_.on_site(i);
+      const SiteChoices& choices = choices_.sites[i];
+      if (choices.weight_bits.empty() && choices.activation_bits.empty()) continue;
+      if (sites_[i].weight.defined()) {
+        fit_linear_site(i);
+      } else if (sites_[i].kind == SiteKind::kScores) {
+        fit_scores_site(i);
+      } else {
+        fit_attend_site(i);
+      }
+      require_finite(result_[i].signal, sites_[i].path);
+    }
+    return std::move(result_);
+  }
+
+ private:
+  at::Tensor weights_of(const torch::jit::Value* value) const {
+    const auto found = sensitivities_.find(value);
+    return row_weights(found == sensitivities_.end() ? nullptr : &found->second,
+                       recipe_.weights.sensitivity);
+  }
+
+  at::Tensor gram_of(const std::vector<std::size_t>& group) const {
+    at::Tensor gram;
+    for (const std::size_t i : group) {
+      const at::Tensor part = at::matmul(sites_[i].weight.t(), sites_[i].weight);
+      gram = gram.defined() ? gram + part : part;
+    }
+    return gram;
+  }
+
+  std::vector<InputCandidate> fit_inputs(std::size_t i, const at::Tensor& x,
+                                         const at::Tensor& row_weights) const {
+    LinearFitInput in;
+    in.site = &sites_[i];
+    in.row_weights = row_weights;
+    in.gram = gram_of(*group_of_[i]);
+    in.threads = options_.threads;
+    std::vector<InputCandidate> inputs;
+    for (const int bits : choices_.sites[i].activation_bits) {
+      in.activation_bits = bits;
+      in.weight_bits = bits;
+      FittedInput fitted = fit_input(x, in, recipe_);
+      InputCandidate candidate{.quantizer = std::move(fitted.quantizer),
+                               .side_channels = std::move(fitted.side.channels),
+                               .mean_error = {}};
+      candidate.mean_error = weighted_mean(input_error(candidate, x), row_weights).to(at::kFloat);
+      inputs.push_back(std::move(candidate));
+    }
+    return inputs;
+  }
+
+  void fit_linear_site(std::size_t i) {
+    const Site& site = sites_[i];
+    SiteCandidates& fit = result_[i];
+    streams_.advance_to(site.node);
+    const at::Tensor x = rows_of(streams_.values(site.node->input(0), Stream::kFloat));
+    require_finite(at::sum(x, at::kDouble).item<double>(), site.path);
+    const at::Tensor weights = weights_of(site.node->output());
+    fit.mean = weighted_mean(x, weights).to(at::kFloat);
+    fit.ratio = at::ones({1}, at::kFloat);
+    if (group_of_[i] != nullptr) {
+      const std::size_t first = group_of_[i]->front();
+      // The codes are those of the first site that reads them; a padded input has other rows.
+      fit.inputs = first < i ? result_[first].inputs : fit_inputs(i, x, weights);
+    }
+    WeightProblem problem;
+    problem.weight = site.weight.contiguous();
+    problem.codes = x;
+    problem.row_weights = weights;
+    problem.threads = options_.threads;
+    if (!fit.inputs.empty()) {
+      const InputCandidate& widest = fit.inputs.back();
+      fit.ratio = fold_of(widest.quantizer).ratio;
+      problem.weight = (site.weight * fit.ratio).contiguous();
+      problem.codes = x / fit.ratio;
+      if (!widest.side_channels.empty()) {
+        problem.weight = without_channels(problem.weight, widest.side_channels);
+        problem.codes = without_channels(problem.codes, widest.side_channels);
+      }
+    }
+    const PreparedWeight prepared = prepare_weight(problem, recipe_.weights);
+    for (const int bits : choices_.sites[i].weight_bits) {
+      fit.weights.push_back(quantize_weight(prepared.weight, prepared.hessian, bits,
+                                            prepared.recipe, options_.threads));
+    }
+    const at::Tensor sample = sample_rows(x, kNoiseRows);
+    fit.signal = energy(at::linear(sample, site.weight, site.bias));
+    for (std::size_t j = 0; j < fit.weights.size(); ++j) {
+      fit.weight_noise.push_back(
+          energy(without_mean(at::linear(sample, weight_error(site, fit, j)))));
+    }
+    for (const InputCandidate& input : fit.inputs) {
+      fit.activation_noise.push_back(
+          energy(without_mean(at::linear(input_error(input, sample), site.weight))));
+    }
+  }
+
+  void fit_scores_site(std::size_t i) {
+    const auto* node = sites_[i].node;
+    SiteCandidates& fit = result_[i];
+    streams_.advance_to(node);
+    const auto left = streams_.values(node->input(0), Stream::kFloat);
+    const auto right = streams_.values(node->input(1), Stream::kFloat);
+    const at::Tensor exact = at::matmul(left[0], right[0]);
+    fit.signal = energy(exact);
+    for (const int bits : choices_.sites[i].activation_bits) {
+      fit.scores.push_back(fit_scores(left, right, bits, recipe_.attention,
+                                      weights_of(node->input(0)), weights_of(node->input(1))));
+      fit.activation_noise.push_back(
+          energy(simulate_scores(fit.scores.back(), left[0], right[0]) - exact));
+    }
+  }
+
+  void fit_attend_site(std::size_t i) {
+    const Site& site = sites_[i];
+    SiteCandidates& fit = result_[i];
+    const auto value = streams_.values(site.node->input(1), Stream::kFloat);
+    const at::Tensor scores = streams_.first_value(site.softmax->input(0), Stream::kFloat);
+    const at::Tensor exact = at::matmul(at::softmax(scores, -1), value[0]);
+    fit.signal = energy(exact);
+    for (const int bits : choices_.sites[i].activation_bits) {
+      fit.attends.push_back(
+          fit_attend(value, bits, recipe_.attention, weights_of(site.node->input(1))));
+      fit.activation_noise.push_back(
+          energy(simulate_attend(fit.attends.back(), scores, value[0]) - exact));
+    }
+  }
+
+  const Model& model_;
+  const std::vector<Site>& sites_;
+  const std::vector<std::vector<at::Tensor>>& batches_;
+  Recipe recipe_;
+  const Choices& choices_;
+  const FitCandidatesOptions& options_;
+  Streams streams_;
+  std::vector<const std::vector<std::size_t>*> group_of_;
+  Sensitivities sensitivities_;
+  std::vector<SiteCandidates> result_;
+};
+
+}  // namespace
+
+at::Tensor input_error(const InputCandidate& candidate, const at::Tensor& x) {
+  at::Tensor error = fake_quantize(x, candidate.quantizer) - x;
+  error = without_channels(error, candidate.side_channels);
+  if (candidate.mean_error.defined()) error -= candidate.mean_error;
+  return error;
+}
+
+at::Tensor weight_error(const Site& site, const SiteCandidates& candidates, std::size_t j) {
+  at::Tensor error = candidates.weights[j].dequantize() / candidates.ratio - site.weight;
+  if (candidates.inputs.empty()) return error;
+  return without_channels(error, candidates.inputs.back().side_channels);
+}
+
+std::vector<SiteCandidates> fit_candidates(const Model& model, const std::vector<Site>& sites,
+                                           const std::vector<std::vector<at::Tensor>>& batches,
+                                           const Recipe& recipe, const Choices& choices,
+                                           const FitCandidatesOptions& options) {
+  const at::NoGradGuard no_grad;
+  return Fit(model, sites, batches, recipe, choices, options).run();
+}
+
+}  // namespace repquant

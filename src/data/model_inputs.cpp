@@ -1,0 +1,67 @@
+#include "data/model_inputs.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+std::string join(const std::vector<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text.empty() ? "none" : text;
+}
+
+[[noreturn]] void fail(const Batch& batch, const ModelSignature& signature) {
+  std::string expected = std::to_string(signature.required);
+  if (signature.names.size() > signature.required) {
+    expected += " to " + std::to_string(signature.names.size());
+  }
+  const std::string given = batch.names.empty()
+                                ? std::to_string(batch.inputs.size()) + " without names"
+                                : std::to_string(batch.inputs.size()) + ": " + join(batch.names);
+  throw Error(ErrorKind::kUsage,
+              {.what = "the data does not fit the inputs of the model",
+               .expected = expected + " inputs: " + join(signature.names),
+               .got = given,
+               .hint = "give an .npz file with one array for each input, under the input's name"});
+}
+
+const at::Tensor* find_input(const Batch& batch, std::string_view name) {
+  const auto found = std::find(batch.names.begin(), batch.names.end(), name);
+  if (found == batch.names.end()) return nullptr;
+  return &batch.inputs[static_cast<std::size_t>(found - batch.names.begin())];
+}
+
+}  // namespace
+
+const at::Tensor* attention_mask(const Batch& batch) {
+  const at::Tensor* mask = find_input(batch, "attention_mask");
+  return mask != nullptr ? mask : find_input(batch, "mask");
+}
+
+const at::Tensor& token_ids(const Batch& batch) {
+  const at::Tensor* ids = find_input(batch, "input_ids");
+  return ids != nullptr ? *ids : batch.inputs.front();
+}
+
+std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature& signature) {
+  const std::size_t given = batch.inputs.size();
+  if (given < signature.required || given > signature.names.size() || given == 0) {
+    fail(batch, signature);
+  }
+  if (given == 1 || batch.names.empty()) return batch.inputs;
+
+  // Only a leading run of inputs can be given: those left out take their defaults.
+  std::vector<at::Tensor> arranged;
+  for (std::size_t i = 0; i < given; ++i) {
+    const auto found = std::find(batch.names.begin(), batch.names.end(), signature.names[i]);
+    if (found == batch.names.end()) fail(batch, signature);
+    arranged.push_back(batch.inputs[static_cast<std::size_t>(found - batch.names.begin())]);
+  }
+  return arranged;
+}
+
+}  // namespace repquant

@@ -1,0 +1,36 @@
+#include "fit/shared_weights.h"
+
+#include <tuple>
+
+#include "tensor/equal.h"
+
+namespace repquant {
+
+std::map<std::size_t, QuantizedWeight> round_shared_weights(const std::vector<Site>& sites,
+                                                            const std::vector<SiteBits>& bits,
+                                                            const WeightRecipe& recipe,
+                                                            int threads) {
+  std::map<std::size_t, QuantizedWeight> rounded;
+  if (!recipe.share_calls) return rounded;
+  EqualTensors weights;
+  using Key = std::tuple<const void*, int, bool>;  // the weight, its bits, whether weight-only
+  std::map<Key, std::vector<std::size_t>> readers;
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    if (!sites[i].weight.defined() || !bits[i].quantized) continue;
+    const bool weight_only = bits[i].activation_bits == kWeightOnlyBits;
+    const void* weight = weights.first_of(sites[i].weight).data_ptr();
+    readers[{weight, bits[i].weight_bits, weight_only}].push_back(i);
+  }
+  for (const auto& [key, indices] : readers) {
+    if (indices.size() < 2) continue;
+    WeightRecipe nearest = recipe;
+    nearest.rounding = WeightRounding::kNearest;
+    if (!std::get<bool>(key)) nearest.group_size = 0;
+    const auto weight = quantize_weight(sites[indices[0]].weight.contiguous(), {},
+                                        std::get<int>(key), nearest, threads);
+    for (const std::size_t i : indices) rounded.emplace(i, weight);
+  }
+  return rounded;
+}
+
+}  // namespace repquant

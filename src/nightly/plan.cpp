@@ -1,0 +1,303 @@
+#include "nightly/plan.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <set>
+
+#include "base/json_object.h"
+#include "recipe/bit_width.h"
+#include "recipe/resolve.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+constexpr std::size_t kLongestName = 100;
+
+constexpr std::array<GateRule, 2> kBatchRules{{
+    {.name = "min-coverage",
+     .metric = "coverage",
+     .help = "smallest share of multiply-accumulates that is quantized",
+     .needs = "",
+     .share = true},
+    {.name = "max-size-ratio",
+     .metric = "size_ratio",
+     .help = "largest size of the artifact relative to the model's file",
+     .needs = "",
+     .minimum = false},
+}};
+
+/// Settings that a plan gives for the whole, a model or a bit width; the last one counts.
+struct Settings {
+  std::vector<CommandLineSetting> recipe;
+  std::vector<Gate> gates;
+};
+
+/// Names become parts of file names, so they may hold nothing that a path gives a meaning to.
+void check_name(const std::string& name, const std::string& where) {
+  const bool allowed = !name.empty() && name.size() <= kLongestName && name.front() != '.' &&
+                       std::all_of(name.begin(), name.end(), [](char c) {
+                         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                                (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+                       });
+  if (allowed) return;
+  throw Error(ErrorKind::kUsage,
+              {.what = "not a name",
+               .where = where,
+               .expected = "1 to 100 of the characters a-z, A-Z, 0-9, '.', '_', '-', no '.' first",
+               .got = name});
+}
+
+std::string resolved(const fs::path& base, const std::string& path) {
+  return path.empty() ? path : (base / path).lexically_normal().string();
+}
+
+void read_gates(JsonObject& parent, std::vector<Gate>& gates) {
+  const Json* value = parent.find("gates");
+  if (value == nullptr) return;
+  JsonObject object(*value, parent.source(), parent.pointer("gates"));
+  for (const auto& [key, limit] : object.items()) {
+    std::string name = key;
+    std::replace(name.begin(), name.end(), '_', '-');
+    const GateRule* rule = find_gate_rule(name);
+    if (rule == nullptr) rule = find_batch_gate_rule(name);
+    if (rule == nullptr || key.find('-') != std::string::npos) {
+      std::string known;
+      for (const auto& r : gate_rules())
+        known += std::string(known.empty() ? "" : ", ") + std::string(r.name);
+      for (const auto& r : kBatchRules) known += ", " + std::string(r.name);
+      std::replace(known.begin(), known.end(), '-', '_');
+      object.fail(key, "unknown gate", known);
+    }
+    const double number = object.number(key);
+    if (rule->share && !(number >= 0.0 && number <= 1.0)) {
+      object.fail(key, "not allowed here", "a share from 0 to 1");
+    }
+    std::erase_if(gates, [&](const Gate& gate) { return gate.rule == rule; });
+    gates.push_back({rule, number});
+  }
+}
+
+void read_settings(JsonObject& parent, std::vector<CommandLineSetting>& settings) {
+  const Json* value = parent.find("set");
+  if (value == nullptr) return;
+  JsonObject object(*value, parent.source(), parent.pointer("set"));
+  for (const auto& [key, setting] : object.items()) {
+    const std::string text = setting->is_string() ? setting->get<std::string>() : setting->dump();
+    settings.push_back({key, text, object.where(key)});
+  }
+}
+
+TokenOptions read_tokens(JsonObject& object) {
+  TokenOptions tokens;
+  tokens.window = object.integer("window", 0, 2, kMost);
+  tokens.stride = object.integer("stride", 0, 1, kMost);
+  tokens.bos = object.integer("bos", -1, 0, kMost);
+  tokens.document = object.integer("document", -1, 0, kMost);
+  tokens.dtype = object.text("dtype");
+  return tokens;
+}
+
+/// The calibration of a model: a path or an object.
+void read_calibration(JsonObject& model, const fs::path& base, QuantizeOptions& options,
+                      std::vector<CommandLineSetting>& settings) {
+  const Json& value = model.at("calib");
+  if (value.is_string()) {
+    options.calib = resolved(base, model.required_text("calib"));
+    return;
+  }
+  JsonObject object(value, model.source(), model.pointer("calib"));
+  options.calib = resolved(base, object.required_text("data"));
+  options.tokens = read_tokens(object);
+  for (const char* key : {"samples", "seed", "batch_size"}) {
+    if (object.find(key) == nullptr) continue;
+    settings.push_back({std::string("calibration.") + key,
+                        std::to_string(object.integer(key, 0, 0, kMost)), object.where(key)});
+  }
+  object.finish();
+}
+
+std::optional<EvaluationOptions> read_evaluation(JsonObject& model, const fs::path& base,
+                                                 const QuantizeOptions& quantize) {
+  const Json* value = model.find("evaluate");
+  if (value == nullptr) return std::nullopt;
+  JsonObject object(*value, model.source(), model.pointer("evaluate"));
+  EvaluationOptions options;
+  options.task = parse_task(object.text("task", "classification"), object.where("task"));
+  options.data = resolved(base, object.required_text("data"));
+  options.tokens = read_tokens(object);
+  options.labels = resolved(base, object.text("labels"));
+  options.classes = resolved(base, object.text("classes"));
+  options.texts = resolved(base, object.text("texts"));
+  options.preset = quantize.preset;
+  options.samples = object.integer("samples", 0, 1, kMost);
+  options.seed = static_cast<std::uint64_t>(object.integer("seed", 0, 0, kMost));
+  options.batch_size = static_cast<int>(object.integer("batch_size", 16, 1, 65536));
+  if (const Json* words = object.find("words"); words != nullptr) {
+    options.words = words->is_string() ? resolved(base, object.required_text("words"))
+                                       : std::to_string(object.integer("words", 0, 1, INT64_MAX));
+  }
+  if (const Json* outputs = object.find("outputs"); outputs != nullptr) {
+    if (!outputs->is_array() || outputs->empty() || outputs->size() > 2) {
+      object.fail("outputs", "wrong type", "an array of one or two positions");
+    }
+    for (const auto& position : *outputs) {
+      if (!position.is_number_unsigned() || position.get<std::uint64_t>() > 1000) {
+        object.fail("outputs", "not allowed here", "positions from 0 to 1000");
+      }
+      options.outputs.push_back(position.get<int>());
+    }
+  }
+  if (object.boolean("compare", true)) options.reference = quantize.model;
+  options.threads = quantize.threads;
+  object.finish();
+  return options;
+}
+
+/// Refuses gates on figures that the row will not have, before the long work.
+void check_gates(const BatchRow& row, const std::string& where) {
+  for (const Gate& gate : row.gates) {
+    if (find_gate_rule(gate.rule->name) == nullptr) continue;  // every row has those of a batch
+    const bool compared = row.evaluation && !row.evaluation->reference.empty();
+    if (row.evaluation && (compared || !gate.rule->reference)) continue;
+    throw Error(ErrorKind::kUsage,
+                {.what = "a gate on a figure that the row will not have",
+                 .where = where,
+                 .expected = row.evaluation ? "an evaluation with \"compare\": true"
+                                            : "a model with the key evaluate",
+                 .got = std::string(gate.rule->name) + " for " + row.model});
+  }
+}
+
+/// Reads rows of a plan one model after the other.
+class PlanReader {
+ public:
+  PlanReader(const fs::path& path, const std::string& folder, int threads)
+      : base_(path.parent_path()), json_(read_json(path)), root_(json_, path.string(), "") {
+    if (root_.integer("schema_version", kPlanSchemaVersion, 0, kMost) != kPlanSchemaVersion) {
+      root_.fail("schema_version", "unknown version of the plan",
+                 std::to_string(kPlanSchemaVersion));
+    }
+    const std::string output = root_.text("output", "repquant-out");
+    plan_.folder = folder.empty() ? resolved(base_, output) : folder;
+    threads_ = threads;
+  }
+
+  BatchPlan read() {
+    Settings common;
+    read_settings(root_, common.recipe);
+    read_gates(root_, common.gates);
+    const Json* bits = root_.find("bits");
+    const Json& models = root_.at("models");
+    if (!models.is_array() || models.empty()) {
+      root_.fail("models", "not allowed here", "an array of at least one model");
+    }
+    for (std::size_t i = 0; i < models.size(); ++i) {
+      const std::string pointer = pointer_to(root_.pointer("models"), std::to_string(i));
+      JsonObject model(models[i], root_.source(), pointer);
+      read_model(model, common, bits);
+    }
+    root_.finish();
+    return std::move(plan_);
+  }
+
+ private:
+  void read_model(JsonObject& model, Settings settings, const Json* common_bits) {
+    BatchRow row;
+    row.quantize.threads = threads_;
+    row.quantize.model = resolved(base_, model.required_text("model"));
+    row.model = model.text("name", fs::path(row.quantize.model).stem().string());
+    check_name(row.model, model.where("name"));
+    row.quantize.preset = resolved(base_, model.text("preprocess"));
+    row.quantize.strict = model.boolean("strict", false);
+    read_calibration(model, base_, row.quantize, settings.recipe);
+    row.evaluation = read_evaluation(model, base_, row.quantize);
+    read_settings(model, settings.recipe);
+    read_gates(model, settings.gates);
+    RecipeSources sources;
+    if (const auto recipe = model.text("recipe"); !recipe.empty()) {
+      sources.file = resolved(base_, recipe);
+    }
+    sources.exclude = model.texts("exclude");
+
+    const Json* own = model.find("bits");
+    const Json* list = own != nullptr ? own : common_bits;
+    const std::string pointer = own != nullptr ? model.pointer("bits") : root_.pointer("bits");
+    if (list == nullptr) model.at("bits");  // says that it is missing
+    if (!list->is_array() || list->empty()) {
+      throw Error(ErrorKind::kUsage, {.what = "not allowed here",
+                                      .where = json_location(root_.source(), pointer),
+                                      .expected = "an array of at least one bit width",
+                                      .got = describe_json(*list)});
+    }
+    for (std::size_t i = 0; i < list->size(); ++i) {
+      add_row(row, settings, sources, (*list)[i], pointer_to(pointer, std::to_string(i)));
+    }
+    model.finish();
+  }
+
+  /// `bits` is "w4a4" or an object with the key bits and, for this row alone, set and gates.
+  void add_row(BatchRow row, Settings settings, RecipeSources sources, const Json& bits,
+               const std::string& pointer) {
+    const std::string where = json_location(root_.source(), pointer);
+    std::string text;
+    if (bits.is_object()) {
+      JsonObject object(bits, root_.source(), pointer);
+      text = object.required_text("bits");
+      row.label = object.text("label", text);
+      read_settings(object, settings.recipe);
+      read_gates(object, settings.gates);
+      object.finish();
+    } else {
+      text = json_text_value(bits, where);
+      row.label = text;
+    }
+    check_name(row.label, where);
+    settings.recipe.push_back({"bits", text, where});
+    sources.settings = std::move(settings.recipe);
+    row.quantize.recipe = resolve_recipe(sources).recipe;
+    row.gates = std::move(settings.gates);
+    check_gates(row, where);
+
+    const std::string name = row.model + "." + row.label;
+    if (!names_.insert(name).second) {
+      throw Error(ErrorKind::kUsage, {.what = "two rows have the same name",
+                                      .where = where,
+                                      .expected = "other names of models or labels of bits",
+                                      .got = name});
+    }
+    if (plan_.rows.size() == kMostRows) {
+      throw Error(ErrorKind::kUsage, {.what = "too many rows",
+                                      .where = where,
+                                      .expected = "at most " + std::to_string(kMostRows)});
+    }
+    row.quantize.output = (fs::path(plan_.folder) / (name + ".pt")).string();
+    row.result_file = (fs::path(plan_.folder) / (name + ".json")).string();
+    plan_.rows.push_back(std::move(row));
+  }
+
+  fs::path base_;
+  Json json_;
+  JsonObject root_;
+  int threads_ = 1;
+  BatchPlan plan_{};
+  std::set<std::string> names_{};
+};
+
+}  // namespace
+
+const GateRule* find_batch_gate_rule(std::string_view name) {
+  const auto found = std::find_if(kBatchRules.begin(), kBatchRules.end(),
+                                  [&](const GateRule& rule) { return rule.name == name; });
+  return found == kBatchRules.end() ? nullptr : &*found;
+}
+
+BatchPlan read_plan(const fs::path& path, const std::string& folder, int threads) {
+  return PlanReader(path, folder, threads).read();
+}
+
+}  // namespace repquant

@@ -1,0 +1,132 @@
+#include "pipeline/fit_and_write.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/sha256.h"
+#include "base/text_table.h"
+#include "fit/hold_back.h"
+#include "pipeline/coverage.h"
+#include "pipeline/prepare.h"
+#include "pipeline/site_report.h"
+#include "pipeline/write_artifact.h"
+#include "recipe/json.h"
+#include "repquant/version.h"
+
+namespace repquant {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A quarter of a site's output power is error. ViT-Tiny at w4a4 has no site below 8 dB.
+constexpr double kLowSqnrDb = 6.0;
+
+/// What a checkpoint belongs to. The protocol states the preprocessing.
+std::string fingerprint(const Prepared& prepared, const Recipe& recipe, const Batches& samples) {
+  Recipe swept = recipe;
+  swept.name = "";
+  swept.effort = Effort::kStandard;
+  return sha256_of(std::string(kVersion) + "\n" + prepared.model->source_hash + "\n" +
+                   prepared.source->protocol + "\n" + prepared.calibration->hash + "\n" +
+                   std::to_string(sample_count(samples)) + "\n" + recipe_to_json(swept));
+}
+
+/// Plans carry only what was decided; kinds and sizes come from the sites, joined by path.
+std::vector<SiteReport> site_reports(const SiteSearch& search, const SweepResult& sweep) {
+  std::vector<SiteReport> reports;
+  std::size_t next = 0;
+  for (const auto& site : search.sites) {
+    if (next < sweep.plans.size() && sweep.plans[next].path == site.path) {
+      reports.push_back(report_of(site, sweep.plans[next]));
+      ++next;
+    } else {
+      reports.push_back(report_of(site, SiteBits{.quantized = false}));
+    }
+  }
+  return reports;
+}
+
+void warn_of_lost_sites(const std::vector<SiteReport>& sites, const QuantizeHooks& hooks) {
+  if (!hooks.warn) return;
+  std::vector<const SiteReport*> lost;
+  for (const auto& site : sites) {
+    const bool quantized = site.weight_bits > 0 || site.activation_bits > 0;
+    if (quantized && site.own_sqnr_db < kLowSqnrDb) lost.push_back(&site);
+  }
+  if (lost.empty()) return;
+  std::stable_sort(lost.begin(), lost.end(), [](const SiteReport* a, const SiteReport* b) {
+    return a->own_sqnr_db < b->own_sqnr_db;
+  });
+  constexpr std::size_t kNamed = 3;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(kNamed, lost.size()); ++i) {
+    names += (i > 0 ? ", " : "") + lost[i]->path + " (" + format_number(lost[i]->own_sqnr_db, 1) +
+             " dB)";
+  }
+  hooks.warn(std::to_string(lost.size()) + (lost.size() == 1 ? " site keeps" : " sites keep") +
+             " less than " + format_number(kLowSqnrDb, 0) +
+             " dB of the output when quantized alone: " + names +
+             (lost.size() > kNamed ? " ..." : "") +
+             "; give them more bits (--target-bits, or overrides in a recipe) or leave them in "
+             "floating point (--exclude '" +
+             lost.front()->path + "')");
+}
+
+}  // namespace
+
+SweepResult sweep_prepared(const Prepared& prepared, const QuantizeOptions& options,
+                           const QuantizeHooks& hooks) {
+  const Batches& samples = prepared.calibration->batches;
+  begin_phase(hooks, "quantize", prepared.search->sites.size());
+  SweepOptions sweep;
+  sweep.threads = options.threads;
+  sweep.workdir = options.workdir;
+  sweep.resume = options.resume;
+  sweep.fingerprint = fingerprint(prepared, options.recipe, samples);
+  sweep.check_interrupt = hooks.check_interrupt;
+  sweep.on_progress = [&hooks](const SweepProgress& progress) {
+    if (hooks.on_item) hooks.on_item(progress.path, progress.site);
+  };
+  return run_sweep(*prepared.model, *prepared.search, samples, options.recipe, sweep);
+}
+
+QuantizeReport write_prepared(const Prepared& prepared, const QuantizeOptions& options,
+                              const SweepResult& sweep, const std::optional<MixedReport>& mixed,
+                              const QuantizeHooks& hooks) {
+  begin_phase(hooks, "write", 0);
+  QuantizeReport report;
+  report.output = options.output;
+  report.recipe = options.recipe.name;
+  report.clipping = options.recipe.norm.clipping;
+  report.protocol = prepared.source->protocol;
+  report.samples = prepared.calibration->samples;
+  report.synthetic = options.calib.empty();
+  report.coverage =
+      coverage_of(*prepared.model, *prepared.search,
+                  resolve_bits(prepared.search->sites, options.recipe), options.recipe);
+  report.mixed = mixed;
+  report.sites = site_reports(*prepared.search, sweep);
+  report.fold_deviation = sweep.fold_deviation;
+  report.output_sqnr_db = sweep.output_sqnr_db;
+  report.sweep_seconds = sweep.seconds;
+  report.float_seconds = sweep.float_seconds;
+  warn_of_lost_sites(report.sites, hooks);
+  write_artifact({.options = &options,
+                  .model = prepared.model,
+                  .search = prepared.search,
+                  .sweep = &sweep,
+                  .source = prepared.source,
+                  .calibration = prepared.calibration,
+                  .coverage = &report.coverage,
+                  .last_use = prepared.last_use},
+                 hooks, report);
+  report.model_bytes = static_cast<std::int64_t>(fs::file_size(options.model));
+  report.output_bytes = static_cast<std::int64_t>(fs::file_size(options.output));
+  report.peak_memory_bytes = peak_memory_bytes();
+  report.seconds = seconds_since(prepared.start);
+  return report;
+}
+
+}  // namespace repquant

@@ -1,0 +1,33 @@
+#include "recipe/effort.h"
+
+#include <array>
+
+namespace repquant {
+namespace {
+
+// fast: the paper's method, and what costs no time.
+constexpr std::array<EffortSetting, 3> kFast = {{
+    {"weights.compensation", "none"},
+    {"weights.descent_passes", "0"},
+    {"weights.sensitivity", "0"},
+}};
+
+constexpr std::array<EffortSetting, 3> kStandard = {{
+    {"weights.compensation", "stream"},
+    {"weights.descent_passes", "2"},
+    {"weights.sensitivity", "0.8"},
+}};
+
+}  // namespace
+
+std::span<const EffortSetting> effort_settings(Effort effort) {
+  switch (effort) {
+    case Effort::kFast:
+      return kFast;
+    case Effort::kStandard:
+      return kStandard;
+  }
+  return kStandard;
+}
+
+}  // namespace repquant
