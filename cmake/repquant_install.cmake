@@ -27,5 +27,6 @@ write_basic_package_version_file(
 install(
   FILES ${PROJECT_BINARY_DIR}/repquant-config.cmake
         ${PROJECT_BINARY_DIR}/repquant-config-version.cmake
+        ${PROJECT_SOURCE_DIR}/cmake/FindLibTorch.cmake
         ${PROJECT_SOURCE_DIR}/cmake/FindLibZip.cmake
   DESTINATION ${repquant_cmake_dir})

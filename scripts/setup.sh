@@ -2,6 +2,7 @@
 # Installs what building and testing needs: Debian packages (with apt, as root or through sudo) and
 # a virtual environment with LibTorch in .venv. Does nothing where all of it is there already.
 #
+#   scripts/setup.sh [PACKAGE...]         with further Debian packages, if named
 #   CMAKE_PREFIX_PATH=/path/to/libtorch   use that LibTorch; no virtual environment is made
 #   REPQUANT_PYTHON=/path/to/python3      the Python that makes the virtual environment
 set -euo pipefail
@@ -10,8 +11,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 packages=(
   ca-certificates ccache cmake g++ ninja-build python3 python3-venv
   libbenchmark-dev libcli11-dev libgmock-dev libgtest-dev libjpeg62-turbo-dev
-  libpng-dev libspdlog-dev libssl-dev libzip-dev nlohmann-json3-dev
+  libpng-dev libspdlog-dev libssl-dev libzip-dev nlohmann-json3-dev "$@"
 )
+readonly cpu_index=https://download.pytorch.org/whl/cpu
 
 say() { echo "setup: $*" >&2; }
 
@@ -55,6 +57,23 @@ has_own_libtorch() {
   return 1
 }
 
+pip_install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
+
+# The CPU build of torch takes 1 GB on disk; the default build for Linux brings GPU libraries, which
+# are several times as large and not used. So the CPU build is asked for first: of the index that pip
+# is configured for, then of PyTorch's own, which may be out of reach.
+install_torch() {
+  local torch
+  torch=$(grep '^torch==' scripts/requirements.txt)
+  if [[ $(.venv/bin/python -m pip freeze | sed 's/+.*//') == *"$torch"* ]]; then return; fi
+  say "installing LibTorch into .venv"
+  if pip_install "$torch+cpu" >>"$log" 2>&1; then return; fi
+  if pip_install --extra-index-url "$cpu_index" --timeout 15 --retries 1 "$torch+cpu" \
+    >>"$log" 2>&1; then return; fi
+  say "no CPU build of $torch within reach: taking the default build, 5 to 6 GB on disk"
+  pip_install "$torch"
+}
+
 make_environment() {
   local stamp=.venv/.repquant-requirements
   if [[ -x .venv/bin/python ]] && cmp -s scripts/requirements.txt "$stamp"; then return; fi
@@ -63,19 +82,13 @@ make_environment() {
     rm -rf .venv
     "${REPQUANT_PYTHON:-python3}" -m venv .venv
   fi
-  # Which package index is used is pip's own configuration (pip.conf or PIP_INDEX_URL and the like).
-  # The default build of torch for Linux carries several gigabytes of GPU libraries; an index that
-  # offers a build without them saves that download.
-  say "installing LibTorch into .venv"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
-  # A GPU build asks for the CUDA toolkit when CMake looks it up.
-  if ! .venv/bin/python -c 'import sys, torch; sys.exit(torch.version.cuda is not None)'; then
-    say "pip installed the GPU build of torch, which needs the CUDA toolkit to compile against;"
-    say "point pip at an index of CPU builds (PIP_INDEX_URL), delete .venv and run this again,"
-    say "or name a LibTorch of your own with CMAKE_PREFIX_PATH"
-    exit 1
-  fi
+  mkdir -p build
+  local log=build/setup.log
+  : >"$log"
+  install_torch
+  pip_install -r scripts/requirements.txt
   cp scripts/requirements.txt "$stamp"
+  say ".venv takes $(du -sh .venv | cut -f1)"
 }
 
 install_packages
