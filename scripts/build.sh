@@ -7,10 +7,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ./scripts/setup.sh
 
-# A file that sees LibTorch takes about 1.5 GB to compile: no more jobs than fit into memory.
+# A compiler takes up to 0.9 GB where it sees LibTorch: no more jobs than fit into memory.
 jobs=$(nproc)
 if [[ -r /proc/meminfo ]]; then
-  fitting=$(awk '/^MemAvailable:/ {print int($2 / 1500000)}' /proc/meminfo)
+  fitting=$(awk '/^MemAvailable:/ {print int($2 / 1000000)}' /proc/meminfo)
   if ((fitting < 1)); then fitting=1; fi
   if ((fitting < jobs)); then jobs=$fitting; fi
 fi

@@ -1,49 +1,67 @@
 #!/usr/bin/env bash
-# Checks the layout of the sources with clang-format 14 and the code with clang-tidy 14.
+# Checks the layout of the sources with clang-format 14, the rooms' includes, and the code with
+# clang-tidy 14. Installs both tools where they are missing.
 #
-#   scripts/lint.sh                 everything
-#   scripts/lint.sh --format        the layout only
-#   scripts/lint.sh FILE.cpp...     clang-tidy for these files only
-#   scripts/lint.sh --fix           rewrites the layout in place
+#   scripts/lint.sh                   everything
+#   scripts/lint.sh --format          the layout and the includes only
+#   scripts/lint.sh --since REVISION  clang-tidy only for sources changed since then; of more than
+#                                     REPQUANT_LINT_FILES (default: all) the most changed ones
+#   scripts/lint.sh FILE.cpp...       clang-tidy for these files only
+#   scripts/lint.sh --fix             rewrites the layout in place
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-find_tool() {
-  command -v "$1-14" || command -v "$1" || {
-    echo "lint: $1 is missing: apt-get install $1-14" >&2
-    exit 1
-  }
+if ! command -v clang-format-14 >/dev/null || ! command -v clang-tidy-14 >/dev/null; then
+  ./scripts/setup.sh clang-format-14 clang-tidy-14
+fi
+
+mapfile -t sources < <(git ls-files '*.h' '*.cpp')
+
+check_layout() {
+  clang-format-14 --dry-run --Werror "${sources[@]}"
+  python3 scripts/check_includes.py
 }
 
-mapfile -t sources < <(find src include tests cmake -name '*.h' -o -name '*.cpp' | sort)
-clang_format=$(find_tool clang-format)
+# Sources of src/ that differ from revision $1, those with most changed lines first.
+changed_since() {
+  git diff --numstat --diff-filter=d --no-renames "$1" -- 'src/*.cpp' | sort -k1,1nr | cut -f3
+}
 
+files=()
 case "${1:-}" in
   --fix)
-    "$clang_format" -i "${sources[@]}"
+    clang-format-14 -i "${sources[@]}"
     exit 0
     ;;
   --format)
-    exec "$clang_format" --dry-run --Werror "${sources[@]}"
+    check_layout
+    exit 0
     ;;
+  --since)
+    check_layout
+    mapfile -t files < <(changed_since "$2")
+    most=${REPQUANT_LINT_FILES:-${#files[@]}}
+    if ((${#files[@]} > most)); then
+      echo "lint: clang-tidy checks $most of ${#files[@]} changed files"
+      files=("${files[@]:0:most}")
+    fi
+    ;;
+  "")
+    check_layout
+    mapfile -t files < <(git ls-files 'src/*.cpp')
+    ;;
+  *) files=("$@") ;;
 esac
 
-clang_tidy=$(find_tool clang-tidy)
-if (($# > 0)); then
-  files=("$@")
-else
-  "$clang_format" --dry-run --Werror "${sources[@]}"
-  mapfile -t files < <(find src -name '*.cpp' | sort)
+if ((${#files[@]} > 0)); then
+  mkdir -p build
+  if ! cmake --preset tidy >build/configure.log 2>&1; then
+    cat build/configure.log >&2
+    exit 1
+  fi
+  # LibTorch's headers need omp.h, which comes with gcc and not with clang-tidy.
+  printf '%s\0' "${files[@]}" |
+    xargs -0 -n 1 -P "$(nproc)" clang-tidy-14 --quiet -p build/tidy \
+      --extra-arg="-idirafter$(gcc -print-file-name=include)" --warnings-as-errors='*'
 fi
-
-mkdir -p build
-if ! cmake --preset tidy >build/configure.log 2>&1; then
-  cat build/configure.log >&2
-  exit 1
-fi
-# Generated sources must exist before they can be checked.
-# LibTorch's headers need omp.h, which comes with gcc and not with clang-tidy.
-printf '%s\0' "${files[@]}" |
-  xargs -0 -n 1 -P "$(nproc)" "$clang_tidy" --quiet -p build/tidy \
-    --extra-arg="-idirafter$(gcc -print-file-name=include)" --warnings-as-errors='*'
-echo "lint: ${#files[@]} files are clean"
+echo "lint: layout and includes are sound, ${#files[@]} files passed clang-tidy"
