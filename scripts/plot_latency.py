@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Draws the latencies of `repquant benchmark --json` and prints them as a Markdown table.
+"""Draws the latencies of `repquant benchmark --json` or of compare_runtimes.py --json and prints
+them as a Markdown table.
 
     repquant benchmark model.pt model.w8a8.pt --form portable,fused --json ... > model.json
     plot_latency.py model.json [OTHER.json ...] --output docs/images/latency.svg
@@ -17,9 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-KNOWN_SCHEMA = 1
+KNOWN_SCHEMAS = {"benchmark": 1, "compare_runtimes": 2}
 # Colour-blind safe (Okabe and Ito), one for each form, hatched for the second artifact and on.
-COLOURS = {"float": "#7f7f7f", "portable": "#56b4e9", "fused": "#0072b2"}
+COLOURS = {"float": "#7f7f7f", "portable": "#56b4e9", "fused": "#0072b2", "rival": "#e69f00"}
 HATCHES = ("", "///", "...", "xxx")
 
 
@@ -32,14 +33,31 @@ def read_result(path: Path) -> dict[str, Any]:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PlotError(f"cannot read {path}: {error}") from error
-    if not isinstance(result, dict) or result.get("command") != "benchmark":
-        raise PlotError(f"{path} is not the output of repquant benchmark --json")
-    if result.get("schema_version") != KNOWN_SCHEMA:
+    known = KNOWN_SCHEMAS.get(result.get("command")) if isinstance(result, dict) else None
+    if known is None:
+        raise PlotError(f"{path} is not the output of repquant benchmark --json "
+                        "or of compare_runtimes.py --json")
+    if result.get("schema_version") != known:
         raise PlotError(f"{path} has schema version {result.get('schema_version')}, "
-                        f"expected {KNOWN_SCHEMA}")
+                        f"expected {known}")
     if not result["rows"]:
         raise PlotError(f"{path} holds no measurements")
-    return result
+    return as_benchmark(result) if result["command"] == "compare_runtimes" else result
+
+
+def as_benchmark(compared: dict[str, Any]) -> dict[str, Any]:
+    """A comparison of runtimes in the form of a benchmark: a contender is a model in a form."""
+    rows, files = [], {}
+    for row in compared["rows"]:
+        file, _, form = row["contender"].rpartition(" ")
+        if row["contender"] == "fp32":
+            file, form = compared["model"], "float"
+        elif form not in ("portable", "fused"):
+            file, form = row["contender"], "rival"
+        rows.append(row | {"model": file, "form": form})
+        files[file] = row["file_bytes"]
+    return compared | {"rows": rows, "models": [
+        {"path": path, "file_bytes": size} for path, size in files.items()]}
 
 
 def label_of(row: dict[str, Any], baseline: str) -> str:
@@ -48,6 +66,8 @@ def label_of(row: dict[str, Any], baseline: str) -> str:
     base = Path(baseline).stem
     if row["model"] == baseline and row["form"] == "float":
         return "FP32"
+    if row["form"] == "rival":
+        return row["model"]
     short = stem[len(base) + 1:] if stem.startswith(base + ".") else stem
     return short if row["form"] == "float" else f"{short} {row['form']}"
 
@@ -65,7 +85,9 @@ def series_of(result: dict[str, Any]) -> dict[str, dict[int, dict[str, Any]]]:
     return series
 
 
-def size_text(count: int) -> str:
+def size_text(count: int | None) -> str:
+    if count is None:
+        return "-"
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 

@@ -58,7 +58,7 @@ class CompareTest(FolderTest):
 
     def test_torch_and_bf16(self) -> None:
         code, out, err = run(compare_runtimes, MODEL, "--calib", DIGITS / "digits_calib.npz",
-                             "--no-onnx", "--batch-sizes", "1,3", "--rounds", 3, "--json")
+                             "--no-onnx", "--no-openvino", "--batch-sizes", "1,3", "--rounds", 3, "--json")
         self.assertEqual(code, 0, err)
         rows = json.loads(out)["rows"]
         self.assertEqual([(row["contender"], row["batch_size"]) for row in rows],
@@ -66,6 +66,8 @@ class CompareTest(FolderTest):
         self.assertIsNone(rows[0]["sqnr_db"])
         self.assertTrue(20 < rows[1]["sqnr_db"] < 80)  # 8 bits of significand
         self.assertEqual(rows[0]["speed_up"], {"median": 1.0, "interval95": [1.0, 1.0]})
+        self.assertNotIn("speed_up_openvino", rows[0])
+        self.assertEqual(rows[0]["file_bytes"], MODEL.stat().st_size)
 
     @unittest.skipUnless(binary() and loader(), "needs the repquant program and its library")
     def test_artifacts_and_their_profile(self) -> None:
@@ -75,7 +77,8 @@ class CompareTest(FolderTest):
                         "--threads", "1", "-q", "-o", str(artifact)], check=True,
                        stdout=subprocess.DEVNULL)
         code, out, err = run(compare_runtimes, MODEL, artifact, "--calib",
-                             DIGITS / "digits_calib.npz", "--no-onnx", "--no-bf16", "--rounds", 1)
+                             DIGITS / "digits_calib.npz", "--no-onnx", "--no-openvino", "--no-bf16",
+                             "--rounds", 1)
         self.assertEqual(code, 0, err)
         for name in ("| fp32 |", "| q.pt portable |", "| q.pt fused |"):
             self.assertIn(name, out)
@@ -89,15 +92,15 @@ class CompareTest(FolderTest):
         self.assertIn("not an artifact", err)
 
     def test_outputs_are_compared_first(self) -> None:
-        contenders = [compare_runtimes.Contender("fp32", lambda x: x),
-                      compare_runtimes.Contender("other", lambda x: -x)]
-        x = torch.ones(2, 3)
+        contenders = [compare_runtimes.Contender("fp32", lambda inputs: inputs[0]),
+                      compare_runtimes.Contender("other", lambda inputs: -inputs[0])]
+        x = [torch.ones(2, 3)]
         with self.assertRaisesRegex(compare_runtimes.CompareError, "other: outputs are -6.0 dB"):
             compare_runtimes.check_outputs(contenders, x)
-        contenders[1].run = lambda x: x[:, :2]
+        contenders[1].run = lambda inputs: inputs[0][:, :2]
         with self.assertRaisesRegex(compare_runtimes.CompareError, "other: outputs"):
             compare_runtimes.check_outputs(contenders, x)
-        contenders[1].run = lambda x: x * math.nan
+        contenders[1].run = lambda inputs: inputs[0] * math.nan
         with self.assertRaisesRegex(compare_runtimes.CompareError, "expected finite ones"):
             compare_runtimes.check_outputs(contenders, x)
 
@@ -115,14 +118,42 @@ class CompareTest(FolderTest):
         self.assertEqual(code, 1)
         self.assertIn("requirements-onnxruntime.txt", err)
 
+    @unittest.skipIf(importlib.util.find_spec("openvino"), "OpenVINO is installed")
+    def test_without_openvino(self) -> None:
+        code, _, err = run(compare_runtimes, MODEL, "--no-onnx", "--calib",
+                           DIGITS / "digits_calib.npz")
+        self.assertEqual(code, 1)
+        self.assertIn("requirements-openvino.txt", err)
+
     @unittest.skipUnless(importlib.util.find_spec("onnxruntime"), "needs ONNX Runtime")
     def test_onnx_runtime(self) -> None:
         code, out, err = run(compare_runtimes, MODEL, "--calib", DIGITS / "digits_calib.npz",
-                             "--calib-samples", 16, "--rounds", 1, "--json")
+                             "--calib-samples", 16, "--rounds", 1, "--no-openvino", "--json")
         self.assertEqual(code, 0, err)
         rows = {row["contender"]: row for row in json.loads(out)["rows"]}
         self.assertGreater(rows["onnxruntime fp32"]["sqnr_db"], 60)
-        self.assertTrue(10 < rows["onnxruntime int8"]["sqnr_db"] < 60)
+        self.assertTrue(0 < rows["onnxruntime int8"]["sqnr_db"] < 60)
+
+    @unittest.skipUnless(importlib.util.find_spec("nncf"), "needs OpenVINO and NNCF")
+    def test_openvino(self) -> None:
+        code, out, err = run(compare_runtimes, MODEL, "--calib", DIGITS / "digits_calib.npz",
+                             "--rounds", 1, "--no-onnx", "--json")
+        self.assertEqual(code, 0, err)
+        rows = {row["contender"]: row for row in json.loads(out)["rows"]}
+        self.assertGreater(rows["openvino fp32"]["sqnr_db"], 60)
+        self.assertTrue(10 < rows["openvino int8"]["sqnr_db"] < 60)
+        self.assertEqual(rows["openvino fp32"]["speed_up_openvino"]["median"], 1.0)
+        self.assertGreater(rows["openvino int8"]["quantize_seconds"], 0)
+
+    def test_samples_are_apart(self) -> None:
+        path = self.folder / "rows.npz"
+        ids = np.arange(24, dtype=np.uint16).reshape(12, 2)
+        np.savez(path, mask=ids * 0 + 1, ids=ids)
+        fitted, others = compare_runtimes.read_samples(path, None, 4, 5, ["ids", "mask"])
+        self.assertEqual([x.dtype for x in fitted], [torch.int64, torch.int64])
+        self.assertEqual((len(fitted[0]), len(others[0])), (4, 5))
+        self.assertFalse(set(fitted[0][:, 0].tolist()) & set(others[0][:, 0].tolist()))
+        self.assertTrue((fitted[1] == 1).all())
 
 
 def result(**changes: object) -> dict:
@@ -155,6 +186,21 @@ class PlotTest(FolderTest):
         self.assertEqual(lines[2], "| net | FP32 | 23.2 MB | 40.0 | 1.00x | 320.0 | 1.00x |")
         self.assertEqual(lines[4], "|  | w8a8 fused | 834 kB | 10.0 | 4.00x | 80.0 | 4.00x |")
         self.assertEqual(len(lines), 5)
+
+    def test_comparison(self) -> None:
+        rows = [{"contender": name, "batch_size": 1, "file_bytes": size,
+                 "seconds": {"median": seconds},
+                 "speed_up": {"median": 0.04 / seconds, "interval95": [1.0, 2.0]}}
+                for name, size, seconds in (("fp32", 23_200_000, 0.04), ("openvino int8", None, 0.02),
+                                            ("net.w8a8.pt fused", 834_000, 0.01))]
+        compared = {"schema_version": 2, "command": "compare_runtimes", "model": "a/net.pt",
+                    "threads": 1, "rows": rows}
+        code, out, err = run(plot_latency, self.write(compared))
+        self.assertEqual(code, 0, err)
+        self.assertEqual(out.splitlines()[2:], [
+            "| net | FP32 | 23.2 MB | 40.0 | 1.00x |",
+            "|  | openvino int8 | - | 20.0 | 2.00x |",
+            "|  | w8a8 fused | 834 kB | 10.0 | 4.00x |"])
 
     def test_bad_files(self) -> None:
         for content, message in (("{", "cannot read"), ("[]", "not the output of"),
