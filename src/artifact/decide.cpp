@@ -165,20 +165,23 @@ class Decider {
     if (quantizer->multiplier.numel() == 1 && quantizer->offset.numel() == 1) {
       decision.multiplier = quantizer->multiplier.view({1});
       decision.offset = quantizer->offset.view({1});
-    } else if (!spread_over_heads(node, readers, *quantizer, decision)) {
+    } else if (!spread_over_heads(site, readers, *quantizer, decision)) {
       return;
     }
     decision.next = quantizer;
     mark(readers);
   }
 
-  /// Brings vectors over the next Linear's channels into the order [H, 1, d] of the product.
-  bool spread_over_heads(const Node* node, const std::vector<Reader>& readers,
+  /// Brings vectors over the next Linear's channels into the order [H, 1, d] of the product. Axis
+  /// -3 is the heads where the operands have them; where they do not, it may be the batch.
+  bool spread_over_heads(const PlannedSite& site, const std::vector<Reader>& readers,
                          const InputQuantizer& quantizer, AttendDecision& decision) const {
+    const Node* node = site.site->node;
     const auto found = observed_.shapes.find(node->output());
-    if (found == observed_.shapes.end() || found->second.size() < 3) return false;
+    if (found == observed_.shapes.end() || found->second.size() < 2) return false;
     const auto& shape = found->second;
-    const std::int64_t heads = shape[shape.size() - 3], depth = shape.back();
+    const std::int64_t heads = site.site->heads ? shape[shape.size() - 3] : 1;
+    const std::int64_t depth = shape.back();
     const at::Tensor numbers = at::arange(heads * depth, at::kDouble).view({heads, 1, depth});
     at::Tensor order;
     for (const auto& reader : readers) {

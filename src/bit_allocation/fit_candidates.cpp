@@ -169,7 +169,7 @@ class Fit {
     const at::Tensor exact = at::matmul(left[0], right[0]);
     fit.signal = energy(exact);
     for (const int bits : choices_.sites[i].activation_bits) {
-      fit.scores.push_back(fit_scores(left, right, bits, recipe_.attention,
+      fit.scores.push_back(fit_scores(left, right, sites_[i].heads, bits, recipe_.attention,
                                       weights_of(node->input(0)), weights_of(node->input(1))));
       fit.activation_noise.push_back(
           energy(simulate_scores(fit.scores.back(), left[0], right[0]) - exact));
@@ -180,12 +180,12 @@ class Fit {
     const Site& site = sites_[i];
     SiteCandidates& fit = result_[i];
     const auto value = streams_.values(site.node->input(1), Stream::kFloat);
-    const at::Tensor scores = streams_.first_value(site.softmax->input(0), Stream::kFloat);
+    const at::Tensor scores = streams_.first_scores(site, Stream::kFloat);
     const at::Tensor exact = at::matmul(at::softmax(scores, -1), value[0]);
     fit.signal = energy(exact);
     for (const int bits : choices_.sites[i].activation_bits) {
       fit.attends.push_back(
-          fit_attend(value, bits, recipe_.attention, weights_of(site.node->input(1))));
+          fit_attend(value, site.heads, bits, recipe_.attention, weights_of(site.node->input(1))));
       fit.activation_noise.push_back(
           energy(simulate_attend(fit.attends.back(), scores, value[0]) - exact));
     }

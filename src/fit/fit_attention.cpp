@@ -13,9 +13,6 @@
 namespace repquant {
 namespace {
 
-/// Heads as the graph has them: axis -3 of tensors with at least four axes.
-bool has_heads(const at::Tensor& operand) { return operand.dim() >= 4; }
-
 /// Rows per head [n, H, d] of operands [.., H, T, d].
 at::Tensor head_rows(const std::vector<at::Tensor>& batches, bool per_head) {
   std::vector<at::Tensor> rows;
@@ -106,9 +103,8 @@ AffineGrid fit_heads(const at::Tensor& x, const at::Tensor& weights, const at::T
 
 /// One grid per channel of V: the scale and the zero point leave the sum over tokens, so they cost
 /// nothing (the product's columns are scaled anyway).
-OperandQuantizer value_per_channel(const std::vector<at::Tensor>& value, int bits,
+OperandQuantizer value_per_channel(const std::vector<at::Tensor>& value, bool heads, int bits,
                                    const at::Tensor& weights, bool head_room) {
-  const bool heads = has_heads(value[0]);
   const std::int64_t count = heads ? value[0].size(-3) : 1, width = value[0].size(-1);
   auto quantizer = operand_from(fit_heads(head_rows(value, heads).reshape({-1, count * width, 1}),
                                           weights, {}, bits, true, head_room));
@@ -139,10 +135,9 @@ double steps_for(int bits) {
 }  // namespace
 
 ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right,
-                      int bits, const AttentionRecipe& recipe, const at::Tensor& left_weights,
-                      const at::Tensor& right_weights) {
-  const bool per_head = recipe.per_head && has_heads(left[0]) && has_heads(right[0]) &&
-                        left[0].size(-3) == right[0].size(-3);
+                      bool heads, int bits, const AttentionRecipe& recipe,
+                      const at::Tensor& left_weights, const at::Tensor& right_weights) {
+  const bool per_head = recipe.per_head && heads && left[0].size(-3) == right[0].size(-3);
   std::vector<at::Tensor> keys;  // [.., S, d]
   for (const auto& batch : right) keys.push_back(batch.transpose(-2, -1));
   const at::Tensor none;
@@ -156,16 +151,16 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
   return plan;
 }
 
-AttendPlan fit_attend(const std::vector<at::Tensor>& value, int bits, const AttentionRecipe& recipe,
-                      const at::Tensor& weights) {
+AttendPlan fit_attend(const std::vector<at::Tensor>& value, bool heads, int bits,
+                      const AttentionRecipe& recipe, const at::Tensor& weights) {
   AttendPlan plan;
   plan.bits = bits;
-  const bool per_head = recipe.per_head && has_heads(value[0]);
+  const bool per_head = recipe.per_head && heads;
   // Rows of softmax sum to one, so a constant error of V is a constant of the output, which the
   // bias of the next Linear takes up: score the error without its mean.
   plan.value =
       recipe.value_per_channel
-          ? value_per_channel(value, bits, weights, recipe.head_room)
+          ? value_per_channel(value, heads, bits, heads ? weights : at::Tensor(), recipe.head_room)
           : operand_from(fit_heads(head_rows(value, per_head), per_head ? weights : at::Tensor(),
                                    {}, bits, true, recipe.head_room));
   plan.row_maximum = recipe.softmax_scaling == SoftmaxScaling::kRowMaximum;

@@ -11,15 +11,16 @@
 namespace repquant {
 
 /// q k^T. left: [.., T, d] per batch, right: [.., d, S] per batch, as the graph has them.
+/// `heads`: axis -3 of both is the heads (Site::heads); they get grids of their own then.
 /// Ranges by the error of the scores that softmax sees (a constant per row cancels).
 /// Row weights (float64, per token over all batches; or undefined) as in sensitivity.h.
 ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right,
-                      int bits, const AttentionRecipe& recipe, const at::Tensor& left_weights = {},
-                      const at::Tensor& right_weights = {});
+                      bool heads, int bits, const AttentionRecipe& recipe,
+                      const at::Tensor& left_weights = {}, const at::Tensor& right_weights = {});
 
-/// softmax(..) v. value: [.., S, d] per batch. The softmax grid needs no data: its row maximum
-/// is 1.
-AttendPlan fit_attend(const std::vector<at::Tensor>& value, int bits, const AttentionRecipe& recipe,
-                      const at::Tensor& weights = {});
+/// softmax(..) v. value: [.., S, d] per batch; `heads` as above. The softmax grid needs no data:
+/// its row maximum is 1.
+AttendPlan fit_attend(const std::vector<at::Tensor>& value, bool heads, int bits,
+                      const AttentionRecipe& recipe, const at::Tensor& weights = {});
 
 }  // namespace repquant

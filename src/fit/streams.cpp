@@ -129,6 +129,18 @@ at::Tensor Streams::first_value(const Value* value, Stream stream) const {
   return this->value(0, value, stream);
 }
 
+at::Tensor Streams::first_scores(const Site& site, Stream stream) const {
+  const NodeHook hook = [&](const Node* node, Values& values) {
+    if (node != site.softmax) return stream == Stream::kQuantized && hook_(node, values);
+    values[node->output()] = values.at(node->input(0));
+    return true;
+  };
+  Values side = alive(0, stream);
+  const Value* scores = site.node->input(0);
+  run_range(schedule_, position_, schedule_.index_of(scores->node()) + 1, side, hook);
+  return side.at(scores).toTensor();
+}
+
 double Streams::float_seconds() const {
   double seconds = 0.0;
   for (const auto& state : state_) seconds += state.float_seconds;

@@ -49,6 +49,9 @@ class Streams {
   at::Tensor value(std::size_t batch, const torch::jit::Value* value, Stream stream) const;
   /// The same in the first batch alone: for what is too large to hold for all of them.
   at::Tensor first_value(const torch::jit::Value* value, Stream stream) const;
+  /// kAttend: what the product's left operand would be without the softmax, in the first batch: the
+  /// scores, moved as the softmax's rows are. Not to be asked once the softmax has been passed.
+  at::Tensor first_scores(const Site& site, Stream stream) const;
 
   const Schedule& schedule() const { return schedule_; }
   /// Seconds that the floating-point stream alone took, summed over batches.

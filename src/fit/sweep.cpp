@@ -274,8 +274,9 @@ class Sweep {
     } else {
       // Not advanced to: V is fitted at the position of q k^T, before any [T, T] value exists.
       const auto batches = some_batches(site.node->input(1));
-      plan.plan = fit_attend(values_in(batches, site.node->input(1)), bits_[i].activation_bits,
-                             recipe_.attention, weights_in(batches, site.node->input(1)));
+      plan.plan =
+          fit_attend(values_in(batches, site.node->input(1)), site.heads, bits_[i].activation_bits,
+                     recipe_.attention, weights_in(batches, site.node->input(1)));
       plan.note = describe(std::get<AttendPlan>(plan.plan));
       measure(site, std::get<AttendPlan>(plan.plan), plan.errors);
     }
@@ -297,16 +298,18 @@ class Sweep {
     return embedding;
   }
 
+  /// The scores arrive as the product reads them: what lies between softmax and product only moves
+  /// rows, and does so to scores as well.
   void measure(const Site& site, const AttendPlan& plan, SiteErrors& errors) const {
-    const auto exact = [&](Stream stream) {
-      return at::matmul(at::softmax(streams_.first_value(site.softmax->input(0), stream), -1),
-                        streams_.first_value(site.node->input(1), stream));
+    const auto value = [&](std::size_t operand, Stream stream) {
+      return streams_.first_value(site.node->input(operand), stream);
     };
-    const auto got =
-        simulate_attend(plan, streams_.first_value(site.softmax->input(0), Stream::kQuantized),
-                        streams_.first_value(site.node->input(1), Stream::kQuantized));
-    errors.own_output_sqnr_db = sqnr_db(exact(Stream::kQuantized), got);
-    errors.output_sqnr_db = sqnr_db(exact(Stream::kFloat), got);
+    const at::Tensor right = value(1, Stream::kQuantized);
+    const at::Tensor scores = streams_.first_scores(site, Stream::kQuantized);
+    const auto got = simulate_attend(plan, scores, right);
+    errors.own_output_sqnr_db = sqnr_db(at::matmul(at::softmax(scores, -1), right), got);
+    errors.output_sqnr_db =
+        sqnr_db(at::matmul(value(0, Stream::kFloat), value(1, Stream::kFloat)), got);
   }
 
   LinearPlan fit_linear_site(std::size_t i, SitePlan& plan) {
@@ -374,8 +377,8 @@ class Sweep {
     const auto batches = some_batches(site.node->input(0));
     const auto left = values_in(batches, site.node->input(0));
     const auto right = values_in(batches, site.node->input(1));
-    const auto scores = fit_scores(left, right, bits_[i].activation_bits, recipe_.attention,
-                                   weights_in(batches, site.node->input(0)),
+    const auto scores = fit_scores(left, right, site.heads, bits_[i].activation_bits,
+                                   recipe_.attention, weights_in(batches, site.node->input(0)),
                                    weights_in(batches, site.node->input(1)));
     const auto got = simulate_scores(scores, left[0], right[0]);
     plan.errors.own_output_sqnr_db = sqnr_db(at::matmul(left[0], right[0]), got);

@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 
+#include "graph/prove_attention.h"
 #include "graph/site.h"
 #include "graph/walker.h"
 #include "repquant/error.h"
@@ -108,6 +109,7 @@ void measure_macs(const Model& model, const Schedule& schedule, SiteSearch& sear
 void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::Tensor>& inputs) {
   at::NoGradGuard no_grad;
   const Schedule schedule(*model.graph);
+  prove_attention(model, schedule, search, inputs);
   std::map<const Node*, std::uint64_t> norms;
   std::map<const Node*, Marking> markings;
   std::set<const Node*> linears, scale_only;

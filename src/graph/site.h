@@ -37,8 +37,11 @@ struct Site {
   bool scale_only_fold = false;  // zero padding lies between norm and Linear: fold r, not b
 
   torch::jit::Node* softmax = nullptr;  // kAttend: the softmax that feeds operand 0
-  std::int64_t macs = 0;                // multiply-accumulates per sample at the probed shape
-  std::string note;                     // e.g. why a norm is not folded
+  /// kScores, kAttend: axis -3 of both operands is the heads, of the same number at every batch
+  /// size. Where it is not, axis -3 may be the batch, or heads folded into the batch.
+  bool heads = false;
+  std::int64_t macs = 0;  // multiply-accumulates per sample at the probed shape
+  std::string note;       // e.g. why a norm is not folded
 };
 
 /// The constant that a site reads: a weight or a table; undefined for products of activations.
@@ -67,7 +70,8 @@ SiteSearch find_sites(const Model& model);
 
 /// Runs the model with marked norm outputs and keeps a fold only where every consumer's input is
 /// exactly r * norm + b per channel, at the batch size of `inputs` and at batch size 1 (where the
-/// model takes it). Folds that fail are removed, with a note. Also fills in `macs`.
+/// model takes it). Folds that fail are removed, with a note. Likewise an attention product is kept
+/// only if the rows of its softmax arrive whole. Also fills in `macs` and `heads`.
 /// inputs: one sample batch, each [B, ...].
 void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::Tensor>& inputs);
 

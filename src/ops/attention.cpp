@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <ATen/ExpandUtils.h>
 #include <ATen/Parallel.h>
 
 #include "ops/kernels/kernels.h"
@@ -8,53 +9,84 @@
 namespace repquant::ops {
 namespace {
 
-/// [.., H, rows, columns] as [B, H, rows, columns], leading dimensions broadcast to `leading`.
-at::Tensor four_dimensional(const at::Tensor& x, at::IntArrayRef leading) {
+/// `x` broadcast to [leading.., rows, columns], as [B, H, rows, columns].
+at::Tensor four_dimensional(const at::Tensor& x, at::IntArrayRef leading, std::int64_t rows,
+                            std::int64_t columns) {
   std::vector<std::int64_t> sizes = leading.vec();
-  sizes.push_back(x.size(-2));
-  sizes.push_back(x.size(-1));
+  sizes.push_back(rows);
+  sizes.push_back(columns);
   at::Tensor y = x.expand(sizes);
   while (y.dim() < 4) y = y.unsqueeze(0);
   return y.dim() > 4 ? y.flatten(0, y.dim() - 4) : y;
 }
 
-at::Tensor operand(const at::Tensor& x, at::IntArrayRef leading, const char* name) {
+at::Tensor operand(const at::Tensor& x, at::IntArrayRef leading, std::int64_t rows,
+                   const char* name) {
   TORCH_CHECK(x.scalar_type() == at::kChar, "repquant::attention: ", name,
               " must hold int8 codes, got ", x.scalar_type());
-  at::Tensor y = four_dimensional(x, leading);
+  at::Tensor y = four_dimensional(x, leading, rows, x.size(-1));
   return y.stride(3) == 1 || y.size(3) <= 1 ? y : y.contiguous();
 }
 
 Strides strides_of(const at::Tensor& x) { return {x.stride(0), x.stride(1), x.stride(2)}; }
 
-/// One value per head from a tensor that has one for all or one for each.
-template <class T>
-std::vector<T> per_head(const at::Tensor& values, std::int64_t heads, const char* name) {
-  TORCH_CHECK(values.numel() == 1 || values.numel() == heads, "repquant::attention: ", name,
-              " has ", values.numel(), " elements for ", heads, " heads");
-  const at::Tensor flat = values.flatten().contiguous();
-  const T* data = flat.const_data_ptr<T>();
-  std::vector<T> result(static_cast<std::size_t>(heads));
-  for (std::int64_t h = 0; h < heads; ++h) {
-    result[static_cast<std::size_t>(h)] = data[values.numel() == 1 ? 0 : h];
-  }
-  return result;
+/// Sizes that all operands broadcast to, as they do in the products and sums that this stands for.
+struct Shape {
+  std::vector<std::int64_t> leading;
+  std::int64_t rows, columns;
+};
+
+Shape broadcast_shape(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                      const OptionalTensor& mask) {
+  TORCH_CHECK(
+      query.dim() >= 2 && key.dim() >= 2 && value.dim() >= 2 && query.size(-1) == key.size(-1),
+      "repquant::attention: shapes do not fit: ", query.sizes(), ", ", key.sizes(), ", ",
+      value.sizes());
+  const auto leading_of = [](const at::Tensor& x) {
+    return x.sizes().slice(0, static_cast<std::size_t>(x.dim() - 2));
+  };
+  std::vector<std::int64_t> scores = at::infer_size(leading_of(query), leading_of(key));
+  scores.push_back(query.size(-2));
+  scores.push_back(key.size(-2));
+  if (mask) scores = at::infer_size(scores, mask->sizes());
+  Shape shape;
+  shape.columns = scores.back();
+  scores.pop_back();
+  shape.rows = scores.back();
+  scores.pop_back();
+  shape.leading = at::infer_size(scores, leading_of(value));
+  TORCH_CHECK(value.size(-2) == shape.columns, "repquant::attention: ", shape.columns,
+              " keys, but values of ", value.size(-2));
+  return shape;
 }
 
-/// Zero points by head and channel, [H, depth padded to whole panels], from int32 [1], [H]
-/// or [H, 1, depth].
-at::Tensor value_zeros_of(const at::Tensor& zeros, std::int64_t heads, std::int64_t depth) {
-  TORCH_CHECK(zeros.scalar_type() == at::kInt, "repquant::attention: value_zero must be int32");
-  const std::int64_t count = zeros.numel();
-  TORCH_CHECK(count == 1 || count == heads || count == heads * depth,
-              "repquant::attention: value_zero has ", count, " elements for ", heads,
+/// A grid that broadcasts to [.., H, 1, d], spread out to [H, 1, d]: [1] and [H, 1, 1] go by head,
+/// [d] by channel.
+at::Tensor spread_grid(const at::Tensor& grid, std::int64_t heads, std::int64_t depth,
+                       at::ScalarType type, const char* name) {
+  TORCH_CHECK(grid.scalar_type() == type, "repquant::attention: ", name, " must be ", type);
+  const bool fits = grid.dim() <= 3 &&
+                    (grid.dim() < 1 || grid.size(-1) == 1 || grid.size(-1) == depth) &&
+                    (grid.dim() < 2 || grid.size(-2) == 1) &&
+                    (grid.dim() < 3 || grid.size(-3) == 1 || grid.size(-3) == heads);
+  TORCH_CHECK(fits, "repquant::attention: ", name, " ", grid.sizes(), " does not fit ", heads,
               " heads of width ", depth);
-  const at::Tensor rows = zeros.reshape({count == 1 ? 1 : heads, -1}).expand({heads, depth});
-  return at::constant_pad_nd(rows, {0, (kPanel - depth % kPanel) % kPanel}).contiguous();
+  return grid.expand({heads, 1, depth});
 }
 
-at::Tensor output_grid(const at::Tensor& grid, std::int64_t heads, std::int64_t depth) {
-  return grid.expand({heads, 1, depth});
+/// One value per head from a grid that does not go by channel.
+template <class T>
+std::vector<T> per_head(const at::Tensor& grid, std::int64_t heads, const char* name) {
+  const at::Tensor flat =
+      spread_grid(grid, heads, 1, c10::CppTypeToScalarType<T>::value, name).contiguous();
+  const T* data = flat.const_data_ptr<T>();
+  return {data, data + heads};
+}
+
+/// Zero points by head and channel, [H, depth padded to whole panels].
+at::Tensor value_zeros_of(const at::Tensor& zeros, std::int64_t heads, std::int64_t depth) {
+  const at::Tensor rows = spread_grid(zeros, heads, depth, at::kInt, "value_zero").squeeze(1);
+  return at::constant_pad_nd(rows, {0, (kPanel - depth % kPanel) % kPanel}).contiguous();
 }
 
 }  // namespace
@@ -66,36 +98,31 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
                          const at::Tensor& multiplier, const at::Tensor& offset, std::int64_t code,
                          double steps, std::int64_t max_code, bool zero_code,
                          std::int64_t output_max_code, bool transposed) {
-  TORCH_CHECK(query.dim() >= 2 && key.dim() >= 2 && value.dim() >= 2 &&
-                  query.size(-1) == key.size(-1) && key.size(-2) == value.size(-2),
-              "repquant::attention: shapes do not fit: ", query.sizes(), ", ", key.sizes(), ", ",
-              value.sizes());
+  const auto [leading, rows, columns] = broadcast_shape(query, key, value, mask);
   TORCH_CHECK(code >= 0 && code <= 2 && steps > 0 && max_code >= 1 && max_code <= 255 &&
                   (code != 0 || ((steps == 1 || steps == 2) && max_code <= 15)),
               "repquant::attention: this softmax grid has no integer form here");
-  TORCH_CHECK(query.size(-1) == value.size(-1),
-              "repquant::attention: keys and values must have the same width");
-  const auto leading = query.sizes().slice(0, static_cast<std::size_t>(query.dim() - 2));
-  const at::Tensor q = operand(query, leading, "query"), k = operand(key, leading, "key"),
-                   v = operand(value, leading, "value");
+  const at::Tensor q = operand(query, leading, rows, "query"),
+                   k = operand(key, leading, columns, "key"),
+                   v = operand(value, leading, columns, "value");
   AttentionArgs args;
   args.batches = q.size(0);
   args.heads = q.size(1);
-  args.rows = q.size(2);
-  args.columns = k.size(2);
+  args.rows = rows;
+  args.columns = columns;
   args.depth = q.size(3);
-  const at::ScalarType type = output_max_code > 0 ? at::kByte : at::kFloat;
-  at::Tensor out = transposed ? at::empty({args.batches, args.rows, args.heads, args.depth},
-                                          query.options().dtype(type))
-                                    .transpose(1, 2)
-                              : at::empty(q.sizes(), query.options().dtype(type));
-  std::vector<std::int64_t> sizes = leading.vec();
+  args.value_depth = v.size(3);
+  const auto options = query.options().dtype(output_max_code > 0 ? at::kByte : at::kFloat);
+  const at::Tensor out =
+      transposed ? at::empty({args.batches, args.rows, args.heads, args.value_depth}, options)
+                       .transpose(1, 2)
+                 : at::empty({args.batches, args.heads, args.rows, args.value_depth}, options);
+  std::vector<std::int64_t> sizes = leading;
   sizes.push_back(args.rows);
-  sizes.push_back(args.depth);
-  const bool whole = query.dim() > 4;
+  sizes.push_back(args.value_depth);
   const auto shaped = [&](const at::Tensor& y) {
-    if (query.dim() == 4) return y;
-    return whole ? y.reshape(sizes) : y.view(sizes);
+    if (sizes.size() == 4) return y;
+    return sizes.size() > 4 ? y.reshape(sizes) : y.view(sizes);
   };
   if (out.numel() == 0) return shaped(out);
   TORCH_CHECK(args.columns > 0 && args.columns <= 65536,
@@ -107,7 +134,7 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
   args.key_strides = strides_of(k);
   args.value_strides = strides_of(v);
   const auto query_zeros = per_head<std::int32_t>(query_zero, args.heads, "query_zero");
-  const at::Tensor value_zeros = value_zeros_of(value_zero, args.heads, args.depth);
+  const at::Tensor value_zeros = value_zeros_of(value_zero, args.heads, args.value_depth);
   auto scales = per_head<float>(score_scale, args.heads, "score_scale");
   auto factors = per_head<float>(factor, args.heads, "factor");
   const bool one_factor = factor.numel() == 1;
@@ -127,12 +154,7 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
   args.factor = factors.data();
   at::Tensor bias;
   if (mask) {
-    auto full = leading.vec();
-    full.push_back(args.rows);
-    full.push_back(args.columns);
-    bias = mask->to(at::kFloat).expand(full);
-    while (bias.dim() < 4) bias = bias.unsqueeze(0);
-    if (bias.dim() > 4) bias = bias.flatten(0, bias.dim() - 4);
+    bias = four_dimensional(mask->to(at::kFloat), leading, rows, columns);
     if (bias.stride(3) != 1 && bias.stride(3) != 0) bias = bias.contiguous();
     args.mask = bias.const_data_ptr<float>();
     args.mask_strides = strides_of(bias);
@@ -142,8 +164,9 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
   args.steps = static_cast<float>(steps);
   args.max_code = static_cast<int>(max_code);
   args.zero_code = zero_code;
-  const at::Tensor m = output_grid(multiplier, args.heads, args.depth);
-  const at::Tensor a = output_grid(offset, args.heads, args.depth);
+  const at::Tensor m =
+      spread_grid(multiplier, args.heads, args.value_depth, at::kFloat, "multiplier");
+  const at::Tensor a = spread_grid(offset, args.heads, args.value_depth, at::kFloat, "offset");
   args.multiplier = m.const_data_ptr<float>();
   args.multiplier_head = m.stride(0);
   args.multiplier_depth = m.stride(2);
@@ -154,7 +177,7 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
   args.out = out.mutable_data_ptr();
   args.out_strides = strides_of(out);
   const Kernels& table = kernels(current_level());
-  const std::int64_t bytes = attention_scratch(args.rows, args.columns, args.depth);
+  const std::int64_t bytes = attention_scratch(args);
   at::parallel_for(0, args.batches * args.heads, 1, [&](std::int64_t begin, std::int64_t end) {
     table.attention(args, begin, end, thread_scratch(bytes));
   });

@@ -38,14 +38,15 @@ at::Tensor linear_side_meta(const at::Tensor& codes, const at::Tensor& weight,
                      bits, 0, 0, 0, 0, false);
 }
 
-at::Tensor attention_meta(const at::Tensor& query, const at::Tensor&, const at::Tensor& value,
-                          const std::optional<at::Tensor>&, const at::Tensor&, const at::Tensor&,
-                          const at::Tensor&, const at::Tensor&, double, const at::Tensor&,
-                          const at::Tensor&, std::int64_t, double, std::int64_t, bool,
-                          std::int64_t output_max_code, bool) {
-  auto sizes = query.sym_sizes().vec();
-  sizes.back() = value.sym_size(-1);
-  return at::empty_symint(sizes,
+at::Tensor attention_meta(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                          const std::optional<at::Tensor>& mask, const at::Tensor&,
+                          const at::Tensor&, const at::Tensor&, const at::Tensor&, double,
+                          const at::Tensor&, const at::Tensor&, std::int64_t, double, std::int64_t,
+                          bool, std::int64_t output_max_code, bool) {
+  at::Tensor scores = at::matmul(query.to(at::kFloat), key.to(at::kFloat).transpose(-2, -1));
+  if (mask) scores = at::add(scores, *mask);
+  const at::Tensor y = at::matmul(scores.to(at::kFloat), value.to(at::kFloat));
+  return at::empty_symint(y.sym_sizes(),
                           query.options().dtype(output_max_code > 0 ? at::kByte : at::kFloat));
 }
 
@@ -87,13 +88,14 @@ TORCH_LIBRARY(repquant, m) {
       "Tensor x, Tensor side_channels, Tensor side_inverse, Tensor side_zero, Tensor side_weight, "
       "int side_max_code, Tensor? residual, int channels, int columns, int bits) -> Tensor");
 
-  // Attention on int8 codes. query [.., T, d], key [.., S, d], value [.., S, d], mask float32
-  // broadcast to [.., T, S], added to integer scores * score_scale * score_factor. query_zero:
-  // int32 [1] or [H]; value_zero: int32 [1], [H] or [H, 1, d]; score_scale, factor (score - row
-  // maximum to code units, times score_factor without a mask): float32 [1] or [H]; multiplier,
-  // offset of the output: [1], [H, 1, 1] or [H, 1, d]. code: 0 logarithmic (steps 1 or 2, max_code
-  // <= 15), 1 table of u8 weights, 2 uniform. output_max_code > 0: uint8 codes, else float32.
-  // transposed: memory in the order [.., T, H, d].
+  // Attention on int8 codes. query [.., T, d], key [.., S, d], value [.., S, e]; they and the mask,
+  // which is added to integer scores * score_scale * score_factor, broadcast as in matmul and add.
+  // Grids broadcast to [.., H, 1, e], H being axis -3: query_zero int32, score_scale and factor
+  // (score - row maximum to code units, times score_factor without a mask) float32 [1] or
+  // [H, 1, 1]; value_zero int32, multiplier and offset of the output float32 [1], [e], [H, 1, 1] or
+  // [H, 1, e]. code: 0 logarithmic (steps 1 or 2, max_code <= 15), 1 table of u8 weights,
+  // 2 uniform. output_max_code > 0: uint8 codes, else float32. transposed: memory in the order
+  // [.., T, H, e].
   m.def(
       "attention(Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor query_zero, "
       "Tensor value_zero, Tensor score_scale, Tensor factor, float score_factor, "

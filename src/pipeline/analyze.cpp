@@ -105,13 +105,13 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const QuantizeHooks& hooks)
                                                      .tokens = options.tokens,
                                                      .threads = options.threads});
   auto [model, search] = load_sites(options.model, source.inputs);
-  const auto bits = resolve_bits(search.sites, options.recipe);  // a bad pattern fails here
-  require_quantized(search, bits);
+  require_quantized(search, resolve_bits(search.sites, options.recipe));  // a bad pattern fails
   const Calibration calibration = load_calibration(source, options.recipe.calibration,
                                                    signature_of(model), hooks.check_interrupt);
   begin_phase(hooks, "prove", 0);
   check_normalized(model, calibration.batches.front());
   prove_sites(model, search, calibration.batches.front());
+  const auto bits = resolve_bits(search.sites, options.recipe);
 
   begin_phase(hooks, "rank", search.sites.size());
   const auto [choices, table] =

@@ -56,7 +56,7 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
                                                 .tokens = options.tokens,
                                                 .threads = options.threads});
   auto [model, search] = load_sites(options.model, source.inputs);
-  const std::vector<SiteBits> bits = resolve_bits(search.sites, options.recipe);
+  resolve_bits(search.sites, options.recipe);  // a bad pattern fails here
   const Calibration& calibration =
       cache.load(options.recipe.calibration, signature_of(model), hooks.check_interrupt);
   if (hooks.info) hooks.info("calibration: " + source.protocol);
@@ -66,6 +66,7 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
   model.module.reset();
   prove_sites(model, search, calibration.batches.front());
 
+  const std::vector<SiteBits> bits = resolve_bits(search.sites, options.recipe);
   const Coverage coverage = coverage_of(model, search, bits, options.recipe);
   check_coverage(coverage, options.strict, options.min_coverage);
   require_quantized(search, bits);

@@ -45,21 +45,47 @@ bool is_one(const Value* value) {
   return constant && constant->isScalar() && constant->toScalar().toDouble() == 1.0;
 }
 
-/// Adds one step back from the softmax; false if it is none that the operator has.
-bool step_back(Node* node, ScoreChain& chain) {
+bool is_tensor(const Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
+
+/// Adds one step back from the softmax, from `node` to its input `operand`; false if it is none
+/// that the operator has.
+bool step_back(Node* node, std::size_t operand, ScoreChain& chain) {
+  const bool first = operand == 0;
   if ((is_kind(node, "aten::mul") || is_kind(node, "aten::div")) && node->inputs().size() == 2 &&
-      is_number(node->input(1))) {
+      first && is_number(node->input(1))) {
     chain.numbers.push_back({node->input(1), is_kind(node, "aten::div")});
     return true;
   }
   if (!chain.numbers.empty()) return false;  // the operator adds masks after scaling
-  if (is_kind(node, "aten::add") && node->inputs().size() == 3 && is_one(node->input(2)) &&
-      !is_number(node->input(1))) {
-    chain.masks.push_back({node->input(1), false});
+  if (is_kind(node, "aten::add") && node->inputs().size() == 3 && operand <= 1 &&
+      is_one(node->input(2)) && is_tensor(node->input(1))) {
+    chain.masks.push_back({node->input(1 - operand), false});
     return true;
   }
-  if (is_kind(node, "aten::masked_fill") && is_minus_infinity(node->input(2))) {
+  if (is_kind(node, "aten::masked_fill") && first && is_minus_infinity(node->input(2))) {
     chain.masks.push_back({node->input(1), true});
+    return true;
+  }
+  return false;
+}
+
+/// Extends `chain` back from `value` to a call of Scores; false (and `chain` as it was) if there is
+/// none. A mask may stand on either side of its sum.
+bool find_scores(const FusionContext& context, const torch::jit::Block* block, Value* value,
+                 ScoreChain& chain) {
+  Node* node = value->node();
+  if (value->uses().size() != 1 || node->owningBlock() != block) return false;
+  if (const auto call = context.call_of(node)) {
+    if (call->state->kind == "Scores") chain.scores = call;
+    return chain.scores.has_value();
+  }
+  if (node->kind() == c10::prim::Param) return false;
+  for (std::size_t operand = 0; operand < node->inputs().size(); ++operand) {
+    ScoreChain longer = chain;
+    if (!is_tensor(node->input(operand)) || !step_back(node, operand, longer)) continue;
+    longer.nodes.push_back(node);
+    if (!find_scores(context, block, node->input(operand), longer)) continue;
+    chain = std::move(longer);
     return true;
   }
   return false;
@@ -67,19 +93,7 @@ bool step_back(Node* node, ScoreChain& chain) {
 
 ScoreChain match_scores(const FusionContext& context, const SubmoduleCall& attend) {
   ScoreChain chain;
-  Value* value = attend.argument(0);
-  while (value->uses().size() == 1 && value->node()->owningBlock() == attend.node->owningBlock()) {
-    Node* node = value->node();
-    if (const auto call = context.call_of(node)) {
-      if (call->state->kind == "Scores") chain.scores = call;
-      return chain;
-    }
-    if (node->kind() == c10::prim::Param || node->inputs().empty() || !step_back(node, chain)) {
-      return chain;
-    }
-    chain.nodes.push_back(node);
-    value = node->input(0);
-  }
+  find_scores(context, attend.node->owningBlock(), attend.argument(0), chain);
   return chain;
 }
 

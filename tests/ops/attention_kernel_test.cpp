@@ -171,6 +171,49 @@ TEST(AttentionKernelTest, MasksAndFullyMaskedRows) {
   }
 }
 
+TEST(AttentionKernelTest, OperandsMasksAndGridsBroadcastAsInMatmul) {
+  at::manual_seed(16);
+  const Grid grid = kGrids[0];
+  // No axis of heads: the batch may be as long as a head is wide, or not.
+  for (const std::int64_t batch : {8, 3}) {
+    Case c = make_case({batch}, 9, 20, 8);
+    c.query_zero = random_codes(-100, 100, {1}, at::kInt);
+    c.value_zero = random_codes(-100, 100, {8}, at::kInt);
+    c.factor = c.factor.select(0, 0).flatten();
+    c.multiplier = at::rand({8}) + 0.5;
+    c.offset = at::rand({1, 1, 8}) * 100 + 20;
+    check(c, grid);
+    c.mask = at::randn({batch, 1, 20});
+    check(c, grid);
+  }
+  Case c = make_case({2, 3}, 9, 20, 8);
+  c.mask = at::randn({3, 1, 20});
+  c.q = c.q.narrow(0, 0, 1);  // one set of queries for all samples
+  check(c, grid);
+  c.k = c.k.narrow(1, 0, 1).contiguous();  // one set of keys for all heads
+  check(c, grid);
+  c.q = c.q.select(0, 0);
+  check(c, grid);
+  c.q = c.q.narrow(1, 0, 1).contiguous();  // one row; the mask has as many as there are
+  c.mask = at::randn({2, 1, 9, 20});
+  check(c, grid);
+}
+
+TEST(AttentionKernelTest, ValuesOfAnotherWidthThanKeys) {
+  at::manual_seed(17);
+  for (const Grid& grid : kGrids) {
+    for (const std::int64_t width : {5, 32, 130}) {
+      const Case values = make_case({2, 3}, 9, 20, width);
+      Case c = make_case({2, 3}, 9, 20, 24);
+      c.v = values.v;
+      c.value_zero = values.value_zero;
+      c.multiplier = values.multiplier;
+      c.offset = values.offset;
+      check(c, grid);
+    }
+  }
+}
+
 TEST(AttentionKernelTest, ReadsViewsAndWritesTheOrderAskedFor) {
   at::manual_seed(14);
   Case c = make_case({2, 3}, 10, 10, 16);

@@ -207,7 +207,7 @@ void finish_row(const AttentionArgs& args, std::int64_t head, const RowSums& sum
   const std::int32_t* zeros = args.value_zero + head * args.value_zero_stride + channel;
   const auto sum0 = V::set_int(sums.plane[0]), sum1 = V::set_int(sums.plane[1]);
   const auto low = V::set(0.5F), high = V::set(static_cast<float>(args.output_max_code) + 0.5F);
-  const std::int64_t live = args.depth - channel < kPanel ? args.depth - channel : kPanel;
+  const std::int64_t left = args.value_depth - channel, live = left < kPanel ? left : kPanel;
   const auto vector_of = [&](const float* p, std::int64_t by_head, std::int64_t by_depth,
                              std::int64_t c, std::int64_t n) {
     p += head * by_head + c * by_depth;
@@ -238,7 +238,7 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
                  std::uint8_t* scratch) {
   constexpr int kPlanes = Weigher<V, kCode>::kPlanes;
   static_assert(V::kRows <= AttentionLayout::kMaxRows);
-  const AttentionLayout layout(args.rows, args.columns, args.depth);
+  const AttentionLayout layout(args);
   std::uint8_t *keys = scratch + layout.keys, *values = scratch + layout.values;
   auto* shifts = reinterpret_cast<std::int32_t*>(scratch + layout.shifts);
   std::uint8_t* query = scratch + layout.query;
@@ -251,7 +251,7 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
   pack_keys(start(args.key, args.key_strides), args.key_strides.row, args.columns, args.depth,
             layout, keys);
   pack_values(start(args.value, args.value_strides), args.value_strides.row, args.columns,
-              args.depth, layout, values);
+              args.value_depth, layout, values);
   key_shifts<V>(keys, layout, 128 + args.query_zero[head], shifts);
   const std::int64_t stride = 4 * layout.groups;
   shift_query(start(args.query, args.query_strides), args.query_strides.row, args.rows, args.depth,
@@ -283,7 +283,7 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
                                         planes[0] + r * layout.width, planes[1] + r * layout.width);
     }
     for (std::int64_t p = 0; p < layout.value_panels; ++p) {
-      const std::int64_t live = args.depth - p * kPanel;
+      const std::int64_t live = args.value_depth - p * kPanel;
       const int channels = static_cast<int>(live < kPanel ? (live + 15) / 16 : 4);
       for (int plane = 0; plane < kPlanes; ++plane) {
         tile_rows<V>(

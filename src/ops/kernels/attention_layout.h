@@ -16,17 +16,17 @@ struct AttentionLayout {
   std::int64_t width;                       // padded number of keys
   std::int64_t keys, shifts, values, query, scores, planes, total;
 
-  AttentionLayout(std::int64_t rows, std::int64_t columns, std::int64_t depth) {
-    groups = (depth + 3) / 4;
-    panels = (columns + kPanel - 1) / kPanel;
-    value_groups = (columns + 3) / 4;
-    value_panels = (depth + kPanel - 1) / kPanel;
+  explicit AttentionLayout(const AttentionArgs& args) {
+    groups = (args.depth + 3) / 4;
+    panels = (args.columns + kPanel - 1) / kPanel;
+    value_groups = (args.columns + 3) / 4;
+    value_panels = (args.value_depth + kPanel - 1) / kPanel;
     width = panels * kPanel;
     keys = 0;
     shifts = keys + panels * groups * kGroupBytes;
     values = shifts + width * 4;
     query = values + value_panels * value_groups * kGroupBytes;
-    scores = query + (rows * groups * 4 + 63) / 64 * 64;
+    scores = query + (args.rows * groups * 4 + 63) / 64 * 64;
     planes = scores + kMaxRows * width * 4;
     total = planes + 2 * kMaxRows * width;
   }

@@ -39,9 +39,7 @@ std::atomic<CpuLevel>& level_in_use() {
 
 }  // namespace
 
-std::int64_t attention_scratch(std::int64_t rows, std::int64_t columns, std::int64_t depth) {
-  return AttentionLayout(rows, columns, depth).total;
-}
+std::int64_t attention_scratch(const AttentionArgs& args) { return AttentionLayout(args).total; }
 
 std::vector<CpuLevel> available_levels() {
   std::vector<CpuLevel> levels;

@@ -89,13 +89,14 @@ struct Strides {
 };
 
 struct AttentionArgs {
-  std::int64_t batches = 0, heads = 0, rows = 0, columns = 0, depth = 0;
+  std::int64_t batches = 0, heads = 0, rows = 0, columns = 0;
+  std::int64_t depth = 0, value_depth = 0;
   const std::int8_t* query = nullptr;  // [B, H, rows, depth]
   const std::int8_t* key = nullptr;    // [B, H, columns, depth]
-  const std::int8_t* value = nullptr;  // [B, H, columns, depth]
+  const std::int8_t* value = nullptr;  // [B, H, columns, value_depth]
   Strides query_strides, key_strides, value_strides;
   const std::int32_t* query_zero = nullptr;  // [H], relative to the int8 codes
-  const std::int32_t* value_zero = nullptr;  // [H, depth padded to whole panels]
+  const std::int32_t* value_zero = nullptr;  // [H, value_depth padded to whole panels]
   std::int64_t value_zero_stride = 0;        // from one head to the next
   /// With a mask, scores are integers * score_scale + mask; without, the integers themselves.
   const float* mask = nullptr;
@@ -112,12 +113,12 @@ struct AttentionArgs {
   const float* offset = nullptr;
   std::int64_t offset_head = 0, offset_depth = 0;
   int output_max_code = 0;  // > 0: uint8 codes round(y multiplier + offset); 0: float32
-  void* out = nullptr;      // [B, H, rows, depth]
+  void* out = nullptr;      // [B, H, rows, value_depth]
   Strides out_strides;
 };
 
 /// Working memory of the attention kernel, in bytes.
-std::int64_t attention_scratch(std::int64_t rows, std::int64_t columns, std::int64_t depth);
+std::int64_t attention_scratch(const AttentionArgs& args);
 
 /// One table of functions per level. Ranges let callers split work over threads.
 struct Kernels {
