@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,18 @@ TOLERANCE = 1e-4  # relative to the largest output; an export and its source dif
 
 class ExportError(Exception):
     """A problem the user can act on; printed without a traceback."""
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turns what a library raises on a model that it cannot build or trace into one sentence."""
+    try:
+        yield
+    except (ExportError, OSError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExportError(f"{what}: {reason[:300]}") from error
 
 
 def import_torchvision() -> None:

@@ -104,7 +104,7 @@ def build_model(timm: Any, args: argparse.Namespace) -> Any:
     import torch
 
     timm.layers.set_fused_attn(True)
-    torch.manual_seed(args.seed)
+    torch.manual_seed(args.seed or 0)
     kwargs: dict[str, Any] = {"pretrained": args.pretrained, "scriptable": args.script}
     if args.num_classes is not None:
         kwargs["num_classes"] = args.num_classes
@@ -125,7 +125,7 @@ def build_model(timm: Any, args: argparse.Namespace) -> Any:
     model = timm.create_model(args.model, **kwargs)
     if args.checkpoint is not None:
         load_checkpoint(model, args.checkpoint)
-    elif not args.pretrained:
+    elif args.seed is not None:
         export_common.seeded_weights(model, args.seed)
     return model.eval().requires_grad_(False)
 
@@ -138,11 +138,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--model", required=True, help="timm model name")
     parser.add_argument("--output", required=True, type=Path, help="TorchScript file to write")
-    weights = parser.add_mutually_exclusive_group()
+    weights = parser.add_mutually_exclusive_group(required=True)
     weights.add_argument("--checkpoint", type=Path, help="state dict (.pth, .safetensors)")
     weights.add_argument("--pretrained", action="store_true", help="weights from timm's hub")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of random weights without checkpoint (default 0)"
+    weights.add_argument(
+        "--seed", type=int, help="random weights with this seed: for structure and speed only"
     )
     parser.add_argument("--script", action="store_true", help="torch.jit.script instead of trace")
     parser.add_argument(
@@ -167,7 +167,8 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     timm = import_timm()
     import torch
 
-    model = build_model(timm, args)
+    with export_common.explained(f"timm cannot build {args.model}"):
+        model = build_model(timm, args)
     config = timm.data.resolve_data_config({}, model=model)
     if args.crop_mode:
         config["crop_mode"] = args.crop_mode
@@ -175,7 +176,9 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     shape = tuple(config["input_size"])
     generator = torch.Generator().manual_seed(0)
     example = torch.randn((args.batch_size_example, *shape), generator=generator)
-    module = export_common.convert(model, (example,), args.script)
+    way = "scripted (without --script it is traced)" if args.script else "traced (try --script)"
+    with export_common.explained(f"{args.model} cannot be {way}"):
+        module = export_common.convert(model, (example,), args.script)
     batches = [1, args.batch_size_example + 1]
 
     def check(reloaded: Any) -> float:

@@ -126,16 +126,15 @@ def read_config(transformers: Any, args: argparse.Namespace) -> Any:
     if args.config.endswith(".json"):
         if not Path(args.config).is_file():
             raise ExportError(f"configuration not found: {args.config}")
-        settings = json.loads(Path(args.config).read_text(encoding="utf-8"))
+        with export_common.explained(f"{args.config} is no configuration"):
+            settings = dict(json.loads(Path(args.config).read_text(encoding="utf-8")))
     else:
         settings = {"model_type": args.config}
     for assignment in args.set:
         put(settings, assignment)
     kind = settings.pop("model_type", None)
-    try:
+    with export_common.explained(f"configuration {args.config!r}"):
         return transformers.AutoConfig.for_model(kind, **settings)
-    except (ValueError, TypeError) as error:
-        raise ExportError(f"configuration {args.config!r}: {error}") from error
 
 
 def build_model(transformers: Any, args: argparse.Namespace) -> Any:
@@ -208,6 +207,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def unsupported(args: argparse.Namespace) -> str:
+    """The beginning of a sentence about a model that is none of its kind, or not of any."""
+    inputs = {"encoder": "text encoders", "decoder": "decoders of text",
+              "seq2seq": "text-to-text models", "clip": "pairs of an image and a text tower"}
+    return (f"{args.model or args.config} cannot be exported with --kind {args.kind}, which is for "
+            f"{inputs[args.kind]}")
+
+
 def export(args: argparse.Namespace) -> dict[str, Any]:
     """Writes the file; returns the summary that main prints."""
     export_common.check_output_path(args.output, args.force)
@@ -216,7 +223,8 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     transformers = import_transformers()
     import torch
 
-    library_model = build_model(transformers, args)
+    with export_common.explained(unsupported(args)):
+        library_model = build_model(transformers, args)
     wrapper = make_wrappers()[args.kind]
     options = (args.pool, args.normalize) if args.kind == "encoder" else ()
     model = wrapper(library_model, *options).eval()
@@ -225,7 +233,8 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     def inputs(batch: int, tokens: int) -> tuple:
         return example_inputs(library_model.config, args.kind, batch, tokens, generator)
 
-    module = export_common.convert(model, inputs(2, args.tokens), script=False)
+    with export_common.explained(unsupported(args)):
+        module = export_common.convert(model, inputs(2, args.tokens), script=False)
     checked = [(1, args.tokens), (3, args.tokens), (2, args.tokens - 2)]
     worst = export_common.save_checked(
         module, args.output, {},

@@ -68,6 +68,8 @@ class ExportTest(unittest.TestCase):
 
     def export(self, *extra: str) -> Path:
         path = self.folder / "model.pt"
+        if "--checkpoint" not in extra:
+            extra = (*extra, "--seed", "0")
         code, out, err = run("--model", MODEL, "--output", str(path), "--force", *extra)
         self.assertEqual(code, 0, err)
         self.assertLess(json.loads(out)["deviation"], 1e-4)
@@ -121,13 +123,29 @@ class ExportTest(unittest.TestCase):
         self.assertIn("does not fit", err)
         self.assertFalse((self.folder / "other.pt").exists())
 
+    def test_weights_are_never_random_unasked(self) -> None:
+        err = io.StringIO()
+        with redirect_stderr(err), self.assertRaises(SystemExit) as stopped:
+            export_timm.main(["--model", MODEL, "--output", str(self.folder / "x.pt")])
+        self.assertEqual(stopped.exception.code, 2)
+        for option in ("--checkpoint", "--pretrained", "--seed"):
+            self.assertIn(option, err.getvalue().splitlines()[-1])
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_what_timm_cannot_build_is_a_sentence(self) -> None:
+        code, _, err = run("--model", MODEL, "--seed", "0", "--model-arg", "embed_dim=7",
+                           "--output", str(self.folder / "x.pt"))
+        self.assertEqual(code, 2)
+        self.assertIn("timm cannot build test_vit", err)
+
     def test_existing_output_and_unknown_model_are_refused(self) -> None:
         path = self.export()
         before = path.read_bytes()
-        code, _, err = run("--model", MODEL, "--output", str(path))
+        code, _, err = run("--model", MODEL, "--seed", "0", "--output", str(path))
         self.assertEqual((code, "--force" in err), (2, True))
         self.assertEqual(path.read_bytes(), before)
-        code, _, err = run("--model", "test_vit_", "--output", str(self.folder / "x.pt"))
+        code, _, err = run("--model", "test_vit_", "--seed", "0", "--output",
+                           str(self.folder / "x.pt"))
         self.assertEqual((code, "test_vit" in err), (2, True))
         self.assertEqual(sorted(item.name for item in self.folder.iterdir()), ["model.pt"])
 

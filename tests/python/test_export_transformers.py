@@ -76,6 +76,20 @@ class UsageTest(unittest.TestCase):
                     self.assertEqual(code, 2)
                     self.assertIn(text, error)
 
+    @unittest.skipUnless(HAVE, "torch and transformers are not both installed")
+    def test_models_of_no_kind_give_a_sentence(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "x.pt"
+            for kind, config in (("seq2seq", "whisper"), ("encoder", "vit"), ("clip", "bert")):
+                with self.subTest(kind=kind, config=config):
+                    small = settings("num_hidden_layers=1", "encoder_layers=1", "decoder_layers=1")
+                    code, _, error = run("--kind", kind, "--config", config, *small, "--output",
+                                         str(target))
+                    self.assertEqual(code, 2, error)
+                    self.assertIn(f"{config} cannot be exported with --kind {kind}", error)
+                    self.assertNotIn("Traceback", error)
+                    self.assertFalse(target.exists())
+
     def test_nested_settings(self) -> None:
         config: dict = {}
         export_transformers.put(config, "text_config.vocab_size=40")
