@@ -6,10 +6,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "fit/fit_attention.h"
-#include "fit/fit_input.h"
-#include "fit/fit_linear.h"
-#include "fit/fit_weight.h"
+#include "fit/attention.h"
+#include "fit/linear_input.h"
+#include "fit/linear_problem.h"
+#include "fit/linear_weight.h"
+#include "fit/row_sample.h"
 #include "fit/rows.h"
 #include "fit/sensitivity.h"
 #include "fit/streams.h"
@@ -93,62 +94,67 @@ class Fit {
     return gram;
   }
 
-  std::vector<InputCandidate> fit_inputs(std::size_t i, const at::Tensor& x,
-                                         const at::Tensor& row_weights) const {
-    LinearFitInput in;
+  std::vector<InputCandidate> fit_inputs(std::size_t i, const WeightedRows& rows) const {
+    LinearProblem in;
     in.site = &sites_[i];
-    in.row_weights = row_weights;
     in.gram = gram_of(*group_of_[i]);
     in.threads = options_.threads;
     std::vector<InputCandidate> inputs;
     for (const int bits : choices_.sites[i].activation_bits) {
       in.activation_bits = bits;
       in.weight_bits = bits;
-      FittedInput fitted = fit_input(x, in, recipe_);
+      FittedInput fitted = fit_linear_input(rows, in, recipe_);
       InputCandidate candidate{.quantizer = std::move(fitted.quantizer),
                                .side_channels = std::move(fitted.side.channels),
                                .mean_error = {}};
-      candidate.mean_error = weighted_mean(input_error(candidate, x), row_weights).to(at::kFloat);
+      candidate.mean_error =
+          weighted_mean(input_error(candidate, rows.x), rows.weights).to(at::kFloat);
       inputs.push_back(std::move(candidate));
     }
     return inputs;
+  }
+
+  RowSource row_source(const Site& site) const {
+    RowSource rows;
+    rows.batches = streams_.batches();
+    const auto* input = site.node->input(0);
+    rows.x = [this, input](std::size_t i) { return streams_.value(i, input, Stream::kFloat); };
+    return rows;
   }
 
   void fit_linear_site(std::size_t i) {
     const Site& site = sites_[i];
     SiteCandidates& fit = result_[i];
     streams_.advance_to(site.node);
-    const at::Tensor x = rows_of(streams_.values(site.node->input(0), Stream::kFloat));
-    require_finite(at::sum(x, at::kDouble).item<double>(), site.path);
+    const SourceRows rows(row_source(site), site.path, options_.threads);
     const at::Tensor weights = weights_of(site.node->output());
-    fit.mean = weighted_mean(x, weights).to(at::kFloat);
-    fit.ratio = at::ones({1}, at::kFloat);
+    const WeightedRows used = sample_for_grid(rows, weights, options_.threads);
+    fit.mean = weighted_mean(used.x, used.weights).to(at::kFloat);
     if (group_of_[i] != nullptr) {
       const std::size_t first = group_of_[i]->front();
       // The codes are those of the first site that reads them; a padded input has other rows.
-      fit.inputs = first < i ? result_[first].inputs : fit_inputs(i, x, weights);
+      fit.inputs = first < i ? result_[first].inputs : fit_inputs(i, used);
     }
-    WeightProblem problem;
-    problem.weight = site.weight.contiguous();
-    problem.codes = x;
-    problem.row_weights = weights;
-    problem.threads = options_.threads;
-    if (!fit.inputs.empty()) {
-      const InputCandidate& widest = fit.inputs.back();
-      fit.ratio = fold_of(widest.quantizer).ratio;
-      problem.weight = (site.weight * fit.ratio).contiguous();
-      problem.codes = x / fit.ratio;
-      if (!widest.side_channels.empty()) {
-        problem.weight = without_channels(problem.weight, widest.side_channels);
-        problem.codes = without_channels(problem.codes, widest.side_channels);
-      }
-    }
-    const PreparedWeight prepared = prepare_weight(problem, recipe_.weights);
+    const InputCandidate* widest = fit.inputs.empty() ? nullptr : &fit.inputs.back();
+    fit.ratio = widest != nullptr ? fold_of(widest->quantizer).ratio : at::ones({1}, at::kFloat);
+    const auto without_side = [&](const at::Tensor& x) {
+      return widest != nullptr ? without_channels(x, widest->side_channels) : x;
+    };
+    const PreparedWeight prepared =
+        prepare_weight({.weight = without_side((site.weight * fit.ratio).contiguous()),
+                        .bias = at::zeros({site.weight.size(0)}, at::kFloat),
+                        .rows = &rows,
+                        .codes = [&](const at::Tensor& x) { return without_side(x / fit.ratio); },
+                        .target = {},
+                        .row_weights = weights,
+                        .threads = options_.threads},
+                       recipe_.weights);
     for (const int bits : choices_.sites[i].weight_bits) {
       fit.weights.push_back(quantize_weight(prepared.weight, prepared.hessian, bits,
                                             prepared.recipe, options_.threads));
     }
-    const at::Tensor sample = sample_rows(x, kNoiseRows);
+    const at::Tensor counted = used.weights.defined() ? used.weights.gt(0) : at::Tensor();
+    const at::Tensor sample = sample_rows(used.x, kNoiseRows, counted);
     fit.signal = energy(at::linear(sample, site.weight, site.bias));
     for (std::size_t j = 0; j < fit.weights.size(); ++j) {
       fit.weight_noise.push_back(

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "fit/fit_linear.h"
+#include "fit/linear_problem.h"
 #include "graph/walker.h"
 
 namespace repquant {

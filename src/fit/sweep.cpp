@@ -13,11 +13,10 @@
 
 #include "base/clock.h"
 #include "base/text_table.h"
+#include "fit/attention.h"
 #include "fit/checkpoint.h"
-#include "fit/fit_attention.h"
-#include "fit/fit_linear.h"
-#include "fit/fit_streamed.h"
 #include "fit/fold_check.h"
+#include "fit/linear.h"
 #include "fit/sensitivity.h"
 #include "fit/shared_weights.h"
 #include "fit/streams.h"
@@ -138,16 +137,6 @@ class Sweep {
     const bool same = floating.dim() > 0 && floating.sizes() == quantized.sizes() &&
                       floating.size(-1) == site.weight.size(0);
     return same ? floating - quantized : at::Tensor();
-  }
-
-  std::vector<at::Tensor> residual_error(const Site& site) const {
-    const auto* residual = residual_of(site);
-    std::vector<at::Tensor> errors;
-    for (std::size_t i = 0; residual != nullptr && i < streams_.batches(); ++i) {
-      errors.push_back(residual_error(site, residual, i));
-      if (!errors.back().defined()) return {};
-    }
-    return errors;
   }
 
   RowSource row_source(const Site& site, bool compensates) const {
@@ -315,47 +304,39 @@ class Sweep {
   LinearPlan fit_linear_site(std::size_t i, SitePlan& plan) {
     const Site& site = sites_[i];
     streams_.advance_to(site.node);
-    LinearFitInput in;
-    in.site = &site;
+    const bool weight_only = bits_[i].activation_bits == kWeightOnlyBits;
+    LinearProblem problem;
+    problem.site = &site;
+    problem.rows =
+        row_source(site, !weight_only && recipe_.weights.compensation == Compensation::kStream);
     if (const auto rounded = shared_weights_.find(i); rounded != shared_weights_.end()) {
-      in.rounded = &rounded->second;
+      problem.rounded = &rounded->second;
     }
-    const bool compensates = recipe_.weights.compensation == Compensation::kStream;
-    const at::Tensor first = streams_.first_value(site.node->input(0), Stream::kQuantized);
-    const std::int64_t values = first.numel() / site.weight.size(1) * std::ssize(batches_) *
-                                std::max(site.weight.size(0), site.weight.size(1));
-    const bool streamed = values > kStreamedValues && batches_.size() > 1;
-    if (!streamed) in.x = streams_.values(site.node->input(0), Stream::kQuantized);
     const bool foldable = foldable_.count(site.norm) > 0;
-    in.row_weights = weights_of(site.node->output());
-    if (compensates && !streamed) {
-      in.x_float = streams_.values(site.node->input(0), Stream::kFloat);
-      in.residual_error = residual_error(site);
-    }
+    problem.row_weights = weights_of(site.node->output());
     if (const auto shared = norm_inputs_.find(site.norm);
         foldable && shared != norm_inputs_.end()) {
-      in.shared = shared->second;
+      problem.shared = shared->second;
     } else if (const auto same = shared_inputs_.find(input_of(i));
                !foldable && same != shared_inputs_.end()) {
-      in.shared = same->second;
+      problem.shared = same->second;
     }
-    if (in.rounded != nullptr && in.shared != nullptr && in.shared->per_channel()) {
-      in.shared = nullptr;  // such a grid is folded into the weight
+    if (problem.rounded != nullptr && problem.shared != nullptr && problem.shared->per_channel()) {
+      problem.shared = nullptr;  // such a grid is folded into the weight
     }
-    if (in.shared == nullptr && bits_[i].activation_bits != kWeightOnlyBits) {
-      in.gram = foldable ? norm_gram(site.norm) : gram_of(i);
+    if (problem.shared == nullptr && !weight_only) {
+      problem.gram = foldable ? norm_gram(site.norm) : gram_of(i);
     }
-    in.weight_bits = bits_[i].weight_bits;
-    in.activation_bits = bits_[i].activation_bits;
-    in.threads = options_.threads;
-    LinearPlan linear =
-        streamed ? fit_linear_streamed(in, row_source(site, compensates), recipe_, plan.note)
-                 : fit_linear(in, recipe_, plan.note);
+    problem.weight_bits = bits_[i].weight_bits;
+    problem.activation_bits = bits_[i].activation_bits;
+    problem.threads = options_.threads;
+    LinearPlan linear = fit_linear(problem, recipe_, plan.note);
     if (foldable && linear.quantized_input && linear.input.per_channel()) {
       linear.norm = site.norm->outputs()[0]->debugName();
       plan.note = "folded into norm; " + plan.note;
     }
-    measure(site, linear, first, plan.errors);
+    measure(site, linear, streams_.first_value(site.node->input(0), Stream::kQuantized),
+            plan.errors);
     return linear;
   }
 

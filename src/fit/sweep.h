@@ -15,8 +15,6 @@
 
 namespace repquant {
 
-/// Rows times the wider side of a Linear from which on it is fitted batch by batch (100 MB).
-inline constexpr std::int64_t kStreamedValues = std::int64_t{3} << 23;
 /// Values of an attention operand that its grid is fitted on (64 MB).
 inline constexpr std::int64_t kOperandValues = std::int64_t{1} << 24;
 

@@ -1,4 +1,4 @@
-#include "fit/fit_attention.h"
+#include "fit/attention.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

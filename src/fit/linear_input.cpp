@@ -1,4 +1,4 @@
-#include "fit/fit_input.h"
+#include "fit/linear_input.h"
 
 #include <ATen/ATen.h>
 
@@ -80,13 +80,13 @@ FoldPlan scale_only_plan(const Bounds& range, int bits) {
   return plan_scale_fold(grid, zero);
 }
 
-bool wants_quadratic(const LinearFitInput& in, const InputRecipe& recipe) {
+bool wants_quadratic(const LinearProblem& in, const InputRecipe& recipe) {
   if (in.site->source != InputSource::kGelu || in.activation_bits > 4) return false;
   return recipe.gelu_grid != GeluGrid::kUniform;
 }
 
 /// Columns that get their own 8-bit block; their main column is zero from here on.
-SideColumns fit_side(const at::Tensor& x, const LinearFitInput& in, const Recipe& recipe) {
+SideColumns fit_side(const at::Tensor& x, const LinearProblem& in, const Recipe& recipe) {
   SideColumns side;
   side.bits = recipe.input.massive_bits;
   const auto [low, high] = at::aminmax(x, 0);
@@ -108,7 +108,7 @@ SideColumns fit_side(const at::Tensor& x, const LinearFitInput& in, const Recipe
 }
 
 /// The bounds of all values or of each channel, as the clipping of the recipe finds them.
-Bounds find_bounds(const Rows& rows, const LinearFitInput& in, const Recipe& recipe,
+Bounds find_bounds(const Rows& rows, const LinearProblem& in, const Recipe& recipe,
                    bool per_channel, std::int64_t max_rows) {
   const bool centred = recipe.weights.bias_correction;
   if (!per_channel) {
@@ -128,7 +128,7 @@ Bounds find_bounds(const Rows& rows, const LinearFitInput& in, const Recipe& rec
   return {range.lower, range.upper};
 }
 
-InputQuantizer make_quantizer(const Rows& rows, const Bounds& found, const LinearFitInput& in,
+InputQuantizer make_quantizer(const Rows& rows, const Bounds& found, const LinearProblem& in,
                               const NormRecipe& recipe, bool per_channel, double head_room) {
   const at::Tensor mean = per_channel ? rows.x.mean(0) : rows.x.mean().reshape({1});
   const Bounds bounds = widened(found, mean, head_room);
@@ -148,7 +148,7 @@ InputQuantizer make_quantizer(const Rows& rows, const Bounds& found, const Linea
 }
 
 /// Error of the layer's output, activation and weight both quantized to nearest, on sample rows.
-double joint_error(const Rows& rows, const LinearFitInput& in, const InputQuantizer& quantizer,
+double joint_error(const Rows& rows, const LinearProblem& in, const InputQuantizer& quantizer,
                    const WeightRecipe& recipe) {
   const auto sample = sample_rows(rows.x, 512, rows.weights);
   const auto folded = folded_linear(in.site->weight, in.site->bias, fold_of(quantizer));
@@ -156,6 +156,7 @@ double joint_error(const Rows& rows, const LinearFitInput& in, const InputQuanti
   plan.input = quantizer;
   WeightRecipe nearest = recipe;
   nearest.rounding = WeightRounding::kNearest;
+  nearest.group_size = 0;  // an integer product has one scale for each row
   plan.weight = quantize_weight(folded.weight, {}, in.weight_bits, nearest, in.threads);
   plan.bias = folded.bias;
   const auto target = at::matmul(sample, in.site->weight.t());
@@ -174,8 +175,7 @@ double input_error(const Rows& rows, const InputQuantizer& quantizer, bool centr
 /// One form of the grid, fitted on each half of the rows and judged on the other one.
 class CrossValidation {
  public:
-  CrossValidation(const Rows& rows, const LinearFitInput& in, const Recipe& recipe,
-                  bool per_channel)
+  CrossValidation(const Rows& rows, const LinearProblem& in, const Recipe& recipe, bool per_channel)
       : in_(in), recipe_(recipe), per_channel_(per_channel) {
     constexpr std::int64_t kRows = 512;  // for a range that is only judged
     for (const WeightedRows& half : halves_of(rows)) halves_.push_back({half, rows.gram});
@@ -214,7 +214,7 @@ class CrossValidation {
     return total;
   }
 
-  const LinearFitInput& in_;
+  const LinearProblem& in_;
   const Recipe& recipe_;
   bool per_channel_;
   std::vector<Rows> halves_;
@@ -222,7 +222,7 @@ class CrossValidation {
   double head_room_ = 1.0;
 };
 
-InputQuantizer fit_form(const Rows& rows, const LinearFitInput& in, const Recipe& recipe,
+InputQuantizer fit_form(const Rows& rows, const LinearProblem& in, const Recipe& recipe,
                         bool per_channel, double head_room, std::string& note) {
   if (head_room > 1.0) note += "; head room " + format_number(head_room, 2);
   const Bounds bounds =
@@ -240,11 +240,8 @@ std::string describe_choice(double ratio) {
 
 }  // namespace
 
-at::Tensor without_channels(const at::Tensor& x, const std::vector<std::int64_t>& channels) {
-  return channels.empty() ? x : x.index_fill(1, at::tensor(channels, at::kLong), 0.0);
-}
-
-FittedInput fit_input(const at::Tensor& x, const LinearFitInput& in, const Recipe& recipe) {
+FittedInput fit_linear_input(const WeightedRows& all, const LinearProblem& in,
+                             const Recipe& recipe) {
   FittedInput fitted;
   if (in.shared != nullptr) {
     fitted.quantizer = *in.shared;
@@ -264,14 +261,14 @@ FittedInput fit_input(const at::Tensor& x, const LinearFitInput& in, const Recip
     granularity = InputGranularity::kAuto;
   }
   const bool quadratic = wants_quadratic(in, recipe.input);
-  Rows rows{{x, in.row_weights}, in.gram};
+  Rows rows{all, in.gram};
   if (granularity == InputGranularity::kPerChannel && !quadratic) {
     const CrossValidation channels(rows, in, recipe, true);
     fitted.quantizer = fit_form(rows, in, recipe, true, channels.head_room(), fitted.note);
     return fitted;
   }
   if (!from_norm && !one_grid && in.site->kind != SiteKind::kPatchEmbedding) {
-    fitted.side = fit_side(x, in, recipe);
+    fitted.side = fit_side(all.x, in, recipe);
   }
   const bool has_side = !fitted.side.channels.empty();
   if (has_side) {

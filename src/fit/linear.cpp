@@ -1,0 +1,110 @@
+#include "fit/linear.h"
+
+#include <ATen/ATen.h>
+
+#include <sstream>
+#include <utility>
+
+#include "base/text_table.h"
+#include "fit/linear_input.h"
+#include "fit/linear_weight.h"
+#include "fit/row_sample.h"
+#include "fit/weight_sums.h"
+#include "plan/simulate.h"
+
+namespace repquant {
+namespace {
+
+/// What codes and bias should give, [n, N]: the target (see Compensation) without the side columns.
+at::Tensor target_of(const RowBlock& rows, const Site& site, const SideColumns& side,
+                     Compensation compensation) {
+  const bool stream = compensation == Compensation::kStream && rows.x_float.defined();
+  at::Tensor target = at::linear(stream ? rows.x_float : rows.x, site.weight, site.bias);
+  if (stream && rows.residual_error.defined()) target.add_(rows.residual_error);
+  if (!side.channels.empty()) target.sub_(side_output(rows.x, side));
+  return target;
+}
+
+/// The input stays as it is: its values take the place of codes, every row counts the same, and
+/// there is no error to compensate for.
+FittedWeight fit_weight_alone(const LinearProblem& problem, const SourceRows& rows,
+                              WeightRecipe recipe) {
+  recipe.shrinkage = false;
+  const Site& site = *problem.site;
+  const at::Tensor zero = at::zeros({site.weight.size(0)}, at::kFloat);
+  const WeightProblem weight{.weight = site.weight.contiguous(),
+                             .bias = site.bias.defined() ? site.bias.clone() : zero,
+                             .rows = &rows,
+                             .codes = [](const at::Tensor& x) { return x; },
+                             .target = {},
+                             .row_weights = {},
+                             .threads = problem.threads};
+  if (problem.rounded != nullptr) return keep_weight(weight, *problem.rounded, recipe);
+  return round_weight(prepare_weight(weight, recipe), problem.weight_bits, problem.threads);
+}
+
+/// For the input that the plan has.
+FittedWeight fit_weight(const LinearProblem& problem, const SourceRows& rows,
+                        const LinearPlan& plan, WeightRecipe recipe) {
+  recipe.group_size = 0;  // an integer product has one scale for each row
+  const Site& site = *problem.site;
+  const auto folded = folded_linear(site.weight, site.bias, fold_of(plan.input));
+  const WeightProblem weight{.weight = without_channels(folded.weight, plan.side.channels),
+                             .bias = folded.bias,
+                             .scale = plan.input.scale,
+                             .rows = &rows,
+                             .codes =
+                                 [&](const at::Tensor& x) {
+                                   return without_channels(product_input(x, plan.input),
+                                                           plan.side.channels);
+                                 },
+                             .target =
+                                 [&](const RowBlock& block) {
+                                   return target_of(block, site, plan.side, recipe.compensation);
+                                 },
+                             .row_weights = problem.row_weights,
+                             .threads = problem.threads};
+  if (problem.rounded != nullptr) return keep_weight(weight, *problem.rounded, recipe);
+  return round_weight(prepare_weight(weight, recipe), problem.weight_bits, problem.threads);
+}
+
+}  // namespace
+
+std::string describe(const LinearPlan& plan) {
+  std::ostringstream text;
+  if (!plan.quantized_input) {
+    text << "weight only; ";
+    if (plan.weight.group_size > 0) text << "groups of " << plan.weight.group_size << "; ";
+    text << plan.weight.outcome;
+    return text.str();
+  }
+  const auto& input = plan.input;
+  text << (input.per_token ? "per token" : input.per_channel() ? "per channel" : "per tensor");
+  if (input.form == CodeForm::kQuadratic) text << ", quadratic";
+  if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
+  text << "; " << plan.weight.outcome;
+  return text.str();
+}
+
+LinearPlan fit_linear(const LinearProblem& problem, const Recipe& recipe, std::string& note) {
+  const SourceRows rows(problem.rows, problem.site->path, problem.threads);
+  LinearPlan plan;
+  plan.quantized_input = problem.activation_bits != kWeightOnlyBits;
+  std::string choice;
+  if (plan.quantized_input) {
+    FittedInput input = fit_linear_input(
+        sample_for_grid(rows, problem.row_weights, problem.threads), problem, recipe);
+    plan.input = std::move(input.quantizer);
+    plan.side = std::move(input.side);
+    choice = std::move(input.note);
+  }
+  FittedWeight fitted = plan.quantized_input ? fit_weight(problem, rows, plan, recipe.weights)
+                                             : fit_weight_alone(problem, rows, recipe.weights);
+  plan.weight = std::move(fitted.weight);
+  plan.bias = std::move(fitted.bias);
+  note = describe(plan) + choice;
+  if (fitted.compensation > 0) note += "; compensation " + format_number(fitted.compensation, 2);
+  return plan;
+}
+
+}  // namespace repquant

@@ -1,0 +1,20 @@
+// Fits the input grid, the fold and the weight of one Linear site.
+#pragma once
+
+#include <string>
+
+#include "fit/linear_problem.h"
+#include "plan/site_plan.h"
+#include "repquant/recipe.h"
+
+namespace repquant {
+
+/// Fits and returns the plan; `note` gets what was decided. The grid is fitted on a sample of the
+/// rows (see row_sample.h), the weight on sums over all of them; neither depends on threads.
+/// Throws Error kNumerical (naming the site) for non-finite inputs.
+LinearPlan fit_linear(const LinearProblem& problem, const Recipe& recipe, std::string& note);
+
+/// A plan in words: "per channel; gptq".
+std::string describe(const LinearPlan& plan);
+
+}  // namespace repquant

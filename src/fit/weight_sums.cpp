@@ -1,0 +1,146 @@
+#include "fit/weight_sums.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "fit/rows.h"
+#include "tensor/parallel.h"
+
+namespace repquant {
+namespace {
+
+// Every range of rows holds a sum [K, K] and one [N, K]: two ranges for each half where these are
+// small.
+constexpr std::int64_t kLargeSum = std::int64_t{1} << 22;
+
+struct RowRange {
+  std::int64_t from, to;
+};
+
+/// The first and the second half of the rows in `parts` ranges each.
+std::vector<RowRange> ranges_of(std::int64_t rows, std::int64_t parts) {
+  std::vector<RowRange> ranges;
+  for (const RowRange half : {RowRange{0, rows / 2}, RowRange{rows / 2, rows}}) {
+    const std::int64_t size = half.to - half.from;
+    for (std::int64_t part = 0; part < parts; ++part) {
+      ranges.push_back({half.from + size * part / parts, half.from + size * (part + 1) / parts});
+    }
+  }
+  return ranges;
+}
+
+at::Tensor centre_of(const WeightProblem& problem) {
+  at::Tensor centre = at::zeros({problem.weight.size(1)}, at::kFloat);
+  constexpr std::int64_t kRows = 1024;
+  const std::int64_t rows = std::min(problem.rows->size(), kRows);
+  if (rows > 0) centre = problem.codes(problem.rows->x(0, rows)).mean(0).round_();
+  return centre;
+}
+
+void add_block(const WeightProblem& problem, const at::Tensor& centre, const RowBlock& block,
+               WeightSums& sums) {
+  at::Tensor codes = problem.codes(block.x);
+  const at::Tensor weights = problem.row_weights.defined()
+                                 ? problem.row_weights.slice(0, block.from, block.to)
+                                 : at::Tensor();
+  sums.weight +=
+      weights.defined() ? weights.sum().item<double>() : static_cast<double>(codes.size(0));
+  at::Tensor errors;
+  if (problem.target) {
+    errors = problem.target(block);
+    errors.sub_(problem.bias).addmm_(codes, problem.weight.t(), 1, -problem.scale);
+    sums.errors.add_(weighted_sum(errors, weights));
+  }
+  codes = codes - centre;
+  sums.codes.add_(weighted_sum(codes, weights));
+  if (weights.defined()) {
+    const at::Tensor root = weights.sqrt().to(at::kFloat).unsqueeze(1);
+    codes.mul_(root);
+    if (errors.defined()) errors.mul_(root);
+  }
+  if (sums.cross.defined()) sums.cross.add_(at::mm(errors.t(), codes));
+  if (sums.hessian) sums.hessian->add(codes);
+}
+
+/// Over both halves.
+at::Tensor mean_of(const HalvedSums& sums, at::Tensor WeightSums::*sum) {
+  const WeightSums &first = sums.halves[0], &second = sums.halves[1];
+  const double weight = first.weight + second.weight;
+  const at::Tensor total = first.*sum + second.*sum;
+  return weight > 0 ? total / weight : total;
+}
+
+/// Of codes and errors counted from `code` and `error`.
+ErrorMoments moments_about(WeightSums sums, const at::Tensor& code, const at::Tensor& error) {
+  // sum w (c - a)(c - a)^T = sum w c c^T - a u^T - u a^T + S a a^T, u = sum w c
+  ErrorMoments moments;
+  moments.hessian = sums.hessian->hessian();
+  const at::Tensor outer = at::outer(code, sums.codes);
+  moments.hessian.sub_(outer).sub_(outer.t()).add_(at::outer(code, code).mul_(sums.weight));
+  moments.hessian.diagonal().clamp_min_(0);  // rounding may leave a constant column just below
+  if (!sums.cross.defined()) return moments;
+  moments.cross = std::move(sums.cross);
+  moments.cross.sub_(at::outer(error, sums.codes))
+      .sub_(at::outer(sums.errors, code))
+      .add_(at::outer(error, code).mul_(sums.weight));
+  return moments;
+}
+
+}  // namespace
+
+WeightSums::WeightSums(std::int64_t rows, std::int64_t columns, const Products& products)
+    : codes(at::zeros({columns}, at::kDouble)), errors(at::zeros({rows}, at::kDouble)) {
+  if (products.of_codes) hessian.emplace(columns);
+  if (products.with_errors) cross = at::zeros({rows, columns}, at::kDouble);
+}
+
+void WeightSums::add(WeightSums other) {
+  if (hessian) hessian->merge(std::move(*other.hessian));
+  if (cross.defined()) cross.add_(other.cross);
+  codes.add_(other.codes);
+  errors.add_(other.errors);
+  weight += other.weight;
+}
+
+at::Tensor HalvedSums::mean_code() const {
+  return mean_of(*this, &WeightSums::codes) + centre.to(at::kDouble);
+}
+
+at::Tensor HalvedSums::mean_error() const { return mean_of(*this, &WeightSums::errors); }
+
+HalvedSums sum_over_rows(const WeightProblem& problem, const Products& products) {
+  const std::int64_t rows = problem.weight.size(0), columns = problem.weight.size(1);
+  const std::int64_t parts = columns * std::max(rows, columns) > kLargeSum ? 1 : 2;
+  const Products wanted{.of_codes = products.of_codes,
+                        .with_errors = products.with_errors && problem.target};
+  const std::vector<RowRange> ranges = ranges_of(problem.rows->size(), parts);
+  const at::Tensor centre = centre_of(problem);
+  std::vector<WeightSums> sums;
+  for (std::size_t i = 0; i < ranges.size(); ++i) sums.emplace_back(rows, columns, wanted);
+  parallel_for(std::ssize(ranges), problem.threads, [&](std::int64_t i) {
+    const auto at = static_cast<std::size_t>(i);
+    problem.rows->for_each_block(ranges[at].from, ranges[at].to, [&](const RowBlock& block) {
+      add_block(problem, centre, block, sums[at]);
+    });
+  });
+  const auto half = [&](std::int64_t which) {
+    WeightSums sum = std::move(sums[static_cast<std::size_t>(which * parts)]);
+    if (parts > 1) sum.add(std::move(sums[static_cast<std::size_t>(which * parts + 1)]));
+    return sum;
+  };
+  return {centre, {half(0), half(1)}};
+}
+
+std::array<ErrorMoments, 2> moments_of(HalvedSums sums, bool centred) {
+  const at::Tensor zero = -sums.centre.to(at::kDouble);
+  const at::Tensor code = centred ? mean_of(sums, &WeightSums::codes) : zero;
+  at::Tensor error = sums.mean_error();
+  if (!centred) error.zero_();
+  return {moments_about(std::move(sums.halves[0]), code, error),
+          moments_about(std::move(sums.halves[1]), code, error)};
+}
+
+}  // namespace repquant
