@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,7 +15,7 @@ namespace repquant {
 
 /// Readers refuse a newer major version and ignore keys that they do not know.
 inline constexpr int kArtifactMajorVersion = 1;
-inline constexpr int kArtifactMinorVersion = 2;
+inline constexpr int kArtifactMinorVersion = 3;
 
 /// A row of the site table: which submodules realise a site. Fused kernels replace them by it.
 struct ArtifactSite {
@@ -45,9 +46,12 @@ struct ArtifactInfo {
   std::optional<MixedReport> mixed;  // bits chosen site by site; none: as the recipe says
   std::vector<ArtifactSite> sites;
   double fold_deviation = 0.0;
-  double output_sqnr_db = 0.0;   // simulated against FP32, calibration data
-  double lowered_sqnr_db = 0.0;  // integer module against the simulation
-  double changed_codes = 0.0;    // largest share over all calls, 0..1
+  double output_sqnr_db = 0.0;  // simulated against FP32, on the samples that were fitted
+  std::optional<JudgementReport> judgement;  // and on samples held back
+  double lowered_sqnr_db = 0.0;              // integer module against the simulation
+  double changed_codes = 0.0;                // largest share over all calls, 0..1
+  /// Submodules that load() is to leave portable, and why; mostly empty.
+  std::map<std::string, std::string> portable;
 };
 
 /// Reads an artifact's description. Throws Error kFile (not readable, damaged), kUnsupported (not

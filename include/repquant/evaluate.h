@@ -111,13 +111,15 @@ struct EvaluationOptions {
   std::string data;          // see open_dataset()
   TokenOptions tokens;       // of `data`, when it is a stream
   std::string labels;        // file of labels; empty: class folders or an array of labels, if any
+  bool use_labels = true;    // false: agreement alone, whatever labels the data has
   std::string classes;       // file that maps class folders to logits; empty: sorted folder names
   std::string preset;        // preprocessing preset; empty: the one of the first model
   std::string words;         // perplexity: number of words, or the text they are counted in
   std::string texts;         // retrieval: inputs of the other tower; empty: they are in `data`
   std::vector<int> outputs;  // which output tensors: one, for retrieval two; empty: the first ones
-  std::int64_t samples = 0;  // 0: all; pairs for embedding with scores
-  std::uint64_t seed = 0;    // of the draw when `samples` is less than all
+  std::vector<std::string> required;  // metrics that the result must have, such as "top1"
+  std::int64_t samples = 0;           // 0: all; pairs for embedding with scores
+  std::uint64_t seed = 0;             // of the draw when `samples` is less than all
   int batch_size = 16;
   int threads = 1;
 };
@@ -149,6 +151,10 @@ struct EvaluationHooks {
 /// fit),
 /// kUnsupported (a model that fails on the data), kNumerical (an output that is not finite).
 EvaluationReport evaluate(const EvaluationOptions& options, const EvaluationHooks& hooks = {});
+
+/// Refuses what evaluate() would refuse for options and data, by the first model alone: metrics
+/// without labels or reference, labels that do not fit. Throws Error as evaluate().
+void check_evaluation(const EvaluationOptions& options);
 
 /// "classification", "perplexity", "embedding" or "retrieval".
 std::string name_of(Task task);

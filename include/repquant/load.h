@@ -28,11 +28,21 @@ struct LoadReport {
   std::vector<LoadedSite> sites;  // in the order in which the graph calls them
 };
 
+/// The instruction set of the fused operators in this process.
+struct CpuLevelReport {
+  std::string level;                   // the one in use
+  std::vector<std::string> available;  // on this processor, rising
+  bool requested = false;              // by REPQUANT_CPU_LEVEL; else the highest is used
+};
+
+/// Throws Error kUsage if REPQUANT_CPU_LEVEL names no level that this processor has.
+CpuLevelReport cpu_level_report();
+
 /// Loads an artifact and replaces its submodules by fused operators where they have one, site by
 /// site; the others keep the portable operators. The module has the artifact's forward().
 /// Fused weights keep their width in memory: two codes per byte up to 4 bits.
 /// Throws Error kFile (missing, damaged), kUnsupported (no artifact of repquant, or of a newer
-/// major version). The caller includes <torch/script.h>.
+/// major version), kUsage as cpu_level_report(). The caller includes <torch/script.h>.
 torch::jit::Module load(const std::string& path, const LoadOptions& options = {},
                         LoadReport* report = nullptr);
 

@@ -45,8 +45,10 @@ struct QuantizeOptions {
   int threads = 1;
   bool force = false;         // replace an existing output
   bool strict = false;        // an operator left in floating point unasked is an error
-  double min_coverage = 0.0;  // smallest share of multiply-accumulates that is quantized, 0..1
-  std::string workdir;        // checkpoints; empty: none
+  double min_coverage = 0.0;  // of Coverage::smallest_share(), 0..1
+  std::optional<double> min_sqnr_db;  // of the outputs on held-back samples; else Error kGate
+  double min_agreement = 0.0;         // share of rows with the same top-1 there, 0..1
+  std::string workdir;                // checkpoints; empty: none
   bool resume = false;
 };
 
@@ -95,6 +97,18 @@ struct MixedReport {
   friend bool operator==(const MixedReport&, const MixedReport&) = default;
 };
 
+/// How far the simulation is from FP32 on calibration samples that nothing was fitted on.
+struct JudgementReport {
+  int samples = 0;
+  double sqnr_db = 0.0;  // of all floating-point outputs
+  /// Share of rows with the same largest value, outputs taken as logits; none where they are none.
+  std::optional<double> agreement{};
+  std::optional<double> fitted_agreement{};  // the same on as many samples that were fitted
+  double floor_db = 0.0;                     // below it there is a warning
+
+  friend bool operator==(const JudgementReport&, const JudgementReport&) = default;
+};
+
 struct QuantizeReport {
   std::string output;
   std::string recipe;  // name
@@ -104,11 +118,12 @@ struct QuantizeReport {
   std::vector<SiteReport> sites;
   std::vector<CheckReport> checks;
   std::string protocol;  // calibration data and preprocessing
-  int samples = 0;
+  int samples = 0;       // fitted
   bool synthetic = false;
   double fold_deviation = 0.0;  // relative to the largest output
-  double output_sqnr_db = 0.0;  // simulated against FP32, calibration data
-  double seconds = 0.0;         // whole run
+  double output_sqnr_db = 0.0;  // simulated against FP32, on the samples that were fitted
+  std::optional<JudgementReport> judgement;  // none: no samples were held back
+  double seconds = 0.0;                      // whole run
   double sweep_seconds = 0.0;
   double float_seconds = 0.0;  // FP32 model on the same samples, one thread
   std::int64_t model_bytes = 0;

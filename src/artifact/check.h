@@ -29,12 +29,6 @@ struct LoweringCheck {
   double free_running_db = 0.0;  // the same where each decides its own ties
 };
 
-/// Codes may differ by one where rounding meets a tie, on this share of elements or on one element.
-inline constexpr double kChangedCodesLimit = 1e-3;
-/// Floating-point outputs: float32 sums in another order.
-inline constexpr double kRelativeLimit = 1e-4;
-/// Share of an attention output's rows in which a softmax code may fall on the other side of a tie.
-inline constexpr double kChangedRowsLimit = 0.1;
 /// The lowered module's error against the simulation lies this far below the simulation's own, when
 /// ties are decided alike. Left to themselves the two drift apart: a code that falls the other way
 /// is a whole step, which moves more codes in the next layer, and after a dozen layers the

@@ -434,10 +434,10 @@ class Lowering {
     auto* function = factory_.unit()->create_function(
         c10::QualifiedName(*root_.type()->name(), "forward"), graph);
     std::vector<c10::Argument> arguments{c10::Argument("self", root_.type())};
-    for (std::size_t i = 0; i < model_.input_names.size(); ++i) {
+    for (std::size_t i = 0; i < model_.argument_names.size(); ++i) {
       std::optional<c10::IValue> fallback;
       if (i < options_.defaults.size()) fallback = options_.defaults[i];
-      arguments.emplace_back(model_.input_names[i], graph->inputs()[i + 1]->type(), std::nullopt,
+      arguments.emplace_back(model_.argument_names[i], graph->inputs()[i + 1]->type(), std::nullopt,
                              std::move(fallback));
     }
     std::vector<c10::Argument> returns;

@@ -12,7 +12,7 @@
 #include "data/model_inputs.h"
 #include "evaluate/loaded_model.h"
 #include "evaluate/metrics.h"
-#include "graph/archive.h"
+#include "evaluate/model_file.h"
 #include "pipeline/calibration.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
@@ -172,7 +172,7 @@ std::vector<BenchmarkRow> measure(const std::vector<Contender>& contenders, cons
 
 BenchmarkReport benchmark(const BenchmarkOptions& options, const BenchmarkHooks& hooks) {
   check_options(options);
-  for (const auto& path : options.models) check_archive(path);
+  for (const auto& path : options.models) check_model_file(path);
   const std::vector<ModelForm> models = expand_forms(options.models, options.forms);
   at::set_num_threads(options.threads);
   const CalibrationSource source = open_calibration({.data = options.data,

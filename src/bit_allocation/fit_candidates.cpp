@@ -127,7 +127,7 @@ class Fit {
     SiteCandidates& fit = result_[i];
     streams_.advance_to(site.node);
     const SourceRows rows(row_source(site), site.path, options_.threads);
-    const at::Tensor weights = weights_of(site.node->output());
+    const at::Tensor weights = rows.kept_of(weights_of(site.node->output()));
     const WeightedRows used = sample_for_grid(rows, weights, options_.threads);
     fit.mean = weighted_mean(used.x, used.weights).to(at::kFloat);
     if (group_of_[i] != nullptr) {

@@ -1,6 +1,7 @@
 // repquant analyze: which sites suffer most from quantization, and which bits they should get.
 #include <ostream>
 
+#include "base/overwrite.h"
 #include "cli/command.h"
 #include "cli/hooks.h"
 #include "cli/recipe_options.h"
@@ -42,12 +43,23 @@ void run_analyze(const Context& context, const AnalyzeCommandOptions& given) {
     options.candidates = parse_bits_list(given.candidates, "--candidates");
   }
   if (!given.target_bits.empty()) options.target_bits = parse_target_bits(given.target_bits);
+  check_no_input(options.output, {{"model", options.model},
+                                  {"calibration data", options.calib},
+                                  {"preset", options.preset},
+                                  {"recipe", given.recipe->recipe}});
   const AnalyzeReport report = analyze(options, quantize_hooks(context));
   context.progress.finish();
   if (context.json) {
     write_json(*context.out, analyze_json(report));
   } else {
-    *context.out << analyze_text(report);
+    *context.out << analyze_text(report, context.layout);
+    std::vector<std::string> next{"quantize", options.model, "--calib", "DATA"};
+    if (options.output.empty()) {
+      next.insert(next.end(), {"--target-bits", "4.5"});
+    } else {
+      next.insert(next.end(), {"--recipe", options.output});
+    }
+    *context.out << next_command(next, context.layout);
   }
 }
 
@@ -82,6 +94,7 @@ Command add_analyze(CLI::App& parent) {
       ->type_name("FILE");
   add_token_options(app, analyze_options.tokens);
   options->recipe = add_recipe_options(app, true);
+  command.example = "repquant analyze vit.pt --bits w4a4 --calib images/ -o mixed.json";
   command.common = add_common_options(app);
   command.run = [options](const Context& context) { run_analyze(context, *options); };
   return command;

@@ -30,7 +30,7 @@ void run_benchmark(const Context& context, BenchmarkOptions options) {
   if (context.json) {
     write_json(*context.out, benchmark_json(report));
   } else {
-    *context.out << benchmark_text(report);
+    *context.out << benchmark_text(report, context.layout);
   }
 }
 
@@ -70,6 +70,7 @@ Command add_benchmark(CLI::App& parent) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   const auto forms = add_form_options(app);
+  command.example = "repquant benchmark vit.pt vit.w8a8.pt --form portable,fused";
   command.common = add_common_options(app);
   command.run = [options, forms](const Context& context) {
     options->forms = forms_of(*forms);

@@ -11,6 +11,7 @@
 #include "base/text_table.h"
 #include "cli/command.h"
 #include "cli/render.h"
+#include "repquant/load.h"
 #include "repquant/version.h"
 
 namespace repquant::cli {
@@ -47,6 +48,17 @@ std::string instruction_sets() {
   return text.empty() ? "none of avx2, avx512" : text;
 }
 
+Finding fused_kernels() {
+  const CpuLevelReport report = cpu_level_report();
+  std::string available;
+  for (const auto& level : report.available) {
+    available += (available.empty() ? "" : ", ") + level;
+  }
+  return {"fused kernels", report.level,
+          report.requested ? "REPQUANT_CPU_LEVEL asks for it; this processor has " + available
+                           : "the highest of this processor's: " + available};
+}
+
 std::vector<Finding> examine(int threads) {
   std::vector<Finding> findings;
   findings.push_back({"repquant", kVersion});
@@ -60,6 +72,7 @@ std::vector<Finding> examine(int threads) {
   const bool exact = integer_products_are_exact();
   findings.push_back({"u8 x s8 products", exact ? "exact" : "saturate",
                       exact ? "" : "artifacts take their exact, slower form (no VNNI)"});
+  findings.push_back(fused_kernels());
   findings.push_back({"threads", std::to_string(threads)});
   findings.push_back({"cores", std::to_string(::sysconf(_SC_NPROCESSORS_ONLN))});
   findings.push_back({"GPU", at::hasCUDA() ? "yes" : "none", "this version computes on the CPU"});
@@ -77,7 +90,7 @@ void run_doctor(const Context& context) {
     write_json(*context.out, json);
     return;
   }
-  TextTable table({{"what"}, {"value"}, {"note"}});
+  Table table({{"what"}, {"value"}, {"note"}}, context.layout);
   for (const Finding& finding : findings) {
     table.add_row({finding.name, finding.value, finding.note});
   }
@@ -89,6 +102,7 @@ void run_doctor(const Context& context) {
 Command add_doctor(CLI::App& parent) {
   Command command;
   command.app = parent.add_subcommand("doctor", "Show what this build and machine can do");
+  command.example = "repquant doctor";
   command.common = add_common_options(*command.app);
   command.run = run_doctor;
   return command;

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/form_options.h"
 #include "cli/hooks.h"
+#include "cli/lost_results.h"
 #include "cli/render.h"
 #include "cli/token_options.h"
 #include "evaluate/gates.h"
@@ -35,18 +36,12 @@ double parse_limit(const GateRule& rule, const std::string& text) {
   return value;
 }
 
-/// The gates that were given. Those that need a reference are refused before the work without one.
 std::vector<Gate> parse_gates(const EvaluateOptions& options) {
   std::vector<Gate> gates;
   for (const GateRule& rule : gate_rules()) {
     const auto typed = options.gates.find(rule.name);
-    if (typed == options.gates.end() || typed->second.empty()) continue;
+    if (typed->second.empty()) continue;  // not given: empty values are refused
     gates.push_back({&rule, parse_limit(rule, typed->second)});
-    if (rule.reference && options.evaluation.reference.empty()) {
-      throw Error(ErrorKind::kUsage, {.what = "a gate on agreement needs a model to agree with",
-                                      .where = "--" + std::string(rule.name),
-                                      .hint = std::string(rule.needs)});
-    }
   }
   return gates;
 }
@@ -73,7 +68,7 @@ void write_report(const Context& context, const EvaluationReport& report,
     write_json(*context.out, json);
     return;
   }
-  *context.out << evaluation_text(report);
+  *context.out << evaluation_text(report, context.layout);
   for (const auto& judgement : judgements) {
     for (const auto& gate : judgement.gates) {
       *context.out << "gate " << gate_text(gate) << " ("
@@ -82,12 +77,34 @@ void write_report(const Context& context, const EvaluationReport& report,
   }
 }
 
+/// Speed for an artifact, else an artifact.
+std::string next_step(const EvaluationReport& report, const Layout& layout) {
+  std::vector<std::string> words{"benchmark"};
+  if (report.reference) words.push_back(report.reference->model);
+  for (const auto& model : report.models) {
+    if (model.form == Form::kFloat) continue;
+    if (words.back() != model.model) words.push_back(model.model);
+  }
+  if (words.size() == (report.reference ? 2U : 1U)) {
+    return next_command(
+        {"quantize", report.models.front().model, "--bits", "w8a8", "--calib", "DATA"}, layout);
+  }
+  words.insert(words.end(), {"--form", "portable,fused"});
+  return next_command(words, layout);
+}
+
 void run_evaluate(const Context& context, EvaluateOptions options) {
   const std::vector<Gate> gates = parse_gates(options);
   options.evaluation.task = parse_task(options.task, "--task");
   options.evaluation.threads = context.threads;
+  if (options.evaluation.labels == kNoLabels) {
+    options.evaluation.labels.clear();
+    options.evaluation.use_labels = false;
+  }
+  for (const Gate& gate : gates) options.evaluation.required.emplace_back(gate.rule->metric);
   const EvaluationReport report = evaluate(options.evaluation, evaluation_hooks(context));
   context.progress.finish();
+  for (const auto& warning : lost_results(report)) context.log.warning(warning);
   std::vector<Judgement> judgements;
   std::string missed;
   for (const auto& model : report.models) {
@@ -99,6 +116,7 @@ void run_evaluate(const Context& context, EvaluateOptions options) {
     }
   }
   write_report(context, report, judgements);
+  if (!context.json) *context.out << next_step(report, context.layout);
   if (!missed.empty()) {
     throw Error(ErrorKind::kGate, {.what = "a gate was missed", .where = missed});
   }
@@ -129,7 +147,9 @@ Command add_evaluate(CLI::App& parent) {
       ->type_name("DATA");
   app.add_option("--reference", evaluation.reference, "floating-point model to compare with")
       ->type_name("FILE");
-  app.add_option("--labels", evaluation.labels, "labels: one index a line, or path<TAB>index")
+  app.add_option("--labels", evaluation.labels,
+                 "labels: one index a line, in the order of the samples (files sorted by path), or "
+                 "path<TAB>index; or the word none, for agreement alone")
       ->type_name("FILE");
   app.add_option("--classes", evaluation.classes,
                  "maps class folders to logits: index<TAB>folder<TAB>name a line")
@@ -163,6 +183,8 @@ Command add_evaluate(CLI::App& parent) {
         ->type_name(rule.share ? "SHARE" : "NUMBER");
   }
   const auto forms = add_form_options(app);
+  command.example =
+      "repquant evaluate vit.w8a8.pt --reference vit.pt --data images/ --classes classes.tsv";
   command.common = add_common_options(app);
   command.run = [options, forms](const Context& context) {
     options->evaluation.forms = forms_of(*forms);

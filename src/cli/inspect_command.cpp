@@ -6,7 +6,7 @@
 #include "cli/recipe_options.h"
 #include "cli/render.h"
 #include "cli/token_options.h"
-#include "graph/archive.h"
+#include "evaluate/model_file.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
 #include "repquant/quantize.h"
@@ -40,12 +40,15 @@ void inspect_model(const Context& context, PreviewOptions options, const Recipe&
     write_json(*context.out, json);
     return;
   }
-  *context.out << sites_text(result.sites, false) << "\n" << coverage_text(result.coverage);
+  *context.out << sites_text(result.sites, false, context.layout) << "\n"
+               << coverage_text(result.coverage, context.layout)
+               << next_command({"quantize", options.model, "--bits", "w8a8", "--calib", "DATA"},
+                               context.layout);
 }
 
 /// There is a fused form of artifacts only; a file that cannot be read says so itself.
 [[noreturn]] void refuse_runtime(const std::string& path) {
-  check_archive(path);
+  check_model_file(path);
   throw Error(ErrorKind::kUnsupported,
               {.what = "only an artifact of repquant has a fused form",
                .where = path,
@@ -63,9 +66,11 @@ void inspect_file(const Context& context, const std::string& path, bool runtime)
     if (fused) json["fused"] = fused_json(*fused);
     write_json(*context.out, json);
   } else if (fused) {
-    *context.out << fused_text(*fused);
+    *context.out << fused_text(*fused, context.layout);
   } else {
-    *context.out << artifact_report_text(path, report, context.verbose);
+    *context.out << artifact_report_text(path, report, context.layout)
+                 << next_command({"evaluate", path, "--reference", "MODEL", "--data", "DATA"},
+                                 context.layout);
   }
 }
 
@@ -93,6 +98,7 @@ Command add_inspect(CLI::App& parent) {
                "load an artifact in its fused form and show, site by site, which operator runs it");
   add_token_options(app, preview_options.tokens);
   options->recipe = add_recipe_options(app, false);
+  command.example = "repquant inspect vit.pt --data images/";
   command.common = add_common_options(app);
   command.run = [options](const Context& context) {
     if (is_artifact(options->preview.model)) {

@@ -7,8 +7,10 @@
 #include <optional>
 #include <ostream>
 
+#include "base/overwrite.h"
 #include "cli/command.h"
 #include "cli/hooks.h"
+#include "cli/lost_results.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
 #include "cli/token_options.h"
@@ -29,6 +31,8 @@ struct QuantizeCommandOptions {
   std::string preset;
   std::string workdir;
   std::string min_coverage;
+  std::optional<double> min_sqnr_db;
+  std::string min_agreement;
   std::string target_bits;
   std::string candidates;
   std::optional<double> max_drop_kl;
@@ -110,6 +114,10 @@ QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& re
   if (!given.min_coverage.empty()) {
     options.min_coverage = parse_share(given.min_coverage, "--min-coverage");
   }
+  options.min_sqnr_db = given.min_sqnr_db;
+  if (!given.min_agreement.empty()) {
+    options.min_agreement = parse_share(given.min_agreement, "--min-agreement");
+  }
   options.workdir = given.workdir;
   options.resume = given.resume;
   return options;
@@ -123,6 +131,7 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
   }
   if (given.calib.empty()) fail_without_calibration();
   const QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
+  check_no_input(options.output, {{"recipe", given.recipe->recipe}});
   if (options.synthetic) {
     context.log.warning("calibrating on random numbers: the accuracy of the result means nothing");
   }
@@ -136,12 +145,16 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
     throw Error(e.kind(), std::move(parts));
   }
   context.progress.finish();
+  for (const auto& warning : lost_results(report)) context.log.warning(warning);
   if (context.json) {
     write_json(*context.out, quantize_json(report));
     return;
   }
-  if (context.verbose) *context.out << sites_text(report.sites, true) << "\n";
-  *context.out << quantize_text(report);
+  if (context.verbose) *context.out << sites_text(report.sites, true, context.layout) << "\n";
+  *context.out << quantize_text(report, context.layout)
+               << next_command(
+                      {"evaluate", report.output, "--reference", options.model, "--data", "DATA"},
+                      context.layout);
 }
 
 }  // namespace
@@ -195,12 +208,21 @@ Command add_quantize(CLI::App& parent) {
   app.add_flag("--strict", options->strict,
                "an operator left in floating point, unless excluded, is an error");
   app.add_option("--min-coverage", options->min_coverage,
-                 "smallest share of multiply-accumulates to quantize: 0.95 or 95%")
+                 "smallest share of parameters, multiply-accumulates and bytes: 0.95 or 95%")
       ->type_name("SHARE");
+  app.add_option("--min-sqnr", options->min_sqnr_db,
+                 "smallest SQNR of the outputs on held-back calibration samples, in dB")
+      ->type_name("DB")
+      ->excludes(bound);
+  app.add_option("--min-agreement", options->min_agreement,
+                 "smallest share of rows with the same top-1 as FP32 there: 0.95 or 95%")
+      ->type_name("SHARE")
+      ->excludes(bound);
   app.add_flag("--print-config", options->print_config,
                "show every setting with its origin, and stop");
   add_token_options(app, options->tokens);
   options->recipe = add_recipe_options(app, true);
+  command.example = "repquant quantize vit.pt --bits w8a8 --calib images/ -o vit.w8a8.pt";
   command.common = add_common_options(app);
   command.run = [options](const Context& context) { run_quantize(context, *options); };
   return command;

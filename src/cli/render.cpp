@@ -6,6 +6,33 @@
 #include "base/text_table.h"
 
 namespace repquant::cli {
+namespace {
+
+const char* kind_name(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kGate:
+      return "gate";
+    case ErrorKind::kUsage:
+      return "usage";
+    case ErrorKind::kDevice:
+      return "device";
+    case ErrorKind::kUnsupported:
+      return "unsupported";
+    case ErrorKind::kFile:
+      return "file";
+    case ErrorKind::kResource:
+      return "resource";
+    case ErrorKind::kNumerical:
+      return "numerical";
+    case ErrorKind::kInterrupted:
+      return "interrupted";
+    case ErrorKind::kInternal:
+      break;
+  }
+  return "internal";
+}
+
+}  // namespace
 
 Json result_object(const std::string& command) {
   Json json;
@@ -14,8 +41,31 @@ Json result_object(const std::string& command) {
   return json;
 }
 
+Json error_json(const Error& error) {
+  const auto part = [](const std::string& text) {
+    return text.empty() ? Json(nullptr) : Json(text);
+  };
+  const ErrorParts& parts = error.parts();
+  Json json;
+  json["schema_version"] = kResultSchemaVersion;
+  json["error"] = {{"kind", kind_name(error.kind())},  {"exit_code", error.exit_code()},
+                   {"what", part(parts.what)},         {"where", part(parts.where)},
+                   {"expected", part(parts.expected)}, {"got", part(parts.got)},
+                   {"hint", part(parts.hint)}};
+  return json;
+}
+
 void write_json(std::ostream& out, const Json& json) {
   out << json.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+}
+
+std::string next_command(const std::vector<std::string>& words, const Layout& layout) {
+  std::string text = "next: repquant";
+  for (const std::string& word : words) {
+    const bool plain = !word.empty() && word.find_first_of(" \t\"'\\$&();<>|*?#~`") == word.npos;
+    text += " " + (plain ? word : "'" + word + "'");
+  }
+  return wrapped(text, layout.width, 6) + "\n";
 }
 
 std::string percent(double share, int decimals) {

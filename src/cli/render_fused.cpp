@@ -28,15 +28,20 @@ std::string with_form(const std::string& model, Form form) {
   return form == Form::kFused ? model + " (fused)" : model;
 }
 
-std::string fused_text(const FusedReport& report) {
-  TextTable table(
-      {{"site"}, {"part"}, {"form"}, {"operator"}, {"multiply-adds", Align::kRight}, {"note"}});
+std::string fused_text(const FusedReport& report, const Layout& layout) {
+  Table table({{"site"},
+               {"part", Align::kLeft, 2},
+               {"form"},
+               {"operator"},
+               {"multiply-adds", Align::kRight, 3},
+               {"note"}},
+              layout);
   for (const auto& site : report.sites) {
     table.add_row({site.path.empty() ? site.module : site.path, site.part.empty() ? "-" : site.part,
                    form_text(site), site.op, site.macs > 0 ? count_text(site.macs) : "-",
                    site.reason});
   }
-  return table.to_string() + "\n" + summary_text(report);
+  return table.to_string() + "\n" + wrapped(summary_text(report), layout.width) + "\n";
 }
 
 Json fused_json(const FusedReport& report) {

@@ -2,6 +2,7 @@
 #include <ostream>
 
 #include "base/atomic_file.h"
+#include "base/overwrite.h"
 #include "cli/command.h"
 #include "cli/hooks.h"
 #include "cli/render.h"
@@ -17,6 +18,7 @@ struct RunOptions {
   std::string markdown;
   std::string junit;
   bool force = false;
+  bool dry_run = false;
 };
 
 BatchHooks batch_hooks(const Context& context) {
@@ -29,7 +31,7 @@ BatchHooks batch_hooks(const Context& context) {
   hooks.on_done = [context](const RowResult& row) {
     context.progress.finish();
     const std::string text = row.model + " " + row.label + ": " + name_of(row.status);
-    if (row.status == RowStatus::kPassed) {
+    if (row.status == RowStatus::kPassed || row.status == RowStatus::kPlanned) {
       context.log.info(text + (row.resumed ? ", from an earlier run" : ""));
     } else {
       context.log.warning(text + (row.error.empty() ? "" : ": " + row.error));
@@ -41,23 +43,36 @@ BatchHooks batch_hooks(const Context& context) {
 void run_plan(const Context& context, const RunOptions& options) {
   const BatchPlan plan = read_plan(options.plan, options.output, context.threads);
   // A summary that cannot be written should not cost a night's work first.
-  for (const auto& file : {options.markdown, options.junit}) {
-    if (!file.empty()) check_output(file, true);
-  }
-  const BatchReport report = run_batch(plan, options.force, batch_hooks(context));
+  if (!options.markdown.empty()) check_own_output(options.markdown, kMarkdownBeginning);
+  if (!options.junit.empty()) check_own_output(options.junit, kJunitBeginning);
+  const BatchReport report = options.dry_run
+                                 ? look_at_batch(plan, options.force, batch_hooks(context))
+                                 : run_batch(plan, options.force, batch_hooks(context));
   if (!options.markdown.empty()) write_file(options.markdown, batch_markdown(report), true);
   if (!options.junit.empty()) write_file(options.junit, batch_junit(report), true);
   if (context.json) {
     write_json(*context.out, batch_json(report));
   } else {
-    *context.out << batch_text(report);
+    *context.out << batch_text(report, context.layout);
+    if (report.failed > 0) {
+      *context.out << wrapped(
+                          "next: mend what failed and give the same command; rows that are "
+                          "done are not run again",
+                          context.layout.width, 6)
+                   << "\n";
+    }
   }
-  if (report.missed + report.failed > 0) {
-    throw Error(ErrorKind::kGate, {.what = "rows of the plan missed a gate or failed",
-                                   .got = std::to_string(report.missed) + " missed, " +
-                                          std::to_string(report.failed) + " failed, of " +
-                                          std::to_string(report.rows.size())});
+  if (report.missed + report.failed == 0) return;
+  const std::string counts = std::to_string(report.missed) + " missed, " +
+                             std::to_string(report.failed) + " failed, of " +
+                             std::to_string(report.rows.size());
+  for (const RowResult& row : report.rows) {  // no gate: the code is that of the first error
+    if (row.status != RowStatus::kFailed) continue;
+    throw Error(row.error_kind, {.what = "rows of the plan could not run",
+                                 .where = "first " + row.model + " " + row.label,
+                                 .got = counts});
   }
+  throw Error(ErrorKind::kGate, {.what = "rows of the plan missed a gate", .got = counts});
 }
 
 }  // namespace
@@ -77,6 +92,9 @@ Command add_run(CLI::App& parent) {
   app.add_option("--junit", options->junit, "write the summary as JUnit XML, too")
       ->type_name("FILE");
   app.add_flag("--force", options->force, "replace artifacts that no earlier run has made");
+  app.add_flag("--dry-run", options->dry_run,
+               "check the plan and its files, and say what would be run");
+  command.example = "repquant run plan.json --markdown summary.md --junit junit.xml";
   command.common = add_common_options(app);
   command.run = [options](const Context& context) { run_plan(context, *options); };
   return command;

@@ -73,6 +73,13 @@ std::vector<std::int64_t> open_single_file(DatasetSource& source) {
     const std::string label =
         source.arrays.names.empty() ? name : name + ":" + source.arrays.names[i];
     if (tensor.dim() < 1) throw_file_error("the array has no dimension of samples", label);
+    if (source.arrays.tensors.size() == 1 && tensor.dim() == 1 &&
+        at::isIntegralType(tensor.scalar_type(), /*includeBool=*/false)) {
+      throw_file_error("the file is one stream of integers, no samples", label,
+                       "rows of token ids, or a stream that is cut into windows",
+                       std::to_string(tensor.size(0)) + " integers",
+                       "cut a stream of token ids with `window=N`, at most the model's context");
+    }
     if (tensor.size(0) < 1) throw_file_error("the array holds no samples", label);
     if (tensor.size(0) != source.size()) {
       throw_file_error("the arrays differ in their number of samples", label,
@@ -300,7 +307,7 @@ Dataset open_dataset(const std::filesystem::path& path, const DatasetOptions& op
       throw Error(ErrorKind::kUsage, {"two sources of labels", path.string(),
                                       "a labels file or labels among the arrays", "both", ""});
     }
-    labels = read_labels(*labels_file, sample_names(*source), source->list.images);
+    labels = read_labels(*labels_file, sample_names(*source));
   }
   const Dataset dataset(std::move(source));
   return labels.empty() ? dataset : dataset.with_labels(std::move(labels));

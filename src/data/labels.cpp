@@ -129,12 +129,16 @@ std::map<std::string, std::int64_t> read_classes(const std::filesystem::path& pa
 }
 
 std::vector<std::int64_t> read_labels(const std::filesystem::path& path,
-                                      const std::vector<std::string>& samples, bool need_names) {
+                                      const std::vector<std::string>& samples) {
   const std::vector<std::string> lines = read_lines(path);
   if (lines.empty()) throw_file_error("the labels file is empty", path.string());
-  const bool named = need_names || lines[0].find('\t') != std::string::npos;
+  const bool named = lines[0].find('\t') != std::string::npos;
   return named ? read_named_labels(path, lines, samples)
                : read_plain_labels(path, lines, samples.size());
+}
+
+bool has_labels(const Dataset& dataset) {
+  return !dataset.labels().empty() || !dataset.class_folders().empty();
 }
 
 Dataset resolve_labels(const Dataset& dataset, std::int64_t num_classes,

@@ -18,8 +18,16 @@ constexpr std::array<std::pair<Task, const char*>, 4> kTasks{
 
 }  // namespace
 
+void check_evaluation(const EvaluationOptions& options) {
+  const EvaluationHooks hooks;
+  const Session session = open_session(options, hooks);
+  if (options.task == Task::kClassification) static_cast<void>(choose_labels(session));
+}
+
 EvaluationReport evaluate(const EvaluationOptions& options, const EvaluationHooks& hooks) {
   Session session = open_session(options, hooks);
+  if (options.task == Task::kClassification) session.labels = choose_labels(session);
+  load_models(session);
   switch (options.task) {
     case Task::kClassification:
       return evaluate_classification(session);

@@ -52,8 +52,7 @@ void add_cosines(const at::Tensor& expected, const at::Tensor& actual, ClusterMe
 
 /// True if labels say which text belongs to an image; else each has its own.
 bool is_labelled(const Session& session) {
-  const Dataset& dataset = session.data.dataset;
-  return session.texts && (!dataset.labels().empty() || !dataset.class_folders().empty());
+  return session.texts && session.options->use_labels && has_labels(session.data.dataset);
 }
 
 /// For each image of the loop the row of its text among those of the loop.

@@ -12,10 +12,20 @@
 
 namespace repquant {
 
+/// What another reader of the same codes sees.
+struct ReaderRows {
+  RowSource rows;          // x alone
+  at::Tensor row_weights;  // float64 [rows], mean 1; or undefined
+};
+
 /// Everything the fit of a Linear needs, besides the recipe.
 struct LinearProblem {
   const Site* site = nullptr;
   RowSource rows;
+  /// Readers of the same norm that see other rows of it: the grid is fitted on theirs too.
+  std::vector<ReaderRows> other_readers;
+  /// Which rows there are is decided by the model, so few of them say little about others.
+  bool routed = false;
   at::Tensor row_weights;  // float64 [rows], what rows count, mean 1; or undefined
   at::Tensor gram;         // [K, K]: sum of W^T D W over all consumers of the same input
   const InputQuantizer* shared = nullptr;  // already fitted by another consumer of the same input

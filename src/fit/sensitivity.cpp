@@ -50,7 +50,8 @@ struct Squares {
 using SquaresByValue = std::unordered_map<const Value*, Squares>;
 
 Squares squares_of(const at::Tensor& gradient, const Layout& layout) {
-  at::Tensor square = gradient.to(at::kDouble).square();
+  // Tokens that are not finite and dropped later have gradients of 0 times NaN.
+  at::Tensor square = gradient.to(at::kDouble).square().nan_to_num_(0.0, 0.0, 0.0);
   if (layout.channel_axis == -2) square = square.transpose(-2, -1);
   Squares result;
   result.length = gradient.size(0);
@@ -183,7 +184,7 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
       rows += squares.rows;
       sensitivity.used.push_back(used[i].at(squares.tokens.numel()));
     }
-    if (sensitivity.tokens.size() != batches.size()) continue;
+    if (sensitivity.tokens.size() != batches.size() || rows == 0) continue;
     sensitivity.channels = sensitivity.channels / rows;
     result.emplace(value, std::move(sensitivity));
   }

@@ -1,15 +1,20 @@
 #include "fit/sweep.h"
 
 #include <ATen/ATen.h>
+#include <ATen/ExpandUtils.h>
+#include <c10/util/Exception.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <exception>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <sstream>
+#include <unordered_set>
 
 #include "base/clock.h"
 #include "base/text_table.h"
@@ -17,6 +22,8 @@
 #include "fit/checkpoint.h"
 #include "fit/fold_check.h"
 #include "fit/linear.h"
+#include "fit/row_identity.h"
+#include "fit/rows.h"
 #include "fit/sensitivity.h"
 #include "fit/shared_weights.h"
 #include "fit/streams.h"
@@ -31,7 +38,14 @@ namespace {
 
 using torch::jit::Node;
 
-constexpr double kLargestFoldDeviation = 1e-3;
+constexpr const char* kFolded = "folded into norm; ";
+
+/// sqnr_db() of what is finite in the reference.
+double sqnr_where_finite(const at::Tensor& reference, const at::Tensor& value) {
+  if (is_finite(reference)) return sqnr_db(reference, value);
+  const at::Tensor finite = reference.isfinite();
+  return sqnr_db(reference.masked_select(finite), value.masked_select(finite));
+}
 
 class Sweep {
  public:
@@ -45,7 +59,8 @@ class Sweep {
         options_(options),
         bits_(resolve_bits(search.sites, recipe)),
         shared_weights_(round_shared_weights(search.sites, bits_, recipe.weights, options.threads)),
-        streams_(model, batches, options.threads, options.check_interrupt) {
+        streams_(model, batches, options.threads, options.check_interrupt),
+        quantized_values_(quantized_values(streams_.schedule(), sites_)) {
     find_foldable_norms();
     if (!options.workdir.empty()) streams_.spill_to(options.workdir, options.spill_bytes);
   }
@@ -68,18 +83,23 @@ class Sweep {
       if (options_.check_interrupt) options_.check_interrupt();
       report(i);
       const std::size_t index = plans_.size();
-      if (index < restored.plans.size()) {
+      if (index < restored.plans.size() && restored.plans[index].path == sites_[i].path) {
         keep(i, std::move(restored.plans[index]));
         continue;
       }
-      keep(i, fit(i));
-      save(index);
+      if (auto plan = fit_or_leave(i)) {
+        keep(i, std::move(*plan));
+        save(index);
+      }
     }
     report(sites_.size());
+    if (plans_.empty() && failure_) std::rethrow_exception(failure_);
     finish_streams();
     result_.plans.assign(std::make_move_iterator(plans_.begin()),
                          std::make_move_iterator(plans_.end()));
-    check_fold();
+    for (const SitePlan& plan : result_.plans) {
+      result_.fold_deviation = std::max(result_.fold_deviation, plan.errors.fold_deviation);
+    }
     result_.float_seconds = streams_.float_seconds();
     result_.seconds = seconds_since(start);
     return std::move(result_);
@@ -113,30 +133,33 @@ class Sweep {
     return gram;
   }
 
-  /// The residual that the site's output is added to; null if it is not.
+  /// The residual with an error that the site's output is added to; null if there is none. What
+  /// depends on no site, such as a learned position, has no error.
   const torch::jit::Value* residual_of(const Site& site) const {
     const auto& uses = site.node->output()->uses();
     if (uses.size() != 1) return nullptr;
     const Node* add = uses[0].user;
     if (!is_kind(add, "aten::add") || uses[0].offset > 1) return nullptr;
-    if (!is_one(add->input(2))) return nullptr;
+    if (add->owningBlock() != site.node->owningBlock() || !is_one(add->input(2))) return nullptr;
     const auto* residual = add->input(1 - uses[0].offset);
+    if (quantized_values_.count(residual) == 0) return nullptr;
     const auto& schedule = streams_.schedule();
-    const bool is_input = residual->node()->kind() == c10::prim::Param;
-    if (!is_input && schedule.index_of(residual->node()) > schedule.index_of(site.node)) {
-      return nullptr;
-    }
+    if (schedule.index_of(residual->node()) > schedule.index_of(site.node)) return nullptr;
     return residual;
   }
 
-  /// What the residual lacks, in one batch; undefined if it is not shaped like the output.
+  /// What the residual lacks, in one batch, for every element of the output; undefined if the sum
+  /// has another shape than the output.
   at::Tensor residual_error(const Site& site, const torch::jit::Value* residual,
                             std::size_t batch) const {
     const auto floating = streams_.value(batch, residual, Stream::kFloat);
     const auto quantized = streams_.value(batch, residual, Stream::kQuantized);
-    const bool same = floating.dim() > 0 && floating.sizes() == quantized.sizes() &&
-                      floating.size(-1) == site.weight.size(0);
-    return same ? floating - quantized : at::Tensor();
+    std::vector<std::int64_t> shape =
+        streams_.value(batch, site.node->input(0), Stream::kQuantized).sizes().vec();
+    shape.back() = site.weight.size(0);
+    const bool fits =
+        floating.sizes() == quantized.sizes() && at::is_expandable_to(floating.sizes(), shape);
+    return fits ? (floating - quantized).expand(shape) : at::Tensor();
   }
 
   RowSource row_source(const Site& site, bool compensates) const {
@@ -154,6 +177,17 @@ class Sweep {
       return residual_error(site, residual, i);
     };
     return rows;
+  }
+
+  /// What readers of the same norm see that do not read what `site` does: other tokens of it.
+  std::vector<ReaderRows> other_readers_of(const Site& site) const {
+    std::vector<ReaderRows> others;
+    std::set<const torch::jit::Value*> seen{site.node->input(0)};
+    for (const Site& other : sites_) {
+      if (other.norm != site.norm || !seen.insert(other.node->input(0)).second) continue;
+      others.push_back({row_source(other, false), weights_of(other.node->output())});
+    }
+    return others;
   }
 
   /// Batches, evenly spaced, that hold as many values of an operand as its fit needs.
@@ -174,6 +208,8 @@ class Sweep {
     parallel_for(std::ssize(batches), options_.threads, [&](std::int64_t i) {
       const auto k = static_cast<std::size_t>(i);
       result[k] = streams_.value(batches[k], value, Stream::kQuantized);
+      // Zero is on every grid, and what is not finite must not set one.
+      if (!is_finite(result[k])) result[k] = at::nan_to_num(result[k], 0.0, 0.0, 0.0);
     });
     return result;
   }
@@ -224,6 +260,18 @@ class Sweep {
     return gram;
   }
 
+  /// How much this fold changes what any reader of the norm computes, on the first batch.
+  double fold_deviation_of(const Node* norm, const InputQuantizer& quantizer) const {
+    double largest = 0.0;
+    for (const Site& site : sites_) {
+      if (site.norm != norm) continue;
+      const auto x = streams_.first_value(site.node->input(0), Stream::kFloat);
+      const double deviation = fold_deviation(site, quantizer, x);
+      if (!(deviation <= largest)) largest = deviation;  // NaN stays
+    }
+    return largest;
+  }
+
   /// From now on the quantized stream evaluates the site by `plan`.
   void keep(std::size_t i, SitePlan plan) {
     plans_.push_back(std::move(plan));
@@ -248,6 +296,50 @@ class Sweep {
     options_.on_progress(
         {site, sites_.size(), site < sites_.size() ? sites_[site].path : std::string("outputs")});
   }
+
+  /// fit(), or nothing where that fails: the site stays in floating point, and the result says why.
+  std::optional<SitePlan> fit_or_leave(std::size_t i) {
+    const Site& site = sites_[i];
+    if (site.weight.defined() || site.kind == SiteKind::kScores) streams_.advance_to(site.node);
+    try {
+      return fit(i);
+    } catch (const Error& e) {
+      const ErrorKind kind = e.kind();
+      if (kind != ErrorKind::kNumerical && kind != ErrorKind::kUnsupported &&
+          kind != ErrorKind::kInternal) {
+        throw;
+      }
+      leave(i, e.parts().what);
+    } catch (const c10::Error& e) {
+      leave(i, e.what_without_backtrace());
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (const std::exception& e) {
+      leave(i, e.what());
+    }
+    return std::nullopt;
+  }
+
+  void leave(std::size_t i, const std::string& reason) {
+    if (!failure_) failure_ = std::current_exception();
+    bits_[i].quantized = false;
+    unfold(sites_[i].norm);
+    result_.failed.push_back({sites_[i].path, reason.substr(0, reason.find('\n'))});
+  }
+
+  /// A norm with a reader in floating point carries no codes: other readers make them themselves.
+  void unfold(const Node* norm) {
+    foldable_.erase(norm);
+    for (SitePlan& plan : plans_) {
+      auto* linear = std::get_if<LinearPlan>(&plan.plan);
+      if (linear == nullptr || norm == nullptr || linear->norm != output_of(norm)) continue;
+      linear->norm.clear();
+      plan.errors.fold_deviation = 0.0;
+      plan.note = plan.note.substr(std::string(kFolded).size());
+    }
+  }
+
+  static std::string output_of(const Node* norm) { return norm->outputs()[0]->debugName(); }
 
   SitePlan fit(std::size_t i) {
     const Site& site = sites_[i];
@@ -281,8 +373,8 @@ class Sweep {
     EmbeddingPlan embedding{
         quantize_weight(site.table, {}, bits_[i].weight_bits, recipe, options_.threads)};
     const auto indices = streams_.first_value(site.node->input(1), Stream::kQuantized);
-    plan.errors.own_output_sqnr_db =
-        sqnr_db(at::embedding(site.table, indices), simulate_embedding(embedding, indices));
+    plan.errors.own_output_sqnr_db = sqnr_where_finite(at::embedding(site.table, indices),
+                                                       simulate_embedding(embedding, indices));
     plan.errors.output_sqnr_db = plan.errors.own_output_sqnr_db;  // the indices carry no error
     return embedding;
   }
@@ -296,9 +388,9 @@ class Sweep {
     const at::Tensor right = value(1, Stream::kQuantized);
     const at::Tensor scores = streams_.first_scores(site, Stream::kQuantized);
     const auto got = simulate_attend(plan, scores, right);
-    errors.own_output_sqnr_db = sqnr_db(at::matmul(at::softmax(scores, -1), right), got);
+    errors.own_output_sqnr_db = sqnr_where_finite(at::matmul(at::softmax(scores, -1), right), got);
     errors.output_sqnr_db =
-        sqnr_db(at::matmul(value(0, Stream::kFloat), value(1, Stream::kFloat)), got);
+        sqnr_where_finite(at::matmul(value(0, Stream::kFloat), value(1, Stream::kFloat)), got);
   }
 
   LinearPlan fit_linear_site(std::size_t i, SitePlan& plan) {
@@ -307,13 +399,18 @@ class Sweep {
     const bool weight_only = bits_[i].activation_bits == kWeightOnlyBits;
     LinearProblem problem;
     problem.site = &site;
-    problem.rows =
-        row_source(site, !weight_only && recipe_.weights.compensation == Compensation::kStream);
+    problem.routed = rows_depend_on_data(site.node->input(0), quantized_values_);
+    problem.rows = row_source(site, !weight_only && !problem.routed &&
+                                        recipe_.weights.compensation == Compensation::kStream);
+    if (!problem.routed) problem.row_weights = weights_of(site.node->output());
     if (const auto rounded = shared_weights_.find(i); rounded != shared_weights_.end()) {
       problem.rounded = &rounded->second;
     }
     const bool foldable = foldable_.count(site.norm) > 0;
-    problem.row_weights = weights_of(site.node->output());
+    Recipe recipe = recipe_;
+    if (refused_folds_.count(site.norm) > 0) {
+      recipe.norm.granularity = InputGranularity::kPerTensor;
+    }
     if (const auto shared = norm_inputs_.find(site.norm);
         foldable && shared != norm_inputs_.end()) {
       problem.shared = shared->second;
@@ -326,14 +423,27 @@ class Sweep {
     }
     if (problem.shared == nullptr && !weight_only) {
       problem.gram = foldable ? norm_gram(site.norm) : gram_of(i);
+      if (foldable) problem.other_readers = other_readers_of(site);
     }
     problem.weight_bits = bits_[i].weight_bits;
     problem.activation_bits = bits_[i].activation_bits;
     problem.threads = options_.threads;
-    LinearPlan linear = fit_linear(problem, recipe_, plan.note);
+    LinearPlan linear = fit_linear(problem, recipe, plan.note);
     if (foldable && linear.quantized_input && linear.input.per_channel()) {
-      linear.norm = site.norm->outputs()[0]->debugName();
-      plan.note = "folded into norm; " + plan.note;
+      if (problem.shared == nullptr) {
+        plan.errors.fold_deviation = fold_deviation_of(site.norm, linear.input);
+        if (!(plan.errors.fold_deviation <= options_.largest_fold_deviation)) {
+          foldable_.erase(site.norm);
+          refused_folds_.emplace(site.norm, plan.errors.fold_deviation);
+          plan.errors.fold_deviation = 0.0;
+          return fit_linear_site(i, plan);
+        }
+      }
+      linear.norm = output_of(site.norm);
+      plan.note = kFolded + plan.note;
+    } else if (const auto found = refused_folds_.find(site.norm); found != refused_folds_.end()) {
+      plan.note = "not folded: its norm's readers would change by " +
+                  format_scientific(found->second) + "; " + plan.note;
     }
     measure(site, linear, streams_.first_value(site.node->input(0), Stream::kQuantized),
             plan.errors);
@@ -345,9 +455,12 @@ class Sweep {
                SiteErrors& errors) const {
     const auto exact = at::linear(x, site.weight, site.bias);
     const auto got = simulate_linear(linear, x);
-    errors.own_output_sqnr_db = sqnr_db(exact, got);
+    errors.own_output_sqnr_db = sqnr_where_finite(exact, got);
+    errors.output_sqnr_db = errors.own_output_sqnr_db;
     const auto floating = streams_.first_value(site.node->input(0), Stream::kFloat);
-    errors.output_sqnr_db = sqnr_db(at::linear(floating, site.weight, site.bias), got);
+    if (floating.sizes() == x.sizes()) {  // else other rows were routed to it
+      errors.output_sqnr_db = sqnr_where_finite(at::linear(floating, site.weight, site.bias), got);
+    }
     const auto& weight = linear.weight;
     errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
   }
@@ -362,11 +475,11 @@ class Sweep {
                                    recipe_.attention, weights_in(batches, site.node->input(0)),
                                    weights_in(batches, site.node->input(1)));
     const auto got = simulate_scores(scores, left[0], right[0]);
-    plan.errors.own_output_sqnr_db = sqnr_db(at::matmul(left[0], right[0]), got);
+    plan.errors.own_output_sqnr_db = sqnr_where_finite(at::matmul(left[0], right[0]), got);
     plan.errors.output_sqnr_db =
-        sqnr_db(at::matmul(streams_.first_value(site.node->input(0), Stream::kFloat),
-                           streams_.first_value(site.node->input(1), Stream::kFloat)),
-                got);
+        sqnr_where_finite(at::matmul(streams_.first_value(site.node->input(0), Stream::kFloat),
+                                     streams_.first_value(site.node->input(1), Stream::kFloat)),
+                          got);
     plan.note = scores.left.scale.numel() > 1 ? "per head" : "per tensor";
     return scores;
   }
@@ -383,39 +496,37 @@ class Sweep {
     return text.str();
   }
 
-  /// Runs the streams to the end and measures the outputs batch by batch, holding none but the
-  /// first one's.
+  /// Runs the streams to the end and measures the outputs batch by batch, holding none. What is not
+  /// finite in the model's own outputs does not count.
   void finish_streams() {
     std::vector<double> signals(streams_.batches()), noises(streams_.batches());
+    std::vector<std::int64_t> compared(streams_.batches());
     streams_.finish([&](std::size_t batch, const std::vector<at::Tensor>& reference,
                         const std::vector<at::Tensor>& got) {
       for (std::size_t k = 0; k < reference.size(); ++k) {
         if (!reference[k].is_floating_point()) continue;
-        signals[batch] += reference[k].to(at::kDouble).square().sum().item<double>();
-        noises[batch] += (reference[k].to(at::kDouble) - got[k]).square().sum().item<double>();
+        const at::Tensor finite = reference[k].isfinite();
+        const at::Tensor exact = at::where(finite, reference[k], 0.0).to(at::kDouble);
+        const double signal = exact.square().sum().item<double>();
+        signals[batch] += signal;
+        compared[batch] += at::count_nonzero(finite).item<std::int64_t>();
+        noises[batch] +=
+            got[k].sizes() != exact.sizes()
+                ? signal  // as many rows as the data asks for: lost
+                : (exact - at::where(finite, got[k], 0.0)).square().sum().item<double>();
       }
-      if (batch == 0) first_outputs_ = reference;
     });
     const double signal = std::accumulate(signals.begin(), signals.end(), 0.0);
     const double noise = std::accumulate(noises.begin(), noises.end(), 0.0);
-    if (!std::isfinite(signal) || !std::isfinite(noise)) {
+    const bool any = std::accumulate(compared.begin(), compared.end(), std::int64_t{0}) > 0;
+    if (!any || !std::isfinite(signal) || !std::isfinite(noise)) {
       throw Error(ErrorKind::kNumerical,
-                  {.what = "the model's outputs hold NaN or infinite values",
+                  {.what = any ? "the quantized outputs hold NaN or infinite values"
+                               : "the model's outputs hold nothing but NaN or infinite values",
+                   .where = result_.failed.empty() ? "" : result_.failed.front().path,
                    .hint = "check the calibration data and that the model runs in float32"});
     }
     result_.output_sqnr_db = noise > 0 ? 10.0 * std::log10(signal / noise) : 200.0;
-  }
-
-  void check_fold() {
-    result_.fold_deviation =
-        fold_deviation(model_, sites_, result_.plans, batches_[0], first_outputs_);
-    if (!(result_.fold_deviation <= kLargestFoldDeviation)) {
-      throw Error(ErrorKind::kNumerical,
-                  {.what = "folding the norms changes the model's outputs",
-                   .expected = "a relative deviation of at most 1e-3",
-                   .got = std::to_string(result_.fold_deviation),
-                   .hint = "try --set norm.granularity=per_tensor and report the model"});
-    }
   }
 
   const Model& model_;
@@ -426,12 +537,14 @@ class Sweep {
   std::vector<SiteBits> bits_;
   std::map<std::size_t, QuantizedWeight> shared_weights_;  // by site
   Sensitivities sensitivities_;
-  std::set<const Node*> foldable_;  // norms
+  std::set<const Node*> foldable_;               // norms
+  std::map<const Node*, double> refused_folds_;  // by norm, how much its readers would change
   std::map<const Node*, const InputQuantizer*> norm_inputs_;
   std::map<SharedInput, const InputQuantizer*> shared_inputs_;
   std::deque<SitePlan> plans_;  // stable addresses: the streams point into it
   Streams streams_;
-  std::vector<at::Tensor> first_outputs_;  // floating point, of the first batch
+  std::unordered_set<const torch::jit::Value*> quantized_values_;
+  std::exception_ptr failure_;  // of the first site that could not be fitted
   SweepResult result_;
 };
 

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "graph/portable_code.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -66,13 +67,18 @@ void check_archive(const std::string& path) {
   }
 }
 
-torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files) {
+torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files,
+                                std::vector<std::string>* notes) {
   check_archive(path);
   torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}, {kArtifactFile, ""}};
   torch::jit::Module module = read_module(path, extra);
   if (!module.find_method("forward")) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model has no forward method", .where = path});
+  }
+  if (extra[kArtifactFile].empty()) {
+    const std::vector<std::string> changes = make_portable(module);
+    if (notes != nullptr) *notes = changes;
   }
   if (extra_files != nullptr) {
     for (const auto& [name, text] : extra) {

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 namespace torch::jit {
 struct Module;
@@ -21,9 +22,11 @@ using ExtraFiles = std::map<std::string, std::string>;
 void check_archive(const std::string& path);
 
 /// Loads a TorchScript archive to the CPU. On return `extra_files` holds the archive's
-/// preprocess.json and repquant.json, those that it has.
+/// preprocess.json and repquant.json, those that it has. A model that is no artifact is made to run
+/// on the CPU, in float32 and at inference (make_portable()); `notes` says what was changed.
 /// Throws Error kFile (missing, a folder, empty, truncated, not TorchScript), kUnsupported (no
 /// forward method).
-torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files = nullptr);
+torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files = nullptr,
+                                std::vector<std::string>* notes = nullptr);
 
 }  // namespace repquant

@@ -1,12 +1,14 @@
 #include "graph/prove_attention.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
 #include <map>
 #include <set>
 
+#include "graph/normalize.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -37,6 +39,12 @@ at::Tensor row_marker(const at::Tensor& like) {
   const at::Tensor numbers =
       at::arange(rows).remainder(kRows).mul(kColumns).unsqueeze(-1) + at::arange(columns);
   return numbers.view(like.sizes()).to(like.scalar_type());
+}
+
+/// `dim` of a softmax may count from the front.
+bool is_over_last(const Node* softmax, std::int64_t dimensions) {
+  const auto dim = torch::jit::constant_as<std::int64_t>(named_input(softmax, "dim"));
+  return dim && (*dim == -1 || *dim == dimensions - 1);
 }
 
 bool rows_are_whole(const at::Tensor& marked, std::int64_t columns) {
@@ -81,7 +89,7 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
       run_node(node, values);
       const at::Tensor out = tensor(node->output());
       if (out.dim() == 0) return true;
-      columns[node] = out.size(-1);
+      columns[node] = is_over_last(node, out.dim()) ? out.size(-1) : -1;
       values[node->output()] = row_marker(out);
       return true;
     }

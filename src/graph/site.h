@@ -60,7 +60,8 @@ struct SkippedOperator {
 };
 
 struct SiteSearch {
-  std::vector<Site> sites;  // in the order of execution
+  /// In the order of execution; a kAttend site is where its softmax is.
+  std::vector<Site> sites;
   std::vector<SkippedOperator> skipped;
 };
 
@@ -77,5 +78,8 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
 
 /// True for operators that only move elements (reshape, permute, slice, roll, ...).
 bool is_shape_only(const torch::jit::Node* node);
+
+/// True for operators that read shape, type or device and no element.
+bool reads_shape_only(const torch::jit::Node* node);
 
 }  // namespace repquant

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <string>
 
+#include "graph/inputs.h"
 #include "graph/site_path.h"
 #include "repquant/error.h"
 
@@ -219,15 +220,10 @@ void Schedule::drop_dead(std::size_t next, Values& values) const {
 }
 
 Values bind_inputs(const torch::jit::Graph& graph, const std::vector<c10::IValue>& inputs) {
-  if (inputs.size() != graph.inputs().size()) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "the data has another number of inputs than the model",
-                 .expected = std::to_string(graph.inputs().size()) + " inputs",
-                 .got = std::to_string(inputs.size()),
-                 .hint = "give named arrays (.npz) with one array for each input of forward()"});
-  }
+  std::vector<const Value*> expected(graph.inputs().begin(), graph.inputs().end());
+  const std::vector<c10::IValue> given = structured_inputs(expected, inputs);
   Values values;
-  for (std::size_t i = 0; i < inputs.size(); ++i) values[graph.inputs()[i]] = inputs[i];
+  for (std::size_t i = 0; i < given.size(); ++i) values[expected[i]] = given[i];
   return values;
 }
 

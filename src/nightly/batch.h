@@ -24,6 +24,10 @@ struct BatchReport {
   int calibrations = 0;  // how often samples were read: once for the bit widths of a model
 };
 
+/// Looks at every row without work on it: one whose outcome is there is judged, another one is
+/// RowStatus::kPlanned, or kFailed if its files do not allow it. Nothing is written.
+BatchReport look_at_batch(const BatchPlan& plan, bool force, const BatchHooks& hooks);
+
 /// Quantizes, evaluates and judges every row. A row whose outcome is there already is not run
 /// again; an outcome that is out of date is replaced, but a file of the same name that no batch has
 /// written only with `force`. An error makes its row fail and the run goes on, except for an

@@ -6,7 +6,8 @@
 #include <set>
 
 #include "base/json_object.h"
-#include "recipe/bit_width.h"
+#include "base/overwrite.h"
+#include "recipe/json.h"
 #include "recipe/resolve.h"
 #include "repquant/error.h"
 
@@ -130,7 +131,8 @@ std::optional<EvaluationOptions> read_evaluation(JsonObject& model, const fs::pa
   options.task = parse_task(object.text("task", "classification"), object.where("task"));
   options.data = resolved(base, object.required_text("data"));
   options.tokens = read_tokens(object);
-  options.labels = resolved(base, object.text("labels"));
+  options.use_labels = object.text("labels") != kNoLabels;
+  if (options.use_labels) options.labels = resolved(base, object.text("labels"));
   options.classes = resolved(base, object.text("classes"));
   options.texts = resolved(base, object.text("texts"));
   options.preset = quantize.preset;
@@ -219,7 +221,9 @@ class PlanReader {
     read_settings(model, settings.recipe);
     read_gates(model, settings.gates);
     RecipeSources sources;
-    if (const auto recipe = model.text("recipe"); !recipe.empty()) {
+    if (const auto recipe = model.text("recipe"); find_ready_recipe(recipe)) {
+      sources.ready = recipe;
+    } else if (!recipe.empty()) {
       sources.file = resolved(base_, recipe);
     }
     sources.exclude = model.texts("exclude");
@@ -262,6 +266,9 @@ class PlanReader {
     row.quantize.recipe = resolve_recipe(sources).recipe;
     row.gates = std::move(settings.gates);
     check_gates(row, where);
+    for (const Gate& gate : row.gates) {
+      if (row.evaluation) row.evaluation->required.emplace_back(gate.rule->metric);
+    }
 
     const std::string name = row.model + "." + row.label;
     if (!names_.insert(name).second) {
@@ -277,6 +284,11 @@ class PlanReader {
     }
     row.quantize.output = (fs::path(plan_.folder) / (name + ".pt")).string();
     row.result_file = (fs::path(plan_.folder) / (name + ".json")).string();
+    check_no_input(row.result_file,
+                   {{"plan", root_.source()},
+                    {"model", row.quantize.model},
+                    {"calibration data", row.quantize.calib},
+                    {"evaluation data", row.evaluation ? row.evaluation->data : ""}});
     plan_.rows.push_back(std::move(row));
   }
 

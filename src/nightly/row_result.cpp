@@ -43,6 +43,7 @@ Json describe_evaluation(const EvaluationOptions& options, const std::string& mo
                                 .model = model,
                                 .tokens = options.tokens});
   json["labels"] = hash_of_file(options.labels);
+  if (!options.use_labels) json["use_labels"] = false;
   json["classes"] = hash_of_file(options.classes);
   json["texts"] = hash_of_file(options.texts);
   std::error_code ignored;  // a number of words, or a file
@@ -91,6 +92,8 @@ std::string name_of(RowStatus status) {
       return "missed";
     case RowStatus::kFailed:
       return "failed";
+    case RowStatus::kPlanned:
+      return "planned";
   }
   throw Error(ErrorKind::kInternal, {.what = "a status without a name"});
 }
@@ -111,6 +114,11 @@ std::string fingerprint_of(const BatchRow& row) {
     json["evaluation"] = describe_evaluation(*row.evaluation, row.quantize.model);
   }
   return sha256_of(json.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+void claim_result(const BatchRow& row) {
+  const Json json{{"schema_version", kResultVersion}, {"unfinished", true}};
+  write_file(row.result_file, json.dump(2) + "\n", true);
 }
 
 void save_result(const BatchRow& row, const std::string& fingerprint, const RowResult& result) {

@@ -76,6 +76,12 @@ at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const
 
 std::string cpu_level() { return level_name(current_level()); }
 
+std::vector<std::string> cpu_levels() {
+  std::vector<std::string> names;
+  for (const CpuLevel level : available_levels()) names.emplace_back(level_name(level));
+  return names;
+}
+
 std::string set_cpu_level(const std::string& level) {
   for (const CpuLevel known : {CpuLevel::kGeneric, CpuLevel::kAvx2, CpuLevel::kAvx512Vnni}) {
     if (level != level_name(known)) continue;

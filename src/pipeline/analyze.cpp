@@ -5,7 +5,7 @@
 
 #include "base/atomic_file.h"
 #include "base/clock.h"
-#include "graph/archive.h"
+#include "evaluate/model_file.h"
 #include "pipeline/calibration.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
@@ -93,7 +93,7 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const QuantizeHooks& hooks)
                      .candidates = options.candidates};
   if (!own.weight_only()) mixed.candidates.push_back(own);
   check_mixed(mixed, options.recipe);
-  check_archive(options.model);
+  check_model_file(options.model);
   if (!options.output.empty()) check_output(options.output, options.force);
   use_one_thread_per_operator();
 
@@ -104,7 +104,7 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const QuantizeHooks& hooks)
                                                      .model = options.model,
                                                      .tokens = options.tokens,
                                                      .threads = options.threads});
-  auto [model, search] = load_sites(options.model, source.inputs);
+  auto [model, search] = load_sites(options.model, source.given);
   require_quantized(search, resolve_bits(search.sites, options.recipe));  // a bad pattern fails
   const Calibration calibration = load_calibration(source, options.recipe.calibration,
                                                    signature_of(model), hooks.check_interrupt);

@@ -77,6 +77,8 @@ std::string artifact_to_json(const ArtifactInfo& info) {
                     {"output_sqnr_db", info.output_sqnr_db},
                     {"lowered_sqnr_db", info.lowered_sqnr_db},
                     {"changed_codes", info.changed_codes}};
+  if (info.judgement) json["held_back"] = judgement_json(*info.judgement);
+  if (!info.portable.empty()) json["portable"] = info.portable;
   json["sites"] = Json::array();
   for (const auto& row : info.sites) json["sites"].push_back(site_row(row));
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -120,6 +122,14 @@ ArtifactInfo artifact_from_json(const std::string& text, const std::string& sour
   info.output_sqnr_db = read_key<double>(checks, "output_sqnr_db", source);
   info.lowered_sqnr_db = read_key<double>(checks, "lowered_sqnr_db", source);
   info.changed_codes = read_key<double>(checks, "changed_codes", source);
+  if (json.contains("held_back")) {  // since format 1.3
+    info.judgement = parse_judgement(read_key<Json>(json, "held_back", source), source);
+  }
+  if (json.contains("portable")) {  // since format 1.3
+    for (const auto& [module, reason] : read_key<Json>(json, "portable", source).items()) {
+      info.portable[module] = reason.is_string() ? reason.get<std::string>() : "";
+    }
+  }
   for (const auto& row : read_key<Json>(json, "sites", source)) {
     info.sites.push_back(parse_row(row, source));
   }

@@ -80,7 +80,12 @@ CalibrationSource open_calibration(const CalibrationRequest& request) {
                                    .tokens = request.tokens,
                                    .whole_windows = true,  // no padding in the statistics
                                    .threads = request.threads});
-    source.inputs = static_cast<std::size_t>(opened.dataset.input_count());
+    const std::int64_t first = 0;
+    const Batch sample = opened.dataset.load(std::span(&first, 1));
+    for (std::size_t i = 0; i < sample.inputs.size(); ++i) {
+      source.given.push_back(
+          {.name = i < sample.names.size() ? sample.names[i] : "", .rank = sample.inputs[i].dim()});
+    }
     source.dataset = std::move(opened.dataset);
     source.preset = opened.preset;
     source.protocol = std::move(opened.protocol);
@@ -98,6 +103,7 @@ CalibrationSource open_calibration(const CalibrationRequest& request) {
                  .hint = "give --input-shape, such as 3,224,224, or a preprocessing preset"});
   }
   check_shape(source.sample_shape);
+  source.given = {{.name = "", .rank = static_cast<std::int64_t>(source.sample_shape.size()) + 1}};
   source.protocol = "synthetic: normal random numbers, float32 " + shape_text(source.sample_shape);
   return source;
 }

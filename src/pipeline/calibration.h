@@ -12,6 +12,7 @@
 #include "data/dataset.h"
 #include "data/model_inputs.h"
 #include "data/preprocess.h"
+#include "graph/model.h"
 #include "repquant/recipe.h"
 
 namespace repquant {
@@ -22,7 +23,7 @@ struct CalibrationSource {
   std::vector<std::int64_t> sample_shape;  // of random samples
   std::optional<ImagePreset> preset;       // of the model or given
   std::string protocol;
-  std::size_t inputs = 1;  // how many model inputs the samples give
+  std::vector<GivenInput> given;  // the arrays of a sample
 };
 
 struct CalibrationRequest {

@@ -6,7 +6,6 @@
 #include <tuple>
 
 #include "base/text_table.h"
-#include "graph/parameters.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -42,9 +41,19 @@ CoverageGap excluded_gap(const Site& site, const Recipe& recipe, bool read_in_fl
 }  // namespace
 
 Coverage coverage_of(const Model& model, const SiteSearch& search,
-                     const std::vector<SiteBits>& bits, const Recipe& recipe) {
+                     const std::vector<SiteBits>& given, const Recipe& recipe,
+                     const std::vector<FailedSite>& failed) {
+  std::map<std::string, std::string> reasons;
+  for (const FailedSite& site : failed) reasons[site.path] = "it failed: " + site.reason;
+  std::vector<SiteBits> bits = given;
+  for (std::size_t i = 0; i < bits.size(); ++i) {
+    if (reasons.count(search.sites[i].path) > 0) bits[i].quantized = false;
+  }
   Coverage coverage;
-  coverage.parameters = count_parameters(model);
+  coverage.parameters = model.tensors.parameters - model.tensors.unread;
+  coverage.unread_parameters = model.tensors.unread;
+  coverage.other_bytes = model.tensors.others;
+  coverage.notes = model.notes;
   std::map<std::tuple<int, int, int>, CoverageRow> rows;
   double bit_sum = 0.0;
   // What several sites share is stored once for each of them that is quantized, and once more if
@@ -63,6 +72,10 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
     count_again(site, bits[i].quantized);
     if (!bits[i].quantized) {
       coverage.gaps.push_back(excluded_gap(site, recipe, is_read_in_float(search.sites, bits, i)));
+      if (const auto found = reasons.find(site.path); found != reasons.end()) {
+        coverage.gaps.back().reason = found->second;
+        coverage.gaps.back().requested = false;
+      }
       continue;
     }
     const at::Tensor& constant = constant_of(site);
@@ -89,6 +102,10 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
                              .parameters = skipped.parameters,
                              .macs = skipped.macs});
   }
+  // A weight that the file holds once and operators read in several forms counts for each form.
+  std::int64_t counted = coverage.quantized_parameters;
+  for (const auto& gap : coverage.gaps) counted += gap.parameters;
+  coverage.parameters = std::max(coverage.parameters, counted);
   for (auto& [key, row] : rows) coverage.rows.push_back(std::move(row));
   if (coverage.parameters > 0) {
     const auto rest = static_cast<double>(coverage.parameters - coverage.quantized_parameters);
@@ -103,11 +120,12 @@ void check_coverage(const Coverage& coverage, bool strict, double minimum) {
   for (const auto& gap : coverage.gaps) {
     if (strict ? !gap.requested : true) gaps.push_back(gap);
   }
-  const bool too_low = coverage.mac_share() < minimum;
+  const bool too_low = coverage.smallest_share() < minimum;
   if (!too_low && !(strict && !gaps.empty())) return;
 
-  std::stable_sort(gaps.begin(), gaps.end(),
-                   [](const auto& a, const auto& b) { return a.macs > b.macs; });
+  std::stable_sort(gaps.begin(), gaps.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.macs, a.parameters) > std::pair(b.macs, b.parameters);
+  });
   std::string list;
   for (std::size_t i = 0; i < std::min(gaps.size(), kNamedGaps); ++i) {
     list += i > 0 ? "; " : "";
@@ -120,8 +138,11 @@ void check_coverage(const Coverage& coverage, bool strict, double minimum) {
     throw Error(ErrorKind::kGate,
                 {.what = "the coverage is below --min-coverage",
                  .where = list,
-                 .expected = "at least " + percent(minimum) + " of the multiply-accumulates",
-                 .got = percent(coverage.mac_share()),
+                 .expected = "at least " + percent(minimum) +
+                             " of the parameters, the multiply-accumulates and the bytes",
+                 .got = percent(coverage.parameter_share()) + " of the parameters, " +
+                        percent(coverage.mac_share()) + " of the multiply-accumulates, " +
+                        percent(coverage.byte_share()) + " of the bytes",
                  .hint = "repquant inspect MODEL shows every operator and the reason"});
   }
   throw Error(ErrorKind::kGate,

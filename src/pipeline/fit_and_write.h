@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/clock.h"
+#include "fit/hold_back.h"
 #include "fit/sweep.h"
 #include "graph/model.h"
 #include "graph/site.h"
@@ -17,8 +18,9 @@ struct Prepared {
   const Model* model = nullptr;
   SiteSearch* search = nullptr;
   const CalibrationSource* source = nullptr;
-  const Calibration* calibration = nullptr;
-  Clock::time_point start;  // of the run
+  const Calibration* calibration = nullptr;  // what is fitted
+  const Batches* held_back = nullptr;        // what judges; null or empty: nothing
+  Clock::time_point start;                   // of the run
   bool last_use = true;  // the artifact may use up the model's weights: nothing is written after it
 };
 

@@ -11,14 +11,14 @@
 
 namespace repquant {
 
-/// Loads the model for `inputs` inputs and finds its sites.
+/// Loads the model for the arrays `given` (empty: not known) and finds its sites.
 /// Throws Error as load_model(); kUnsupported for an artifact of repquant and for a model without
 /// any site, with what was seen instead.
 struct ModelWithSites {
   Model model;
   SiteSearch search;
 };
-ModelWithSites load_sites(const std::string& path, std::size_t inputs);
+ModelWithSites load_sites(const std::string& path, const std::vector<GivenInput>& given);
 
 /// Throws Error kUsage if the recipe excludes every site.
 void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bits);

@@ -1,7 +1,7 @@
 #include <ATen/Parallel.h>
 
 #include "data/open_data.h"
-#include "graph/archive.h"
+#include "evaluate/model_file.h"
 #include "pipeline/coverage.h"
 #include "pipeline/prepare.h"
 #include "pipeline/site_report.h"
@@ -27,10 +27,11 @@ std::optional<CalibrationSource> open_source(const PreviewOptions& options) {
 }  // namespace
 
 Preview preview(const PreviewOptions& options) {
-  check_archive(options.model);
+  check_model_file(options.model);
   at::set_num_threads(options.threads);
   const std::optional<CalibrationSource> source = open_source(options);
-  ModelWithSites loaded = load_sites(options.model, source ? source->inputs : 0);
+  ModelWithSites loaded =
+      load_sites(options.model, source ? source->given : std::vector<GivenInput>());
   Preview result;
   if (source) {
     CalibrationRecipe few = options.recipe.calibration;

@@ -69,7 +69,12 @@ Json coverage_json(const Coverage& coverage) {
   json["macs"] = coverage.macs;
   json["quantized_macs"] = coverage.quantized_macs;
   json["mac_share"] = coverage.macs > 0 ? Json(coverage.mac_share()) : Json(nullptr);
+  json["other_bytes"] = coverage.other_bytes;
+  json["byte_share"] = coverage.byte_share();
+  json["smallest_share"] = coverage.smallest_share();
+  json["unread_parameters"] = coverage.unread_parameters;
   json["average_bits"] = coverage.average_bits;
+  json["notes"] = coverage.notes;
   return json;
 }
 
@@ -96,6 +101,10 @@ Coverage parse_coverage(const Json& json, const std::string& source) {
   coverage.macs = read_key<std::int64_t>(json, "macs", source);
   coverage.quantized_macs = read_key<std::int64_t>(json, "quantized_macs", source);
   coverage.average_bits = read_key<double>(json, "average_bits", source);
+  // Artifacts of version 1 do not have these.
+  coverage.other_bytes = json.value("other_bytes", std::int64_t{0});
+  coverage.unread_parameters = json.value("unread_parameters", std::int64_t{0});
+  coverage.notes = json.value("notes", std::vector<std::string>());
   return coverage;
 }
 
@@ -111,6 +120,28 @@ Json mixed_json(const MixedReport& mixed) {
                          {"samples", mixed.held_back->samples}};
   }
   return json;
+}
+
+Json judgement_json(const JudgementReport& judgement) {
+  Json json{{"samples", judgement.samples},
+            {"sqnr_db", judgement.sqnr_db},
+            {"floor_db", judgement.floor_db}};
+  if (judgement.agreement) json["agreement"] = *judgement.agreement;
+  if (judgement.fitted_agreement) json["fitted_agreement"] = *judgement.fitted_agreement;
+  return json;
+}
+
+JudgementReport parse_judgement(const Json& json, const std::string& source) {
+  JudgementReport judgement{.samples = read_key<int>(json, "samples", source),
+                            .sqnr_db = read_key<double>(json, "sqnr_db", source),
+                            .floor_db = read_key<double>(json, "floor_db", source)};
+  const auto share = [&](const char* key) -> std::optional<double> {
+    if (!json.contains(key)) return {};
+    return read_key<double>(json, key, source);
+  };
+  judgement.agreement = share("agreement");
+  judgement.fitted_agreement = share("fitted_agreement");
+  return judgement;
 }
 
 Json site_json(const SiteReport& site, bool errors) {

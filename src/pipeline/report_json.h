@@ -15,6 +15,9 @@ Json coverage_json(const Coverage& coverage);
 Coverage parse_coverage(const Json& json, const std::string& source);
 
 Json mixed_json(const MixedReport& mixed);
+Json judgement_json(const JudgementReport& judgement);
+/// Throws Error kFile.
+JudgementReport parse_judgement(const Json& json, const std::string& source);
 
 /// `errors`: with the columns that only a finished run can fill.
 Json site_json(const SiteReport& site, bool errors);

@@ -10,6 +10,7 @@
 #include "fit/hold_back.h"
 #include "fit/plan_hook.h"
 #include "graph/walker.h"
+#include "pipeline/judge.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "repquant/error.h"
@@ -24,11 +25,9 @@ constexpr std::int64_t kOneIn = 4;  // of the samples judges
 /// Ends a sweep that would exceed the time limit. Not an Error: it never leaves this file.
 struct TimeIsUp {};
 
-/// The first output that can be logits: floating point, more than one value a row.
-at::Tensor logits_of(const std::vector<c10::IValue>& outputs) {
-  for (const at::Tensor& tensor : output_tensors(outputs)) {
-    if (tensor.is_floating_point() && tensor.dim() >= 2 && tensor.size(-1) > 1) return tensor;
-  }
+at::Tensor require_logits(const std::vector<c10::IValue>& outputs) {
+  const at::Tensor logits = logits_in(output_tensors(outputs));
+  if (logits.defined()) return logits;
   throw Error(ErrorKind::kUnsupported,
               {.what = "the model has no output that can be taken as logits",
                .where = "--max-drop-kl",
@@ -60,7 +59,7 @@ class Judge {
     std::vector<at::Tensor> outputs(held_back_.size());
     parallel_for(std::ssize(outputs), threads_, [&](std::int64_t i) {
       const auto batch = static_cast<std::size_t>(i);
-      outputs[batch] = logits_of(
+      outputs[batch] = require_logits(
           run_graph(*prepared_.model->graph, schedule_, copies_of(held_back_[batch]), hook));
     });
     return outputs;
@@ -119,6 +118,7 @@ QuantizeReport search_bits(const Prepared& prepared, const QuantizeOptions& opti
   const int judging = prepared.calibration->samples - fitted.samples;
   Prepared fitting = prepared;
   fitting.calibration = &fitted;
+  fitting.held_back = &samples.held_back;
   fitting.last_use = false;  // the next target needs the model again
   const Judge judge(prepared, samples.held_back, options.threads);
 

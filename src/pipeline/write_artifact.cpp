@@ -14,7 +14,9 @@
 #include "base/text_table.h"
 #include "data/preprocess.h"
 #include "fit/plan_hook.h"
+#include "graph/archive.h"
 #include "pipeline/artifact_info.h"
+#include "pipeline/check_forms.h"
 #include "recipe/json.h"
 #include "repquant/version.h"
 
@@ -68,6 +70,7 @@ ArtifactInfo artifact_info(const ArtifactInput& input, const Lowered& lowered,
   info.mixed = report.mixed;
   info.fold_deviation = report.fold_deviation;
   info.output_sqnr_db = report.output_sqnr_db;
+  info.judgement = report.judgement;
   info.lowered_sqnr_db = check.lowered_db;
   info.changed_codes = check.codes.changed_share;
   std::map<std::string, const LoweredSite*> lowered_by_path;
@@ -87,6 +90,13 @@ ArtifactInfo artifact_info(const ArtifactInput& input, const Lowered& lowered,
   return info;
 }
 
+void warn_of_portable_sites(const PortableSites& sites, const QuantizeHooks& hooks) {
+  if (!hooks.warn) return;
+  for (const auto& [module, reason] : sites) {
+    hooks.warn(module + " stays portable when loaded fused; " + reason);
+  }
+}
+
 }  // namespace
 
 void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
@@ -95,6 +105,7 @@ void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
   at::set_num_threads(1);
   const std::vector<at::Tensor> batch = check_batch(*input.calibration);
   const std::vector<at::Tensor> reference = run_model(*input.model, batch);
+  const auto shapes = form_check_inputs(*input.model, batch, reference);
   if (input.last_use) {
     for (auto& site : input.search->sites) {  // the graph has them still
       site.weight = at::Tensor();
@@ -110,19 +121,30 @@ void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
   const LoweringCheck check = check_lowered(*input.model, simulate, lowered, batch, reference);
   report_lowering(check, report);
 
+  ArtifactInfo info = artifact_info(input, lowered, check, report);
   std::map<std::string, std::string> extra;
-  extra[kArtifactFile] = artifact_to_json(artifact_info(input, lowered, check, report));
+  extra[kArtifactFile] = artifact_to_json(info);
   if (input.source->preset) extra[kPresetFile] = preset_to_json(*input.source->preset);
 
-  AtomicFile file(input.options->output, input.options->force);
-  save_artifact(lowered.module, extra, file);
+  std::optional<AtomicFile> file;
+  file.emplace(input.options->output, input.options->force);
+  save_artifact(lowered.module, extra, *file);
   if (hooks.check_interrupt) hooks.check_interrupt();
   const std::vector<at::Tensor> expected = run_lowered(lowered, batch);
   made.reset();  // one copy of the weights in memory at a time
-  check_reloaded(file.temporary().string(), expected, batch);
+  check_reloaded(file->temporary().string(), expected, batch);
   report.checks.push_back(
       {.name = "reload", .measured = "bit-equal", .limit = "bit-equal", .passed = true});
-  file.commit();
+  info.portable = check_forms(file->temporary().string(), shapes, report);
+  if (!info.portable.empty()) {
+    warn_of_portable_sites(info.portable, hooks);
+    const torch::jit::Module module = load_archive(file->temporary().string());
+    extra[kArtifactFile] = artifact_to_json(info);
+    file.emplace(input.options->output, input.options->force);
+    save_artifact(module, extra, *file);
+    check_reloaded(file->temporary().string(), expected, batch);
+  }
+  file->commit();
 }
 
 }  // namespace repquant

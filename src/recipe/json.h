@@ -50,24 +50,28 @@ RecipeChange parse_setting(std::string_view text, std::string_view source = "--s
 
 /// A recipe of configs/.
 struct ReadyRecipe {
-  std::string_view name;  // "w4a4"
+  std::string_view name;  // "paper"
   std::string_view json;  // the file's text
 };
 
-/// All of them, in the order of falling size.
+/// All of them.
 std::span<const ReadyRecipe> ready_recipes();
 
-/// The ready recipe of that name, or nothing.
+/// The ready recipe of that name, or recipe_for_bits() of a width ("w4a8"); nothing for another
+/// name.
 std::optional<Recipe> find_ready_recipe(std::string_view name);
 
-/// The description line of a ready recipe; empty if it has none or does not exist.
+/// The same. Throws Error kUsage, naming `where`, for another name.
+Recipe ready_recipe(std::string_view name, std::string_view where);
+
+/// The description line of a ready recipe; empty if it does not exist.
 std::string ready_recipe_description(std::string_view name);
 
 /// Names of the ready recipes, for messages and help.
 std::vector<std::string> ready_recipe_names();
 
-/// The recipe for `--bits` alone: the ready recipe of that name if there is one, else the defaults
-/// with these bits.
+/// The recipe for `--bits` alone, named after them: the defaults with these bits, or, for
+/// weight-only bits, the ready recipe w4a16 with these bits.
 Recipe recipe_for_bits(const BitWidths& bits);
 
 /// The JSON schema of recipe documents; configs/recipe.schema.json holds this text.

@@ -34,7 +34,8 @@ std::string record_text(PyTorchStreamReader& reader, const std::string& name) {
   return {static_cast<const char*>(data.get()), size};
 }
 
-void check_description(PyTorchStreamReader& reader, const std::string& path) {
+/// Throws unless the archive's description has the right version; returns the key `portable`.
+PortableSites read_description(PyTorchStreamReader& reader, const std::string& path) {
   if (!reader.hasRecord("extra/repquant.json")) {
     throw Error(ErrorKind::kUnsupported, {.what = "the file is not an artifact of repquant",
                                           .where = path,
@@ -54,6 +55,13 @@ void check_description(PyTorchStreamReader& reader, const std::string& path) {
                  .got = "version " + std::to_string(major),
                  .hint = "use a matching version of repquant, or quantize the model again"});
   }
+  PortableSites portable;
+  const auto listed = json.find("portable");
+  if (listed == json.end() || !listed->is_object()) return portable;
+  for (const auto& [module, reason] : listed->items()) {
+    portable[module] = reason.is_string() ? reason.get<std::string>() : "";
+  }
+  return portable;
 }
 
 /// Fills `state` from the tuple that __getstate__ wrote; false if it has another length.
@@ -77,7 +85,7 @@ class Reader {
  public:
   explicit Reader(const std::string& path)
       : reader_(path), unit_(std::make_shared<torch::jit::CompilationUnit>()) {
-    check_description(reader_, path);
+    portable = read_description(reader_, path);
     const c10::IValue constants = read("constants", {}, {});
     for (const auto& value : constants.toTupleRef().elements()) constants_.push_back(value);
   }
@@ -96,6 +104,7 @@ class Reader {
   }
 
   States states;
+  PortableSites portable;
 
  private:
   c10::IValue read(const std::string& name, std::optional<torch::jit::TypeResolver> resolve,
@@ -150,6 +159,7 @@ LazyArchive read_lazily(const std::string& path) {
   LazyArchive archive;
   try {
     Reader reader(path);
+    archive.portable = reader.portable;
     archive.root = torch::jit::Module(reader.run().toObject());
     for (const auto& child : archive.root.named_children()) {
       const auto found = reader.states.find(child.value._ivalue().get());

@@ -23,10 +23,14 @@ struct StoredState {
   const std::string& text(const std::string& name) const { return values.at(name).toStringRef(); }
 };
 
+/// Submodules that are not to be fused, and why.
+using PortableSites = std::map<std::string, std::string>;
+
 struct LazyArchive {
   torch::jit::Module root;
   /// By name of the submodule: those whose set-up has not run.
   std::map<std::string, StoredState> stored;
+  PortableSites portable;  // as the description says
 };
 
 /// Throws Error kFile (missing, damaged), kUnsupported (not an artifact, or of a newer major

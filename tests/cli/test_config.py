@@ -54,6 +54,11 @@ class ConfigTest(program.ProgramTest):
 class DoctorTest(program.ProgramTest):
     def test_findings(self) -> None:
         findings = {row["name"]: row["value"] for row in self.result("doctor")["findings"]}
+        generic = self.result("doctor", environment={"REPQUANT_CPU_LEVEL": "generic"})["findings"]
+        level, = (row for row in generic if row["name"] == "fused kernels")
+        self.assertEqual(level["value"], "generic")
+        self.assertIn("REPQUANT_CPU_LEVEL", level["note"])
+        self.assertIn(findings["fused kernels"], ("generic", "avx2", "avx512vnni"))
         self.assertTrue(findings["LibTorch"].startswith("2."))
         self.assertEqual(findings["C++ ABI"], "C++11")
         self.assertIn(findings["u8 x s8 products"], ("exact", "saturate"))

@@ -50,6 +50,8 @@ ArtifactInfo example() {
   info.sites = {row, row};
   info.fold_deviation = 1e-6;
   info.output_sqnr_db = 12.5;
+  info.judgement = JudgementReport{16, 11.5, 0.9375, 0.96875, 3.0};
+  info.portable = {{"blocks_0_attend", "self-check: values differ by 1.0e+00 of the largest"}};
   info.lowered_sqnr_db = 120.0;
   info.changed_codes = 1e-4;
   return info;
@@ -61,6 +63,8 @@ TEST(ArtifactInfo, RoundTrip) {
   EXPECT_EQ(artifact_to_json(again), text);
   EXPECT_EQ(again.inputs, example().inputs);
   EXPECT_EQ(again.mixed, example().mixed);
+  EXPECT_EQ(again.judgement, example().judgement);
+  EXPECT_EQ(again.portable, example().portable);
   EXPECT_EQ(again.sites.size(), 2U);
   EXPECT_EQ(again.sites[0].site.rounding, "gptq, damping x10");
   EXPECT_EQ(again.sites[0].scale_module, "blocks_0_fc1_scale");
@@ -81,6 +85,16 @@ TEST(ArtifactInfo, OlderMinorVersionsKnowNoScalesPerToken) {
   json["format"]["minor"] = 1;
   for (Json& site : json["sites"]) site.erase("scale_module");
   EXPECT_EQ(artifact_from_json(json.dump(), "a.pt").sites[0].scale_module, "");
+}
+
+TEST(ArtifactInfo, WhatHasNothingToSayHasNoKey) {
+  ArtifactInfo info = example();
+  info.judgement.reset();
+  info.portable.clear();
+  const Json json = Json::parse(artifact_to_json(info));
+  EXPECT_FALSE(json.contains("held_back"));
+  EXPECT_FALSE(json.contains("portable"));
+  EXPECT_FALSE(artifact_from_json(json.dump(), "a.pt").judgement.has_value());
 }
 
 TEST(ArtifactInfo, AnotherMajorVersionIsNotRead) {

@@ -66,10 +66,20 @@ TEST(RecipeResolveTest, DefaultsAreTheStandardEffort) {
   EXPECT_EQ(standard.recipe, Recipe{});
 }
 
-TEST(RecipeResolveTest, BitsWithoutAReadyRecipe) {
+TEST(RecipeResolveTest, AnyBitsNameTheRecipe) {
   const ResolvedRecipe resolved = resolve_recipe({.settings = {{"bits", "w5a5", "--bits"}}});
-  EXPECT_EQ(resolved.recipe.bits, (BitWidths{5, 5}));
-  expect_setting(resolved, "name", "custom", "default");
+  EXPECT_EQ(resolved.recipe, recipe_for_bits({5, 5}));
+  expect_setting(resolved, "name", "w5a5", "recipe w5a5");
+}
+
+TEST(RecipeResolveTest, AReadyRecipeByName) {
+  const ResolvedRecipe paper =
+      resolve_recipe({.ready = "paper", .settings = {{"bits", "w8a8", "--bits"}}});
+  EXPECT_EQ(paper.recipe.bits, (BitWidths{8, 8}));
+  expect_setting(paper, "norm.clipping", "learned", "recipe paper");
+  expect_setting(paper, "norm.fold_exponent", "1.0", "default");
+  EXPECT_EQ(resolve_recipe({.ready = "w4a8"}).recipe, recipe_for_bits({4, 8}));
+  EXPECT_ERROR(resolve_recipe({.ready = "papr"}), ErrorKind::kUsage, "did you mean paper?");
 }
 
 TEST(RecipeResolveTest, EachSourceBeatsTheOnesBelow) {

@@ -16,6 +16,7 @@
 #include "graph/site.h"
 #include "ops/operators.h"
 #include "repquant/error.h"
+#include "runtime/both_forms.h"
 #include "support/fixtures.h"
 #include "support/temp_dir.h"
 
@@ -76,7 +77,9 @@ MinMaxOptions bits(int weight_bits, int activation_bits) {
   return options;
 }
 
-std::vector<Variant> variants() {
+/// The other forms of a model become the graph of its first one, so they do with two.
+std::vector<Variant> variants(bool first_form) {
+  if (!first_form) return {{"w8a8", bits(8, 8), 30}, {"w4a4", bits(4, 4), 15}};
   MinMaxOptions channels = bits(8, 8), uniform = bits(8, 8), per_tensor = bits(8, 8);
   MinMaxOptions tokens = bits(4, 8);
   channels.per_channel_inputs = true;
@@ -90,22 +93,30 @@ std::vector<Variant> variants() {
           {"tokens", tokens, 30}};
 }
 
-std::vector<std::pair<std::string, std::string>> fixtures() {
-  std::vector<std::pair<std::string, std::string>> result;
+struct FixtureForm {
+  std::string name;
+  std::string form;
+  bool first_form = false;
+};
+
+std::vector<FixtureForm> fixtures() {
+  std::vector<FixtureForm> result;
   for (const auto& entry : testing::fixture_manifest()) {
     if (entry.at("expect").at("outcome") != "ok") continue;
-    for (const auto& form : entry.at("forms")) result.emplace_back(entry.at("name"), form);
+    for (const auto& form : entry.at("forms")) {
+      result.push_back({entry.at("name"), form, form == entry.at("forms")[0]});
+    }
   }
   return result;
 }
 
-class LoadFixture : public ::testing::TestWithParam<std::pair<std::string, std::string>> {};
+class LoadFixture : public ::testing::TestWithParam<FixtureForm> {};
 
 TEST_P(LoadFixture, FusedGivesThePortableOutputs) {
-  const auto& [name, form] = GetParam();
+  const auto& [name, form, first_form] = GetParam();
   const auto data = fixture_data(name);
   const TempDir dir;
-  for (const Variant& variant : variants()) {
+  for (const Variant& variant : variants(first_form)) {
     SCOPED_TRACE(variant.name);
     Lowered result;
     try {
@@ -144,7 +155,7 @@ TEST_P(LoadFixture, FusedGivesThePortableOutputs) {
 
 INSTANTIATE_TEST_SUITE_P(Models, LoadFixture, ::testing::ValuesIn(fixtures()),
                          [](const auto& parameter) {
-                           return parameter.param.first + "_" + parameter.param.second;
+                           return parameter.param.name + "_" + parameter.param.form;
                          });
 
 const LoadedSite* find(const LoadReport& report, const std::string& module) {
@@ -209,6 +220,78 @@ TEST(LoadTest, SaysWhyASiteStaysPortable) {
   const auto portable = load(path, {.fused = false}, &report);
   for (const auto& site : report.sites) EXPECT_FALSE(site.fused);
   EXPECT_TRUE(at::equal(outputs(portable, data.inputs)[0],
+                        outputs(torch::jit::load(path), data.inputs)[0]));
+}
+
+TEST(LoadTest, LeavesPortableWhatTheDescriptionSays) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  const auto data = fixture_data("vit_fused");
+  save(
+      lowered("vit_fused", "trace", bits(8, 8)).module, path,
+      R"({"format": {"major": 1, "minor": 3}, "portable": {"blocks_0_attn_attend": "it differs"}})");
+  LoadReport report;
+  const auto fused = load(path, {}, &report);
+  const LoadedSite* attend = find(report, "blocks_0_attn_attend");
+  ASSERT_NE(attend, nullptr);
+  EXPECT_FALSE(attend->fused);
+  EXPECT_EQ(attend->reason, "it differs");
+  ASSERT_NE(find(report, "blocks_0_attn_scores"), nullptr);
+  EXPECT_FALSE(find(report, "blocks_0_attn_scores")->fused);
+  EXPECT_TRUE(find(report, "blocks_1_attn_attend")->fused);
+  EXPECT_GT(
+      sqnr_db(outputs(torch::jit::load(path), data.inputs)[0], outputs(fused, data.inputs)[0]), 30);
+}
+
+std::string name_of_first(const BothForms& forms, const char* kind) {
+  for (const auto& replacement : forms.replaced) {
+    if (replacement.fused->node()->kind() == c10::Symbol::fromQualString(kind)) {
+      return replacement.module;
+    }
+  }
+  return "";
+}
+
+/// Replaces argument `index` of the first operator `kind` of the fused form.
+void change(const BothForms& forms, const char* kind, std::size_t index, const c10::IValue& value) {
+  for (auto* node : forms.fused_graph->nodes()) {
+    if (node->kind() != c10::Symbol::fromQualString(kind)) continue;
+    const torch::jit::WithInsertPoint guard(node);
+    node->replaceInput(index, forms.fused_graph->insertConstant(value));
+    return;
+  }
+  FAIL() << "no " << kind;
+}
+
+TEST(BothForms, AnOperatorThatComputesSomethingElseIsNamed) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  const auto inputs = fixture_data("vit_fused").inputs;
+  save(lowered("vit_fused", "trace", bits(8, 8)).module, path);
+  const auto wrong = [&](const char* kind, std::size_t index, const c10::IValue& value) {
+    const BothForms forms = load_both(path, {});
+    EXPECT_TRUE(differences(forms, inputs).empty());
+    change(forms, kind, index, value);
+    const auto found = differences(forms, inputs);
+    ASSERT_EQ(found.size(), 1U) << kind;  // and none of those behind it
+    EXPECT_EQ(found[0].module, name_of_first(forms, kind));
+    EXPECT_FALSE(found[0].measured.empty());
+  };
+  wrong("repquant::norm_quantize", 4, 200);                   // max_code
+  wrong("repquant::attention", 8, 3.0);                       // score_factor
+  wrong("repquant::attention", 5, at::zeros({7}, at::kInt));  // does not run
+}
+
+TEST(BothForms, WhatIsKeptPortableIsNotCompared) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  const auto data = fixture_data("vit_fused");
+  save(lowered("vit_fused", "trace", bits(8, 8)).module, path);
+  const std::string module = name_of_first(load_both(path, {}), "repquant::attention");
+  const BothForms forms = load_both(path, {{module, "as asked"}});
+  for (const auto& replacement : forms.replaced) EXPECT_NE(replacement.module, module);
+  EXPECT_TRUE(differences(forms, data.inputs).empty());
+  EXPECT_TRUE(at::equal(outputs(forms.portable, data.inputs)[0],
                         outputs(torch::jit::load(path), data.inputs)[0]));
 }
 
