@@ -9,6 +9,7 @@
 
 #include "base/pattern.h"
 #include "cli/command.h"
+#include "format/validate.h"
 #include "recipe/resolve.h"
 #include "repquant/error.h"
 #include "repquant/version.h"
@@ -98,6 +99,7 @@ int run(int argc, const char* const* argv, std::ostream& out, const InterruptTok
                          (parsed.empty() ? "" : parsed.front()->get_name() + " ") + "--help"});
   }
   const Command& command = chosen_command(commands);
+  const TrustCode trust(command.common->trust);
   const Context context = make_context(*command.common, out, interrupt);
   warn_unused_environment(commands, context.log);
   try {

@@ -2,10 +2,12 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <torch/csrc/jit/runtime/print_handler.h>
 
 #include <cctype>
 #include <charconv>
 #include <cmath>
+#include <iostream>
 
 #include "repquant/error.h"
 
@@ -51,6 +53,9 @@ std::shared_ptr<CommonOptions> add_common_options(CLI::App& app) {
       ->group(group)
       ->type_name("N")
       ->check(CLI::Range(1, kMostThreads));
+  app.add_flag("--trust", common->trust,
+               "allow the code of models to use operators that reach files and processes")
+      ->group(group);
   app.add_option("--device", common->device, "cpu, or cuda[:N] (not in this version)")
       ->group(group)
       ->type_name("DEVICE");
@@ -60,6 +65,8 @@ std::shared_ptr<CommonOptions> add_common_options(CLI::App& app) {
 Context make_context(const CommonOptions& common, std::ostream& out,
                      const InterruptToken& interrupt) {
   check_device(common.device);
+  // What a model prints is no part of the result.
+  torch::jit::setPrintHandler([](const std::string& text) { std::cerr << text; });
   Context context;
   context.out = &out;
   context.interrupt = interrupt;

@@ -18,6 +18,7 @@ struct CommonOptions {
   bool quiet = false;
   bool verbose = false;
   std::string log_file;
+  bool trust = false;
   std::string device = "cpu";
   int threads = 0;  // 0: as many as LibTorch takes
 };
@@ -39,7 +40,7 @@ struct Command {
   std::function<void(const Context&)> run;
 };
 
-/// Adds --json, --quiet, --verbose, --log-file, --threads and --device.
+/// Adds --json, --quiet, --verbose, --log-file, --threads, --device and --trust.
 std::shared_ptr<CommonOptions> add_common_options(CLI::App& app);
 
 /// Checks the device and threads, opens the log. Throws Error kDevice, kUsage, kFile.

@@ -7,8 +7,8 @@
 
 #include "base/json_text.h"
 #include "evaluate/gates.h"
+#include "format/report_json.h"
 #include "nightly/batch.h"
-#include "pipeline/report_json.h"
 #include "repquant/analyze.h"
 #include "repquant/artifact.h"
 #include "repquant/benchmark.h"

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "format/validate.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -68,7 +69,8 @@ void check_archive(const std::string& path) {
 
 torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files) {
   check_archive(path);
-  torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}, {kArtifactFile, ""}};
+  validate_archive(path);
+  torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}};
   torch::jit::Module module = read_module(path, extra);
   if (!module.find_method("forward")) {
     throw Error(ErrorKind::kUnsupported,

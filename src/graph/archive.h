@@ -10,9 +10,6 @@ struct Module;
 
 namespace repquant {
 
-/// Name of the extra file in an artifact that holds its description.
-inline constexpr const char* kArtifactFile = "repquant.json";
-
 /// The small text files of an archive, by name.
 using ExtraFiles = std::map<std::string, std::string>;
 
@@ -21,7 +18,7 @@ using ExtraFiles = std::map<std::string, std::string>;
 void check_archive(const std::string& path);
 
 /// Loads a TorchScript archive to the CPU. On return `extra_files` holds the archive's
-/// preprocess.json and repquant.json, those that it has.
+/// preprocess.json, if it has one.
 /// Throws Error kFile (missing, a folder, empty, truncated, not TorchScript), kUnsupported (no
 /// forward method).
 torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files = nullptr);

@@ -129,9 +129,9 @@ ResolvedRecipe resolve_recipe(const RecipeSources& sources) {
   };
   if (!ready_name.empty()) {
     result.recipe = find_ready_recipe(ready_name).value();
-    for (const ReadyRecipe& ready : ready_recipes()) {
+    for (const EmbeddedFile& ready : ready_recipes()) {
       if (ready.name != ready_name) continue;
-      for (const RecipeChange& change : parse_recipe(ready.json).changes) {
+      for (const RecipeChange& change : parse_recipe(ready.text).changes) {
         origins[change.key] = "recipe " + ready_name;
       }
     }

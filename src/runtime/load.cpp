@@ -92,7 +92,7 @@ Module portable_module(LazyArchive& archive, LoadReport& report) {
 
 Module load_archive_module(const std::string& path, const LoadOptions& options,
                            LoadReport& result) {
-  LazyArchive archive = read_lazily(path);
+  LazyArchive archive = read_lazily(path, options.trust);
   try {
     Module module =
         options.fused ? fused_module(archive, result) : portable_module(archive, result);

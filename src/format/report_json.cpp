@@ -1,4 +1,4 @@
-#include "pipeline/report_json.h"
+#include "format/report_json.h"
 
 #include <limits>
 

@@ -1,11 +1,11 @@
-#include "data/zip_reader.h"
+#include "archive/zip_reader.h"
 
 #include <zip.h>
 
 #include <algorithm>
 #include <set>
 
-#include "data/bytes.h"
+#include "archive/bytes.h"
 
 namespace repquant {
 namespace {

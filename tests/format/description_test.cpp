@@ -1,5 +1,5 @@
 // The artifact's description: what is written is read; anything else is a typed error.
-#include "pipeline/artifact_info.h"
+#include "format/description.h"
 
 #include <cstdlib>
 #include <limits>
@@ -45,8 +45,8 @@ ArtifactInfo example() {
   row.site.rounding = "gptq, damping x10";
   row.module = "blocks_0_fc1";
   row.scale_module = "blocks_0_fc1_scale";
-  row.input = "norm";
-  row.output = "float";
+  row.input = SiteInput::kNorm;
+  row.output = SiteOutput::kFloat;
   info.sites = {row, row};
   info.fold_deviation = 1e-6;
   info.output_sqnr_db = 12.5;
