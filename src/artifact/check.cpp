@@ -81,13 +81,14 @@ enum class Continue {
 /// The simulation, run as far as somebody asks for its values.
 class Simulation {
  public:
-  Simulation(const Model& model, const NodeHook& simulate, const Lowered& lowered,
+  Simulation(const Lowered& lowered, const NodeHook& simulate,
              const std::vector<at::Tensor>& inputs)
-      : model_(model), simulate_(simulate), schedule_(*model.graph) {
-    alive_ = bind_inputs(*model.graph, copies_of(inputs));
+      : graph_(*lowered.model.graph), simulate_(simulate), schedule_(graph_) {
+    alive_ = bind_inputs(graph_, copies_of(inputs));
     for (const auto& emission : lowered.emissions) ++wanted_[emission.original];
     for (std::size_t i = 0; i < inputs.size(); ++i) {  // a Linear may read the model's input itself
-      if (wanted_.count(model.graph->inputs()[i]) > 0) kept_[model.graph->inputs()[i]] = inputs[i];
+      const Value* input = graph_.inputs()[i];
+      if (wanted_.count(input) > 0) kept_[input] = inputs[i];
     }
   }
 
@@ -101,7 +102,7 @@ class Simulation {
 
   std::vector<at::Tensor> outputs() {
     advance(schedule_.nodes().size());
-    return output_tensors(*model_.graph, alive_);
+    return output_tensors(graph_, alive_);
   }
 
  private:
@@ -117,7 +118,7 @@ class Simulation {
     position_ = end;
   }
 
-  const Model& model_;
+  torch::jit::Graph& graph_;
   const NodeHook& simulate_;
   Schedule schedule_;
   std::size_t position_ = 0;
@@ -208,7 +209,7 @@ class LockStep {
                          " of the elements",
              .got = "by up to " + std::to_string(deviation.largest) + ", on " +
                     text_of(deviation.changed_share),
-             .hint = "please report the model; --exclude leaves the site in floating point"});
+             .hint = "please report the model; `exclude` leaves the site in floating point"});
       }
     }
     if (deviation.changed_share >= result.codes.changed_share) result.codes = deviation;
@@ -232,7 +233,7 @@ class LockStep {
                    .where = path,
                    .expected = "at most " + text_of(kRelativeLimit) + " of the largest value",
                    .got = text_of(relative),
-                   .hint = "please report the model; --exclude leaves the site in floating point"});
+                   .hint = "please report the model; `exclude` leaves the site in floating point"});
     }
     if (relative >= result.floating.relative) {
       result.floating = {.path = path, .relative = relative};
@@ -267,20 +268,20 @@ std::vector<at::Tensor> run_lowered(const Lowered& lowered, const std::vector<at
   return run_module(lowered.module, inputs);
 }
 
-LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const Lowered& lowered,
+LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
                             const std::vector<at::Tensor>& inputs,
                             const std::vector<at::Tensor>& reference) {
   at::NoGradGuard no_grad;
   LoweringCheck result;
   std::vector<at::Tensor> simulated;
   {
-    Simulation simulation(model, simulate, lowered, inputs);
+    Simulation simulation(lowered, simulate, inputs);
     LockStep judged(lowered, simulation, Continue::kSimulated);
     run_lock_step(lowered, judged, inputs);
     result = judged.result;
     simulated = simulation.outputs();
   }
-  Simulation simulation(model, simulate, lowered, inputs);
+  Simulation simulation(lowered, simulate, inputs);
   LockStep step(lowered, simulation, Continue::kSharedTies);
   const auto end_to_end = run_lock_step(lowered, step, inputs);
   result.simulated_db = sqnr_db(reference, simulated);
@@ -289,7 +290,7 @@ LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const 
   if (!(result.lowered_db >= result.simulated_db + kMarginDb)) {
     throw Error(ErrorKind::kNumerical,
                 {.what = "self-check: the lowered model is too far from the simulation",
-                 .where = model.path,
+                 .where = lowered.model.path,
                  .expected = "an error at least 10 dB below that of the simulation, which has " +
                              text_of(result.simulated_db) + " dB against FP32",
                  .got = text_of(result.lowered_db) + " dB against the simulation",

@@ -8,9 +8,9 @@
 
 #include "cli/command.h"
 #include "cli/form_options.h"
-#include "cli/hooks.h"
+#include "cli/observer.h"
 #include "cli/render.h"
-#include "cli/token_options.h"
+#include "cli/sample_options.h"
 #include "evaluate/gates.h"
 #include "repquant/error.h"
 
@@ -86,7 +86,7 @@ void run_evaluate(const Context& context, EvaluateOptions options) {
   const std::vector<Gate> gates = parse_gates(options);
   options.evaluation.task = parse_task(options.task, "--task");
   options.evaluation.threads = context.threads;
-  const EvaluationReport report = evaluate(options.evaluation, evaluation_hooks(context));
+  const EvaluationReport report = evaluate(options.evaluation, observer_of(context));
   context.progress.finish();
   std::vector<Judgement> judgements;
   std::string missed;

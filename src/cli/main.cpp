@@ -1,4 +1,5 @@
-// Maps errors to exit codes (see repquant --help); everything else happens in cli::run().
+// Maps errors to exit codes (see repquant --help) and settings to options; everything else happens
+// in cli::run().
 #include <c10/util/Exception.h>
 
 #include <exception>
@@ -8,6 +9,7 @@
 
 #include "base/interrupt.h"
 #include "cli/app.h"
+#include "cli/option_names.h"
 #include "repquant/error.h"
 
 namespace {
@@ -17,7 +19,30 @@ int report(const std::string& text, int code) {
   return code;
 }
 
-int code_of(repquant::ErrorKind kind) { return static_cast<int>(kind); }
+int code_of(repquant::ErrorKind kind) {
+  using repquant::ErrorKind;
+  switch (kind) {
+    case ErrorKind::kGate:
+      return 1;
+    case ErrorKind::kUsage:
+      return 2;
+    case ErrorKind::kDevice:
+      return 3;
+    case ErrorKind::kUnsupported:
+      return 4;
+    case ErrorKind::kFile:
+      return 5;
+    case ErrorKind::kResource:
+      return 6;
+    case ErrorKind::kNumerical:
+      return 7;
+    case ErrorKind::kInterrupted:
+      return 130;
+    case ErrorKind::kInternal:
+      break;
+  }
+  return 70;
+}
 
 int out_of_memory() {
   return report("out of memory\n  try: a smaller batch size or fewer samples",
@@ -32,7 +57,7 @@ int main(int argc, char** argv) {
   try {
     return repquant::cli::run(argc, argv, std::cout, interrupts.token());
   } catch (const repquant::Error& e) {
-    return report(e.what(), e.exit_code());
+    return report(repquant::cli::with_option_names(e).what(), code_of(e.kind()));
   } catch (const std::bad_alloc&) {
     return out_of_memory();
   } catch (const c10::Error& e) {

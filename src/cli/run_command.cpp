@@ -2,8 +2,9 @@
 #include <ostream>
 
 #include "base/atomic_file.h"
+#include "base/memory.h"
 #include "cli/command.h"
-#include "cli/hooks.h"
+#include "cli/observer.h"
 #include "cli/render.h"
 #include "nightly/batch.h"
 #include "repquant/error.h"
@@ -19,32 +20,14 @@ struct RunOptions {
   bool force = false;
 };
 
-BatchHooks batch_hooks(const Context& context) {
-  BatchHooks hooks;
-  hooks.quantize = quantize_hooks(context);
-  hooks.evaluation = evaluation_hooks(context);
-  hooks.on_start = [context](const BatchRow& row) {
-    context.log.info(row.model + " " + row.label);
-  };
-  hooks.on_done = [context](const RowResult& row) {
-    context.progress.finish();
-    const std::string text = row.model + " " + row.label + ": " + name_of(row.status);
-    if (row.status == RowStatus::kPassed) {
-      context.log.info(text + (row.resumed ? ", from an earlier run" : ""));
-    } else {
-      context.log.warning(text + (row.error.empty() ? "" : ": " + row.error));
-    }
-  };
-  return hooks;
-}
-
 void run_plan(const Context& context, const RunOptions& options) {
   const BatchPlan plan = read_plan(options.plan, options.output, context.threads);
   // A summary that cannot be written should not cost a night's work first.
   for (const auto& file : {options.markdown, options.junit}) {
     if (!file.empty()) check_output(file, true);
   }
-  const BatchReport report = run_batch(plan, options.force, batch_hooks(context));
+  return_large_blocks();
+  const BatchReport report = run_batch(plan, options.force, observer_of(context));
   if (!options.markdown.empty()) write_file(options.markdown, batch_markdown(report), true);
   if (!options.junit.empty()) write_file(options.junit, batch_junit(report), true);
   if (context.json) {

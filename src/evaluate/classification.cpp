@@ -17,13 +17,12 @@ struct ClassSums {
 /// Labels of all samples for `classes` logits, or none if the data has none to give. Labels that
 /// the user named, or that would be needed for a result, must fit.
 std::vector<std::int64_t> labels_for(const Dataset& dataset, const at::Tensor& logits,
-                                     const EvaluationOptions& options,
-                                     const EvaluationHooks& hooks) {
+                                     const EvaluationOptions& options, const Observer& observer) {
   const bool asked = !options.labels.empty() || !options.classes.empty();
   const bool available = !dataset.labels().empty() || !dataset.class_folders().empty();
   if (!asked && !available) return {};
   if (!asked && logits.dim() != 2) {
-    if (hooks.warn) hooks.warn("the output of the model is not [samples, classes]: no accuracy");
+    observer.warn("the output of the model is not [samples, classes]: no accuracy");
     return {};
   }
   std::optional<std::filesystem::path> classes;
@@ -44,7 +43,7 @@ EvaluationReport evaluate_classification(Session& session) {
     const at::Tensor& logits = step.outputs.front();
     if (!all_labels) {
       classes = logits.dim() > 0 ? logits.size(-1) : 1;
-      all_labels = labels_for(session.data.dataset, logits, options, *session.hooks);
+      all_labels = labels_for(session.data.dataset, logits, options, *session.observer);
     }
     ClassSums& sum = sums[step.run];
     std::vector<std::int64_t> labels;
@@ -64,8 +63,8 @@ EvaluationReport evaluate_classification(Session& session) {
     throw Error(ErrorKind::kUsage,
                 {.what = "nothing to measure: the data has no labels and there is no reference",
                  .where = options.data,
-                 .hint = "give labels (class folders, an array named labels, --labels FILE) or the "
-                         "floating-point model as --reference FILE"});
+                 .hint = "give labels (class folders, an array named labels, `labels`) or the "
+                         "floating-point model as `reference`"});
   }
   EvaluationReport report = make_report(session, "", [&](std::size_t run, ModelEvaluation& model) {
     if (labelled) model.accuracy = summarize(sums[run].accuracy, classes);

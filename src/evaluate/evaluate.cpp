@@ -1,11 +1,13 @@
 #include "repquant/evaluate.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
 #include "data/sampling.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
+#include "tensor/parallel.h"
 
 namespace repquant {
 namespace {
@@ -18,8 +20,9 @@ constexpr std::array<std::pair<Task, const char*>, 4> kTasks{
 
 }  // namespace
 
-EvaluationReport evaluate(const EvaluationOptions& options, const EvaluationHooks& hooks) {
-  Session session = open_session(options, hooks);
+EvaluationReport evaluate(const EvaluationOptions& options, const Observer& observer) {
+  const OperatorThreads threads(std::max(1, options.threads));
+  Session session = open_session(options, observer);
   switch (options.task) {
     case Task::kClassification:
       return evaluate_classification(session);

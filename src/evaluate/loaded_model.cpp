@@ -105,7 +105,7 @@ std::vector<at::Tensor> LoadedModel::forward(const std::vector<at::Tensor>& inpu
                  .where = path_,
                  .got = "inputs " + shapes_of(inputs),
                  .hint = "check that the data has the shape and type the model expects; a model "
-                         "traced for one batch size needs --batch-size of that size"});
+                         "traced for one batch size needs a `batch_size` of that size"});
   };
   at::NoGradGuard no_grad;
   c10::IValue output;
@@ -118,7 +118,7 @@ std::vector<at::Tensor> LoadedModel::forward(const std::vector<at::Tensor>& inpu
   } catch (const std::bad_alloc&) {
     throw Error(ErrorKind::kResource, {.what = "out of memory while running the model",
                                        .where = path_,
-                                       .hint = "use a smaller --batch-size"});
+                                       .hint = "use a smaller `batch_size`"});
   } catch (const std::exception& e) {
     fail(e.what());
   }

@@ -1,7 +1,5 @@
 #include "evaluate/session.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <numeric>
 
@@ -93,9 +91,8 @@ std::int64_t Session::size() const {
   return static_cast<std::int64_t>(std::max(indices.size(), text_indices.size()));
 }
 
-Session open_session(const EvaluationOptions& options, const EvaluationHooks& hooks) {
+Session open_session(const EvaluationOptions& options, const Observer& observer) {
   check_options(options);
-  at::set_num_threads(options.threads);
   std::vector<TimedModel> runs;
   const std::vector<ModelForm> models = expand_forms(options.models, options.forms);
   if (!options.reference.empty()) {
@@ -103,7 +100,7 @@ Session open_session(const EvaluationOptions& options, const EvaluationHooks& ho
   }
   for (const auto& model : models) runs.push_back({.model = LoadedModel(model)});
   Session session{.options = &options,
-                  .hooks = &hooks,
+                  .observer = &observer,
                   .runs = std::move(runs),
                   .has_reference = !options.reference.empty(),
                   .data = open_data({.path = options.data,
@@ -128,8 +125,9 @@ Session open_session(const EvaluationOptions& options, const EvaluationHooks& ho
 void for_each_output(Session& session, std::span<const int> positions,
                      const std::function<void(const BatchOutputs&)>& measure) {
   const std::int64_t total = session.size();
+  session.observer->on_phase("evaluate", static_cast<std::size_t>(total));
   for (std::int64_t begin = 0; begin < total;) {
-    if (session.hooks->check_interrupt) session.hooks->check_interrupt();
+    session.observer->check_interrupt();
     const auto count = static_cast<std::size_t>(
         std::min<std::int64_t>(total - begin, session.options->batch_size));
     const std::vector<std::int64_t> indices = wrapped(session.indices, begin, count);
@@ -144,7 +142,7 @@ void for_each_output(Session& session, std::span<const int> positions,
       });
     }
     begin += static_cast<std::int64_t>(count);
-    if (session.hooks->on_progress) session.hooks->on_progress(begin, total);
+    session.observer->on_item("", static_cast<std::size_t>(begin));
   }
 }
 
@@ -177,7 +175,7 @@ std::vector<int> output_positions(const EvaluationOptions& options, std::vector<
   if (given.size() != defaults.size() || *std::min_element(given.begin(), given.end()) < 0) {
     throw Error(ErrorKind::kUsage,
                 {.what = "bad choice of outputs",
-                 .where = "--outputs",
+                 .where = "`outputs`",
                  .expected = std::to_string(defaults.size()) + " positions, counted from 0",
                  .got = std::to_string(given.size()) + " given"});
   }

@@ -22,7 +22,7 @@ struct TimedModel {
 /// What one evaluation works on. Run 0 is the reference if there is one.
 struct Session {
   const EvaluationOptions* options = nullptr;
-  const EvaluationHooks* hooks = nullptr;
+  const Observer* observer = nullptr;
   std::vector<TimedModel> runs;
   bool has_reference = false;
   OpenedData data;
@@ -37,7 +37,7 @@ struct Session {
 };
 
 /// Opens everything; all samples are chosen. Throws Error as evaluate().
-Session open_session(const EvaluationOptions& options, const EvaluationHooks& hooks);
+Session open_session(const EvaluationOptions& options, const Observer& observer);
 
 /// The outputs of one run on one batch.
 struct BatchOutputs {

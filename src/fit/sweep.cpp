@@ -433,7 +433,7 @@ class Sweep {
                   {.what = "folding the norms changes the model's outputs",
                    .expected = "a relative deviation of at most 1e-3",
                    .got = std::to_string(result_.fold_deviation),
-                   .hint = "try --set norm.granularity=per_tensor and report the model"});
+                   .hint = "try `norm.granularity=per_tensor` and report the model"});
     }
   }
 
@@ -461,7 +461,7 @@ SweepResult run_sweep(const Model& model, const SiteSearch& search,
                       const SweepOptions& options) {
   if (batches.empty()) {
     throw Error(ErrorKind::kUsage, {.what = "there is no calibration data",
-                                    .hint = "give --calib a folder of images or an array file"});
+                                    .hint = "give `calib` a folder of images or an array file"});
   }
   at::NoGradGuard no_grad;
   return Sweep(model, search, batches, recipe, options).run();

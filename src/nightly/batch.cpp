@@ -13,13 +13,13 @@ namespace {
 
 namespace fs = std::filesystem;
 /// Quantizes and evaluates a row; the metrics of both.
-RowResult make_row(const BatchRow& row, bool force, const BatchHooks& hooks,
+RowResult make_row(const BatchRow& row, bool force, const Observer& observer,
                    CalibrationCache& cache) {
   const auto start = Clock::now();
   RowResult result{.model = row.model, .label = row.label, .artifact = row.quantize.output};
   QuantizeOptions options = row.quantize;
   options.force = force || fs::exists(row.result_file);  // an artifact of an earlier run
-  const QuantizeReport report = quantize(options, hooks.quantize, cache);
+  const QuantizeReport report = quantize(options, observer, cache);
   result.bytes = report.output_bytes;
   result.metrics = {{"coverage", report.coverage.mac_share()},
                     {"size_ratio", static_cast<double>(report.output_bytes) /
@@ -28,7 +28,7 @@ RowResult make_row(const BatchRow& row, bool force, const BatchHooks& hooks,
   if (row.evaluation) {
     EvaluationOptions evaluation = *row.evaluation;
     evaluation.models = {row.quantize.output};
-    const EvaluationReport measured = evaluate(evaluation, hooks.evaluation);
+    const EvaluationReport measured = evaluate(evaluation, observer);
     result.protocol = measured.protocol;
     for (auto& metric : metrics_of(measured.models.front())) {
       result.metrics.push_back(std::move(metric));
@@ -38,12 +38,12 @@ RowResult make_row(const BatchRow& row, bool force, const BatchHooks& hooks,
   return result;
 }
 
-RowResult run_row(const BatchRow& row, bool force, const BatchHooks& hooks,
+RowResult run_row(const BatchRow& row, bool force, const Observer& observer,
                   CalibrationCache& cache) {
   const std::string fingerprint = fingerprint_of(row);
   std::optional<RowResult> result = load_result(row, fingerprint);
   if (!result) {
-    result = make_row(row, force, hooks, cache);
+    result = make_row(row, force, observer, cache);
     save_result(row, fingerprint, *result);
   }
   result->gates = judge(result->metrics, row.gates);
@@ -54,14 +54,14 @@ RowResult run_row(const BatchRow& row, bool force, const BatchHooks& hooks,
 }
 
 /// run_row() that turns errors into a failed row.
-RowResult try_row(const BatchRow& row, bool force, const BatchHooks& hooks,
+RowResult try_row(const BatchRow& row, bool force, const Observer& observer,
                   CalibrationCache& cache) {
   RowResult failed{.model = row.model,
                    .label = row.label,
                    .artifact = row.quantize.output,
                    .status = RowStatus::kFailed};
   try {
-    return run_row(row, force, hooks, cache);
+    return run_row(row, force, observer, cache);
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::kInterrupted) throw;
     failed.error = e.what();
@@ -75,9 +75,18 @@ RowResult try_row(const BatchRow& row, bool force, const BatchHooks& hooks,
   return failed;
 }
 
+void tell(const RowResult& row, const Observer& observer) {
+  const std::string text = row.model + " " + row.label + ": " + name_of(row.status);
+  if (row.status == RowStatus::kPassed) {
+    observer.info(text + (row.resumed ? ", from an earlier run" : ""));
+  } else {
+    observer.warn(text + (row.error.empty() ? "" : ": " + row.error));
+  }
+}
+
 }  // namespace
 
-BatchReport run_batch(const BatchPlan& plan, bool force, const BatchHooks& hooks) {
+BatchReport run_batch(const BatchPlan& plan, bool force, const Observer& observer) {
   std::error_code code;
   fs::create_directories(plan.folder, code);
   if (code) {
@@ -88,14 +97,14 @@ BatchReport run_batch(const BatchPlan& plan, bool force, const BatchHooks& hooks
   BatchReport report;
   CalibrationCache cache;
   for (const BatchRow& row : plan.rows) {
-    if (hooks.quantize.check_interrupt) hooks.quantize.check_interrupt();
-    if (hooks.on_start) hooks.on_start(row);
-    report.rows.push_back(try_row(row, force, hooks, cache));
+    observer.check_interrupt();
+    observer.info(row.model + " " + row.label);
+    report.rows.push_back(try_row(row, force, observer, cache));
     const RowResult& result = report.rows.back();
     if (result.status == RowStatus::kPassed) ++report.passed;
     if (result.status == RowStatus::kMissed) ++report.missed;
     if (result.status == RowStatus::kFailed) ++report.failed;
-    if (hooks.on_done) hooks.on_done(result);
+    tell(result, observer);
   }
   report.calibrations = cache.loads();
   return report;

@@ -3,8 +3,6 @@
 #include <filesystem>
 
 #include "base/atomic_file.h"
-#include "base/clock.h"
-#include "base/memory.h"
 #include "graph/archive.h"
 #include "pipeline/calibration_cache.h"
 #include "pipeline/coverage.h"
@@ -19,77 +17,65 @@ namespace repquant {
 namespace {
 
 namespace fs = std::filesystem;
-void check_paths(const QuantizeOptions& options) {
+
+/// What can be refused before any work.
+void check_options(const QuantizeOptions& options) {
+  if (options.mixed) check_mixed(*options.mixed, options.recipe);
+  require_samples(options.calib);
   std::error_code code;
   if (fs::equivalent(options.model, options.output, code)) {
     throw Error(ErrorKind::kUsage, {.what = "the output would replace the model",
                                     .where = options.output,
-                                    .hint = "name another file with -o"});
+                                    .hint = "name another file as `output`"});
   }
   check_archive(options.model);
   check_output(options.output, options.force);
 }
 
-}  // namespace
-
-QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks) {
-  CalibrationCache cache;
-  return quantize(options, hooks, cache);
+void check_coverage(const PreparedRun& run, const QuantizeOptions& options) {
+  const Coverage coverage = coverage_of(run.model, run.search, run.bits, options.recipe);
+  check_coverage(coverage, options.strict, options.min_coverage);
+  require_quantized(run.search, run.bits);
 }
 
-QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks,
+void warn_of_few_samples(const PreparedRun& run, const Recipe& recipe, const Observer& observer) {
+  if (recipe.calibration.samples <= run.calibration.samples) return;
+  observer.warn("only " + std::to_string(run.calibration.samples) + " calibration samples, " +
+                std::to_string(recipe.calibration.samples) + " were asked for");
+}
+
+}  // namespace
+
+QuantizeReport quantize(const QuantizeOptions& options, const Observer& observer) {
+  CalibrationCache cache;
+  return quantize(options, observer, cache);
+}
+
+QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
                         CalibrationCache& cache) {
   QuantizeOptions options = given;  // whose recipe gets the bits of the sites
-  const auto start = Clock::now();
-  if (options.mixed) check_mixed(*options.mixed, options.recipe);
-  check_paths(options);
+  check_options(options);
   // Fits on this thread must not depend on the number of threads either; samples, rows and heads
   // are what runs side by side.
-  use_one_thread_per_operator();
-  return_large_blocks();
+  const OperatorThreads one_thread(1);
+  PreparedRun run = prepare({.model = options.model,
+                             .samples = options.calib,
+                             .preset = options.preset,
+                             .threads = options.threads},
+                            options.recipe, observer, cache);
+  check_coverage(run, options);
+  warn_of_few_samples(run, options.recipe, observer);
 
-  begin_phase(hooks, "load", 0);
-  const CalibrationSource& source = cache.open({.data = options.calib,
-                                                .sample_shape = options.input_shape,
-                                                .preset_file = options.preset,
-                                                .model = options.model,
-                                                .tokens = options.tokens,
-                                                .threads = options.threads});
-  auto [model, search] = load_sites(options.model, source.inputs);
-  resolve_bits(search.sites, options.recipe);  // a bad pattern fails here
-  const Calibration& calibration =
-      cache.load(options.recipe.calibration, signature_of(model), hooks.check_interrupt);
-  if (hooks.info) hooks.info("calibration: " + source.protocol);
-
-  begin_phase(hooks, "prove", 0);
-  check_normalized(model, calibration.batches.front());
-  model.module.reset();
-  prove_sites(model, search, calibration.batches.front());
-
-  const std::vector<SiteBits> bits = resolve_bits(search.sites, options.recipe);
-  const Coverage coverage = coverage_of(model, search, bits, options.recipe);
-  check_coverage(coverage, options.strict, options.min_coverage);
-  require_quantized(search, bits);
-  if (options.recipe.calibration.samples > calibration.samples && hooks.warn) {
-    hooks.warn("only " + std::to_string(calibration.samples) + " calibration samples, " +
-               std::to_string(options.recipe.calibration.samples) + " were asked for");
-  }
-  const Prepared prepared{.model = &model,
-                          .search = &search,
-                          .source = &source,
-                          .calibration = &calibration,
-                          .start = start};
-
-  if (options.mixed && options.mixed->search) return search_bits(prepared, options, hooks);
+  if (options.mixed && options.mixed->search) return search_bits(run, options, observer);
   std::optional<MixedReport> chosen;
   if (options.mixed) {
-    begin_phase(hooks, "rank", search.sites.size());
-    const MixedBits mixed = choose_mixed_bits(model, search, calibration.batches, options, hooks);
+    begin_phase(observer, "rank", run.search.sites.size());
+    const MixedBits mixed = choose_mixed_bits(run, options, observer);
     options.recipe = mixed.recipe;
     chosen = mixed.report;
   }
-  const SweepResult sweep = sweep_prepared(prepared, options, hooks);
-  return write_prepared(prepared, options, sweep, chosen, hooks);
+  const SweepResult sweep = sweep_prepared(run, options, observer);
+  return write_prepared(std::move(run), options, sweep, chosen, observer);
 }
 
 }  // namespace repquant
