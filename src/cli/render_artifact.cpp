@@ -28,7 +28,8 @@ std::string facts_text(const std::string& path, const ArtifactReport& report) {
   table.add_row({"calibrated on", std::to_string(info.samples) + " of " + info.protocol +
                                       (info.synthetic ? " (synthetic)" : "")});
   table.add_row({"calibration data", "SHA-256 " + info.calibration_hash});
-  table.add_row({"fold", "outputs differed by " + format_scientific(info.fold_deviation) +
+  table.add_row({"fold", "outputs of Linears differed by " +
+                             format_scientific(info.fold_deviation) +
                              " of the largest after folding"});
   table.add_row({"simulated", format_number(info.output_sqnr_db, 2) +
                                   " dB against FP32 on the calibration data"});

@@ -32,7 +32,8 @@ std::string quantize_text(const QuantizeReport& report) {
   table.add_row({"calibration", std::to_string(report.samples) + " of " + report.protocol});
   table.add_row({"recipe", report.recipe + ", clipping " + std::string(name_of(report.clipping))});
   if (report.mixed) table.add_row({"mixed bits", mixed_text(*report.mixed)});
-  table.add_row({"fold", "outputs differ by " + format_scientific(report.fold_deviation) +
+  table.add_row({"fold", "outputs of Linears differ by " +
+                             format_scientific(report.fold_deviation) +
                              " of the largest after folding (limit 1e-3)"});
   table.add_row({"simulated", format_number(report.output_sqnr_db, 2) +
                                   " dB against FP32 on the calibration data"});

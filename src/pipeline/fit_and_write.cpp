@@ -43,9 +43,19 @@ std::vector<SiteReport> site_reports(const SiteSearch& search, const SweepResult
       ++next;
     } else {
       reports.push_back(report_of(site, SiteBits{.quantized = false}));
+      for (const FailedSite& failed : sweep.failed) {
+        if (failed.path == site.path) reports.back().note = "it failed: " + failed.reason;
+      }
     }
   }
   return reports;
+}
+
+void warn_of_failed_sites(const std::vector<FailedSite>& failed, const QuantizeHooks& hooks) {
+  if (!hooks.warn) return;
+  for (const FailedSite& site : failed) {
+    hooks.warn(site.path + " stays in floating point: " + site.reason);
+  }
 }
 
 void warn_of_lost_sites(const std::vector<SiteReport>& sites, const QuantizeHooks& hooks) {
@@ -103,15 +113,17 @@ QuantizeReport write_prepared(const Prepared& prepared, const QuantizeOptions& o
   report.protocol = prepared.source->protocol;
   report.samples = prepared.calibration->samples;
   report.synthetic = options.calib.empty();
-  report.coverage =
-      coverage_of(*prepared.model, *prepared.search,
-                  resolve_bits(prepared.search->sites, options.recipe), options.recipe);
+  report.coverage = coverage_of(*prepared.model, *prepared.search,
+                                resolve_bits(prepared.search->sites, options.recipe),
+                                options.recipe, sweep.failed);
+  if (!sweep.failed.empty()) check_coverage(report.coverage, options.strict, options.min_coverage);
   report.mixed = mixed;
   report.sites = site_reports(*prepared.search, sweep);
   report.fold_deviation = sweep.fold_deviation;
   report.output_sqnr_db = sweep.output_sqnr_db;
   report.sweep_seconds = sweep.seconds;
   report.float_seconds = sweep.float_seconds;
+  warn_of_failed_sites(sweep.failed, hooks);
   warn_of_lost_sites(report.sites, hooks);
   write_artifact({.options = &options,
                   .model = prepared.model,

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/clock.h"
+#include "fit/site_bits.h"
 #include "fit/sweep.h"
 #include "graph/model.h"
 #include "graph/site.h"

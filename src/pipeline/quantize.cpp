@@ -1,6 +1,8 @@
 #include "repquant/quantize.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "base/atomic_file.h"
 #include "base/clock.h"
@@ -28,6 +30,23 @@ void check_paths(const QuantizeOptions& options) {
   }
   check_archive(options.model);
   check_output(options.output, options.force);
+}
+
+/// Takes back the plan of the site that `error` names: what has no integer form or fails the
+/// self-check stays in floating point. False if it names no site, or the only one.
+bool take_back(SweepResult& sweep, const Error& error) {
+  const ErrorKind kind = error.kind();
+  if (kind != ErrorKind::kNumerical && kind != ErrorKind::kUnsupported &&
+      kind != ErrorKind::kInternal) {
+    return false;
+  }
+  const auto plan = std::find_if(
+      sweep.plans.begin(), sweep.plans.end(),
+      [&](const SitePlan& candidate) { return candidate.path == error.parts().where; });
+  if (plan == sweep.plans.end() || sweep.plans.size() == 1) return false;
+  sweep.failed.push_back({plan->path, error.parts().what});
+  sweep.plans.erase(plan);
+  return true;
 }
 
 }  // namespace
@@ -88,8 +107,20 @@ QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks
     options.recipe = mixed.recipe;
     chosen = mixed.report;
   }
-  const SweepResult sweep = sweep_prepared(prepared, options, hooks);
-  return write_prepared(prepared, options, sweep, chosen, hooks);
+  SweepResult sweep = sweep_prepared(prepared, options, hooks);
+  while (true) {
+    try {
+      return write_prepared(prepared, options, sweep, chosen, hooks);
+    } catch (const Error& e) {
+      if (!take_back(sweep, e)) throw;
+    }
+    // The failed attempt has used up the model's weights.
+    ModelWithSites again = load_sites(options.model, source.inputs);
+    model = std::move(again.model);
+    search = std::move(again.search);
+    model.module.reset();
+    prove_sites(model, search, calibration.batches.front());
+  }
 }
 
 }  // namespace repquant

@@ -97,8 +97,8 @@ void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
   const std::vector<at::Tensor> reference = run_model(*input.model, batch);
   if (input.last_use) {
     for (auto& site : input.search->sites) {  // the graph has them still
-      site.weight = at::Tensor();
-      site.table = at::Tensor();
+      if (auto* linear = std::get_if<LinearSite>(&site.kind)) linear->weight = at::Tensor();
+      if (auto* embedding = std::get_if<EmbeddingSite>(&site.kind)) embedding->table = at::Tensor();
     }
   }
   std::optional<Lowered> made =

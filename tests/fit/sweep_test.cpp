@@ -206,9 +206,20 @@ TEST(Sweep, RecordsHowWeightsWereRounded) {
   }
 }
 
+TEST(Sweep, LeavesOutRowsThatAreNotFinite) {
+  Prepared partly = prepare_planted(2);
+  partly.batches[1][0].index({3}).fill_(std::numeric_limits<float>::quiet_NaN());
+  const SweepResult result = sweep(partly, w4a4());
+  EXPECT_TRUE(result.failed.empty());
+  EXPECT_EQ(result.plans.size(), partly.search.sites.size());
+  EXPECT_NE(result.plans[0].note.find("not finite left out"), std::string::npos)
+      << result.plans[0].note;
+  EXPECT_GT(result.output_sqnr_db, sweep(prepare_planted(2), w4a4()).output_sqnr_db - 1.0);
+}
+
 TEST(Sweep, NamesTheSiteWhoseInputIsNotFinite) {
   Prepared broken = prepare_planted(2);
-  broken.batches[1][0].index({3}).fill_(std::numeric_limits<float>::quiet_NaN());
+  for (auto& batch : broken.batches) batch[0].fill_(std::numeric_limits<float>::quiet_NaN());
   try {
     sweep(broken, w4a4());
     FAIL() << "NaN was accepted";
