@@ -33,8 +33,7 @@ std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibratio
                  "only) or any wXaY from 2 to 8")
       ->group(group)
       ->type_name("wXaY");
-  app.add_option("--effort", options->effort,
-                 "time spent on accuracy: fast, standard (default) or high")
+  app.add_option("--effort", options->effort, "time spent on accuracy: fast or standard (default)")
       ->group(group)
       ->type_name("EFFORT");
   app.add_option("--recipe", options->recipe, "recipe file (JSON)")
