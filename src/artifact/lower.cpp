@@ -99,7 +99,7 @@ class Lowering {
     for (const auto& site : sites) by_path[site.path] = &site;
     for (const auto& plan : plans) {
       const auto found = by_path.find(plan.path);
-      if (found == by_path.end() || found->second->kind != plan.kind) {
+      if (found == by_path.end() || kind_of(*found->second) != plan.kind) {
         throw Error(ErrorKind::kInternal,
                     {.what = "a site plan fits no site of the model", .where = plan.path});
       }
@@ -204,13 +204,14 @@ class Lowering {
   Value* input_codes(Node* original, const PlannedSite& site, LoweredSite& form) {
     Node* linear = copy_.node(original);
     const Value* x = original->input(0);
+    const LinearSite& linear_site = *linear_of(*site.site);
     const InputQuantizer& quantizer = site.linear()->input;
     if (decisions_.codes.count(x) > 0) {
-      const auto norm = norm_modules_.find(site.site->norm);
+      const auto norm = norm_modules_.find(linear_site.norm);
       if (norm != norm_modules_.end()) form.input_module = norm->second;
-      form.input = norm != norm_modules_.end()                    ? "norm"
-                   : site.site->source == InputSource::kAttention ? "attention"
-                                                                  : "activation";
+      form.input = norm != norm_modules_.end()                     ? "norm"
+                   : linear_site.source == InputSource::kAttention ? "attention"
+                                                                   : "activation";
       return linear->input(0);
     }
     form.input = "quantize";
@@ -392,7 +393,7 @@ class Lowering {
     }
     Node* attend = copy_.node(original);
     // The module takes scores: softmax becomes part of it.
-    Node* softmax = copy_.node(site.site->softmax);
+    Node* softmax = copy_.node(std::get<AttendSite>(site.site->kind).softmax);
     softmax->output()->replaceAllUsesWith(
         decision.raw_scores != nullptr ? raw_outputs_.at(decision.raw_scores) : softmax->input(0));
     Value* output =

@@ -8,7 +8,8 @@
 
 namespace repquant {
 
-double fold_deviation(const Site& site, const InputQuantizer& quantizer, const at::Tensor& x) {
+double fold_deviation(const LinearSite& site, const InputQuantizer& quantizer,
+                      const at::Tensor& x) {
   constexpr std::int64_t kRows = 256;
   const ChannelFold fold = fold_of(quantizer);
   const FoldedLinear folded = folded_linear(site.weight, site.bias, fold);

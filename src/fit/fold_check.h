@@ -14,6 +14,6 @@ namespace repquant {
 /// the largest |difference| relative to the largest |output|. Computed in double on at most 256
 /// rows of x [.., K], so that it is the fold that is judged and neither the order of sums nor how
 /// much the rest of the model makes of a rounding error. Rows that are not finite do not count.
-double fold_deviation(const Site& site, const InputQuantizer& quantizer, const at::Tensor& x);
+double fold_deviation(const LinearSite& site, const InputQuantizer& quantizer, const at::Tensor& x);
 
 }  // namespace repquant

@@ -18,7 +18,7 @@ namespace repquant {
 namespace {
 
 /// What codes and bias should give, [n, N]: the target (see Compensation) without the side columns.
-at::Tensor target_of(const RowBlock& rows, const Site& site, const SideColumns& side,
+at::Tensor target_of(const RowBlock& rows, const LinearSite& site, const SideColumns& side,
                      Compensation compensation) {
   const bool stream = compensation == Compensation::kStream && rows.x_float.defined();
   at::Tensor target = at::linear(stream ? rows.x_float : rows.x, site.weight, site.bias);
@@ -32,7 +32,7 @@ at::Tensor target_of(const RowBlock& rows, const Site& site, const SideColumns& 
 FittedWeight fit_weight_alone(const LinearProblem& problem, const SourceRows& rows,
                               WeightRecipe recipe) {
   recipe.shrinkage = false;
-  const Site& site = *problem.site;
+  const LinearSite& site = *problem.site;
   const at::Tensor zero = at::zeros({site.weight.size(0)}, at::kFloat);
   const WeightProblem weight{.weight = site.weight.contiguous(),
                              .bias = site.bias.defined() ? site.bias.clone() : zero,
@@ -49,7 +49,7 @@ FittedWeight fit_weight_alone(const LinearProblem& problem, const SourceRows& ro
 FittedWeight fit_weight(const LinearProblem& problem, const SourceRows& rows,
                         const LinearPlan& plan, WeightRecipe recipe) {
   recipe.group_size = 0;  // an integer product has one scale for each row
-  const Site& site = *problem.site;
+  const LinearSite& site = *problem.site;
   const auto folded = folded_linear(site.weight, site.bias, fold_of(plan.input));
   const WeightProblem weight{.weight = without_channels(folded.weight, plan.side.channels),
                              .bias = folded.bias,
@@ -76,7 +76,7 @@ FittedInput fit_grid(const LinearProblem& problem, const SourceRows& rows, const
   constexpr std::int64_t kFewRows = 32;
   std::vector<WeightedRows> readers{sample_for_grid(rows, problem.row_weights, problem.threads)};
   for (const ReaderRows& reader : problem.other_readers) {
-    const SourceRows other(reader.rows, problem.site->path, problem.threads);
+    const SourceRows other(reader.rows, problem.path, problem.threads);
     readers.push_back(sample_for_grid(other, other.kept_of(reader.row_weights), problem.threads));
   }
   const WeightedRows seen = joined(readers);
@@ -121,7 +121,7 @@ std::string describe(const LinearPlan& plan) {
 
 LinearPlan fit_linear(const LinearProblem& given, const Recipe& recipe, std::string& note) {
   LinearProblem problem = given;
-  const SourceRows rows(problem.rows, problem.site->path, problem.threads);
+  const SourceRows rows(problem.rows, problem.path, problem.threads);
   problem.row_weights = rows.kept_of(problem.row_weights);
   WeightRecipe weights = recipe.weights;
   if (rows.size() == 0) weights.rounding = WeightRounding::kNearest;

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "fit/row_source.h"
@@ -20,7 +21,8 @@ struct ReaderRows {
 
 /// Everything the fit of a Linear needs, besides the recipe.
 struct LinearProblem {
-  const Site* site = nullptr;
+  std::string path;  // of the site, for errors
+  const LinearSite* site = nullptr;
   RowSource rows;
   /// Readers of the same norm that see other rows of it: the grid is fitted on theirs too.
   std::vector<ReaderRows> other_readers;
@@ -32,6 +34,7 @@ struct LinearProblem {
   /// Codes and scales of a weight that other Linears read too; else null. The input then gets one
   /// grid per tensor and no side columns.
   const QuantizedWeight* rounded = nullptr;
+  bool one_grid = false;  // a norm in front cannot carry a grid per channel
   int weight_bits = 8;
   int activation_bits = 8;
   int threads = 1;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/overloaded.h"
 #include "fit/blocks.h"
 #include "fit/gradients.h"
 #include "repquant/error.h"
@@ -29,14 +30,19 @@ using Layouts = std::unordered_map<const Value*, Layout>;
 Layouts wanted_values(const std::vector<Site>& sites) {
   Layouts wanted;
   for (const auto& site : sites) {
-    if (site.weight.defined()) {
-      wanted[site.node->output()] = {-1, false};
-    } else if (site.kind == SiteKind::kScores) {
-      wanted[site.node->input(0)] = {-1, true};
-      wanted[site.node->input(1)] = {-2, true};
-    } else if (site.kind == SiteKind::kAttend) {
-      wanted[site.node->input(1)] = {-1, true};
-    }
+    const auto* node = site.node;
+    std::visit(Overloaded{[&](const LinearSite&) {
+                            wanted[node->output()] = {-1, false};
+                          },
+                          [&](const ScoresSite&) {
+                            wanted[node->input(0)] = {-1, true};
+                            wanted[node->input(1)] = {-2, true};
+                          },
+                          [&](const AttendSite&) {
+                            wanted[node->input(1)] = {-1, true};
+                          },
+                          [](const EmbeddingSite&) {}},
+               site.kind);
   }
   return wanted;
 }

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -14,9 +15,6 @@
 #include "repquant/recipe.h"
 
 namespace repquant {
-
-/// Values of an attention operand that its grid is fitted on (64 MB).
-inline constexpr std::int64_t kOperandValues = std::int64_t{1} << 24;
 
 struct SweepProgress {
   std::size_t site = 0;   // sites finished
@@ -53,23 +51,6 @@ struct SweepResult {
   double float_seconds = 0.0;         // FP32 stream alone, summed over batches, one thread
   double seconds = 0.0;               // the whole sweep, wall clock
 };
-
-/// Effective bits of each site under `recipe`: edge layers, overrides, excludes.
-/// Throws Error kUsage if a pattern of overrides or exclude matches no site.
-struct SiteBits {
-  bool quantized = true;
-  int weight_bits = 8;
-  int activation_bits = 8;  // 16: weight-only
-
-  friend bool operator==(const SiteBits&, const SiteBits&) = default;
-};
-/// An embedding has the bits of embedding.bits or of an override, and floating-point output.
-std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe& recipe);
-
-/// True for an embedding whose table another site reads in floating point: its codes would only be
-/// stored beside the table. resolve_bits() leaves it alone.
-bool is_read_in_float(const std::vector<Site>& sites, const std::vector<SiteBits>& bits,
-                      std::size_t index);
 
 /// Runs the sweep over calibration batches (each a list of the model's inputs, [B, ...]).
 /// A site whose fit fails stays in floating point (SweepResult::failed). Throws the Error of the

@@ -7,6 +7,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "base/overloaded.h"
 #include "graph/normalize.h"
 #include "graph/products.h"
 #include "graph/rank.h"
@@ -141,7 +142,8 @@ Node* attend_after(Node* softmax, std::string& reason) {
 /// The first node whose place the site takes: a softmax is evaluated by the product behind it, so
 /// what lies between the two comes later, whatever it is.
 const Node* first_node_of(const Site& site) {
-  return site.softmax != nullptr ? site.softmax : site.node;
+  const auto* attend = std::get_if<AttendSite>(&site.kind);
+  return attend != nullptr ? attend->softmax : site.node;
 }
 
 bool softmax_over_last(const Node* softmax) {
@@ -174,6 +176,18 @@ void reach(const Value* value, const std::unordered_map<const Node*, std::size_t
   }
 }
 
+/// The path of a site in the module `path`: products, which have no module of their own, and
+/// operators of the root get a name.
+std::string named(const Site& site, const std::string& path) {
+  const auto inside = [&](const char* name) { return path.empty() ? name : path + "." + name; };
+  return std::visit(
+      Overloaded{[&](const LinearSite&) { return path.empty() ? "linear" : path; },
+                 [&](const ScoresSite&) { return inside("scores"); },
+                 [&](const AttendSite&) { return inside("attend"); },
+                 [&](const EmbeddingSite&) { return path.empty() ? "embedding" : path; }},
+      site.kind);
+}
+
 class Search {
  public:
   explicit Search(const Model& model) : graph_(*model.graph) {
@@ -191,17 +205,23 @@ class Search {
   }
 
  private:
+  template <typename Kind>
+  void add(Node* node, Kind kind) {
+    Site& site = result_.sites.emplace_back();
+    site.node = node;
+    site.kind = std::move(kind);
+  }
+
   void add_linear(Node* node) {
     if (kind_of(node) != "aten::linear") return;
     const auto weight = constant_tensor(node->input(1));
     if (!weight.defined() || weight.dim() != 2 || weight.scalar_type() != at::kFloat) return;
-    Site site;
-    site.kind = patches_.count(node) > 0 ? SiteKind::kPatchEmbedding : SiteKind::kLinear;
-    site.node = node;
-    site.weight = weight;
-    site.bias = constant_tensor(node->input(2));
-    site.source = source_of(node->input(0));
-    result_.sites.push_back(site);
+    LinearSite linear;
+    linear.weight = weight;
+    linear.bias = constant_tensor(node->input(2));
+    linear.source = source_of(node->input(0));
+    linear.of_patches = patches_.count(node) > 0;
+    add(node, std::move(linear));
   }
 
   /// A lookup in a constant table that nothing but lookups and Linears (a tied head) read.
@@ -214,11 +234,7 @@ class Search {
       const bool tied = kind_of(use.user) == "aten::linear" && use.offset == 1;
       if (use.user->owningBlock() != graph_.block() || (!looked_up && !tied)) return;
     }
-    Site site;
-    site.kind = SiteKind::kEmbedding;
-    site.node = node;
-    site.table = table;
-    result_.sites.push_back(site);
+    add(node, EmbeddingSite{table});
   }
 
   void add_attention(Node* softmax) {
@@ -234,15 +250,8 @@ class Search {
       if (attend != nullptr || scores != nullptr) reasons_[attend ? attend : scores] = reason;
       return;
     }
-    Site first;
-    first.kind = SiteKind::kScores;
-    first.node = scores;
-    Site second;
-    second.kind = SiteKind::kAttend;
-    second.node = attend;
-    second.softmax = softmax;
-    result_.sites.push_back(first);
-    result_.sites.push_back(second);
+    add(scores, ScoresSite{});
+    add(attend, AttendSite{softmax});
   }
 
   void order_and_name() {
@@ -252,10 +261,7 @@ class Search {
     });
     std::map<std::string, int> used;
     for (auto& site : sites) {
-      std::string path = module_path(site.node);
-      if (site.kind == SiteKind::kScores) path += path.empty() ? "scores" : ".scores";
-      if (site.kind == SiteKind::kAttend) path += path.empty() ? "attend" : ".attend";
-      if (path.empty()) path = site.kind == SiteKind::kEmbedding ? "embedding" : "linear";
+      const std::string path = named(site, module_path(site.node));
       const int count = ++used[path];
       site.path = count == 1 ? path : path + "#" + std::to_string(count);
     }
@@ -264,7 +270,7 @@ class Search {
   void find_norms() {
     std::unordered_map<const Node*, std::size_t> linear_sites;
     for (std::size_t i = 0; i < result_.sites.size(); ++i) {
-      if (result_.sites[i].weight.defined()) linear_sites[result_.sites[i].node] = i;
+      if (linear_of(result_.sites[i]) != nullptr) linear_sites[result_.sites[i].node] = i;
     }
     for (Node* norm : graph_.nodes()) {
       if (!is_any(norm, kNorms)) continue;
@@ -274,15 +280,16 @@ class Search {
         reached.obstacle = "its norm has parameters that are computed";
       for (const Node* linear : reached.linears) {
         const Site& site = result_.sites[linear_sites.at(linear)];
-        if (reached.obstacle.empty() && norm_width(norm) != site.weight.size(1)) {
+        if (reached.obstacle.empty() && norm_width(norm) != linear_of(site)->weight.size(1)) {
           reached.obstacle = "its norm has another width than the input of " + site.path;
         }
       }
       for (const Node* linear : reached.linears) {  // all of them or none
         Site& site = result_.sites[linear_sites.at(linear)];
-        site.scale_only_fold = reached.padded;
+        auto& own = std::get<LinearSite>(site.kind);
+        own.scale_only_fold = reached.padded;
         if (reached.obstacle.empty()) {
-          site.norm = norm;
+          own.norm = norm;
         } else {
           site.note = "not folded: " + reached.obstacle;
         }

@@ -76,7 +76,7 @@ void measure_macs(const Model& model, const Schedule& schedule, SiteSearch& sear
                   const std::vector<c10::IValue>& inputs, std::int64_t samples) {
   std::map<const Node*, std::int64_t*> counters;
   for (auto& site : search.sites) {
-    if (site.kind != SiteKind::kEmbedding) counters[site.node] = &site.macs;  // it only copies
+    if (!is_lookup(site)) counters[site.node] = &site.macs;
   }
   for (auto& skipped : search.skipped) counters[skipped.node] = &skipped.macs;
   run_graph(*model.graph, schedule, inputs, [&](const Node* node, Values& values) {
@@ -98,14 +98,15 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
   std::map<const Node*, Marking> markings;
   std::set<const Node*> linears, scale_only;
   for (const auto& site : search.sites) {
-    if (site.norm == nullptr) continue;
+    if (norm_of(site) == nullptr) continue;
+    const LinearSite* linear = linear_of(site);
     linears.insert(site.node);
-    if (site.scale_only_fold) scale_only.insert(site.norm);
+    if (linear->scale_only_fold) scale_only.insert(linear->norm);
     const std::uint64_t seed = 1000 + norms.size();
-    if (norms.emplace(site.norm, seed).second) {
-      const std::int64_t channels = site.weight.size(1);
-      markings[site.norm] = {random_signed({channels}, seed + 500000).abs_(),
-                             random_signed({channels}, seed + 900000)};
+    if (norms.emplace(linear->norm, seed).second) {
+      const std::int64_t channels = linear->weight.size(1);
+      markings[linear->norm] = {random_signed({channels}, seed + 500000).abs_(),
+                                random_signed({channels}, seed + 900000)};
     }
   }
   const std::int64_t batch = inputs.empty() || inputs[0].dim() == 0 ? 1 : inputs[0].size(0);
@@ -117,15 +118,16 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
     const auto plain = run_marked(model, schedule, samples, norms, linears, nullptr, scale_only);
     const auto moved = run_marked(model, schedule, samples, norms, linears, &markings, scale_only);
     for (const auto& site : search.sites) {
-      if (site.norm == nullptr) continue;
+      if (norm_of(site) == nullptr) continue;
+      const LinearSite* linear = linear_of(site);
       const at::Tensor& before = plain.at(site.node);
-      const auto& marking = markings.at(site.norm);
+      const auto& marking = markings.at(linear->norm);
       at::Tensor expected = before;
       if (before.size(-1) == marking.ratio.size(0)) {
         expected = before * marking.ratio;
-        if (!site.scale_only_fold) expected = expected + marking.shift;
+        if (!linear->scale_only_fold) expected = expected + marking.shift;
       }
-      if (!at::equal(expected, moved.at(site.node))) refuted.insert(site.norm);
+      if (!at::equal(expected, moved.at(site.node))) refuted.insert(linear->norm);
     }
   };
   for (const std::int64_t count : std::set<std::int64_t>{1, std::min<std::int64_t>(batch, 2)}) {
@@ -137,8 +139,9 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
     }
   }
   for (auto& site : search.sites) {
-    if (site.norm == nullptr || refuted.count(site.norm) == 0) continue;
-    site.norm = nullptr;
+    auto* linear = std::get_if<LinearSite>(&site.kind);
+    if (linear == nullptr || refuted.count(linear->norm) == 0) continue;
+    linear->norm = nullptr;
     site.note = "not folded: its input is not the norm's output, channel by channel";
   }
 }

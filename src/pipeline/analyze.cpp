@@ -64,16 +64,16 @@ std::vector<SensitivityRow> rows_of(const std::vector<Site>& sites,
                                     const Allocation& allocation) {
   std::vector<Ranked> ranked;
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (!bits[i].quantized || sites[i].kind == SiteKind::kEmbedding) continue;
-    const bool weighted = sites[i].weight.defined();
+    if (!bits[i].quantized || is_lookup(sites[i])) continue;
+    const LinearSite* linear = linear_of(sites[i]);
     Ranked entry;
     entry.row.path = sites[i].path;
-    entry.row.kind = name_of(sites[i].kind);
+    entry.row.kind = name_of(kind_of(sites[i]));
     entry.row.macs = sites[i].macs;
     entry.row.activation_bits = bits[i].activation_bits;
     entry.row.chosen_activation_bits = allocation.bits[i].activation_bits;
-    if (weighted) {
-      entry.row.parameters = sites[i].weight.numel();
+    if (linear != nullptr) {
+      entry.row.parameters = linear->weight.numel();
       entry.row.weight_bits = bits[i].weight_bits;
       entry.row.chosen_weight_bits = allocation.bits[i].weight_bits;
       entry.errors.add(find_width(table.sites[i].weights, bits[i].weight_bits));

@@ -5,6 +5,7 @@
 #include <set>
 #include <tuple>
 
+#include "base/overloaded.h"
 #include "base/text_table.h"
 #include "repquant/error.h"
 
@@ -13,29 +14,38 @@ namespace {
 
 constexpr double kFloatBits = 32.0;
 constexpr std::size_t kNamedGaps = 5;
+constexpr const char* kExcluded = "excluded by the recipe";
 
 std::string percent(double share) { return format_number(100.0 * share, 2) + " %"; }
 
+/// Why the recipe leaves a product of activations in floating point.
+std::string reason_of_product(const Recipe& recipe) {
+  if (recipe.bits.weight_only()) {
+    return "weight-only recipe: products of activations stay in floating point";
+  }
+  return recipe.attention.quantize ? kExcluded : "attention.quantize is false";
+}
+
 /// Why a site of the model is not quantized.
 CoverageGap excluded_gap(const Site& site, const Recipe& recipe, bool read_in_float) {
-  CoverageGap gap{.path = site.path,
-                  .op = name_of(site.kind),
-                  .reason = "excluded by the recipe",
-                  .requested = true,
-                  .parameters = 0,
-                  .macs = site.macs};
-  if (site.kind == SiteKind::kEmbedding) {
-    gap.parameters = site.table.numel();
-    if (recipe.embedding.bits == 0) gap.reason = "embedding.bits is 0";
-    if (read_in_float) gap.reason = "a Linear that stays in floating point reads the same table";
-  } else if (site.weight.defined()) {
-    gap.parameters = site.weight.numel();
-  } else if (recipe.bits.weight_only()) {
-    gap.reason = "weight-only recipe: products of activations stay in floating point";
-  } else if (!recipe.attention.quantize) {
-    gap.reason = "attention.quantize is false";
-  }
-  return gap;
+  const std::string reason =
+      std::visit(Overloaded{[](const LinearSite&) -> std::string { return kExcluded; },
+                            [&](const ScoresSite&) { return reason_of_product(recipe); },
+                            [&](const AttendSite&) { return reason_of_product(recipe); },
+                            [&](const EmbeddingSite&) -> std::string {
+                              if (read_in_float) {
+                                return "a Linear that stays in floating point reads the same table";
+                              }
+                              return recipe.embedding.bits == 0 ? "embedding.bits is 0" : kExcluded;
+                            }},
+                 site.kind);
+  const at::Tensor constant = constant_of(site);
+  return {.path = site.path,
+          .op = name_of(kind_of(site)),
+          .reason = reason,
+          .requested = true,
+          .parameters = constant.defined() ? constant.numel() : 0,
+          .macs = site.macs};
 }
 
 }  // namespace
@@ -60,7 +70,7 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
   // others read it in floating point.
   std::set<const void*> stored, floating;
   const auto count_again = [&](const Site& site, bool quantized) {
-    const at::Tensor& constant = constant_of(site);
+    const at::Tensor constant = constant_of(site);
     if (!constant.defined()) return;
     const void* data = constant.const_data_ptr();
     if (!quantized && !floating.insert(data).second) return;
@@ -78,10 +88,10 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
       }
       continue;
     }
-    const at::Tensor& constant = constant_of(site);
+    const at::Tensor constant = constant_of(site);
     const int weight_bits = constant.defined() ? bits[i].weight_bits : 0;
-    auto& row = rows[{static_cast<int>(site.kind), weight_bits, bits[i].activation_bits}];
-    row.kind = name_of(site.kind);
+    auto& row = rows[{static_cast<int>(kind_of(site)), weight_bits, bits[i].activation_bits}];
+    row.kind = name_of(kind_of(site));
     row.weight_bits = weight_bits;
     row.activation_bits = bits[i].activation_bits;
     ++row.sites;

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "fit/site_bits.h"
 #include "fit/sweep.h"
 #include "graph/model.h"
 #include "graph/site.h"

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "fit/hold_back.h"
+#include "fit/site_bits.h"
 #include "fit/sweep.h"
 #include "graph/model.h"
 #include "graph/site.h"

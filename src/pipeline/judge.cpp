@@ -7,6 +7,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/overloaded.h"
 #include "base/text_table.h"
 #include "fit/plan_hook.h"
 #include "graph/walker.h"
@@ -78,9 +79,17 @@ Batches first_batches(const Batches& batches, std::int64_t count) {
 /// What a site would give in floating point, on the inputs that it gets in the simulation.
 at::Tensor exact_output(const Site& site, const Values& values) {
   const auto input = [&](std::size_t i) { return values.at(site.node->input(i)).toTensor(); };
-  if (site.weight.defined()) return at::linear(input(0), site.weight, site.bias);
-  if (site.kind == SiteKind::kScores) return at::matmul(input(0), input(1));
-  return at::matmul(at::softmax(input(0), -1), input(1));  // the softmax is passed over
+  return std::visit(Overloaded{[&](const LinearSite& linear) {
+                                 return at::linear(input(0), linear.weight, linear.bias);
+                               },
+                               [&](const ScoresSite&) { return at::matmul(input(0), input(1)); },
+                               [&](const AttendSite&) {  // the softmax is passed over
+                                 return at::matmul(at::softmax(input(0), -1), input(1));
+                               },
+                               [&](const EmbeddingSite& embedding) {
+                                 return at::embedding(embedding.table, input(1));
+                               }},
+                    site.kind);
 }
 
 struct SiteLoss {
@@ -92,7 +101,7 @@ struct SiteLoss {
 std::vector<SiteLoss> site_losses(const JudgedPlans& plans, const PlanHook& simulate) {
   std::map<const Node*, const Site*> planned;
   for (const Site* site : sites_of(plans.search.sites, plans.plans)) {
-    if (site->kind != SiteKind::kEmbedding) planned[site->node] = site;
+    if (!is_lookup(*site)) planned[site->node] = site;
   }
   std::map<std::string, Energies> energies;
   const torch::jit::Graph& graph = *plans.model.graph;

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "fit/sweep.h"
+#include "fit/site_bits.h"
 #include "graph/model.h"
 #include "graph/site.h"
 #include "pipeline/calibration.h"

@@ -108,8 +108,8 @@ void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
   const auto shapes = form_check_inputs(*input.model, batch, reference);
   if (input.last_use) {
     for (auto& site : input.search->sites) {  // the graph has them still
-      site.weight = at::Tensor();
-      site.table = at::Tensor();
+      if (auto* linear = std::get_if<LinearSite>(&site.kind)) linear->weight = at::Tensor();
+      if (auto* embedding = std::get_if<EmbeddingSite>(&site.kind)) embedding->table = at::Tensor();
     }
   }
   std::optional<Lowered> made =

@@ -21,8 +21,8 @@ at::Tensor normal(std::vector<std::int64_t> sizes, std::uint64_t seed) {
   return testing::Random(seed).normal(std::move(sizes));
 }
 
-Site linear_site() {
-  Site site;
+LinearSite linear_site() {
+  LinearSite site;
   site.weight = normal({5, 8}, 1);
   site.bias = normal({5}, 2);
   return site;
@@ -51,7 +51,7 @@ TEST(FoldCheck, AFoldThatFloat32CannotHoldIsSeen) {
 }
 
 TEST(FoldCheck, PaddingDoesNotMove) {
-  Site site = linear_site();
+  LinearSite site = linear_site();
   site.scale_only_fold = true;
   EXPECT_GT(fold_deviation(site, per_channel(), normal({4, 6, 8}, 3)), 1e-2);
   InputQuantizer unshifted = per_channel();

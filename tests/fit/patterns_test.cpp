@@ -130,7 +130,7 @@ TEST(Patterns, AReaderWithOtherChannelsRefutesTheFold) {
       "  return a + torch.linear(h.reshape(x.size(0), 3, 32), self.wb, self.bb).mean(1)\n",
       constants, normal_batches(3, {4, 6, 16}));
   for (const Site& site : prepared.search.sites) {
-    EXPECT_EQ(site.norm, nullptr) << site.path;
+    EXPECT_EQ(norm_of(site), nullptr) << site.path;
     EXPECT_NE(site.note.find("another width"), std::string::npos) << site.note;
   }
   expect_good(prepared, 2);

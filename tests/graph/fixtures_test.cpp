@@ -75,10 +75,12 @@ TEST_P(Fixture, FindsTheExpectedSites) {
   std::map<SiteKind, int> count;
   std::set<std::string> paths;
   for (const auto& site : search.sites) {
-    ++count[site.kind];
+    const SiteKind kind = kind_of(site);
+    ++count[kind];
     EXPECT_TRUE(paths.insert(site.path).second) << site.path << " is not unique";
-    EXPECT_EQ(site.macs > 0, site.kind != SiteKind::kEmbedding) << site.path;
-    EXPECT_EQ(site.table.defined(), site.kind == SiteKind::kEmbedding) << site.path;
+    EXPECT_EQ(site.macs > 0, kind != SiteKind::kEmbedding) << site.path;
+    const bool product = kind == SiteKind::kScores || kind == SiteKind::kAttend;
+    EXPECT_EQ(constant_of(site).defined(), !product) << site.path;
   }
   EXPECT_EQ(count[SiteKind::kLinear], expect().at("linears"));
   EXPECT_EQ(count[SiteKind::kPatchEmbedding], expect().at("patch_embeddings"));
@@ -102,7 +104,7 @@ TEST_P(FixtureWithSites, FoldsExactlyTheFoldableNorms) {
     for (const auto& norm : expected.at("norms")) {
       if (norm.at("fold") != "none") wanted += norm.at("linears").size();
     }
-    const auto folded = [](const Site& site) { return site.norm != nullptr; };
+    const auto folded = [](const Site& site) { return norm_of(site) != nullptr; };
     EXPECT_EQ(std::count_if(search.sites.begin(), search.sites.end(), folded), wanted);
     return;
   }
@@ -118,10 +120,10 @@ TEST_P(FixtureWithSites, FoldsExactlyTheFoldableNorms) {
       const std::string name = run == 1 ? module : module + "#" + std::to_string(run);
       ASSERT_EQ(by_path.count(name), 1U) << name;
       const Site& site = *by_path.at(name);
-      EXPECT_EQ(site.norm != nullptr, fold != "none") << name << ": " << site.note;
-      if (site.norm != nullptr) {
-        EXPECT_EQ(site.scale_only_fold, fold == "scale") << name;
-      } else if (site.source == InputSource::kNorm) {
+      EXPECT_EQ(norm_of(site) != nullptr, fold != "none") << name << ": " << site.note;
+      if (norm_of(site) != nullptr) {
+        EXPECT_EQ(linear_of(site)->scale_only_fold, fold == "scale") << name;
+      } else if (linear_of(site)->source == InputSource::kNorm) {
         EXPECT_NE(site.note, "") << name;
       }
     }
@@ -150,9 +152,12 @@ TEST(Forms, TraceAndScriptGiveTheSameSites) {
       prove_sites(model, search, data.inputs);
       std::string list;
       for (const auto& site : search.sites) {
-        list += site.path + " " + name_of(site.kind) +
-                " fold=" + (site.norm == nullptr ? "none" : module_path(site.norm)) + " " +
-                std::to_string(static_cast<int>(site.source)) + "\n";
+        list += site.path + " " + name_of(kind_of(site)) +
+                " fold=" + (norm_of(site) == nullptr ? "none" : module_path(norm_of(site))) + " " +
+                (linear_of(site) == nullptr
+                     ? "-"
+                     : std::to_string(static_cast<int>(linear_of(site)->source))) +
+                "\n";
       }
       lists.push_back(list);
     }

@@ -133,9 +133,9 @@ INSTANTIATE_TEST_SUITE_P(Parts, AblationTest, ::testing::ValuesIn(kAblations),
 // fold check must stop it.
 class FoldRuleTest : public ::testing::Test {
  protected:
-  Site& site(const std::string& path) {
+  LinearSite& site(const std::string& path) {
     for (auto& candidate : broken_.search.sites) {
-      if (candidate.path == path) return candidate;
+      if (candidate.path == path) return std::get<LinearSite>(candidate.kind);
     }
     throw std::runtime_error("no site " + path);
   }

@@ -1,7 +1,8 @@
+#include "fit/site_bits.h"
+
 #include <algorithm>
 
 #include "base/pattern.h"
-#include "fit/sweep.h"
 
 namespace repquant {
 namespace {
@@ -11,17 +12,18 @@ void set_bits(SiteBits& bits, int weight_bits, int activation_bits) {
   if (activation_bits != 0) bits.activation_bits = activation_bits;
 }
 
-bool is_embedding(const Site& site) { return site.kind == SiteKind::kEmbedding; }
-
 }  // namespace
 
 bool is_read_in_float(const std::vector<Site>& sites, const std::vector<SiteBits>& bits,
                       std::size_t index) {
-  if (!sites[index].table.defined()) return false;
-  const void* table = sites[index].table.const_data_ptr();
+  const auto* embedding = std::get_if<EmbeddingSite>(&sites[index].kind);
+  if (embedding == nullptr) return false;
+  const void* table = embedding->table.const_data_ptr();
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (bits[i].quantized || !sites[i].weight.defined()) continue;
-    if (sites[i].weight.const_data_ptr() == table) return true;
+    const LinearSite* linear = linear_of(sites[i]);
+    if (!bits[i].quantized && linear != nullptr && linear->weight.const_data_ptr() == table) {
+      return true;
+    }
   }
   return false;
 }
@@ -29,7 +31,7 @@ bool is_read_in_float(const std::vector<Site>& sites, const std::vector<SiteBits
 std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe& recipe) {
   std::vector<SiteBits> bits(sites.size(),
                              {true, recipe.bits.weight_bits, recipe.bits.activation_bits});
-  const auto weighted = [](const Site& site) { return site.weight.defined(); };
+  const auto weighted = [](const Site& site) { return linear_of(site) != nullptr; };
   const auto first = std::find_if(sites.begin(), sites.end(), weighted);
   const auto last = std::find_if(sites.rbegin(), sites.rend(), weighted);
   if (!recipe.bits.weight_only()) {
@@ -43,7 +45,7 @@ std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe&
     }
   }
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (is_embedding(sites[i])) bits[i].weight_bits = recipe.embedding.bits;
+    if (is_lookup(sites[i])) bits[i].weight_bits = recipe.embedding.bits;
   }
   std::vector<std::string> paths;
   for (const auto& site : sites) paths.push_back(site.path);
@@ -61,7 +63,7 @@ std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe&
     for (const auto index : match_names(pattern, paths, "exclude")) bits[index].quantized = false;
   }
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (is_embedding(sites[i])) {
+    if (is_lookup(sites[i])) {
       bits[i].activation_bits = kWeightOnlyBits;  // its output stays in floating point
       if (recipe.embedding.bits == 0) bits[i].quantized = false;
       continue;
@@ -72,7 +74,7 @@ std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe&
     }
   }
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (is_embedding(sites[i]) && is_read_in_float(sites, bits, i)) bits[i].quantized = false;
+    if (is_lookup(sites[i]) && is_read_in_float(sites, bits, i)) bits[i].quantized = false;
   }
   return bits;
 }
