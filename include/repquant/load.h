@@ -12,7 +12,8 @@ struct Module;
 namespace repquant {
 
 struct LoadOptions {
-  bool fused = true;  // false: the portable operators everywhere, as torch::jit::load gives them
+  bool fused = true;   // false: the portable operators everywhere, as torch::jit::load gives them
+  bool trust = false;  // the file's code may reach files and processes (docs/security.md)
 };
 
 /// How one submodule of the artifact runs.

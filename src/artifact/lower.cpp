@@ -209,12 +209,12 @@ class Lowering {
     if (decisions_.codes.count(x) > 0) {
       const auto norm = norm_modules_.find(linear_site.norm);
       if (norm != norm_modules_.end()) form.input_module = norm->second;
-      form.input = norm != norm_modules_.end()                     ? "norm"
-                   : linear_site.source == InputSource::kAttention ? "attention"
-                                                                   : "activation";
+      form.input = norm != norm_modules_.end()                     ? SiteInput::kNorm
+                   : linear_site.source == InputSource::kAttention ? SiteInput::kAttention
+                                                                   : SiteInput::kActivation;
       return linear->input(0);
     }
-    form.input = "quantize";
+    form.input = SiteInput::kQuantize;
     for (const auto& made : quantized_[x]) {  // several Linears may read the same codes
       if (same_codes(*made.quantizer, quantizer)) {
         form.input_module = made.module;
@@ -233,8 +233,8 @@ class Lowering {
     Node* linear = copy_.node(original);
     LoweredSite form = form_of(site);
     if (!plan.quantized_input) {
-      form.input = "float";
-      form.output = "float";
+      form.input = SiteInput::kFloat;
+      form.output = SiteOutput::kFloat;
       Value* output =
           call(factory_.weight_only({plan.weight.codes, plan.weight.bits, plan.weight.scale,
                                      plan.bias, plan.weight.group_size}),
@@ -248,15 +248,15 @@ class Lowering {
     Value* codes = input_codes(original, site, form);
     const LinearDecision& decision = decisions_.linears.at(original);
     LinearState state = linear_state(plan, form.path);
-    form.output = "float";
+    form.output = SiteOutput::kFloat;
     const Value* replaced = original->output();
     if (decision.operands) {
       write_operands(*decision.operands, state);
-      form.output = "operand codes";
+      form.output = SiteOutput::kOperandCodes;
     } else if (decision.activation != nullptr) {
       replaced = decision.activation->output();
       write_activation(*decision.activation, decision.product, state);
-      if (decision.product) form.output = "product codes";
+      if (decision.product) form.output = SiteOutput::kProductCodes;
     }
     Value* output = call(factory_.linear(state), form.path, {codes}, linear, &form.module);
     if (decision.operands) {
@@ -319,8 +319,8 @@ class Lowering {
   void lower_embedding(Node* original, const PlannedSite& site) {
     const QuantizedWeight& table = site.embedding()->table;
     LoweredSite form = form_of(site);
-    form.input = "indices";
-    form.output = "float";
+    form.input = SiteInput::kIndices;
+    form.output = SiteOutput::kFloat;
     Node* embedding = copy_.node(original);
     Value* output = call(factory_.embedding({table.codes, table.bits, table.scale}), form.path,
                          {embedding->input(1)}, embedding, &form.module);
@@ -332,7 +332,7 @@ class Lowering {
   void lower_scores(Node* original, const PlannedSite& site) {
     const ScoresPlan& plan = *site.scores();
     LoweredSite form = form_of(site);
-    form.input = "operands";
+    form.input = SiteInput::kOperands;
     Value* left = operand_codes(original, 0, plan.left, site, "_left");
     Value* right = operand_codes(original, 1, plan.right, site, "_right");
     ScoresState state;
@@ -344,7 +344,7 @@ class Lowering {
     for (const auto& [attend, decision] : decisions_.attends) {
       state.raw = state.raw || decision.raw_scores == original;
     }
-    form.output = state.raw ? "integer products" : "float";
+    form.output = state.raw ? SiteOutput::kIntegerProducts : SiteOutput::kFloat;
     Node* scores = copy_.node(original);
     Value* output = call(factory_.scores(state), form.path, {left, right}, scores, &form.module);
     Emission& emission = emit(output, original->output(), form.path,
@@ -359,7 +359,7 @@ class Lowering {
     const AttendPlan& plan = *site.attend();
     const AttendDecision& decision = decisions_.attends.at(original);
     LoweredSite form = form_of(site);
-    form.input = "operands";
+    form.input = SiteInput::kOperands;
     Value* codes = operand_codes(original, 1, plan.value, site, "_value");
     AttendState state;
     const double steps = plan.uniform ? 1.0 : plan.grid.steps_per_octave;
@@ -384,12 +384,12 @@ class Lowering {
                      decision.score_factor;
       state.fresh = true;
     }
-    form.output = "float";
+    form.output = SiteOutput::kFloat;
     if (decision.next != nullptr) {
       state.multiplier = state.multiplier * to_double(decision.multiplier);
       state.offset = decision.offset;
       state.output_max_code = decision.next->max_code();
-      form.output = "product codes";
+      form.output = SiteOutput::kProductCodes;
     }
     Node* attend = copy_.node(original);
     // The module takes scores: softmax becomes part of it.

@@ -14,20 +14,14 @@
 #include "graph/model.h"
 #include "graph/site.h"
 #include "plan/site_plan.h"
+#include "repquant/artifact.h"
 
 namespace repquant {
 
 /// How a lowered site is realised: for the site table and for the self-check.
-struct LoweredSite {
-  std::string path;
+struct LoweredSite : SiteModules {
+  std::string path{};
   SiteKind kind = SiteKind::kLinear;
-  std::string module;        // submodule that computes the site
-  std::string input_module;  // submodule that makes its input codes, if it has one of its own
-  std::string side_module;   // side columns
-  std::string scale_module;  // multiplies by the scales of rows and adds the bias
-  std::string input;         // "norm", "activation", "attention", "operands", "quantize", "float",
-                             // "indices"
-  std::string output;        // "float", "operand codes", "product codes", "integer products"
 };
 
 /// One call of a submodule in the lowered graph, and what it should give: a function of a value of

@@ -1,12 +1,14 @@
 #include "cli/command.h"
 
 #include <ATen/Parallel.h>
+#include <torch/csrc/jit/runtime/print_handler.h>
 
 #include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <iostream>
 
 #include "repquant/error.h"
 
@@ -33,11 +35,16 @@ std::shared_ptr<CommonOptions> add_common_options(CLI::App& app) {
       ->group(group)
       ->type_name("N")
       ->check(CLI::Range(1, kMostThreads));
+  app.add_flag("--trust", common->trust,
+               "allow the code of models to use operators that reach files and processes")
+      ->group(group);
   return common;
 }
 
 Context make_context(const CommonOptions& common, std::ostream& out,
                      const InterruptToken& interrupt) {
+  // What a model prints is no part of the result.
+  torch::jit::setPrintHandler([](const std::string& text) { std::cerr << text; });
   Context context;
   context.out = &out;
   context.interrupt = interrupt;

@@ -20,6 +20,7 @@ struct CommonOptions {
   bool verbose = false;
   bool wide = false;
   std::string log_file;
+  bool trust = false;
   int threads = 0;  // 0: as many as LibTorch takes
 };
 
@@ -42,7 +43,7 @@ struct Command {
   std::function<void(const Context&)> run;
 };
 
-/// Adds --json, --quiet, --verbose, --log-file and --threads.
+/// Adds --json, --quiet, --verbose, --wide, --log-file, --threads and --trust.
 std::shared_ptr<CommonOptions> add_common_options(CLI::App& app);
 
 /// Opens the log. Throws Error kFile.

@@ -4,6 +4,7 @@
 
 #include "base/text_table.h"
 #include "cli/render.h"
+#include "format/description.h"
 
 namespace repquant::cli {
 namespace {
@@ -114,23 +115,10 @@ Json artifact_report_json(const std::string& path, const ArtifactReport& report)
   json["model"] = path;
   json["quantized"] = true;
   json["format"] = {{"major", info.major_version}, {"minor", info.minor_version}};
-  json["written_by"] = {{"repquant", info.tool_version}, {"libtorch", info.libtorch_version}};
+  json["written_by"] = written_json(info);
   json["model_sha256"] = info.model_hash;
   json["inputs"] = info.inputs;
-  json["calibration"] = {{"sha256", info.calibration_hash},
-                         {"samples", info.samples},
-                         {"synthetic", info.synthetic},
-                         {"protocol", info.protocol}};
-  json["recipe_name"] = info.recipe_name;
-  json["recipe"] = parse_json(info.recipe, "recipe");
-  json["coverage"] = coverage_json(info.coverage);
-  if (info.mixed) json["mixed"] = mixed_json(*info.mixed);
-  json["checks"] = {{"fold_deviation", info.fold_deviation},
-                    {"output_sqnr_db", info.output_sqnr_db},
-                    {"lowered_sqnr_db", info.lowered_sqnr_db},
-                    {"changed_codes", info.changed_codes}};
-  if (info.judgement) json["held_back"] = judgement_json(*info.judgement);
-  if (!info.portable.empty()) json["portable"] = info.portable;
+  json.update(results_json(info));
   json["sites"] = sites_json(site_rows(info), true);
   Json& runtime = json["runtime"];
   runtime["vnni"] = report.runtime.vnni;

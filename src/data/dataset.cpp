@@ -7,8 +7,8 @@
 #include <string_view>
 #include <utility>
 
+#include "archive/bytes.h"
 #include "base/sha256.h"
-#include "data/bytes.h"
 #include "data/dataset_source.h"
 #include "data/labels.h"
 #include "repquant/error.h"

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <utility>
 
-#include "data/bytes.h"
+#include "archive/bytes.h"
 #include "repquant/error.h"
 
 namespace repquant {

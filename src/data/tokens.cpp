@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "archive/bytes.h"
 #include "data/arrays.h"
-#include "data/bytes.h"
 #include "repquant/error.h"
 
 namespace repquant {

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "archive/zip_reader.h"
 #include "data/file_kind.h"
-#include "data/zip_reader.h"
 
 namespace repquant {
 namespace {

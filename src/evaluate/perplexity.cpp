@@ -6,7 +6,7 @@
 #include <charconv>
 #include <cmath>
 
-#include "data/bytes.h"
+#include "archive/bytes.h"
 #include "data/model_inputs.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"

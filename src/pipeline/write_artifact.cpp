@@ -14,8 +14,9 @@
 #include "base/text_table.h"
 #include "data/preprocess.h"
 #include "fit/plan_hook.h"
+#include "format/description.h"
+#include "format/names.h"
 #include "graph/archive.h"
-#include "pipeline/artifact_info.h"
 #include "pipeline/check_forms.h"
 #include "recipe/json.h"
 #include "repquant/version.h"
@@ -76,14 +77,10 @@ ArtifactInfo artifact_info(const ArtifactInput& input, const Lowered& lowered,
   std::map<std::string, const LoweredSite*> lowered_by_path;
   for (const auto& site : lowered.sites) lowered_by_path[site.path] = &site;
   for (const auto& site : report.sites) {
-    ArtifactSite row{.site = site};
+    ArtifactSite row;
+    row.site = site;
     if (const auto found = lowered_by_path.find(site.path); found != lowered_by_path.end()) {
-      row.module = found->second->module;
-      row.input_module = found->second->input_module;
-      row.side_module = found->second->side_module;
-      row.scale_module = found->second->scale_module;
-      row.input = found->second->input;
-      row.output = found->second->output;
+      static_cast<SiteModules&>(row) = *found->second;
     }
     info.sites.push_back(std::move(row));
   }

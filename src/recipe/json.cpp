@@ -172,9 +172,9 @@ RecipeChange parse_setting(std::string_view text, std::string_view source) {
 }
 
 std::optional<Recipe> find_ready_recipe(std::string_view name) {
-  for (const ReadyRecipe& ready : ready_recipes()) {
+  for (const EmbeddedFile& ready : ready_recipes()) {
     if (ready.name == name) {
-      return parse_recipe(ready.json, "configs/" + std::string(name) + ".json").recipe;
+      return parse_recipe(ready.text, "configs/" + std::string(name) + ".json").recipe;
     }
   }
   const std::optional<BitWidths> bits = find_bits(name);
@@ -194,9 +194,9 @@ Recipe ready_recipe(std::string_view name, std::string_view where) {
 }
 
 std::string ready_recipe_description(std::string_view name) {
-  for (const ReadyRecipe& ready : ready_recipes()) {
+  for (const EmbeddedFile& ready : ready_recipes()) {
     if (ready.name != name) continue;
-    const Json document = parse_json(ready.json, name);
+    const Json document = parse_json(ready.text, name);
     return document.value(std::string(kDescriptionKey), std::string());
   }
   return "";
@@ -204,7 +204,7 @@ std::string ready_recipe_description(std::string_view name) {
 
 std::vector<std::string> ready_recipe_names() {
   std::vector<std::string> names;
-  for (const ReadyRecipe& ready : ready_recipes()) names.emplace_back(ready.name);
+  for (const EmbeddedFile& ready : ready_recipes()) names.emplace_back(ready.name);
   return names;
 }
 

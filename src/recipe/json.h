@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/embedded_file.h"
 #include "repquant/recipe.h"
 
 namespace repquant {
@@ -48,14 +49,8 @@ void apply_setting(Recipe& recipe, std::string_view key, std::string_view value,
 /// Splits "KEY=VALUE" at the first '='. Throws Error kUsage if there is none.
 RecipeChange parse_setting(std::string_view text, std::string_view source = "--set");
 
-/// A recipe of configs/.
-struct ReadyRecipe {
-  std::string_view name;  // "paper"
-  std::string_view json;  // the file's text
-};
-
-/// All of them.
-std::span<const ReadyRecipe> ready_recipes();
+/// The recipes of configs/, by name ("paper"), as JSON.
+std::span<const EmbeddedFile> ready_recipes();
 
 /// The ready recipe of that name, or recipe_for_bits() of a width ("w4a8"); nothing for another
 /// name.

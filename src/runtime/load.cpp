@@ -127,7 +127,7 @@ auto rewriting(const std::string& path, const Body& body) {
 
 Module load_archive_module(const std::string& path, const LoadOptions& options,
                            LoadReport& result) {
-  LazyArchive archive = read_lazily(path);
+  LazyArchive archive = read_lazily(path, options.trust);
   return rewriting(path, [&] {
     Module module =
         options.fused ? fused_module(archive, result) : portable_module(archive, result);

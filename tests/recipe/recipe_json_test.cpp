@@ -272,8 +272,8 @@ TEST(ReadyRecipeTest, PaperHasNothingOfOurs) {
 }
 
 TEST(ReadyRecipeTest, AreTheFilesInConfigs) {
-  for (const ReadyRecipe& ready : ready_recipes()) {
-    EXPECT_EQ(ready.json,
+  for (const EmbeddedFile& ready : ready_recipes()) {
+    EXPECT_EQ(ready.text,
               read_text(source_dir() / "configs" / (std::string(ready.name) + ".json")));
   }
 }

@@ -12,11 +12,13 @@
 #include "artifact/min_max_plans.h"
 #include "artifact/save.h"
 #include "base/atomic_file.h"
+#include "format/description.h"
 #include "graph/model.h"
 #include "graph/site.h"
 #include "ops/operators.h"
 #include "repquant/error.h"
 #include "runtime/both_forms.h"
+#include "runtime/lazy_archive.h"
 #include "support/fixtures.h"
 #include "support/temp_dir.h"
 
@@ -27,12 +29,17 @@ using testing::fixture_data;
 using testing::MinMaxOptions;
 using testing::TempDir;
 
-constexpr const char* kDescription = R"({"format": {"major": 1, "minor": 0}})";
+std::string description(const PortableSites& portable = {}) {
+  ArtifactInfo info;
+  info.recipe = "{}";
+  info.portable = portable;
+  return artifact_to_json(info);
+}
 
 void save(const torch::jit::Module& module, const std::filesystem::path& path,
-          const std::string& description = kDescription) {
+          const std::string& text = description()) {
   AtomicFile file(path, true);
-  save_artifact(module, {{"repquant.json", description}}, file);
+  save_artifact(module, {{"repquant.json", text}}, file);
   file.commit();
 }
 
@@ -227,9 +234,8 @@ TEST(LoadTest, LeavesPortableWhatTheDescriptionSays) {
   const TempDir dir;
   const auto path = (dir / "a.pt").string();
   const auto data = fixture_data("vit_fused");
-  save(
-      lowered("vit_fused", "trace", bits(8, 8)).module, path,
-      R"({"format": {"major": 1, "minor": 3}, "portable": {"blocks_0_attn_attend": "it differs"}})");
+  save(lowered("vit_fused", "trace", bits(8, 8)).module, path,
+       description({{"blocks_0_attn_attend", "it differs"}}));
   LoadReport report;
   const auto fused = load(path, {}, &report);
   const LoadedSite* attend = find(report, "blocks_0_attn_attend");
@@ -315,6 +321,8 @@ TEST(LoadTest, RefusesWhatIsNoArtifact) {
   save(result.module, path, R"({"format": {"major": 2, "minor": 0}})");
   expect_kind(path.string(), ErrorKind::kUnsupported);
   save(result.module, path, "not json");
+  expect_kind(path.string(), ErrorKind::kFile);
+  save(result.module, path, R"({"format": {"major": 1, "minor": 3}})");
   expect_kind(path.string(), ErrorKind::kFile);
   save(result.module, path);
   const std::string bytes = testing::read_text(path);

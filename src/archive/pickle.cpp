@@ -1,7 +1,8 @@
-#include "data/pickle.h"
+#include "archive/pickle.h"
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdio>
 #include <cstring>
 #include <map>
@@ -10,6 +11,10 @@ namespace repquant::internal {
 namespace {
 
 constexpr int kProtocol = 2;
+/// Keys are given one after the other; some writers leave a few out.
+constexpr std::uint64_t kMemoGap = 4096;
+/// A container has two at a time: its own, and one for its items.
+constexpr std::size_t kMaxMarks = 2 * std::size_t{kMaxPickleDepth};
 
 class Reader {
  public:
@@ -44,6 +49,12 @@ class Reader {
     return value;
   }
 
+  double real() {  // big-endian
+    std::uint64_t bits = 0;
+    for (const std::uint8_t byte : take(8)) bits = bits << 8 | byte;
+    return std::bit_cast<double>(bits);
+  }
+
   std::string text(std::size_t size) {
     const Bytes part = take(size);
     return {part.begin(), part.end()};
@@ -59,11 +70,16 @@ class Reader {
 
   // --- stack
   void push(PickleValue value) {
+    if (pickle_.values.size() >= kMaxPickleValues) fail("too many values");
     pickle_.values.push_back(std::move(value));
-    stack_.push_back(pickle_.values.size() - 1);
+    refer(pickle_.values.size() - 1);
   }
-  void push(PickleKind kind, std::int64_t value) { push({kind, value, {}, {}}); }
-  void push(PickleKind kind, std::string value) { push({kind, 0, std::move(value), {}}); }
+  void refer(PickleIndex index) {
+    if (++references_ > kMaxPickleReferences) fail("too many values");
+    stack_.push_back(index);
+  }
+  void push(PickleKind kind, std::int64_t value) { push({kind, value, 0, {}, {}}); }
+  void push(PickleKind kind, std::string value) { push({kind, 0, 0, std::move(value), {}}); }
 
   std::size_t floor() const { return marks_.empty() ? 0 : marks_.back(); }
 
@@ -96,7 +112,7 @@ class Reader {
   }
 
   void push_list(std::vector<PickleIndex> items) {
-    push({PickleKind::kList, 0, {}, std::move(items)});
+    push({PickleKind::kList, 0, 0, {}, std::move(items)});
   }
 
   void extend(PickleKind kind, const std::vector<PickleIndex>& items) {
@@ -108,11 +124,12 @@ class Reader {
   void get(std::uint64_t key) {
     const auto found = memo_.find(key);
     if (found == memo_.end()) fail("a reference to nothing");
-    stack_.push_back(found->second);
+    refer(found->second);
   }
 
   void put(std::uint64_t key) {
     if (stack_.size() <= floor()) fail("an empty stack");
+    if (key > memo_.size() + kMemoGap) fail("a memo key out of order");
     memo_[key] = stack_.back();
   }
 
@@ -127,7 +144,7 @@ class Reader {
     if (global.text == "collections.OrderedDict" && list.items.empty()) {
       push(PickleKind::kDict, 0);
     } else {
-      push({PickleKind::kCall, 0, global.text, list.items});
+      push({PickleKind::kCall, 0, 0, global.text, list.items});
     }
   }
 
@@ -170,6 +187,7 @@ class Reader {
         if (!marks_.empty()) fail("an open mark");
         return true;
       case '(':  // MARK
+        if (marks_.size() >= kMaxMarks) fail("too many open marks");
         marks_.push_back(stack_.size());
         return false;
       case 'N':  // NONE
@@ -191,9 +209,9 @@ class Reader {
       case 0x8a:  // LONG1
         read_long();
         return false;
-      case 'G':  // BINFLOAT: no tensor needs its value
-        take(8);
+      case 'G':  // BINFLOAT
         push(PickleKind::kFloat, 0);
+        pickle_.values.back().real = real();
         return false;
       case 'X':  // BINUNICODE
         push(PickleKind::kString, text(static_cast<std::size_t>(number(4))));
@@ -250,7 +268,7 @@ class Reader {
         get(number(4));
         break;
       case 'Q':  // BINPERSID
-        push({PickleKind::kStorage, 0, {}, {pop()}});
+        push({PickleKind::kStorage, 0, 0, {}, {pop()}});
         break;
       case 'R':  // REDUCE
         reduce();
@@ -276,10 +294,51 @@ class Reader {
   Pickle pickle_;
   std::vector<PickleIndex> stack_;
   std::vector<std::size_t> marks_;
+  std::size_t references_ = 0;
   std::map<std::uint64_t, PickleIndex> memo_;
 };
 
 }  // namespace
+
+void check_pickle_depth(const Pickle& pickle, const std::string& name) {
+  enum class State : std::uint8_t { kNew, kOpen, kDone };
+  std::vector<State> states(pickle.values.size(), State::kNew);
+  std::vector<int> depths(pickle.values.size(), 1);
+  const auto fail = [&](const char* got) {
+    throw_file_error("the pickle nests its values too deeply", name,
+                     "at most " + std::to_string(kMaxPickleDepth) + " levels", got);
+  };
+  // Every value, not only what the root reaches: a reader makes them all. Without recursion.
+  std::vector<std::pair<PickleIndex, std::size_t>> path;
+  for (PickleIndex start = 0; start < pickle.values.size(); ++start) {
+    if (states[start] != State::kNew) continue;
+    path.push_back({start, 0});
+    states[start] = State::kOpen;
+    while (!path.empty()) {
+      auto& [index, next] = path.back();
+      const auto& items = pickle.values[index].items;
+      if (next < items.size()) {
+        const PickleIndex item = items[next++];
+        if (states[item] == State::kOpen) fail("a value that contains itself");
+        if (states[item] == State::kDone) {
+          depths[index] = std::max(depths[index], depths[item] + 1);
+        } else {
+          states[item] = State::kOpen;
+          path.push_back({item, 0});
+        }
+        continue;
+      }
+      const PickleIndex done = index;
+      states[done] = State::kDone;
+      path.pop_back();
+      if (!path.empty()) {
+        int& outer = depths[path.back().first];
+        outer = std::max(outer, depths[done] + 1);
+      }
+      if (depths[done] > kMaxPickleDepth) fail("more");
+    }
+  }
+}
 
 Pickle read_pickle(Bytes bytes, const std::string& name) { return Reader(bytes, name).read(); }
 

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/bytes.h"
+#include "archive/bytes.h"
 
 namespace repquant::internal {
 
@@ -31,6 +31,7 @@ enum class PickleKind {
 struct PickleValue {
   PickleKind kind = PickleKind::kNone;
   std::int64_t number = 0;
+  double real = 0;  // kFloat
   std::string text;
   std::vector<PickleIndex> items;
 };
@@ -45,8 +46,21 @@ struct Pickle {
   }
 };
 
+/// Levels of nesting that a pickle may have. LibTorch walks values recursively, and a model needs
+/// two or three levels for each level of its modules.
+inline constexpr int kMaxPickleDepth = 512;
+/// Values that a pickle may have: a site of an artifact takes about forty.
+inline constexpr std::size_t kMaxPickleValues = std::size_t{1} << 22;
+/// And references to them: two bytes of a file can make one.
+inline constexpr std::size_t kMaxPickleReferences = std::size_t{1} << 24;
+
+/// Throws Error kFile if a value contains itself or is nested deeper than kMaxPickleDepth.
+void check_pickle_depth(const Pickle& pickle, const std::string& name);
+
 /// Reads a pickle of protocol 2 (what PyTorch and LibTorch write). Calls are recorded, not made.
-/// Throws Error kFile for malformed data and for operations that saved tensors do not need.
+/// Throws Error kFile for malformed data, for operations that saved tensors do not need, for more
+/// values than kMaxPickleValues or references than kMaxPickleReferences, and for memo keys that a
+/// writer would not use: LibTorch's own reader allocates a table up to the largest key.
 Pickle read_pickle(Bytes bytes, const std::string& name);
 
 }  // namespace repquant::internal

@@ -1,10 +1,22 @@
-#include "pipeline/report_json.h"
+#include "format/report_json.h"
 
 #include <limits>
 
 #include "repquant/error.h"
 
 namespace repquant {
+namespace {
+
+[[noreturn]] void wrong_key(const Json& json, const char* key, const std::string& source) {
+  throw Error(ErrorKind::kFile,
+              {.what = "the artifact's description is damaged",
+               .where = source,
+               .expected = std::string("a key \"") + key + "\" of the right type",
+               .got = json.is_object() && json.contains(key) ? describe_json(json[key]) : "none",
+               .hint = "quantize the model again"});
+}
+
+}  // namespace
 
 template <typename T>
 T read_key(const Json& json, const char* key, const std::string& source) {
@@ -28,12 +40,7 @@ T read_key(const Json& json, const char* key, const std::string& source) {
       }
     }
   }
-  throw Error(ErrorKind::kFile,
-              {.what = "the artifact's description is damaged",
-               .where = source,
-               .expected = std::string("a key \"") + key + "\" of the right type",
-               .got = json.is_object() && json.contains(key) ? describe_json(json[key]) : "none",
-               .hint = "quantize the model again"});
+  wrong_key(json, key, source);
 }
 
 template bool read_key<bool>(const Json&, const char*, const std::string&);
@@ -101,10 +108,21 @@ Coverage parse_coverage(const Json& json, const std::string& source) {
   coverage.macs = read_key<std::int64_t>(json, "macs", source);
   coverage.quantized_macs = read_key<std::int64_t>(json, "quantized_macs", source);
   coverage.average_bits = read_key<double>(json, "average_bits", source);
-  // Artifacts of version 1 do not have these.
-  coverage.other_bytes = json.value("other_bytes", std::int64_t{0});
-  coverage.unread_parameters = json.value("unread_parameters", std::int64_t{0});
-  coverage.notes = json.value("notes", std::vector<std::string>());
+  // Since format 1.3.
+  if (json.contains("other_bytes")) {
+    coverage.other_bytes = read_key<std::int64_t>(json, "other_bytes", source);
+  }
+  if (json.contains("unread_parameters")) {
+    coverage.unread_parameters = read_key<std::int64_t>(json, "unread_parameters", source);
+  }
+  if (json.contains("notes")) {
+    const Json notes = read_key<Json>(json, "notes", source);
+    if (!notes.is_array()) wrong_key(json, "notes", source);
+    for (const Json& note : notes) {
+      if (!note.is_string()) wrong_key(json, "notes", source);
+      coverage.notes.push_back(note.get<std::string>());
+    }
+  }
   return coverage;
 }
 

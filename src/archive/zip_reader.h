@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 struct zip;
@@ -43,6 +44,7 @@ class ZipReader {
   std::string path_;
   std::unique_ptr<zip, Close> archive_;
   std::vector<std::string> names_;
+  std::unordered_map<std::string, std::uint64_t> indices_;
 };
 
 }  // namespace repquant

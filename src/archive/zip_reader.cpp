@@ -1,11 +1,8 @@
-#include "data/zip_reader.h"
+#include "archive/zip_reader.h"
 
 #include <zip.h>
 
-#include <algorithm>
-#include <set>
-
-#include "data/bytes.h"
+#include "archive/bytes.h"
 
 namespace repquant {
 namespace {
@@ -38,11 +35,10 @@ ZipReader::ZipReader(const std::filesystem::path& path) : path_(path.string()) {
     throw_file_error("the zip archive has too many entries", path_, std::to_string(kMaxEntries),
                      std::to_string(count));
   }
-  std::set<std::string> seen;
   for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(count); ++i) {
     const char* name = zip_get_name(archive_.get(), i, ZIP_FL_ENC_RAW);
     if (name == nullptr) throw_file_error("the zip archive has an entry without a name", path_);
-    if (!seen.insert(name).second) {
+    if (!indices_.emplace(name, i).second) {
       throw_file_error("the zip archive has two entries of one name", path_, {}, name);
     }
     names_.emplace_back(name);
@@ -50,9 +46,9 @@ ZipReader::ZipReader(const std::filesystem::path& path) : path_(path.string()) {
 }
 
 std::optional<std::uint64_t> ZipReader::find(const std::string& name) const {
-  const auto found = std::find(names_.begin(), names_.end(), name);
-  if (found == names_.end()) return std::nullopt;
-  return static_cast<std::uint64_t>(found - names_.begin());
+  const auto found = indices_.find(name);
+  if (found == indices_.end()) return std::nullopt;
+  return found->second;
 }
 
 std::uint64_t ZipReader::index(const std::string& name) const {

@@ -1,4 +1,4 @@
-// Which sites of an artifact run in integer arithmetic on this machine.
+// What of an artifact in its portable form runs in integer arithmetic on this machine.
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/api/module.h>
@@ -6,19 +6,15 @@
 
 #include <set>
 
+#include "format/class_source.h"
 #include "graph/archive.h"
 #include "graph/rewrite.h"
-#include "pipeline/artifact_info.h"
 #include "repquant/error.h"
 
 namespace repquant {
 namespace {
 
 using torch::jit::Module;
-
-// As in the class Scores (artifact/class_sources.cpp): fewer multiply-accumulates per head run
-// faster in float32, on the same integer codes.
-constexpr std::int64_t kIntegerScoresWork = 1000000;
 
 /// u8 x s8 products of pairs are summed without saturation.
 bool products_are_exact() {
@@ -29,7 +25,7 @@ bool products_are_exact() {
 
 void describe_scores(const Module& module, RuntimeSite& site) {
   const std::int64_t heads = module.attr("left_zero").toTensor().numel();
-  const bool large = heads > 0 && site.macs / heads >= kIntegerScoresWork;
+  const bool large = heads > 0 && site.macs / heads >= integer_scores_work();
   site.integer = module.attr("integer").toBool() && large;
   site.op = site.integer ? "aten::_int_mm s8 x s8" : "aten::matmul float32 on integer codes";
 }
@@ -89,9 +85,8 @@ std::vector<std::string> float_products(const Module& root) {
 }  // namespace
 
 ArtifactReport inspect_artifact(const std::string& path) {
-  ExtraFiles files;
-  const Module root = load_archive(path, &files);
-  ArtifactReport result{.info = artifact_from_files(files, path), .runtime = {}};
+  ArtifactReport result{.info = read_artifact(path), .runtime = {}};
+  const Module root = load_archive(path);
   RuntimeReport& report = result.runtime;
   report.vnni = products_are_exact();
   std::int64_t macs = 0, integer = 0;

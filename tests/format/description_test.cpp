@@ -1,5 +1,5 @@
 // The artifact's description: what is written is read; anything else is a typed error.
-#include "pipeline/artifact_info.h"
+#include "format/description.h"
 
 #include <cstdlib>
 #include <limits>
@@ -45,8 +45,8 @@ ArtifactInfo example() {
   row.site.rounding = "gptq, damping x10";
   row.module = "blocks_0_fc1";
   row.scale_module = "blocks_0_fc1_scale";
-  row.input = "norm";
-  row.output = "float";
+  row.input = SiteInput::kNorm;
+  row.output = SiteOutput::kFloat;
   info.sites = {row, row};
   info.fold_deviation = 1e-6;
   info.output_sqnr_db = 12.5;
@@ -85,6 +85,22 @@ TEST(ArtifactInfo, OlderMinorVersionsKnowNoScalesPerToken) {
   json["format"]["minor"] = 1;
   for (Json& site : json["sites"]) site.erase("scale_module");
   EXPECT_EQ(artifact_from_json(json.dump(), "a.pt").sites[0].scale_module, "");
+}
+
+TEST(ArtifactInfo, NewerKeysOfAWrongTypeAreErrors) {
+  const Json whole = Json::parse(artifact_to_json(example()));
+  const auto damaged = [&](const char* pointer, const Json& value) {
+    Json json = whole;
+    json[Json::json_pointer(pointer)] = value;
+    EXPECT_ERROR(artifact_from_json(json.dump(), "a.pt"), ErrorKind::kFile, "damaged");
+  };
+  damaged("/portable", 7);
+  damaged("/portable", "blocks_0_attend");
+  damaged("/portable/blocks_0_attend", false);
+  damaged("/held_back/samples", "many");
+  damaged("/coverage/other_bytes", "none");
+  damaged("/coverage/notes", "one");
+  damaged("/coverage/notes", Json::array({1}));
 }
 
 TEST(ArtifactInfo, WhatHasNothingToSayHasNoKey) {

@@ -1,10 +1,15 @@
-#include "pipeline/artifact_info.h"
+#include "format/description.h"
 
-#include <torch/csrc/jit/api/module.h>
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
+#include "archive/zip_reader.h"
 #include "base/json_text.h"
-#include "graph/archive.h"
-#include "pipeline/report_json.h"
+#include "format/names.h"
+#include "format/report_json.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -19,20 +24,23 @@ Json site_row(const ArtifactSite& row) {
   json["input_module"] = row.input_module;
   json["side_module"] = row.side_module;
   json["scale_module"] = row.scale_module;
-  json["input"] = row.input;
-  json["output"] = row.output;
+  json["input"] = name_of(row.input);
+  json["output"] = name_of(row.output);
   return json;
 }
 
 ArtifactSite parse_row(const Json& json, const std::string& source) {
-  const bool scaled = json.contains("scale_module");  // since format 1.2
-  return {.site = parse_site(json, source),
-          .module = read_key<std::string>(json, "module", source),
-          .input_module = read_key<std::string>(json, "input_module", source),
-          .side_module = read_key<std::string>(json, "side_module", source),
-          .scale_module = scaled ? read_key<std::string>(json, "scale_module", source) : "",
-          .input = read_key<std::string>(json, "input", source),
-          .output = read_key<std::string>(json, "output", source)};
+  const bool scaled = json.is_object() && json.contains("scale_module");  // since format 1.2
+  const auto text = [&](const char* key) { return read_key<std::string>(json, key, source); };
+  ArtifactSite row;
+  row.site = parse_site(json, source);
+  row.module = text("module");
+  row.input_module = text("input_module");
+  row.side_module = text("side_module");
+  if (scaled) row.scale_module = text("scale_module");
+  row.input = parse_site_input(text("input"), source);
+  row.output = parse_site_output(text("output"), source);
+  return row;
 }
 
 Json parse_text(const std::string& text, const std::string& source) {
@@ -58,13 +66,34 @@ MixedReport parse_mixed(const Json& json, const std::string& source) {
   return mixed;
 }
 
+void check_version(const ArtifactInfo& info, const std::string& source) {
+  if (info.major_version == kArtifactMajorVersion) return;
+  throw Error(ErrorKind::kUnsupported,
+              {.what = "the artifact has another format version",
+               .where = source,
+               .expected = "version " + std::to_string(kArtifactMajorVersion),
+               .got = "version " + std::to_string(info.major_version),
+               .hint = "use the release of repquant that wrote it, or quantize the model again"});
+}
+
+/// The archive's entry with the description; none: it is no artifact.
+std::optional<std::string> description_entry(const ZipReader& archive) {
+  const std::string ending = std::string("/extra/") + kArtifactFile;
+  for (const auto& name : archive.names()) {
+    const std::size_t slash = name.find('/');
+    if (slash != std::string::npos && name.substr(slash) == ending) return name;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
-std::string artifact_to_json(const ArtifactInfo& info) {
+Json written_json(const ArtifactInfo& info) {
+  return {{"repquant", info.tool_version}, {"libtorch", info.libtorch_version}};
+}
+
+Json results_json(const ArtifactInfo& info) {
   Json json;
-  json["format"] = {{"major", info.major_version}, {"minor", info.minor_version}};
-  json["written_by"] = {{"repquant", info.tool_version}, {"libtorch", info.libtorch_version}};
-  json["model"] = {{"sha256", info.model_hash}, {"inputs", info.inputs}};
   json["calibration"] = {{"sha256", info.calibration_hash},
                          {"samples", info.samples},
                          {"synthetic", info.synthetic},
@@ -79,6 +108,15 @@ std::string artifact_to_json(const ArtifactInfo& info) {
                     {"changed_codes", info.changed_codes}};
   if (info.judgement) json["held_back"] = judgement_json(*info.judgement);
   if (!info.portable.empty()) json["portable"] = info.portable;
+  return json;
+}
+
+std::string artifact_to_json(const ArtifactInfo& info) {
+  Json json;
+  json["format"] = {{"major", info.major_version}, {"minor", info.minor_version}};
+  json["written_by"] = written_json(info);
+  json["model"] = {{"sha256", info.model_hash}, {"inputs", info.inputs}};
+  json.update(results_json(info));
   json["sites"] = Json::array();
   for (const auto& row : info.sites) json["sites"].push_back(site_row(row));
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -90,14 +128,7 @@ ArtifactInfo artifact_from_json(const std::string& text, const std::string& sour
   const Json format = read_key<Json>(json, "format", source);
   info.major_version = read_key<int>(format, "major", source);
   info.minor_version = read_key<int>(format, "minor", source);
-  if (info.major_version != kArtifactMajorVersion) {
-    throw Error(ErrorKind::kUnsupported,
-                {.what = "the artifact has another format version",
-                 .where = source,
-                 .expected = "version " + std::to_string(kArtifactMajorVersion),
-                 .got = "version " + std::to_string(info.major_version),
-                 .hint = "use the release of repquant that wrote it, or quantize the model again"});
-  }
+  check_version(info, source);
   const Json written = read_key<Json>(json, "written_by", source);
   info.tool_version = read_key<std::string>(written, "repquant", source);
   info.libtorch_version = read_key<std::string>(written, "libtorch", source);
@@ -126,8 +157,10 @@ ArtifactInfo artifact_from_json(const std::string& text, const std::string& sour
     info.judgement = parse_judgement(read_key<Json>(json, "held_back", source), source);
   }
   if (json.contains("portable")) {  // since format 1.3
-    for (const auto& [module, reason] : read_key<Json>(json, "portable", source).items()) {
-      info.portable[module] = reason.is_string() ? reason.get<std::string>() : "";
+    const Json portable = read_key<Json>(json, "portable", source);
+    for (const auto& entry : portable.items()) {
+      const std::string& module = entry.key();
+      info.portable[module] = read_key<std::string>(portable, module.c_str(), source);
     }
   }
   for (const auto& row : read_key<Json>(json, "sites", source)) {
@@ -137,21 +170,25 @@ ArtifactInfo artifact_from_json(const std::string& text, const std::string& sour
 }
 
 ArtifactInfo read_artifact(const std::string& path) {
-  ExtraFiles files;
-  load_archive(path, &files);
-  return artifact_from_files(files, path);
-}
-
-ArtifactInfo artifact_from_files(const ExtraFiles& files, const std::string& path) {
-  const auto found = files.find(kArtifactFile);
-  if (found == files.end()) {
+  const ZipReader archive(path);
+  const auto entry = description_entry(archive);
+  if (!entry) {
     throw Error(ErrorKind::kUnsupported,
-                {.what = "the file is no artifact of repquant",
+                {.what = "the file is not an artifact of repquant",
                  .where = path,
                  .expected = std::string("an archive with ") + kArtifactFile,
                  .hint = "make one with repquant quantize"});
   }
-  return artifact_from_json(found->second, path + "#" + kArtifactFile);
+  const std::vector<std::uint8_t> bytes = archive.read(*entry, kLimits.bytes);
+  return artifact_from_json({bytes.begin(), bytes.end()}, path + "#" + kArtifactFile);
+}
+
+bool is_artifact(const std::string& path) {
+  try {
+    return description_entry(ZipReader(path)).has_value();
+  } catch (const Error&) {
+    return false;  // whoever loads it says what is wrong
+  }
 }
 
 }  // namespace repquant

@@ -1,4 +1,4 @@
-#include "data/bytes.h"
+#include "archive/bytes.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
