@@ -51,7 +51,7 @@ struct Coverage {
   double byte_share() const {
     return share(kFloatBytes * quantized_parameters, kFloatBytes * parameters + other_bytes);
   }
-  /// The smallest of the three: what --min-coverage compares.
+  /// The smallest of the three: what `min_coverage` is compared with.
   double smallest_share() const { return std::min({parameter_share(), mac_share(), byte_share()}); }
 
  private:

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "repquant/form.h"
+#include "repquant/observer.h"
 #include "repquant/tokens.h"
 
 namespace repquant {
@@ -133,12 +133,6 @@ struct EvaluationReport {
   std::vector<ModelEvaluation> models;       // in the order of expand_forms()
 };
 
-struct EvaluationHooks {
-  std::function<void(std::int64_t done, std::int64_t samples)> on_progress;
-  std::function<void()> check_interrupt;  // throws Error kInterrupted to stop
-  std::function<void(const std::string&)> warn;
-};
-
 /// Runs every model in each form (and the reference) on the same batches.
 ///  - Classification: the output holds the logits, [B, C]; without labels only agreement is
 ///    measured, and the output may have any shape [.., C].
@@ -147,10 +141,9 @@ struct EvaluationHooks {
 ///  - Embedding: the output is [B, D], or [B, T, D] and is averaged over the attention mask.
 ///  - Retrieval: two outputs [B, D]; row i of one belongs to row i of the other, or, when the data
 ///    has labels, to the row of the texts that the label names.
-/// Throws Error: kFile (model or data), kUsage (labels, classes, forms, inputs that do not
-/// fit),
+/// Throws Error: kFile (model or data), kUsage (labels, classes, forms, inputs that do not fit),
 /// kUnsupported (a model that fails on the data), kNumerical (an output that is not finite).
-EvaluationReport evaluate(const EvaluationOptions& options, const EvaluationHooks& hooks = {});
+EvaluationReport evaluate(const EvaluationOptions& options, const Observer& observer = {});
 
 /// Refuses what evaluate() would refuse for options and data, by the first model alone: metrics
 /// without labels or reference, labels that do not fit. Throws Error as evaluate().

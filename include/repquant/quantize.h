@@ -3,14 +3,14 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "repquant/coverage.h"
+#include "repquant/observer.h"
 #include "repquant/recipe.h"
-#include "repquant/tokens.h"
+#include "repquant/samples.h"
 
 namespace repquant {
 
@@ -37,15 +37,12 @@ struct QuantizeOptions {
   std::string output;  // artifact to write
   Recipe recipe;
   std::optional<MixedOptions> mixed;  // none: the bits of the recipe
-  std::string calib;                  // see open_dataset(); ignored with `synthetic`
-  TokenOptions tokens;                // of `calib`, when it is a stream of token ids
-  bool synthetic = false;  // calibrate on seeded random numbers: for structure and speed only
-  std::vector<std::int64_t> input_shape;  // of one synthetic sample; empty: from the preset
-  std::string preset;                     // preprocessing preset; empty: the model's own
+  SampleSource calib;                 // must be said: random numbers are never taken for data
+  std::string preset;                 // preprocessing preset; empty: the model's own
   int threads = 1;
-  bool force = false;         // replace an existing output
-  bool strict = false;        // an operator left in floating point unasked is an error
-  double min_coverage = 0.0;  // of Coverage::smallest_share(), 0..1
+  bool force = false;                 // replace an existing output
+  bool strict = false;                // an operator left in floating point unasked is an error
+  double min_coverage = 0.0;          // of Coverage::smallest_share(), 0..1
   std::optional<double> min_sqnr_db;  // of the outputs on held-back samples; else Error kGate
   double min_agreement = 0.0;         // share of rows with the same top-1 there, 0..1
   std::string workdir;                // checkpoints; empty: none
@@ -131,29 +128,20 @@ struct QuantizeReport {
   std::int64_t peak_memory_bytes = 0;
 };
 
-struct QuantizeHooks {
-  std::function<void(const std::string& phase, std::size_t items)> on_phase;
-  std::function<void(const std::string& item, std::size_t done)> on_item;
-  std::function<void(const std::string&)> info;
-  std::function<void(const std::string&)> warn;
-  std::function<void()> check_interrupt;  // throws Error kInterrupted to stop
-};
-
 /// Quantizes a model and writes the artifact, which is checked before it gets its name. Nothing is
 /// left behind on failure but the checkpoints in `workdir`; of a search that is interrupted, the
-/// best artifact so far is.
-/// Throws Error of every kind; see each stage.
-QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks = {});
+/// best artifact so far is. The number of threads that LibTorch uses is the caller's again in the
+/// end. Throws Error of every kind, kUsage for a calibration that is not given; see each stage.
+QuantizeReport quantize(const QuantizeOptions& options, const Observer& observer = {});
 
-/// What would be quantized, from the structure alone.
+/// What would be quantized, without quantizing it.
 struct PreviewOptions {
   std::string model;
   Recipe recipe;
-  std::string data;  // one batch proves folds and counts multiply-accumulates; empty: random input
-                     // of the preset's or the given shape, else structure only
-  TokenOptions tokens;  // of `data`
-  std::vector<std::int64_t> input_shape;
-  std::string preset;
+  /// One batch proves folds and counts multiply-accumulates; nothing is fitted on it. None: random
+  /// numbers of the preset's shape, and without a preset the structure alone.
+  std::optional<SampleSource> data;
+  std::string preset;  // preprocessing preset; empty: the model's own
   int threads = 1;
 };
 
@@ -163,6 +151,7 @@ struct Preview {
   bool proven = false;            // the model was run: folds are proven, operations are counted
 };
 
+/// Throws Error as quantize() does before its long work.
 Preview preview(const PreviewOptions& options);
 
 }  // namespace repquant

@@ -53,12 +53,12 @@ enum class Continue {
 /// The simulation, run as far as somebody asks for its values.
 class Simulation {
  public:
-  Simulation(const Model& model, const NodeHook& simulate, const Lowered& lowered,
+  Simulation(const Lowered& lowered, const NodeHook& simulate,
              const std::vector<at::Tensor>& inputs)
-      : model_(model), simulate_(simulate), schedule_(*model.graph) {
-    alive_ = bind_inputs(*model.graph, copies_of(inputs));
+      : graph_(*lowered.model.graph), simulate_(simulate), schedule_(graph_) {
+    alive_ = bind_inputs(graph_, copies_of(inputs));
     for (const auto& emission : lowered.emissions) ++wanted_[emission.original];
-    for (const Value* input : model.graph->inputs()) {  // a Linear may read the model's input
+    for (const Value* input : graph_.inputs()) {  // a Linear may read the model's input
       if (wanted_.count(input) > 0) kept_[input] = alive_.at(input).toTensor();
     }
   }
@@ -73,7 +73,7 @@ class Simulation {
 
   std::vector<at::Tensor> outputs() {
     advance(schedule_.nodes().size());
-    return output_tensors(*model_.graph, alive_);
+    return output_tensors(graph_, alive_);
   }
 
  private:
@@ -89,7 +89,7 @@ class Simulation {
     position_ = end;
   }
 
-  const Model& model_;
+  torch::jit::Graph& graph_;
   const NodeHook& simulate_;
   Schedule schedule_;
   std::size_t position_ = 0;
@@ -163,7 +163,7 @@ class LockStep {
                                text_of(kChangedCodesLimit) + " of the elements",
                    .got = "by up to " + std::to_string(deviation.largest) + ", on " +
                           text_of(deviation.changed_share),
-                   .hint = "please report the model; --exclude leaves the site in floating point"});
+                   .hint = "please report the model; `exclude` leaves the site in floating point"});
     }
     if (deviation.changed_share >= result.codes.changed_share) result.codes = deviation;
     return expected;
@@ -176,7 +176,7 @@ class LockStep {
                    .where = path,
                    .expected = "at most " + text_of(kRelativeLimit) + " of the largest value",
                    .got = text_of(relative),
-                   .hint = "please report the model; --exclude leaves the site in floating point"});
+                   .hint = "please report the model; `exclude` leaves the site in floating point"});
     }
     if (relative >= result.floating.relative) {
       result.floating = {.path = path, .relative = relative};
@@ -211,20 +211,20 @@ std::vector<at::Tensor> run_lowered(const Lowered& lowered, const std::vector<at
   return run_module(lowered.module, inputs);
 }
 
-LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const Lowered& lowered,
+LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
                             const std::vector<at::Tensor>& inputs,
                             const std::vector<at::Tensor>& reference) {
   at::NoGradGuard no_grad;
   LoweringCheck result;
   std::vector<at::Tensor> simulated;
   {
-    Simulation simulation(model, simulate, lowered, inputs);
+    Simulation simulation(lowered, simulate, inputs);
     LockStep judged(lowered, simulation, Continue::kSimulated);
     run_lock_step(lowered, judged, inputs);
     result = judged.result;
     simulated = simulation.outputs();
   }
-  Simulation simulation(model, simulate, lowered, inputs);
+  Simulation simulation(lowered, simulate, inputs);
   LockStep step(lowered, simulation, Continue::kSharedTies);
   const auto end_to_end = run_lock_step(lowered, step, inputs);
   result.simulated_db = sqnr_db(reference, simulated);
@@ -233,7 +233,7 @@ LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const 
   if (!(result.lowered_db >= result.simulated_db + kMarginDb)) {
     throw Error(ErrorKind::kNumerical,
                 {.what = "self-check: the lowered model is too far from the simulation",
-                 .where = model.path,
+                 .where = lowered.model.path,
                  .expected = "an error at least 10 dB below that of the simulation, which has " +
                              text_of(result.simulated_db) + " dB against FP32",
                  .got = text_of(result.lowered_db) + " dB against the simulation",

@@ -38,11 +38,11 @@ inline constexpr double kMarginDb = 10.0;
 /// Runs the lowered module call by call beside the simulation: every call gets the simulation's
 /// values as input, so that deviations do not add up. Then end to end: only codes that differ
 /// (which the same limits hold for) are taken from the simulation, floating-point values are the
-/// module's. `simulate`: evaluates the planned sites of `model` (sweep/plan_hook.h). `inputs`: one
+/// module's. `simulate`: evaluates the planned sites of its model (fit/plan_hook.h). `inputs`: one
 /// batch; `reference`: the FP32 model's outputs on it (run_model). Simulation and module run side
 /// by side, so only the values between a pair of calls are in memory. Throws Error kNumerical,
 /// naming the site, when a limit is exceeded.
-LoweringCheck check_lowered(const Model& model, const NodeHook& simulate, const Lowered& lowered,
+LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
                             const std::vector<at::Tensor>& inputs,
                             const std::vector<at::Tensor>& reference);
 

@@ -55,14 +55,14 @@ at::Tensor to_double(const at::Tensor& tensor) { return tensor.to(at::kDouble); 
 
 class Lowering {
  public:
-  Lowering(const Model& model, const std::vector<Site>& sites, const std::vector<SitePlan>& plans,
+  Lowering(Model model, const std::vector<Site>& sites, const std::vector<SitePlan>& plans,
            const LowerOptions& options)
-      : model_(model),
-        options_(options),
+      : options_(options),
         root_(c10::QualifiedName("__torch__.repquant.QuantizedModel"), factory_.unit()),
         copy_(*model.graph) {
+    result_.model = std::move(model);
     match(sites, plans);
-    const Observed observed = observe(model, options.example);
+    const Observed observed = observe(result_.model, options.example);
     decisions_ = decide(planned_, observed);
     root_.register_attribute("training", c10::BoolType::get(), false);
     self_ = copy_.graph->insertInput(0, "self");
@@ -70,7 +70,7 @@ class Lowering {
   }
 
   Lowered run() {
-    for (Node* node : model_.graph->nodes()) {
+    for (Node* node : result_.model.graph->nodes()) {
       if (const auto norm = decisions_.norms.find(node); norm != decisions_.norms.end()) {
         lower_norm(node, *norm->second);
       }
@@ -79,12 +79,12 @@ class Lowering {
       const PlannedSite& site = planned->second;
       if (site.linear() != nullptr) {
         lower_linear(node, site);
-        if (options_.release_weights) release(node->input(1));
+        release(node->input(1));
       } else if (site.scores() != nullptr) {
         lower_scores(node, site);
       } else if (site.embedding() != nullptr) {
         lower_embedding(node, site);
-        if (options_.release_weights) release(node->input(0));
+        release(node->input(0));
       } else {
         lower_attend(node, site);
       }
@@ -108,8 +108,9 @@ class Lowering {
   }
 
   /// Notes that one reader of a constant has its integer form, and empties the constant in both
-  /// graphs when the last one has.
+  /// graphs when the last one has. A graph that others hold, too, is not touched.
   void release(Value* weight) {
+    if (result_.model.graph.use_count() > 1) return;
     if (weight->node()->kind() != c10::prim::Constant) return;
     if (++lowered_readers_[weight] < weight->uses().size()) return;
     for (Value* value : {weight, copy_.value(weight)}) {
@@ -435,11 +436,11 @@ class Lowering {
     auto* function = factory_.unit()->create_function(
         c10::QualifiedName(*root_.type()->name(), "forward"), graph);
     std::vector<c10::Argument> arguments{c10::Argument("self", root_.type())};
-    for (std::size_t i = 0; i < model_.argument_names.size(); ++i) {
+    for (std::size_t i = 0; i < result_.model.argument_names.size(); ++i) {
       std::optional<c10::IValue> fallback;
       if (i < options_.defaults.size()) fallback = options_.defaults[i];
-      arguments.emplace_back(model_.argument_names[i], graph->inputs()[i + 1]->type(), std::nullopt,
-                             std::move(fallback));
+      arguments.emplace_back(result_.model.argument_names[i], graph->inputs()[i + 1]->type(),
+                             std::nullopt, std::move(fallback));
     }
     std::vector<c10::Argument> returns;
     for (const Value* output : graph->outputs()) returns.emplace_back("", output->type());
@@ -455,7 +456,6 @@ class Lowering {
     std::string module;
   };
 
-  const Model& model_;
   const LowerOptions& options_;
   ModuleFactory factory_;
   Module root_;
@@ -475,15 +475,16 @@ class Lowering {
 
 std::int64_t operand_shift(const OperandQuantizer& operand) { return operand.bits == 8 ? 128 : 0; }
 
-Lowered lower(const Model& model, const std::vector<Site>& sites,
-              const std::vector<SitePlan>& plans, const LowerOptions& options) {
+Lowered lower(Model model, const std::vector<Site>& sites, const std::vector<SitePlan>& plans,
+              const LowerOptions& options) {
   at::NoGradGuard no_grad;
+  const std::string path = model.path;
   try {
-    return Lowering(model, sites, plans, options).run();
+    return Lowering(std::move(model), sites, plans, options).run();
   } catch (const c10::Error& e) {
-    throw Error(ErrorKind::kInternal,
-                {.what = std::string("lowering failed: ") + e.what_without_backtrace(),
-                 .where = model.path});
+    throw Error(
+        ErrorKind::kInternal,
+        {.what = std::string("lowering failed: ") + e.what_without_backtrace(), .where = path});
   }
 }
 

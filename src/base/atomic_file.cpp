@@ -35,7 +35,7 @@ Error system_error(std::string what, const fs::path& path, int code) {
 
 Error exists_error(const fs::path& target) {
   return file_error("output exists already", target, "a file",
-                    "--force replaces it, -o chooses another name");
+                    "`force` replaces it, `output` chooses another name");
 }
 
 fs::path folder_of(const fs::path& target) {

@@ -67,10 +67,10 @@ Choices find_choices(const std::vector<Site>& sites, const Recipe& recipe,
                      const Candidates& candidates) {
   if (recipe.bits.weight_only()) {
     throw Error(ErrorKind::kUsage, {.what = "weight-only bits cannot be mixed",
-                                    .where = "--bits",
+                                    .where = "`bits`",
                                     .expected = "activations of 2 to 8 bits",
                                     .got = to_string(recipe.bits),
-                                    .hint = "leave out --bits, or give for example w4a4"});
+                                    .hint = "leave out `bits`, or give for example w4a4"});
   }
   // What the recipe states for a site does not move with the bits that it states for all of them.
   Recipe other = recipe;

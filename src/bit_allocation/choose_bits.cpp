@@ -41,11 +41,11 @@ std::vector<int> choose(const std::vector<Item>& items, double target, bool by_k
                 {.what = std::string("the target is below what the candidates and the recipe "
                                      "allow for ") +
                          what,
-                 .where = "--target-bits",
+                 .where = "`target_bits`",
                  .expected = "at least " + format_number(std::ceil(smallest * 1000) / 1000, 3),
                  .got = format_number(target, 3),
                  .hint = "bits that the recipe states for single sites count too, such as the "
-                         "8-bit input of the first layer (--set first_layer.activation_bits=0)"});
+                         "8-bit input of the first layer (`first_layer.activation_bits=0`)"});
   }
   std::vector<int> bits;
   const auto chosen = allocate(choices, budget);

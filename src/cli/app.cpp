@@ -12,6 +12,7 @@
 #include "base/pattern.h"
 #include "cli/command.h"
 #include "cli/help.h"
+#include "cli/option_names.h"
 #include "cli/render.h"
 #include "format/validate.h"
 #include "recipe/resolve.h"
@@ -165,7 +166,7 @@ int run(int argc, const char* const* argv, std::ostream& out, const InterruptTok
     run_command(argc, argv, result, interrupt);
   } catch (...) {
     if (wants_json(argc, argv) && result.str().empty()) {
-      write_json(result, error_json(current_error()));
+      write_json(result, error_json(with_option_names(current_error())));
     }
     out << result.str() << std::flush;
     throw;

@@ -8,10 +8,10 @@
 
 #include "cli/command.h"
 #include "cli/form_options.h"
-#include "cli/hooks.h"
 #include "cli/lost_results.h"
+#include "cli/observer.h"
 #include "cli/render.h"
-#include "cli/token_options.h"
+#include "cli/sample_options.h"
 #include "evaluate/gates.h"
 #include "repquant/error.h"
 
@@ -102,7 +102,7 @@ void run_evaluate(const Context& context, EvaluateOptions options) {
     options.evaluation.use_labels = false;
   }
   for (const Gate& gate : gates) options.evaluation.required.emplace_back(gate.rule->metric);
-  const EvaluationReport report = evaluate(options.evaluation, evaluation_hooks(context));
+  const EvaluationReport report = evaluate(options.evaluation, observer_of(context));
   context.progress.finish();
   for (const auto& warning : lost_results(report)) context.log.warning(warning);
   std::vector<Judgement> judgements;

@@ -5,7 +5,7 @@
 #include "cli/command.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
-#include "cli/token_options.h"
+#include "cli/sample_options.h"
 #include "evaluate/model_file.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
@@ -17,6 +17,7 @@ namespace {
 struct InspectOptions {
   bool runtime = false;
   PreviewOptions preview;
+  SampleOptions samples;
   std::shared_ptr<RecipeOptions> recipe;
 };
 
@@ -84,10 +85,10 @@ Command add_inspect(CLI::App& parent) {
   auto options = std::make_shared<InspectOptions>();
   PreviewOptions& preview_options = options->preview;
   app.add_option("MODEL", preview_options.model, "TorchScript file, quantized or not")->required();
-  app.add_option("--data", preview_options.data,
+  app.add_option("--data", options->samples.data,
                  "data to run the model on, as for quantize --calib")
       ->type_name("DATA");
-  app.add_option("--input-shape", preview_options.input_shape,
+  app.add_option("--input-shape", options->samples.input_shape,
                  "shape of one random sample to run the model on, such as 3,224,224")
       ->type_name("SIZES")
       ->delimiter(',');
@@ -96,7 +97,7 @@ Command add_inspect(CLI::App& parent) {
       ->type_name("FILE");
   app.add_flag("--runtime", options->runtime,
                "load an artifact in its fused form and show, site by site, which operator runs it");
-  add_token_options(app, preview_options.tokens);
+  add_token_options(app, options->samples.tokens);
   options->recipe = add_recipe_options(app, false);
   command.example = "repquant inspect vit.pt --data images/";
   command.common = add_common_options(app);
@@ -106,6 +107,7 @@ Command add_inspect(CLI::App& parent) {
       return;
     }
     if (options->runtime) refuse_runtime(options->preview.model);
+    options->preview.data = samples_of(options->samples);
     inspect_model(context, options->preview, resolve(*options->recipe).recipe);
   };
   return command;

@@ -1,9 +1,11 @@
-// Says errors on stderr and maps them to exit codes (see repquant --help); everything else happens
-// in cli::run().
+// Says errors on stderr, in the names of options, and exits with their codes (see repquant --help);
+// everything else happens in cli::run().
 #include <iostream>
 
 #include "base/interrupt.h"
 #include "cli/app.h"
+#include "cli/exit_code.h"
+#include "cli/option_names.h"
 #include "repquant/error.h"
 #include "tensor/current_error.h"
 
@@ -12,8 +14,8 @@ int main(int argc, char** argv) {
   try {
     return repquant::cli::run(argc, argv, std::cout, interrupts.token());
   } catch (...) {
-    const repquant::Error error = repquant::current_error();
+    const repquant::Error error = repquant::cli::with_option_names(repquant::current_error());
     std::cerr << "repquant: error: " << error.what() << std::endl;
-    return error.exit_code();
+    return repquant::cli::exit_code(error.kind());
   }
 }

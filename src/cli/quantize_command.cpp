@@ -7,27 +7,24 @@
 #include <optional>
 #include <ostream>
 
+#include "base/memory.h"
 #include "base/overwrite.h"
 #include "cli/command.h"
-#include "cli/hooks.h"
 #include "cli/lost_results.h"
+#include "cli/observer.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
-#include "cli/token_options.h"
+#include "cli/sample_options.h"
 #include "recipe/bit_width.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {
 namespace {
 
-constexpr const char* kSynthetic = "synthetic";
-
 struct QuantizeCommandOptions {
   std::string model;
   std::string output;
-  std::string calib;
-  TokenOptions tokens;
-  std::vector<std::int64_t> input_shape;
+  SampleOptions samples;
   std::string preset;
   std::string workdir;
   std::string min_coverage;
@@ -66,19 +63,6 @@ void print_config(const Context& context, const ResolvedRecipe& recipe, const CL
   write_json(*context.out, json);
 }
 
-[[noreturn]] void fail_without_calibration() {
-  throw Error(
-      ErrorKind::kUsage,
-      {.what = "no calibration data",
-       .where = "--calib",
-       .expected = "--calib DATA: a few dozen to a few hundred samples of what the model will see",
-       .hint =
-           "DATA is a folder of JPEG or PNG images, a .npy or .npz file (dimension 0 counts the "
-           "samples), tensors saved with torch.save, a folder of such files, or a text file "
-           "that lists files; --calib synthetic uses random numbers, for speed and structure "
-           "only: accuracy will be poor"});
-}
-
 [[noreturn]] void fail_without_choice() {
   throw Error(ErrorKind::kUsage, {.what = "there is nothing to choose candidates for",
                                   .where = "--candidates",
@@ -103,10 +87,7 @@ QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& re
   }
   const std::string bits = options.mixed ? "mixed" + given.target_bits : to_string(recipe.bits);
   options.output = given.output.empty() ? default_output(given.model, bits) : given.output;
-  options.synthetic = given.calib == kSynthetic;
-  if (!options.synthetic) options.calib = given.calib;
-  options.tokens = given.tokens;
-  options.input_shape = given.input_shape;
+  options.calib = calibration_of(given.samples);
   options.preset = given.preset;
   options.threads = threads;
   options.force = given.force;
@@ -129,15 +110,15 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
     print_config(context, recipe, *given.recipe->app);
     return;
   }
-  if (given.calib.empty()) fail_without_calibration();
   const QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
   check_no_input(options.output, {{"recipe", given.recipe->recipe}});
-  if (options.synthetic) {
+  if (std::holds_alternative<Synthetic>(options.calib)) {
     context.log.warning("calibrating on random numbers: the accuracy of the result means nothing");
   }
+  return_large_blocks();
   QuantizeReport report;
   try {
-    report = quantize(options, quantize_hooks(context));
+    report = quantize(options, observer_of(context));
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::kInterrupted || options.workdir.empty()) throw;
     ErrorParts parts = e.parts();
@@ -168,11 +149,11 @@ Command add_quantize(CLI::App& parent) {
   app.add_option("MODEL", options->model, "TorchScript file")->required();
   app.add_option("-o,--output", options->output, "artifact (default: MODEL.<bits>.pt)")
       ->type_name("FILE");
-  app.add_option("--calib", options->calib,
+  app.add_option("--calib", options->samples.data,
                  "calibration data: image folder, .npy, .npz, saved tensors, folder of those, list "
                  "file, or token ids with --window; or the word synthetic")
       ->type_name("DATA");
-  app.add_option("--input-shape", options->input_shape,
+  app.add_option("--input-shape", options->samples.input_shape,
                  "shape of one synthetic sample, such as 3,224,224 (default: from the preset)")
       ->type_name("SIZES")
       ->delimiter(',');
@@ -220,7 +201,7 @@ Command add_quantize(CLI::App& parent) {
       ->excludes(bound);
   app.add_flag("--print-config", options->print_config,
                "show every setting with its origin, and stop");
-  add_token_options(app, options->tokens);
+  add_token_options(app, options->samples.tokens);
   options->recipe = add_recipe_options(app, true);
   command.example = "repquant quantize vit.pt --bits w8a8 --calib images/ -o vit.w8a8.pt";
   command.common = add_common_options(app);

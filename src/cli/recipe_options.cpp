@@ -87,7 +87,7 @@ ResolvedRecipe resolve(const RecipeOptions& options) {
     sources.file = options.recipe;
   }
   for (const auto& setting : options.settings) {
-    RecipeChange change = parse_setting(setting);
+    RecipeChange change = parse_setting(setting, "--set");
     sources.settings.push_back({std::move(change.key), std::move(change.value), "--set"});
   }
   const auto add = [&sources](const char* key, const std::string& value, const char* option) {
@@ -101,6 +101,7 @@ ResolvedRecipe resolve(const RecipeOptions& options) {
   add("calibration.hold_back", options.hold_back, "--hold-back");
   add("calibration.seed", options.seed, "--seed");
   sources.exclude = options.exclude;
+  sources.exclude_option = "--exclude";
   sources.environment = repquant_environment();
   return resolve_recipe(sources);
 }

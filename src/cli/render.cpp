@@ -4,35 +4,9 @@
 #include <ostream>
 
 #include "base/text_table.h"
+#include "cli/exit_code.h"
 
 namespace repquant::cli {
-namespace {
-
-const char* kind_name(ErrorKind kind) {
-  switch (kind) {
-    case ErrorKind::kGate:
-      return "gate";
-    case ErrorKind::kUsage:
-      return "usage";
-    case ErrorKind::kDevice:
-      return "device";
-    case ErrorKind::kUnsupported:
-      return "unsupported";
-    case ErrorKind::kFile:
-      return "file";
-    case ErrorKind::kResource:
-      return "resource";
-    case ErrorKind::kNumerical:
-      return "numerical";
-    case ErrorKind::kInterrupted:
-      return "interrupted";
-    case ErrorKind::kInternal:
-      break;
-  }
-  return "internal";
-}
-
-}  // namespace
 
 Json result_object(const std::string& command) {
   Json json;
@@ -48,7 +22,7 @@ Json error_json(const Error& error) {
   const ErrorParts& parts = error.parts();
   Json json;
   json["schema_version"] = kResultSchemaVersion;
-  json["error"] = {{"kind", kind_name(error.kind())},  {"exit_code", error.exit_code()},
+  json["error"] = {{"kind", name_of(error.kind())},    {"exit_code", exit_code(error.kind())},
                    {"what", part(parts.what)},         {"where", part(parts.where)},
                    {"expected", part(parts.expected)}, {"got", part(parts.got)},
                    {"hint", part(parts.hint)}};

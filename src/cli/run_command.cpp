@@ -2,9 +2,11 @@
 #include <ostream>
 
 #include "base/atomic_file.h"
+#include "base/memory.h"
 #include "base/overwrite.h"
 #include "cli/command.h"
-#include "cli/hooks.h"
+#include "cli/observer.h"
+#include "cli/option_names.h"
 #include "cli/render.h"
 #include "nightly/batch.h"
 #include "repquant/error.h"
@@ -21,33 +23,17 @@ struct RunOptions {
   bool dry_run = false;
 };
 
-BatchHooks batch_hooks(const Context& context) {
-  BatchHooks hooks;
-  hooks.quantize = quantize_hooks(context);
-  hooks.evaluation = evaluation_hooks(context);
-  hooks.on_start = [context](const BatchRow& row) {
-    context.log.info(row.model + " " + row.label);
-  };
-  hooks.on_done = [context](const RowResult& row) {
-    context.progress.finish();
-    const std::string text = row.model + " " + row.label + ": " + name_of(row.status);
-    if (row.status == RowStatus::kPassed || row.status == RowStatus::kPlanned) {
-      context.log.info(text + (row.resumed ? ", from an earlier run" : ""));
-    } else {
-      context.log.warning(text + (row.error.empty() ? "" : ": " + row.error));
-    }
-  };
-  return hooks;
-}
-
 void run_plan(const Context& context, const RunOptions& options) {
   const BatchPlan plan = read_plan(options.plan, options.output, context.threads);
   // A summary that cannot be written should not cost a night's work first.
   if (!options.markdown.empty()) check_own_output(options.markdown, kMarkdownBeginning);
   if (!options.junit.empty()) check_own_output(options.junit, kJunitBeginning);
-  const BatchReport report = options.dry_run
-                                 ? look_at_batch(plan, options.force, batch_hooks(context))
-                                 : run_batch(plan, options.force, batch_hooks(context));
+  return_large_blocks();
+  const Observer observer = observer_of(context);
+  BatchReport report = options.dry_run ? look_at_batch(plan, options.force, observer)
+                                       : run_batch(plan, options.force, observer);
+  context.progress.finish();
+  for (RowResult& row : report.rows) row.error = with_option_names(row.error);
   if (!options.markdown.empty()) write_file(options.markdown, batch_markdown(report), true);
   if (!options.junit.empty()) write_file(options.junit, batch_junit(report), true);
   if (context.json) {

@@ -55,7 +55,7 @@ void open_tokens(DatasetSource& source) {
   if (source.windows.empty()) {
     throw_file_error("the stream of token ids gives no window", source.root.string(),
                      describe(tokens), std::to_string(source.stream.size(0)) + " ids",
-                     "use a smaller --window");
+                     "use a smaller `window`");
   }
   source.spec.shapes = {{tokens.window}};
   source.spec.types = {at::kLong};
@@ -133,7 +133,7 @@ std::vector<std::int64_t> open_files(DatasetSource& source) {
         ErrorKind::kUsage,
         {"images need a preprocessing preset, and the model has none", source.root.string(), "", "",
          "export the model with its preset, or put " + std::string("MODEL.") + kPresetFile +
-             " next to it, or name one with --preprocess"});
+             " next to it, or name one as `preset`"});
   }
   source.spec = internal::spec_of(read_sample(source, 0));
   return source.list.images ? std::vector<std::int64_t>{} : labels_in_files(source);

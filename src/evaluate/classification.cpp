@@ -25,14 +25,12 @@ std::vector<std::int64_t> choose_labels(const Session& session) {
     throw Error(ErrorKind::kUsage,
                 {.what = "nothing to measure: there are no labels and there is no reference",
                  .where = options.data,
-                 .hint = "give labels (class folders, an array named labels, --labels FILE) or the "
-                         "floating-point model as --reference FILE"});
+                 .hint = "give labels (class folders, an array named labels, `labels`) or the "
+                         "floating-point model as `reference`"});
   }
   const at::Tensor logits = first_outputs(session, output_positions(options, {0})).front();
   if (!asked && logits.dim() != 2 && session.has_reference) {
-    if (session.hooks->warn) {
-      session.hooks->warn("the output of the model is not [samples, classes]: no accuracy");
-    }
+    session.observer->warn("the output of the model is not [samples, classes]: no accuracy");
     return {};
   }
   std::optional<std::filesystem::path> classes;

@@ -11,13 +11,13 @@
 namespace repquant {
 namespace {
 
-constexpr const char* kLabels = "give class folders, an array named labels, or --labels FILE";
-constexpr const char* kReference = "give the floating-point model as --reference FILE";
-constexpr const char* kPerplexity = "needs --task perplexity";
-constexpr const char* kRetrieval = "needs --task retrieval";
-constexpr const char* kEmbedding = "needs --task embedding or retrieval, and --reference FILE";
-constexpr const char* kTask = "choose another --task, or leave out the gate";
-constexpr const char* kScores = "needs --task embedding and an array named scores";
+constexpr const char* kLabels = "give class folders, an array named labels, or `labels`";
+constexpr const char* kReference = "give the floating-point model as `reference`";
+constexpr const char* kPerplexity = "needs `task=perplexity`";
+constexpr const char* kRetrieval = "needs `task=retrieval`";
+constexpr const char* kEmbedding = "needs `task=embedding` or `task=retrieval`, and `reference`";
+constexpr const char* kTask = "choose another `task`, or leave out the gate";
+constexpr const char* kScores = "needs `task=embedding` and an array named scores";
 
 constexpr std::array<GateRule, 9> kRules{{
     {.name = "min-top1",

@@ -127,7 +127,7 @@ std::vector<at::Tensor> LoadedModel::outputs(const std::vector<at::Tensor>& inpu
   } catch (const std::bad_alloc&) {
     throw Error(ErrorKind::kResource, {.what = "out of memory while running the model",
                                        .where = path_,
-                                       .hint = "use a smaller --batch-size"});
+                                       .hint = "use a smaller `batch_size`"});
   } catch (const std::exception& e) {
     fail(e.what());
   }

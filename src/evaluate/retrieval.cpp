@@ -27,11 +27,10 @@ struct Towers {
 
 at::Tensor embedding_of(const at::Tensor& output) {
   if (output.dim() == 2) return output.to(at::kDouble);
-  throw Error(ErrorKind::kUsage,
-              {.what = "an output of the model is no embedding",
-               .expected = "[samples, width]",
-               .got = std::to_string(output.dim()) + " dimensions",
-               .hint = "--outputs IMAGE,TEXT chooses the embeddings by position, from 0"});
+  throw Error(ErrorKind::kUsage, {.what = "an output of the model is no embedding",
+                                  .expected = "[samples, width]",
+                                  .got = std::to_string(output.dim()) + " dimensions",
+                                  .hint = "`outputs` chooses the embeddings by position, from 0"});
 }
 
 void add_recalls(const std::string& direction, const at::Tensor& queries, const at::Tensor& keys,

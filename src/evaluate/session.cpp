@@ -1,7 +1,5 @@
 #include "evaluate/session.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <numeric>
 
@@ -76,7 +74,7 @@ void warm_up(const Session& session, const Batch& batch, std::span<const int> po
   for (const TimedModel& run : session.runs) {
     const std::vector<at::Tensor> inputs = arrange_inputs(batch, run.model.signature());
     for (int pass = 0; pass < kWarmUpPasses; ++pass) {
-      if (session.hooks->check_interrupt) session.hooks->check_interrupt();
+      session.observer->check_interrupt();
       static_cast<void>(run.model.run(inputs, positions));
     }
   }
@@ -109,10 +107,9 @@ std::int64_t Session::size() const {
   return static_cast<std::int64_t>(std::max(indices.size(), text_indices.size()));
 }
 
-Session open_session(const EvaluationOptions& options, const EvaluationHooks& hooks) {
+Session open_session(const EvaluationOptions& options, const Observer& observer) {
   check_options(options);
   check_required(options);
-  at::set_num_threads(options.threads);
   std::vector<ModelForm> models;
   if (!options.reference.empty()) {
     check_model_file(options.reference);
@@ -123,7 +120,7 @@ Session open_session(const EvaluationOptions& options, const EvaluationHooks& ho
     models.push_back(std::move(model));
   }
   Session session{.options = &options,
-                  .hooks = &hooks,
+                  .observer = &observer,
                   .runs = {},
                   .has_reference = !options.reference.empty(),
                   .data = open_data({.path = options.data,
@@ -174,8 +171,9 @@ std::vector<at::Tensor> first_outputs(const Session& session, std::span<const in
 void for_each_output(Session& session, std::span<const int> positions,
                      const std::function<void(const BatchOutputs&)>& measure) {
   const std::int64_t total = session.size();
+  session.observer->on_phase("evaluate", static_cast<std::size_t>(total));
   for (std::int64_t begin = 0; begin < total;) {
-    if (session.hooks->check_interrupt) session.hooks->check_interrupt();
+    session.observer->check_interrupt();
     const auto count = static_cast<std::size_t>(
         std::min<std::int64_t>(total - begin, session.options->batch_size));
     const std::vector<std::int64_t> indices = wrapped(session.indices, begin, count);
@@ -191,7 +189,7 @@ void for_each_output(Session& session, std::span<const int> positions,
       });
     }
     begin += static_cast<std::int64_t>(count);
-    if (session.hooks->on_progress) session.hooks->on_progress(begin, total);
+    session.observer->on_item("", static_cast<std::size_t>(begin));
   }
 }
 
@@ -224,7 +222,7 @@ std::vector<int> output_positions(const EvaluationOptions& options, std::vector<
   if (given.size() != defaults.size() || *std::min_element(given.begin(), given.end()) < 0) {
     throw Error(ErrorKind::kUsage,
                 {.what = "bad choice of outputs",
-                 .where = "--outputs",
+                 .where = "`outputs`",
                  .expected = std::to_string(defaults.size()) + " positions, counted from 0",
                  .got = std::to_string(given.size()) + " given"});
   }

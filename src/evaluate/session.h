@@ -22,7 +22,7 @@ struct TimedModel {
 /// What one evaluation works on. Run 0 is the reference if there is one.
 struct Session {
   const EvaluationOptions* options = nullptr;
-  const EvaluationHooks* hooks = nullptr;
+  const Observer* observer = nullptr;
   std::vector<TimedModel> runs;
   bool has_reference = false;
   OpenedData data;
@@ -40,7 +40,7 @@ struct Session {
 
 /// Opens the data and loads the first model alone, so that what cannot be measured is refused
 /// before the work; all samples are chosen. Throws Error as evaluate().
-Session open_session(const EvaluationOptions& options, const EvaluationHooks& hooks);
+Session open_session(const EvaluationOptions& options, const Observer& observer);
 
 /// Loads the other models.
 void load_models(Session& session);

@@ -41,7 +41,7 @@ void append_checkpoint(const std::string& workdir, const std::string& fingerprin
     throw Error(ErrorKind::kFile, {.what = "the checkpoint cannot be written",
                                    .where = workdir,
                                    .got = got,
-                                   .hint = "choose another --workdir"});
+                                   .hint = "choose another `workdir`"});
   };
   std::error_code ec;
   fs::create_directories(workdir, ec);
@@ -84,7 +84,7 @@ SweepState read_checkpoint(const std::string& workdir, const std::string& finger
         throw Error(ErrorKind::kUsage, {.what = "the checkpoint belongs to another run",
                                         .where = workdir,
                                         .expected = "the same model, calibration data and recipe",
-                                        .hint = "use another --workdir, or run without --resume"});
+                                        .hint = "use another `workdir`, or run without `resume`"});
       }
       state.plans.push_back(plan_from_ivalue(parts[2]));
     } catch (const Error&) {

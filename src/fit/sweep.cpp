@@ -151,7 +151,7 @@ SweepResult run_sweep(const Model& model, const SiteSearch& search,
                       const SweepOptions& options) {
   if (batches.empty()) {
     throw Error(ErrorKind::kUsage, {.what = "there is no calibration data",
-                                    .hint = "give --calib a folder of images or an array file"});
+                                    .hint = "give `calib` a folder of images or an array file"});
   }
   const at::NoGradGuard no_grad;
   return Sweep(model, search.sites, batches, recipe, options).run();

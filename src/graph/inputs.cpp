@@ -63,7 +63,7 @@ c10::IValue number_from(const at::Tensor& tensor, const c10::TypePtr& type,
     throw Error(ErrorKind::kUsage,
                 {.what = "an argument that is one number has several values in one batch",
                  .where = name,
-                 .hint = "give data with one value of it, or --set calibration.batch_size=1"});
+                 .hint = "give data with one value of it, or `calibration.batch_size=1`"});
   }
   const at::Scalar value = tensor.flatten()[0].item();
   if (type->kind() == c10::TypeKind::BoolType) return value.toBool();

@@ -164,10 +164,9 @@ void run_operator(const Node* node, Values& values) {
   } catch (const Error&) {
     throw;
   } catch (const std::bad_alloc&) {
-    throw Error(ErrorKind::kResource,
-                {.what = "out of memory",
-                 .where = describe_node(node),
-                 .hint = "use a smaller batch (--set calibration.batch_size=1)"});
+    throw Error(ErrorKind::kResource, {.what = "out of memory",
+                                       .where = describe_node(node),
+                                       .hint = "use a smaller batch (`calibration.batch_size=1`)"});
   } catch (const std::exception& e) {
     fail(e.what());
   }

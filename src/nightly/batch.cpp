@@ -23,13 +23,13 @@ void check_row(const BatchRow& row) {
 }
 
 /// Quantizes and evaluates a row; the metrics of both.
-RowResult make_row(const BatchRow& row, const BatchHooks& hooks, CalibrationCache& cache) {
+RowResult make_row(const BatchRow& row, const Observer& observer, CalibrationCache& cache) {
   const auto start = Clock::now();
   RowResult result{.model = row.model, .label = row.label, .artifact = row.quantize.output};
   QuantizeOptions options = row.quantize;
   options.force = true;  // claimed
   check_row(row);
-  const QuantizeReport report = quantize(options, hooks.quantize, cache);
+  const QuantizeReport report = quantize(options, observer, cache);
   result.bytes = report.output_bytes;
   result.metrics = {{"coverage", report.coverage.smallest_share()},
                     {"size_ratio", static_cast<double>(report.output_bytes) /
@@ -38,7 +38,7 @@ RowResult make_row(const BatchRow& row, const BatchHooks& hooks, CalibrationCach
   if (row.evaluation) {
     EvaluationOptions evaluation = *row.evaluation;
     evaluation.models = {row.quantize.output};
-    const EvaluationReport measured = evaluate(evaluation, hooks.evaluation);
+    const EvaluationReport measured = evaluate(evaluation, observer);
     result.protocol = measured.protocol;
     for (auto& metric : metrics_of(measured.models.front())) {
       result.metrics.push_back(std::move(metric));
@@ -49,13 +49,13 @@ RowResult make_row(const BatchRow& row, const BatchHooks& hooks, CalibrationCach
 }
 
 /// make_row() with the row's file of results as a claim on its artifact.
-RowResult make_claimed_row(const BatchRow& row, bool force, const BatchHooks& hooks,
+RowResult make_claimed_row(const BatchRow& row, bool force, const Observer& observer,
                            CalibrationCache& cache) {
   const bool own = force || fs::exists(row.result_file);  // made by an earlier run
   check_output(row.quantize.output, own);
   claim_result(row);
   try {
-    return make_row(row, hooks, cache);
+    return make_row(row, observer, cache);
   } catch (...) {
     std::error_code ignored;
     if (!fs::exists(row.quantize.output, ignored)) fs::remove(row.result_file, ignored);
@@ -70,12 +70,12 @@ void judge_row(const BatchRow& row, RowResult& result) {
   }
 }
 
-RowResult run_row(const BatchRow& row, bool force, const BatchHooks& hooks,
+RowResult run_row(const BatchRow& row, bool force, const Observer& observer,
                   CalibrationCache& cache) {
   const std::string fingerprint = fingerprint_of(row);
   std::optional<RowResult> result = load_result(row, fingerprint);
   if (!result) {
-    result = make_claimed_row(row, force, hooks, cache);
+    result = make_claimed_row(row, force, observer, cache);
     save_result(row, fingerprint, *result);
   }
   judge_row(row, *result);
@@ -117,30 +117,39 @@ RowResult try_row(const BatchRow& row, const std::function<RowResult()>& work) {
   return failed;
 }
 
+void tell(const RowResult& row, const Observer& observer) {
+  const std::string text = row.model + " " + row.label + ": " + name_of(row.status);
+  if (row.status == RowStatus::kPassed || row.status == RowStatus::kPlanned) {
+    observer.info(text + (row.resumed ? ", from an earlier run" : ""));
+  } else {
+    observer.warn(text + (row.error.empty() ? "" : ": " + row.error));
+  }
+}
+
 /// All rows, one after the other.
-BatchReport for_each_row(const BatchPlan& plan, const BatchHooks& hooks,
+BatchReport for_each_row(const BatchPlan& plan, const Observer& observer,
                          const std::function<RowResult(const BatchRow&)>& work) {
   BatchReport report;
   for (const BatchRow& row : plan.rows) {
-    if (hooks.quantize.check_interrupt) hooks.quantize.check_interrupt();
-    if (hooks.on_start) hooks.on_start(row);
+    observer.check_interrupt();
+    observer.info(row.model + " " + row.label);
     report.rows.push_back(try_row(row, [&] { return work(row); }));
     const RowResult& result = report.rows.back();
     if (result.status == RowStatus::kPassed) ++report.passed;
     if (result.status == RowStatus::kMissed) ++report.missed;
     if (result.status == RowStatus::kFailed) ++report.failed;
-    if (hooks.on_done) hooks.on_done(result);
+    tell(result, observer);
   }
   return report;
 }
 
 }  // namespace
 
-BatchReport look_at_batch(const BatchPlan& plan, bool force, const BatchHooks& hooks) {
-  return for_each_row(plan, hooks, [&](const BatchRow& row) { return look_at_row(row, force); });
+BatchReport look_at_batch(const BatchPlan& plan, bool force, const Observer& observer) {
+  return for_each_row(plan, observer, [&](const BatchRow& row) { return look_at_row(row, force); });
 }
 
-BatchReport run_batch(const BatchPlan& plan, bool force, const BatchHooks& hooks) {
+BatchReport run_batch(const BatchPlan& plan, bool force, const Observer& observer) {
   std::error_code code;
   fs::create_directories(plan.folder, code);
   if (code) {
@@ -150,7 +159,7 @@ BatchReport run_batch(const BatchPlan& plan, bool force, const BatchHooks& hooks
   }
   CalibrationCache cache;
   BatchReport report = for_each_row(
-      plan, hooks, [&](const BatchRow& row) { return run_row(row, force, hooks, cache); });
+      plan, observer, [&](const BatchRow& row) { return run_row(row, force, observer, cache); });
   report.calibrations = cache.loads();
   return report;
 }

@@ -104,11 +104,12 @@ std::string fingerprint_of(const BatchRow& row) {
   json["model"] = sha256_of_file(row.quantize.model);
   json["recipe"] = recipe_to_json(row.quantize.recipe);
   json["strict"] = row.quantize.strict;
-  json["calibration"] = describe_data({.path = row.quantize.calib,
+  const auto& calib = std::get<DataPath>(row.quantize.calib);  // a plan knows nothing else
+  json["calibration"] = describe_data({.path = calib.path,
                                        .preset_file = row.quantize.preset,
                                        .labels_file = "",
                                        .model = row.quantize.model,
-                                       .tokens = row.quantize.tokens,
+                                       .tokens = calib.tokens,
                                        .whole_windows = true});
   if (row.evaluation) {
     json["evaluation"] = describe_evaluation(*row.evaluation, row.quantize.model);

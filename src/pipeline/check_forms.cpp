@@ -166,7 +166,7 @@ PortableSites compare_forms(const std::string& path, const std::vector<FormCheck
                   {.what = "self-check: the fused form differs from the portable one",
                    .where = found.begin()->first,
                    .got = found.begin()->second,
-                   .hint = "please report the model; --exclude leaves the site in floating point"});
+                   .hint = "please report the model; `exclude` leaves the site in floating point"});
     }
     kept.insert(found.begin(), found.end());
   }

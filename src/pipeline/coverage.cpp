@@ -146,7 +146,7 @@ void check_coverage(const Coverage& coverage, bool strict, double minimum) {
   }
   if (too_low) {
     throw Error(ErrorKind::kGate,
-                {.what = "the coverage is below --min-coverage",
+                {.what = "the coverage is below `min_coverage`",
                  .where = list,
                  .expected = "at least " + percent(minimum) +
                              " of the parameters, the multiply-accumulates and the bytes",
@@ -156,11 +156,11 @@ void check_coverage(const Coverage& coverage, bool strict, double minimum) {
                  .hint = "repquant inspect MODEL shows every operator and the reason"});
   }
   throw Error(ErrorKind::kGate,
-              {.what = "operators would stay in floating point (--strict)",
+              {.what = "operators would stay in floating point (`strict`)",
                .where = list,
                .expected = "every multiply-accumulate operator quantized or excluded on purpose",
                .got = std::to_string(gaps.size()) + " operators left",
-               .hint = "without --strict they are listed in the coverage table"});
+               .hint = "without `strict` they are listed in the coverage table"});
 }
 
 }  // namespace repquant

@@ -126,20 +126,20 @@ std::string db(double value) { return format_number(value, 1) + " dB"; }
 
 void warn_below_floor(const JudgedPlans& plans, const PlanHook& simulate,
                       const JudgementReport& judgement, double fitted_db,
-                      const QuantizeHooks& hooks) {
+                      const Observer& observer) {
   constexpr std::size_t kNamed = 3;
   const std::vector<SiteLoss> losses = site_losses(plans, simulate);
   std::string names;
   for (std::size_t i = 0; i < std::min(kNamed, losses.size()); ++i) {
     names += (i > 0 ? ", " : "") + losses[i].path + " (" + db(losses[i].own_sqnr_db) + ")";
   }
-  hooks.warn(
+  observer.warn(
       "the outputs keep " + db(judgement.sqnr_db) + " on " + std::to_string(judgement.samples) +
       " samples that were not fitted (" + db(fitted_db) + " on those that were), below " +
       db(judgement.floor_db) + " for these bits; quantized alone, these sites lose most: " + names +
-      "; try more and more varied calibration samples (--calib-samples), more bits for these "
-      "sites (--target-bits, or overrides in a recipe) or --exclude '" +
-      (losses.empty() ? "" : losses.front().path) + "'");
+      "; try more and more varied calibration samples (`calibration.samples`), more bits for these "
+      "sites (`target_bits`, or overrides in a recipe) or `exclude='" +
+      (losses.empty() ? "" : losses.front().path) + "'`");
 }
 
 void check_gates(const JudgementReport& judgement, const QuantizeOptions& options) {
@@ -147,7 +147,7 @@ void check_gates(const JudgementReport& judgement, const QuantizeOptions& option
       " on " + std::to_string(judgement.samples) + " held-back calibration samples";
   if (options.min_sqnr_db && !(judgement.sqnr_db >= *options.min_sqnr_db)) {
     throw Error(ErrorKind::kGate, {.what = "the quantized outputs are too far from FP32",
-                                   .where = "--min-sqnr",
+                                   .where = "`min_sqnr`",
                                    .expected = "at least " + db(*options.min_sqnr_db) + samples,
                                    .got = db(judgement.sqnr_db),
                                    .hint = "allow more bits, or calibrate on more samples"});
@@ -156,15 +156,15 @@ void check_gates(const JudgementReport& judgement, const QuantizeOptions& option
   if (!judgement.agreement) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model has no output that can be taken as logits",
-                 .where = "--min-agreement",
+                 .where = "`min_agreement`",
                  .expected = "a floating-point output of at least two values a row",
-                 .hint = "--min-sqnr judges any output"});
+                 .hint = "`min_sqnr` judges any output"});
   }
   if (*judgement.agreement >= options.min_agreement) return;
   const auto percent = [](double share) { return format_number(100 * share, 1) + " %"; };
   throw Error(ErrorKind::kGate,
               {.what = "the quantized model chooses another class than FP32 too often",
-               .where = "--min-agreement",
+               .where = "`min_agreement`",
                .expected = "the same on at least " + percent(options.min_agreement) + samples,
                .got = percent(*judgement.agreement),
                .hint = "allow more bits, or calibrate on more samples"});
@@ -200,7 +200,7 @@ double floor_db(const BitWidths& bits) {
 }
 
 JudgementReport judge(const JudgedPlans& plans, const QuantizeOptions& options,
-                      const QuantizeReport& report, const QuantizeHooks& hooks) {
+                      const QuantizeReport& report, const Observer& observer) {
   const at::NoGradGuard no_grad;
   const PlanHook simulate = plan_hook(plans.search.sites, plans.plans);
   const Sums held_back = run(plans, simulate, plans.held_back);
@@ -214,8 +214,8 @@ JudgementReport judge(const JudgedPlans& plans, const QuantizeOptions& options,
   }
   const double floor = options.recipe.calibration.warn_below_db;
   judgement.floor_db = floor >= 0 ? floor : floor_db(judged_bits(options, report));
-  if (judgement.sqnr_db < judgement.floor_db && hooks.warn) {
-    warn_below_floor(plans, simulate, judgement, report.output_sqnr_db, hooks);
+  if (judgement.sqnr_db < judgement.floor_db) {
+    warn_below_floor(plans, simulate, judgement, report.output_sqnr_db, observer);
   }
   check_gates(judgement, options);
   return judgement;

@@ -35,6 +35,6 @@ struct JudgedPlans {
 /// Throws Error kGate below options.min_sqnr_db or options.min_agreement, kUnsupported where the
 /// latter is asked for and the outputs are no logits.
 JudgementReport judge(const JudgedPlans& plans, const QuantizeOptions& options,
-                      const QuantizeReport& report, const QuantizeHooks& hooks);
+                      const QuantizeReport& report, const Observer& observer);
 
 }  // namespace repquant

@@ -48,9 +48,7 @@ std::string why_no_site(const SiteSearch& search) {
          first.op + "): " + first.reason;
 }
 
-}  // namespace
-
-ModelWithSites load_sites(const std::string& path, const std::vector<GivenInput>& given) {
+Model load_unquantized(const std::string& path, const std::vector<GivenInput>& given) {
   if (is_artifact(path)) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model is already quantized",
@@ -59,16 +57,50 @@ ModelWithSites load_sites(const std::string& path, const std::vector<GivenInput>
                  .got = "an artifact of repquant",
                  .hint = "quantize the model that it was made from; see repquant inspect"});
   }
-  ModelWithSites result{.model = load_model(path, given.size(), given), .search = {}};
-  result.search = find_sites(result.model);
-  if (result.search.sites.empty()) {
-    throw Error(ErrorKind::kUnsupported,
-                {.what = "the model has no site that can be quantized",
-                 .where = path,
-                 .expected = "at least one Linear, patch embedding or attention product",
-                 .got = why_no_site(result.search)});
+  return load_model(path, given.size(), given);
+}
+
+SiteSearch find_some_sites(const Model& model) {
+  SiteSearch search = find_sites(model);
+  if (!search.sites.empty()) return search;
+  throw Error(ErrorKind::kUnsupported,
+              {.what = "the model has no site that can be quantized",
+               .where = model.path,
+               .expected = "at least one Linear, patch embedding or attention product",
+               .got = why_no_site(search)});
+}
+
+/// The inputs that load_model() kept: all of them are needed.
+ModelSignature signature_of(const Model& model) {
+  return {.names = model.input_names, .required = model.input_names.size()};
+}
+
+}  // namespace
+
+PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const Observer& observer,
+                    CalibrationCache& cache) {
+  PreparedRun run;
+  run.start = Clock::now();
+  begin_phase(observer, "load", 0);
+  if (options.samples) {
+    run.source = cache.open({.samples = *options.samples,
+                             .preset_file = options.preset,
+                             .model = options.model,
+                             .threads = options.threads});
   }
-  return result;
+  run.model = load_unquantized(options.model, run.source.given);
+  run.search = find_some_sites(run.model);
+  run.bits = resolve_bits(run.search.sites, recipe);  // a bad pattern fails before the long work
+  if (!options.samples) return run;
+  run.calibration = cache.load(recipe.calibration, signature_of(run.model), observer);
+  observer.info("calibration: " + run.source.protocol);
+
+  begin_phase(observer, "prove", 0);
+  check_normalized(run.model, run.calibration.batches.front());
+  run.model.module.reset();
+  prove_sites(run.model, run.search, run.calibration.batches.front());
+  run.bits = resolve_bits(run.search.sites, recipe);  // the proof may have changed the sites
+  return run;
 }
 
 void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bits) {
@@ -80,13 +112,9 @@ void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bi
                .got = std::to_string(search.sites.size()) + " sites, all of them excluded"});
 }
 
-void begin_phase(const QuantizeHooks& hooks, const char* name, std::size_t items) {
-  if (hooks.check_interrupt) hooks.check_interrupt();
-  if (hooks.on_phase) hooks.on_phase(name, items);
-}
-
-ModelSignature signature_of(const Model& model) {
-  return {.names = model.input_names, .required = model.input_names.size()};
+void begin_phase(const Observer& observer, const char* name, std::size_t items) {
+  observer.check_interrupt();
+  observer.on_phase(name, items);
 }
 
 /// Throws Error kUnsupported if two passes on the same samples differ.

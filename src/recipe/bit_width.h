@@ -18,7 +18,7 @@ bool is_activation_width(int bits);
 
 /// Parses "wXaY": X from 2 to 8, Y from 2 to 8 or 16 (upper case is accepted).
 /// Throws Error kUsage, with `where` as the place to name, if the text is anything else.
-BitWidths parse_bits(std::string_view text, std::string_view where = "--bits");
+BitWidths parse_bits(std::string_view text, std::string_view where = "`bits`");
 
 /// The bits that `text` names as parse_bits() reads it; nothing if it is anything else.
 std::optional<BitWidths> find_bits(std::string_view text);

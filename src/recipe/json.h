@@ -41,13 +41,13 @@ RecipeDocument read_recipe(const std::filesystem::path& path, const Recipe& base
 /// Every setting of `recipe` as indented JSON that parse_recipe reads back to an equal recipe.
 std::string recipe_to_json(const Recipe& recipe);
 
-/// `key=value` as in `--set norm.clipping=learned`, applied to `recipe`. Throws Error kUsage naming
+/// `key=value` such as `norm.clipping=learned`, applied to `recipe`. Throws Error kUsage naming
 /// `source`.
 void apply_setting(Recipe& recipe, std::string_view key, std::string_view value,
-                   std::string_view source = "--set");
+                   std::string_view source = "setting");
 
 /// Splits "KEY=VALUE" at the first '='. Throws Error kUsage if there is none.
-RecipeChange parse_setting(std::string_view text, std::string_view source = "--set");
+RecipeChange parse_setting(std::string_view text, std::string_view source = "setting");
 
 /// The recipes of configs/, by name ("paper"), as JSON.
 std::span<const EmbeddedFile> ready_recipes();

@@ -149,9 +149,10 @@ ResolvedRecipe resolve_recipe(const RecipeSources& sources) {
   if (!sources.exclude.empty()) {
     std::vector<std::string>& exclude = result.recipe.exclude;
     exclude.insert(exclude.end(), sources.exclude.begin(), sources.exclude.end());
-    set_field(result.recipe, recipe_field("exclude", "--exclude"), Json(exclude), "--exclude");
+    set_field(result.recipe, recipe_field("exclude", sources.exclude_option), Json(exclude),
+              sources.exclude_option);
     std::string& origin = origins["exclude"];
-    origin += origin.empty() ? "--exclude" : " and --exclude";
+    origin += (origin.empty() ? "" : " and ") + sources.exclude_option;
   }
   for (const RecipeField& field : recipe_fields()) {
     const auto origin = origins.find(field.path);

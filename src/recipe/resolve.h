@@ -25,7 +25,8 @@ struct RecipeSources {
   std::string ready{};  // a ready recipe or a width, without a file
   std::optional<std::filesystem::path> file{};
   std::vector<CommandLineSetting> settings{};        // in order; the last one of a key counts
-  std::vector<std::string> exclude{};                // --exclude: added to what the recipe excludes
+  std::vector<std::string> exclude{};                // added to what the recipe excludes
+  std::string exclude_option{"exclude"};             // who says so, for origins and errors
   std::map<std::string, std::string> environment{};  // REPQUANT_* variables
 };
 

@@ -43,7 +43,7 @@ TEST(AtomicFileTest, OthersMayWriteTheTemporary) {
 TEST(AtomicFileTest, ExistingTargetNeedsForce) {
   const TempDir dir;
   write_text(dir / "out", "old");
-  EXPECT_ERROR(AtomicFile(dir / "out", false), ErrorKind::kFile, "--force");
+  EXPECT_ERROR(AtomicFile(dir / "out", false), ErrorKind::kFile, "`force`");
   EXPECT_EQ(read_text(dir / "out"), "old");
   EXPECT_EQ(dir.entries(), 1);
   write_file(dir / "out", "new", true);

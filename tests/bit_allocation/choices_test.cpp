@@ -24,7 +24,7 @@ TEST(Candidates, AreWidthsOfTheirOwn) {
   const Candidates candidates = candidates_of({{6, 6}, {3, 8}, {3, 4}});
   EXPECT_EQ(candidates.weight_bits, (Widths{3, 6}));
   EXPECT_EQ(candidates.activation_bits, (Widths{4, 6, 8}));
-  EXPECT_ERROR(candidates_of({}), ErrorKind::kUsage, "--candidates");
+  EXPECT_ERROR(candidates_of({}), ErrorKind::kUsage, "`candidates`");
   EXPECT_ERROR(candidates_of({{4, 4}, {4, 16}}), ErrorKind::kUsage, "w4a16");
 }
 

@@ -32,8 +32,8 @@ TEST(Labels, ClassFoldersAreNumberedOnlyWhenTheyFit) {
   make_folders(dir);
   const Dataset data = open_dataset(dir / "data", plain_images());
   EXPECT_EQ(resolve_labels(data, 2, std::nullopt).labels(), (std::vector<std::int64_t>{0, 1, 1}));
-  EXPECT_ERROR(resolve_labels(data, 3, std::nullopt), ErrorKind::kUsage, "--classes");
-  EXPECT_ERROR(resolve_labels(data, 1, std::nullopt), ErrorKind::kUsage, "--classes");
+  EXPECT_ERROR(resolve_labels(data, 3, std::nullopt), ErrorKind::kUsage, "`classes`");
+  EXPECT_ERROR(resolve_labels(data, 1, std::nullopt), ErrorKind::kUsage, "`classes`");
 }
 
 TEST(Labels, ClassesFileMapsFolders) {

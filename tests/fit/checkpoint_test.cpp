@@ -92,7 +92,7 @@ TEST_F(CheckpointTest, ANewRunReplacesWhatAnOlderOneLeft) {
 
 TEST_F(CheckpointTest, FolderThatCannotBeMade) {
   write_text(folder_ / "work", "a file");
-  EXPECT_ERROR(append_checkpoint(work(), "run", 0, plan(0)), ErrorKind::kFile, "--workdir");
+  EXPECT_ERROR(append_checkpoint(work(), "run", 0, plan(0)), ErrorKind::kFile, "`workdir`");
 }
 
 TEST_F(CheckpointTest, DamagedFilesAreNamed) {

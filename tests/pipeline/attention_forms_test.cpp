@@ -129,7 +129,7 @@ TEST_P(AttentionForms, FusedAndPortableFormsAgreeAtAnySize) {
   for (const BitWidths bits : {BitWidths{8, 8}, BitWidths{4, 4}}) {
     QuantizeOptions options;
     options.model = path;
-    options.calib = (folder / "calib.pt").string();
+    options.calib = DataPath{(folder / "calib.pt").string()};
     options.output = (folder / "out.pt").string();
     options.recipe = recipe_for_bits(bits);
     options.force = true;

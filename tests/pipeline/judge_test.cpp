@@ -51,22 +51,22 @@ class JudgeRun : public ::testing::Test {
   JudgeRun() {
     const auto digits = testing::source_dir() / "examples/digits";
     options_.model = (digits / "digits_vit.pt").string();
-    options_.calib = (digits / "digits_calib.npz").string();
+    options_.calib = DataPath{(digits / "digits_calib.npz").string()};
     options_.output = (folder_ / "out.pt").string();
     options_.recipe = recipe_for_bits({8, 8});
     options_.recipe.calibration.samples = 32;
     options_.recipe.effort = Effort::kFast;
-    hooks_.warn = [this](const std::string& text) { warnings_ += text + "\n"; };
+    observer_.warn = [this](const std::string& text) { warnings_ += text + "\n"; };
   }
 
   testing::TempDir folder_;
   QuantizeOptions options_;
-  QuantizeHooks hooks_;
+  Observer observer_;
   std::string warnings_;
 };
 
 TEST_F(JudgeRun, AnEighthJudgesAndTheArtifactSaysSo) {
-  const QuantizeReport report = quantize(options_, hooks_);
+  const QuantizeReport report = quantize(options_, observer_);
   ASSERT_TRUE(report.judgement.has_value());
   EXPECT_EQ(report.judgement->samples, 4);
   EXPECT_EQ(report.samples, 28);
@@ -79,30 +79,30 @@ TEST_F(JudgeRun, AnEighthJudgesAndTheArtifactSaysSo) {
 
 TEST_F(JudgeRun, WarnsBelowTheFloorAndNamesSites) {
   options_.recipe.calibration.warn_below_db = 100;
-  quantize(options_, hooks_);
+  quantize(options_, observer_);
   EXPECT_NE(warnings_.find("below 100.0 dB"), std::string::npos) << warnings_;
   EXPECT_NE(warnings_.find("blocks."), std::string::npos) << warnings_;
 }
 
 TEST_F(JudgeRun, NothingIsHeldBackOnRequestOrOfFewSamples) {
   options_.recipe.calibration.hold_back = 0;
-  EXPECT_FALSE(quantize(options_, hooks_).judgement.has_value());
+  EXPECT_FALSE(quantize(options_, observer_).judgement.has_value());
   options_.recipe.calibration.hold_back = 16;
   options_.recipe.calibration.samples = 7;
   options_.force = true;
-  const QuantizeReport report = quantize(options_, hooks_);
+  const QuantizeReport report = quantize(options_, observer_);
   EXPECT_FALSE(report.judgement.has_value());
   EXPECT_EQ(report.samples, 7);
   options_.min_sqnr_db = 1.0;
-  EXPECT_ERROR(quantize(options_, hooks_), ErrorKind::kUsage, "held back");
+  EXPECT_ERROR(quantize(options_, observer_), ErrorKind::kUsage, "held back");
 }
 
 TEST_F(JudgeRun, GatesFailBeforeAnythingIsWritten) {
   options_.min_sqnr_db = 90.0;
-  EXPECT_ERROR(quantize(options_, hooks_), ErrorKind::kGate, "too far from FP32");
+  EXPECT_ERROR(quantize(options_, observer_), ErrorKind::kGate, "too far from FP32");
   options_.min_sqnr_db.reset();
   options_.min_agreement = 1.5;  // more than there can be
-  EXPECT_ERROR(quantize(options_, hooks_), ErrorKind::kGate, "another class");
+  EXPECT_ERROR(quantize(options_, observer_), ErrorKind::kGate, "another class");
   EXPECT_EQ(folder_.entries(), 0);
 }
 

@@ -62,7 +62,7 @@ class LevelsTest : public ::testing::TestWithParam<Case> {
     const auto& [model, bits] = GetParam();
     QuantizeOptions options;
     options.model = model_file(model);
-    options.calib = data_file(model, "calib");
+    options.calib = DataPath{data_file(model, "calib")};
     options.output = (folder_ / "model.pt").string();
     options.recipe = recipe_for_bits(bits);
     options.recipe.calibration.samples = 32;

@@ -222,7 +222,7 @@ TEST(RecipeJsonTest, BadSettings) {
   };
   EXPECT_ERROR(apply("norm.cliping", "x"), ErrorKind::kUsage, "did you mean norm.clipping?");
   EXPECT_ERROR(apply("norm", "x"), ErrorKind::kUsage, "unknown recipe key");
-  EXPECT_ERROR(apply("norm.clipping", "x"), ErrorKind::kUsage, "--set#/norm/clipping");
+  EXPECT_ERROR(apply("norm.clipping", "x"), ErrorKind::kUsage, "setting#/norm/clipping");
   EXPECT_ERROR(apply("weights.act_order", "yes"), ErrorKind::kUsage, "true or false");
   EXPECT_ERROR(apply("weights.damping", "0,1"), ErrorKind::kUsage, "a number from 0 to 1");
   EXPECT_ERROR(apply("weights.damping", "nan"), ErrorKind::kUsage, "out of range");
@@ -232,7 +232,7 @@ TEST(RecipeJsonTest, BadSettings) {
   EXPECT_ERROR(apply("calibration.samples", " 12"), ErrorKind::kUsage, "an integer from 1");
   EXPECT_ERROR(apply("calibration.samples", "0"), ErrorKind::kUsage, "out of range");
   EXPECT_ERROR(apply("name", "\xff"), ErrorKind::kUsage, "not UTF-8");
-  EXPECT_ERROR(apply("exclude", "a,,b"), ErrorKind::kUsage, "--set#/exclude/1");
+  EXPECT_ERROR(apply("exclude", "a,,b"), ErrorKind::kUsage, "setting#/exclude/1");
   EXPECT_ERROR(apply("overrides", "[{"), ErrorKind::kUsage, "malformed JSON");
   EXPECT_EQ(recipe, Recipe{});
 }

@@ -126,12 +126,12 @@ TEST(RecipeResolveTest, EnvironmentBitsChooseTheReadyRecipe) {
 TEST(RecipeResolveTest, ExcludeOptionAddsToTheRecipe) {
   const TempDir dir;
   write_text(dir / "my.json", R"({"exclude": ["head"]})");
-  const ResolvedRecipe resolved =
-      resolve_recipe({.file = dir / "my.json", .exclude = {"a.*", "b"}});
+  const ResolvedRecipe resolved = resolve_recipe(
+      {.file = dir / "my.json", .exclude = {"a.*", "b"}, .exclude_option = "--exclude"});
   EXPECT_THAT(resolved.recipe.exclude, ::testing::ElementsAre("head", "a.*", "b"));
   EXPECT_EQ(setting_of(resolved, "exclude").origin,
             "file " + (dir / "my.json").string() + " and --exclude");
-  const ResolvedRecipe alone = resolve_recipe({.exclude = {"b"}});
+  const ResolvedRecipe alone = resolve_recipe({.exclude = {"b"}, .exclude_option = "--exclude"});
   expect_setting(alone, "exclude", R"(["b"])", "--exclude");
 }
 
@@ -147,7 +147,7 @@ TEST(RecipeResolveTest, ErrorsNameTheirSource) {
                "where: --bits");
   EXPECT_ERROR(resolve_recipe({.settings = {{"nom.clipping", "x", "--set"}}}), ErrorKind::kUsage,
                "did you mean norm.clipping?");
-  EXPECT_ERROR(resolve_recipe({.exclude = {"a["}}), ErrorKind::kUsage, "--exclude#/exclude/0");
+  EXPECT_ERROR(resolve_recipe({.exclude = {"a["}}), ErrorKind::kUsage, "exclude#/exclude/0");
 }
 
 TEST(RecipeResolveTest, PrintedConfigurationReadsBack) {

@@ -1,8 +1,19 @@
-#include "cli/token_options.h"
+#include "cli/sample_options.h"
 
 #include <limits>
 
 namespace repquant::cli {
+
+SampleSource calibration_of(const SampleOptions& options) {
+  if (options.data == "synthetic") return Synthetic{options.input_shape};
+  return DataPath{options.data, options.tokens};
+}
+
+std::optional<SampleSource> samples_of(const SampleOptions& options) {
+  if (!options.data.empty()) return DataPath{options.data, options.tokens};
+  if (!options.input_shape.empty()) return Synthetic{options.input_shape};
+  return std::nullopt;
+}
 
 void add_token_options(CLI::App& app, TokenOptions& tokens) {
   constexpr std::int64_t kLargest = std::numeric_limits<std::int32_t>::max();

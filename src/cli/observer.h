@@ -2,12 +2,10 @@
 #pragma once
 
 #include "cli/command.h"
-#include "repquant/evaluate.h"
-#include "repquant/quantize.h"
+#include "repquant/observer.h"
 
 namespace repquant::cli {
 
-QuantizeHooks quantize_hooks(const Context& context);
-EvaluationHooks evaluation_hooks(const Context& context);
+Observer observer_of(const Context& context);
 
 }  // namespace repquant::cli
