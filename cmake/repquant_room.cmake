@@ -1,8 +1,8 @@
 # Helpers that every room uses. In DEPENDS, the name of a room stands for its library; a room depends
 # only on rooms before it in this list (scripts/check_includes.py).
 set(REPQUANT_ROOMS
-    base archive recipe tensor format data quantizer gptq plan graph ops fit bit_allocation artifact runtime evaluate
-    pipeline nightly benchmark cli bindings)
+    base archive report recipe tensor format data quantizer gptq plan graph ops fit bit_allocation artifact runtime
+    evaluate pipeline verify nightly benchmark cli bindings)
 
 # A file that sees LibTorch pays seconds for its headers, whatever its own length. So they come
 # precompiled, and several files of a room are compiled as one.
