@@ -39,6 +39,19 @@ struct CpuLevelReport {
 /// Throws Error kUsage if REPQUANT_CPU_LEVEL names no level that this processor has.
 CpuLevelReport cpu_level_report();
 
+/// The fused operators of one instruction set on small problems, against plain loops.
+struct KernelTest {
+  std::string level;       // generic, avx2, avx512vnni
+  bool available = false;  // on this processor; else nothing was run
+  std::string wrong{};     // operators whose result is wrong; empty: none
+
+  bool passed() const { return wrong.empty(); }
+};
+
+/// Every instruction set that operators are written for, rising. Runs them one after the other and
+/// switches the whole process for that: for diagnosis, while nothing else computes.
+std::vector<KernelTest> test_kernels();
+
 /// Loads an artifact and replaces its submodules by fused operators where they have one, site by
 /// site; the others keep the portable operators. The module has the artifact's forward().
 /// Fused weights keep their width in memory: two codes per byte up to 4 bits.

@@ -12,7 +12,7 @@ namespace repquant {
 
 struct VerifyOptions {
   std::string artifact;
-  std::string reference;             // the floating-point model it was made from; empty: not looked at
+  std::string reference;  // the floating-point model it was made from; empty: not looked at
   std::optional<SampleSource> data;  // what the forms run on; none: they are not run
   std::string preset;                // preprocessing preset of both; empty: the files' own
   bool reproduce = false;            // quantize `reference` again and compare the files
@@ -22,9 +22,10 @@ struct VerifyOptions {
 
 /// One statement about the artifact, looked at.
 struct Claim {
-  std::string name;      // "archive", "codes", "fold" ...
+  std::string name;  // "archive", "codes", "fold" ...
   bool holds = false;
-  std::string sentence;  // what was seen, figures included; of one that does not hold: what is wrong
+  std::string
+      sentence;  // what was seen, figures included; of one that does not hold: what is wrong
 };
 
 struct VerifyReport {

@@ -124,7 +124,7 @@ void run_command(int argc, const char* const* argv, std::ostream& out,
   app.require_subcommand(1);
   const std::vector<Command> commands{add_quantize(app),  add_evaluate(app), add_inspect(app),
                                       add_benchmark(app), add_analyze(app),  add_run(app),
-                                      add_recipe(app),    add_doctor(app)};
+                                      add_verify(app),    add_recipe(app),   add_doctor(app)};
   for (const Command& command : commands) {
     add_environment_names(*command.app);
     command.app->footer("Example:\n  " + command.example + kCommandFooter);

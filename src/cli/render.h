@@ -17,6 +17,7 @@
 #include "repquant/error.h"
 #include "repquant/evaluate.h"
 #include "repquant/quantize.h"
+#include "repquant/verify.h"
 
 namespace repquant::cli {
 
@@ -80,6 +81,9 @@ Json artifact_report_json(const std::string& path, const ArtifactReport& report)
 /// What runs where in the fused form.
 std::string fused_text(const FusedReport& report, const Layout& layout);
 Json fused_json(const FusedReport& report);
+
+std::string verify_text(const VerifyReport& report, const Layout& layout);
+Json verify_json(const std::string& path, const VerifyReport& report);
 
 /// What summaries of a run begin with, as Markdown and as JUnit XML.
 inline constexpr const char* kMarkdownBeginning = "| model | row |";

@@ -52,9 +52,9 @@ double relative_deviation(const at::Tensor& got, const at::Tensor& exact) {
 /// 2^-K (even + sqrt 2 odd) against the powers themselves.
 double parity_deviation(const LogGrid& grid) {
   const ParitySplit split = split_by_parity(at::arange(grid.max_code() + 1), grid);
-  const at::Tensor sum = (split.even.to(at::kDouble) +
-                          std::numbers::sqrt2 * split.odd.to(at::kDouble)) *
-                         std::exp2(-split.shift);
+  const at::Tensor sum =
+      (split.even.to(at::kDouble) + std::numbers::sqrt2 * split.odd.to(at::kDouble)) *
+      std::exp2(-split.shift);
   return relative_deviation(sum, exact_weights(grid));
 }
 
@@ -77,9 +77,8 @@ std::string look_at_log_grids(const Subject& subject) {
     const at::Tensor factor = state.tensor("factor");
     // Without the row's maximum the scores do not fall on codes; a model may scale them by zero.
     if (!state.flag("row_maximum") || grid.bits < 2 || !factor.gt(0).all().item<bool>()) continue;
-    const double deviation =
-        relative_deviation(own_weights(root.attr(name).toModule(), state, grid),
-                           exact_weights(grid));
+    const double deviation = relative_deviation(
+        own_weights(root.attr(name).toModule(), state, grid), exact_weights(grid));
     check_deviation(name, "the powers that their codes stand for", deviation);
     ++grids;
     largest = std::max(largest, deviation);

@@ -99,12 +99,12 @@ void check_reproducible(const Subject& subject, const VerifyOptions& options) {
   }
   const ArtifactInfo& info = subject.info;
   if (info.tool_version != kVersion || info.libtorch_version != TORCH_VERSION) {
-    throw Error(ErrorKind::kUnsupported,
-                {.what = "an artifact is reproduced by the version that wrote it",
-                 .where = subject.path,
-                 .expected = "repquant " + info.tool_version + " with LibTorch " +
-                             info.libtorch_version,
-                 .got = std::string("repquant ") + kVersion + " with LibTorch " + TORCH_VERSION});
+    throw Error(
+        ErrorKind::kUnsupported,
+        {.what = "an artifact is reproduced by the version that wrote it",
+         .where = subject.path,
+         .expected = "repquant " + info.tool_version + " with LibTorch " + info.libtorch_version,
+         .got = std::string("repquant ") + kVersion + " with LibTorch " + TORCH_VERSION});
   }
   if (info.mixed && info.mixed->held_back) {
     throw Error(ErrorKind::kUnsupported,
@@ -145,8 +145,8 @@ std::string look_at_reproduction(const Subject& subject, const VerifyOptions& op
     return "quantizing again gives the same bytes but for how its bits were chosen, which the "
            "recipe holds site by site";
   }
-  refute("quantizing again gives other bytes: " +
-         (where.empty() ? "the archive's own" : where) + " differ");
+  refute("quantizing again gives other bytes: " + (where.empty() ? "the archive's own" : where) +
+         " differ");
 }
 
 }  // namespace repquant

@@ -45,8 +45,8 @@ enum class LooksAt { kArtifact, kOtherFiles };
 /// and of this program do not.
 bool refutes(ErrorKind kind, LooksAt what) {
   if (kind == ErrorKind::kGate || kind == ErrorKind::kNumerical) return true;
-  return what == LooksAt::kArtifact && (kind == ErrorKind::kFile || kind == ErrorKind::kUsage ||
-                                        kind == ErrorKind::kUnsupported);
+  return what == LooksAt::kArtifact &&
+         (kind == ErrorKind::kFile || kind == ErrorKind::kUsage || kind == ErrorKind::kUnsupported);
 }
 
 /// Notes what `look` says; false if the claim does not hold.
