@@ -6,8 +6,10 @@
 #include "cli/observer.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
+#include "cli/report_option.h"
 #include "cli/sample_options.h"
 #include "recipe/bit_width.h"
+#include "recipe/json.h"
 #include "repquant/analyze.h"
 
 namespace repquant::cli {
@@ -19,6 +21,7 @@ struct AnalyzeCommandOptions {
   std::string candidates;
   std::string target_bits;
   std::shared_ptr<RecipeOptions> recipe;
+  std::shared_ptr<std::string> report;
 };
 
 void run_analyze(const Context& context, const AnalyzeCommandOptions& given) {
@@ -38,8 +41,15 @@ void run_analyze(const Context& context, const AnalyzeCommandOptions& given) {
                                   {"calibration data", data != nullptr ? data->path : ""},
                                   {"preset", options.preset},
                                   {"recipe", given.recipe->recipe}});
+  check_report(*given.report);
   const AnalyzeReport report = analyze(options, observer_of(context));
   context.progress.finish();
+  if (!given.report->empty()) {
+    Json result = analyze_json(report);
+    result["recipe"] = options.recipe.name;
+    result["settings"] = parse_json(recipe_to_json(options.recipe), "recipe");
+    write_report(*given.report, result);
+  }
   if (context.json) {
     write_json(*context.out, analyze_json(report));
   } else {
@@ -85,6 +95,7 @@ Command add_analyze(CLI::App& parent) {
       ->type_name("FILE");
   add_token_options(app, options->samples.tokens);
   options->recipe = add_recipe_options(app, true);
+  options->report = add_report_option(app);
   command.example = "repquant analyze vit.pt --bits w4a4 --calib images/ -o mixed.json";
   command.common = add_common_options(app);
   command.run = [options](const Context& context) { run_analyze(context, *options); };

@@ -122,9 +122,9 @@ void run_command(int argc, const char* const* argv, std::ostream& out,
   app.footer(kFooter);
   app.formatter(help_formatter(terminal_width()));
   app.require_subcommand(1);
-  const std::vector<Command> commands{add_quantize(app),  add_evaluate(app), add_inspect(app),
-                                      add_benchmark(app), add_analyze(app),  add_run(app),
-                                      add_verify(app),    add_recipe(app),   add_doctor(app)};
+  const std::vector<Command> commands{
+      add_quantize(app), add_evaluate(app), add_inspect(app), add_benchmark(app), add_analyze(app),
+      add_run(app),      add_verify(app),   add_compare(app), add_recipe(app),    add_doctor(app)};
   for (const Command& command : commands) {
     add_environment_names(*command.app);
     command.app->footer("Example:\n  " + command.example + kCommandFooter);

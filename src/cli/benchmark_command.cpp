@@ -7,15 +7,18 @@
 #include "cli/form_options.h"
 #include "cli/observer.h"
 #include "cli/render.h"
+#include "cli/report_option.h"
 #include "cli/sample_options.h"
 
 namespace repquant::cli {
 namespace {
 
-void run_benchmark(const Context& context, BenchmarkOptions options) {
+void run_benchmark(const Context& context, BenchmarkOptions options, const std::string& page) {
+  check_report(page);
   options.threads = context.threads;
   const BenchmarkReport report = benchmark(options, observer_of(context));
   context.progress.finish();
+  write_report(page, benchmark_json(report));
   if (context.json) {
     write_json(*context.out, benchmark_json(report));
   } else {
@@ -60,12 +63,13 @@ Command add_benchmark(CLI::App& parent) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   const auto forms = add_form_options(app);
+  const auto page = add_report_option(app);
   command.example = "repquant benchmark vit.pt vit.w8a8.pt --form portable,fused";
   command.common = add_common_options(app);
-  command.run = [options, samples, forms](const Context& context) {
+  command.run = [options, samples, forms, page](const Context& context) {
     options->data = samples_of(*samples).value_or(Synthetic{});
     options->forms = forms_of(*forms);
-    run_benchmark(context, *options);
+    run_benchmark(context, *options, *page);
   };
   return command;
 }

@@ -72,6 +72,7 @@ Command add_benchmark(CLI::App& parent);
 Command add_run(CLI::App& parent);
 Command add_recipe(CLI::App& parent);
 Command add_verify(CLI::App& parent);
+Command add_compare(CLI::App& parent);
 Command add_doctor(CLI::App& parent);
 
 /// An average number of bits: a finite number. Throws Error kUsage naming --target-bits.

@@ -11,6 +11,7 @@
 #include "cli/lost_results.h"
 #include "cli/observer.h"
 #include "cli/render.h"
+#include "cli/report_option.h"
 #include "cli/sample_options.h"
 #include "evaluate/gates.h"
 #include "repquant/error.h"
@@ -53,19 +54,23 @@ struct Judgement {
   std::vector<GateResult> gates;
 };
 
-void write_report(const Context& context, const EvaluationReport& report,
+Json judged_json(const EvaluationReport& report, const std::vector<Judgement>& judgements) {
+  Json json = evaluation_json(report);
+  json["gates"] = Json::array();
+  for (const auto& judgement : judgements) {
+    for (const auto& gate : judgement.gates) {
+      json["gates"].push_back(gate_json(gate));
+      json["gates"].back()["model"] = judgement.model;
+      json["gates"].back()["form"] = name_of(judgement.form);
+    }
+  }
+  return json;
+}
+
+void write_result(const Context& context, const EvaluationReport& report,
                   const std::vector<Judgement>& judgements) {
   if (context.json) {
-    Json json = evaluation_json(report);
-    json["gates"] = Json::array();
-    for (const auto& judgement : judgements) {
-      for (const auto& gate : judgement.gates) {
-        json["gates"].push_back(gate_json(gate));
-        json["gates"].back()["model"] = judgement.model;
-        json["gates"].back()["form"] = name_of(judgement.form);
-      }
-    }
-    write_json(*context.out, json);
+    write_json(*context.out, judged_json(report, judgements));
     return;
   }
   *context.out << evaluation_text(report, context.layout);
@@ -93,7 +98,8 @@ std::string next_step(const EvaluationReport& report, const Layout& layout) {
   return next_command(words, layout);
 }
 
-void run_evaluate(const Context& context, EvaluateOptions options) {
+void run_evaluate(const Context& context, EvaluateOptions options, const std::string& page) {
+  check_report(page);
   const std::vector<Gate> gates = parse_gates(options);
   options.evaluation.task = parse_task(options.task, "--task");
   options.evaluation.threads = context.threads;
@@ -115,7 +121,8 @@ void run_evaluate(const Context& context, EvaluateOptions options) {
           (missed.empty() ? "" : "; ") + gate.gate + " of " + with_form(model.model, model.form);
     }
   }
-  write_report(context, report, judgements);
+  write_result(context, report, judgements);
+  write_report(page, judged_json(report, judgements));
   if (!context.json) *context.out << next_step(report, context.layout);
   if (!missed.empty()) {
     throw Error(ErrorKind::kGate, {.what = "a gate was missed", .where = missed});
@@ -183,12 +190,13 @@ Command add_evaluate(CLI::App& parent) {
         ->type_name(rule.share ? "SHARE" : "NUMBER");
   }
   const auto forms = add_form_options(app);
+  const auto page = add_report_option(app);
   command.example =
       "repquant evaluate vit.w8a8.pt --reference vit.pt --data images/ --classes classes.tsv";
   command.common = add_common_options(app);
-  command.run = [options, forms](const Context& context) {
+  command.run = [options, forms, page](const Context& context) {
     options->evaluation.forms = forms_of(*forms);
-    run_evaluate(context, *options);
+    run_evaluate(context, *options, *page);
   };
   return command;
 }

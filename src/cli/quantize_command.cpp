@@ -14,8 +14,10 @@
 #include "cli/observer.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
+#include "cli/report_option.h"
 #include "cli/sample_options.h"
 #include "recipe/bit_width.h"
+#include "repquant/artifact.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {
@@ -38,6 +40,7 @@ struct QuantizeCommandOptions {
   bool force = false;
   bool strict = false;
   bool print_config = false;
+  std::shared_ptr<std::string> report;
   std::shared_ptr<RecipeOptions> recipe;
 };
 
@@ -111,6 +114,7 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
     return;
   }
   const QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
+  check_report(*given.report);
   check_no_input(options.output, {{"recipe", given.recipe->recipe}});
   if (std::holds_alternative<Synthetic>(options.calib)) {
     context.log.warning("calibrating on random numbers: the accuracy of the result means nothing");
@@ -127,6 +131,11 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
   }
   context.progress.finish();
   for (const auto& warning : lost_results(report)) context.log.warning(warning);
+  if (!given.report->empty()) {
+    Json result = quantize_json(report);
+    result["settings"] = parse_json(read_artifact(report.output).recipe, "recipe");
+    write_report(*given.report, result);
+  }
   if (context.json) {
     write_json(*context.out, quantize_json(report));
     return;
@@ -203,6 +212,7 @@ Command add_quantize(CLI::App& parent) {
                "show every setting with its origin, and stop");
   add_token_options(app, options->samples.tokens);
   options->recipe = add_recipe_options(app, true);
+  options->report = add_report_option(app);
   command.example = "repquant quantize vit.pt --bits w8a8 --calib images/ -o vit.w8a8.pt";
   command.common = add_common_options(app);
   command.run = [options](const Context& context) { run_quantize(context, *options); };

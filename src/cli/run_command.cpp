@@ -8,6 +8,7 @@
 #include "cli/observer.h"
 #include "cli/option_names.h"
 #include "cli/render.h"
+#include "cli/report_option.h"
 #include "nightly/batch.h"
 #include "repquant/error.h"
 
@@ -19,6 +20,7 @@ struct RunOptions {
   std::string output;
   std::string markdown;
   std::string junit;
+  std::shared_ptr<std::string> report;
   bool force = false;
   bool dry_run = false;
 };
@@ -28,6 +30,7 @@ void run_plan(const Context& context, const RunOptions& options) {
   // A summary that cannot be written should not cost a night's work first.
   if (!options.markdown.empty()) check_own_output(options.markdown, kMarkdownBeginning);
   if (!options.junit.empty()) check_own_output(options.junit, kJunitBeginning);
+  check_report(*options.report);
   return_large_blocks();
   const Observer observer = observer_of(context);
   BatchReport report = options.dry_run ? look_at_batch(plan, options.force, observer)
@@ -36,6 +39,7 @@ void run_plan(const Context& context, const RunOptions& options) {
   for (RowResult& row : report.rows) row.error = with_option_names(row.error);
   if (!options.markdown.empty()) write_file(options.markdown, batch_markdown(report), true);
   if (!options.junit.empty()) write_file(options.junit, batch_junit(report), true);
+  write_report(*options.report, batch_json(report));
   if (context.json) {
     write_json(*context.out, batch_json(report));
   } else {
@@ -80,6 +84,7 @@ Command add_run(CLI::App& parent) {
   app.add_flag("--force", options->force, "replace artifacts that no earlier run has made");
   app.add_flag("--dry-run", options->dry_run,
                "check the plan and its files, and say what would be run");
+  options->report = add_report_option(app);
   command.example = "repquant run plan.json --markdown summary.md --junit junit.xml";
   command.common = add_common_options(app);
   command.run = [options](const Context& context) { run_plan(context, *options); };

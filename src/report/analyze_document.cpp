@@ -8,11 +8,11 @@ ReportBars sensitivity_bars(const Json& result) {
   ReportBars bars{.caption = "share of the sum of all sites' output errors", .bars = {}};
   for (const Json& site : items_at(result, "sites")) {
     const double db = number_at(site, "output_sqnr_db").value_or(1e9);
-    bars.bars.push_back({.label = text_at(site, "path"),
-                         .value = number_at(site, "share").value_or(0.0),
-                         .text = share_text(site, "share") + ", " +
-                                 number_text(site, "output_sqnr_db", 1) + " dB",
-                         .level = level_of_db(db)});
+    bars.bars.push_back(
+        {.label = text_at(site, "path"),
+         .value = number_at(site, "share").value_or(0.0),
+         .text = share_text(site, "share") + ", " + number_text(site, "output_sqnr_db", 1) + " dB",
+         .level = level_of_db(db)});
   }
   return bars;
 }
@@ -50,9 +50,8 @@ Document analyze_document(const Json& result) {
       {number_text(result, "recommended.activation_bits", 2), "bits of activations recommended"},
       {number_text(result, "recommended.estimated_sqnr_db", 1) + " dB", "estimated SQNR"},
       {number_text(result, "recommended.estimated_kl", 4), "estimated KL, nats"}};
-  document.sections.push_back(
-      {.title = "Sensitivity, the most sensitive first",
-       .blocks = {sensitivity_bars(result), sensitivity_table(result)}});
+  document.sections.push_back({.title = "Sensitivity, the most sensitive first",
+                               .blocks = {sensitivity_bars(result), sensitivity_table(result)}});
   document.sections.push_back(
       {.title = "How each figure was measured",
        .blocks = {ReportText{"On " + number_text(result, "samples", 0) + " of " +
@@ -60,6 +59,7 @@ Document analyze_document(const Json& result) {
                   ReportText{"Each site is quantized alone, all else in floating point; what that "
                              "does to the outputs is a second-order estimate. Cumulative: with "
                              "this site and all above it."}}});
+  document.sections.push_back(recipe_section(result));
   return document;
 }
 

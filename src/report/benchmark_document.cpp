@@ -25,14 +25,13 @@ ReportBars latency_bars(const Json& result, double batch_size) {
   for (const Json& row : items_at(result, "rows")) {
     if (number_at(row, "batch_size") != batch_size) continue;
     const double median = number_at(row, "seconds.median").value_or(0.0);
-    bars.bars.push_back(
-        {.label = name_of_row(row),
-         .value = median,
-         .text = milliseconds_text(row, "seconds.median") + " ms, " +
-                 number_text(row, "speed_up.median", 2) + "x",
-         .level = kNoLevel,
-         .interval = std::pair(number_at(row, "seconds.minimum").value_or(median),
-                               number_at(row, "seconds.p90").value_or(median))});
+    bars.bars.push_back({.label = name_of_row(row),
+                         .value = median,
+                         .text = milliseconds_text(row, "seconds.median") + " ms, " +
+                                 number_text(row, "speed_up.median", 2) + "x",
+                         .level = kNoLevel,
+                         .interval = std::pair(number_at(row, "seconds.minimum").value_or(median),
+                                               number_at(row, "seconds.p90").value_or(median))});
   }
   return bars;
 }
@@ -49,14 +48,12 @@ ReportTable latency_table(const Json& result) {
                                 {"95 % interval", Align::kRight}},
                     .rows = {}};
   for (const Json& row : items_at(result, "rows")) {
-    table.rows.push_back({number_text(row, "batch_size", 0), name_of_row(row),
-                          milliseconds_text(row, "seconds.median"),
-                          milliseconds_text(row, "seconds.p90"),
-                          milliseconds_text(row, "seconds.p99"),
-                          number_text(row, "samples_per_second", 1),
-                          bytes_text(row, "peak_memory_bytes"),
-                          number_text(row, "speed_up.median", 2),
-                          interval_text(row, "speed_up.interval95", 1.0, 2)});
+    table.rows.push_back(
+        {number_text(row, "batch_size", 0), name_of_row(row),
+         milliseconds_text(row, "seconds.median"), milliseconds_text(row, "seconds.p90"),
+         milliseconds_text(row, "seconds.p99"), number_text(row, "samples_per_second", 1),
+         bytes_text(row, "peak_memory_bytes"), number_text(row, "speed_up.median", 2),
+         interval_text(row, "speed_up.interval95", 1.0, 2)});
   }
   return table;
 }

@@ -74,12 +74,10 @@ ReportTable metrics_table(const std::vector<Json>& models) {
 /// The first metric with an interval, as bars.
 std::optional<ReportBars> metric_bars(const std::vector<Json>& models) {
   for (const Metric& metric : kMetrics) {
-    if (*metric.interval == '\0' || models.empty() ||
-        !number_at(models.back(), metric.value)) {
+    if (*metric.interval == '\0' || models.empty() || !number_at(models.back(), metric.value)) {
       continue;
     }
-    ReportBars bars{.caption = std::string(metric.title) + ", with its 95 % interval",
-                    .bars = {}};
+    ReportBars bars{.caption = std::string(metric.title) + ", with its 95 % interval", .bars = {}};
     for (const Json& model : models) {
       const auto value = number_at(model, metric.value);
       if (!value) continue;
@@ -119,8 +117,8 @@ ReportTable gates_table(const Json& result) {
                                 {"met"}},
                     .rows = {}};
   for (const Json& gate : items_at(result, "gates")) {
-    table.rows.push_back({text_at(gate, "gate"), name_of_model(gate),
-                          number_text(gate, "limit", 4), number_text(gate, "value", 4),
+    table.rows.push_back({text_at(gate, "gate"), name_of_model(gate), number_text(gate, "limit", 4),
+                          number_text(gate, "value", 4),
                           value_at(gate, "passed") == Json(true) ? "yes" : "NO"});
   }
   return table;
@@ -130,17 +128,16 @@ ReportTable gates_table(const Json& result) {
 
 Document evaluate_document(const Json& result) {
   const std::vector<Json> models = all_models(result);
-  Document document{.title = "Evaluation: " + text_at(result, "task"),
-                    .headline = {},
-                    .sections = {}};
+  Document document{
+      .title = "Evaluation: " + text_at(result, "task"), .headline = {}, .sections = {}};
   document.headline.push_back({number_text(result, "samples", 0), "samples"});
   if (!models.empty()) {
     for (const Metric& metric : kMetrics) {
       const auto value = number_at(models.back(), metric.value);
       if (!value || document.headline.size() > 3) continue;
-      document.headline.push_back({format_number(metric.factor * *value, metric.decimals),
-                                   std::string(metric.title) + " of " +
-                                       name_of_model(models.back())});
+      document.headline.push_back(
+          {format_number(metric.factor * *value, metric.decimals),
+           std::string(metric.title) + " of " + name_of_model(models.back())});
     }
   }
   ReportSection results{.title = "Results", .blocks = {}};

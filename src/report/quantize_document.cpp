@@ -83,22 +83,21 @@ ReportSection checks_section(const Json& result) {
 }
 
 ReportSection measured_section(const Json& result) {
-  const std::string held =
-      value_at(result, "held_back").is_null()
-          ? "No samples were held back."
-          : "Held back: " + number_text(result, "held_back.samples", 0) +
-                " samples that nothing was fitted on.";
+  const std::string held = value_at(result, "held_back").is_null()
+                               ? "No samples were held back."
+                               : "Held back: " + number_text(result, "held_back.samples", 0) +
+                                     " samples that nothing was fitted on.";
   ReportSection section{.title = "How each figure was measured", .blocks = {}};
   section.blocks.push_back(ReportText{
       "Fitted on " + number_text(result, "samples", 0) + " of " + text_at(result, "protocol") +
       ". " + held +
       " SQNR is 10 log10 of the power of the floating-point outputs over that of the difference, "
       "in the simulation of the integers; the checks compare the integers with it."});
-  section.blocks.push_back(
-      ReportText{"The run took " + seconds_text(result, "seconds") + ", " +
-                 number_text(result, "time_multiple", 1) +
-                 " times the floating-point model on the same samples with one thread, and at most " +
-                 bytes_text(result, "peak_memory_bytes") + " of memory."});
+  section.blocks.push_back(ReportText{
+      "The run took " + seconds_text(result, "seconds") + ", " +
+      number_text(result, "time_multiple", 1) +
+      " times the floating-point model on the same samples with one thread, and at most " +
+      bytes_text(result, "peak_memory_bytes") + " of memory."});
   return section;
 }
 
@@ -123,10 +122,7 @@ Document quantize_document(const Json& result) {
   document.sections.push_back(coverage_section(value_at(result, "coverage")));
   document.sections.push_back(checks_section(result));
   document.sections.push_back(measured_section(result));
-  if (const Json& recipe = value_at(result, "settings"); !recipe.is_null()) {
-    document.sections.push_back({.title = "Recipe " + text_at(result, "recipe"),
-                                 .blocks = {ReportCode{recipe.dump(2)}}});
-  }
+  document.sections.push_back(recipe_section(result));
   return document;
 }
 

@@ -76,7 +76,10 @@ std::string amount_text(const Json& json, std::string_view path) {
   double value = *amount;
   std::size_t unit = 0;
   for (; value >= 1000.0 && unit + 1 < kUnits.size(); ++unit) value /= 1000.0;
-  return format_number(value, unit == 0 ? 0 : value < 10.0 ? 2 : value < 100.0 ? 1 : 0) +
+  return format_number(value, unit == 0       ? 0
+                              : value < 10.0  ? 2
+                              : value < 100.0 ? 1
+                                              : 0) +
          kUnits[unit];
 }
 
@@ -90,6 +93,16 @@ std::string bits_of_site(const Json& site) {
 
 std::string model_name(const std::string& path, const std::string& form) {
   return std::filesystem::path(path).filename().string() + (form == "fused" ? " (fused)" : "");
+}
+
+ReportSection recipe_section(const Json& result) {
+  ReportSection section{.title = "Recipe " + text_at(result, "recipe"), .blocks = {}};
+  const Json& settings = value_at(result, "settings");
+  if (!settings.is_null()) {
+    section.blocks.push_back(
+        ReportCode{settings.dump(2, ' ', false, Json::error_handler_t::replace)});
+  }
+  return section;
 }
 
 ReportSection coverage_section(const Json& coverage) {

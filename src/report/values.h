@@ -37,6 +37,9 @@ std::string bits_of_site(const Json& site);
 /// The file's name without its folders, with " (fused)" behind it in that form.
 std::string model_name(const std::string& path, const std::string& form);
 
+/// The whole recipe, which the key "settings" holds; without blocks if there is none.
+ReportSection recipe_section(const Json& result);
+
 /// Coverage as tables: what is quantized, what is not and why.
 ReportSection coverage_section(const Json& coverage);
 
