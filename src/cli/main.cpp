@@ -1,5 +1,6 @@
 // Says errors on stderr, in the names of options, and exits with their codes (see repquant --help);
 // everything else happens in cli::run().
+#include <csignal>
 #include <iostream>
 
 #include "base/interrupt.h"
@@ -10,6 +11,8 @@
 #include "tensor/current_error.h"
 
 int main(int argc, char** argv) {
+  // A file beyond the limit of its size is an error of write(), not the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
   const repquant::InterruptScope interrupts;
   try {
     return repquant::cli::run(argc, argv, std::cout, interrupts.token());

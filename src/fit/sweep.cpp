@@ -39,7 +39,7 @@ class Sweep {
   }
 
   SweepResult run() {
-    std::vector<SitePlan> restored = restore();
+    std::vector<std::optional<SitePlan>> restored = restore();
     for (std::size_t i = 0; i < sites_.size(); ++i) {
       if (!bits_[i].quantized) {
         result_.excluded.push_back(sites_[i].path);
@@ -48,11 +48,11 @@ class Sweep {
       if (options_.check_interrupt) options_.check_interrupt();
       report(i, sites_[i].path);
       const std::size_t index = plans_.size();
-      if (index < restored.size() && restored[index].path == sites_[i].path) {
-        keep(i, std::move(restored[index]));
+      if (index < restored.size() && restored[index] && restored[index]->path == sites_[i].path) {
+        keep(i, *std::move(restored[index]));
       } else if (auto plan = fit_or_leave(i)) {
         keep(i, std::move(*plan));
-        save(index);
+        save(index, index + 1 < restored.size() ? CheckpointEnd::kLater : CheckpointEnd::kHere);
       }
     }
     report(sites_.size(), "outputs");
@@ -70,9 +70,14 @@ class Sweep {
                                options_.check_interrupt);
   }
 
-  std::vector<SitePlan> restore() const {
+  std::vector<std::optional<SitePlan>> restore() const {
     if (!options_.resume || options_.workdir.empty()) return {};
-    return read_checkpoint(options_.workdir, options_.fingerprint).plans;
+    SweepState state = read_checkpoint(options_.workdir, options_.fingerprint);
+    for (const auto& file : state.damaged) {
+      if (options_.warn)
+        options_.warn("a checkpoint is damaged, its site is fitted again: " + file);
+    }
+    return std::move(state.plans);
   }
 
   /// From now on the quantized stream evaluates the site by `plan`.
@@ -111,9 +116,9 @@ class Sweep {
     }
   }
 
-  void save(std::size_t index) const {
+  void save(std::size_t index, CheckpointEnd end) const {
     if (options_.workdir.empty()) return;
-    append_checkpoint(options_.workdir, options_.fingerprint, index, plans_[index]);
+    append_checkpoint(options_.workdir, options_.fingerprint, index, plans_[index], end);
   }
 
   void report(std::size_t finished, const std::string& path) const {

@@ -33,6 +33,7 @@ struct SweepOptions {
   bool resume = false;      // continue from the checkpoint in workdir
   std::string fingerprint;  // identifies model, data and recipe; a checkpoint of another is refused
   std::function<void(const SweepProgress&)> on_progress;
+  std::function<void(const std::string&)> warn;  // of files that are damaged
   std::function<void()> check_interrupt;  // throws Error kInterrupted when the user stopped the run
 };
 

@@ -94,6 +94,7 @@ SweepResult sweep_prepared(const PreparedRun& run, const QuantizeOptions& option
   sweep.workdir = options.workdir;
   sweep.resume = options.resume;
   sweep.fingerprint = fingerprint(run, options.recipe, samples);
+  sweep.warn = observer.warn;
   sweep.check_interrupt = observer.check_interrupt;
   sweep.on_progress = [&observer](const SweepProgress& progress) {
     observer.on_item(progress.path, progress.site);

@@ -1,6 +1,7 @@
 #include "repquant/quantize.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "base/atomic_file.h"
@@ -21,6 +22,15 @@
 namespace repquant {
 namespace {
 
+/// Bytes that an artifact surely has: half of what its codes would take if all of the file were
+/// float32 weights.
+std::uint64_t smallest_artifact(const QuantizeOptions& options) {
+  constexpr std::uint64_t kNarrowest = 2;
+  const std::uint64_t bits =
+      options.mixed ? kNarrowest : static_cast<std::uint64_t>(options.recipe.bits.weight_bits);
+  return std::filesystem::file_size(options.model) * bits / 64;
+}
+
 /// What can be refused before any work.
 void check_options(const QuantizeOptions& options) {
   if (options.mixed) check_mixed(*options.mixed, options.recipe);
@@ -32,6 +42,7 @@ void check_options(const QuantizeOptions& options) {
                                   {"preset", options.model + "." + kPresetFile}});
   check_model_file(options.model);
   check_output(options.output, options.force);
+  check_room(options.output, smallest_artifact(options));
 }
 
 void check_coverage(const PreparedRun& run, const QuantizeOptions& options) {

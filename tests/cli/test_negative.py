@@ -255,6 +255,18 @@ class OutputTest(NegativeTest):
         self.digits_fail(FILE, "out.pt", "--bits", "w8a8", "--calib-samples", "8",
                          preexec_fn=limit_file_size)
 
+    def test_name_too_long(self) -> None:
+        self.fails(FILE, "too long", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
+                   "x" * 300 + ".pt")
+
+    def test_dangling_link(self) -> None:
+        (self.folder / "out.pt").symlink_to("nowhere/out.pt")
+        self.fails(FILE, "nowhere", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
+                   "out.pt")
+        (self.folder / "loop.pt").symlink_to("loop.pt")
+        self.fails(FILE, "loop.pt", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
+                   "loop.pt", "--force")
+
     @unittest.skipUnless(os.geteuid() == 0, "mounting a small file system needs root")
     def test_full_disk(self) -> None:
         disk = self.folder / "disk"
@@ -273,9 +285,7 @@ class OutputTest(NegativeTest):
 
 def limit_file_size() -> None:
     import resource
-    import signal
 
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # write() then fails with EFBIG
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 
 
