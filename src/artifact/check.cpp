@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -230,7 +231,7 @@ LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
   result.simulated_db = sqnr_db(reference, simulated);
   result.lowered_db = sqnr_db(simulated, end_to_end);
   result.free_running_db = sqnr_db(simulated, run_module(lowered.module, inputs));
-  if (!(result.lowered_db >= result.simulated_db + kMarginDb)) {
+  if (!(result.lowered_db >= std::min(result.simulated_db + kMarginDb, kExactDb))) {
     throw Error(ErrorKind::kNumerical,
                 {.what = "self-check: the lowered model is too far from the simulation",
                  .where = lowered.model.path,

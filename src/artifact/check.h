@@ -34,6 +34,9 @@ struct LoweringCheck {
 /// is a whole step, which moves more codes in the next layer, and after a dozen layers the
 /// difference is as large as quantization noise itself, however exact both are.
 inline constexpr double kMarginDb = 10.0;
+/// But no more is asked than float32 gives (kRelativeLimit): a simulation may have no error at all,
+/// where weights are zero.
+inline constexpr double kExactDb = 80.0;
 
 /// Runs the lowered module call by call beside the simulation: every call gets the simulation's
 /// values as input, so that deviations do not add up. Then end to end: only codes that differ

@@ -20,7 +20,7 @@ double relative_difference(const at::Tensor& got, const at::Tensor& expected) {
   const auto finite = expected.isfinite();
   const double largest = at::where(finite, expected, 0.0).abs().max().item<double>();
   const double difference = at::where(finite, got - expected, 0.0).abs().max().item<double>();
-  return largest > 0.0 ? difference / largest : difference;
+  return largest > kNothing ? difference / largest : difference;
 }
 
 double typical_difference(const at::Tensor& got, const at::Tensor& expected) {
@@ -32,7 +32,7 @@ double typical_difference(const at::Tensor& got, const at::Tensor& expected) {
   const std::int64_t kept = rows.numel() - allowed;
   if (kept <= 0) return 0.0;
   const double difference = std::get<0>(at::kthvalue(rows, kept)).item<double>();
-  return largest > 0.0 ? difference / largest : difference;
+  return largest > kNothing ? difference / largest : difference;
 }
 
 double changed_rows(const at::Tensor& got, const at::Tensor& expected) {
@@ -64,7 +64,7 @@ void Energies::add(const at::Tensor& expected, const at::Tensor& got) {
 }
 
 double Energies::sqnr_db() const {
-  if (noise == 0.0) return std::numeric_limits<double>::infinity();
+  if (noise <= kNothing * kNothing) return std::numeric_limits<double>::infinity();
   return 10.0 * std::log10(signal / noise);
 }
 

@@ -15,8 +15,12 @@ inline constexpr double kRelativeLimit = 1e-4;
 /// Share of an attention output's rows in which a softmax code may fall on the other side of a tie.
 inline constexpr double kChangedRowsLimit = 0.1;
 
-/// Largest |difference| over largest |value|, ignoring what is infinite in `expected`; 0 for empty
-/// tensors. NaN where `got` is NaN and `expected` is not.
+/// Values below this are zero and differences below it none: float32 has few digits left there, and
+/// products of such numbers underflow, in one order of operations and not in another.
+inline constexpr double kNothing = 1e-30;
+
+/// Largest |difference| over largest |value| (absolute where that is below kNothing), ignoring what
+/// is infinite in `expected`; 0 for empty tensors. NaN where `got` is NaN and `expected` is not.
 double relative_difference(const at::Tensor& got, const at::Tensor& expected);
 
 /// The same without the rows that differ most, kChangedRowsLimit of all: a softmax code that falls
@@ -36,7 +40,7 @@ struct CodeDifference {
 CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected, bool squared);
 
 /// 10 log10 of the energy of `signal` over that of `signal - other`, summed over floating-point
-/// tensors, infinite values left out; infinity where they are equal.
+/// tensors, infinite values left out; infinity where they are equal to kNothing.
 struct Energies {
   double signal = 0.0, noise = 0.0;
 
