@@ -65,6 +65,9 @@ RowResult make_claimed_row(const BatchRow& row, bool force, const Observer& obse
 
 void judge_row(const BatchRow& row, RowResult& result) {
   result.gates = judge(result.metrics, row.gates);
+  for (auto& gate : judge_regression(row.regression, result.metrics)) {
+    result.gates.push_back(std::move(gate));
+  }
   for (const auto& gate : result.gates) {
     if (!gate.passed) result.status = RowStatus::kMissed;
   }

@@ -123,6 +123,31 @@ std::optional<EvaluationOptions> find_evaluation(JsonObject& model, const fs::pa
   return options;
 }
 
+/// The folder of an earlier run and what may be worse than there, if the plan has it.
+struct Baseline {
+  fs::path folder;  // empty: none
+  std::vector<Metric> allowed;
+};
+
+Baseline read_baseline(JsonObject& plan, const fs::path& base, const std::string& output) {
+  const Json* value = plan.find("baseline");
+  if (value == nullptr) return {};
+  JsonObject object(*value, plan.source(), plan.pointer("baseline"));
+  Baseline baseline{.folder = path_below(base, object.required_text("folder")), .allowed = {}};
+  std::error_code ignored;
+  if (fs::weakly_canonical(baseline.folder, ignored) == fs::weakly_canonical(output, ignored)) {
+    object.fail("folder", "the run would be compared with itself", "another folder than output");
+  }
+  JsonObject allowed(object.at("allow"), object.source(), object.pointer("allow"));
+  for (const auto& item : allowed.items()) {
+    const double most = allowed.number(item.first);
+    if (!(most >= 0.0)) allowed.fail(item.first, "not allowed here", "a number from 0");
+    baseline.allowed.push_back({item.first, most});
+  }
+  object.finish();
+  return baseline;
+}
+
 /// Refuses gates on figures that the row will not have, before the long work.
 void check_gates(const BatchRow& row, const std::string& where) {
   for (const Gate& gate : row.gates) {
@@ -150,6 +175,7 @@ class PlanReader {
     const std::string output = root_.text("output", "repquant-out");
     plan_.folder = folder.empty() ? path_below(base_, output) : folder;
     threads_ = threads;
+    baseline_ = read_baseline(root_, base_, plan_.folder);
   }
 
   BatchPlan read() {
@@ -247,6 +273,10 @@ class PlanReader {
     }
     row.quantize.output = (fs::path(plan_.folder) / (name + ".pt")).string();
     row.result_file = (fs::path(plan_.folder) / (name + ".json")).string();
+    if (!baseline_.folder.empty()) {
+      row.regression = {.outcome = (baseline_.folder / (name + ".json")).string(),
+                        .allowed = baseline_.allowed};
+    }
     check_no_input(row.result_file,
                    {{"plan", root_.source()},
                     {"model", row.quantize.model},
@@ -259,6 +289,7 @@ class PlanReader {
   Json json_;
   JsonObject root_;
   int threads_ = 1;
+  Baseline baseline_{};
   BatchPlan plan_{};
   std::set<std::string> names_{};
 };

@@ -68,6 +68,14 @@ double parse_number(const Json& json) {
   return json.get<double>();
 }
 
+std::vector<Metric> parse_metrics(const Json& json) {
+  std::vector<Metric> metrics;
+  for (const auto& [name, value] : json.at("metrics").items()) {
+    metrics.push_back({name, parse_number(value)});
+  }
+  return metrics;
+}
+
 RowResult parse_result(const Json& json, const BatchRow& row) {
   RowResult result;
   result.model = row.model;
@@ -76,9 +84,7 @@ RowResult parse_result(const Json& json, const BatchRow& row) {
   result.protocol = json.at("protocol").get<std::string>();
   result.seconds = json.at("seconds").get<double>();
   result.bytes = json.at("bytes").get<std::int64_t>();
-  for (const auto& [name, value] : json.at("metrics").items()) {
-    result.metrics.push_back({name, parse_number(value)});
-  }
+  result.metrics = parse_metrics(json);
   return result;
 }
 
@@ -115,6 +121,18 @@ std::string fingerprint_of(const BatchRow& row) {
     json["evaluation"] = describe_evaluation(*row.evaluation, row.quantize.model);
   }
   return sha256_of(json.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+std::vector<Metric> read_metrics(const fs::path& path) {
+  try {
+    const Json json = read_json(path);
+    if (json.contains("unfinished")) return {};
+    return parse_metrics(json);
+  } catch (const std::exception& e) {
+    throw Error(ErrorKind::kFile, {.what = "the file is no outcome of a run",
+                                   .where = path.string(),
+                                   .got = std::string(e.what()).substr(0, 200)});
+  }
 }
 
 void claim_result(const BatchRow& row) {

@@ -40,6 +40,10 @@ std::string fingerprint_of(const BatchRow& row);
 /// killed before save_result() can be repeated.
 void claim_result(const BatchRow& row);
 
+/// The metrics of an outcome's file, whatever run it is of; none of one that is unfinished. Throws
+/// Error kFile if it is no outcome.
+std::vector<Metric> read_metrics(const std::filesystem::path& path);
+
 /// Writes the outcome (without gates) of a row whose artifact has been written.
 void save_result(const BatchRow& row, const std::string& fingerprint, const RowResult& result);
 

@@ -84,6 +84,24 @@ class RowsTest(RunTest):
         self.assertIn("not run again", text)
         self.assertIn("3 passed", text)
 
+    def test_a_regression_against_an_earlier_run(self) -> None:
+        def night(folder: str, bits: str, code: int, **changes: Any) -> dict[str, Any]:
+            row = [{"bits": bits, "label": "row"}]
+            return self.run_json(code, self.plan(output=folder, bits=row, **changes))["rows"][0]
+
+        baseline = {"folder": "first", "allow": {"sqnr_db": 1.0, "kl": 0.001, "top1": 0.02}}
+        night("first", "w8a8", 0)
+        self.assertEqual(len(night("same", "w8a8", 0, baseline=baseline)["gates"]), 3)
+        gates = night("worse", "w4a4", GATE, baseline=baseline)["gates"]
+        self.assertEqual([gate["passed"] for gate in gates], [False, False, True])
+        self.assertEqual(gates[0]["gate"], "baseline sqnr_db")
+        new = {**baseline, "folder": "nothing"}
+        self.assertEqual(night("new", "w8a8", 0, baseline=new)["gates"], [])
+        itself = {**baseline, "folder": "./same"}
+        self.fails(USAGE, "baseline/folder", "run", self.plan(output="same", baseline=itself))
+        unknown = {**baseline, "allow": {"beauty": 0.1}}
+        self.assertEqual(night("odd", "w8a8", USAGE, baseline=unknown)["status"], "failed")
+
     def test_a_missed_gate_alone_is_code_1(self) -> None:
         self.run_json(GATE, self.plan(bits=["w8a8"], gates={"max_kl": 0.0}))
 
