@@ -12,11 +12,11 @@ namespace repquant {
 
 struct VerifyOptions {
   std::string artifact;
-  std::string reference;  // the floating-point model it was made from; empty: not looked at
-  std::optional<SampleSource> data;  // what the forms run on; none: they are not run
-  std::string preset;                // preprocessing preset of both; empty: the files' own
-  bool reproduce = false;            // quantize `reference` again and compare the files
-  SampleSource calib;                // the calibration data, with `reproduce`
+  std::string reference{};  // the floating-point model it was made from; empty: not looked at
+  std::optional<SampleSource> data{};  // what the forms run on; none: they are not run
+  std::string preset{};                // preprocessing preset of both; empty: the files' own
+  bool reproduce = false;              // quantize `reference` again and compare the files
+  SampleSource calib{};                // the calibration data, with `reproduce`
   int threads = 1;
 };
 
@@ -24,8 +24,7 @@ struct VerifyOptions {
 struct Claim {
   std::string name;  // "archive", "codes", "fold" ...
   bool holds = false;
-  std::string
-      sentence;  // what was seen, figures included; of one that does not hold: what is wrong
+  std::string sentence;  // what was seen, with figures; where it does not hold, what is wrong
 };
 
 struct VerifyReport {
@@ -46,7 +45,7 @@ struct VerifyReport {
 ///  - log grid: the weights of the softmax codes, computed by the artifact's own code, are powers
 ///    of two, and for base sqrt 2 the sum of two of them (docs/math.md)
 ///  - model: the reference has the SHA-256 that the artifact names
-///  - fold: each folded norm leaves its Linears as they were, on `data` or one random batch
+///  - fold: each folded norm leaves its Linears as they were, on `data`
 ///  - forms: fused operators equal portable ones on `data`, and with a reference whole outputs
 ///  - reproduction: the same recipe, model and calibration data give the same bytes
 /// Throws Error for options and files that do not let it look: kFile (missing, data that cannot be

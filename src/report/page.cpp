@@ -96,8 +96,8 @@ std::string html_of(const ReportBars& bars) {
   }
   std::string html = element("p", bars.caption, " class=\"caption\"") + "\n<div class=\"bars\">\n";
   for (const ReportBar& bar : bars.bars) {
-    html += element("span", bar.label) + bar_drawing(bar, largest) +
-            element("span", bar.text, " class=\"t\"") + "\n";
+    html += "<div class=\"bar\">" + element("span", bar.label) + bar_drawing(bar, largest) +
+            element("span", bar.text, " class=\"t\"") + "</div>\n";
   }
   return html + "</div>\n";
 }
