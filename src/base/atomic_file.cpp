@@ -94,7 +94,7 @@ bool is_temporary_name(const std::string& name, const std::string& stem) {
   if (!name.starts_with(stem) || !name.ends_with(kEnding)) return false;
   if (name.size() < stem.size() + kEnding.size()) return false;
   const std::string number = name.substr(stem.size(), name.size() - stem.size() - kEnding.size());
-  return number.find_first_not_of("0123456789-") == std::string::npos;
+  return !number.empty() && number.find_first_not_of("0123456789-") == std::string::npos;
 }
 
 // Removes what killed processes have left for this target. Best effort: what cannot be looked at
@@ -102,19 +102,20 @@ bool is_temporary_name(const std::string& name, const std::string& stem) {
 void remove_abandoned(const fs::path& target) {
   const std::string stem = temporary_stem(target);
   std::error_code failed;
-  for (const auto& entry : fs::directory_iterator(folder_of(target), failed)) {
-    if (!is_temporary_name(entry.path().filename().string(), stem)) continue;
-    const Descriptor file(entry.path(), O_RDONLY);
+  fs::directory_iterator entry(folder_of(target), failed);
+  for (; !failed && entry != fs::directory_iterator(); entry.increment(failed)) {
+    if (!is_temporary_name(entry->path().filename().string(), stem)) continue;
+    const Descriptor file(entry->path(), O_RDONLY);
     if (file.get() >= 0 && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0) {
-      ::unlink(entry.path().c_str());
+      ::unlink(entry->path().c_str());
     }
   }
 }
 
 // The file that is locked is still the one of that name.
 bool is_linked(const Descriptor& file, const fs::path& path) {
-  struct stat opened {
-  }, named{};
+  struct stat opened {};
+  struct stat named {};
   return ::fstat(file.get(), &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
          opened.st_ino == named.st_ino;
 }
