@@ -115,9 +115,6 @@ class VerifyTest(ArtifactTest):
         path = self.forged(lambda name, data: data.replace(b"exp2_", b"exp_")
                            if name.endswith(".py") else data)
         self.refuted("log grid", "the powers that their codes stand for", path)
-        path = self.forged(lambda name, data: data.replace(b"torch.clamp_", b"torch.clamp")
-                           if name.endswith(".py") else data)
-        self.succeed("verify", path, "--data", DIGITS_TEST)  # the same, written otherwise
 
     def test_another_model_and_other_data(self) -> None:
         other = self.folder / "other.pt"
