@@ -60,7 +60,7 @@ TEST_P(FuzzReplay, EndsInAResultOrAnError) {
 INSTANTIATE_TEST_SUITE_P(Targets, FuzzReplay,
                          ::testing::Values("archive", "pickle", "code", "description", "npy", "npz",
                                            "recipe", "plan"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& given) { return given.param; });
 
 }  // namespace
 }  // namespace repquant
