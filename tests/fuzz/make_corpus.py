@@ -18,6 +18,10 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CORPUS = Path(__file__).resolve().parent / "corpus"
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from ts_archive import save_portable  # noqa: E402
+
 MOST = 200_000  # bytes of a file
 
 
@@ -48,7 +52,7 @@ class Net(torch.nn.Module):
 def models(folder: Path, binary: Path) -> None:
     torch.manual_seed(0)
     ids = torch.randint(0, 12, (8, 6))
-    torch.jit.save(torch.jit.trace(Net().eval(), ids), str(folder / "net.pt"))
+    save_portable(torch.jit.trace(Net().eval(), ids), folder / "net.pt")
     np.save(folder / "ids.npy", ids.numpy())
     for bits in ("w8a8", "w4a4", "w4a16"):
         subprocess.run([binary, "quantize", folder / "net.pt", "--bits", bits, "--calib",
