@@ -100,7 +100,7 @@ TEST_F(PlanTest, MistakesAreUsageErrorsWithPointers) {
       {model(R"(, "bits": ["w4a4", "w4a4"])"), "two rows have the same name"},
       {model(R"(, "bits": ["w4a4"], "name": "../up")"), "#/models/0/name"},
       {model(R"(, "bits": ["w4a4"], "name": ".hidden")"), "not a name"},
-      {model(R"(, "bits": ["w4a4"], "gate": {})"), "did you mean gates?"},
+      {model(R"(, "bits": ["w4a4"], "gate": {})"), "did you mean gates"},
       {model(R"(, "bits": ["w4a4"], "gates": {"min_covrage": 1})"), "unknown gate"},
       {model(R"(, "bits": ["w4a4"], "gates": {"min-coverage": 1})"), "unknown gate"},
       {model(R"(, "bits": ["w4a4"], "gates": {"min_coverage": 95})"), "a share from 0 to 1"},
