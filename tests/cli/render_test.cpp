@@ -66,8 +66,9 @@ TEST(RenderBatchTest, TextAndMarkdown) {
 
 TEST(RenderBatchTest, JunitIsWellFormed) {
   const std::string xml = batch_junit(report());
-  EXPECT_THAT(xml, HasSubstr(R"(<testsuites name="repquant" tests="3" failures="1" errors="1">)"));
-  EXPECT_THAT(xml, HasSubstr(R"(<testsuite name="a|b" tests="2" failures="1" errors="0">)"));
+  EXPECT_THAT(xml,
+              HasSubstr(R"(<testsuites name="repquant" tests="3" failures="1" errors="1" time=")"));
+  EXPECT_THAT(xml, HasSubstr(R"(<testsuite name="a|b" tests="2" failures="1" errors="0" time=")"));
   EXPECT_THAT(xml, HasSubstr("<failure message=\"min-top1 0.9000: 0.5000, MISSED\"/>"));
   EXPECT_THAT(xml, HasSubstr("bad &lt;file&gt; &amp; &quot;more&quot;"));
   EXPECT_EQ(xml.find('\x01'), std::string::npos);

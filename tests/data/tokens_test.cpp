@@ -180,8 +180,8 @@ TEST(TokenStream, AsDataset) {
   // Other windows are other samples: the hash must tell them apart.
   options.tokens.window = 2;
   EXPECT_NE(open_dataset(dir / "ids.npy", options).hash(), data.hash());
-  // Without options for tokens a stream of ids is what it was: samples without dimensions.
-  EXPECT_EQ(open_dataset(dir / "ids.npy").size(), 5);
+  // A stream that nothing says how to cut is no data: samples without dimensions fit no model.
+  EXPECT_ERROR(open_dataset(dir / "ids.npy"), ErrorKind::kFile, "`window=N`");
 }
 
 TEST(TokenStream, OtherArraysAreErrors) {

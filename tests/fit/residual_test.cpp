@@ -16,7 +16,7 @@ TEST(Residual, IsWhatTheOutputOfALinearIsAddedTo) {
   const auto residual = [&](const std::string& path) {
     return residual_of(model.site(path).node, schedule, quantized);
   };
-  for (const char* path : {"blocks.0.attn.proj", "blocks.0.fc2", "blocks.1.attn.proj"}) {
+  for (const char* path : {"blocks.0.attn.proj", "blocks.0.mlp.fc2", "blocks.1.mlp.fc2"}) {
     const auto* value = residual(path);
     ASSERT_NE(value, nullptr) << path;
     const auto* node = model.site(path).node;
@@ -25,7 +25,7 @@ TEST(Residual, IsWhatTheOutputOfALinearIsAddedTo) {
               true);
     EXPECT_NE(value, node->output());
   }
-  for (const char* path : {"blocks.0.attn.query", "blocks.0.fc1", "head"}) {
+  for (const char* path : {"blocks.0.attn.query", "blocks.0.mlp.fc1", "head"}) {
     EXPECT_EQ(residual(path), nullptr) << path;
   }
 }
@@ -40,7 +40,7 @@ TEST(Residual, WhatDependsOnNoSiteHasNoError) {
     if (node->kind() != c10::prim::Constant) continue;
     EXPECT_EQ(quantized.count(node->output()), 0U);
   }
-  const auto* node = model.site("blocks.0.fc2").node;
+  const auto* node = model.site("blocks.0.mlp.fc2").node;
   EXPECT_EQ(residual_of(node, schedule, {}), nullptr);
 }
 

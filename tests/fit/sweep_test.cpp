@@ -239,7 +239,11 @@ TEST(Sweep, LeavesOutRowsThatAreNotFinite) {
   EXPECT_EQ(result.plans.size(), partly.search.sites.size());
   EXPECT_NE(result.plans[0].note.find("not finite left out"), std::string::npos)
       << result.plans[0].note;
-  EXPECT_GT(result.output_sqnr_db, sweep(prepare_planted(2), w4a4()).output_sqnr_db - 1.0);
+  Prepared without = prepare_planted(2);  // the sample
+  for (at::Tensor& input : without.batches[1]) {
+    input = at::cat({input.slice(0, 0, 3), input.slice(0, 4)});
+  }
+  EXPECT_GT(result.output_sqnr_db, sweep(without, w4a4()).output_sqnr_db - 1.0);
 }
 
 TEST(Sweep, NamesTheSiteWhoseInputIsNotFinite) {

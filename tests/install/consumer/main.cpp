@@ -1,6 +1,7 @@
 // A project outside of the repository that calls everything in include/repquant on the digits
 // model:
 //   consumer FOLDER_OF_DIGITS FOLDER_TO_WRITE_TO
+#include <ATen/Parallel.h>
 #include <repquant/analyze.h>
 #include <repquant/artifact.h>
 #include <repquant/benchmark.h>
