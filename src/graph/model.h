@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "graph/flatten.h"
+#include "graph/normalize.h"
 
 namespace torch::jit {
 struct Graph;
@@ -30,7 +31,7 @@ struct Model {
   std::map<std::string, std::string> extra_files;   // small text files of the archive
   std::vector<std::string> notes;                   // what was changed to run it here: sentences
   FileTensors tensors;                              // of the file, read or not
-  std::vector<torch::jit::Node*> patch_embeddings;  // linear nodes that were convolutions
+  DecomposedConvolutions convolutions;              // linear nodes that were convolutions
 };
 
 /// What is known of an array of the data before the model is loaded.
