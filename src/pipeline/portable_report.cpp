@@ -9,6 +9,7 @@
 #include "format/class_source.h"
 #include "graph/archive.h"
 #include "graph/rewrite.h"
+#include "repquant/artifact.h"
 #include "repquant/error.h"
 
 namespace repquant {

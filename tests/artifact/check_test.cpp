@@ -8,6 +8,7 @@
 #include "recipe/json.h"
 #include "support/errors.h"
 #include "support/temp_dir.h"
+#include "tensor/deviation.h"
 
 namespace repquant {
 namespace {

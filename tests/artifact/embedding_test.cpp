@@ -82,7 +82,7 @@ TEST_P(Embedding, TheArtifactFollowsTheSimulationAndHoldsNoFloatTable) {
         std::find_if(module.sites.begin(), module.sites.end(),
                      [](const LoweredSite& row) { return row.kind == SiteKind::kEmbedding; });
     ASSERT_NE(site, module.sites.end());
-    EXPECT_EQ(site->input, "indices");
+    EXPECT_EQ(site->input, SiteInput::kIndices);
     const at::Tensor codes = module.module.attr(site->module).toModule().attr("codes").toTensor();
     EXPECT_EQ(static_cast<std::int64_t>(codes.nbytes()),
               table.numel() * (GetParam() > 4 ? 2 : 1) / 2);

@@ -58,7 +58,7 @@ BatchReport report() {
 
 TEST(RenderBatchTest, TextAndMarkdown) {
   const std::string totals = "3 rows: 1 passed, 1 missed a gate, 1 failed";
-  EXPECT_THAT(batch_text(report()), HasSubstr(totals));
+  EXPECT_THAT(batch_text(report(), Layout{}), HasSubstr(totals));
   const std::string markdown = batch_markdown(report());
   EXPECT_THAT(markdown, HasSubstr("| a\\|b | w8a8 | passed |"));
   EXPECT_THAT(markdown, HasSubstr(totals));

@@ -73,9 +73,15 @@ TEST_F(RowResultTest, OutcomesAreReadBack) {
   EXPECT_EQ(again->bytes, 8);
   ASSERT_EQ(again->metrics.size(), 3U);
   for (const Metric& metric : again->metrics) {
-    if (metric.name == "top1") EXPECT_EQ(metric.value, 0.75);
-    if (metric.name == "sqnr_db") EXPECT_EQ(metric.value, infinite);
-    if (metric.name == "kl") EXPECT_TRUE(std::isnan(metric.value));
+    if (metric.name == "top1") {
+      EXPECT_EQ(metric.value, 0.75);
+    }
+    if (metric.name == "sqnr_db") {
+      EXPECT_EQ(metric.value, infinite);
+    }
+    if (metric.name == "kl") {
+      EXPECT_TRUE(std::isnan(metric.value));
+    }
   }
 
   EXPECT_FALSE(load_result(made, "other print").has_value());
