@@ -5,13 +5,11 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
+#include "graph/convolution.h"
 #include "graph/normalize.h"
-#include "graph/rank.h"
 #include "graph/rewrite.h"
 
 namespace repquant {
@@ -33,55 +31,6 @@ enum class Form {
   kWindows,    // any windows
 };
 
-/// A convolution with constant weights.
-struct Convolution {
-  at::Tensor weight;                   // [out, in / groups, kernel..]
-  std::vector<std::int64_t> kernel;    // of each dimension, as all that follow
-  std::vector<std::int64_t> stride;
-  std::vector<std::int64_t> dilation;
-  std::vector<std::int64_t> before, after;  // zeros that are added on either side
-  std::int64_t groups = 1;
-  Form form = Form::kWindows;
-
-  std::size_t dimensions() const { return kernel.size(); }
-  bool padded() const {
-    const auto some = [](const auto& list) {
-      return std::any_of(list.begin(), list.end(), [](auto p) { return p != 0; });
-    };
-    return some(before) || some(after);
-  }
-};
-
-/// A list of one number for each dimension; nothing if it is not constant.
-std::vector<std::int64_t> numbers(const Value* list, std::size_t dimensions) {
-  if (list == nullptr) return {};
-  const auto constant = torch::jit::toIValue(list);
-  if (!constant || !constant->isIntList()) return {};
-  auto values = constant->toIntVector();
-  if (values.size() == 1)
-    values.resize(dimensions, values[0]);  // TorchScript writes [0] for [0, 0]
-  return values.size() == dimensions ? values : std::vector<std::int64_t>();
-}
-
-/// Reads numbers, "valid" or "same" (which puts the odd zero behind). False for anything else.
-bool read_padding(const Value* padding, Convolution& convolution) {
-  if (padding == nullptr) return false;
-  const std::size_t dimensions = convolution.dimensions();
-  if (const auto name = constant_text(padding)) {
-    if (*name != "valid" && *name != "same") return false;
-    convolution.before.assign(dimensions, 0);
-    convolution.after.assign(dimensions, 0);
-    for (std::size_t d = 0; d < dimensions && *name == "same"; ++d) {
-      const std::int64_t total = convolution.dilation[d] * (convolution.kernel[d] - 1);
-      convolution.before[d] = total / 2;
-      convolution.after[d] = total - total / 2;
-    }
-    return true;
-  }
-  convolution.before = convolution.after = numbers(padding, dimensions);
-  return !convolution.before.empty();
-}
-
 Form form_of(const Convolution& convolution) {
   if (convolution.padded()) return Form::kWindows;
   const auto& kernel = convolution.kernel;
@@ -96,36 +45,11 @@ Form form_of(const Convolution& convolution) {
 }
 
 /// Groups that are worth a Linear each.
-bool has_large_groups(const Convolution& convolution) {
+bool has_large_groups(const Convolution& convolution, Form form) {
   if (convolution.groups == 1) return true;
   if (convolution.groups > kMostGroups) return false;
-  return convolution.form == Form::kWindows ? convolution.weight.size(1) >= kFewestChannels
-                                            : convolution.weight[0].numel() >= kFewestFeatures;
-}
-
-std::optional<Convolution> convolution_of(const Node* node) {
-  static const std::set<std::string> kKinds{"aten::conv1d",      "aten::conv2d",
-                                            "aten::conv3d",      "aten::_convolution",
-                                            "aten::convolution", "aten::_convolution_mode"};
-  if (kKinds.count(node->kind().toQualString()) == 0) return {};
-  Convolution found;
-  found.weight = constant_tensor(node->input(1));
-  if (!found.weight.defined() || found.weight.scalar_type() != at::kFloat) return {};
-  if (found.weight.dim() < 3 || found.weight.dim() > 5) return {};
-  if (!node->input(2)->mustBeNone() && !constant_tensor(node->input(2)).defined()) return {};
-  const auto* transposed = named_input(node, "transposed");
-  if (transposed != nullptr && torch::jit::constant_as<bool>(transposed).value_or(true)) return {};
-  // A sample without a batch has one dimension less.
-  if (rank_of(node->input(0)).value_or(found.weight.dim()) != found.weight.dim()) return {};
-  found.kernel = found.weight.sizes().slice(2).vec();
-  found.stride = numbers(named_input(node, "stride"), found.dimensions());
-  found.dilation = numbers(named_input(node, "dilation"), found.dimensions());
-  if (found.stride.empty() || found.dilation.empty()) return {};
-  if (!read_padding(named_input(node, "padding"), found)) return {};
-  found.groups = constant_int(named_input(node, "groups")).value_or(0);
-  if (found.groups < 1) return {};
-  found.form = form_of(found);
-  return has_large_groups(found) ? std::optional(found) : std::nullopt;
+  return form == Form::kWindows ? convolution.weight.size(1) >= kFewestChannels
+                                : convolution.weight[0].numel() >= kFewestFeatures;
 }
 
 std::string list_of(const std::vector<std::int64_t>& numbers) {
@@ -234,8 +158,8 @@ std::string windows_text(const Convolution& convolution) {
     const std::string i = std::to_string(g);
     text += "    f = x";
     if (convolution.groups > 1) {
-      text += ".narrow(-1, " + std::to_string(g * convolution.weight.size(1)) + ", " + channels +
-              ")";
+      text +=
+          ".narrow(-1, " + std::to_string(g * convolution.weight.size(1)) + ", " + channels + ")";
     }
     text += "\n";
     for (std::size_t d = 0; d < convolution.dimensions(); ++d) {
@@ -261,30 +185,29 @@ at::Tensor matrix_of(const at::Tensor& weight, Form form) {
   return form == Form::kWindows ? weight.movedim(1, -1).flatten(1) : weight.flatten(1);
 }
 
-std::vector<Value*> operands_of(Node* node, const Convolution& convolution) {
+std::vector<Value*> operands_of(Node* node, const Convolution& convolution, Form form) {
   Graph& graph = *node->owningGraph();
   torch::jit::WithInsertPoint guard(node);
   std::vector<Value*> operands{node->input(0)};
   const std::int64_t rows = convolution.weight.size(0) / convolution.groups;
-  const at::Tensor bias = constant_tensor(node->input(2));
+  const at::Tensor& bias = convolution.bias;
   for (std::int64_t g = 0; g < convolution.groups; ++g) {
-    const at::Tensor part =
-        matrix_of(convolution.weight.narrow(0, g * rows, rows), convolution.form);
+    const at::Tensor part = matrix_of(convolution.weight.narrow(0, g * rows, rows), form);
     operands.push_back(insert_tensor(node, part.clone()));
     operands.push_back(convolution.groups == 1 || !bias.defined()
                            ? node->input(2)
                            : insert_tensor(node, bias.narrow(0, g * rows, rows).clone()));
   }
-  if (convolution.form == Form::kTiles) {
+  if (form == Form::kTiles) {
     operands.push_back(graph.insertConstant(convolution.weight.size(0)));
     for (const std::int64_t k : convolution.kernel) operands.push_back(graph.insertConstant(k));
   }
   return operands;
 }
 
-std::vector<Node*> replace(Node* node, const Convolution& convolution) {
-  const auto operands = operands_of(node, convolution);
-  switch (convolution.form) {
+std::vector<Node*> replace(Node* node, const Convolution& convolution, Form form) {
+  const auto operands = operands_of(node, convolution, form);
+  switch (form) {
     case Form::kPointwise:
       return replace_node(node, *compile_function(pointwise_text(convolution), "tiles"), operands);
     case Form::kTiles:
@@ -326,13 +249,14 @@ DecomposedConvolutions decompose_convolutions(std::shared_ptr<Graph>& graph) {
   DecomposedConvolutions result;
   bool channels_last = false;
   for (Node* node : all_nodes(*graph)) {
-    const auto convolution = convolution_of(node);
+    const auto convolution = read_convolution(node);
     if (!convolution) continue;
-    const auto added = replace(node, *convolution);
-    channels_last = channels_last || convolution->form != Form::kTiles ||
-                    convolution->dimensions() != 2;
-    if (convolution->form == Form::kWindows) note_windows(added, result.windows);
-    if (convolution->form != Form::kTiles) continue;
+    const Form form = form_of(*convolution);
+    if (!has_large_groups(*convolution, form)) continue;
+    const auto added = replace(node, *convolution, form);
+    channels_last = channels_last || form != Form::kTiles || convolution->dimensions() != 2;
+    if (form == Form::kWindows) note_windows(added, result.windows);
+    if (form != Form::kTiles) continue;
     for (Node* one : added) {
       if (is_kind(one, "aten::linear")) result.patches.push_back(one);
     }

@@ -88,6 +88,9 @@ at::Tensor exact_output(const Site& site, const Values& values) {
                                },
                                [&](const EmbeddingSite& embedding) {
                                  return at::embedding(embedding.table, input(1));
+                               },
+                               [&](const ConvolutionSite& site) {
+                                 return convolve(input(0), site.weight, site.bias, site.shape);
                                }},
                     site.kind);
 }
