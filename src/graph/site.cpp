@@ -18,12 +18,13 @@ SiteKind kind_of(const Site& site) {
 }
 
 at::Tensor constant_of(const Site& site) {
-  return std::visit(Overloaded{[](const LinearSite& linear) { return linear.weight; },
-                               [](const ScoresSite&) { return at::Tensor(); },
-                               [](const AttendSite&) { return at::Tensor(); },
-                               [](const EmbeddingSite& embedding) { return embedding.table; },
-                               [](const ConvolutionSite& site) { return site.weight; }},
-                    site.kind);
+  return std::visit(
+      Overloaded{[](const LinearSite& linear) { return linear.weight; },
+                 [](const ScoresSite&) { return at::Tensor(); },
+                 [](const AttendSite&) { return at::Tensor(); },
+                 [](const EmbeddingSite& embedding) { return embedding.table; },
+                 [](const ConvolutionSite& convolution) { return convolution.weight; }},
+      site.kind);
 }
 
 }  // namespace repquant
