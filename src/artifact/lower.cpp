@@ -253,13 +253,15 @@ class Lowering {
         copy_.graph->createClone(copy_.node(original), [](Value* value) { return value; });
     clone->insertBefore(before)->copyMetadata(copy_.node(original));
     clone->replaceInput(0, moved);
-    if (is_zero_padding(clone)) pad_with(clone, zero);
+    if (is_zero_padding(original)) pad_with(clone, zero);
     return clone->output();
   }
 
-  void pad_with(Node* padding, std::int64_t value) {
+  void pad_with(Node* padding, std::int64_t code) {
     torch::jit::WithInsertPoint guard(padding);
-    padding->replaceInput(padding->inputs().size() - 1, copy_.graph->insertConstant(value));
+    Value* value =
+        copy_.graph->insertConstant(static_cast<double>(code));  // aten::pad takes no int
+    padding->replaceInput(padding->inputs().size() - 1, value);
   }
 
   void lower_convolution(Node* original, const PlannedSite& site) {

@@ -87,7 +87,7 @@ OperandQuantizer grids_of(const std::vector<LinearPlan>& groups, const Convoluti
   return grids;
 }
 
-QuantizedWeight joined(const std::vector<LinearPlan>& groups) {
+QuantizedWeight weights_of(const std::vector<LinearPlan>& groups) {
   QuantizedWeight weight = groups.front().weight;
   std::vector<at::Tensor> codes, scales;
   weight.error_rtn = weight.error_gptq = 0.0;
@@ -152,7 +152,7 @@ ConvolutionPlan fit_convolution(const ConvolutionProblem& problem, const Recipe&
   });
   ConvolutionPlan plan;
   plan.quantized_input = groups.front().quantized_input;
-  plan.weight = joined(groups);
+  plan.weight = weights_of(groups);
   std::vector<at::Tensor> biases;
   for (const LinearPlan& group : groups) biases.push_back(group.bias);
   plan.bias = at::cat(biases);

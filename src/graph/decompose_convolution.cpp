@@ -205,7 +205,7 @@ std::vector<Value*> operands_of(Node* node, const Convolution& convolution, Form
   return operands;
 }
 
-std::vector<Node*> replace(Node* node, const Convolution& convolution, Form form) {
+std::vector<Node*> replace_convolution(Node* node, const Convolution& convolution, Form form) {
   const auto operands = operands_of(node, convolution, form);
   switch (form) {
     case Form::kPointwise:
@@ -249,11 +249,12 @@ DecomposedConvolutions decompose_convolutions(std::shared_ptr<Graph>& graph) {
   DecomposedConvolutions result;
   bool channels_last = false;
   for (Node* node : all_nodes(*graph)) {
+    if (node->owningBlock() != graph->block()) continue;  // no site in a branch
     const auto convolution = read_convolution(node);
     if (!convolution) continue;
     const Form form = form_of(*convolution);
     if (!has_large_groups(*convolution, form)) continue;
-    const auto added = replace(node, *convolution, form);
+    const auto added = replace_convolution(node, *convolution, form);
     channels_last = channels_last || form != Form::kTiles || convolution->dimensions() != 2;
     if (form == Form::kWindows) note_windows(added, result.windows);
     if (form != Form::kTiles) continue;
