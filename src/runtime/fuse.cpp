@@ -117,6 +117,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
     }
     for (const auto& call : calls) fusion(context, call);
   }
+  fuse_windows(graph);
 }
 
 }  // namespace repquant
