@@ -17,10 +17,19 @@ using List = std::vector<std::int64_t>;
 
 constexpr std::size_t kMostDimensions = 2;
 
+/// A list of constants, which a loaded file builds anew.
 std::optional<List> constant_list(const Value* value) {
-  const auto constant = torch::jit::toIValue(value);
-  if (!constant || !constant->isIntList()) return {};
-  return constant->toIntVector();
+  if (const auto constant = torch::jit::toIValue(value)) {
+    return constant->isIntList() ? std::optional(constant->toIntVector()) : std::nullopt;
+  }
+  if (value->node()->kind() != c10::prim::ListConstruct) return {};
+  List list;
+  for (const Value* item : value->node()->inputs()) {
+    const auto number = constant_int(item);
+    if (!number) return {};
+    list.push_back(*number);
+  }
+  return list;
 }
 
 struct Windows {
