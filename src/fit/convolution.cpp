@@ -121,11 +121,13 @@ at::Tensor sample_windows(const at::Tensor& x, const ConvolutionShape& shape, st
   std::int64_t positions = windows.size(0);
   for (std::int64_t d = 0; d < dimensions; ++d) positions *= windows.size(d + 2);
   const std::int64_t taken = std::min(rows, positions);
-  // The middles of `taken` parts of about equal length.
-  at::Tensor place = at::arange(taken, at::kLong)
-                         .mul_(2 * positions)
-                         .add_(positions)
-                         .floor_divide_(std::max<std::int64_t>(1, 2 * taken));
+  // One in each of `taken` parts of about equal length, never twice in a row at the same place of
+  // its part: a step could be a multiple of an image's width.
+  constexpr std::int64_t kGoldenRatio = 40503, kPlaces = 65536;
+  const at::Tensor parts = at::arange(taken, at::kLong);
+  at::Tensor place = (parts * kPlaces + (parts * kGoldenRatio).remainder(kPlaces))
+                         .mul_(positions)
+                         .floor_divide_(std::max<std::int64_t>(1, kPlaces * taken));
   windows = windows.movedim(1, dimensions + 1);  // [B, grid.., C, kernel..]
   c10::List<std::optional<at::Tensor>> index;
   std::vector<at::Tensor> axes(static_cast<std::size_t>(dimensions) + 1);
