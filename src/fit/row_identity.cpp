@@ -50,7 +50,8 @@ class Search {
     if (quantized_.count(value) == 0 || !seen_.insert(value).second) return false;
     const Node* node = value->node();
     const std::string kind = node->kind().toQualString();
-    if (!node->blocks().empty() || kSorting.count(kind) > 0) return true;
+    if (kSorting.count(kind) > 0) return true;
+    if (!node->blocks().empty()) return depends_inside(node);
     const auto inputs = node->inputs();
     if (kSelecting.count(kind) > 0) {
       const bool chosen = std::any_of(inputs.begin() + 1, inputs.end(),
@@ -62,6 +63,32 @@ class Search {
   }
 
  private:
+  /// A branch or a loop: which way it goes and how often are the data's choice, or something inside
+  /// chooses, or it gives on what depends.
+  bool depends_inside(const Node* node) {
+    if (std::any_of(node->inputs().begin(), node->inputs().end(),
+                    [&](const Value* v) { return quantized_.count(v) > 0; })) {
+      return true;
+    }
+    for (const torch::jit::Block* block : node->blocks()) {
+      for (const Node* inner : block->nodes()) {
+        const std::string kind = inner->kind().toQualString();
+        if (kSorting.count(kind) > 0 || kSelecting.count(kind) > 0) return true;
+        if (depends_inside_of(inner)) return true;
+      }
+      for (const Value* given : block->outputs()) {
+        if (depends(given)) return true;
+      }
+    }
+    return false;
+  }
+
+  bool depends_inside_of(const Node* inner) {
+    if (!inner->blocks().empty()) return depends_inside(inner);
+    return std::any_of(inner->inputs().begin(), inner->inputs().end(),
+                       [&](const Value* v) { return depends(v); });
+  }
+
   const ValueSet& quantized_;
   ValueSet seen_;
 };

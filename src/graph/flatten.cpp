@@ -15,6 +15,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "graph/functionalize.h"
 #include "graph/refuse.h"
 #include "graph/rewrite.h"
 #include "graph/site_path.h"
@@ -167,6 +168,7 @@ std::shared_ptr<Graph> flatten(const Module& module, const std::string& path,
                  .expected = "a model whose outputs depend on its inputs alone",
                  .hint = "export it with the state as an input and an output"});
   }
+  refuse_written_state(*graph);
   for (const auto& use : graph->inputs()[0]->uses()) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model uses itself as a value that is not known before it runs",

@@ -71,12 +71,6 @@ class Write {
   void rewrite() {
     Value* target = node_->input(0);
     Value* root = root_of(target);
-    if (root->node()->kind() == c10::prim::Constant) {
-      std::string name = root->debugName();
-      if (name.starts_with("self.")) name = name.substr(5);
-      refuse(node_, "the model keeps state: forward() writes into its attribute " + name,
-             "export it with the state as an input and an output");
-    }
     new_[target] = functional();
     Value* value = target;
     for (Value* base = base_of(value); base != nullptr; base = base_of(value)) {
@@ -229,6 +223,18 @@ class Write {
 };
 
 }  // namespace
+
+void refuse_written_state(Graph& graph) {
+  for (Node* node : all_nodes(graph)) {
+    if (!writes_first(node)) continue;
+    const Value* root = root_of(node->input(0));
+    if (root->node()->kind() != c10::prim::Constant) continue;
+    std::string name = root->debugName();
+    if (name.starts_with("self.")) name = name.substr(5);
+    refuse(node, "the model keeps state: forward() writes into its attribute " + name,
+           "export it with the state as an input and an output");
+  }
+}
 
 bool functionalize(std::shared_ptr<Graph>& graph) {
   std::vector<Node*> writes;

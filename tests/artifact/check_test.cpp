@@ -169,35 +169,5 @@ TEST(SaveArtifact, EqualModulesGiveEqualBytes) {
   EXPECT_EQ(read_text(folder / "one.pt"), read_text(folder / "two.pt"));
 }
 
-// The rules that keep folds exact have no recipe key. The fits cannot see that one is broken, since
-// a fold is judged at its norm; the lowered module computes something else, and that is seen.
-class FoldRuleTest : public ::testing::Test {
- protected:
-  LinearSite& linear(const std::string& path) {
-    for (auto& candidate : broken_.search.sites) {
-      if (candidate.path == path) return std::get<LinearSite>(candidate.kind);
-    }
-    throw std::runtime_error("no site " + path);
-  }
-
-  void expect_refused() {
-    const auto made = plans_of(broken_, recipe_for_bits({4, 4}));
-    EXPECT_ERROR(testing::check(broken_, lowered(broken_, made), made), ErrorKind::kNumerical, "");
-  }
-
-  Prepared broken_ = testing::prepare_planted(1);
-};
-
-TEST_F(FoldRuleTest, ShiftsDoNotGoThroughPadding) {
-  ASSERT_TRUE(linear("blocks.1.attn.qkv").scale_only_fold);
-  linear("blocks.1.attn.qkv").scale_only_fold = false;
-  expect_refused();
-}
-
-TEST_F(FoldRuleTest, NoReaderIsLeftOut) {
-  linear("blocks.0.attn.key").norm = nullptr;
-  expect_refused();
-}
-
 }  // namespace
 }  // namespace repquant

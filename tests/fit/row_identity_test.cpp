@@ -56,5 +56,19 @@ TEST(RowIdentity, RowsInTheirPlace) {
   EXPECT_FALSE(depends("  %y : Tensor = aten::mul(%w, %w)\n", "y"));
 }
 
+// As a mask that is made in the type of the scores: the branch reads only the type.
+TEST(RowIdentity, Branches) {
+  const auto branch = [](const std::string& condition, const std::string& inside) {
+    return condition + "  %y : Tensor = prim::If(%c)\n    block0():\n" + inside +
+           "      -> (%z)\n    block1():\n      -> (%w)\n";
+  };
+  const std::string type = "  %t : int = prim::dtype(%w)\n  %c : bool = aten::eq(%t, %one)\n";
+  const std::string value = "  %c : bool = aten::Bool(%w)\n";
+  const std::string plain = "      %z : Tensor = aten::neg(%w)\n";
+  EXPECT_FALSE(depends(branch(type, plain), "y"));
+  EXPECT_TRUE(depends(branch(value, plain), "y"));
+  EXPECT_TRUE(depends(branch(type, "      %z : Tensor = aten::masked_select(%x, %w)\n"), "y"));
+}
+
 }  // namespace
 }  // namespace repquant

@@ -12,6 +12,7 @@
 #include "graph/walker.h"
 #include "repquant/error.h"
 #include "support/fixtures.h"
+#include "support/load.h"
 
 namespace repquant {
 namespace {
@@ -47,7 +48,7 @@ class Fixture : public ::testing::TestWithParam<Case> {
 
 TEST_P(Fixture, WalkerReproducesPyTorch) {
   const auto data = fixture_data(GetParam().name);
-  const Model model = load_model(path(), data.inputs.size());
+  const Model model = testing::load_for(path(), data.inputs);
   const Schedule schedule(*model.graph);
   at::NoGradGuard no_grad;
   const std::vector<c10::IValue> inputs(data.inputs.begin(), data.inputs.end());
@@ -62,7 +63,7 @@ TEST_P(Fixture, FindsTheExpectedSites) {
   const auto data = fixture_data(GetParam().name);
   SiteSearch search;
   try {
-    const Model model = load_model(path(), data.inputs.size());
+    const Model model = testing::load_for(path(), data.inputs);
     search = find_sites(model);
     prove_sites(model, search, data.inputs);
   } catch (const Error& error) {
@@ -95,7 +96,7 @@ class FixtureWithSites : public Fixture {};
 
 TEST_P(FixtureWithSites, FoldsExactlyTheFoldableNorms) {
   const auto data = fixture_data(GetParam().name);
-  const Model model = load_model(path(), data.inputs.size());
+  const Model model = testing::load_for(path(), data.inputs);
   SiteSearch search = find_sites(model);
   prove_sites(model, search, data.inputs);
   const auto expected = expect();              // a temporary in the range would be gone in the loop
@@ -147,7 +148,7 @@ TEST(Forms, TraceAndScriptGiveTheSameSites) {
     const auto data = fixture_data(name);
     std::vector<std::string> lists;
     for (const char* form : {"trace", "script"}) {
-      const Model model = load_model(fixture_path(name, form), data.inputs.size());
+      const Model model = testing::load_for(fixture_path(name, form), data.inputs);
       SiteSearch search = find_sites(model);
       prove_sites(model, search, data.inputs);
       std::string list;

@@ -113,10 +113,8 @@ class InterfaceTest(unittest.TestCase):
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            report = repquant.quantize(MODEL, Path(self.folder.name) / "w2.pt", bits="w2a2",
-                                       calib="synthetic", input_shape=[1, 8, 8],
-                                       calibration={"samples": 4})
-        self.assertTrue(report["synthetic"])
+            repquant.quantize(MODEL, Path(self.folder.name) / "warned.pt", calib=CALIB,
+                              calibration={"samples": 16, "warn_below_db": 90.0})
         self.assertTrue(any("`target_bits`" in str(entry.message) for entry in caught), caught)
 
 

@@ -20,6 +20,7 @@
 #include "runtime/both_forms.h"
 #include "runtime/lazy_archive.h"
 #include "support/fixtures.h"
+#include "support/load.h"
 #include "support/temp_dir.h"
 
 namespace repquant {
@@ -45,7 +46,7 @@ void save(const torch::jit::Module& module, const std::filesystem::path& path,
 
 Lowered lowered(const std::string& name, const std::string& form, const MinMaxOptions& options) {
   const auto data = fixture_data(name);
-  const Model model = load_model(testing::fixture_path(name, form), data.inputs.size());
+  const Model model = testing::load_for(testing::fixture_path(name, form), data.inputs);
   SiteSearch search = find_sites(model);
   prove_sites(model, search, data.inputs);
   const auto plans = testing::min_max_plans(model, search.sites, data.inputs, options);
