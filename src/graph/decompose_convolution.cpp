@@ -21,8 +21,8 @@ using torch::jit::Value;
 
 // Every group is a Linear of its own; many small ones are slower than the convolution.
 constexpr std::int64_t kMostGroups = 32;
-constexpr std::int64_t kFewestFeatures = 4;  // of a group: elements of a window
-constexpr std::int64_t kFewestChannels = 4;  // of a group, where windows overlap
+constexpr std::int64_t kFewestFeatures = 4;   // of a group: elements of a window
+constexpr std::int64_t kFewestChannels = 16;  // of a group, where windows overlap
 
 /// How the input of the Linear is made.
 enum class Form {
