@@ -40,6 +40,8 @@ const std::vector<Block> kBlocks{
     y = torch.conv2d(x, self.narrow, None, [1, 1], [1, 1]) * torch.conv2d(x, self.point))"},
     {"groups", R"(
     x = torch.relu(torch.conv2d(x, self.groups, None, [1, 1], [1, 1], [1, 1], 2))
+    x = torch.conv2d(x, self.wide, self.bias, [1, 1], [1, 1])
+    x = torch.relu(torch.conv2d(x, self.halves, None, [1, 1], [1, 1], [1, 1], 2))
     y = torch.conv2d(x, self.even, self.bias, [1, 1], "same"))"},
     {"depthwise", R"(
     x = torch.silu(torch.conv2d(x, self.depth, None, [2, 2], [1, 1], [1, 1], 16))
@@ -63,6 +65,7 @@ torch::jit::Module make_model(const Block& block) {
   add("narrow", {16, 32, 3, 3});
   add("point", {16, 32, 1, 1});
   add("groups", {16, 8, 3, 3});
+  add("halves", {16, 16, 3, 3});
   add("depth", {16, 1, 3, 3});
   add("even", {32, 16, 2, 4});
   add("token", {16, 16});
