@@ -22,8 +22,8 @@ struct Block {
   const char* body;  // from x [B, 16, H, W] to y
 };
 
-// `wide` is [32, 16, 3, 3], `narrow` [16, 32, 3, 3], `point` [16, 32, 1, 1], `groups` [16, 8, 3,
-// 3], `depth` [16, 1, 3, 3], `even` [32, 16, 2, 4].
+// `wide` is [32, 16, 3, 3], `narrow` [16, 32, 3, 3], `point` [16, 32, 1, 1], `groups` [16, 8, 3, 3],
+// `halves` [16, 16, 3, 3], `depth` [16, 1, 3, 3], `even` [32, 16, 2, 4].
 const std::vector<Block> kBlocks{
     {"relu_epilogue", R"(
     x = torch.relu(torch.conv2d(x, self.wide, self.bias, [1, 1], [1, 1]))
