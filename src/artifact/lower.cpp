@@ -221,14 +221,24 @@ class Lowering {
     }
     form.input = SiteInput::kQuantize;
     if (const auto source = decisions_.sources.find(original); source != decisions_.sources.end()) {
-      Value* codes = codes_of(source->second, linear, site, form);
+      Value* codes =
+          codes_of(source->second, first_mover(x, source->second)->input(0), linear, site, form);
       return moved_as(x, source->second, codes, zero_code(quantizer), linear);
     }
-    return codes_of(x, linear, site, form);
+    return codes_of(x, linear->input(0), linear, site, form);
   }
 
-  /// The codes of `x`, a value of the original graph, for a Linear's input.
-  Value* codes_of(const Value* x, Node* before, const PlannedSite& site, LoweredSite& form) {
+  /// The copy of the node that reads `from` on the way to `to`: its input is what stands for `from`
+  /// by now, which may be what a submodule gives.
+  Node* first_mover(const Value* to, const Value* from) const {
+    const Node* node = to->node();
+    while (node->input(0) != from) node = node->input(0)->node();
+    return copy_.node(node);
+  }
+
+  /// The codes of `x`, a value of the original graph that is `now` in the copy, for a Linear.
+  Value* codes_of(const Value* x, Value* now, Node* before, const PlannedSite& site,
+                  LoweredSite& form) {
     const InputQuantizer& quantizer = site.linear()->input;
     for (const auto& made : quantized_[x]) {  // several Linears may read the same codes
       if (same_codes(*made.quantizer, quantizer)) {
@@ -236,8 +246,8 @@ class Lowering {
         return made.codes;
       }
     }
-    Value* codes = call(quantize_module(quantizer), site.plan->path + "_input", {copy_.value(x)},
-                        before, &form.input_module);
+    Value* codes = call(quantize_module(quantizer), site.plan->path + "_input", {now}, before,
+                        &form.input_module);
     emit_product_codes(codes, x, site.plan->path, quantizer);
     quantized_[x].push_back({&quantizer, codes, form.input_module});
     return codes;
