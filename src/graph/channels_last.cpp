@@ -29,12 +29,23 @@ const std::set<std::string> kByElement{
     "aten::hardtanh",    "aten::mish",  "aten::clamp",   "aten::softplus",   "aten::add",
     "aten::sub",         "aten::mul",   "aten::div"};
 
-/// The constant order of a permute, none of it counted from the end.
+/// The constant order of a permute, none of it counted from the end. Compiled text has its numbers
+/// in a list that is built.
 std::optional<Order> order_of(const Node* node) {
   if (!is_kind(node, "aten::permute")) return {};
-  const auto constant = torch::jit::toIValue(node->input(1));
-  if (!constant || !constant->isIntList()) return {};
-  Order order = constant->toIntVector();
+  Order order;
+  if (const auto constant = torch::jit::toIValue(node->input(1))) {
+    if (!constant->isIntList()) return {};
+    order = constant->toIntVector();
+  } else {
+    const Node* list = node->input(1)->node();
+    if (list->kind() != c10::prim::ListConstruct) return {};
+    for (const Value* item : list->inputs()) {
+      const auto axis = constant_int(item);
+      if (!axis) return {};
+      order.push_back(*axis);
+    }
+  }
   for (auto& axis : order) axis += axis < 0 ? static_cast<std::int64_t>(order.size()) : 0;
   return order;
 }

@@ -4,11 +4,11 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
-#include <torch/csrc/jit/serialization/pickle.h>
 
 #include <cmath>
-#include <fstream>
 
+#include "pipeline/model_run.h"
+#include "recipe/bit_width.h"
 #include "recipe/json.h"
 #include "repquant/load.h"
 #include "repquant/quantize.h"
@@ -17,14 +17,18 @@
 namespace repquant {
 namespace {
 
-struct Block {
+using testing::run;
+using testing::save_tensor;
+using testing::sqnr_db;
+
+struct ConvolutionBlock {
   const char* name;
   const char* body;  // from x [B, 16, H, W] to y
 };
 
-// `wide` is [32, 16, 3, 3], `narrow` [16, 32, 3, 3], `point` [16, 32, 1, 1], `groups` [16, 8, 3, 3],
-// `halves` [16, 16, 3, 3], `depth` [16, 1, 3, 3], `even` [32, 16, 2, 4].
-const std::vector<Block> kBlocks{
+// `wide` is [32, 16, 3, 3], `narrow` [16, 32, 3, 3], `point` [16, 32, 1, 1], `groups` [16, 8, 3,
+// 3], `halves` [16, 16, 3, 3], `depth` [16, 1, 3, 3], `even` [32, 16, 2, 4].
+const std::vector<ConvolutionBlock> kBlocks{
     {"relu_epilogue", R"(
     x = torch.relu(torch.conv2d(x, self.wide, self.bias, [1, 1], [1, 1]))
     y = torch.conv2d(x, self.narrow, None, [2, 2], [1, 1]))"},
@@ -52,7 +56,7 @@ const std::vector<Block> kBlocks{
     y = torch.conv2d(x, self.wide, self.bias, [1, 1], [1, 1]))"},
 };
 
-torch::jit::Module make_model(const Block& block) {
+torch::jit::Module make_convolutions(const ConvolutionBlock& block) {
   at::manual_seed(5);
   torch::jit::Module module("Convolutions");
   const auto add = [&](const char* name, const std::vector<std::int64_t>& sizes) {
@@ -78,26 +82,11 @@ def forward(self, x: Tensor) -> Tensor:
   return module;
 }
 
-void save_tensor(const at::Tensor& tensor, const std::filesystem::path& path) {
-  const std::vector<char> bytes = torch::jit::pickle_save(tensor);
-  std::ofstream(path, std::ios::binary).write(bytes.data(), std::ssize(bytes));
-}
-
-at::Tensor run(torch::jit::Module module, const at::Tensor& x) {
-  at::NoGradGuard no_grad;
-  return module.forward({x.clone()}).toTensor();
-}
-
-double sqnr_db(const at::Tensor& expected, const at::Tensor& got) {
-  const double noise = (expected - got).square().sum().item<double>();
-  return 10 * std::log10(expected.square().sum().item<double>() / std::max(noise, 1e-30));
-}
-
-class Convolutions : public ::testing::TestWithParam<Block> {};
+class Convolutions : public ::testing::TestWithParam<ConvolutionBlock> {};
 
 TEST_P(Convolutions, BothFormsFollowTheModelAtAnySize) {
   const testing::TempDir folder;
-  const torch::jit::Module model = make_model(GetParam());
+  const torch::jit::Module model = make_convolutions(GetParam());
   const std::string path = (folder / "model.pt").string();
   model.save(path);
   save_tensor(at::randn({24, 3, 20, 24}), folder / "calib.pt");
