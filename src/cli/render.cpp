@@ -39,7 +39,13 @@ std::string next_command(const std::vector<std::string>& words, const Layout& la
     const bool plain = !word.empty() && word.find_first_of(" \t\"'\\$&();<>|*?#~`") == word.npos;
     text += " " + (plain ? word : "'" + word + "'");
   }
-  return wrapped(text, layout.width, 6) + "\n";
+  // Broken lines end as a shell wants them, so that the command can be copied.
+  std::string lines;
+  for (const char c : wrapped(text, layout.width - 2, 6)) {
+    if (c == '\n') lines += " \\";
+    lines += c;
+  }
+  return lines + "\n";
 }
 
 std::string percent(double share, int decimals) {

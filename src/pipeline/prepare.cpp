@@ -93,7 +93,8 @@ PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const O
   run.bits = resolve_bits(run.search.sites, recipe);  // a bad pattern fails before the long work
   if (!options.samples) return run;
   run.calibration = cache.load(recipe.calibration, signature_of(run.model), observer);
-  observer.info("calibration: " + run.source.protocol);
+  observer.info("calibration: " + run.source.protocol + "; " +
+                std::to_string(run.calibration.samples) + " drawn");
 
   begin_phase(observer, "prove", 0);
   check_normalized(run.model, run.calibration.batches.front());

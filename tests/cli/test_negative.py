@@ -10,6 +10,7 @@ import unittest
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import program
 from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, IMAGES, MODELS, PRESET, support
@@ -188,11 +189,21 @@ class RecipeTest(NegativeTest):
 
 class CoverageTest(NegativeTest):
     def test_strict(self) -> None:
-        model = MODELS / "norm_mix.trace.pt"
-        with np.load(MODELS / "norm_mix.npz") as arrays:
-            np.save(self.folder / "x.npy", arrays["input_0"])
+        class Recurrent(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = torch.nn.GRU(8, 8, batch_first=True)
+                self.head = torch.nn.Linear(8, 4)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.head(self.layer(x)[0])
+
+        x = torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(1))
+        model = self.folder / "recurrent.pt"
+        torch.jit.trace(Recurrent().eval(), x).save(model)
+        np.save(self.folder / "x.npy", x.numpy())
         coverage = self.result("inspect", model, "--data", "x.npy")["coverage"]
-        self.assertTrue(coverage["not_quantized"], "the model was chosen for its gap")
+        self.assertEqual([row["op"] for row in coverage["not_quantized"]], ["aten::gru"])
         self.quantize_fails(GATE, "--strict", model, "--calib", "x.npy", "--strict")
 
     def test_min_coverage(self) -> None:
