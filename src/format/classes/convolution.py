@@ -22,6 +22,8 @@ class Convolution:
     groups: int
     # Derived by prepare().
     weight: Tensor
+    factor: Tensor
+    addend: Tensor
     high: float
 
     def unpack(self) -> Tensor:
@@ -33,19 +35,25 @@ class Convolution:
         return torch.sub(pairs.narrow(1, 0, self.columns).to(1), 8)
 
     def prepare(self) -> None:
-        rows = torch.mul(self.unpack().to(6), self.scale.unsqueeze(1))
+        rows = self.unpack().to(6)
         self.weight = rows.reshape([rows.size(0), -1] + self.kernel)
+        self.factor = self.scale.reshape([-1] + [1 for k in self.kernel])
+        self.addend = self.bias.reshape([-1] + [1 for k in self.kernel])
         self.high = float(self.max_code)
+
+    def product(self, x: Tensor) -> Tensor:
+        if len(self.kernel) == 1:
+            return torch.conv1d(x, self.weight, None, self.stride, self.padding, self.dilation,
+                                self.groups)
+        if len(self.kernel) == 2:
+            return torch.conv2d(x, self.weight, None, self.stride, self.padding, self.dilation,
+                                self.groups)
+        return torch.conv3d(x, self.weight, None, self.stride, self.padding, self.dilation,
+                            self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.max_code > 0:
             x = torch.mul(x, self.multiplier).add_(self.zero_point).round_()
             x = x.clamp_(0.0, self.high).sub_(self.zero_point)
-        if len(self.kernel) == 1:
-            return torch.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation,
-                                self.groups)
-        if len(self.kernel) == 2:
-            return torch.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation,
-                                self.groups)
-        return torch.conv3d(x, self.weight, self.bias, self.stride, self.padding, self.dilation,
-                            self.groups)
+        # Sums of integers are exact, so that scale and bias round as in the simulation.
+        return self.product(x).mul_(self.factor).add_(self.addend)
