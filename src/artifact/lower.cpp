@@ -296,7 +296,9 @@ class Lowering {
     Value* output = call(factory_.convolution(state), form.path, {convolution->input(0)},
                          convolution, &form.module);
     convolution->output()->replaceAllUsesWith(output);
-    emit(output, original->output(), form.path, Emission::Kind::kFloat);
+    // Its codes are made inside: one at a tie changes several outputs.
+    emit(output, original->output(), form.path,
+         plan.quantized_input ? Emission::Kind::kRounded : Emission::Kind::kFloat);
     result_.sites.push_back(form);
   }
 
