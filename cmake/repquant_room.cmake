@@ -1,8 +1,8 @@
 # Helpers that every room uses. In DEPENDS, the name of a room stands for its library; a room depends
 # only on rooms before it in this list (scripts/check_includes.py).
 set(REPQUANT_ROOMS
-    base recipe tensor data quantizer gptq plan graph ops fit bit_allocation artifact runtime evaluate
-    pipeline nightly benchmark cli)
+    base archive report recipe tensor format data quantizer gptq plan graph ops fit bit_allocation artifact runtime
+    evaluate pipeline verify nightly benchmark cli bindings)
 
 # A file that sees LibTorch pays seconds for its headers, whatever its own length. So they come
 # precompiled, and several files of a room are compiled as one.
@@ -84,19 +84,21 @@ function(repquant_add_room)
   set_property(GLOBAL APPEND PROPERTY REPQUANT_ROOM_TARGETS ${target})
 endfunction()
 
-# repquant_add_test(<name> [SOURCES <file>...] [DEPENDS <room or target>...] [LABELS <label>...]
-#                   [TIMEOUT <seconds>] [ONE_PROCESS] [NO_TORCH])
+# repquant_add_test(<name> [SOURCES <file>...] [DEPENDS <room or target>...] [SLOW <pattern>...]
+#                   [SHARDS <number>] [TIMEOUT <seconds>] [NO_TORCH])
 #
 # Adds the gtest executable test_<name> of all sources in the folder and of SOURCES, and registers
-# each of its tests with ctest, under the label <name>. ONE_PROCESS: registers the executable as one
-# test, for many short cases (each process takes a quarter of a second to load LibTorch). The tests
-# run in the repository root with REPQUANT_SOURCE_DIR, REPQUANT_BINARY and, when ../shared exists,
-# REPQUANT_SHARED in the environment.
+# each of its tests with ctest, under the labels <name> and fast, or slow for those that a pattern of
+# SLOW (as in --gtest_filter) matches: more than two seconds, and begun first. SHARDS: registers the
+# executable as so many slow tests, each of which runs its share of the cases, where there are many
+# short ones (a process takes a quarter of a second to load LibTorch). The tests run in the repository
+# root with REPQUANT_SOURCE_DIR, REPQUANT_BINARY and, when ../shared exists, REPQUANT_SHARED in the
+# environment.
 function(repquant_add_test)
   if(NOT REPQUANT_TESTS)
     return()
   endif()
-  cmake_parse_arguments(PARSE_ARGV 1 arg "ONE_PROCESS;NO_TORCH" "TIMEOUT" "SOURCES;DEPENDS;LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "NO_TORCH" "TIMEOUT;SHARDS" "SOURCES;DEPENDS;SLOW")
   set(name ${ARGV0})
   file(GLOB sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *.cpp)
   if(NOT arg_TIMEOUT)
@@ -119,25 +121,57 @@ function(repquant_add_test)
       target_precompile_headers(${target} REUSE_FROM repquant_test_pch)
     endif()
   endif()
-  if(arg_ONE_PROCESS)
-    add_test(NAME ${name}.all COMMAND ${target} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-    set_tests_properties(
-      ${name}.all
-      PROPERTIES LABELS "${name};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT
-                 "${REPQUANT_TEST_ENVIRONMENT}")
+  set_property(GLOBAL APPEND PROPERTY REPQUANT_UNIT_TESTS ${target})
+
+  if(arg_SHARDS)
+    math(EXPR last "${arg_SHARDS} - 1")
+    foreach(shard RANGE ${last})
+      add_test(NAME ${name}.${shard} COMMAND ${target} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+      set(environment ${REPQUANT_TEST_ENVIRONMENT} GTEST_TOTAL_SHARDS=${arg_SHARDS}
+                      GTEST_SHARD_INDEX=${shard})
+      set_tests_properties(
+        ${name}.${shard} PROPERTIES LABELS "${name};slow" COST 50 TIMEOUT ${arg_TIMEOUT}
+                                    ENVIRONMENT "${environment}")
+    endforeach()
     return()
   endif()
-  gtest_discover_tests(
-    ${target}
-    WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
-    DISCOVERY_MODE PRE_TEST
-    NO_PRETTY_VALUES # parameterized tests name their cases themselves
-    DISCOVERY_TIMEOUT 60
-    PROPERTIES LABELS "${name};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT
-               "${REPQUANT_TEST_ENVIRONMENT}")
+
+  # Properties are set when ctest reads the tests: gtest_discover_tests() takes no lists in them.
+  macro(discover speed cost filter)
+    gtest_discover_tests(
+      ${target}
+      WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+      DISCOVERY_MODE PRE_TEST
+      NO_PRETTY_VALUES # parameterized tests name their cases themselves
+      DISCOVERY_TIMEOUT 60
+      TEST_FILTER ${filter}
+      TEST_LIST ${target}_${speed})
+    set(properties ${CMAKE_CURRENT_BINARY_DIR}/${target}_${speed}.cmake)
+    file(
+      WRITE ${properties}
+      "if(${target}_${speed})\n"
+      "  set_tests_properties(\${${target}_${speed}} PROPERTIES LABELS \"${name};${speed}\"\n"
+      "    COST ${cost} TIMEOUT ${arg_TIMEOUT} ENVIRONMENT \"${REPQUANT_TEST_ENVIRONMENT}\")\n"
+      "endif()\n")
+    set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${properties})
+  endmacro()
+  if(arg_SLOW)
+    list(JOIN arg_SLOW ":" slow)
+    discover(slow 10 "${slow}")
+    discover(fast 1 "-${slow}")
+  else()
+    discover(fast 1 "*")
+  endif()
 endfunction()
 
-set(REPQUANT_TEST_ENVIRONMENT "REPQUANT_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
+# The unit tests alone, without the program: what the sanitizers check (.ci/run).
+function(repquant_add_unit_tests)
+  get_property(targets GLOBAL PROPERTY REPQUANT_UNIT_TESTS)
+  add_custom_target(unit_tests DEPENDS ${targets})
+endfunction()
+
+# Tests run side by side, so threads that wait for work must not spin.
+set(REPQUANT_TEST_ENVIRONMENT "OMP_WAIT_POLICY=passive" "REPQUANT_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
                               "REPQUANT_BINARY=${PROJECT_BINARY_DIR}/repquant")
 if(EXISTS ${PROJECT_SOURCE_DIR}/../shared)
   cmake_path(SET repquant_shared NORMALIZE ${PROJECT_SOURCE_DIR}/../shared)

@@ -3,6 +3,7 @@
 #
 #   scripts/build.sh            the program
 #   scripts/build.sh TARGET...  these targets ("all" includes the tests)
+#   REPQUANT_PRESET=asan ...    another preset of CMakePresets.json
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ./scripts/setup.sh
@@ -18,9 +19,10 @@ fi
 targets=("$@")
 if ((${#targets[@]} == 0)); then targets=(repquant); fi
 
+preset=${REPQUANT_PRESET:-release}
 mkdir -p build
-if ! cmake --preset release >build/configure.log 2>&1; then
+if ! cmake --preset "$preset" >build/configure.log 2>&1; then
   cat build/configure.log >&2
   exit 1
 fi
-cmake --build --preset release --parallel "$jobs" --target "${targets[@]}"
+cmake --build --preset "$preset" --parallel "$jobs" --target "${targets[@]}"

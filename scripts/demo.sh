@@ -65,7 +65,7 @@ mkdir -p "$out"
 if [[ -x $program ]]; then
   say "what has not changed is not built again; log in $log"
 else
-  say "the first time takes 8 minutes on two cores, LibTorch's download (0.2 GB) apart,"
+  say "the first time takes about 5 minutes on two cores, LibTorch's download (0.2 GB) apart,"
   say "and 3 GB of disk; later it is seconds; log in $log"
 fi
 
@@ -93,5 +93,6 @@ done
 
 begin "evaluating"
 # One thread: the table's latency is that of one core, whatever else the machine has.
-step "$program" evaluate "${artifacts[@]}" --reference "$model" --data "$test" --threads 1
+step "$program" evaluate "${artifacts[@]}" --reference "$model" --data "$test" --threads 1 \
+  --form portable,fused
 say "this model is too small to gain time from integers; it shows accuracy and size"

@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
                 output.max().item<double>());
   } catch (const repquant::Error& e) {
     std::fprintf(stderr, "%s\n", e.what());
-    return e.exit_code();
+    return 1;
   }
   return 0;
 }

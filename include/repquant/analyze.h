@@ -7,20 +7,18 @@
 #include <string>
 #include <vector>
 
+#include "repquant/observer.h"
 #include "repquant/quantize.h"
 #include "repquant/recipe.h"
-#include "repquant/tokens.h"
+#include "repquant/samples.h"
 
 namespace repquant {
 
 struct AnalyzeOptions {
   std::string model;
-  Recipe recipe;                          // its bits are those that sites are ranked at
-  std::string calib;                      // see open_dataset(); ignored with `synthetic`
-  TokenOptions tokens;                    // of `calib`, when it is a stream of token ids
-  bool synthetic = false;                 // seeded random numbers: for structure only
-  std::vector<std::int64_t> input_shape;  // of one synthetic sample; empty: from the preset
-  std::string preset;                     // preprocessing preset; empty: the model's own
+  Recipe recipe;       // its bits are those that sites are ranked at
+  SampleSource calib;  // as for quantize(); must be said
+  std::string preset;  // preprocessing preset; empty: the model's own
   int threads = 1;
   std::string output;  // recipe to write; empty: none
   bool force = false;  // replace an existing output
@@ -64,6 +62,6 @@ struct AnalyzeReport {
 /// Ranks the sites and recommends bits; writes the recipe if asked. Throws Error kUsage for
 /// weight-only bits and targets that cannot be met, kUnsupported for a model that cannot be
 /// differentiated, and as quantize() for model and data.
-AnalyzeReport analyze(const AnalyzeOptions& options, const QuantizeHooks& hooks = {});
+AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer = {});
 
 }  // namespace repquant

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,18 +15,46 @@ namespace repquant {
 
 /// Readers refuse a newer major version and ignore keys that they do not know.
 inline constexpr int kArtifactMajorVersion = 1;
-inline constexpr int kArtifactMinorVersion = 2;
+inline constexpr int kArtifactMinorVersion = 3;
 
-/// A row of the site table: which submodules realise a site. Fused kernels replace them by it.
-struct ArtifactSite {
-  SiteReport site;
-  std::string module{};        // submodule that computes the site
+/// In which form a site's input arrives.
+enum class SiteInput {
+  kNone,        // left in floating point
+  kNorm,        // codes, written by the norm before it
+  kActivation,  // codes, written by the Linear before it
+  kAttention,   // codes, written by the attention product before it
+  kOperands,    // int8 codes of an attention product's operands
+  kQuantize,    // codes, made by a module of its own
+  kFloat,       // floating point (weight-only)
+  kIndices,     // indices of an embedding
+};
+
+/// In which form its output leaves.
+enum class SiteOutput {
+  kNone,             // left in floating point
+  kFloat,            // floating point
+  kOperandCodes,     // int8 codes of attention operands
+  kProductCodes,     // u8 codes of the next Linear's input
+  kIntegerProducts,  // attention scores as integers, which the softmax scales
+};
+
+/// As written in artifacts: "norm", "operand codes"; "" for kNone.
+std::string name_of(SiteInput input);
+std::string name_of(SiteOutput output);
+
+/// Which submodules realise a site. Fused kernels replace them by it.
+struct SiteModules {
+  std::string module{};        // submodule that computes the site; empty: left in floating point
   std::string input_module{};  // submodule that makes its input codes; empty: they arrive as codes
   std::string side_module{};   // side columns; mostly empty
   std::string scale_module{};  // per-token input: multiplies by the rows' scales; else empty
-  std::string input{};   // "norm", "activation", "attention", "operands", "quantize", "float",
-                         // "indices"
-  std::string output{};  // "float", "operand codes", "product codes", "integer products"
+  SiteInput input = SiteInput::kNone;
+  SiteOutput output = SiteOutput::kNone;
+};
+
+/// A row of the site table.
+struct ArtifactSite : SiteModules {
+  SiteReport site{};
 };
 
 struct ArtifactInfo {
@@ -45,9 +74,12 @@ struct ArtifactInfo {
   std::optional<MixedReport> mixed;  // bits chosen site by site; none: as the recipe says
   std::vector<ArtifactSite> sites;
   double fold_deviation = 0.0;
-  double output_sqnr_db = 0.0;   // simulated against FP32, calibration data
-  double lowered_sqnr_db = 0.0;  // integer module against the simulation
-  double changed_codes = 0.0;    // largest share over all calls, 0..1
+  double output_sqnr_db = 0.0;  // simulated against FP32, on the samples that were fitted
+  std::optional<JudgementReport> judgement;  // and on samples held back
+  double lowered_sqnr_db = 0.0;              // integer module against the simulation
+  double changed_codes = 0.0;                // largest share over all calls, 0..1
+  /// Submodules that load() is to leave portable, and why; mostly empty.
+  std::map<std::string, std::string> portable;
 };
 
 /// Reads an artifact's description. Throws Error kFile (not readable, damaged), kUnsupported (not
@@ -79,12 +111,24 @@ struct ArtifactReport {
   RuntimeReport runtime;
 };
 
+/// What a submodule does for its site.
+enum class SitePart {
+  kNone,         // belongs to no site of the table
+  kSite,         // computes it
+  kInputCodes,   // makes its input codes
+  kSideColumns,  // adds its side columns
+  kRowScales,    // multiplies by the scales of its rows
+};
+
+/// "site", "input codes", "side columns", "scales of rows"; "" for kNone.
+std::string name_of(SitePart part);
+
 /// How one submodule of an artifact, or a site that has none, runs when repquant::load() has loaded
 /// it.
 struct FusedSite {
   std::string path;    // of the site; of the first one if several share the submodule
   std::string module;  // empty: a site left in floating point
-  std::string part;    // "site", or what it does for it: "input codes", "side columns"
+  SitePart part = SitePart::kNone;
   std::string op;
   bool fused = false;
   bool integer = false;  // its multiply-accumulates run in integer arithmetic

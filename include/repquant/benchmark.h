@@ -2,25 +2,24 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "repquant/evaluate.h"
+#include "repquant/observer.h"
+#include "repquant/samples.h"
 
 namespace repquant {
 
 struct BenchmarkOptions {
   std::vector<std::string> models;           // the first one is the baseline of all ratios
   std::vector<Form> forms{Form::kPortable};  // see expand_forms()
-  std::string data;                          // see open_dataset(); empty: seeded random numbers
-  std::vector<std::int64_t> input_shape;     // of one random sample; empty: from the preset
-  std::string preset;  // preprocessing preset; empty: the one of the first model
+  SampleSource data = Synthetic{};           // what they run on; speed hardly depends on it
+  std::string preset;                        // empty: the one of the first model
   std::vector<std::int64_t> batch_sizes{1};
   int threads = 1;
-  int warmup =
-      3;  // forward passes of each model that are not timed; the executor optimises in them
+  int warmup = 3;   // passes of each model that are not timed; the executor optimises in them
   int rounds = 20;  // timed passes of each model, one round after another
 };
 
@@ -72,14 +71,6 @@ struct BenchmarkReport {
   std::vector<BenchmarkRow> rows;      // by batch size, then model
 };
 
-struct BenchmarkHooks {
-  std::function<void(const std::string& phase, std::size_t items)> on_phase;
-  std::function<void(std::size_t done)> on_progress;
-  std::function<void()> check_interrupt;
-  std::function<void(const std::string&)> info;
-  std::function<void(const std::string&)> warn;
-};
-
 /// A greater distance from what an artifact has recorded about itself is worth a warning: that
 /// figure is of its calibration data, which the weights were fitted on.
 inline constexpr double kRecordedMarginDb = 6.0;
@@ -93,6 +84,6 @@ inline constexpr double kUnrelatedDb = 0.0;
 /// does, or in both forms. Throws Error as evaluate(); kUsage when the models do not take the same
 /// inputs, kNumerical when an output has another shape than the baseline's or, with data, an
 /// artifact is further from it than kUnrelatedDb and than it has recorded.
-BenchmarkReport benchmark(const BenchmarkOptions& options, const BenchmarkHooks& hooks = {});
+BenchmarkReport benchmark(const BenchmarkOptions& options, const Observer& observer = {});
 
 }  // namespace repquant

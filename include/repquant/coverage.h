@@ -1,6 +1,7 @@
 // What of a model is quantized, at which bits, and what is not and why. No LibTorch types here.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -17,7 +18,8 @@ struct CoverageRow {
   std::int64_t macs = 0;        // multiply-accumulates per sample
 };
 
-/// A multiply-accumulate operator that stays in floating point.
+/// An operator that multiplies, or that reads parameters in a way that is not known, and stays in
+/// floating point.
 struct CoverageGap {
   std::string path;
   std::string op;  // "linear", "aten::conv2d" ...
@@ -27,21 +29,33 @@ struct CoverageGap {
   std::int64_t macs = 0;
 };
 
+/// What is counted is what forward() of the model's file reads.
 struct Coverage {
   std::vector<CoverageRow> rows;
   std::vector<CoverageGap> gaps;
-  std::int64_t parameters = 0;  // floating-point constants of the model, all of them; what
+  std::int64_t parameters = 0;  // floating-point elements of the file's tensors, all of them; what
                                 // several sites share counts for each of them
   std::int64_t quantized_parameters = 0;  // weights of quantized sites
   std::int64_t macs = 0;                  // 0: not measured
   std::int64_t quantized_macs = 0;
-  double average_bits = 32.0;  // over all parameters; what is not quantized counts with 32
+  std::int64_t other_bytes = 0;  // of the file's tensors that are not floating-point
+  std::int64_t unread_parameters =
+      0;                           // of the file, beside `parameters`: forward() never reads them
+  double average_bits = 32.0;      // over all parameters; what is not quantized counts with 32
+  std::vector<std::string> notes;  // what was changed so that the model runs here: sentences
 
   double parameter_share() const { return share(quantized_parameters, parameters); }
   /// Share of multiply-accumulates at the stated bits; 1 when the model has none.
   double mac_share() const { return macs > 0 ? share(quantized_macs, macs) : 1.0; }
+  /// Share of the bytes of all tensors, floating-point ones as float32, that are quantized.
+  double byte_share() const {
+    return share(kFloatBytes * quantized_parameters, kFloatBytes * parameters + other_bytes);
+  }
+  /// The smallest of the three: what `min_coverage` is compared with.
+  double smallest_share() const { return std::min({parameter_share(), mac_share(), byte_share()}); }
 
  private:
+  static constexpr std::int64_t kFloatBytes = 4;
   static double share(std::int64_t part, std::int64_t whole) {
     return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
   }

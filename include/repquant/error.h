@@ -1,4 +1,4 @@
-// Typed errors of repquant. Each kind maps to one exit code, and only main() does that mapping.
+// Typed errors of repquant.
 #pragma once
 
 #include <stdexcept>
@@ -6,21 +6,25 @@
 
 namespace repquant {
 
-/// What went wrong, in the terms a caller can act on. The values are the exit codes of the command
-/// line (documented in `repquant --help`).
+/// What went wrong, in the terms a caller can act on.
 enum class ErrorKind {
-  kGate = 1,           // a gate was missed or a comparison failed
-  kUsage = 2,          // usage, recipe or option error
-  kDevice = 3,         // device not available
-  kUnsupported = 4,    // unsupported model or operator
-  kFile = 5,           // input or output file error
-  kResource = 6,       // memory or resource limit
-  kNumerical = 7,      // numerical failure (NaN, failed self-check, fold not equivalent)
-  kInternal = 70,      // a bug in repquant
-  kInterrupted = 130,  // SIGINT or SIGTERM
+  kGate,         // a gate was missed or a comparison failed
+  kUsage,        // usage, recipe or option error
+  kDevice,       // device not available
+  kUnsupported,  // unsupported model or operator
+  kFile,         // input or output file error
+  kResource,     // memory or resource limit
+  kNumerical,    // numerical failure (NaN, failed self-check, fold not equivalent)
+  kInternal,     // a bug in repquant
+  kInterrupted,  // the caller stopped the work
 };
 
-/// The parts of an error message. Only `what` is required; empty parts are not printed.
+/// "gate", "usage", "device", "unsupported", "file", "resource", "numerical", "internal" or
+/// "interrupted".
+const char* name_of(ErrorKind kind);
+
+/// The parts of an error message. Only `what` is required; empty parts are not printed. Settings
+/// stand in backticks: `calib`, `threads`, `norm.granularity=per_tensor`.
 struct ErrorParts {
   std::string what{};      // one sentence: what failed
   std::string where{};     // site path, file name or JSON pointer
@@ -36,7 +40,6 @@ class Error : public std::runtime_error {
 
   ErrorKind kind() const noexcept { return kind_; }
   const ErrorParts& parts() const noexcept { return parts_; }
-  int exit_code() const noexcept { return static_cast<int>(kind_); }
 
  private:
   ErrorKind kind_;

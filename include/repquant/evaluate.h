@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "repquant/form.h"
+#include "repquant/observer.h"
 #include "repquant/tokens.h"
 
 namespace repquant {
@@ -111,13 +111,15 @@ struct EvaluationOptions {
   std::string data;          // see open_dataset()
   TokenOptions tokens;       // of `data`, when it is a stream
   std::string labels;        // file of labels; empty: class folders or an array of labels, if any
+  bool use_labels = true;    // false: agreement alone, whatever labels the data has
   std::string classes;       // file that maps class folders to logits; empty: sorted folder names
   std::string preset;        // preprocessing preset; empty: the one of the first model
   std::string words;         // perplexity: number of words, or the text they are counted in
   std::string texts;         // retrieval: inputs of the other tower; empty: they are in `data`
   std::vector<int> outputs;  // which output tensors: one, for retrieval two; empty: the first ones
-  std::int64_t samples = 0;  // 0: all; pairs for embedding with scores
-  std::uint64_t seed = 0;    // of the draw when `samples` is less than all
+  std::vector<std::string> required;  // metrics that the result must have, such as "top1"
+  std::int64_t samples = 0;           // 0: all; pairs for embedding with scores
+  std::uint64_t seed = 0;             // of the draw when `samples` is less than all
   int batch_size = 16;
   int threads = 1;
 };
@@ -131,12 +133,6 @@ struct EvaluationReport {
   std::vector<ModelEvaluation> models;       // in the order of expand_forms()
 };
 
-struct EvaluationHooks {
-  std::function<void(std::int64_t done, std::int64_t samples)> on_progress;
-  std::function<void()> check_interrupt;  // throws Error kInterrupted to stop
-  std::function<void(const std::string&)> warn;
-};
-
 /// Runs every model in each form (and the reference) on the same batches.
 ///  - Classification: the output holds the logits, [B, C]; without labels only agreement is
 ///    measured, and the output may have any shape [.., C].
@@ -145,10 +141,13 @@ struct EvaluationHooks {
 ///  - Embedding: the output is [B, D], or [B, T, D] and is averaged over the attention mask.
 ///  - Retrieval: two outputs [B, D]; row i of one belongs to row i of the other, or, when the data
 ///    has labels, to the row of the texts that the label names.
-/// Throws Error: kFile (model or data), kUsage (labels, classes, forms, inputs that do not
-/// fit),
+/// Throws Error: kFile (model or data), kUsage (labels, classes, forms, inputs that do not fit),
 /// kUnsupported (a model that fails on the data), kNumerical (an output that is not finite).
-EvaluationReport evaluate(const EvaluationOptions& options, const EvaluationHooks& hooks = {});
+EvaluationReport evaluate(const EvaluationOptions& options, const Observer& observer = {});
+
+/// Refuses what evaluate() would refuse for options and data, by the first model alone: metrics
+/// without labels or reference, labels that do not fit. Throws Error as evaluate().
+void check_evaluation(const EvaluationOptions& options);
 
 /// "classification", "perplexity", "embedding" or "retrieval".
 std::string name_of(Task task);

@@ -12,7 +12,8 @@ struct Module;
 namespace repquant {
 
 struct LoadOptions {
-  bool fused = true;  // false: the portable operators everywhere, as torch::jit::load gives them
+  bool fused = true;   // false: the portable operators everywhere, as torch::jit::load gives them
+  bool trust = false;  // the file's code may reach files and processes (docs/security.md)
 };
 
 /// How one submodule of the artifact runs.
@@ -28,11 +29,34 @@ struct LoadReport {
   std::vector<LoadedSite> sites;  // in the order in which the graph calls them
 };
 
+/// The instruction set of the fused operators in this process.
+struct CpuLevelReport {
+  std::string level;                   // the one in use
+  std::vector<std::string> available;  // on this processor, rising
+  bool requested = false;              // by REPQUANT_CPU_LEVEL; else the highest is used
+};
+
+/// Throws Error kUsage if REPQUANT_CPU_LEVEL names no level that this processor has.
+CpuLevelReport cpu_level_report();
+
+/// The fused operators of one instruction set on small problems, against plain loops.
+struct KernelTest {
+  std::string level;       // generic, avx2, avx512vnni
+  bool available = false;  // on this processor; else nothing was run
+  std::string wrong{};     // operators whose result is wrong; empty: none
+
+  bool passed() const { return wrong.empty(); }
+};
+
+/// Every instruction set that operators are written for, rising. Runs them one after the other and
+/// switches the whole process for that: for diagnosis, while nothing else computes.
+std::vector<KernelTest> test_kernels();
+
 /// Loads an artifact and replaces its submodules by fused operators where they have one, site by
 /// site; the others keep the portable operators. The module has the artifact's forward().
 /// Fused weights keep their width in memory: two codes per byte up to 4 bits.
 /// Throws Error kFile (missing, damaged), kUnsupported (no artifact of repquant, or of a newer
-/// major version). The caller includes <torch/script.h>.
+/// major version), kUsage as cpu_level_report(). The caller includes <torch/script.h>.
 torch::jit::Module load(const std::string& path, const LoadOptions& options = {},
                         LoadReport* report = nullptr);
 

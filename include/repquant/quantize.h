@@ -3,14 +3,14 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "repquant/coverage.h"
+#include "repquant/observer.h"
 #include "repquant/recipe.h"
-#include "repquant/tokens.h"
+#include "repquant/samples.h"
 
 namespace repquant {
 
@@ -37,16 +37,15 @@ struct QuantizeOptions {
   std::string output;  // artifact to write
   Recipe recipe;
   std::optional<MixedOptions> mixed;  // none: the bits of the recipe
-  std::string calib;                  // see open_dataset(); ignored with `synthetic`
-  TokenOptions tokens;                // of `calib`, when it is a stream of token ids
-  bool synthetic = false;  // calibrate on seeded random numbers: for structure and speed only
-  std::vector<std::int64_t> input_shape;  // of one synthetic sample; empty: from the preset
-  std::string preset;                     // preprocessing preset; empty: the model's own
+  SampleSource calib;                 // must be said: random numbers are never taken for data
+  std::string preset;                 // preprocessing preset; empty: the model's own
   int threads = 1;
-  bool force = false;         // replace an existing output
-  bool strict = false;        // an operator left in floating point unasked is an error
-  double min_coverage = 0.0;  // smallest share of multiply-accumulates that is quantized, 0..1
-  std::string workdir;        // checkpoints; empty: none
+  bool force = false;                 // replace an existing output
+  bool strict = false;                // an operator left in floating point unasked is an error
+  double min_coverage = 0.0;          // of Coverage::smallest_share(), 0..1
+  std::optional<double> min_sqnr_db;  // of the outputs on held-back samples; else Error kGate
+  double min_agreement = 0.0;         // share of rows with the same top-1 there, 0..1
+  std::string workdir;                // checkpoints; empty: none
   bool resume = false;
 };
 
@@ -95,6 +94,18 @@ struct MixedReport {
   friend bool operator==(const MixedReport&, const MixedReport&) = default;
 };
 
+/// How far the simulation is from FP32 on calibration samples that nothing was fitted on.
+struct JudgementReport {
+  int samples = 0;
+  double sqnr_db = 0.0;  // of all floating-point outputs
+  /// Share of rows with the same largest value, outputs taken as logits; none where they are none.
+  std::optional<double> agreement{};
+  std::optional<double> fitted_agreement{};  // the same on as many samples that were fitted
+  double floor_db = 0.0;                     // below it there is a warning
+
+  friend bool operator==(const JudgementReport&, const JudgementReport&) = default;
+};
+
 struct QuantizeReport {
   std::string output;
   std::string recipe;  // name
@@ -104,11 +115,12 @@ struct QuantizeReport {
   std::vector<SiteReport> sites;
   std::vector<CheckReport> checks;
   std::string protocol;  // calibration data and preprocessing
-  int samples = 0;
+  int samples = 0;       // fitted
   bool synthetic = false;
   double fold_deviation = 0.0;  // relative to the largest output
-  double output_sqnr_db = 0.0;  // simulated against FP32, calibration data
-  double seconds = 0.0;         // whole run
+  double output_sqnr_db = 0.0;  // simulated against FP32, on the samples that were fitted
+  std::optional<JudgementReport> judgement;  // none: no samples were held back
+  double seconds = 0.0;                      // whole run
   double sweep_seconds = 0.0;
   double float_seconds = 0.0;  // FP32 model on the same samples, one thread
   std::int64_t model_bytes = 0;
@@ -116,29 +128,20 @@ struct QuantizeReport {
   std::int64_t peak_memory_bytes = 0;
 };
 
-struct QuantizeHooks {
-  std::function<void(const std::string& phase, std::size_t items)> on_phase;
-  std::function<void(const std::string& item, std::size_t done)> on_item;
-  std::function<void(const std::string&)> info;
-  std::function<void(const std::string&)> warn;
-  std::function<void()> check_interrupt;  // throws Error kInterrupted to stop
-};
-
 /// Quantizes a model and writes the artifact, which is checked before it gets its name. Nothing is
 /// left behind on failure but the checkpoints in `workdir`; of a search that is interrupted, the
-/// best artifact so far is.
-/// Throws Error of every kind; see each stage.
-QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks = {});
+/// best artifact so far is. The number of threads that LibTorch uses is the caller's again in the
+/// end. Throws Error of every kind, kUsage for a calibration that is not given; see each stage.
+QuantizeReport quantize(const QuantizeOptions& options, const Observer& observer = {});
 
-/// What would be quantized, from the structure alone.
+/// What would be quantized, without quantizing it.
 struct PreviewOptions {
   std::string model;
   Recipe recipe;
-  std::string data;  // one batch proves folds and counts multiply-accumulates; empty: random input
-                     // of the preset's or the given shape, else structure only
-  TokenOptions tokens;  // of `data`
-  std::vector<std::int64_t> input_shape;
-  std::string preset;
+  /// One batch proves folds and counts multiply-accumulates; nothing is fitted on it. None: random
+  /// numbers of the preset's shape, and without a preset the structure alone.
+  std::optional<SampleSource> data;
+  std::string preset;  // preprocessing preset; empty: the model's own
   int threads = 1;
 };
 
@@ -148,6 +151,7 @@ struct Preview {
   bool proven = false;            // the model was run: folds are proven, operations are counted
 };
 
+/// Throws Error as quantize() does before its long work.
 Preview preview(const PreviewOptions& options);
 
 }  // namespace repquant

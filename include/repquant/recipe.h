@@ -123,6 +123,10 @@ struct CalibrationRecipe {
   int samples = 128;
   std::uint64_t seed = 0;
   int batch_size = 8;
+  /// An eighth of the samples, at most this many, is not fitted but judges; 0: none.
+  int hold_back = 16;
+  /// Output SQNR on them, in dB, below which there is a warning; negative: by the bits.
+  double warn_below_db = -1.0;
 
   friend bool operator==(const CalibrationRecipe&, const CalibrationRecipe&) = default;
 };

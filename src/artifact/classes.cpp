@@ -6,8 +6,10 @@
 #include <torch/csrc/jit/frontend/sugared_value.h>
 
 #include <cmath>
+#include <string>
+#include <utility>
 
-#include "artifact/class_sources.h"
+#include "format/class_source.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -47,7 +49,7 @@ c10::IValue default_of(const std::string& name) {
 
 Module define_class(const ClassSource& source,
                     const std::shared_ptr<torch::jit::CompilationUnit>& unit) {
-  Module module(c10::QualifiedName("__torch__.repquant." + source.name), unit);
+  Module module(c10::QualifiedName(qualified_name(source)), unit);
   module.register_attribute("training", c10::BoolType::get(), false);
   for (const auto* attributes : {&source.stored, &source.derived}) {
     for (const auto& [name, type] : *attributes) {
@@ -58,6 +60,21 @@ Module define_class(const ClassSource& source,
   return module;
 }
 
+/// The attributes `activation` and `algorithm` of Linear.
+std::pair<std::string, std::string> stored_names(LinearActivation activation) {
+  switch (activation) {
+    case LinearActivation::kNone:
+      return {"none", ""};
+    case LinearActivation::kRelu:
+      return {"relu", ""};
+    case LinearActivation::kGelu:
+      return {"gelu", "none"};
+    case LinearActivation::kGeluTanh:
+      return {"gelu", "tanh"};
+  }
+  return {};
+}
+
 /// Own, contiguous, without gradient: a view would save its whole storage.
 at::Tensor owned(const at::Tensor& tensor) {
   return tensor.detach().clone(at::MemoryFormat::Contiguous);
@@ -66,20 +83,6 @@ at::Tensor owned(const at::Tensor& tensor) {
 at::Tensor owned_float(const at::Tensor& tensor) { return owned(tensor.to(at::kFloat)); }
 
 }  // namespace
-
-/// In the order of class_sources().
-enum class ModuleFactory::Kind : std::size_t {
-  kNormQuantize,
-  kQuantize,
-  kLinear,
-  kWeightOnly,
-  kSide,
-  kScores,
-  kAttend,
-  kEmbedding,
-  kTokenQuantize,
-  kTokenScale
-};
 
 struct ModuleFactory::Prototypes {
   std::vector<Module> modules;
@@ -95,7 +98,7 @@ ModuleFactory::ModuleFactory()
 
 ModuleFactory::~ModuleFactory() = default;
 
-Module ModuleFactory::make(Kind kind, std::vector<c10::IValue> state) {
+Module ModuleFactory::make(ClassKind kind, std::vector<c10::IValue> state) {
   const auto type = prototypes_->modules.at(static_cast<std::size_t>(kind)).type();
   Module module(
       c10::ivalue::Object::create(c10::StrongTypePtr(unit_, type), type->numAttributes()));
@@ -110,43 +113,44 @@ at::Tensor ModuleFactory::stored_codes(const at::Tensor& codes, int bits) {
 }
 
 Module ModuleFactory::norm_quantize(const NormQuantizeState& s) {
-  return make(Kind::kNormQuantize, {owned_float(s.weight), owned_float(s.bias), s.shape, s.epsilon,
-                                    s.max_code, s.root_mean_square});
+  return make(ClassKind::kNormQuantize, {owned_float(s.weight), owned_float(s.bias), s.shape,
+                                         s.epsilon, s.max_code, s.root_mean_square});
 }
 
 Module ModuleFactory::quantize(const QuantizeState& s) {
-  return make(Kind::kQuantize, {owned_float(s.multiplier), owned_float(s.offset), s.max_code,
-                                s.quadratic, s.is_signed, s.shift});
+  return make(ClassKind::kQuantize, {owned_float(s.multiplier), owned_float(s.offset), s.max_code,
+                                     s.quadratic, s.is_signed, s.shift});
 }
 
 Module ModuleFactory::linear(const LinearState& s) {
+  const auto activation = stored_names(s.activation);
   return make(
-      Kind::kLinear,
+      ClassKind::kLinear,
       {stored_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
        static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.zero_point, s.max_product_code,
-       s.activation, s.algorithm, static_cast<std::int64_t>(s.output), s.output_low, s.output_high,
-       s.output_scale, s.output_zero, s.output_max_code, s.output_quadratic});
+       activation.first, activation.second, static_cast<std::int64_t>(s.output), s.output_low,
+       s.output_high, s.output_scale, s.output_zero, s.output_max_code, s.output_quadratic});
 }
 
 Module ModuleFactory::weight_only(const WeightOnlyState& s) {
-  return make(Kind::kWeightOnly,
+  return make(ClassKind::kWeightOnlyLinear,
               {stored_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
                static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.group_size});
 }
 
 Module ModuleFactory::side(const SideState& s) {
-  return make(Kind::kSide,
+  return make(ClassKind::kSideColumns,
               {owned(s.weight_codes), owned_float(s.weight_scale), owned(s.channels),
                owned_float(s.scale), owned_float(s.zero_point), static_cast<std::int64_t>(s.bits)});
 }
 
 Module ModuleFactory::scores(const ScoresState& s) {
-  return make(Kind::kScores, {owned_float(s.left_zero), owned_float(s.right_zero), s.left_bits,
-                              s.right_bits, owned_float(s.scale), s.raw});
+  return make(ClassKind::kScores, {owned_float(s.left_zero), owned_float(s.right_zero), s.left_bits,
+                                   s.right_bits, owned_float(s.scale), s.raw});
 }
 
 Module ModuleFactory::attend(const AttendState& s) {
-  return make(Kind::kAttend,
+  return make(ClassKind::kAttend,
               {owned_float(s.factor), s.bits, s.uniform, s.u8_table, s.zero_code,
                s.steps_per_octave, s.row_maximum, std::log(s.softmax_scale), s.fresh,
                owned_float(s.value_zero), owned_float(s.multiplier),
@@ -154,32 +158,17 @@ Module ModuleFactory::attend(const AttendState& s) {
 }
 
 Module ModuleFactory::embedding(const EmbeddingState& s) {
-  return make(Kind::kEmbedding, {stored_codes(s.codes, s.bits), owned_float(s.scale.unsqueeze(1)),
-                                 static_cast<std::int64_t>(s.bits), s.codes.size(1)});
+  return make(ClassKind::kEmbedding,
+              {stored_codes(s.codes, s.bits), owned_float(s.scale.unsqueeze(1)),
+               static_cast<std::int64_t>(s.bits), s.codes.size(1)});
 }
 
 Module ModuleFactory::token_quantize(int bits) {
-  return make(Kind::kTokenQuantize, {static_cast<std::int64_t>(bits)});
+  return make(ClassKind::kTokenQuantize, {static_cast<std::int64_t>(bits)});
 }
 
 Module ModuleFactory::token_scale(const at::Tensor& bias, int bits) {
-  return make(Kind::kTokenScale, {owned_float(bias), static_cast<std::int64_t>(bits)});
-}
-
-at::Tensor pack_codes(const at::Tensor& codes, int bits) {
-  if (bits > 4) return owned(codes);
-  at::Tensor shifted = codes.to(at::kInt) + 8;
-  if (codes.size(1) % 2 != 0) shifted = at::constant_pad_nd(shifted, {0, 1}, 8);
-  const at::Tensor low = shifted.slice(1, 0, c10::nullopt, 2);
-  const at::Tensor high = shifted.slice(1, 1, c10::nullopt, 2);
-  return owned((low + high * 16).to(at::kByte));
-}
-
-at::Tensor unpack_codes(const at::Tensor& packed, int bits, std::int64_t columns) {
-  if (bits > 4) return packed;
-  const at::Tensor wide = packed.to(at::kInt);
-  const at::Tensor pairs = at::stack({wide.bitwise_and(15), wide.div(16, "floor")}, -1).flatten(1);
-  return (pairs.narrow(1, 0, columns) - 8).to(at::kChar).contiguous();
+  return make(ClassKind::kTokenScale, {owned_float(bias), static_cast<std::int64_t>(bits)});
 }
 
 }  // namespace repquant

@@ -7,9 +7,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
+#include "format/class_source.h"
+#include "format/codes.h"
 #include "tensor/equal.h"
 
 namespace torch::jit {
@@ -18,13 +19,6 @@ struct Module;
 }  // namespace torch::jit
 
 namespace repquant {
-
-/// What a Linear writes.
-enum class LinearOutput {
-  kFloat = 0,         // float32, after the activation function
-  kOperandCodes = 1,  // int8 codes of attention operands; per-channel grids live in scale and bias
-  kProductCodes = 2,  // uint8 codes of the next Linear's input (squared for the quadratic form)
-};
 
 struct NormQuantizeState {
   at::Tensor weight, bias;  // [D], with multiplier and offset folded in
@@ -49,9 +43,8 @@ struct LinearState {
   at::Tensor scale;         // [N] input scale times weight scale (times output multiplier)
   at::Tensor bias;          // [N] (times output multiplier, plus output zero point)
   std::int64_t zero_point = 0;
-  std::int64_t max_product_code = 255;  // largest value that enters the product
-  std::string activation = "none";      // none, relu, gelu: before the output grid
-  std::string algorithm;                // of gelu: none or tanh
+  std::int64_t max_product_code = 255;                    // largest value that enters the product
+  LinearActivation activation = LinearActivation::kNone;  // before the output grid
   LinearOutput output = LinearOutput::kFloat;
   std::int64_t output_low = 0, output_high = 255;  // kOperandCodes: range of the int8 codes
   // kProductCodes: q = clamp(round(y / output_scale) + output_zero, 0, output_max)
@@ -133,8 +126,7 @@ class ModuleFactory {
   const std::shared_ptr<torch::jit::CompilationUnit>& unit() const { return unit_; }
 
  private:
-  enum class Kind : std::size_t;
-  torch::jit::Module make(Kind kind, std::vector<c10::IValue> state);
+  torch::jit::Module make(ClassKind kind, std::vector<c10::IValue> state);
   /// Packed codes; equal ones are one tensor, which a file holds once.
   at::Tensor stored_codes(const at::Tensor& codes, int bits);
 
@@ -143,11 +135,5 @@ class ModuleFactory {
   struct Prototypes;
   std::unique_ptr<Prototypes> prototypes_;
 };
-
-/// Weight codes as stored: two per byte (low nibble first, code + 8) up to 4 bits, uint8
-/// [N, ceil(K / 2)]; plain int8 [N, K] above.
-at::Tensor pack_codes(const at::Tensor& codes, int bits);
-/// The inverse of pack_codes; `columns` is K.
-at::Tensor unpack_codes(const at::Tensor& packed, int bits, std::int64_t columns);
 
 }  // namespace repquant

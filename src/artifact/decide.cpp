@@ -63,7 +63,7 @@ class Decider {
 
   Decisions run() {
     for (const auto& [node, site] : planned_) {
-      if (site.site->norm != nullptr) decide_norm(site.site->norm, site.site->scale_only_fold);
+      if (norm_of(*site.site) != nullptr) decide_norm(*linear_of(*site.site));
       if (site.linear() != nullptr) decide_linear(node, *site.linear());
       if (site.attend() != nullptr) decide_attend(node, site);
     }
@@ -75,8 +75,10 @@ class Decider {
     for (const auto& reader : readers) result_.codes.insert(reader.value);
   }
 
-  void decide_norm(const Node* norm, bool padded) {
-    if (padded || result_.norms.count(norm) > 0) return;  // the pad value would be a wrong code
+  void decide_norm(const LinearSite& site) {
+    const Node* norm = site.norm;
+    if (site.scale_only_fold || result_.norms.count(norm) > 0)
+      return;  // the pad value would be a wrong code
     const auto readers = readers_of(norm->output(0), false);
     const InputQuantizer* quantizer = common_quantizer(readers, planned_);
     if (quantizer == nullptr || quantizer->form != CodeForm::kUniform) return;
@@ -180,7 +182,8 @@ class Decider {
     const auto found = observed_.shapes.find(node->output());
     if (found == observed_.shapes.end() || found->second.size() < 2) return false;
     const auto& shape = found->second;
-    const std::int64_t heads = site.site->heads ? shape[shape.size() - 3] : 1;
+    const std::int64_t heads =
+        std::get<AttendSite>(site.site->kind).heads ? shape[shape.size() - 3] : 1;
     const std::int64_t depth = shape.back();
     const at::Tensor numbers = at::arange(heads * depth, at::kDouble).view({heads, 1, depth});
     at::Tensor order;
@@ -207,7 +210,7 @@ class Decider {
 
   /// Scores that reach the softmax through constant factors alone need no scaling of their own.
   void find_raw_scores(const Node* node, const PlannedSite& site, AttendDecision& decision) const {
-    const Node* softmax = site.site->softmax;
+    const Node* softmax = std::get<AttendSite>(site.site->kind).softmax;
     if (!site.attend()->row_maximum || node->input(0) != softmax->output()) return;
     const Value* value = softmax->input(0);
     double factor = 1.0;

@@ -9,6 +9,12 @@ using torch::jit::Node;
 
 GraphCopy::GraphCopy(torch::jit::Graph& original) : graph(original.copy()) {
   pair(original.block(), graph->block());
+  for (const auto& [value, copy] : values_) originals_[copy] = value;
+}
+
+const torch::jit::Value* GraphCopy::original(const torch::jit::Value* copy) const {
+  const auto found = originals_.find(copy);
+  return found != originals_.end() ? found->second : nullptr;
 }
 
 void GraphCopy::pair(Block* from, Block* to) {

@@ -22,6 +22,9 @@ class GraphCopy {
   torch::jit::Node* node(const torch::jit::Node* original) const { return nodes_.at(original); }
   torch::jit::Value* value(const torch::jit::Value* original) const { return values_.at(original); }
 
+  /// What a value of the copy is a copy of; null if it has come since.
+  const torch::jit::Value* original(const torch::jit::Value* copy) const;
+
   std::shared_ptr<torch::jit::Graph> graph;
 
  private:
@@ -29,6 +32,7 @@ class GraphCopy {
 
   std::unordered_map<const torch::jit::Node*, torch::jit::Node*> nodes_;
   std::unordered_map<const torch::jit::Value*, torch::jit::Value*> values_;
+  std::unordered_map<const torch::jit::Value*, const torch::jit::Value*> originals_;
 };
 
 }  // namespace repquant

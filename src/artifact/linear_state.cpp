@@ -43,8 +43,10 @@ void write_operands(const OperandCodes& operands, LinearState& state) {
 void write_activation(const Node& activation, const std::optional<ProductCodes>& product,
                       LinearState& state) {
   const bool gelu = is_kind(&activation, "aten::gelu");
-  state.activation = gelu ? "gelu" : "relu";
-  if (gelu) state.algorithm = *torch::jit::constant_as<std::string>(activation.input(1));
+  const bool tanh = gelu && *torch::jit::constant_as<std::string>(activation.input(1)) == "tanh";
+  state.activation = tanh   ? LinearActivation::kGeluTanh
+                     : gelu ? LinearActivation::kGelu
+                            : LinearActivation::kRelu;
   if (!product) return;
   state.output = LinearOutput::kProductCodes;
   state.output_scale = 1.0 / product->next->multiplier.item<double>();

@@ -55,14 +55,14 @@ at::Tensor to_double(const at::Tensor& tensor) { return tensor.to(at::kDouble); 
 
 class Lowering {
  public:
-  Lowering(const Model& model, const std::vector<Site>& sites, const std::vector<SitePlan>& plans,
+  Lowering(Model model, const std::vector<Site>& sites, const std::vector<SitePlan>& plans,
            const LowerOptions& options)
-      : model_(model),
-        options_(options),
+      : options_(options),
         root_(c10::QualifiedName("__torch__.repquant.QuantizedModel"), factory_.unit()),
         copy_(*model.graph) {
+    result_.model = std::move(model);
     match(sites, plans);
-    const Observed observed = observe(model, options.example);
+    const Observed observed = observe(result_.model, options.example);
     decisions_ = decide(planned_, observed);
     root_.register_attribute("training", c10::BoolType::get(), false);
     self_ = copy_.graph->insertInput(0, "self");
@@ -70,7 +70,7 @@ class Lowering {
   }
 
   Lowered run() {
-    for (Node* node : model_.graph->nodes()) {
+    for (Node* node : result_.model.graph->nodes()) {
       if (const auto norm = decisions_.norms.find(node); norm != decisions_.norms.end()) {
         lower_norm(node, *norm->second);
       }
@@ -79,12 +79,12 @@ class Lowering {
       const PlannedSite& site = planned->second;
       if (site.linear() != nullptr) {
         lower_linear(node, site);
-        if (options_.release_weights) release(node->input(1));
+        release(node->input(1));
       } else if (site.scores() != nullptr) {
         lower_scores(node, site);
       } else if (site.embedding() != nullptr) {
         lower_embedding(node, site);
-        if (options_.release_weights) release(node->input(0));
+        release(node->input(0));
       } else {
         lower_attend(node, site);
       }
@@ -99,7 +99,7 @@ class Lowering {
     for (const auto& site : sites) by_path[site.path] = &site;
     for (const auto& plan : plans) {
       const auto found = by_path.find(plan.path);
-      if (found == by_path.end() || found->second->kind != plan.kind) {
+      if (found == by_path.end() || kind_of(*found->second) != plan.kind) {
         throw Error(ErrorKind::kInternal,
                     {.what = "a site plan fits no site of the model", .where = plan.path});
       }
@@ -108,8 +108,9 @@ class Lowering {
   }
 
   /// Notes that one reader of a constant has its integer form, and empties the constant in both
-  /// graphs when the last one has.
+  /// graphs when the last one has. A graph that others hold, too, is not touched.
   void release(Value* weight) {
+    if (result_.model.graph.use_count() > 1) return;
     if (weight->node()->kind() != c10::prim::Constant) return;
     if (++lowered_readers_[weight] < weight->uses().size()) return;
     for (Value* value : {weight, copy_.value(weight)}) {
@@ -204,16 +205,17 @@ class Lowering {
   Value* input_codes(Node* original, const PlannedSite& site, LoweredSite& form) {
     Node* linear = copy_.node(original);
     const Value* x = original->input(0);
+    const LinearSite& linear_site = *linear_of(*site.site);
     const InputQuantizer& quantizer = site.linear()->input;
     if (decisions_.codes.count(x) > 0) {
-      const auto norm = norm_modules_.find(site.site->norm);
+      const auto norm = norm_modules_.find(linear_site.norm);
       if (norm != norm_modules_.end()) form.input_module = norm->second;
-      form.input = norm != norm_modules_.end()                    ? "norm"
-                   : site.site->source == InputSource::kAttention ? "attention"
-                                                                  : "activation";
+      form.input = norm != norm_modules_.end()                     ? SiteInput::kNorm
+                   : linear_site.source == InputSource::kAttention ? SiteInput::kAttention
+                                                                   : SiteInput::kActivation;
       return linear->input(0);
     }
-    form.input = "quantize";
+    form.input = SiteInput::kQuantize;
     for (const auto& made : quantized_[x]) {  // several Linears may read the same codes
       if (same_codes(*made.quantizer, quantizer)) {
         form.input_module = made.module;
@@ -232,8 +234,8 @@ class Lowering {
     Node* linear = copy_.node(original);
     LoweredSite form = form_of(site);
     if (!plan.quantized_input) {
-      form.input = "float";
-      form.output = "float";
+      form.input = SiteInput::kFloat;
+      form.output = SiteOutput::kFloat;
       Value* output =
           call(factory_.weight_only({plan.weight.codes, plan.weight.bits, plan.weight.scale,
                                      plan.bias, plan.weight.group_size}),
@@ -247,15 +249,15 @@ class Lowering {
     Value* codes = input_codes(original, site, form);
     const LinearDecision& decision = decisions_.linears.at(original);
     LinearState state = linear_state(plan, form.path);
-    form.output = "float";
+    form.output = SiteOutput::kFloat;
     const Value* replaced = original->output();
     if (decision.operands) {
       write_operands(*decision.operands, state);
-      form.output = "operand codes";
+      form.output = SiteOutput::kOperandCodes;
     } else if (decision.activation != nullptr) {
       replaced = decision.activation->output();
       write_activation(*decision.activation, decision.product, state);
-      if (decision.product) form.output = "product codes";
+      if (decision.product) form.output = SiteOutput::kProductCodes;
     }
     Value* output = call(factory_.linear(state), form.path, {codes}, linear, &form.module);
     if (decision.operands) {
@@ -318,8 +320,8 @@ class Lowering {
   void lower_embedding(Node* original, const PlannedSite& site) {
     const QuantizedWeight& table = site.embedding()->table;
     LoweredSite form = form_of(site);
-    form.input = "indices";
-    form.output = "float";
+    form.input = SiteInput::kIndices;
+    form.output = SiteOutput::kFloat;
     Node* embedding = copy_.node(original);
     Value* output = call(factory_.embedding({table.codes, table.bits, table.scale}), form.path,
                          {embedding->input(1)}, embedding, &form.module);
@@ -331,7 +333,7 @@ class Lowering {
   void lower_scores(Node* original, const PlannedSite& site) {
     const ScoresPlan& plan = *site.scores();
     LoweredSite form = form_of(site);
-    form.input = "operands";
+    form.input = SiteInput::kOperands;
     Value* left = operand_codes(original, 0, plan.left, site, "_left");
     Value* right = operand_codes(original, 1, plan.right, site, "_right");
     ScoresState state;
@@ -343,7 +345,7 @@ class Lowering {
     for (const auto& [attend, decision] : decisions_.attends) {
       state.raw = state.raw || decision.raw_scores == original;
     }
-    form.output = state.raw ? "integer products" : "float";
+    form.output = state.raw ? SiteOutput::kIntegerProducts : SiteOutput::kFloat;
     Node* scores = copy_.node(original);
     Value* output = call(factory_.scores(state), form.path, {left, right}, scores, &form.module);
     Emission& emission = emit(output, original->output(), form.path,
@@ -358,7 +360,7 @@ class Lowering {
     const AttendPlan& plan = *site.attend();
     const AttendDecision& decision = decisions_.attends.at(original);
     LoweredSite form = form_of(site);
-    form.input = "operands";
+    form.input = SiteInput::kOperands;
     Value* codes = operand_codes(original, 1, plan.value, site, "_value");
     AttendState state;
     const double steps = plan.uniform ? 1.0 : plan.grid.steps_per_octave;
@@ -383,16 +385,16 @@ class Lowering {
                      decision.score_factor;
       state.fresh = true;
     }
-    form.output = "float";
+    form.output = SiteOutput::kFloat;
     if (decision.next != nullptr) {
       state.multiplier = state.multiplier * to_double(decision.multiplier);
       state.offset = decision.offset;
       state.output_max_code = decision.next->max_code();
-      form.output = "product codes";
+      form.output = SiteOutput::kProductCodes;
     }
     Node* attend = copy_.node(original);
     // The module takes scores: softmax becomes part of it.
-    Node* softmax = copy_.node(site.site->softmax);
+    Node* softmax = copy_.node(std::get<AttendSite>(site.site->kind).softmax);
     softmax->output()->replaceAllUsesWith(
         decision.raw_scores != nullptr ? raw_outputs_.at(decision.raw_scores) : softmax->input(0));
     Value* output =
@@ -434,11 +436,11 @@ class Lowering {
     auto* function = factory_.unit()->create_function(
         c10::QualifiedName(*root_.type()->name(), "forward"), graph);
     std::vector<c10::Argument> arguments{c10::Argument("self", root_.type())};
-    for (std::size_t i = 0; i < model_.input_names.size(); ++i) {
+    for (std::size_t i = 0; i < result_.model.argument_names.size(); ++i) {
       std::optional<c10::IValue> fallback;
       if (i < options_.defaults.size()) fallback = options_.defaults[i];
-      arguments.emplace_back(model_.input_names[i], graph->inputs()[i + 1]->type(), std::nullopt,
-                             std::move(fallback));
+      arguments.emplace_back(result_.model.argument_names[i], graph->inputs()[i + 1]->type(),
+                             std::nullopt, std::move(fallback));
     }
     std::vector<c10::Argument> returns;
     for (const Value* output : graph->outputs()) returns.emplace_back("", output->type());
@@ -454,7 +456,6 @@ class Lowering {
     std::string module;
   };
 
-  const Model& model_;
   const LowerOptions& options_;
   ModuleFactory factory_;
   Module root_;
@@ -474,15 +475,16 @@ class Lowering {
 
 std::int64_t operand_shift(const OperandQuantizer& operand) { return operand.bits == 8 ? 128 : 0; }
 
-Lowered lower(const Model& model, const std::vector<Site>& sites,
-              const std::vector<SitePlan>& plans, const LowerOptions& options) {
+Lowered lower(Model model, const std::vector<Site>& sites, const std::vector<SitePlan>& plans,
+              const LowerOptions& options) {
   at::NoGradGuard no_grad;
+  const std::string path = model.path;
   try {
-    return Lowering(model, sites, plans, options).run();
+    return Lowering(std::move(model), sites, plans, options).run();
   } catch (const c10::Error& e) {
-    throw Error(ErrorKind::kInternal,
-                {.what = std::string("lowering failed: ") + e.what_without_backtrace(),
-                 .where = model.path});
+    throw Error(
+        ErrorKind::kInternal,
+        {.what = std::string("lowering failed: ") + e.what_without_backtrace(), .where = path});
   }
 }
 

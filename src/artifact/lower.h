@@ -14,20 +14,14 @@
 #include "graph/model.h"
 #include "graph/site.h"
 #include "plan/site_plan.h"
+#include "repquant/artifact.h"
 
 namespace repquant {
 
 /// How a lowered site is realised: for the site table and for the self-check.
-struct LoweredSite {
-  std::string path;
+struct LoweredSite : SiteModules {
+  std::string path{};
   SiteKind kind = SiteKind::kLinear;
-  std::string module;        // submodule that computes the site
-  std::string input_module;  // submodule that makes its input codes, if it has one of its own
-  std::string side_module;   // side columns
-  std::string scale_module;  // multiplies by the scales of rows and adds the bias
-  std::string input;         // "norm", "activation", "attention", "operands", "quantize", "float",
-                             // "indices"
-  std::string output;        // "float", "operand codes", "product codes", "integer products"
 };
 
 /// One call of a submodule in the lowered graph, and what it should give: a function of a value of
@@ -51,6 +45,7 @@ struct Emission {
 };
 
 struct Lowered {
+  Model model;  // what was lowered; without the float weights it can be simulated, not run
   torch::jit::Module module;
   std::shared_ptr<torch::jit::Graph> graph;  // of the module's forward; its first input is self
   std::vector<LoweredSite> sites;            // in the order of the plans
@@ -62,16 +57,16 @@ struct LowerOptions {
   std::vector<at::Tensor> example;
   /// Defaults of the kept inputs, in order; shorter or empty: none.
   std::vector<std::optional<c10::IValue>> defaults;
-  /// Drops each float weight from the model's graph as soon as its integer form is made, so that
-  /// the two are not in memory together. The model can only be simulated then, no longer run.
-  bool release_weights = false;
 };
 
 /// Replaces every planned site by a call of a submodule with integer weights. Sites without a plan
 /// stay in floating point. The module's forward() has the model's inputs and output.
-/// Throws Error kInternal if a plan fits no site, kUnsupported for a plan that has no integer form.
-Lowered lower(const Model& model, const std::vector<Site>& sites,
-              const std::vector<SitePlan>& plans, const LowerOptions& options);
+/// Consumes the model: each float weight goes from its graph as soon as its integer form is made,
+/// so that the two are not in memory together. A graph that is shared, because the caller has kept
+/// a copy of the model, is left as it is. Throws Error kInternal if a plan fits no site,
+/// kUnsupported for a plan that has no integer form.
+Lowered lower(Model model, const std::vector<Site>& sites, const std::vector<SitePlan>& plans,
+              const LowerOptions& options);
 
 /// The code that int8 storage of attention operands subtracts: 128 for 8 bits, else 0.
 std::int64_t operand_shift(const OperandQuantizer& operand);

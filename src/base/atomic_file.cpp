@@ -1,12 +1,15 @@
 #include "base/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -35,7 +38,7 @@ Error system_error(std::string what, const fs::path& path, int code) {
 
 Error exists_error(const fs::path& target) {
   return file_error("output exists already", target, "a file",
-                    "--force replaces it, -o chooses another name");
+                    "`force` replaces it, `output` chooses another name");
 }
 
 fs::path folder_of(const fs::path& target) {
@@ -66,22 +69,74 @@ void flush_to_disk(const fs::path& path, int flags) {
   }
 }
 
-// The file itself behind a symbolic link, so that the link stays a link.
+// The file itself behind a symbolic link, there or not, so that the link stays a link.
 fs::path behind_link(const fs::path& target) {
+  constexpr int kMostLinks = 40;  // as Linux
+  fs::path path = target;
   std::error_code failed;
-  if (!fs::is_symlink(fs::symlink_status(target, failed))) return target;
-  const fs::path resolved = fs::weakly_canonical(target, failed);
-  return failed ? target : resolved;
+  for (int i = 0; i < kMostLinks && fs::is_symlink(fs::symlink_status(path, failed)); ++i) {
+    const fs::path next = fs::read_symlink(path, failed);
+    if (failed) break;
+    path = next.is_absolute() ? next : folder_of(path) / next;
+  }
+  return path;
 }
 
+// What temporary files of a target begin with; a name of up to 255 bytes leaves room for the rest.
+std::string temporary_stem(const fs::path& target) {
+  constexpr std::size_t kLongestName = 200;
+  return "." + target.filename().string().substr(0, kLongestName) + ".";
+}
+
+// True for "<stem><digits>-<digits>.tmp".
+bool is_temporary_name(const std::string& name, const std::string& stem) {
+  constexpr std::string_view kEnding = ".tmp";
+  if (!name.starts_with(stem) || !name.ends_with(kEnding)) return false;
+  if (name.size() < stem.size() + kEnding.size()) return false;
+  const std::string number = name.substr(stem.size(), name.size() - stem.size() - kEnding.size());
+  return !number.empty() && number.find_first_not_of("0123456789-") == std::string::npos;
+}
+
+// Removes what killed processes have left for this target. Best effort: what cannot be looked at
+// stays.
+void remove_abandoned(const fs::path& target) {
+  const std::string stem = temporary_stem(target);
+  std::error_code failed;
+  fs::directory_iterator entry(folder_of(target), failed);
+  for (; !failed && entry != fs::directory_iterator(); entry.increment(failed)) {
+    if (!is_temporary_name(entry->path().filename().string(), stem)) continue;
+    const Descriptor file(entry->path(), O_RDONLY);
+    if (file.get() >= 0 && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0) {
+      ::unlink(entry->path().c_str());
+    }
+  }
+}
+
+// The file that is locked is still the one of that name.
+bool is_linked(const Descriptor& file, const fs::path& path) {
+  struct stat opened {};
+  struct stat named {};
+  return ::fstat(file.get(), &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         opened.st_ino == named.st_ino;
+}
+
+struct Temporary {
+  fs::path path;
+  std::shared_ptr<const Descriptor> lock;
+};
+
 // Makes a new file beside `target` that no other process uses.
-fs::path make_temporary(const fs::path& target) {
-  const std::string stem = "." + target.filename().string() + "." + std::to_string(::getpid());
+Temporary make_temporary(const fs::path& target) {
+  const std::string stem = temporary_stem(target) + std::to_string(::getpid());
   for (int attempt = 0; attempt < 1000; ++attempt) {
     fs::path path = folder_of(target) / (stem + "-" + std::to_string(attempt) + ".tmp");
-    const Descriptor file(path, O_WRONLY | O_CREAT | O_EXCL);
-    if (file.get() >= 0) return path;
-    if (errno != EEXIST) throw system_error("cannot create output", target, errno);
+    auto file = std::make_shared<const Descriptor>(path, O_WRONLY | O_CREAT | O_EXCL);
+    if (file->get() < 0 && errno == EEXIST) continue;
+    if (file->get() < 0) throw system_error("cannot create output", target, errno);
+    // A file system without locks: then nobody can take the file for an abandoned one either.
+    static_cast<void>(::flock(file->get(), LOCK_EX | LOCK_NB));
+    // Between its making and its lock another process may have taken it for one.
+    if (is_linked(*file, path)) return {std::move(path), std::move(file)};
   }
   throw file_error("cannot create output", target, "no free temporary name");
 }
@@ -94,6 +149,9 @@ void check_output(const fs::path& target, bool force) {
   }
   std::error_code failed;
   const fs::file_status status = fs::status(target, failed);
+  if (status.type() == fs::file_type::none) {  // a name that is too long, links in a circle
+    throw file_error("output cannot be looked at", target, failed.message(), "choose another name");
+  }
   if (fs::is_directory(status)) {
     throw file_error("output is a folder", target, "a folder", "add a file name");
   }
@@ -111,10 +169,31 @@ void check_output(const fs::path& target, bool force) {
   }
 }
 
+void check_room(const fs::path& target, std::uint64_t bytes) {
+  const auto fail = [&](std::uint64_t room, const std::string& what, const char* hint) {
+    throw file_error("there is no room for the output", target,
+                     what + " of " + std::to_string(room) + " bytes, where at least " +
+                         std::to_string(bytes) + " are needed",
+                     hint);
+  };
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < bytes) {
+    fail(limit.rlim_cur, "a limit of this process (ulimit -f)", "raise the limit");
+  }
+  std::error_code failed;
+  const fs::space_info space = fs::space(folder_of(behind_link(target)), failed);
+  if (!failed && space.available < bytes) {
+    fail(space.available, "a disk with room", "free some space or choose another folder");
+  }
+}
+
 AtomicFile::AtomicFile(const fs::path& target, bool force)
     : target_(behind_link(target)), force_(force) {
   check_output(target, force);
-  temporary_ = make_temporary(target_);
+  remove_abandoned(target_);
+  Temporary made = make_temporary(target_);
+  temporary_ = std::move(made.path);
+  lock_ = std::move(made.lock);
 }
 
 AtomicFile::~AtomicFile() {

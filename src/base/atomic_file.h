@@ -1,7 +1,9 @@
 // Output files that appear whole or not at all.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string_view>
 
 namespace repquant {
@@ -11,8 +13,15 @@ namespace repquant {
 /// work; AtomicFile checks again.
 void check_output(const std::filesystem::path& target, bool force);
 
+/// Throws Error kFile if so many bytes cannot be written to `target`: the disk has less room, or
+/// the process may not write files of that size. For checks before long work, with a size that is
+/// surely reached.
+void check_room(const std::filesystem::path& target, std::uint64_t bytes);
+
 /// A new file that gets its name at commit(). It is written beside its target under a temporary
 /// name, by write() or by others through temporary(); without a commit the destructor removes it.
+/// Temporary files of the same target that a killed process has left are removed: while a process
+/// lives, it holds a lock on its own.
 class AtomicFile {
  public:
   /// Makes the empty temporary file. Throws Error kFile as check_output does.
@@ -34,6 +43,7 @@ class AtomicFile {
  private:
   std::filesystem::path target_;
   std::filesystem::path temporary_{};
+  std::shared_ptr<const void> lock_;  // held while the temporary file is one
   bool force_ = false;
   bool committed_ = false;
 };

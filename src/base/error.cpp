@@ -19,6 +19,30 @@ std::string format(const ErrorParts& parts) {
 
 }  // namespace
 
+const char* name_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kGate:
+      return "gate";
+    case ErrorKind::kUsage:
+      return "usage";
+    case ErrorKind::kDevice:
+      return "device";
+    case ErrorKind::kUnsupported:
+      return "unsupported";
+    case ErrorKind::kFile:
+      return "file";
+    case ErrorKind::kResource:
+      return "resource";
+    case ErrorKind::kNumerical:
+      return "numerical";
+    case ErrorKind::kInterrupted:
+      return "interrupted";
+    case ErrorKind::kInternal:
+      break;
+  }
+  return "internal";
+}
+
 Error::Error(ErrorKind kind, ErrorParts parts)
     : std::runtime_error(format(parts)), kind_(kind), parts_(std::move(parts)) {}
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <iostream>
 #include <mutex>
 #include <utility>
@@ -82,7 +83,26 @@ class ConsoleSink final : public spdlog::sinks::base_sink<std::mutex> {
   std::string status_{};
 };
 
+/// Throws Error kFile for a file that is there and is no log: it would be lost.
+void check_log_file(const std::filesystem::path& path) {
+  std::error_code failed;
+  if (!std::filesystem::is_regular_file(path, failed)) return;
+  constexpr std::string_view kTime = "0000-00-00T00:00:00.000 ";
+  std::string head(kTime.size(), '\0');
+  std::ifstream file(path, std::ios::binary);
+  file.read(head.data(), static_cast<std::streamsize>(head.size()));
+  head.resize(static_cast<std::size_t>(file.gcount()));
+  for (char& c : head) {
+    if (c >= '0' && c <= '9') c = '0';
+  }
+  if (head.empty() || head == kTime) return;
+  throw Error(ErrorKind::kFile, {.what = "the log would replace a file that is no log",
+                                 .where = path.string(),
+                                 .hint = "choose another name, or remove the file"});
+}
+
 std::shared_ptr<spdlog::sinks::sink> open_file(const std::filesystem::path& path) {
+  check_log_file(path);
   try {
     auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string(), true);
     sink->set_level(spdlog::level::debug);

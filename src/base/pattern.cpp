@@ -139,7 +139,7 @@ std::vector<std::string> nearest_names(std::string_view pattern, std::span<const
   std::sort(ranked.begin(), ranked.end());
   std::vector<std::string> nearest;
   for (const auto& [distance, i] : ranked) {
-    if (nearest.size() == count) break;
+    if (nearest.size() == count || distance > ranked.front().first) break;
     if (std::find(nearest.begin(), nearest.end(), names[i]) == nearest.end()) {
       nearest.push_back(names[i]);
     }

@@ -26,7 +26,8 @@ std::vector<std::size_t> match_names(std::string_view pattern, std::span<const s
 /// pattern's `*` and `?` cost nothing.
 std::size_t edit_distance(std::string_view pattern, std::string_view text);
 
-/// At most `count` names, nearest first, leaving out those that share too little with `pattern`.
+/// The names of the least distance, at most `count` of them; none that share too little with
+/// `pattern`.
 std::vector<std::string> nearest_names(std::string_view pattern, std::span<const std::string> names,
                                        std::size_t count = 3);
 

@@ -1,7 +1,6 @@
 #include "repquant/benchmark.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 
@@ -12,10 +11,11 @@
 #include "data/model_inputs.h"
 #include "evaluate/loaded_model.h"
 #include "evaluate/metrics.h"
-#include "graph/archive.h"
+#include "evaluate/model_file.h"
 #include "pipeline/calibration.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
+#include "tensor/parallel.h"
 
 namespace repquant {
 namespace {
@@ -36,21 +36,24 @@ void check_options(const BenchmarkOptions& options) {
   for (const auto size : options.batch_sizes) {
     if (size < 1 || size > 65536) fail("bad batch size", "1 to 65536");
   }
+  if (const auto* data = std::get_if<DataPath>(&options.data); data && data->path.empty()) {
+    fail("no data to run on", "a path, or synthetic samples");
+  }
   if (options.threads < 1) fail("bad number of threads", "at least 1");
   if (options.warmup < 1) fail("bad number of warm-up passes", "at least 1");
   if (options.rounds < 1 || options.rounds > 1000) fail("bad number of rounds", "1 to 1000");
 }
 
 /// Loads a model as it would be deployed, and notes what that cost.
-Contender load_contender(const ModelForm& model, const BenchmarkHooks& hooks) {
+Contender load_contender(const ModelForm& model, const Observer& observer) {
   const std::int64_t before = resident_memory_bytes();
   const auto start = Clock::now();
   Contender contender{.model = LoadedModel(model), .report = {}};
   BenchmarkModel& report = contender.report;
   report.form = model.form;
   report.artifact = model.form != Form::kFloat;
-  if (!report.artifact && !contender.model.freeze() && hooks.warn) {
-    hooks.warn(model.path + " cannot be frozen and is measured as it is");
+  if (!report.artifact && !contender.model.freeze()) {
+    observer.warn(model.path + " cannot be frozen and is measured as it is");
   }
   report.load_seconds = seconds_since(start);
   report.resident_bytes = std::max<std::int64_t>(0, resident_memory_bytes() - before);
@@ -79,7 +82,7 @@ Inputs make_inputs(const CalibrationSource& source, std::int64_t size, const Loa
   Inputs inputs = load_calibration(source, recipe, model.signature()).batches.front();
   if (!inputs.empty() && inputs.front().dim() > 0 && inputs.front().size(0) < size) {
     throw Error(ErrorKind::kUsage, {.what = "the data has fewer samples than the batch size",
-                                    .where = "--data",
+                                    .where = "`data`",
                                     .expected = std::to_string(size),
                                     .got = std::to_string(inputs.front().size(0))});
   }
@@ -88,7 +91,7 @@ Inputs make_inputs(const CalibrationSource& source, std::int64_t size, const Loa
 
 /// Correctness comes before any timing.
 void compare_outputs(std::vector<Contender>& contenders, const Inputs& inputs, bool real_data,
-                     const BenchmarkHooks& hooks) {
+                     const Observer& observer) {
   const at::Tensor expected = contenders.front().model.run(inputs);
   for (auto& contender : contenders) {
     BenchmarkModel& report = contender.report;
@@ -108,11 +111,9 @@ void compare_outputs(std::vector<Contender>& contenders, const Inputs& inputs, b
       continue;
     }
     if (!real_data) {
-      if (hooks.info) {
-        hooks.info(report.path +
-                   ": the outputs on random numbers say little about accuracy; --data "
-                   "compares them on real samples");
-      }
+      observer.info(report.path +
+                    ": the outputs on random numbers say little about accuracy; `data` "
+                    "compares them on real samples");
       continue;
     }
     const std::string distance = format_number(report.sqnr_db, 1) + " dB";
@@ -125,13 +126,9 @@ void compare_outputs(std::vector<Contender>& contenders, const Inputs& inputs, b
                    .got = distance,
                    .hint = "is it the artifact of this model, and the data what it was made for?"});
     }
-    if (hooks.warn) {
-      std::string text = report.path;
-      text.append(" (").append(name_of(report.form)).append("): ").append(distance);
-      text.append(" from the baseline, ").append(recorded);
-      text.append(" on the samples it was calibrated on; evaluate says what that means");
-      hooks.warn(text);
-    }
+    observer.warn(report.path + " (" + name_of(report.form) + "): " + distance +
+                  " from the baseline, " + recorded +
+                  " on the samples it was calibrated on; evaluate says what that means");
   }
 }
 
@@ -170,18 +167,17 @@ std::vector<BenchmarkRow> measure(const std::vector<Contender>& contenders, cons
 
 }  // namespace
 
-BenchmarkReport benchmark(const BenchmarkOptions& options, const BenchmarkHooks& hooks) {
+BenchmarkReport benchmark(const BenchmarkOptions& options, const Observer& observer) {
   check_options(options);
-  for (const auto& path : options.models) check_archive(path);
+  for (const auto& path : options.models) check_model_file(path);
   const std::vector<ModelForm> models = expand_forms(options.models, options.forms);
-  at::set_num_threads(options.threads);
-  const CalibrationSource source = open_calibration({.data = options.data,
-                                                     .sample_shape = options.input_shape,
+  const OperatorThreads threads(options.threads);
+  const CalibrationSource source = open_calibration({.samples = options.data,
                                                      .preset_file = options.preset,
                                                      .model = options.models.front(),
                                                      .threads = options.threads});
   std::vector<Contender> contenders;
-  for (const auto& model : models) contenders.push_back(load_contender(model, hooks));
+  for (const auto& model : models) contenders.push_back(load_contender(model, observer));
   BenchmarkReport report{.protocol = source.protocol,
                          .threads = options.threads,
                          .warmup = options.warmup,
@@ -193,16 +189,16 @@ BenchmarkReport benchmark(const BenchmarkOptions& options, const BenchmarkHooks&
 
   const LoadedModel& first = contenders.front().model;
   compare_outputs(contenders, make_inputs(source, options.batch_sizes.front(), first),
-                  source.dataset.has_value(), hooks);
+                  source.dataset.has_value(), observer);
   for (const std::int64_t size : options.batch_sizes) {
     const Inputs inputs = make_inputs(source, size, first);
     const auto passes =
         contenders.size() * static_cast<std::size_t>(options.warmup + options.rounds);
-    if (hooks.on_phase) hooks.on_phase("batch " + std::to_string(size), passes);
+    observer.on_phase("batch " + std::to_string(size), passes);
     std::size_t done = 0;
     const auto rows = measure(contenders, inputs, size, options, [&] {
-      if (hooks.check_interrupt) hooks.check_interrupt();
-      if (hooks.on_progress) hooks.on_progress(++done);
+      observer.check_interrupt();
+      observer.on_item("", ++done);
     });
     report.rows.insert(report.rows.end(), rows.begin(), rows.end());
   }

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <string>
 
-#include "fit/sweep.h"
+#include "fit/site_bits.h"
 #include "recipe/bit_width.h"
 #include "repquant/error.h"
 
@@ -18,8 +18,9 @@ void add_once(std::vector<int>& widths, int bits) {
 }
 
 bool share_input(const Site& a, const Site& b) {
-  if (!a.weight.defined() || !b.weight.defined()) return false;
-  return (a.norm != nullptr && a.norm == b.norm) || a.node->input(0) == b.node->input(0);
+  if (linear_of(a) == nullptr || linear_of(b) == nullptr) return false;
+  return (norm_of(a) != nullptr && norm_of(a) == norm_of(b)) ||
+         a.node->input(0) == b.node->input(0);
 }
 
 std::vector<std::vector<std::size_t>> find_groups(const std::vector<Site>& sites,
@@ -66,10 +67,10 @@ Choices find_choices(const std::vector<Site>& sites, const Recipe& recipe,
                      const Candidates& candidates) {
   if (recipe.bits.weight_only()) {
     throw Error(ErrorKind::kUsage, {.what = "weight-only bits cannot be mixed",
-                                    .where = "--bits",
+                                    .where = "`bits`",
                                     .expected = "activations of 2 to 8 bits",
                                     .got = to_string(recipe.bits),
-                                    .hint = "leave out --bits, or give for example w4a4"});
+                                    .hint = "leave out `bits`, or give for example w4a4"});
   }
   // What the recipe states for a site does not move with the bits that it states for all of them.
   Recipe other = recipe;
@@ -80,7 +81,7 @@ Choices find_choices(const std::vector<Site>& sites, const Recipe& recipe,
   for (std::size_t i = 0; i < sites.size(); ++i) {
     auto& site = choices.sites.emplace_back();
     if (!bits[i].quantized) continue;
-    if (sites[i].weight.defined()) {
+    if (linear_of(sites[i]) != nullptr) {
       const bool fixed = bits[i].weight_bits == moved[i].weight_bits;
       site.weight_bits = fixed ? std::vector<int>{bits[i].weight_bits} : candidates.weight_bits;
     }

@@ -17,7 +17,7 @@ struct Candidates {
 
 /// The weight and activation widths of `pairs`, each by itself: w3a3 and w6a6 allow w3a6, too.
 /// Throws Error kUsage, naming `where`, for no pair and for weight-only ones.
-Candidates candidates_of(const std::vector<BitWidths>& pairs, const char* where = "--candidates");
+Candidates candidates_of(const std::vector<BitWidths>& pairs, const char* where = "`candidates`");
 
 struct SiteChoices {
   std::vector<int> weight_bits;      // rising; empty: no weight, or not quantized

@@ -41,11 +41,11 @@ std::vector<int> choose(const std::vector<Item>& items, double target, bool by_k
                 {.what = std::string("the target is below what the candidates and the recipe "
                                      "allow for ") +
                          what,
-                 .where = "--target-bits",
+                 .where = "`target_bits`",
                  .expected = "at least " + format_number(std::ceil(smallest * 1000) / 1000, 3),
                  .got = format_number(target, 3),
                  .hint = "bits that the recipe states for single sites count too, such as the "
-                         "8-bit input of the first layer (--set first_layer.activation_bits=0)"});
+                         "8-bit input of the first layer (`first_layer.activation_bits=0`)"});
   }
   std::vector<int> bits;
   const auto chosen = allocate(choices, budget);
@@ -93,8 +93,8 @@ TargetBits average_bits(const std::vector<Site>& sites, const std::vector<SiteBi
   double weights = 0, weight_bits = 0, macs = 0, activation_bits = 0;
   for (std::size_t i = 0; i < sites.size(); ++i) {
     if (!bits[i].quantized) continue;
-    if (sites[i].weight.defined()) {
-      const auto size = static_cast<double>(sites[i].weight.numel());
+    if (const LinearSite* linear = linear_of(sites[i])) {
+      const auto size = static_cast<double>(linear->weight.numel());
       weights += size;
       weight_bits += size * bits[i].weight_bits;
     }
@@ -129,7 +129,7 @@ Allocation choose_bits(const std::vector<Site>& sites, const Choices& choices,
          .activation_bits = kWeightOnlyBits});
     if (site.weight_bits.empty()) continue;
     weight_sites.push_back(i);
-    weights.push_back({sites[i].weight.numel(), &table.sites[i].weights});
+    weights.push_back({linear_of(sites[i])->weight.numel(), &table.sites[i].weights});
   }
   for (std::size_t g = 0; g < choices.groups.size(); ++g) {
     Item item{.size = 0, .widths = &table.groups[g]};
@@ -161,10 +161,11 @@ Recipe with_bits(const Recipe& recipe, const std::vector<Site>& sites,
   Recipe result = recipe;
   result.overrides.clear();
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (!bits[i].quantized || sites[i].kind == SiteKind::kEmbedding) continue;
-    result.overrides.push_back({.pattern = escaped(sites[i].path),
-                                .weight_bits = sites[i].weight.defined() ? bits[i].weight_bits : 0,
-                                .activation_bits = bits[i].activation_bits});
+    if (!bits[i].quantized || is_lookup(sites[i])) continue;
+    result.overrides.push_back(
+        {.pattern = escaped(sites[i].path),
+         .weight_bits = linear_of(sites[i]) != nullptr ? bits[i].weight_bits : 0,
+         .activation_bits = bits[i].activation_bits});
   }
   result.overrides.insert(result.overrides.end(), recipe.overrides.begin(), recipe.overrides.end());
   return result;

@@ -5,7 +5,7 @@
 
 #include "bit_allocation/choices.h"
 #include "bit_allocation/measure_errors.h"
-#include "fit/sweep.h"
+#include "fit/site_bits.h"
 #include "graph/site.h"
 #include "repquant/recipe.h"
 

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/overloaded.h"
 #include "fit/attention.h"
+#include "fit/consumers.h"
 #include "fit/linear_input.h"
 #include "fit/linear_problem.h"
 #include "fit/linear_weight.h"
@@ -66,13 +68,11 @@ class Fit {
       if (options_.on_site) options_.on_site(i);
       const SiteChoices& choices = choices_.sites[i];
       if (choices.weight_bits.empty() && choices.activation_bits.empty()) continue;
-      if (sites_[i].weight.defined()) {
-        fit_linear_site(i);
-      } else if (sites_[i].kind == SiteKind::kScores) {
-        fit_scores_site(i);
-      } else {
-        fit_attend_site(i);
-      }
+      std::visit(Overloaded{[&](const LinearSite& linear) { fit_linear_site(i, linear); },
+                            [&](const ScoresSite& scores) { fit_scores_site(i, scores); },
+                            [&](const AttendSite& attend) { fit_attend_site(i, attend); },
+                            [](const EmbeddingSite&) {}},
+                 sites_[i].kind);
       require_finite(result_[i].signal, sites_[i].path);
     }
     return std::move(result_);
@@ -85,19 +85,11 @@ class Fit {
                        recipe_.weights.sensitivity);
   }
 
-  at::Tensor gram_of(const std::vector<std::size_t>& group) const {
-    at::Tensor gram;
-    for (const std::size_t i : group) {
-      const at::Tensor part = at::matmul(sites_[i].weight.t(), sites_[i].weight);
-      gram = gram.defined() ? gram + part : part;
-    }
-    return gram;
-  }
-
   std::vector<InputCandidate> fit_inputs(std::size_t i, const WeightedRows& rows) const {
     LinearProblem in;
-    in.site = &sites_[i];
-    in.gram = gram_of(*group_of_[i]);
+    in.path = sites_[i].path;
+    in.site = linear_of(sites_[i]);
+    in.gram = gram_of(sites_, *group_of_[i], sensitivities_);
     in.threads = options_.threads;
     std::vector<InputCandidate> inputs;
     for (const int bits : choices_.sites[i].activation_bits) {
@@ -114,20 +106,19 @@ class Fit {
     return inputs;
   }
 
-  RowSource row_source(const Site& site) const {
+  RowSource row_source(const torch::jit::Value* input) const {
     RowSource rows;
     rows.batches = streams_.batches();
-    const auto* input = site.node->input(0);
     rows.x = [this, input](std::size_t i) { return streams_.value(i, input, Stream::kFloat); };
     return rows;
   }
 
-  void fit_linear_site(std::size_t i) {
-    const Site& site = sites_[i];
+  void fit_linear_site(std::size_t i, const LinearSite& site) {
+    const auto* node = sites_[i].node;
     SiteCandidates& fit = result_[i];
-    streams_.advance_to(site.node);
-    const SourceRows rows(row_source(site), site.path, options_.threads);
-    const at::Tensor weights = weights_of(site.node->output());
+    streams_.advance_to(node);
+    const SourceRows rows(row_source(node->input(0)), sites_[i].path, options_.threads);
+    const at::Tensor weights = rows.kept_of(weights_of(node->output()));
     const WeightedRows used = sample_for_grid(rows, weights, options_.threads);
     fit.mean = weighted_mean(used.x, used.weights).to(at::kFloat);
     if (group_of_[i] != nullptr) {
@@ -166,7 +157,7 @@ class Fit {
     }
   }
 
-  void fit_scores_site(std::size_t i) {
+  void fit_scores_site(std::size_t i, const ScoresSite& site) {
     const auto* node = sites_[i].node;
     SiteCandidates& fit = result_[i];
     streams_.advance_to(node);
@@ -175,23 +166,23 @@ class Fit {
     const at::Tensor exact = at::matmul(left[0], right[0]);
     fit.signal = energy(exact);
     for (const int bits : choices_.sites[i].activation_bits) {
-      fit.scores.push_back(fit_scores(left, right, sites_[i].heads, bits, recipe_.attention,
+      fit.scores.push_back(fit_scores(left, right, site.heads, bits, recipe_.attention,
                                       weights_of(node->input(0)), weights_of(node->input(1))));
       fit.activation_noise.push_back(
           energy(simulate_scores(fit.scores.back(), left[0], right[0]) - exact));
     }
   }
 
-  void fit_attend_site(std::size_t i) {
-    const Site& site = sites_[i];
+  void fit_attend_site(std::size_t i, const AttendSite& site) {
+    const auto* node = sites_[i].node;
     SiteCandidates& fit = result_[i];
-    const auto value = streams_.values(site.node->input(1), Stream::kFloat);
-    const at::Tensor scores = streams_.first_scores(site, Stream::kFloat);
+    const auto value = streams_.values(node->input(1), Stream::kFloat);
+    const at::Tensor scores = streams_.first_scores(sites_[i], Stream::kFloat);
     const at::Tensor exact = at::matmul(at::softmax(scores, -1), value[0]);
     fit.signal = energy(exact);
     for (const int bits : choices_.sites[i].activation_bits) {
       fit.attends.push_back(
-          fit_attend(value, site.heads, bits, recipe_.attention, weights_of(site.node->input(1))));
+          fit_attend(value, site.heads, bits, recipe_.attention, weights_of(node->input(1))));
       fit.activation_noise.push_back(
           energy(simulate_attend(fit.attends.back(), scores, value[0]) - exact));
     }
@@ -218,7 +209,7 @@ at::Tensor input_error(const InputCandidate& candidate, const at::Tensor& x) {
   return error;
 }
 
-at::Tensor weight_error(const Site& site, const SiteCandidates& candidates, std::size_t j) {
+at::Tensor weight_error(const LinearSite& site, const SiteCandidates& candidates, std::size_t j) {
   at::Tensor error = candidates.weights[j].dequantize() / candidates.ratio - site.weight;
   if (candidates.inputs.empty()) return error;
   return without_channels(error, candidates.inputs.back().side_channels);

@@ -39,7 +39,7 @@ struct SiteCandidates {
 };
 
 /// W^ - W [N, K] of weight candidate `j`, zero in the side columns.
-at::Tensor weight_error(const Site& site, const SiteCandidates& candidates, std::size_t j);
+at::Tensor weight_error(const LinearSite& site, const SiteCandidates& candidates, std::size_t j);
 
 struct FitCandidatesOptions {
   int threads = 1;

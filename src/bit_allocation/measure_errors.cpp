@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/overloaded.h"
 #include "bit_allocation/fit_candidates.h"
 #include "fit/gradients.h"
 #include "graph/walker.h"
@@ -69,15 +70,17 @@ class Measurement {
       const SiteChoices& site = choices.sites[i];
       if (site.weight_bits.empty() && site.activation_bits.empty()) continue;
       const auto* node = sites[i].node;
-      if (sites[i].weight.defined()) {
-        want(node->output(), node->input(0));
-      } else if (sites[i].kind == SiteKind::kScores) {
-        want(node->input(0), node->input(0));
-        want(node->input(1), node->input(1));
-      } else {
-        want(node->output(), node->input(1));
-        options_.kept.insert(sites[i].softmax->input(0));
-      }
+      std::visit(Overloaded{[&](const LinearSite&) { want(node->output(), node->input(0)); },
+                            [&](const ScoresSite&) {
+                              want(node->input(0), node->input(0));
+                              want(node->input(1), node->input(1));
+                            },
+                            [&](const AttendSite& attend) {
+                              want(node->output(), node->input(1));
+                              options_.kept.insert(attend.softmax->input(0));
+                            },
+                            [](const EmbeddingSite&) {}},
+                 sites[i].kind);
     }
     options_.with_logits = true;
   }
@@ -111,14 +114,16 @@ class Measurement {
     }
     std::vector<Products> activations(sites_.size());
     for (std::size_t i = 0; i < sites_.size(); ++i) {
-      if (sites_[i].weight.defined()) {
-        add_weights(i, at_values, sums.weights[i]);
-        activations[i] = input_products(i, at_values);
-      } else if (sites_[i].kind == SiteKind::kScores) {
-        activations[i] = scores_products(i, at_values);
-      } else {
-        activations[i] = attend_products(i, at_values);
+      if (const LinearSite* linear = linear_of(sites_[i])) {
+        add_weights(i, *linear, at_values, sums.weights[i]);
       }
+      activations[i] = std::visit(
+          Overloaded{
+              [&](const LinearSite& linear) { return input_products(i, linear, at_values); },
+              [&](const ScoresSite&) { return scores_products(i, at_values); },
+              [&](const AttendSite& attend) { return attend_products(i, attend, at_values); },
+              [](const EmbeddingSite&) { return Products(); }},
+          sites_[i].kind);
       for (std::size_t j = 0; j < activations[i].size(); ++j) {
         for (std::size_t k = 0; k < 2; ++k) {
           sums.activations[i][j][k] += squared(activations[i][j][k]);
@@ -164,27 +169,29 @@ class Measurement {
 
   static at::Tensor rows_of(const at::Tensor& value) { return value.reshape({-1, value.size(-1)}); }
 
-  void add_weights(std::size_t i, const Differentiated& at_values, std::vector<Pair>& sums) const {
+  void add_weights(std::size_t i, const LinearSite& site, const Differentiated& at_values,
+                   std::vector<Pair>& sums) const {
     const SiteCandidates& fit = candidates_[i];
     if (fit.weights.empty()) return;
     const at::Tensor x = rows_of(at_values.kept.at(sites_[i].node->input(0))) - fit.mean;
     const auto gradients = gradients_of(at_values, sites_[i].node->output());
     for (std::size_t j = 0; j < fit.weights.size(); ++j) {
-      const at::Tensor error = at::linear(x, weight_error(sites_[i], fit, j));
+      const at::Tensor error = at::linear(x, weight_error(site, fit, j));
       for (std::size_t k = 0; k < 2; ++k) {
         if (gradients[k].defined()) sums[j][k] += squared((error * rows_of(gradients[k])).sum(-1));
       }
     }
   }
 
-  Products input_products(std::size_t i, const Differentiated& at_values) const {
+  Products input_products(std::size_t i, const LinearSite& site,
+                          const Differentiated& at_values) const {
     const SiteCandidates& fit = candidates_[i];
     Products products(fit.inputs.size());
     if (fit.inputs.empty()) return products;
     const at::Tensor x = rows_of(at_values.kept.at(sites_[i].node->input(0)));
     auto gradients = gradients_of(at_values, sites_[i].node->output());
     for (at::Tensor& gradient : gradients) {
-      if (gradient.defined()) gradient = at::matmul(rows_of(gradient), sites_[i].weight);
+      if (gradient.defined()) gradient = at::matmul(rows_of(gradient), site.weight);
     }
     for (std::size_t j = 0; j < fit.inputs.size(); ++j) {
       const at::Tensor error = input_error(fit.inputs[j], x);
@@ -218,11 +225,12 @@ class Measurement {
     return products;
   }
 
-  Products attend_products(std::size_t i, const Differentiated& at_values) const {
+  Products attend_products(std::size_t i, const AttendSite& site,
+                           const Differentiated& at_values) const {
     const SiteCandidates& fit = candidates_[i];
     Products products(fit.attends.size());
     if (fit.attends.empty()) return products;
-    const at::Tensor& scores = at_values.kept.at(sites_[i].softmax->input(0));
+    const at::Tensor& scores = at_values.kept.at(site.softmax->input(0));
     const at::Tensor& value = at_values.kept.at(sites_[i].node->input(1));
     // A row that is masked throughout has no softmax; the quantized one gives 0.
     const at::Tensor exact = at::matmul(at::softmax(scores, -1).nan_to_num(0.0), value);

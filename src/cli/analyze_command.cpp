@@ -1,53 +1,66 @@
 // repquant analyze: which sites suffer most from quantization, and which bits they should get.
 #include <ostream>
 
+#include "base/overwrite.h"
 #include "cli/command.h"
-#include "cli/hooks.h"
+#include "cli/observer.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
-#include "cli/token_options.h"
+#include "cli/report_option.h"
+#include "cli/sample_options.h"
 #include "recipe/bit_width.h"
+#include "recipe/json.h"
 #include "repquant/analyze.h"
-#include "repquant/error.h"
 
 namespace repquant::cli {
 namespace {
 
-constexpr const char* kSynthetic = "synthetic";
-
 struct AnalyzeCommandOptions {
   AnalyzeOptions analyze;
+  SampleOptions samples;
   std::string candidates;
   std::string target_bits;
   std::shared_ptr<RecipeOptions> recipe;
+  std::shared_ptr<std::string> report;
 };
 
 void run_analyze(const Context& context, const AnalyzeCommandOptions& given) {
   AnalyzeOptions options = given.analyze;
   options.recipe = resolve(*given.recipe).recipe;
   options.threads = context.threads;
-  if (options.calib.empty()) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "no calibration data",
-                 .where = "--calib",
-                 .expected = "--calib DATA, as for repquant quantize",
-                 .hint = "sites are ranked on what the model will see; labels are not used"});
-  }
-  options.synthetic = options.calib == kSynthetic;
-  if (options.synthetic) {
-    options.calib.clear();
+  options.calib = calibration_of(given.samples);
+  if (std::holds_alternative<Synthetic>(options.calib)) {
     context.log.warning("ranking sites on random numbers: the order means little");
   }
   if (!given.candidates.empty()) {
     options.candidates = parse_bits_list(given.candidates, "--candidates");
   }
   if (!given.target_bits.empty()) options.target_bits = parse_target_bits(given.target_bits);
-  const AnalyzeReport report = analyze(options, quantize_hooks(context));
+  const auto* data = std::get_if<DataPath>(&options.calib);
+  check_no_input(options.output, {{"model", options.model},
+                                  {"calibration data", data != nullptr ? data->path : ""},
+                                  {"preset", options.preset},
+                                  {"recipe", given.recipe->recipe}});
+  check_report(*given.report);
+  const AnalyzeReport report = analyze(options, observer_of(context));
   context.progress.finish();
+  if (!given.report->empty()) {
+    Json result = analyze_json(report);
+    result["recipe"] = options.recipe.name;
+    result["settings"] = parse_json(recipe_to_json(options.recipe), "recipe");
+    write_report(*given.report, result);
+  }
   if (context.json) {
     write_json(*context.out, analyze_json(report));
   } else {
-    *context.out << analyze_text(report);
+    *context.out << analyze_text(report, context.layout);
+    std::vector<std::string> next{"quantize", options.model, "--calib", "DATA"};
+    if (options.output.empty()) {
+      next.insert(next.end(), {"--target-bits", "4.5"});
+    } else {
+      next.insert(next.end(), {"--recipe", options.output});
+    }
+    *context.out << next_command(next, context.layout);
   }
 }
 
@@ -61,7 +74,7 @@ Command add_analyze(CLI::App& parent) {
   auto options = std::make_shared<AnalyzeCommandOptions>();
   AnalyzeOptions& analyze_options = options->analyze;
   app.add_option("MODEL", analyze_options.model, "TorchScript file")->required();
-  app.add_option("--calib", analyze_options.calib, "calibration data, as for quantize")
+  app.add_option("--calib", options->samples.data, "calibration data, as for quantize")
       ->type_name("DATA");
   app.add_option("--candidates", options->candidates,
                  "bits to recommend from, besides --bits (default: w3a3,w4a4,w6a6,w8a8)")
@@ -73,15 +86,17 @@ Command add_analyze(CLI::App& parent) {
                  "write the recommended bits as a recipe for quantize --recipe")
       ->type_name("FILE");
   app.add_flag("--force", analyze_options.force, "replace an existing output");
-  app.add_option("--input-shape", analyze_options.input_shape,
+  app.add_option("--input-shape", options->samples.input_shape,
                  "shape of one synthetic sample, such as 3,224,224 (default: from the preset)")
       ->type_name("SIZES")
       ->delimiter(',');
   app.add_option("--preprocess", analyze_options.preset,
                  "preprocessing preset (default: the model's own)")
       ->type_name("FILE");
-  add_token_options(app, analyze_options.tokens);
+  add_token_options(app, options->samples.tokens);
   options->recipe = add_recipe_options(app, true);
+  options->report = add_report_option(app);
+  command.example = "repquant analyze vit.pt --bits w4a4 --calib images/ -o mixed.json";
   command.common = add_common_options(app);
   command.run = [options](const Context& context) { run_analyze(context, *options); };
   return command;

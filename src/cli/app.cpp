@@ -5,22 +5,29 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <ostream>
+#include <sstream>
+#include <string_view>
 #include <vector>
 
 #include "base/pattern.h"
 #include "cli/command.h"
+#include "cli/help.h"
+#include "cli/option_names.h"
+#include "cli/render.h"
+#include "format/validate.h"
 #include "recipe/resolve.h"
 #include "repquant/error.h"
+#include "repquant/load.h"
 #include "repquant/version.h"
+#include "tensor/current_error.h"
 
 namespace repquant::cli {
 namespace {
 
 constexpr const char* kFooter = R"(Exit codes:
   0    done
-  1    a gate was missed or a comparison failed
+  1    a gate was missed
   2    usage, recipe or option error
-  3    device not available
   4    unsupported model or operator
   5    input or output file error
   6    memory or resource limit
@@ -31,37 +38,73 @@ constexpr const char* kFooter = R"(Exit codes:
 The result goes to stdout, log and progress to stderr. Options count in this order: command line,
 REPQUANT_* environment variables, --recipe file, ready recipe, default.)";
 
-/// The command that was chosen; CLI11 has made sure that there is exactly one.
-const Command& chosen_command(const std::vector<Command>& commands) {
+constexpr const char* kCommandFooter =
+    "\n\nAn option --NAME also takes its value from the variable REPQUANT_NAME. Exit codes: see "
+    "repquant --help.";
+
+/// The command that was chosen, or nullptr.
+const Command* chosen_command(const std::vector<Command>& commands) {
   for (const Command& command : commands) {
-    if (command.app->parsed()) return command;
+    if (command.app->parsed()) return &command;
   }
-  throw Error(ErrorKind::kUsage, {.what = "no command given", .hint = "repquant --help"});
+  return nullptr;
+}
+
+/// The names that `word` may stand for: those that it begins, else the nearest one.
+std::string guess(const std::string& word, const std::vector<std::string>& known) {
+  std::string longer;
+  for (const auto& name : known) {
+    if (name.rfind(word, 0) == 0) longer += (longer.empty() ? "" : " or ") + name;
+  }
+  if (!longer.empty() && word.find_first_not_of('-') != std::string::npos) {
+    return "did you mean " + longer + "?";
+  }
+  const std::vector<std::string> nearest = nearest_names(word, known, 1);
+  return nearest.empty() ? "" : "did you mean " + nearest.front() + "?";
 }
 
 /// What a misspelt command or option was meant to be, as a question; empty if nothing is near.
 std::string meant_word(int argc, const char* const* argv, const CLI::App& app) {
-  std::vector<std::string> known;
+  std::vector<std::string> commands;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    known.push_back(command->get_name());
+    commands.push_back(command->get_name());
   }
+  std::vector<std::string> options;
   for (const CLI::Option* option : app.get_options()) {
-    for (const auto& name : option->get_lnames()) known.push_back("--" + name);
+    for (const auto& name : option->get_lnames()) options.push_back("--" + name);
   }
   for (int i = 1; i < argc; ++i) {
     const std::string word = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
     const bool option = word.rfind("--", 0) == 0;
-    const bool command = i == 1 && !app.get_subcommands({}).empty();
+    const bool command = i == 1 && !commands.empty();
     if (!option && !command) continue;
+    if (word == "--device") return "--device is gone: repquant computes on the CPU";
+    const auto& known = option ? options : commands;
     if (std::find(known.begin(), known.end(), word) != known.end()) continue;
-    std::string hint = nearest_hint(word, known);
+    std::string hint = guess(word, known);
     if (!hint.empty()) return hint;
   }
   return "";
 }
 
+/// True if the arguments ask for JSON, whether or not the rest of them makes sense.
+bool wants_json(int argc, const char* const* argv) {
+  return std::any_of(argv + 1, argv + argc,
+                     [](const char* word) { return std::string_view(word) == "--json"; });
+}
+
+/// `repquant help quantize` as `repquant quantize --help`, `repquant` alone as `repquant --help`.
+std::vector<std::string> arguments_of(int argc, const char* const* argv) {
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  const bool help = !arguments.empty() && arguments.front() == "help";
+  if (help) arguments.erase(arguments.begin());
+  if (help || arguments.empty()) arguments.emplace_back("--help");
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  return arguments;
+}
+
 void warn_unused_environment(const std::vector<Command>& commands, const Log& log) {
-  std::vector<std::string> known;
+  std::vector<std::string> known{"REPQUANT_CPU_LEVEL"};
   for (const Command& command : commands) {
     for (auto& name : environment_names(*command.app)) known.push_back(std::move(name));
   }
@@ -70,37 +113,42 @@ void warn_unused_environment(const std::vector<Command>& commands, const Log& lo
   }
 }
 
-}  // namespace
-
-int run(int argc, const char* const* argv, std::ostream& out, const InterruptToken& interrupt) {
+/// run() without what becomes of errors.
+void run_command(int argc, const char* const* argv, std::ostream& out,
+                 const InterruptToken& interrupt) {
   CLI::App app("Quantizes trained transformers from TorchScript to integers (RepQuant).",
                "repquant");
   app.set_version_flag("--version", std::string("repquant ") + kVersion);
   app.footer(kFooter);
+  app.formatter(help_formatter(terminal_width()));
   app.require_subcommand(1);
-  const std::vector<Command> commands{add_quantize(app),  add_evaluate(app), add_inspect(app),
-                                      add_benchmark(app), add_analyze(app),  add_run(app),
-                                      add_doctor(app)};
+  const std::vector<Command> commands{
+      add_quantize(app), add_evaluate(app), add_inspect(app), add_benchmark(app), add_analyze(app),
+      add_run(app),      add_verify(app),   add_compare(app), add_recipe(app),    add_doctor(app)};
   for (const Command& command : commands) {
     add_environment_names(*command.app);
-    command.app->footer(std::string("Exit codes: see repquant --help."));
+    command.app->footer("Example:\n  " + command.example + kCommandFooter);
   }
   try {
-    app.parse(argc, argv);
+    app.parse(arguments_of(argc, argv));
   } catch (const CLI::Success& e) {  // --help and --version
-    return app.exit(e, out, out);
+    app.exit(e, out, out);
+    return;
   } catch (const CLI::ParseError& e) {
     const auto parsed = app.get_subcommands();
     const std::string meant = meant_word(argc, argv, parsed.empty() ? app : *parsed.front());
     throw Error(ErrorKind::kUsage,
                 {.what = e.what(),
-                 .hint = (meant.empty() ? "" : meant + "; ") + std::string("repquant ") +
+                 .hint = (meant.empty() ? "" : meant + " ") + std::string("see repquant ") +
                          (parsed.empty() ? "" : parsed.front()->get_name() + " ") + "--help"});
   }
-  const Command& command = chosen_command(commands);
+  const Command& command = *chosen_command(commands);  // CLI11 has made sure that there is one
+  check_values(*command.app);
+  const TrustCode trust(command.common->trust);
   const Context context = make_context(*command.common, out, interrupt);
   warn_unused_environment(commands, context.log);
   try {
+    cpu_level_report();  // a level that there is not fails now, not after long work
     command.run(context);
   } catch (...) {
     context.log.status("");  // the error starts on a line of its own
@@ -108,7 +156,22 @@ int run(int argc, const char* const* argv, std::ostream& out, const InterruptTok
   }
   context.progress.finish();
   context.log.status("");
-  out.flush();
+}
+
+}  // namespace
+
+int run(int argc, const char* const* argv, std::ostream& out, const InterruptToken& interrupt) {
+  std::ostringstream result;  // so that under --json there is one object, of a result or an error
+  try {
+    run_command(argc, argv, result, interrupt);
+  } catch (...) {
+    if (wants_json(argc, argv) && result.str().empty()) {
+      write_json(result, error_json(with_option_names(current_error())));
+    }
+    out << result.str() << std::flush;
+    throw;
+  }
+  out << result.str() << std::flush;
   if (!out) {
     throw Error(ErrorKind::kFile, {.what = "the result cannot be written to standard output"});
   }

@@ -5,32 +5,24 @@
 
 #include "cli/command.h"
 #include "cli/form_options.h"
+#include "cli/observer.h"
 #include "cli/render.h"
+#include "cli/report_option.h"
+#include "cli/sample_options.h"
 
 namespace repquant::cli {
 namespace {
 
-void run_benchmark(const Context& context, BenchmarkOptions options) {
+void run_benchmark(const Context& context, BenchmarkOptions options, const std::string& page) {
+  check_report(page);
   options.threads = context.threads;
-  BenchmarkHooks hooks;
-  std::size_t reported = 0;
-  hooks.on_phase = [&](const std::string& phase, std::size_t items) {
-    reported = 0;
-    context.progress.begin(phase, items);
-  };
-  hooks.on_progress = [&](std::size_t done) {
-    context.progress.advance(done - reported);
-    reported = done;
-  };
-  hooks.check_interrupt = [&] { context.interrupt.throw_if_interrupted(); };
-  hooks.info = [&](const std::string& text) { context.log.info(text); };
-  hooks.warn = [&](const std::string& text) { context.log.warning(text); };
-  const BenchmarkReport report = benchmark(options, hooks);
+  const BenchmarkReport report = benchmark(options, observer_of(context));
   context.progress.finish();
+  write_report(page, benchmark_json(report));
   if (context.json) {
     write_json(*context.out, benchmark_json(report));
   } else {
-    *context.out << benchmark_text(report);
+    *context.out << benchmark_text(report, context.layout);
   }
 }
 
@@ -41,15 +33,16 @@ Command add_benchmark(CLI::App& parent) {
   command.app =
       parent.add_subcommand("benchmark", "Measure latency, memory and size of models side by side");
   auto options = std::make_shared<BenchmarkOptions>();
+  auto samples = std::make_shared<SampleOptions>();
   CLI::App& app = *command.app;
   app.add_option("MODEL", options->models,
                  "TorchScript files; the first one is what the others are compared with")
       ->required()
       ->expected(1, -1);
-  app.add_option("--data", options->data,
+  app.add_option("--data", samples->data,
                  "data to run on (default: random numbers of the preset's shape)")
       ->type_name("DATA");
-  app.add_option("--input-shape", options->input_shape,
+  app.add_option("--input-shape", samples->input_shape,
                  "shape of one random sample, such as 3,224,224")
       ->type_name("SIZES")
       ->delimiter(',');
@@ -70,10 +63,13 @@ Command add_benchmark(CLI::App& parent) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   const auto forms = add_form_options(app);
+  const auto page = add_report_option(app);
+  command.example = "repquant benchmark vit.pt vit.w8a8.pt --form portable,fused";
   command.common = add_common_options(app);
-  command.run = [options, forms](const Context& context) {
+  command.run = [options, samples, forms, page](const Context& context) {
+    options->data = samples_of(*samples).value_or(Synthetic{});
     options->forms = forms_of(*forms);
-    run_benchmark(context, *options);
+    run_benchmark(context, *options, *page);
   };
   return command;
 }

@@ -1,11 +1,14 @@
 #include "cli/command.h"
 
-#include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <torch/csrc/jit/runtime/print_handler.h>
 
+#include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
+#include <iostream>
 
 #include "repquant/error.h"
 
@@ -13,26 +16,6 @@ namespace repquant::cli {
 namespace {
 
 constexpr int kMostThreads = 1024;
-
-/// "cpu", or "cuda" with an optional ":N".
-void check_device(const std::string& device) {
-  if (device == "cpu") return;
-  const bool cuda =
-      device == "cuda" || (device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
-                           device.find_first_not_of("0123456789", 5) == std::string::npos);
-  if (!cuda) {
-    throw Error(ErrorKind::kUsage, {.what = "unknown device",
-                                    .where = "--device",
-                                    .expected = "cpu, cuda or cuda:N",
-                                    .got = device});
-  }
-  throw Error(ErrorKind::kDevice,
-              {.what = "the device is not available",
-               .where = "--device " + device,
-               .got = at::hasCUDA() ? "a GPU is there, but this version computes on the CPU only"
-                                    : "LibTorch sees no GPU",
-               .hint = "use --device cpu"});
-}
 
 }  // namespace
 
@@ -44,6 +27,7 @@ std::shared_ptr<CommonOptions> add_common_options(CLI::App& app) {
   auto* verbose = app.add_flag("-v,--verbose", common->verbose, "more detail");
   quiet->group(group)->excludes(verbose);
   verbose->group(group);
+  app.add_flag("--wide", common->wide, "tables with all columns, however wide")->group(group);
   app.add_option("--log-file", common->log_file, "write the whole log to FILE")
       ->group(group)
       ->type_name("FILE");
@@ -51,20 +35,23 @@ std::shared_ptr<CommonOptions> add_common_options(CLI::App& app) {
       ->group(group)
       ->type_name("N")
       ->check(CLI::Range(1, kMostThreads));
-  app.add_option("--device", common->device, "cpu, or cuda[:N] (not in this version)")
-      ->group(group)
-      ->type_name("DEVICE");
+  app.add_flag("--trust", common->trust,
+               "allow the code of models to use operators that reach files and processes")
+      ->group(group);
   return common;
 }
 
 Context make_context(const CommonOptions& common, std::ostream& out,
                      const InterruptToken& interrupt) {
-  check_device(common.device);
+  // What a model prints is no part of the result.
+  torch::jit::setPrintHandler([](const std::string& text) { std::cerr << text; });
   Context context;
   context.out = &out;
   context.interrupt = interrupt;
   context.json = common.json;
   context.verbose = common.verbose;
+  context.layout = {.width = common.wide ? std::string::npos : terminal_width(),
+                    .verbose = common.verbose};
   context.threads = common.threads > 0 ? common.threads : at::get_num_threads();
   LogOptions log;
   if (common.quiet) log.level = LogLevel::kError;
@@ -85,6 +72,22 @@ void add_environment_names(CLI::App& app) {
     // Options of the recipe are settings, which have variables of their own.
     const bool recipe = option->get_group() == kRecipeGroup && variable != "REPQUANT_RECIPE";
     if (!recipe) option->envname(variable);
+  }
+}
+
+void check_values(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    const std::string& variable = option->get_envname();
+    const char* value = variable.empty() ? nullptr : std::getenv(variable.c_str());
+    const bool unset = option->count() == 0 && value != nullptr && *value == '\0';
+    const auto& results = option->results();
+    const bool empty = option->get_expected_max() > 0 &&
+                       std::find(results.begin(), results.end(), "") != results.end();
+    if (!unset && !empty) continue;
+    throw Error(ErrorKind::kUsage,
+                {.what = "an option with an empty value",
+                 .where = unset ? variable : option->get_name(),
+                 .hint = unset ? "unset the variable, or give it a value" : "leave it out"});
   }
 }
 

@@ -10,6 +10,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "cli/layout.h"
 
 namespace repquant::cli {
 
@@ -17,8 +18,9 @@ struct CommonOptions {
   bool json = false;
   bool quiet = false;
   bool verbose = false;
+  bool wide = false;
   std::string log_file;
-  std::string device = "cpu";
+  bool trust = false;
   int threads = 0;  // 0: as many as LibTorch takes
 };
 
@@ -29,6 +31,7 @@ struct Context {
   Progress progress;
   InterruptToken interrupt;
   int threads = 1;
+  Layout layout;
   bool json = false;
   bool verbose = false;
 };
@@ -36,13 +39,14 @@ struct Context {
 struct Command {
   CLI::App* app = nullptr;
   std::shared_ptr<CommonOptions> common;
+  std::string example{};  // one line for the help
   std::function<void(const Context&)> run;
 };
 
-/// Adds --json, --quiet, --verbose, --log-file, --threads and --device.
+/// Adds --json, --quiet, --verbose, --wide, --log-file, --threads and --trust.
 std::shared_ptr<CommonOptions> add_common_options(CLI::App& app);
 
-/// Checks the device and threads, opens the log. Throws Error kDevice, kUsage, kFile.
+/// Opens the log. Throws Error kFile.
 Context make_context(const CommonOptions& common, std::ostream& out,
                      const InterruptToken& interrupt);
 
@@ -53,6 +57,10 @@ inline constexpr const char* kRecipeGroup = "Recipe";
 /// except for settings of the recipe, whose variables resolve_recipe() reads.
 void add_environment_names(CLI::App& app);
 
+/// Throws Error kUsage for an option that was given an empty value, on the command line or in its
+/// environment variable: a gate must not vanish because a variable was not set.
+void check_values(const CLI::App& app);
+
 /// The environment variables so named.
 std::vector<std::string> environment_names(const CLI::App& app);
 
@@ -62,6 +70,9 @@ Command add_analyze(CLI::App& parent);
 Command add_inspect(CLI::App& parent);
 Command add_benchmark(CLI::App& parent);
 Command add_run(CLI::App& parent);
+Command add_recipe(CLI::App& parent);
+Command add_verify(CLI::App& parent);
+Command add_compare(CLI::App& parent);
 Command add_doctor(CLI::App& parent);
 
 /// An average number of bits: a finite number. Throws Error kUsage naming --target-bits.

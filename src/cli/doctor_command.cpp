@@ -11,6 +11,8 @@
 #include "base/text_table.h"
 #include "cli/command.h"
 #include "cli/render.h"
+#include "repquant/error.h"
+#include "repquant/load.h"
 #include "repquant/version.h"
 
 namespace repquant::cli {
@@ -47,7 +49,26 @@ std::string instruction_sets() {
   return text.empty() ? "none of avx2, avx512" : text;
 }
 
-std::vector<Finding> examine(int threads) {
+Finding fused_kernels() {
+  const CpuLevelReport report = cpu_level_report();
+  std::string available;
+  for (const auto& level : report.available) {
+    available += (available.empty() ? "" : ", ") + level;
+  }
+  return {"fused kernels", report.level,
+          report.requested ? "REPQUANT_CPU_LEVEL asks for it; this processor has " + available
+                           : "the highest of this processor's: " + available};
+}
+
+/// Products, norms and softmax of every instruction set that this processor has.
+Finding finding_of(const KernelTest& test) {
+  const std::string name = "kernels " + test.level;
+  if (!test.available) return {name, "missing", "this processor has no " + test.level};
+  if (test.passed()) return {name, "right", "self-test against plain loops"};
+  return {name, "WRONG", test.wrong};
+}
+
+std::vector<Finding> examine(int threads, const std::vector<KernelTest>& kernels) {
   std::vector<Finding> findings;
   findings.push_back({"repquant", kVersion});
   findings.push_back({"LibTorch", TORCH_VERSION});
@@ -60,14 +81,30 @@ std::vector<Finding> examine(int threads) {
   const bool exact = integer_products_are_exact();
   findings.push_back({"u8 x s8 products", exact ? "exact" : "saturate",
                       exact ? "" : "artifacts take their exact, slower form (no VNNI)"});
+  findings.push_back(fused_kernels());
+  for (const KernelTest& test : kernels) findings.push_back(finding_of(test));
   findings.push_back({"threads", std::to_string(threads)});
   findings.push_back({"cores", std::to_string(::sysconf(_SC_NPROCESSORS_ONLN))});
   findings.push_back({"GPU", at::hasCUDA() ? "yes" : "none", "this version computes on the CPU"});
   return findings;
 }
 
+/// Throws Error kNumerical: results of this machine cannot be trusted.
+void check_kernels(const std::vector<KernelTest>& kernels) {
+  for (const KernelTest& test : kernels) {
+    if (test.passed()) continue;
+    throw Error(ErrorKind::kNumerical,
+                {.what = "fused operators compute something wrong on this machine",
+                 .where = test.level,
+                 .got = test.wrong,
+                 .hint = "set REPQUANT_CPU_LEVEL to a level that is right, or use the portable "
+                         "form; please report the processor"});
+  }
+}
+
 void run_doctor(const Context& context) {
-  const std::vector<Finding> findings = examine(context.threads);
+  const std::vector<KernelTest> kernels = test_kernels();
+  const std::vector<Finding> findings = examine(context.threads, kernels);
   if (context.json) {
     Json json = result_object("doctor");
     for (const Finding& finding : findings) {
@@ -75,13 +112,14 @@ void run_doctor(const Context& context) {
           {{"name", finding.name}, {"value", finding.value}, {"note", finding.note}});
     }
     write_json(*context.out, json);
-    return;
+  } else {
+    Table table({{"what"}, {"value"}, {"note"}}, context.layout);
+    for (const Finding& finding : findings) {
+      table.add_row({finding.name, finding.value, finding.note});
+    }
+    *context.out << table.to_string();
   }
-  TextTable table({{"what"}, {"value"}, {"note"}});
-  for (const Finding& finding : findings) {
-    table.add_row({finding.name, finding.value, finding.note});
-  }
-  *context.out << table.to_string();
+  check_kernels(kernels);
 }
 
 }  // namespace
@@ -89,6 +127,7 @@ void run_doctor(const Context& context) {
 Command add_doctor(CLI::App& parent) {
   Command command;
   command.app = parent.add_subcommand("doctor", "Show what this build and machine can do");
+  command.example = "repquant doctor";
   command.common = add_common_options(*command.app);
   command.run = run_doctor;
   return command;

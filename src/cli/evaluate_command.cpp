@@ -8,9 +8,11 @@
 
 #include "cli/command.h"
 #include "cli/form_options.h"
-#include "cli/hooks.h"
+#include "cli/lost_results.h"
+#include "cli/observer.h"
 #include "cli/render.h"
-#include "cli/token_options.h"
+#include "cli/report_option.h"
+#include "cli/sample_options.h"
 #include "evaluate/gates.h"
 #include "repquant/error.h"
 
@@ -35,18 +37,12 @@ double parse_limit(const GateRule& rule, const std::string& text) {
   return value;
 }
 
-/// The gates that were given. Those that need a reference are refused before the work without one.
 std::vector<Gate> parse_gates(const EvaluateOptions& options) {
   std::vector<Gate> gates;
   for (const GateRule& rule : gate_rules()) {
     const auto typed = options.gates.find(rule.name);
-    if (typed == options.gates.end() || typed->second.empty()) continue;
+    if (typed->second.empty()) continue;  // not given: empty values are refused
     gates.push_back({&rule, parse_limit(rule, typed->second)});
-    if (rule.reference && options.evaluation.reference.empty()) {
-      throw Error(ErrorKind::kUsage, {.what = "a gate on agreement needs a model to agree with",
-                                      .where = "--" + std::string(rule.name),
-                                      .hint = std::string(rule.needs)});
-    }
   }
   return gates;
 }
@@ -58,22 +54,26 @@ struct Judgement {
   std::vector<GateResult> gates;
 };
 
-void write_report(const Context& context, const EvaluationReport& report,
+Json judged_json(const EvaluationReport& report, const std::vector<Judgement>& judgements) {
+  Json json = evaluation_json(report);
+  json["gates"] = Json::array();
+  for (const auto& judgement : judgements) {
+    for (const auto& gate : judgement.gates) {
+      json["gates"].push_back(gate_json(gate));
+      json["gates"].back()["model"] = judgement.model;
+      json["gates"].back()["form"] = name_of(judgement.form);
+    }
+  }
+  return json;
+}
+
+void write_result(const Context& context, const EvaluationReport& report,
                   const std::vector<Judgement>& judgements) {
   if (context.json) {
-    Json json = evaluation_json(report);
-    json["gates"] = Json::array();
-    for (const auto& judgement : judgements) {
-      for (const auto& gate : judgement.gates) {
-        json["gates"].push_back(gate_json(gate));
-        json["gates"].back()["model"] = judgement.model;
-        json["gates"].back()["form"] = name_of(judgement.form);
-      }
-    }
-    write_json(*context.out, json);
+    write_json(*context.out, judged_json(report, judgements));
     return;
   }
-  *context.out << evaluation_text(report);
+  *context.out << evaluation_text(report, context.layout);
   for (const auto& judgement : judgements) {
     for (const auto& gate : judgement.gates) {
       *context.out << "gate " << gate_text(gate) << " ("
@@ -82,12 +82,35 @@ void write_report(const Context& context, const EvaluationReport& report,
   }
 }
 
-void run_evaluate(const Context& context, EvaluateOptions options) {
+/// Speed for an artifact, else an artifact.
+std::string next_step(const EvaluationReport& report, const Layout& layout) {
+  std::vector<std::string> words{"benchmark"};
+  if (report.reference) words.push_back(report.reference->model);
+  for (const auto& model : report.models) {
+    if (model.form == Form::kFloat) continue;
+    if (words.back() != model.model) words.push_back(model.model);
+  }
+  if (words.size() == (report.reference ? 2U : 1U)) {
+    return next_command(
+        {"quantize", report.models.front().model, "--bits", "w8a8", "--calib", "DATA"}, layout);
+  }
+  words.insert(words.end(), {"--form", "portable,fused"});
+  return next_command(words, layout);
+}
+
+void run_evaluate(const Context& context, EvaluateOptions options, const std::string& page) {
+  check_report(page);
   const std::vector<Gate> gates = parse_gates(options);
   options.evaluation.task = parse_task(options.task, "--task");
   options.evaluation.threads = context.threads;
-  const EvaluationReport report = evaluate(options.evaluation, evaluation_hooks(context));
+  if (options.evaluation.labels == kNoLabels) {
+    options.evaluation.labels.clear();
+    options.evaluation.use_labels = false;
+  }
+  for (const Gate& gate : gates) options.evaluation.required.emplace_back(gate.rule->metric);
+  const EvaluationReport report = evaluate(options.evaluation, observer_of(context));
   context.progress.finish();
+  for (const auto& warning : lost_results(report)) context.log.warning(warning);
   std::vector<Judgement> judgements;
   std::string missed;
   for (const auto& model : report.models) {
@@ -98,7 +121,9 @@ void run_evaluate(const Context& context, EvaluateOptions options) {
           (missed.empty() ? "" : "; ") + gate.gate + " of " + with_form(model.model, model.form);
     }
   }
-  write_report(context, report, judgements);
+  write_result(context, report, judgements);
+  write_report(page, judged_json(report, judgements));
+  if (!context.json) *context.out << next_step(report, context.layout);
   if (!missed.empty()) {
     throw Error(ErrorKind::kGate, {.what = "a gate was missed", .where = missed});
   }
@@ -129,7 +154,9 @@ Command add_evaluate(CLI::App& parent) {
       ->type_name("DATA");
   app.add_option("--reference", evaluation.reference, "floating-point model to compare with")
       ->type_name("FILE");
-  app.add_option("--labels", evaluation.labels, "labels: one index a line, or path<TAB>index")
+  app.add_option("--labels", evaluation.labels,
+                 "labels: one index a line, in the order of the samples (files sorted by path), or "
+                 "path<TAB>index; or the word none, for agreement alone")
       ->type_name("FILE");
   app.add_option("--classes", evaluation.classes,
                  "maps class folders to logits: index<TAB>folder<TAB>name a line")
@@ -163,10 +190,13 @@ Command add_evaluate(CLI::App& parent) {
         ->type_name(rule.share ? "SHARE" : "NUMBER");
   }
   const auto forms = add_form_options(app);
+  const auto page = add_report_option(app);
+  command.example =
+      "repquant evaluate vit.w8a8.pt --reference vit.pt --data images/ --classes classes.tsv";
   command.common = add_common_options(app);
-  command.run = [options, forms](const Context& context) {
+  command.run = [options, forms, page](const Context& context) {
     options->evaluation.forms = forms_of(*forms);
-    run_evaluate(context, *options);
+    run_evaluate(context, *options, *page);
   };
   return command;
 }

@@ -5,8 +5,8 @@
 #include "cli/command.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
-#include "cli/token_options.h"
-#include "graph/archive.h"
+#include "cli/sample_options.h"
+#include "evaluate/model_file.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
 #include "repquant/quantize.h"
@@ -17,6 +17,7 @@ namespace {
 struct InspectOptions {
   bool runtime = false;
   PreviewOptions preview;
+  SampleOptions samples;
   std::shared_ptr<RecipeOptions> recipe;
 };
 
@@ -40,12 +41,15 @@ void inspect_model(const Context& context, PreviewOptions options, const Recipe&
     write_json(*context.out, json);
     return;
   }
-  *context.out << sites_text(result.sites, false) << "\n" << coverage_text(result.coverage);
+  *context.out << sites_text(result.sites, false, context.layout) << "\n"
+               << coverage_text(result.coverage, context.layout)
+               << next_command({"quantize", options.model, "--bits", "w8a8", "--calib", "DATA"},
+                               context.layout);
 }
 
 /// There is a fused form of artifacts only; a file that cannot be read says so itself.
 [[noreturn]] void refuse_runtime(const std::string& path) {
-  check_archive(path);
+  check_model_file(path);
   throw Error(ErrorKind::kUnsupported,
               {.what = "only an artifact of repquant has a fused form",
                .where = path,
@@ -63,9 +67,11 @@ void inspect_file(const Context& context, const std::string& path, bool runtime)
     if (fused) json["fused"] = fused_json(*fused);
     write_json(*context.out, json);
   } else if (fused) {
-    *context.out << fused_text(*fused);
+    *context.out << fused_text(*fused, context.layout);
   } else {
-    *context.out << artifact_report_text(path, report, context.verbose);
+    *context.out << artifact_report_text(path, report, context.layout)
+                 << next_command({"evaluate", path, "--reference", "MODEL", "--data", "DATA"},
+                                 context.layout);
   }
 }
 
@@ -79,10 +85,10 @@ Command add_inspect(CLI::App& parent) {
   auto options = std::make_shared<InspectOptions>();
   PreviewOptions& preview_options = options->preview;
   app.add_option("MODEL", preview_options.model, "TorchScript file, quantized or not")->required();
-  app.add_option("--data", preview_options.data,
+  app.add_option("--data", options->samples.data,
                  "data to run the model on, as for quantize --calib")
       ->type_name("DATA");
-  app.add_option("--input-shape", preview_options.input_shape,
+  app.add_option("--input-shape", options->samples.input_shape,
                  "shape of one random sample to run the model on, such as 3,224,224")
       ->type_name("SIZES")
       ->delimiter(',');
@@ -91,8 +97,9 @@ Command add_inspect(CLI::App& parent) {
       ->type_name("FILE");
   app.add_flag("--runtime", options->runtime,
                "load an artifact in its fused form and show, site by site, which operator runs it");
-  add_token_options(app, preview_options.tokens);
+  add_token_options(app, options->samples.tokens);
   options->recipe = add_recipe_options(app, false);
+  command.example = "repquant inspect vit.pt --data images/";
   command.common = add_common_options(app);
   command.run = [options](const Context& context) {
     if (is_artifact(options->preview.model)) {
@@ -100,6 +107,7 @@ Command add_inspect(CLI::App& parent) {
       return;
     }
     if (options->runtime) refuse_runtime(options->preview.model);
+    options->preview.data = samples_of(options->samples);
     inspect_model(context, options->preview, resolve(*options->recipe).recipe);
   };
   return command;

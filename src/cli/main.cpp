@@ -1,47 +1,24 @@
-// Maps errors to exit codes (see repquant --help); everything else happens in cli::run().
-#include <c10/util/Exception.h>
-
-#include <exception>
+// Says errors on stderr, in the names of options, and exits with their codes (see repquant --help);
+// everything else happens in cli::run().
+#include <csignal>
 #include <iostream>
-#include <new>
-#include <string>
 
 #include "base/interrupt.h"
 #include "cli/app.h"
+#include "cli/exit_code.h"
+#include "cli/option_names.h"
 #include "repquant/error.h"
-
-namespace {
-
-int report(const std::string& text, int code) {
-  std::cerr << "repquant: error: " << text << std::endl;
-  return code;
-}
-
-int code_of(repquant::ErrorKind kind) { return static_cast<int>(kind); }
-
-int out_of_memory() {
-  return report("out of memory\n  try: a smaller batch size or fewer samples",
-                code_of(repquant::ErrorKind::kResource));
-}
-
-}  // namespace
+#include "tensor/current_error.h"
 
 int main(int argc, char** argv) {
-  using repquant::ErrorKind;
+  // A file beyond the limit of its size is an error of write(), not the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
   const repquant::InterruptScope interrupts;
   try {
     return repquant::cli::run(argc, argv, std::cout, interrupts.token());
-  } catch (const repquant::Error& e) {
-    return report(e.what(), e.exit_code());
-  } catch (const std::bad_alloc&) {
-    return out_of_memory();
-  } catch (const c10::Error& e) {
-    const std::string text = e.what_without_backtrace();
-    if (text.find("allocate memory") != std::string::npos) return out_of_memory();
-    return report("internal error: " + text, code_of(ErrorKind::kInternal));
-  } catch (const std::exception& e) {
-    return report(std::string("internal error: ") + e.what(), code_of(ErrorKind::kInternal));
   } catch (...) {
-    return report("internal error of unknown kind", code_of(ErrorKind::kInternal));
+    const repquant::Error error = repquant::cli::with_option_names(repquant::current_error());
+    std::cerr << "repquant: error: " << error.what() << std::endl;
+    return repquant::cli::exit_code(error.kind());
   }
 }

@@ -7,28 +7,31 @@
 #include <optional>
 #include <ostream>
 
+#include "base/memory.h"
+#include "base/overwrite.h"
 #include "cli/command.h"
-#include "cli/hooks.h"
+#include "cli/lost_results.h"
+#include "cli/observer.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
-#include "cli/token_options.h"
+#include "cli/report_option.h"
+#include "cli/sample_options.h"
 #include "recipe/bit_width.h"
+#include "repquant/artifact.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {
 namespace {
 
-constexpr const char* kSynthetic = "synthetic";
-
 struct QuantizeCommandOptions {
   std::string model;
   std::string output;
-  std::string calib;
-  TokenOptions tokens;
-  std::vector<std::int64_t> input_shape;
+  SampleOptions samples;
   std::string preset;
   std::string workdir;
   std::string min_coverage;
+  std::optional<double> min_sqnr_db;
+  std::string min_agreement;
   std::string target_bits;
   std::string candidates;
   std::optional<double> max_drop_kl;
@@ -37,6 +40,7 @@ struct QuantizeCommandOptions {
   bool force = false;
   bool strict = false;
   bool print_config = false;
+  std::shared_ptr<std::string> report;
   std::shared_ptr<RecipeOptions> recipe;
 };
 
@@ -60,19 +64,6 @@ void print_config(const Context& context, const ResolvedRecipe& recipe, const CL
         {{"key", setting.key}, {"value", setting.value}, {"origin", setting.origin}});
   }
   write_json(*context.out, json);
-}
-
-[[noreturn]] void fail_without_calibration() {
-  throw Error(
-      ErrorKind::kUsage,
-      {.what = "no calibration data",
-       .where = "--calib",
-       .expected = "--calib DATA: a few dozen to a few hundred samples of what the model will see",
-       .hint =
-           "DATA is a folder of JPEG or PNG images, a .npy or .npz file (dimension 0 counts the "
-           "samples), tensors saved with torch.save, a folder of such files, or a text file "
-           "that lists files; --calib synthetic uses random numbers, for speed and structure "
-           "only: accuracy will be poor"});
 }
 
 [[noreturn]] void fail_without_choice() {
@@ -99,16 +90,17 @@ QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& re
   }
   const std::string bits = options.mixed ? "mixed" + given.target_bits : to_string(recipe.bits);
   options.output = given.output.empty() ? default_output(given.model, bits) : given.output;
-  options.synthetic = given.calib == kSynthetic;
-  if (!options.synthetic) options.calib = given.calib;
-  options.tokens = given.tokens;
-  options.input_shape = given.input_shape;
+  options.calib = calibration_of(given.samples);
   options.preset = given.preset;
   options.threads = threads;
   options.force = given.force;
   options.strict = given.strict;
   if (!given.min_coverage.empty()) {
     options.min_coverage = parse_share(given.min_coverage, "--min-coverage");
+  }
+  options.min_sqnr_db = given.min_sqnr_db;
+  if (!given.min_agreement.empty()) {
+    options.min_agreement = parse_share(given.min_agreement, "--min-agreement");
   }
   options.workdir = given.workdir;
   options.resume = given.resume;
@@ -121,14 +113,16 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
     print_config(context, recipe, *given.recipe->app);
     return;
   }
-  if (given.calib.empty()) fail_without_calibration();
   const QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
-  if (options.synthetic) {
+  check_report(*given.report);
+  check_no_input(options.output, {{"recipe", given.recipe->recipe}});
+  if (std::holds_alternative<Synthetic>(options.calib)) {
     context.log.warning("calibrating on random numbers: the accuracy of the result means nothing");
   }
+  return_large_blocks();
   QuantizeReport report;
   try {
-    report = quantize(options, quantize_hooks(context));
+    report = quantize(options, observer_of(context));
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::kInterrupted || options.workdir.empty()) throw;
     ErrorParts parts = e.parts();
@@ -136,12 +130,21 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
     throw Error(e.kind(), std::move(parts));
   }
   context.progress.finish();
+  for (const auto& warning : lost_results(report)) context.log.warning(warning);
+  if (!given.report->empty()) {
+    Json result = quantize_json(report);
+    result["settings"] = parse_json(read_artifact(report.output).recipe, "recipe");
+    write_report(*given.report, result);
+  }
   if (context.json) {
     write_json(*context.out, quantize_json(report));
     return;
   }
-  if (context.verbose) *context.out << sites_text(report.sites, true) << "\n";
-  *context.out << quantize_text(report);
+  if (context.verbose) *context.out << sites_text(report.sites, true, context.layout) << "\n";
+  *context.out << quantize_text(report, context.layout)
+               << next_command(
+                      {"evaluate", report.output, "--reference", options.model, "--data", "DATA"},
+                      context.layout);
 }
 
 }  // namespace
@@ -155,11 +158,11 @@ Command add_quantize(CLI::App& parent) {
   app.add_option("MODEL", options->model, "TorchScript file")->required();
   app.add_option("-o,--output", options->output, "artifact (default: MODEL.<bits>.pt)")
       ->type_name("FILE");
-  app.add_option("--calib", options->calib,
+  app.add_option("--calib", options->samples.data,
                  "calibration data: image folder, .npy, .npz, saved tensors, folder of those, list "
                  "file, or token ids with --window; or the word synthetic")
       ->type_name("DATA");
-  app.add_option("--input-shape", options->input_shape,
+  app.add_option("--input-shape", options->samples.input_shape,
                  "shape of one synthetic sample, such as 3,224,224 (default: from the preset)")
       ->type_name("SIZES")
       ->delimiter(',');
@@ -195,12 +198,22 @@ Command add_quantize(CLI::App& parent) {
   app.add_flag("--strict", options->strict,
                "an operator left in floating point, unless excluded, is an error");
   app.add_option("--min-coverage", options->min_coverage,
-                 "smallest share of multiply-accumulates to quantize: 0.95 or 95%")
+                 "smallest share of parameters, multiply-accumulates and bytes: 0.95 or 95%")
       ->type_name("SHARE");
+  app.add_option("--min-sqnr", options->min_sqnr_db,
+                 "smallest SQNR of the outputs on held-back calibration samples, in dB")
+      ->type_name("DB")
+      ->excludes(bound);
+  app.add_option("--min-agreement", options->min_agreement,
+                 "smallest share of rows with the same top-1 as FP32 there: 0.95 or 95%")
+      ->type_name("SHARE")
+      ->excludes(bound);
   app.add_flag("--print-config", options->print_config,
                "show every setting with its origin, and stop");
-  add_token_options(app, options->tokens);
+  add_token_options(app, options->samples.tokens);
   options->recipe = add_recipe_options(app, true);
+  options->report = add_report_option(app);
+  command.example = "repquant quantize vit.pt --bits w8a8 --calib images/ -o vit.w8a8.pt";
   command.common = add_common_options(app);
   command.run = [options](const Context& context) { run_quantize(context, *options); };
   return command;

@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <set>
 
+#include "base/pattern.h"
 #include "cli/command.h"
+#include "recipe/json.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {
@@ -28,17 +30,18 @@ std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibratio
   auto options = std::make_shared<RecipeOptions>();
   options->app = &app;
   const std::string group = kRecipeGroup;
-  app.add_option("--bits", options->bits,
-                 "bits of weights and activations: w8a8, w6a6, w4a8, w4a4, w3a3, w4a16 (weights "
-                 "only) or any wXaY from 2 to 8")
+  app.add_option(
+         "--bits", options->bits,
+         "bits of weights and activations: wXaY, each from 2 to 8, or wXa16 for weights only")
       ->group(group)
       ->type_name("wXaY");
   app.add_option("--effort", options->effort, "time spent on accuracy: fast or standard (default)")
       ->group(group)
       ->type_name("EFFORT");
-  app.add_option("--recipe", options->recipe, "recipe file (JSON)")
+  app.add_option("--recipe", options->recipe,
+                 "a ready recipe (see repquant recipe list) or a file (JSON)")
       ->group(group)
-      ->type_name("FILE");
+      ->type_name("NAME|FILE");
   app.add_option("--set", options->settings,
                  "one setting of the recipe, such as norm.granularity=per_tensor; repeatable")
       ->group(group)
@@ -61,22 +64,30 @@ std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibratio
   app.add_option("--batch-size", options->batch_size, "calibration samples at a time")
       ->group(group)
       ->type_name("N");
+  app.add_option("--hold-back", options->hold_back,
+                 "an eighth of the samples, at most N, is not fitted but judges; 0: none")
+      ->group(group)
+      ->type_name("N");
   app.add_option("--seed", options->seed, "seed of the draw")->group(group)->type_name("N");
   return options;
 }
 
 ResolvedRecipe resolve(const RecipeOptions& options) {
   RecipeSources sources;
-  if (!options.recipe.empty()) {
+  if (find_ready_recipe(options.recipe)) {
+    sources.ready = options.recipe;
+  } else if (!options.recipe.empty()) {
     if (!std::filesystem::exists(options.recipe)) {
-      throw Error(ErrorKind::kFile, {.what = "the recipe file does not exist",
-                                     .where = "--recipe " + options.recipe,
-                                     .hint = "ready recipes are named by their bits: --bits w4a4"});
+      const std::string hint = nearest_hint(options.recipe, ready_recipe_names());
+      throw Error(ErrorKind::kFile,
+                  {.what = "the recipe file does not exist",
+                   .where = "--recipe " + options.recipe,
+                   .hint = hint.empty() ? "repquant recipe list names the ready ones" : hint});
     }
     sources.file = options.recipe;
   }
   for (const auto& setting : options.settings) {
-    RecipeChange change = parse_setting(setting);
+    RecipeChange change = parse_setting(setting, "--set");
     sources.settings.push_back({std::move(change.key), std::move(change.value), "--set"});
   }
   const auto add = [&sources](const char* key, const std::string& value, const char* option) {
@@ -87,8 +98,10 @@ ResolvedRecipe resolve(const RecipeOptions& options) {
   add("norm.clipping", options.clipping, "--clipping");
   add("calibration.samples", options.calib_samples, "--calib-samples");
   add("calibration.batch_size", options.batch_size, "--batch-size");
+  add("calibration.hold_back", options.hold_back, "--hold-back");
   add("calibration.seed", options.seed, "--seed");
   sources.exclude = options.exclude;
+  sources.exclude_option = "--exclude";
   sources.environment = repquant_environment();
   return resolve_recipe(sources);
 }

@@ -17,6 +17,7 @@ struct RecipeOptions {
   std::string clipping;
   std::string calib_samples;
   std::string batch_size;
+  std::string hold_back;
   std::string seed;
   std::vector<std::string> settings;  // KEY=VALUE
   std::vector<std::string> exclude;
@@ -24,7 +25,7 @@ struct RecipeOptions {
 };
 
 /// Adds --bits, --effort, --recipe, --set and --exclude; with `calibration` also --clipping,
-/// --calib-samples, --batch-size and --seed.
+/// --calib-samples, --batch-size, --hold-back and --seed.
 std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibration);
 
 /// Command line, environment, file and ready recipe in their order. Throws Error kUsage, kFile.

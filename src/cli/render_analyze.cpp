@@ -30,19 +30,20 @@ Json row_json(const SensitivityRow& row) {
 
 }  // namespace
 
-std::string analyze_text(const AnalyzeReport& report) {
-  TextTable table({{"site"},
-                   {"kind"},
-                   {"bits"},
-                   {"parameters", Align::kRight},
-                   {"multiply-adds", Align::kRight},
-                   {"local SQNR dB", Align::kRight},
-                   {"output SQNR dB", Align::kRight},
-                   {"KL", Align::kRight},
-                   {"share", Align::kRight},
-                   {"cumulative SQNR dB", Align::kRight},
-                   {"KL", Align::kRight},
-                   {"recommended"}});
+std::string analyze_text(const AnalyzeReport& report, const Layout& layout) {
+  Table table({{"site"},
+               {"kind", Align::kLeft, 7},
+               {"bits"},
+               {"parameters", Align::kRight, 6},
+               {"multiply-adds", Align::kRight, 6},
+               {"local SQNR dB", Align::kRight, 5},
+               {"output SQNR dB", Align::kRight, 4},
+               {"KL", Align::kRight},
+               {"share", Align::kRight},
+               {"cumulative SQNR dB", Align::kRight, 8},
+               {"cumulative KL", Align::kRight, 8},
+               {"recommended"}},
+              layout);
   for (const SensitivityRow& row : report.sites) {
     table.add_row({row.path, row.kind, bits_text(row.weight_bits, row.activation_bits),
                    row.parameters > 0 ? count_text(row.parameters) : "-",
@@ -51,10 +52,11 @@ std::string analyze_text(const AnalyzeReport& report) {
                    decibels(row.cumulative_sqnr_db), small(row.cumulative_kl),
                    bits_text(row.chosen_weight_bits, row.chosen_activation_bits)});
   }
-  std::string text = "sites alone, all else FP32; outputs by second-order estimate, on " +
-                     std::to_string(report.samples) + " of " + report.protocol + "\n" +
-                     table.to_string() + "\n";
-  TextTable result({{"recommended"}, {"value"}});
+  std::string text = wrapped("sites alone, all else FP32; outputs by second-order estimate, on " +
+                                 std::to_string(report.samples) + " of " + report.protocol,
+                             layout.width) +
+                     "\n" + table.to_string() + "\n";
+  Table result({{"recommended"}, {"value"}}, layout);
   result.add_row({"weights", format_number(report.chosen.weight_bits, 2) + " bits, target " +
                                  format_number(report.target_weight_bits, 2) +
                                  " (mean over elements)"});

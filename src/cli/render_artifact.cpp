@@ -4,6 +4,7 @@
 
 #include "base/text_table.h"
 #include "cli/render.h"
+#include "format/description.h"
 
 namespace repquant::cli {
 namespace {
@@ -14,9 +15,10 @@ std::string inputs_text(const std::vector<std::string>& names) {
   return text;
 }
 
-std::string facts_text(const std::string& path, const ArtifactReport& report) {
+std::string facts_text(const std::string& path, const ArtifactReport& report,
+                       const Layout& layout) {
   const ArtifactInfo& info = report.info;
-  TextTable table({{"artifact"}, {"value"}});
+  Table table({{"artifact"}, {"value"}}, layout);
   table.add_row(
       {"file", path + ", " + format_bytes(static_cast<double>(std::filesystem::file_size(path)))});
   table.add_row({"format", std::to_string(info.major_version) + "." +
@@ -28,17 +30,25 @@ std::string facts_text(const std::string& path, const ArtifactReport& report) {
   table.add_row({"calibrated on", std::to_string(info.samples) + " of " + info.protocol +
                                       (info.synthetic ? " (synthetic)" : "")});
   table.add_row({"calibration data", "SHA-256 " + info.calibration_hash});
-  table.add_row({"fold", "outputs differed by " + format_scientific(info.fold_deviation) +
-                             " of the largest after folding"});
+  if (layout.verbose) {
+    table.add_row({"fold", "outputs of Linears differed by " +
+                               format_scientific(info.fold_deviation) +
+                               " of the largest after folding"});
+  }
   table.add_row({"simulated", format_number(info.output_sqnr_db, 2) +
-                                  " dB against FP32 on the calibration data"});
+                                  " dB against FP32 on the samples that were fitted"});
+  if (info.judgement) {
+    table.add_row({"held back", format_number(info.judgement->sqnr_db, 2) + " dB on " +
+                                    std::to_string(info.judgement->samples) +
+                                    " samples that were not"});
+  }
   table.add_row({"average bits", format_number(info.coverage.average_bits, 2)});
   if (info.mixed) table.add_row({"mixed bits", mixed_text(*info.mixed)});
   return table.to_string();
 }
 
 /// Sites that run the same operator, in one line.
-std::string runtime_text(const RuntimeReport& runtime) {
+std::string runtime_text(const RuntimeReport& runtime, const Layout& layout) {
   struct Group {
     int sites = 0;
     std::int64_t macs = 0;
@@ -53,11 +63,12 @@ std::string runtime_text(const RuntimeReport& runtime) {
     group.integer = site.integer;
     total += site.macs;
   }
-  TextTable table({{"operator on this machine"},
-                   {"arithmetic"},
-                   {"sites", Align::kRight},
-                   {"multiply-adds", Align::kRight},
-                   {"share", Align::kRight}});
+  Table table({{"operator on this machine"},
+               {"arithmetic"},
+               {"sites", Align::kRight},
+               {"multiply-adds", Align::kRight},
+               {"share", Align::kRight}},
+              layout);
   for (const auto& [op, group] : groups) {
     table.add_row(
         {op, group.integer ? "integer" : "float", std::to_string(group.sites),
@@ -89,11 +100,12 @@ std::vector<SiteReport> site_rows(const ArtifactInfo& info) {
 }  // namespace
 
 std::string artifact_report_text(const std::string& path, const ArtifactReport& report,
-                                 bool recipe) {
-  std::string text = facts_text(path, report) + "\n" + sites_text(site_rows(report.info), true) +
-                     "\n" + coverage_text(report.info.coverage) + "\n" +
-                     runtime_text(report.runtime);
-  if (recipe) text += "\nrecipe:\n" + report.info.recipe + "\n";
+                                 const Layout& layout) {
+  std::string text = facts_text(path, report, layout) + "\n" +
+                     sites_text(site_rows(report.info), true, layout) + "\n" +
+                     coverage_text(report.info.coverage, layout) + "\n" +
+                     runtime_text(report.runtime, layout);
+  if (layout.verbose) text += "\nrecipe:\n" + report.info.recipe + "\n";
   return text;
 }
 
@@ -103,21 +115,10 @@ Json artifact_report_json(const std::string& path, const ArtifactReport& report)
   json["model"] = path;
   json["quantized"] = true;
   json["format"] = {{"major", info.major_version}, {"minor", info.minor_version}};
-  json["written_by"] = {{"repquant", info.tool_version}, {"libtorch", info.libtorch_version}};
+  json["written_by"] = written_json(info);
   json["model_sha256"] = info.model_hash;
   json["inputs"] = info.inputs;
-  json["calibration"] = {{"sha256", info.calibration_hash},
-                         {"samples", info.samples},
-                         {"synthetic", info.synthetic},
-                         {"protocol", info.protocol}};
-  json["recipe_name"] = info.recipe_name;
-  json["recipe"] = parse_json(info.recipe, "recipe");
-  json["coverage"] = coverage_json(info.coverage);
-  if (info.mixed) json["mixed"] = mixed_json(*info.mixed);
-  json["checks"] = {{"fold_deviation", info.fold_deviation},
-                    {"output_sqnr_db", info.output_sqnr_db},
-                    {"lowered_sqnr_db", info.lowered_sqnr_db},
-                    {"changed_codes", info.changed_codes}};
+  json.update(results_json(info));
   json["sites"] = sites_json(site_rows(info), true);
   Json& runtime = json["runtime"];
   runtime["vnni"] = report.runtime.vnni;

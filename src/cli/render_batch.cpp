@@ -85,10 +85,18 @@ std::vector<std::string> cells_of(const RowResult& row, const std::vector<Metric
   return cells;
 }
 
+/// ", 3 to be run" for a plan that was only looked at.
+std::string planned_text(const BatchReport& report) {
+  const auto planned = std::count_if(report.rows.begin(), report.rows.end(), [](const auto& row) {
+    return row.status == RowStatus::kPlanned;
+  });
+  return planned > 0 ? ", " + std::to_string(planned) + " to be run" : "";
+}
+
 std::string totals(const BatchReport& report) {
   return std::to_string(report.rows.size()) + " rows: " + std::to_string(report.passed) +
          " passed, " + std::to_string(report.missed) + " missed a gate, " +
-         std::to_string(report.failed) + " failed";
+         std::to_string(report.failed) + " failed" + planned_text(report);
 }
 
 /// Text without what Markdown takes for markup in a table.
@@ -137,11 +145,15 @@ std::string attribute(const char* name, const std::string& value) {
   return text.append(name).append("=\"").append(xml_text(value)).append("\"");
 }
 
+/// Seconds that this run spent on a row.
+double seconds_of(const RowResult& row) { return row.resumed ? 0.0 : row.seconds; }
+
 std::string junit_case(const RowResult& row) {
   std::string text = "    <testcase" + attribute("classname", row.model) +
                      attribute("name", row.label) +
-                     attribute("time", format_number(row.resumed ? 0.0 : row.seconds, 3));
+                     attribute("time", format_number(seconds_of(row), 3));
   if (row.status == RowStatus::kPassed) return text + "/>\n";
+  if (row.status == RowStatus::kPlanned) return text + "><skipped/></testcase>\n";
   const char* element = row.status == RowStatus::kFailed ? "error" : "failure";
   return text + ">\n      <" + element + attribute("message", remark_of(row)) + "/>\n" +
          "    </testcase>\n";
@@ -149,15 +161,16 @@ std::string junit_case(const RowResult& row) {
 
 }  // namespace
 
-std::string batch_text(const BatchReport& report) {
+std::string batch_text(const BatchReport& report, const Layout& layout) {
   const std::vector<MetricColumn> columns = columns_of(report);
-  std::vector<TableColumn> titles;
+  std::vector<Column> titles;
   for (auto& title : titles_of(columns)) titles.push_back({std::move(title), Align::kRight});
+  for (std::size_t i = 3; i + 1 < titles.size(); ++i) titles[i].rank = static_cast<int>(i);
   for (const std::size_t left :
        {std::size_t{0}, std::size_t{1}, std::size_t{2}, titles.size() - 1}) {
     titles[left].align = Align::kLeft;
   }
-  TextTable table(titles);
+  Table table(titles, layout);
   for (const auto& row : report.rows) table.add_row(cells_of(row, columns));
   return table.to_string() + totals(report) + "\n";
 }
@@ -178,25 +191,30 @@ std::string batch_markdown(const BatchReport& report) {
 }
 
 std::string batch_junit(const BatchReport& report) {
-  const auto counts = [](std::size_t tests, std::int64_t missed, std::int64_t failed) {
+  const auto counts = [](std::size_t tests, std::int64_t missed, std::int64_t failed,
+                         double seconds) {
     return attribute("tests", std::to_string(tests)) +
            attribute("failures", std::to_string(missed)) +
-           attribute("errors", std::to_string(failed));
+           attribute("errors", std::to_string(failed)) +
+           attribute("time", format_number(seconds, 3));
   };
-  std::string text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites" +
-                     attribute("name", "repquant") +
-                     counts(report.rows.size(), report.missed, report.failed) + ">\n";
+  double total = 0.0;
+  for (const RowResult& row : report.rows) total += seconds_of(row);
+  std::string text =
+      kJunitBeginning + counts(report.rows.size(), report.missed, report.failed, total) + ">\n";
   for (std::size_t begin = 0; begin < report.rows.size();) {
     std::string cases;
     std::int64_t missed = 0, failed = 0;
+    double seconds = 0.0;
     std::size_t end = begin;
     for (; end < report.rows.size() && report.rows[end].model == report.rows[begin].model; ++end) {
       cases += junit_case(report.rows[end]);
+      seconds += seconds_of(report.rows[end]);
       if (report.rows[end].status == RowStatus::kMissed) ++missed;
       if (report.rows[end].status == RowStatus::kFailed) ++failed;
     }
     text += "  <testsuite" + attribute("name", report.rows[begin].model) +
-            counts(end - begin, missed, failed) + ">\n" + cases + "  </testsuite>\n";
+            counts(end - begin, missed, failed, seconds) + ">\n" + cases + "  </testsuite>\n";
     begin = end;
   }
   return text + "</testsuites>\n";

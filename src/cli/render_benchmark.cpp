@@ -15,14 +15,15 @@ std::string name_of(const BenchmarkModel& model) {
 
 }  // namespace
 
-std::string benchmark_text(const BenchmarkReport& report) {
-  TextTable models({{"model"},
-                    {"file", Align::kRight},
-                    {"in memory", Align::kRight},
-                    {"load s", Align::kRight},
-                    {"in integers", Align::kRight},
-                    {"SQNR dB", Align::kRight},
-                    {"agreement", Align::kRight}});
+std::string benchmark_text(const BenchmarkReport& report, const Layout& layout) {
+  Table models({{"model"},
+                {"file", Align::kRight},
+                {"in memory", Align::kRight, 3},
+                {"load s", Align::kRight, 2},
+                {"in integers", Align::kRight},
+                {"SQNR dB", Align::kRight},
+                {"agreement", Align::kRight}},
+               layout);
   for (const auto& model : report.models) {
     models.add_row({name_of(model), format_bytes(static_cast<double>(model.file_bytes)),
                     format_bytes(static_cast<double>(model.resident_bytes)),
@@ -30,15 +31,16 @@ std::string benchmark_text(const BenchmarkReport& report) {
                     model.integer_share ? percent(*model.integer_share) : "-",
                     format_number(model.sqnr_db, 1), percent(model.agreement.value)});
   }
-  TextTable rows({{"batch", Align::kRight},
-                  {"model"},
-                  {"median ms", Align::kRight},
-                  {"p90", Align::kRight},
-                  {"p99", Align::kRight},
-                  {"samples/s", Align::kRight},
-                  {"peak memory", Align::kRight},
-                  {"speed-up", Align::kRight},
-                  {"95 % interval", Align::kRight}});
+  Table rows({{"batch", Align::kRight},
+              {"model"},
+              {"median ms", Align::kRight},
+              {"p90", Align::kRight, 4},
+              {"p99", Align::kRight, 5},
+              {"samples/s", Align::kRight, 3},
+              {"peak memory", Align::kRight, 2},
+              {"speed-up", Align::kRight},
+              {"95 % interval", Align::kRight, 1}},
+             layout);
   for (std::size_t i = 0; i < report.rows.size(); ++i) {
     const auto& row = report.rows[i];
     if (i > 0 && row.model == 0) rows.add_rule();
@@ -50,11 +52,12 @@ std::string benchmark_text(const BenchmarkReport& report) {
                   format_number(row.speed_up.interval.lower, 2) + " - " +
                       format_number(row.speed_up.interval.upper, 2)});
   }
-  return "protocol: " + report.protocol + "; " + std::to_string(report.threads) + " threads, " +
-         std::to_string(report.warmup) + " passes of warm-up, " + std::to_string(report.rounds) +
-         " rounds, models interleaved" +
-         (report.cpu_level.empty() ? "" : "; fused operators on " + report.cpu_level) + "\n" +
-         models.to_string() + "\n" + rows.to_string();
+  const std::string protocol =
+      "protocol: " + report.protocol + "; " + std::to_string(report.threads) + " threads, " +
+      std::to_string(report.warmup) + " passes of warm-up, " + std::to_string(report.rounds) +
+      " rounds, models interleaved" +
+      (report.cpu_level.empty() ? "" : "; fused operators on " + report.cpu_level);
+  return wrapped(protocol, layout.width) + "\n" + models.to_string() + "\n" + rows.to_string();
 }
 
 Json benchmark_json(const BenchmarkReport& report) {

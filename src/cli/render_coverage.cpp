@@ -14,19 +14,25 @@ std::string share_text(std::int64_t part, std::int64_t whole) {
 
 }  // namespace
 
-std::string coverage_text(const Coverage& coverage) {
-  TextTable table({{"kind"},
-                   {"bits"},
-                   {"sites", Align::kRight},
-                   {"parameters", Align::kRight},
-                   {"share", Align::kRight},
-                   {"multiply-adds", Align::kRight},
-                   {"share", Align::kRight}});
+std::string coverage_text(const Coverage& coverage, const Layout& layout) {
+  Table table({{"kind"},
+               {"bits"},
+               {"sites", Align::kRight},
+               {"parameters", Align::kRight, 2},
+               {"share", Align::kRight},
+               {"multiply-adds", Align::kRight},
+               {"share", Align::kRight},
+               {"bytes", Align::kRight, 3}},
+              layout);
+  const auto bytes_text = [&](std::int64_t parameters) {
+    return share_text(4 * parameters, 4 * coverage.parameters + coverage.other_bytes);
+  };
   const auto add = [&](const std::string& kind, const std::string& bits, std::size_t sites,
                        std::int64_t parameters, std::int64_t macs) {
     table.add_row({kind, bits, std::to_string(sites), parameters > 0 ? count_text(parameters) : "-",
                    parameters > 0 ? share_text(parameters, coverage.parameters) : "-",
-                   coverage.macs > 0 ? count_text(macs) : "-", share_text(macs, coverage.macs)});
+                   coverage.macs > 0 ? count_text(macs) : "-", share_text(macs, coverage.macs),
+                   parameters > 0 ? bytes_text(parameters) : "-"});
   };
   std::size_t sites = 0;
   for (const auto& row : coverage.rows) {
@@ -42,17 +48,24 @@ std::string coverage_text(const Coverage& coverage) {
   }
   const std::int64_t rest = coverage.parameters - coverage.quantized_parameters - gap_parameters;
   if (rest > 0) {
-    table.add_row({"norms, biases, embeddings", "fp32", "-", count_text(rest),
-                   share_text(rest, coverage.parameters), "-", "-"});
+    table.add_row({"norms, biases, tables", "fp32", "-", count_text(rest),
+                   share_text(rest, coverage.parameters), "-", "-", bytes_text(rest)});
   }
   table.add_rule();
   add("quantized", format_number(coverage.average_bits, 2) + " avg", sites,
       coverage.quantized_parameters, coverage.quantized_macs);
 
   std::string text = table.to_string();
+  for (const auto& note : coverage.notes) text += "note: " + note + "\n";
+  if (coverage.unread_parameters > 0) {
+    text += count_text(coverage.unread_parameters) +
+            " parameters of the file are never read by forward() and left out\n";
+  }
   for (std::size_t i = 0; i < std::min(coverage.gaps.size(), kShownGaps); ++i) {
     const auto& gap = coverage.gaps[i];
-    text += "not quantized: " + gap.path + " (" + gap.op + "): " + gap.reason + "\n";
+    text += wrapped("not quantized: " + gap.path + " (" + gap.op + "): " + gap.reason, layout.width,
+                    2) +
+            "\n";
   }
   if (coverage.gaps.size() > kShownGaps) {
     text += "not quantized: " + std::to_string(coverage.gaps.size() - kShownGaps) +
@@ -61,20 +74,20 @@ std::string coverage_text(const Coverage& coverage) {
   return text;
 }
 
-std::string sites_text(const std::vector<SiteReport>& sites, bool errors) {
-  std::vector<TableColumn> columns{{"site"},
-                                   {"kind"},
-                                   {"bits"},
-                                   {"form"},
-                                   {"parameters", Align::kRight},
-                                   {"multiply-adds", Align::kRight}};
+std::string sites_text(const std::vector<SiteReport>& sites, bool errors, const Layout& layout) {
+  std::vector<Column> columns{{"site"},
+                              {"kind"},
+                              {"bits"},
+                              {"form", Align::kLeft, 6},
+                              {"parameters", Align::kRight, 4},
+                              {"multiply-adds", Align::kRight, 3}};
   if (errors) {
     columns.push_back({"own SQNR dB", Align::kRight});
     columns.push_back({"total SQNR dB", Align::kRight});
-    columns.push_back({"rounding"});
+    columns.push_back({"rounding", Align::kLeft, 5});
   }
-  columns.push_back({"note"});
-  TextTable table(columns);
+  columns.push_back({"note", Align::kLeft, 2});
+  Table table(columns, layout);
   for (const auto& site : sites) {
     std::string form = site.form;
     if (site.side_columns > 0) {

@@ -10,9 +10,10 @@ namespace repquant::cli {
 namespace {
 
 /// A column of the table; an empty cell is shown as "-".
-struct Column {
+struct Figure {
   std::string title;
   std::function<std::string(const ModelEvaluation&)> cell;
+  int rank = 0;  // see Column
 };
 
 std::string points(double share) { return format_number(100.0 * share, 2); }
@@ -40,46 +41,51 @@ std::function<std::string(const ModelEvaluation&)> of(std::optional<Part> ModelE
   };
 }
 
-void add_agreement(const EvaluationReport& report, std::vector<Column>& columns) {
+void add_agreement(const EvaluationReport& report, std::vector<Figure>& columns) {
   if (!report.reference) return;
   const auto part = &ModelEvaluation::agreement;
   columns.push_back({"agreement %", of(part, [](const auto& a) { return points(a.top1.value); })});
   columns.push_back({"KL", of(part, [](const auto& a) { return format_number(a.kl.value, 4); })});
   columns.push_back(
-      {"SQNR dB", of(part, [](const auto& a) { return format_number(a.sqnr_db, 2); })});
+      {"SQNR dB", of(part, [](const auto& a) { return format_number(a.sqnr_db, 2); }), 1});
 }
 
-std::vector<Column> classification_columns(const EvaluationReport& report) {
-  std::vector<Column> columns;
+std::vector<Figure> classification_columns(const EvaluationReport& report) {
+  std::vector<Figure> columns;
   const auto accuracy = &ModelEvaluation::accuracy;
   if (report.labelled) {
     columns.push_back(
         {"top-1 %", of(accuracy, [](const auto& a) { return points(a.top1.value); })});
-    columns.push_back({"95 % interval", of(accuracy, [](const auto& a) {
-                         return percent_interval(a.top1.interval);
-                       })});
-    columns.push_back({"top-5 %", of(accuracy, [](const auto& a) {
-                         return a.top5 ? points(a.top5->value) : std::string();
-                       })});
+    columns.push_back(
+        {"95 % interval",
+         of(accuracy, [](const auto& a) { return percent_interval(a.top1.interval); }), 5});
+    columns.push_back(
+        {"top-5 %",
+         of(accuracy, [](const auto& a) { return a.top5 ? points(a.top5->value) : std::string(); }),
+         6});
   }
   add_agreement(report, columns);
   if (report.labelled && report.reference) {
     const auto agreement = &ModelEvaluation::agreement;
-    columns.push_back({"top-1 change", of(agreement, [](const auto& a) {
-                         return signed_points(a.difference.value().difference);
-                       })});
-    columns.push_back({"95 % interval", of(agreement, [](const auto& a) {
-                         return percent_interval(a.difference.value().interval);
-                       })});
+    columns.push_back(
+        {"top-1 change",
+         of(agreement,
+            [](const auto& a) { return signed_points(a.difference.value().difference); }),
+         6});
+    columns.push_back(
+        {"95 % interval",
+         of(agreement,
+            [](const auto& a) { return percent_interval(a.difference.value().interval); }),
+         4});
   }
   return columns;
 }
 
-std::vector<Column> perplexity_columns(const EvaluationReport& report) {
+std::vector<Figure> perplexity_columns(const EvaluationReport& report) {
   const auto part = &ModelEvaluation::perplexity;
-  std::vector<Column> columns{
+  std::vector<Figure> columns{
       {"perplexity", of(part, [](const auto& p) { return format_number(p.token, 4); })},
-      {"95 % interval", of(part, [](const auto& p) { return number_interval(p.interval, 3); })}};
+      {"95 % interval", of(part, [](const auto& p) { return number_interval(p.interval, 3); }), 4}};
   if (report.models.front().perplexity->word) {
     columns.push_back({"per word", of(part, [](const auto& p) {
                          return p.word ? format_number(*p.word, 2) : std::string();
@@ -89,26 +95,32 @@ std::vector<Column> perplexity_columns(const EvaluationReport& report) {
     columns.push_back({"ratio", of(part, [](const auto& p) {
                          return p.ratio ? format_number(*p.ratio, 4) : std::string();
                        })});
-    columns.push_back({"95 % interval", of(part, [](const auto& p) {
-                         return p.ratio_interval ? number_interval(*p.ratio_interval, 4)
-                                                 : std::string();
-                       })});
+    columns.push_back({"95 % interval",
+                       of(part,
+                          [](const auto& p) {
+                            return p.ratio_interval ? number_interval(*p.ratio_interval, 4)
+                                                    : std::string();
+                          }),
+                       4});
   }
   add_agreement(report, columns);
   return columns;
 }
 
-std::vector<Column> embedding_columns(const EvaluationReport& report) {
+std::vector<Figure> embedding_columns(const EvaluationReport& report) {
   const auto part = &ModelEvaluation::embedding;
-  std::vector<Column> columns;
+  std::vector<Figure> columns;
   if (report.models.front().embedding->pairs > 0) {
     columns.push_back({"Spearman", of(part, [](const auto& e) {
                          return e.spearman ? format_number(*e.spearman, 4) : std::string();
                        })});
-    columns.push_back({"95 % interval", of(part, [](const auto& e) {
-                         return e.spearman_interval ? number_interval(*e.spearman_interval, 4)
-                                                    : std::string();
-                       })});
+    columns.push_back({"95 % interval",
+                       of(part,
+                          [](const auto& e) {
+                            return e.spearman_interval ? number_interval(*e.spearman_interval, 4)
+                                                       : std::string();
+                          }),
+                       4});
   }
   if (report.reference) {
     columns.push_back({"cosine", of(part, [](const auto& e) {
@@ -124,18 +136,20 @@ std::vector<Column> embedding_columns(const EvaluationReport& report) {
   return columns;
 }
 
-std::vector<Column> retrieval_columns(const EvaluationReport& report) {
+std::vector<Figure> retrieval_columns(const EvaluationReport& report) {
   const auto part = &ModelEvaluation::retrieval;
-  std::vector<Column> columns;
+  std::vector<Figure> columns;
   const auto& recalls = report.models.front().retrieval->recalls;
   for (std::size_t i = 0; i < recalls.size(); ++i) {
     const std::string title = recalls[i].direction + " @" + std::to_string(recalls[i].k) + " %";
-    columns.push_back(
-        {title, of(part, [i](const auto& r) { return points(r.recalls[i].share.value); })});
+    columns.push_back({title,
+                       of(part, [i](const auto& r) { return points(r.recalls[i].share.value); }),
+                       recalls[i].k > 1 ? 5 : 0});
     if (recalls[i].k > 1) continue;
-    columns.push_back({"95 % interval", of(part, [i](const auto& r) {
-                         return percent_interval(r.recalls[i].share.interval);
-                       })});
+    columns.push_back(
+        {"95 % interval",
+         of(part, [i](const auto& r) { return percent_interval(r.recalls[i].share.interval); }),
+         4});
   }
   if (report.reference) {
     columns.push_back({"cosine", of(part, [](const auto& r) {
@@ -145,7 +159,7 @@ std::vector<Column> retrieval_columns(const EvaluationReport& report) {
   return columns;
 }
 
-std::vector<Column> columns_of(const EvaluationReport& report) {
+std::vector<Figure> columns_of(const EvaluationReport& report) {
   switch (report.task) {
     case Task::kPerplexity:
       return perplexity_columns(report);
@@ -262,12 +276,12 @@ Json gate_json(const GateResult& gate) {
       {"gate", gate.gate}, {"limit", gate.limit}, {"value", gate.value}, {"passed", gate.passed}};
 }
 
-std::string evaluation_text(const EvaluationReport& report) {
-  const std::vector<Column> columns = columns_of(report);
-  std::vector<TableColumn> titles{{"model"}, {"size", Align::kRight}};
-  for (const auto& column : columns) titles.push_back({column.title, Align::kRight});
-  titles.push_back({"ms/sample", Align::kRight});
-  TextTable table(titles);
+std::string evaluation_text(const EvaluationReport& report, const Layout& layout) {
+  const std::vector<Figure> columns = columns_of(report);
+  std::vector<Column> titles{{"model"}, {"size", Align::kRight, 2}};
+  for (const auto& column : columns) titles.push_back({column.title, Align::kRight, column.rank});
+  titles.push_back({"ms/sample", Align::kRight, 3});
+  Table table(titles, layout);
   const auto add = [&](const ModelEvaluation& model) {
     std::vector<std::string> cells{
         with_form(std::filesystem::path(model.model).filename().string(), model.form),
@@ -285,7 +299,7 @@ std::string evaluation_text(const EvaluationReport& report) {
     table.add_rule();
   }
   for (const auto& model : report.models) add(model);
-  return "protocol: " + report.protocol + "\n" + table.to_string();
+  return wrapped("protocol: " + report.protocol, layout.width) + "\n" + table.to_string();
 }
 
 Json evaluation_json(const EvaluationReport& report) {

@@ -28,15 +28,20 @@ std::string with_form(const std::string& model, Form form) {
   return form == Form::kFused ? model + " (fused)" : model;
 }
 
-std::string fused_text(const FusedReport& report) {
-  TextTable table(
-      {{"site"}, {"part"}, {"form"}, {"operator"}, {"multiply-adds", Align::kRight}, {"note"}});
+std::string fused_text(const FusedReport& report, const Layout& layout) {
+  Table table({{"site"},
+               {"part", Align::kLeft, 2},
+               {"form"},
+               {"operator"},
+               {"multiply-adds", Align::kRight, 3},
+               {"note"}},
+              layout);
   for (const auto& site : report.sites) {
-    table.add_row({site.path.empty() ? site.module : site.path, site.part.empty() ? "-" : site.part,
-                   form_text(site), site.op, site.macs > 0 ? count_text(site.macs) : "-",
-                   site.reason});
+    table.add_row({site.path.empty() ? site.module : site.path,
+                   site.part == SitePart::kNone ? "-" : name_of(site.part), form_text(site),
+                   site.op, site.macs > 0 ? count_text(site.macs) : "-", site.reason});
   }
-  return table.to_string() + "\n" + summary_text(report);
+  return table.to_string() + "\n" + wrapped(summary_text(report), layout.width) + "\n";
 }
 
 Json fused_json(const FusedReport& report) {
@@ -48,7 +53,7 @@ Json fused_json(const FusedReport& report) {
   for (const auto& site : report.sites) {
     json["sites"].push_back({{"path", site.path},
                              {"module", site.module},
-                             {"part", site.part},
+                             {"part", name_of(site.part)},
                              {"form", form_text(site)},
                              {"op", site.op},
                              {"integer", site.integer},

@@ -1,4 +1,6 @@
 // Results of quantize.
+#include <algorithm>
+
 #include "base/text_table.h"
 #include "cli/render.h"
 #include "recipe/names.h"
@@ -17,6 +19,27 @@ std::string held_back_text(const std::optional<HeldBackReport>& held_back) {
          format_number(held_back->max_kl, 4) + ")";
 }
 
+std::string agreement_text(const std::optional<JudgementReport>& judgement, bool fitted) {
+  if (!judgement) return "";
+  const auto& share = fitted ? judgement->fitted_agreement : judgement->agreement;
+  return share ? ", top-1 as FP32 on " + format_number(100 * *share, 1) + " %" : "";
+}
+
+/// One row if all have passed, else and verbose one for each.
+void add_checks(const std::vector<CheckReport>& checks, bool verbose, Table& table) {
+  const bool passed =
+      std::all_of(checks.begin(), checks.end(), [](const auto& check) { return check.passed; });
+  if (passed && !verbose) {
+    table.add_row({"checks", "all " + std::to_string(checks.size()) +
+                                 " passed: the artifact computes what was simulated"});
+    return;
+  }
+  for (const auto& check : checks) {
+    table.add_row({"check " + check.name,
+                   check.measured + " (" + check.limit + ")" + (check.passed ? "" : " FAILED")});
+  }
+}
+
 }  // namespace
 
 std::string mixed_text(const MixedReport& mixed) {
@@ -26,20 +49,29 @@ std::string mixed_text(const MixedReport& mixed) {
          held_back_text(mixed.held_back);
 }
 
-std::string quantize_text(const QuantizeReport& report) {
-  std::string text = coverage_text(report.coverage) + "\n";
-  TextTable table({{"result"}, {"value"}});
-  table.add_row({"calibration", std::to_string(report.samples) + " of " + report.protocol});
+std::string quantize_text(const QuantizeReport& report, const Layout& layout) {
+  std::string text = coverage_text(report.coverage, layout) + "\n";
+  Table table({{"result"}, {"value"}}, layout);
+  const std::string apart =
+      report.judgement ? " and " + std::to_string(report.judgement->samples) + " held back" : "";
+  table.add_row({"calibration", std::to_string(report.samples) + apart + " of " + report.protocol});
   table.add_row({"recipe", report.recipe + ", clipping " + std::string(name_of(report.clipping))});
   if (report.mixed) table.add_row({"mixed bits", mixed_text(*report.mixed)});
-  table.add_row({"fold", "outputs differ by " + format_scientific(report.fold_deviation) +
-                             " of the largest after folding (limit 1e-3)"});
-  table.add_row({"simulated", format_number(report.output_sqnr_db, 2) +
-                                  " dB against FP32 on the calibration data"});
-  for (const auto& check : report.checks) {
-    table.add_row({"check " + check.name,
-                   check.measured + " (" + check.limit + ")" + (check.passed ? "" : " FAILED")});
+  if (layout.verbose) {
+    table.add_row({"fold", "outputs of Linears differ by " +
+                               format_scientific(report.fold_deviation) +
+                               " of the largest after folding (limit 1e-3)"});
   }
+  table.add_row({"simulated", format_number(report.output_sqnr_db, 2) +
+                                  " dB against FP32 on the samples that were fitted" +
+                                  agreement_text(report.judgement, true)});
+  if (report.judgement) {
+    table.add_row({"held back", format_number(report.judgement->sqnr_db, 2) + " dB on " +
+                                    std::to_string(report.judgement->samples) +
+                                    " samples that were not" +
+                                    agreement_text(report.judgement, false)});
+  }
+  add_checks(report.checks, layout.verbose, table);
   table.add_row({"time", format_duration(report.seconds) + ", " +
                              multiple_text(report.seconds, report.float_seconds) +
                              " times the FP32 model on the same samples (1 thread)"});
@@ -66,6 +98,7 @@ Json quantize_json(const QuantizeReport& report) {
   json["sites"] = sites_json(report.sites, true);
   json["fold_deviation"] = report.fold_deviation;
   json["output_sqnr_db"] = report.output_sqnr_db;
+  if (report.judgement) json["held_back"] = judgement_json(*report.judgement);
   json["checks"] = Json::array();
   for (const auto& check : report.checks) {
     json["checks"].push_back({{"name", check.name},

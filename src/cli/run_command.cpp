@@ -2,9 +2,13 @@
 #include <ostream>
 
 #include "base/atomic_file.h"
+#include "base/memory.h"
+#include "base/overwrite.h"
 #include "cli/command.h"
-#include "cli/hooks.h"
+#include "cli/observer.h"
+#include "cli/option_names.h"
 #include "cli/render.h"
+#include "cli/report_option.h"
 #include "nightly/batch.h"
 #include "repquant/error.h"
 
@@ -16,48 +20,49 @@ struct RunOptions {
   std::string output;
   std::string markdown;
   std::string junit;
+  std::shared_ptr<std::string> report;
   bool force = false;
+  bool dry_run = false;
 };
-
-BatchHooks batch_hooks(const Context& context) {
-  BatchHooks hooks;
-  hooks.quantize = quantize_hooks(context);
-  hooks.evaluation = evaluation_hooks(context);
-  hooks.on_start = [context](const BatchRow& row) {
-    context.log.info(row.model + " " + row.label);
-  };
-  hooks.on_done = [context](const RowResult& row) {
-    context.progress.finish();
-    const std::string text = row.model + " " + row.label + ": " + name_of(row.status);
-    if (row.status == RowStatus::kPassed) {
-      context.log.info(text + (row.resumed ? ", from an earlier run" : ""));
-    } else {
-      context.log.warning(text + (row.error.empty() ? "" : ": " + row.error));
-    }
-  };
-  return hooks;
-}
 
 void run_plan(const Context& context, const RunOptions& options) {
   const BatchPlan plan = read_plan(options.plan, options.output, context.threads);
   // A summary that cannot be written should not cost a night's work first.
-  for (const auto& file : {options.markdown, options.junit}) {
-    if (!file.empty()) check_output(file, true);
-  }
-  const BatchReport report = run_batch(plan, options.force, batch_hooks(context));
+  if (!options.markdown.empty()) check_own_output(options.markdown, kMarkdownBeginning);
+  if (!options.junit.empty()) check_own_output(options.junit, kJunitBeginning);
+  check_report(*options.report);
+  return_large_blocks();
+  const Observer observer = observer_of(context);
+  BatchReport report = options.dry_run ? look_at_batch(plan, options.force, observer)
+                                       : run_batch(plan, options.force, observer);
+  context.progress.finish();
+  for (RowResult& row : report.rows) row.error = with_option_names(row.error);
   if (!options.markdown.empty()) write_file(options.markdown, batch_markdown(report), true);
   if (!options.junit.empty()) write_file(options.junit, batch_junit(report), true);
+  write_report(*options.report, batch_json(report));
   if (context.json) {
     write_json(*context.out, batch_json(report));
   } else {
-    *context.out << batch_text(report);
+    *context.out << batch_text(report, context.layout);
+    if (report.failed > 0) {
+      *context.out << wrapped(
+                          "next: mend what failed and give the same command; rows that are "
+                          "done are not run again",
+                          context.layout.width, 6)
+                   << "\n";
+    }
   }
-  if (report.missed + report.failed > 0) {
-    throw Error(ErrorKind::kGate, {.what = "rows of the plan missed a gate or failed",
-                                   .got = std::to_string(report.missed) + " missed, " +
-                                          std::to_string(report.failed) + " failed, of " +
-                                          std::to_string(report.rows.size())});
+  if (report.missed + report.failed == 0) return;
+  const std::string counts = std::to_string(report.missed) + " missed, " +
+                             std::to_string(report.failed) + " failed, of " +
+                             std::to_string(report.rows.size());
+  for (const RowResult& row : report.rows) {  // no gate: the code is that of the first error
+    if (row.status != RowStatus::kFailed) continue;
+    throw Error(row.error_kind, {.what = "rows of the plan could not run",
+                                 .where = "first " + row.model + " " + row.label,
+                                 .got = counts});
   }
+  throw Error(ErrorKind::kGate, {.what = "rows of the plan missed a gate", .got = counts});
 }
 
 }  // namespace
@@ -77,6 +82,10 @@ Command add_run(CLI::App& parent) {
   app.add_option("--junit", options->junit, "write the summary as JUnit XML, too")
       ->type_name("FILE");
   app.add_flag("--force", options->force, "replace artifacts that no earlier run has made");
+  app.add_flag("--dry-run", options->dry_run,
+               "check the plan and its files, and say what would be run");
+  options->report = add_report_option(app);
+  command.example = "repquant run plan.json --markdown summary.md --junit junit.xml";
   command.common = add_common_options(app);
   command.run = [options](const Context& context) { run_plan(context, *options); };
   return command;

@@ -14,6 +14,10 @@ Arrays read_arrays(const std::filesystem::path& path) {
       return read_pt(path);
     case FileKind::kEmpty:
       throw_file_error("the file is empty", path.string());
+    case FileKind::kText:
+      throw_file_error("the file holds text, no arrays", path.string(), "token ids or other arrays",
+                       "text",
+                       "make token ids of it with the model's tokenizer: scripts/tokenize_text.py");
     default:
       throw_file_error(
           "the file holds no arrays", path.string(),

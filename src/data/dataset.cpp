@@ -7,8 +7,8 @@
 #include <string_view>
 #include <utility>
 
+#include "archive/bytes.h"
 #include "base/sha256.h"
-#include "data/bytes.h"
 #include "data/dataset_source.h"
 #include "data/labels.h"
 #include "repquant/error.h"
@@ -55,7 +55,7 @@ void open_tokens(DatasetSource& source) {
   if (source.windows.empty()) {
     throw_file_error("the stream of token ids gives no window", source.root.string(),
                      describe(tokens), std::to_string(source.stream.size(0)) + " ids",
-                     "use a smaller --window");
+                     "use a smaller `window`");
   }
   source.spec.shapes = {{tokens.window}};
   source.spec.types = {at::kLong};
@@ -73,6 +73,13 @@ std::vector<std::int64_t> open_single_file(DatasetSource& source) {
     const std::string label =
         source.arrays.names.empty() ? name : name + ":" + source.arrays.names[i];
     if (tensor.dim() < 1) throw_file_error("the array has no dimension of samples", label);
+    if (source.arrays.tensors.size() == 1 && tensor.dim() == 1 &&
+        at::isIntegralType(tensor.scalar_type(), /*includeBool=*/false)) {
+      throw_file_error("the file is one stream of integers, no samples", label,
+                       "rows of token ids, or a stream that is cut into windows",
+                       std::to_string(tensor.size(0)) + " integers",
+                       "cut a stream of token ids with `window=N`, at most the model's context");
+    }
     if (tensor.size(0) < 1) throw_file_error("the array holds no samples", label);
     if (tensor.size(0) != source.size()) {
       throw_file_error("the arrays differ in their number of samples", label,
@@ -126,7 +133,7 @@ std::vector<std::int64_t> open_files(DatasetSource& source) {
         ErrorKind::kUsage,
         {"images need a preprocessing preset, and the model has none", source.root.string(), "", "",
          "export the model with its preset, or put " + std::string("MODEL.") + kPresetFile +
-             " next to it, or name one with --preprocess"});
+             " next to it, or name one as `preset`"});
   }
   source.spec = internal::spec_of(read_sample(source, 0));
   return source.list.images ? std::vector<std::int64_t>{} : labels_in_files(source);
@@ -300,7 +307,7 @@ Dataset open_dataset(const std::filesystem::path& path, const DatasetOptions& op
       throw Error(ErrorKind::kUsage, {"two sources of labels", path.string(),
                                       "a labels file or labels among the arrays", "both", ""});
     }
-    labels = read_labels(*labels_file, sample_names(*source), source->list.images);
+    labels = read_labels(*labels_file, sample_names(*source));
   }
   const Dataset dataset(std::move(source));
   return labels.empty() ? dataset : dataset.with_labels(std::move(labels));

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
-#include "data/bytes.h"
+#include "archive/bytes.h"
 #include "tensor/parallel.h"
 
 namespace repquant::internal {

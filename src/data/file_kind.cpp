@@ -6,7 +6,7 @@
 #include <fstream>
 #include <string_view>
 
-#include "data/zip_reader.h"
+#include "archive/zip_reader.h"
 
 namespace repquant {
 namespace {

@@ -52,10 +52,30 @@ void walk(const fs::path& folder, const std::string& prefix, int depth, Walk& fo
   if (code) throw_file_error("cannot read the folder", folder.string(), {}, code.message());
 }
 
+/// All files that are no samples in one message.
+[[noreturn]] void fail_with_junk(const std::vector<const FileEntry*>& junk) {
+  constexpr std::size_t kNamed = 8;
+  std::string got;
+  for (std::size_t i = 0; i < std::min(kNamed, junk.size()); ++i) {
+    const FileEntry& file = *junk[i];
+    const bool text = file_kind(file.path) == FileKind::kText;
+    got += (i > 0 ? ", " : "") + (junk.size() > 1 ? file.name + ": " : std::string()) +
+           (text ? "text" : describe_content(read_head(file.path)));
+  }
+  if (junk.size() > kNamed) got += ", and " + std::to_string(junk.size() - kNamed) + " more";
+  const bool one = junk.size() == 1;
+  throw_file_error(
+      one ? "a file is neither an image nor an array"
+          : std::to_string(junk.size()) + " files are neither images nor arrays",
+      junk.front()->path.string(), kExpected, got,
+      one ? "remove it, or name the right folder" : "remove them, or name the right folder");
+}
+
 /// Checks that all files are images, or all arrays, and says which.
 bool all_images(const std::vector<FileEntry>& files) {
   const FileEntry* image = nullptr;
   const FileEntry* array = nullptr;
+  std::vector<const FileEntry*> junk;
   for (const FileEntry& file : files) {
     const FileKind kind = file_kind(file.path);
     if (is_image(kind)) {
@@ -63,15 +83,14 @@ bool all_images(const std::vector<FileEntry>& files) {
     } else if (is_array(kind)) {
       array = &file;
     } else {
-      throw_file_error("a file is neither an image nor an array", file.path.string(), kExpected,
-                       kind == FileKind::kText ? "text" : describe_content(read_head(file.path)),
-                       "remove it, or name the right folder");
+      junk.push_back(&file);
     }
     if (image != nullptr && array != nullptr) {
       throw_file_error("images and arrays are mixed", file.path.string(), "files of one kind",
                        image->name + " and " + array->name, "put them into separate folders");
     }
   }
+  if (!junk.empty()) fail_with_junk(junk);
   return image != nullptr;
 }
 
@@ -121,7 +140,9 @@ FileList list_from_file(const fs::path& list_file) {
     if (!fs::is_regular_file(path, code)) {
       throw_file_error("a listed file does not exist",
                        list_file.string() + ":" + std::to_string(i + 1),
-                       "one path a line, relative to the list", lines[i]);
+                       "one path a line, relative to the list", lines[i].substr(0, 80),
+                       "a text file is read as a list of files; token ids of a text are made by "
+                       "scripts/tokenize_text.py");
     }
     list.files.push_back({lines[i], path});
   }

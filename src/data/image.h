@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "data/bytes.h"
+#include "archive/bytes.h"
 
 namespace repquant {
 

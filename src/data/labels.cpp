@@ -5,7 +5,7 @@
 #include <string_view>
 #include <utility>
 
-#include "data/bytes.h"
+#include "archive/bytes.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -83,7 +83,7 @@ std::vector<std::int64_t> map_folders(const Dataset& dataset, std::int64_t num_c
       usage("the class folders do not fit the model", dataset.describe(),
             std::to_string(num_classes) + " class folders, one per logit",
             std::to_string(folders.size()),
-            "give --classes FILE (class index, tab, folder name) to map folders to classes");
+            "give `classes`, a file (class index, tab, folder name) to map folders to classes");
     }
     for (std::int64_t i = 0; i < num_classes; ++i) index_of_folder.push_back(i);
   } else {
@@ -129,12 +129,16 @@ std::map<std::string, std::int64_t> read_classes(const std::filesystem::path& pa
 }
 
 std::vector<std::int64_t> read_labels(const std::filesystem::path& path,
-                                      const std::vector<std::string>& samples, bool need_names) {
+                                      const std::vector<std::string>& samples) {
   const std::vector<std::string> lines = read_lines(path);
   if (lines.empty()) throw_file_error("the labels file is empty", path.string());
-  const bool named = need_names || lines[0].find('\t') != std::string::npos;
+  const bool named = lines[0].find('\t') != std::string::npos;
   return named ? read_named_labels(path, lines, samples)
                : read_plain_labels(path, lines, samples.size());
+}
+
+bool has_labels(const Dataset& dataset) {
+  return !dataset.labels().empty() || !dataset.class_folders().empty();
 }
 
 Dataset resolve_labels(const Dataset& dataset, std::int64_t num_classes,
@@ -142,11 +146,11 @@ Dataset resolve_labels(const Dataset& dataset, std::int64_t num_classes,
   std::vector<std::int64_t> labels = dataset.labels();
   if (!labels.empty() && classes_file) {
     usage("two sources of labels", "", "a labels file or array, or a classes file", "both",
-          "leave out --classes, or the labels");
+          "leave out `classes`, or the labels");
   }
   if (labels.empty() && dataset.class_folders().empty()) {
     usage("the data has no labels", "", "class folders, a labels file, or an array named labels",
-          "", "give --labels FILE");
+          "", "give `labels`");
   }
   if (labels.empty()) labels = map_folders(dataset, num_classes, classes_file);
   for (std::size_t i = 0; i < labels.size(); ++i) {

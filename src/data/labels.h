@@ -18,11 +18,14 @@ namespace repquant {
 std::map<std::string, std::int64_t> read_classes(const std::filesystem::path& path);
 
 /// Labels of samples from a text file. Either each line is "sample name<TAB>label" (any order,
-/// every sample must occur, other names are ignored), or, unless `need_names`, one integer a line,
-/// as many as samples, in the order of the samples.
+/// every sample must occur, other names are ignored), or one integer a line, as many as samples,
+/// in the order of the samples.
 /// Throws Error kFile for malformed lines, missing or repeated samples, a wrong number of lines.
 std::vector<std::int64_t> read_labels(const std::filesystem::path& path,
-                                      const std::vector<std::string>& samples, bool need_names);
+                                      const std::vector<std::string>& samples);
+
+/// True if labels or class folders say what the samples are.
+bool has_labels(const Dataset& dataset);
 
 /// The dataset with a class index below `num_classes` for every sample.
 ///  - Labels from a labels file or array stand as they are.

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "archive/zip_reader.h"
 #include "data/arrays.h"
 #include "data/npy_header.h"
-#include "data/zip_reader.h"
 
 namespace repquant {
 namespace {

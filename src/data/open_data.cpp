@@ -1,6 +1,6 @@
 #include "data/open_data.h"
 
-#include "data/bytes.h"
+#include "archive/bytes.h"
 
 namespace repquant {
 

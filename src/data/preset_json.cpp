@@ -5,9 +5,9 @@
 #include <span>
 #include <utility>
 
+#include "archive/zip_reader.h"
 #include "base/json_text.h"
 #include "data/preprocess.h"
-#include "data/zip_reader.h"
 #include "repquant/error.h"
 
 namespace repquant {

@@ -10,9 +10,10 @@
 #include <optional>
 #include <string_view>
 
+#include "archive/pickle.h"
+#include "archive/pickled_tensor.h"
+#include "archive/zip_reader.h"
 #include "data/arrays.h"
-#include "data/pickle.h"
-#include "data/zip_reader.h"
 
 namespace repquant {
 namespace {
@@ -23,7 +24,6 @@ using internal::PickleKind;
 using internal::PickleValue;
 
 constexpr std::uint64_t kMaxPickle = std::uint64_t{1} << 22;
-constexpr std::size_t kMaxDimensions = 32;
 
 std::optional<at::ScalarType> scalar_type(std::string_view storage) {
   static const std::map<std::string_view, at::ScalarType> kTypes{
@@ -148,7 +148,7 @@ class TensorReader {
     const std::int64_t offset = argument(call, 1, PickleKind::kInt).number;
     const std::vector<std::int64_t> sizes = integers(argument(call, 2, PickleKind::kList));
     const std::vector<std::int64_t> strides = integers(argument(call, 3, PickleKind::kList));
-    check_extent(flat.numel(), offset, sizes, strides);
+    internal::check_extent(flat.numel(), offset, sizes, strides, path_);
     return flat.as_strided(sizes, strides, offset);
   }
 
@@ -159,31 +159,6 @@ class TensorReader {
       numbers.push_back(pickle_.at(item).number);
     }
     return numbers;
-  }
-
-  /// Every element must lie among the `available` ones of the storage.
-  void check_extent(std::int64_t available, std::int64_t offset,
-                    const std::vector<std::int64_t>& sizes,
-                    const std::vector<std::int64_t>& strides) const {
-    bool valid = sizes.size() == strides.size() && sizes.size() <= kMaxDimensions && offset >= 0;
-    std::int64_t count = 1;
-    std::int64_t last = offset;
-    for (std::size_t axis = 0; axis < sizes.size() && valid; ++axis) {
-      std::int64_t reach = 0;
-      valid = sizes[axis] >= 0 && strides[axis] >= 0 &&
-              !__builtin_mul_overflow(count, std::max<std::int64_t>(sizes[axis], 1), &count) &&
-              !__builtin_mul_overflow(std::max<std::int64_t>(sizes[axis] - 1, 0), strides[axis],
-                                      &reach) &&
-              !__builtin_add_overflow(last, reach, &last);
-    }
-    const bool empty = std::find(sizes.begin(), sizes.end(), 0) != sizes.end();
-    // Broadcast views may have more elements than their storage, but not without measure.
-    constexpr std::int64_t kMaxElements = std::int64_t{1} << 36;
-    valid = valid && count <= kMaxElements && (empty ? offset <= available : last < available);
-    if (!valid) {
-      throw_file_error("the file has a tensor larger than its data", path_,
-                       "a tensor inside a storage of " + std::to_string(available) + " elements");
-    }
   }
 
   /// The storage as a flat tensor, from ("storage", type, key, device, number of elements).

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "archive/bytes.h"
 #include "data/arrays.h"
-#include "data/bytes.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -24,7 +24,7 @@ at::Tensor parse_ids(Bytes bytes, const std::string& name) {
   if (bytes.size() % sizeof(Element) != 0) {
     throw_file_error("the size of the file is no multiple of its elements", name,
                      "ids of " + std::to_string(sizeof(Element)) + " bytes",
-                     std::to_string(bytes.size()) + " bytes", "check --dtype");
+                     std::to_string(bytes.size()) + " bytes", "check `dtype`");
   }
   const std::size_t count = bytes.size() / sizeof(Element);
   at::Tensor ids = at::empty({static_cast<std::int64_t>(count)}, at::kLong);
@@ -54,7 +54,7 @@ at::Tensor read_array(const std::filesystem::path& path) {
     throw_file_error("the file is no stream of token ids", name, "one array of one dimension",
                      arrays.tensors.size() != 1 ? std::to_string(arrays.tensors.size()) + " arrays"
                                                 : std::to_string(ids.dim()) + " dimensions",
-                     "--window is for streams; rows of ids need none");
+                     "`window` is for streams; rows of ids need none");
   }
   if (at::isFloatingType(ids.scalar_type()) || ids.scalar_type() == at::kBool) {
     throw_file_error("the token ids are not integers", name);
@@ -86,17 +86,17 @@ void cut_document(const std::int64_t* ids, std::int64_t begin, std::int64_t end,
 
 void check_token_options(const TokenOptions& options) {
   if (options.window < 2) {
-    fail("bad window of token ids", "--window", "at least 2 ids", std::to_string(options.window));
+    fail("bad window of token ids", "`window`", "at least 2 ids", std::to_string(options.window));
   }
   const std::int64_t longest = options.window - (options.bos >= 0 ? 1 : 0);
   if (options.stride < 0 || options.stride > longest) {
-    fail("bad stride of token windows", "--stride",
+    fail("bad stride of token windows", "`stride`",
          "1 to " + std::to_string(longest) + ", so that no id is left out",
          std::to_string(options.stride));
   }
   static const std::vector<std::string> kTypes{"", "uint16", "int32", "uint32", "int64"};
   if (std::find(kTypes.begin(), kTypes.end(), options.dtype) == kTypes.end()) {
-    fail("unknown type of token ids", "--dtype", "uint16, int32, uint32 or int64", options.dtype);
+    fail("unknown type of token ids", "`dtype`", "uint16, int32, uint32 or int64", options.dtype);
   }
 }
 
@@ -105,7 +105,7 @@ at::Tensor read_token_stream(const std::filesystem::path& path, const TokenOptio
   if (ids.numel() == 0) throw_file_error("the file holds no token ids", path.string());
   if (const auto smallest = ids.min().item<std::int64_t>(); smallest < 0) {
     throw_file_error("a token id is negative", path.string(), "0 or more", std::to_string(smallest),
-                     options.dtype.empty() ? "" : "check --dtype");
+                     options.dtype.empty() ? "" : "check `dtype`");
   }
   return ids;
 }

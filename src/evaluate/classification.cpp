@@ -14,43 +14,44 @@ struct ClassSums {
   AgreementSums agreement;
 };
 
-/// Labels of all samples for `classes` logits, or none if the data has none to give. Labels that
-/// the user named, or that would be needed for a result, must fit.
-std::vector<std::int64_t> labels_for(const Dataset& dataset, const at::Tensor& logits,
-                                     const EvaluationOptions& options,
-                                     const EvaluationHooks& hooks) {
+}  // namespace
+
+std::vector<std::int64_t> choose_labels(const Session& session) {
+  const EvaluationOptions& options = *session.options;
+  const Dataset& dataset = session.data.dataset;
   const bool asked = !options.labels.empty() || !options.classes.empty();
-  const bool available = !dataset.labels().empty() || !dataset.class_folders().empty();
-  if (!asked && !available) return {};
-  if (!asked && logits.dim() != 2) {
-    if (hooks.warn) hooks.warn("the output of the model is not [samples, classes]: no accuracy");
+  if (!options.use_labels || (!asked && !has_labels(dataset))) {
+    if (session.has_reference) return {};
+    throw Error(ErrorKind::kUsage,
+                {.what = "nothing to measure: there are no labels and there is no reference",
+                 .where = options.data,
+                 .hint = "give labels (class folders, an array named labels, `labels`) or the "
+                         "floating-point model as `reference`"});
+  }
+  const at::Tensor logits = first_outputs(session, output_positions(options, {0})).front();
+  if (!asked && logits.dim() != 2 && session.has_reference) {
+    session.observer->warn("the output of the model is not [samples, classes]: no accuracy");
     return {};
   }
   std::optional<std::filesystem::path> classes;
   if (!options.classes.empty()) classes = options.classes;
-  return resolve_labels(dataset, logits.size(-1), classes).labels();
+  return resolve_labels(dataset, logits.dim() > 0 ? logits.size(-1) : 1, classes).labels();
 }
-
-}  // namespace
 
 EvaluationReport evaluate_classification(Session& session) {
   const EvaluationOptions& options = *session.options;
   draw(session);
-  std::optional<std::vector<std::int64_t>> all_labels;  // once the number of classes is known
   std::int64_t classes = 0;
   std::vector<ClassSums> sums(session.runs.size());
 
   for_each_output(session, output_positions(options, {0}), [&](const BatchOutputs& step) {
     const at::Tensor& logits = step.outputs.front();
-    if (!all_labels) {
-      classes = logits.dim() > 0 ? logits.size(-1) : 1;
-      all_labels = labels_for(session.data.dataset, logits, options, *session.hooks);
-    }
+    classes = logits.dim() > 0 ? logits.size(-1) : 1;
     ClassSums& sum = sums[step.run];
     std::vector<std::int64_t> labels;
-    if (!all_labels->empty()) {
+    if (!session.labels.empty()) {
       for (const auto index : step.indices) {
-        labels.push_back((*all_labels)[static_cast<std::size_t>(index)]);
+        labels.push_back(session.labels[static_cast<std::size_t>(index)]);
       }
       sum.accuracy += count_correct(logits, labels);
     }
@@ -59,14 +60,7 @@ EvaluationReport evaluate_classification(Session& session) {
     if (!labels.empty()) sum.paired += count_paired(step.reference->front(), logits, labels);
   });
 
-  const bool labelled = all_labels && !all_labels->empty();
-  if (!labelled && !session.has_reference) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "nothing to measure: the data has no labels and there is no reference",
-                 .where = options.data,
-                 .hint = "give labels (class folders, an array named labels, --labels FILE) or the "
-                         "floating-point model as --reference FILE"});
-  }
+  const bool labelled = !session.labels.empty();
   EvaluationReport report = make_report(session, "", [&](std::size_t run, ModelEvaluation& model) {
     if (labelled) model.accuracy = summarize(sums[run].accuracy, classes);
     if (!session.has_reference || session.is_reference(run)) return;

@@ -79,7 +79,7 @@ at::Tensor pooled(const at::Tensor& output, const Batch& batch) {
     throw Error(ErrorKind::kUsage, {.what = "the output of the model is no embedding",
                                     .expected = "[samples, width] or [samples, length, width]",
                                     .got = std::to_string(values.dim()) + " dimensions",
-                                    .hint = "--outputs chooses another output"});
+                                    .hint = "`outputs` chooses another output"});
   }
   const at::Tensor* given = attention_mask(batch);
   if (given == nullptr) return values.mean(1);
@@ -115,7 +115,7 @@ EvaluationReport evaluate_embedding(Session& session) {
                 {.what = "nothing to measure: the data has no scores and there is no reference",
                  .where = session.options->data,
                  .hint = "give an array named scores, one for each pair of samples, or the "
-                         "floating-point model as --reference FILE"});
+                         "floating-point model as `reference`"});
   }
   std::vector<EmbeddingSums> sums(session.runs.size());
   bool averaged = false;

@@ -1,11 +1,13 @@
 #include "repquant/evaluate.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
 #include "data/sampling.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
+#include "tensor/parallel.h"
 
 namespace repquant {
 namespace {
@@ -18,8 +20,18 @@ constexpr std::array<std::pair<Task, const char*>, 4> kTasks{
 
 }  // namespace
 
-EvaluationReport evaluate(const EvaluationOptions& options, const EvaluationHooks& hooks) {
-  Session session = open_session(options, hooks);
+void check_evaluation(const EvaluationOptions& options) {
+  const OperatorThreads threads(std::max(1, options.threads));
+  const Observer observer;
+  const Session session = open_session(options, observer);
+  if (options.task == Task::kClassification) static_cast<void>(choose_labels(session));
+}
+
+EvaluationReport evaluate(const EvaluationOptions& options, const Observer& observer) {
+  const OperatorThreads threads(std::max(1, options.threads));
+  Session session = open_session(options, observer);
+  if (options.task == Task::kClassification) session.labels = choose_labels(session);
+  load_models(session);
   switch (options.task) {
     case Task::kClassification:
       return evaluate_classification(session);

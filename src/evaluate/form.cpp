@@ -17,7 +17,7 @@ void check_forms(const std::vector<Form>& forms) {
   const auto fail = [](const std::string& what) {
     throw Error(
         ErrorKind::kUsage,
-        {.what = what, .where = "--form", .expected = "portable, fused or both", .got = ""});
+        {.what = what, .where = "`form`", .expected = "portable, fused or both", .got = ""});
   };
   if (forms.empty()) fail("no form to run artifacts in");
   for (const Form form : forms) {
@@ -63,7 +63,7 @@ std::vector<ModelForm> expand_forms(const std::vector<std::string>& paths,
                  .where = paths.empty() ? "" : paths.front(),
                  .expected = "an artifact of repquant among the models",
                  .got = paths.empty() ? "no model" : "floating-point models only",
-                 .hint = "make one with repquant quantize, or leave out --fused"});
+                 .hint = "make one with repquant quantize, or leave out `form=fused`"});
   }
   return result;
 }

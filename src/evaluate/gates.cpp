@@ -2,17 +2,22 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <set>
 
+#include "data/labels.h"
 #include "repquant/error.h"
 
 namespace repquant {
 namespace {
 
-constexpr const char* kLabels = "give class folders, an array named labels, or --labels FILE";
-constexpr const char* kReference = "give the floating-point model as --reference FILE";
-constexpr const char* kPerplexity = "needs --task perplexity";
-constexpr const char* kRetrieval = "needs --task retrieval";
-constexpr const char* kScores = "needs --task embedding and an array named scores";
+constexpr const char* kLabels = "give class folders, an array named labels, or `labels`";
+constexpr const char* kReference = "give the floating-point model as `reference`";
+constexpr const char* kPerplexity = "needs `task=perplexity`";
+constexpr const char* kRetrieval = "needs `task=retrieval`";
+constexpr const char* kEmbedding = "needs `task=embedding` or `task=retrieval`, and `reference`";
+constexpr const char* kTask = "choose another `task`, or leave out the gate";
+constexpr const char* kScores = "needs `task=embedding` and an array named scores";
 
 constexpr std::array<GateRule, 9> kRules{{
     {.name = "min-top1",
@@ -55,7 +60,7 @@ constexpr std::array<GateRule, 9> kRules{{
     {.name = "min-cosine",
      .metric = "cosine",
      .help = "smallest mean cosine of the embeddings with the reference's",
-     .needs = kReference,
+     .needs = kEmbedding,
      .reference = true},
     {.name = "min-recall1",
      .metric = "recall1",
@@ -64,7 +69,54 @@ constexpr std::array<GateRule, 9> kRules{{
      .share = true},
 }};
 
+bool measures(Task task, std::string_view metric) {
+  static const std::map<Task, std::set<std::string_view>> kMetrics{
+      {Task::kClassification, {"top1", "top5", "agreement", "kl", "sqnr_db"}},
+      {Task::kPerplexity, {"ppl", "word_ppl", "ppl_ratio", "agreement", "kl", "sqnr_db"}},
+      {Task::kEmbedding, {"spearman", "cosine", "sqnr_db"}},
+      {Task::kRetrieval, {"recall1", "recall5", "recall10", "cosine"}}};
+  return kMetrics.at(task).count(metric) > 0;
+}
+
+[[noreturn]] void fail_without(const GateRule& rule) {
+  throw Error(ErrorKind::kUsage, {.what = "a gate on a figure that will not be measured",
+                                  .where = "--" + std::string(rule.name),
+                                  .hint = std::string(rule.needs)});
+}
+
+/// The rules of the required metrics.
+std::vector<const GateRule*> required_rules(const EvaluationOptions& options) {
+  std::vector<const GateRule*> rules;
+  for (const GateRule& rule : kRules) {
+    const auto& required = options.required;
+    if (std::find(required.begin(), required.end(), rule.metric) != required.end()) {
+      rules.push_back(&rule);
+    }
+  }
+  return rules;
+}
+
 }  // namespace
+
+void check_required(const EvaluationOptions& options) {
+  for (const GateRule* rule : required_rules(options)) {
+    if (rule->reference && options.reference.empty()) fail_without(*rule);
+    if (measures(options.task, rule->metric)) continue;
+    throw Error(ErrorKind::kUsage, {.what = "a gate on a figure that the task does not measure",
+                                    .where = "--" + std::string(rule->name),
+                                    .got = "the task " + name_of(options.task),
+                                    .hint = std::string(rule->reference ? kTask : rule->needs)});
+  }
+}
+
+void check_required(const EvaluationOptions& options, const Dataset& dataset) {
+  const bool labels = options.use_labels &&
+                      (has_labels(dataset) || !options.labels.empty() || !options.classes.empty());
+  for (const GateRule* rule : required_rules(options)) {
+    if (rule->metric == "top1" && !labels) fail_without(*rule);
+    if (rule->metric == "spearman" && dataset.scores().empty()) fail_without(*rule);
+  }
+}
 
 std::vector<Metric> metrics_of(const ModelEvaluation& model) {
   std::vector<Metric> metrics;

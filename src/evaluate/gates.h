@@ -7,9 +7,13 @@
 #include <string_view>
 #include <vector>
 
+#include "data/dataset.h"
 #include "repquant/evaluate.h"
 
 namespace repquant {
+
+/// The word that stands for no labels in options and plans.
+inline constexpr const char* kNoLabels = "none";
 
 /// One number of a result under its name, as in JSON: "top1", "kl", "ppl" ...
 struct Metric {
@@ -49,6 +53,13 @@ struct GateResult {
   double value = 0.0;
   bool passed = false;  // never for NaN
 };
+
+/// Refuses required metrics (EvaluationOptions::required) that the task does not give, or not
+/// without a reference. Throws Error kUsage naming the gate and what it needs.
+void check_required(const EvaluationOptions& options);
+
+/// The same for those that need labels or scores.
+void check_required(const EvaluationOptions& options, const Dataset& dataset);
 
 /// Throws Error kUsage, naming the gate and what it needs, if a metric is not there.
 std::vector<GateResult> judge(std::span<const Metric> metrics, std::span<const Gate> gates);

@@ -8,7 +8,9 @@
 #include <filesystem>
 #include <new>
 
+#include "evaluate/explain_failure.h"
 #include "graph/archive.h"
+#include "graph/inputs.h"
 #include "graph/walker.h"
 #include "repquant/error.h"
 #include "repquant/load.h"
@@ -19,11 +21,10 @@ namespace {
 constexpr std::size_t kLongestMessage = 400;
 
 ModelSignature signature_of(const torch::jit::Module& module) {
-  const auto& arguments = module.get_method("forward").function().getSchema().arguments();
   ModelSignature signature;
-  for (std::size_t i = 1; i < arguments.size(); ++i) {
-    signature.names.push_back(arguments[i].name());
-    if (!arguments[i].default_value().has_value()) signature.required = i;
+  for (const auto& argument : named_arguments(module)) {
+    signature.names.insert(signature.names.end(), argument.leaves.begin(), argument.leaves.end());
+    if (!argument.has_default) signature.required = signature.names.size();
   }
   return signature;
 }
@@ -97,20 +98,28 @@ bool LoadedModel::freeze() {
   }
 }
 
-std::vector<at::Tensor> LoadedModel::forward(const std::vector<at::Tensor>& inputs,
-                                             std::span<const int> outputs) const {
+std::vector<at::Tensor> LoadedModel::outputs(const std::vector<at::Tensor>& inputs) const {
   const auto fail = [&](const std::string& message) {
-    throw Error(ErrorKind::kUnsupported,
-                {.what = "the model fails on the data: " + interpreter_message(message),
-                 .where = path_,
-                 .got = "inputs " + shapes_of(inputs),
-                 .hint = "check that the data has the shape and type the model expects; a model "
-                         "traced for one batch size needs --batch-size of that size"});
+    ErrorParts parts = explain_failure(inputs, [this](const std::vector<at::Tensor>& part) {
+      try {
+        module_->forward({part.begin(), part.end()});
+        return true;
+      } catch (const std::exception&) {
+        return false;
+      }
+    });
+    if (parts.what.empty()) {
+      parts.what = "the model fails on the data: " + interpreter_message(message);
+      parts.got = "inputs " + shapes_of(inputs);
+    }
+    parts.where = path_;
+    throw Error(ErrorKind::kUnsupported, std::move(parts));
   };
   at::NoGradGuard no_grad;
+  const std::vector<c10::IValue> arguments = module_arguments(*module_, inputs);
   c10::IValue output;
   try {
-    output = module_->forward({inputs.begin(), inputs.end()});
+    output = module_->forward(arguments);
   } catch (const c10::Error& e) {
     fail(e.what_without_backtrace());
   } catch (const torch::jit::ErrorReport& e) {
@@ -118,13 +127,18 @@ std::vector<at::Tensor> LoadedModel::forward(const std::vector<at::Tensor>& inpu
   } catch (const std::bad_alloc&) {
     throw Error(ErrorKind::kResource, {.what = "out of memory while running the model",
                                        .where = path_,
-                                       .hint = "use a smaller --batch-size"});
+                                       .hint = "use a smaller `batch_size`"});
   } catch (const std::exception& e) {
     fail(e.what());
   }
-  const std::vector<at::Tensor> tensors = output_tensors({output});
+  return output_tensors({output});
+}
+
+std::vector<at::Tensor> LoadedModel::forward(const std::vector<at::Tensor>& inputs,
+                                             std::span<const int> positions) const {
+  const std::vector<at::Tensor> tensors = outputs(inputs);
   std::vector<at::Tensor> chosen;
-  for (const int position : outputs) chosen.push_back(output_at(tensors, position, path_));
+  for (const int position : positions) chosen.push_back(output_at(tensors, position, path_));
   return chosen;
 }
 

@@ -46,6 +46,9 @@ class LoadedModel {
   std::vector<at::Tensor> forward(const std::vector<at::Tensor>& inputs,
                                   std::span<const int> outputs) const;
 
+  /// All tensors of the output, of any type. Throws as forward().
+  std::vector<at::Tensor> outputs(const std::vector<at::Tensor>& inputs) const;
+
   /// The first tensor of the output.
   at::Tensor forward(const std::vector<at::Tensor>& inputs) const;
 

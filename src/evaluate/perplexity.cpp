@@ -6,7 +6,7 @@
 #include <charconv>
 #include <cmath>
 
-#include "data/bytes.h"
+#include "archive/bytes.h"
 #include "data/model_inputs.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
@@ -61,7 +61,7 @@ void check_logits(const at::Tensor& logits, const TokenTargets& targets) {
                  .expected = "logits [" + std::to_string(sizes[0]) + ", " +
                              std::to_string(sizes[1]) + ", vocabulary]",
                  .got = shape_text(logits),
-                 .hint = "perplexity needs a language model; --outputs chooses another output"});
+                 .hint = "perplexity needs a language model; `outputs` chooses another output"});
   }
   const auto largest = targets.ids.max().item<std::int64_t>();
   if (largest >= logits.size(2)) {
@@ -84,7 +84,7 @@ TokenTargets token_targets(const Batch& batch, const Dataset& dataset,
   if (ids.dim() != 2 || at::isFloatingType(ids.scalar_type()) || ids.scalar_type() == at::kBool) {
     throw Error(ErrorKind::kUsage,
                 {.what = "the data holds no token ids",
-                 .expected = "integers [samples, length], or a stream of ids with --window",
+                 .expected = "integers [samples, length], or a stream of ids with `window`",
                  .got = std::string(c10::toString(ids.scalar_type())) + " " + shape_text(ids)});
   }
   TokenTargets targets{.ids = ids.to(at::kLong), .counted = at::zeros(ids.sizes(), at::kBool)};
@@ -174,7 +174,7 @@ std::int64_t count_words(const std::string& text) {
   if (code == std::errc{} && end == text.data() + text.size()) {
     if (words < 1) {
       throw Error(ErrorKind::kUsage, {.what = "bad number of words",
-                                      .where = "--words",
+                                      .where = "`words`",
                                       .expected = "at least 1, or a text file",
                                       .got = text});
     }
@@ -194,8 +194,8 @@ EvaluationReport evaluate_perplexity(Session& session) {
   const EvaluationOptions& options = *session.options;
   if (!options.words.empty() && options.samples > 0) {
     throw Error(ErrorKind::kUsage, {.what = "the words of the text say nothing about a draw of it",
-                                    .where = "--words",
-                                    .hint = "leave out --samples"});
+                                    .where = "`words`",
+                                    .hint = "leave out `samples`"});
   }
   const std::int64_t words = count_words(options.words);
   draw(session);

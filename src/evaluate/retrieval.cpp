@@ -27,11 +27,10 @@ struct Towers {
 
 at::Tensor embedding_of(const at::Tensor& output) {
   if (output.dim() == 2) return output.to(at::kDouble);
-  throw Error(ErrorKind::kUsage,
-              {.what = "an output of the model is no embedding",
-               .expected = "[samples, width]",
-               .got = std::to_string(output.dim()) + " dimensions",
-               .hint = "--outputs IMAGE,TEXT chooses the embeddings by position, from 0"});
+  throw Error(ErrorKind::kUsage, {.what = "an output of the model is no embedding",
+                                  .expected = "[samples, width]",
+                                  .got = std::to_string(output.dim()) + " dimensions",
+                                  .hint = "`outputs` chooses the embeddings by position, from 0"});
 }
 
 void add_recalls(const std::string& direction, const at::Tensor& queries, const at::Tensor& keys,
@@ -52,8 +51,7 @@ void add_cosines(const at::Tensor& expected, const at::Tensor& actual, ClusterMe
 
 /// True if labels say which text belongs to an image; else each has its own.
 bool is_labelled(const Session& session) {
-  const Dataset& dataset = session.data.dataset;
-  return session.texts && (!dataset.labels().empty() || !dataset.class_folders().empty());
+  return session.texts && session.options->use_labels && has_labels(session.data.dataset);
 }
 
 /// For each image of the loop the row of its text among those of the loop.

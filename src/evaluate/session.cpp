@@ -1,16 +1,20 @@
 #include "evaluate/session.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <numeric>
 
 #include "base/clock.h"
 #include "data/model_inputs.h"
+#include "evaluate/gates.h"
+#include "evaluate/model_file.h"
 #include "repquant/error.h"
 
 namespace repquant {
 namespace {
+
+// TorchScript profiles a model in its first pass and optimises it in the second, which takes longer
+// than dozens of later passes.
+constexpr int kWarmUpPasses = 2;
 
 void check_options(const EvaluationOptions& options) {
   if (options.models.empty()) {
@@ -66,6 +70,16 @@ Batch load_batch(const Session& session, std::int64_t begin,
   return batch;
 }
 
+void warm_up(const Session& session, const Batch& batch, std::span<const int> positions) {
+  for (const TimedModel& run : session.runs) {
+    const std::vector<at::Tensor> inputs = arrange_inputs(batch, run.model.signature());
+    for (int pass = 0; pass < kWarmUpPasses; ++pass) {
+      session.observer->check_interrupt();
+      static_cast<void>(run.model.run(inputs, positions));
+    }
+  }
+}
+
 std::vector<at::Tensor> forward(TimedModel& run, const Batch& batch,
                                 std::span<const int> positions) {
   const std::vector<at::Tensor> inputs = arrange_inputs(batch, run.model.signature());
@@ -93,18 +107,21 @@ std::int64_t Session::size() const {
   return static_cast<std::int64_t>(std::max(indices.size(), text_indices.size()));
 }
 
-Session open_session(const EvaluationOptions& options, const EvaluationHooks& hooks) {
+Session open_session(const EvaluationOptions& options, const Observer& observer) {
   check_options(options);
-  at::set_num_threads(options.threads);
-  std::vector<TimedModel> runs;
-  const std::vector<ModelForm> models = expand_forms(options.models, options.forms);
+  check_required(options);
+  std::vector<ModelForm> models;
   if (!options.reference.empty()) {
-    runs.push_back({.model = LoadedModel(expand_forms({options.reference}, {Form::kPortable})[0])});
+    check_model_file(options.reference);
+    models = expand_forms({options.reference}, {Form::kPortable});
   }
-  for (const auto& model : models) runs.push_back({.model = LoadedModel(model)});
+  for (const auto& path : options.models) check_model_file(path);
+  for (auto& model : expand_forms(options.models, options.forms)) {
+    models.push_back(std::move(model));
+  }
   Session session{.options = &options,
-                  .hooks = &hooks,
-                  .runs = std::move(runs),
+                  .observer = &observer,
+                  .runs = {},
                   .has_reference = !options.reference.empty(),
                   .data = open_data({.path = options.data,
                                      .preset_file = options.preset,
@@ -112,9 +129,12 @@ Session open_session(const EvaluationOptions& options, const EvaluationHooks& ho
                                      .model = options.models.front(),
                                      .tokens = options.tokens,
                                      .threads = options.threads}),
+                  .models = std::move(models),
                   .texts = std::nullopt,
                   .indices = {},
-                  .text_indices = {}};
+                  .text_indices = {},
+                  .labels = {}};
+  check_required(options, session.data.dataset);
   if (!options.texts.empty()) {
     DatasetOptions arrays;
     arrays.threads = options.threads;
@@ -122,18 +142,43 @@ Session open_session(const EvaluationOptions& options, const EvaluationHooks& ho
     session.text_indices = all_of(*session.texts);
   }
   session.indices = all_of(session.data.dataset);
+  session.runs.push_back({.model = LoadedModel(session.models.front())});
   return session;
+}
+
+void load_models(Session& session) {
+  while (session.runs.size() < session.models.size()) {
+    session.runs.push_back({.model = LoadedModel(session.models[session.runs.size()])});
+  }
+}
+
+std::vector<at::Tensor> first_outputs(const Session& session, std::span<const int> positions) {
+  const LoadedModel& model = session.runs.front().model;
+  const auto outputs_of = [&](std::size_t count) {
+    const Batch batch = load_batch(session, 0, wrapped(session.indices, 0, count));
+    return model.forward(arrange_inputs(batch, model.signature()), positions);
+  };
+  const auto whole =
+      static_cast<std::size_t>(std::min<std::int64_t>(session.size(), session.options->batch_size));
+  try {
+    return outputs_of(1);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::kUnsupported || whole < 2) throw;
+  }
+  return outputs_of(whole);  // traced for a number of samples
 }
 
 void for_each_output(Session& session, std::span<const int> positions,
                      const std::function<void(const BatchOutputs&)>& measure) {
   const std::int64_t total = session.size();
+  session.observer->on_phase("evaluate", static_cast<std::size_t>(total));
   for (std::int64_t begin = 0; begin < total;) {
-    if (session.hooks->check_interrupt) session.hooks->check_interrupt();
+    session.observer->check_interrupt();
     const auto count = static_cast<std::size_t>(
         std::min<std::int64_t>(total - begin, session.options->batch_size));
     const std::vector<std::int64_t> indices = wrapped(session.indices, begin, count);
     const Batch batch = load_batch(session, begin, indices);
+    if (begin == 0) warm_up(session, batch, positions);
     std::vector<at::Tensor> expected;
     for (std::size_t run = 0; run < session.runs.size(); ++run) {
       const std::vector<at::Tensor> outputs = forward(session.runs[run], batch, positions);
@@ -144,7 +189,7 @@ void for_each_output(Session& session, std::span<const int> positions,
       });
     }
     begin += static_cast<std::int64_t>(count);
-    if (session.hooks->on_progress) session.hooks->on_progress(begin, total);
+    session.observer->on_item("", static_cast<std::size_t>(begin));
   }
 }
 
@@ -177,7 +222,7 @@ std::vector<int> output_positions(const EvaluationOptions& options, std::vector<
   if (given.size() != defaults.size() || *std::min_element(given.begin(), given.end()) < 0) {
     throw Error(ErrorKind::kUsage,
                 {.what = "bad choice of outputs",
-                 .where = "--outputs",
+                 .where = "`outputs`",
                  .expected = std::to_string(defaults.size()) + " positions, counted from 0",
                  .got = std::to_string(given.size()) + " given"});
   }

@@ -22,13 +22,15 @@ struct TimedModel {
 /// What one evaluation works on. Run 0 is the reference if there is one.
 struct Session {
   const EvaluationOptions* options = nullptr;
-  const EvaluationHooks* hooks = nullptr;
+  const Observer* observer = nullptr;
   std::vector<TimedModel> runs;
   bool has_reference = false;
   OpenedData data;
+  std::vector<ModelForm> models;           // all of them, in the order of the runs
   std::optional<Dataset> texts;            // inputs of the second tower
   std::vector<std::int64_t> indices;       // samples of `data`, in the order of the loop
   std::vector<std::int64_t> text_indices;  // samples of `texts`
+  std::vector<std::int64_t> labels;        // classification: of all samples of `data`, or none
 
   bool is_reference(std::size_t run) const { return has_reference && run == 0; }
 
@@ -36,8 +38,16 @@ struct Session {
   std::int64_t size() const;
 };
 
-/// Opens everything; all samples are chosen. Throws Error as evaluate().
-Session open_session(const EvaluationOptions& options, const EvaluationHooks& hooks);
+/// Opens the data and loads the first model alone, so that what cannot be measured is refused
+/// before the work; all samples are chosen. Throws Error as evaluate().
+Session open_session(const EvaluationOptions& options, const Observer& observer);
+
+/// Loads the other models.
+void load_models(Session& session);
+
+/// The tensors at `positions` that the first model gives for the first sample, or for a whole batch
+/// if it takes no single sample.
+std::vector<at::Tensor> first_outputs(const Session& session, std::span<const int> positions);
 
 /// The outputs of one run on one batch.
 struct BatchOutputs {
@@ -49,9 +59,10 @@ struct BatchOutputs {
   const std::vector<at::Tensor>* reference = nullptr;  // of run 0, unless this is it
 };
 
-/// Runs every model on every batch and gives `measure` the output tensors at `positions`. When
-/// samples and texts differ in number, the shorter side begins again from its start. An Error of
-/// `measure` gets the model's name if it says no other place.
+/// Runs every model on every batch, after passes on the first one that are not timed, and gives
+/// `measure` the output tensors at `positions`. When samples and texts differ in number, the
+/// shorter side begins again from its start. An Error of `measure` gets the model's name if it says
+/// no other place.
 void for_each_output(Session& session, std::span<const int> positions,
                      const std::function<void(const BatchOutputs&)>& measure);
 

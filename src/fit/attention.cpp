@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 
 #include <array>
+#include <sstream>
+#include <string>
 
 #include "fit/head_room.h"
 #include "fit/rows.h"
@@ -174,6 +176,22 @@ AttendPlan fit_attend(const std::vector<at::Tensor>& value, bool heads, int bits
       bits <= 4 && (plan.grid.steps_per_octave == 2 || plan.grid.steps_per_octave == 1);
   plan.grid.u8_table = !by_parity;
   return plan;
+}
+
+std::string describe(const ScoresPlan& plan) {
+  return plan.left.scale.numel() > 1 ? "per head" : "per tensor";
+}
+
+std::string describe(const AttendPlan& plan) {
+  std::ostringstream text;
+  if (plan.uniform) {
+    text << "uniform u8 softmax grid";
+  } else {
+    text << "log2 softmax grid, " << plan.grid.steps_per_octave << " steps per octave";
+  }
+  text << (plan.row_maximum ? ", row maximum" : ", per tensor");
+  text << (plan.value.scale.numel() > 1 ? "; v per head" : "; v per tensor");
+  return text.str();
 }
 
 }  // namespace repquant

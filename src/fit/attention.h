@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <string>
 #include <vector>
 
 #include "plan/site_plan.h"
@@ -22,5 +23,9 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
 /// its row maximum is 1.
 AttendPlan fit_attend(const std::vector<at::Tensor>& value, bool heads, int bits,
                       const AttentionRecipe& recipe, const at::Tensor& weights = {});
+
+/// Plans in words: "per head"; "log2 softmax grid, 1.5 steps per octave, row maximum; v per head".
+std::string describe(const ScoresPlan& plan);
+std::string describe(const AttendPlan& plan);
 
 }  // namespace repquant

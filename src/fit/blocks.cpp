@@ -45,7 +45,7 @@ std::vector<Cut> cuts_of(const Schedule& schedule, const std::set<const Node*>& 
 std::vector<GraphBlock> find_blocks(const Schedule& schedule, const std::vector<Site>& sites) {
   std::set<const Node*> nodes;
   for (const Site& site : sites) {
-    if (site.kind != SiteKind::kEmbedding) nodes.insert(site.node);  // nothing is fitted in them
+    if (!is_lookup(site)) nodes.insert(site.node);
   }
   auto cuts = cuts_of(schedule, nodes);
   const std::size_t nodes_end = schedule.nodes().size();
@@ -61,7 +61,7 @@ std::vector<GraphBlock> find_blocks(const Schedule& schedule, const std::vector<
     bool attends = false;
     for (; next < sites.size() && schedule.index_of(sites[next].node) < cut; ++next) {
       inside.push_back(next);
-      attends = attends || sites[next].kind == SiteKind::kAttend;
+      attends = attends || std::holds_alternative<AttendSite>(sites[next].kind);
     }
     if (attends && attention) {
       current.end = begin.position;

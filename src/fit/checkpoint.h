@@ -11,19 +11,25 @@
 namespace repquant {
 
 struct SweepState {
-  std::string fingerprint;      // model, data and recipe that the plans belong to
-  std::vector<SitePlan> plans;  // in execution order
+  std::string fingerprint;  // model, data and recipe that the plans belong to
+  /// In execution order; nothing where a file is damaged: that site is fitted again.
+  std::vector<std::optional<SitePlan>> plans;
+  std::vector<std::string> damaged;  // those files
 };
 
+/// Whether plans of this run follow the one that is written.
+enum class CheckpointEnd { kHere, kLater };
+
 /// Writes one file per plan into `workdir` as they come: site_0003.pt. Atomic, never half-written,
-/// with a digest. Ends the checkpoint: what an older run left behind it is not read any more.
-/// Throws Error kFile when the folder cannot be written.
+/// flushed to disk, with a digest. kHere ends the checkpoint: what an older run left behind it is
+/// not read any more. Throws Error kFile when the folder cannot be written.
 void append_checkpoint(const std::string& workdir, const std::string& fingerprint,
-                       std::size_t index, const SitePlan& plan);
+                       std::size_t index, const SitePlan& plan,
+                       CheckpointEnd end = CheckpointEnd::kHere);
 
 /// Reads what append_checkpoint wrote, up to the first missing index; no plans if there are none.
-/// Throws Error kUsage if the checkpoint belongs to another model, data set or recipe, kFile if a
-/// file is damaged.
+/// A file that is damaged costs its site alone.
+/// Throws Error kUsage if the checkpoint belongs to another model, data set or recipe.
 SweepState read_checkpoint(const std::string& workdir, const std::string& fingerprint);
 
 }  // namespace repquant

@@ -1,20 +1,19 @@
-// The proof, in every run, that folding changes nothing: FP32 outputs before and after.
+// The proof, in every run, that a fold changes nothing: what a reader of the norm computes before
+// and after.
 #pragma once
 
 #include <ATen/core/Tensor.h>
-
-#include <vector>
 
 #include "graph/site.h"
 #include "plan/site_plan.h"
 
 namespace repquant {
 
-/// Runs the floating-point model on one batch with every folded norm and its consumers rewritten
-/// (gamma / r, beta / r - b; W diag(r), bias + W diag(r) b) and returns the largest |difference| to
-/// `reference` relative to the largest |reference|.
-double fold_deviation(const Model& model, const std::vector<Site>& sites,
-                      const std::vector<SitePlan>& plans, const std::vector<at::Tensor>& inputs,
-                      const std::vector<at::Tensor>& reference);
+/// How much a fold changes the output of one Linear behind the norm, whose input it moves from x to
+/// x / r - b and whose weight and bias to W diag(r) and bias + W diag(r) b, as float32 has these:
+/// the largest |difference| relative to the largest |output|. Computed in double on at most 256
+/// rows of x [.., K], so that it is the fold that is judged and neither the order of sums nor how
+/// much the rest of the model makes of a rounding error. Rows that are not finite do not count.
+double fold_deviation(const LinearSite& site, const InputQuantizer& quantizer, const at::Tensor& x);
 
 }  // namespace repquant

@@ -14,21 +14,25 @@ std::int64_t sample_count(const Batches& batches) {
 
 HeldBack hold_back(const Batches& batches, std::int64_t one_in) {
   const std::int64_t total = sample_count(batches);
+  if (total < 2) return {batches, {}};
+  return hold_back_samples(batches, std::max<std::int64_t>(1, total / one_in));
+}
+
+HeldBack hold_back_samples(const Batches& batches, std::int64_t count) {
   HeldBack result{batches, {}};
-  if (total < 2) return result;
-  std::int64_t wanted = std::max<std::int64_t>(1, total / one_in);
+  std::int64_t wanted = count;
   while (wanted > 0) {
     const std::vector<at::Tensor> last = result.fitted.back();
-    const std::int64_t count = sample_count(last);
-    if (count <= wanted) {
+    const std::int64_t size = sample_count(last);
+    if (size <= wanted) {
       if (result.fitted.size() == 1) break;
       result.fitted.pop_back();
       result.held_back.insert(result.held_back.begin(), last);
     } else {
-      result.fitted.back() = samples_of(last, 0, count - wanted);
-      result.held_back.insert(result.held_back.begin(), samples_of(last, count - wanted, count));
+      result.fitted.back() = samples_of(last, 0, size - wanted);
+      result.held_back.insert(result.held_back.begin(), samples_of(last, size - wanted, size));
     }
-    wanted -= count;
+    wanted -= size;
   }
   return result;
 }

@@ -4,11 +4,13 @@
 
 #include <sstream>
 #include <utility>
+#include <vector>
 
 #include "base/text_table.h"
 #include "fit/linear_input.h"
 #include "fit/linear_weight.h"
 #include "fit/row_sample.h"
+#include "fit/rows.h"
 #include "fit/weight_sums.h"
 #include "plan/simulate.h"
 
@@ -16,7 +18,7 @@ namespace repquant {
 namespace {
 
 /// What codes and bias should give, [n, N]: the target (see Compensation) without the side columns.
-at::Tensor target_of(const RowBlock& rows, const Site& site, const SideColumns& side,
+at::Tensor target_of(const RowBlock& rows, const LinearSite& site, const SideColumns& side,
                      Compensation compensation) {
   const bool stream = compensation == Compensation::kStream && rows.x_float.defined();
   at::Tensor target = at::linear(stream ? rows.x_float : rows.x, site.weight, site.bias);
@@ -30,7 +32,7 @@ at::Tensor target_of(const RowBlock& rows, const Site& site, const SideColumns& 
 FittedWeight fit_weight_alone(const LinearProblem& problem, const SourceRows& rows,
                               WeightRecipe recipe) {
   recipe.shrinkage = false;
-  const Site& site = *problem.site;
+  const LinearSite& site = *problem.site;
   const at::Tensor zero = at::zeros({site.weight.size(0)}, at::kFloat);
   const WeightProblem weight{.weight = site.weight.contiguous(),
                              .bias = site.bias.defined() ? site.bias.clone() : zero,
@@ -47,7 +49,7 @@ FittedWeight fit_weight_alone(const LinearProblem& problem, const SourceRows& ro
 FittedWeight fit_weight(const LinearProblem& problem, const SourceRows& rows,
                         const LinearPlan& plan, WeightRecipe recipe) {
   recipe.group_size = 0;  // an integer product has one scale for each row
-  const Site& site = *problem.site;
+  const LinearSite& site = *problem.site;
   const auto folded = folded_linear(site.weight, site.bias, fold_of(plan.input));
   const WeightProblem weight{.weight = without_channels(folded.weight, plan.side.channels),
                              .bias = folded.bias,
@@ -68,6 +70,37 @@ FittedWeight fit_weight(const LinearProblem& problem, const SourceRows& rows,
   return round_weight(prepare_weight(weight, recipe), problem.weight_bits, problem.threads);
 }
 
+/// The grid for all readers of the codes.
+FittedInput fit_grid(const LinearProblem& problem, const SourceRows& rows, const Recipe& recipe) {
+  // Rows that a router sends here on other data may be anything.
+  constexpr std::int64_t kFewRows = 32;
+  std::vector<WeightedRows> readers{sample_for_grid(rows, problem.row_weights, problem.threads)};
+  for (const ReaderRows& reader : problem.other_readers) {
+    const SourceRows other(reader.rows, problem.path, problem.threads);
+    readers.push_back(sample_for_grid(other, other.kept_of(reader.row_weights), problem.threads));
+  }
+  const WeightedRows seen = joined(readers);
+  const std::int64_t count = seen.x.size(0);
+  if (problem.shared == nullptr && count < (problem.routed ? kFewRows : 1)) {
+    return {.quantizer = per_token_quantizer(problem.activation_bits), .side = {}, .note = ""};
+  }
+  return fit_linear_input(seen, problem, recipe);
+}
+
+/// Which rows there were, where that is not as usual.
+std::string describe_rows(const SourceRows& rows, bool routed) {
+  std::string text;
+  if (rows.size() == 0) {
+    text = "; no calibration row reaches it: rounded to nearest";
+  } else if (routed) {
+    text = "; " + std::to_string(rows.size()) + " calibration rows";
+  }
+  if (rows.left_out() > 0) {
+    text += "; " + std::to_string(rows.left_out()) + " rows that are not finite left out";
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string describe(const LinearPlan& plan) {
@@ -86,23 +119,26 @@ std::string describe(const LinearPlan& plan) {
   return text.str();
 }
 
-LinearPlan fit_linear(const LinearProblem& problem, const Recipe& recipe, std::string& note) {
-  const SourceRows rows(problem.rows, problem.site->path, problem.threads);
+LinearPlan fit_linear(const LinearProblem& given, const Recipe& recipe, std::string& note) {
+  LinearProblem problem = given;
+  const SourceRows rows(problem.rows, problem.path, problem.threads);
+  problem.row_weights = rows.kept_of(problem.row_weights);
+  WeightRecipe weights = recipe.weights;
+  if (rows.size() == 0) weights.rounding = WeightRounding::kNearest;
   LinearPlan plan;
   plan.quantized_input = problem.activation_bits != kWeightOnlyBits;
   std::string choice;
   if (plan.quantized_input) {
-    FittedInput input = fit_linear_input(
-        sample_for_grid(rows, problem.row_weights, problem.threads), problem, recipe);
+    FittedInput input = fit_grid(problem, rows, recipe);
     plan.input = std::move(input.quantizer);
     plan.side = std::move(input.side);
     choice = std::move(input.note);
   }
-  FittedWeight fitted = plan.quantized_input ? fit_weight(problem, rows, plan, recipe.weights)
-                                             : fit_weight_alone(problem, rows, recipe.weights);
+  FittedWeight fitted = plan.quantized_input ? fit_weight(problem, rows, plan, weights)
+                                             : fit_weight_alone(problem, rows, weights);
   plan.weight = std::move(fitted.weight);
   plan.bias = std::move(fitted.bias);
-  note = describe(plan) + choice;
+  note = describe(plan) + choice + describe_rows(rows, problem.routed);
   if (fitted.compensation > 0) note += "; compensation " + format_number(fitted.compensation, 2);
   return plan;
 }

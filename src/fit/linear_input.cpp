@@ -253,7 +253,7 @@ FittedInput fit_linear_input(const WeightedRows& all, const LinearProblem& in,
     fitted.quantizer = per_token_quantizer(in.activation_bits);
     return fitted;
   }
-  const bool one_grid = in.rounded != nullptr;  // nothing can be folded into the weight
+  const bool one_grid = in.one_grid || in.rounded != nullptr;  // nothing can be folded
   if (one_grid) granularity = InputGranularity::kPerTensor;
   // Where no norm can carry the vectors they cost a pass of their own: only if they pay.
   const bool at_run_time = from_norm && in.site->norm == nullptr;
@@ -267,7 +267,7 @@ FittedInput fit_linear_input(const WeightedRows& all, const LinearProblem& in,
     fitted.quantizer = fit_form(rows, in, recipe, true, channels.head_room(), fitted.note);
     return fitted;
   }
-  if (!from_norm && !one_grid && in.site->kind != SiteKind::kPatchEmbedding) {
+  if (!from_norm && !one_grid && !in.site->of_patches) {
     fitted.side = fit_side(all.x, in, recipe);
   }
   const bool has_side = !fitted.side.channels.empty();

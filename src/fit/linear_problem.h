@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "fit/row_source.h"
@@ -12,16 +13,28 @@
 
 namespace repquant {
 
+/// What another reader of the same codes sees.
+struct ReaderRows {
+  RowSource rows;          // x alone
+  at::Tensor row_weights;  // float64 [rows], mean 1; or undefined
+};
+
 /// Everything the fit of a Linear needs, besides the recipe.
 struct LinearProblem {
-  const Site* site = nullptr;
+  std::string path;  // of the site, for errors
+  const LinearSite* site = nullptr;
   RowSource rows;
+  /// Readers of the same norm that see other rows of it: the grid is fitted on theirs too.
+  std::vector<ReaderRows> other_readers;
+  /// Which rows there are is decided by the model, so few of them say little about others.
+  bool routed = false;
   at::Tensor row_weights;  // float64 [rows], what rows count, mean 1; or undefined
   at::Tensor gram;         // [K, K]: sum of W^T D W over all consumers of the same input
   const InputQuantizer* shared = nullptr;  // already fitted by another consumer of the same input
   /// Codes and scales of a weight that other Linears read too; else null. The input then gets one
   /// grid per tensor and no side columns.
   const QuantizedWeight* rounded = nullptr;
+  bool one_grid = false;  // a norm in front cannot carry a grid per channel
   int weight_bits = 8;
   int activation_bits = 8;
   int threads = 1;

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/overloaded.h"
 #include "plan/simulate.h"
 
 namespace repquant {
@@ -13,23 +14,34 @@ namespace {
 using torch::jit::Node;
 
 at::Tensor simulate(const SitePlan& plan, const std::vector<at::Tensor>& operands) {
-  if (const auto* linear = std::get_if<LinearPlan>(&plan.plan)) {
-    return simulate_linear(*linear, operands[0]);
-  }
-  if (const auto* scores = std::get_if<ScoresPlan>(&plan.plan)) {
-    return simulate_scores(*scores, operands[0], operands[1]);
-  }
-  if (const auto* embedding = std::get_if<EmbeddingPlan>(&plan.plan)) {
-    return simulate_embedding(*embedding, operands[0]);
-  }
-  return simulate_attend(std::get<AttendPlan>(plan.plan), operands[0], operands[1]);
+  return std::visit(
+      Overloaded{
+          [&](const LinearPlan& linear) { return simulate_linear(linear, operands[0]); },
+          [&](const ScoresPlan& scores) {
+            return simulate_scores(scores, operands[0], operands[1]);
+          },
+          [&](const AttendPlan& attend) {
+            return simulate_attend(attend, operands[0], operands[1]);
+          },
+          [&](const EmbeddingPlan& embedding) {
+            return simulate_embedding(embedding, operands[0]);
+          },
+      },
+      plan.plan);
 }
 
 /// Which inputs of the site's node vary.
 std::vector<std::size_t> operands_of(const Site& site) {
-  if (site.kind == SiteKind::kScores || site.kind == SiteKind::kAttend) return {0, 1};
-  if (site.kind == SiteKind::kEmbedding) return {1};
-  return {0};
+  using Inputs = std::vector<std::size_t>;
+  return std::visit(Overloaded{[](const LinearSite&) { return Inputs{0}; },
+                               [](const ScoresSite&) {
+                                 return Inputs{0, 1};
+                               },
+                               [](const AttendSite&) {
+                                 return Inputs{0, 1};
+                               },
+                               [](const EmbeddingSite&) { return Inputs{1}; }},
+                    site.kind);
 }
 
 }  // namespace
@@ -40,7 +52,9 @@ void PlanHook::add(const Site& site, const SitePlan& plan) {
 
 void PlanHook::add(const Site& site, Evaluate evaluate) {
   sites_[site.node] = {std::move(evaluate), operands_of(site)};
-  if (site.softmax != nullptr) softmaxes_.insert(site.softmax);
+  if (const auto* attend = std::get_if<AttendSite>(&site.kind)) {
+    softmaxes_.insert(attend->softmax);
+  }
 }
 
 bool PlanHook::operator()(const Node* node, Values& values) const {

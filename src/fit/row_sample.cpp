@@ -39,7 +39,7 @@ std::int64_t place_in(std::int64_t group, std::int64_t stride, std::int64_t rows
 
 void fill(Piece& piece, const SourceRows& rows, std::int64_t stride) {
   const std::int64_t begin = rows.begins()[piece.batch];
-  const at::Tensor x = rows_of({rows.source().x(piece.batch)});
+  const at::Tensor x = rows.x_of_batch(piece.batch);
   const at::Tensor own = x.slice(0, piece.from - begin, piece.to - begin);
   std::tie(piece.low, piece.high) = at::aminmax(own, 0);
   for (std::int64_t group = piece.from / stride; group * stride < piece.to; ++group) {

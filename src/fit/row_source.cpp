@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "fit/rows.h"
@@ -15,20 +15,24 @@ namespace {
 
 constexpr std::int64_t kBlockRows = 1024;
 
-void require_finite_input(const at::Tensor& x, const std::string& path) {
-  // The sum is finite exactly if all values are (no float32 activation sum overflows a double).
-  if (std::isfinite(at::sum(x, at::kDouble).item<double>())) return;
-  throw Error(ErrorKind::kNumerical,
-              {.what = "the input of a site holds NaN or infinite values",
-               .where = path,
-               .hint = "check the calibration data and that the model runs in float32"});
+/// All rows of a batch but those that are not kept.
+at::Tensor kept_rows(const at::Tensor& batch, const at::Tensor& kept) {
+  const at::Tensor rows = rows_of({batch});
+  return kept.defined() ? rows.index_select(0, kept) : rows;
+}
+
+/// `rows` with what stands in `instead` where a row is not finite. May be undefined.
+at::Tensor finite_or(const at::Tensor& rows, const at::Tensor& instead) {
+  if (!rows.defined() || is_finite(rows)) return rows;
+  return at::where(rows.isfinite().all(1, /*keepdim=*/true), rows, instead);
 }
 
 /// Reads ranges of rows in rising order, each batch once.
 class RowCursor {
  public:
-  RowCursor(const RowSource::Read& read, const std::vector<std::int64_t>& begins)
-      : read_(read), begins_(begins) {}
+  RowCursor(const RowSource::Read& read, const std::vector<std::int64_t>& begins,
+            const std::vector<at::Tensor>& kept)
+      : read_(read), begins_(begins), kept_(kept) {}
 
   /// [to - from, ..]; undefined if there is nothing to read from. from < to.
   at::Tensor rows(std::int64_t from, std::int64_t to) {
@@ -36,7 +40,7 @@ class RowCursor {
     std::vector<at::Tensor> parts;
     while (from < to) {
       for (; begins_[batch_ + 1] <= from; ++batch_) held_.reset();
-      if (!held_.defined()) held_ = rows_of({read_(batch_)});
+      if (!held_.defined()) held_ = kept_rows(read_(batch_), kept_[batch_]);
       const std::int64_t begin = begins_[batch_], end = std::min(to, begins_[batch_ + 1]);
       parts.push_back(held_.slice(0, from - begin, end - begin));
       from = end;
@@ -47,6 +51,7 @@ class RowCursor {
  private:
   const RowSource::Read& read_;
   const std::vector<std::int64_t>& begins_;
+  const std::vector<at::Tensor>& kept_;
   std::size_t batch_ = 0;
   at::Tensor held_;  // all rows of the batch
 };
@@ -61,31 +66,60 @@ RowSource rows_in_memory(std::vector<at::Tensor> x) {
 }
 
 SourceRows::SourceRows(RowSource source, const std::string& path, int threads)
-    : source_(std::move(source)), begins_(source_.batches + 1, 0) {
+    : source_(std::move(source)),
+      begins_(source_.batches + 1, 0),
+      kept_(source_.batches),
+      all_(source_.batches) {
   std::vector<std::int64_t> columns(source_.batches);
   parallel_for(std::ssize(columns), threads, [&](std::int64_t i) {
     const auto batch = static_cast<std::size_t>(i);
     const at::Tensor x = source_.x(batch);
-    require_finite_input(x, path);
     columns[batch] = x.size(-1);
-    begins_[batch + 1] = x.numel() / std::max<std::int64_t>(1, x.size(-1));
+    all_[batch] = x.numel() / std::max<std::int64_t>(1, x.size(-1));
+    if (!is_finite(x)) {
+      kept_[batch] = rows_of({x}).isfinite().all(1).nonzero().flatten();
+    }
+    begins_[batch + 1] = kept_[batch].defined() ? kept_[batch].numel() : all_[batch];
   });
   for (std::size_t i = 1; i < begins_.size(); ++i) begins_[i] += begins_[i - 1];
   columns_ = columns.empty() ? 0 : columns[0];
+  left_out_ = std::accumulate(all_.begin(), all_.end(), -size());
+  if (size() > 0 || left_out_ == 0) return;
+  throw Error(ErrorKind::kNumerical,
+              {.what = "the input of a site holds nothing but NaN or infinite values",
+               .where = path,
+               .hint = "check the calibration data and that the model runs in float32"});
+}
+
+at::Tensor SourceRows::kept_of(const at::Tensor& of_rows) const {
+  if (!of_rows.defined() || left_out_ == 0) return of_rows;
+  std::vector<at::Tensor> parts;
+  std::int64_t from = 0;
+  for (std::size_t batch = 0; batch < all_.size(); from += all_[batch++]) {
+    const at::Tensor part = of_rows.slice(0, from, from + all_[batch]);
+    parts.push_back(kept_[batch].defined() ? part.index_select(0, kept_[batch]) : part);
+  }
+  return at::cat(parts);
+}
+
+at::Tensor SourceRows::x_of_batch(std::size_t batch) const {
+  return kept_rows(source_.x(batch), kept_[batch]);
 }
 
 at::Tensor SourceRows::x(std::int64_t from, std::int64_t to) const {
   if (from == to) return at::empty({0, columns_}, at::kFloat);
-  return RowCursor(source_.x, begins_).rows(from, to).contiguous();
+  return RowCursor(source_.x, begins_, kept_).rows(from, to).contiguous();
 }
 
 void SourceRows::for_each_block(std::int64_t from, std::int64_t to,
                                 const std::function<void(const RowBlock&)>& see) const {
-  RowCursor x(source_.x, begins_), x_float(source_.x_float, begins_),
-      residual_error(source_.residual_error, begins_);
+  RowCursor x(source_.x, begins_, kept_), x_float(source_.x_float, begins_, kept_),
+      residual_error(source_.residual_error, begins_, kept_);
   for (; from < to; from = std::min(to, from + kBlockRows)) {
     const std::int64_t end = std::min(to, from + kBlockRows);
-    see({from, end, x.rows(from, end), x_float.rows(from, end), residual_error.rows(from, end)});
+    const at::Tensor own = x.rows(from, end);
+    see({from, end, own, finite_or(x_float.rows(from, end), own),
+         finite_or(residual_error.rows(from, end), at::zeros({1}))});
   }
 }
 

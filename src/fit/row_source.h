@@ -27,7 +27,9 @@ struct RowSource {
 /// Batches that are in memory.
 RowSource rows_in_memory(std::vector<at::Tensor> x);
 
-/// Some rows of a source behind each other.
+/// Some rows of a source behind each other. All values are finite: a row that is not so in the
+/// floating-point stream alone has there what it has in the quantized one, and a residual that is
+/// not lacks nothing.
 struct RowBlock {
   std::int64_t from = 0, to = 0;  // their places among all rows
   at::Tensor x;                   // [to - from, K]
@@ -36,15 +38,21 @@ struct RowBlock {
 };
 
 /// The rows of all batches of a source, in order, by their places. What is read does not depend on
-/// how the rows are split into batches.
+/// how the rows are split into batches. Rows of x that are not finite (padding that the model drops
+/// later) are left out of everything.
 class SourceRows {
  public:
-  /// Reads x once. Throws Error kNumerical, naming `path`, if it is not finite.
+  /// Reads x once. Throws Error kNumerical, naming `path`, if it has rows and none is finite.
   SourceRows(RowSource source, const std::string& path, int threads);
 
   std::int64_t size() const { return begins_.back(); }
   std::int64_t columns() const { return columns_; }
-  const RowSource& source() const { return source_; }
+  /// Rows that are left out.
+  std::int64_t left_out() const { return left_out_; }
+  /// Without those: what there is for each row of the source, [all rows]; or undefined.
+  at::Tensor kept_of(const at::Tensor& of_rows) const;
+  /// All rows of x in one batch, contiguous.
+  at::Tensor x_of_batch(std::size_t batch) const;
   /// The place of the first row of each batch, and the number of rows.
   const std::vector<std::int64_t>& begins() const { return begins_; }
 
@@ -60,6 +68,9 @@ class SourceRows {
   RowSource source_;
   std::int64_t columns_ = 0;
   std::vector<std::int64_t> begins_;
+  std::vector<at::Tensor> kept_;  // per batch, int64: places of finite rows; undefined: all of them
+  std::vector<std::int64_t> all_;  // per batch, rows with those that are left out
+  std::int64_t left_out_ = 0;
 };
 
 }  // namespace repquant

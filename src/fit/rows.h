@@ -15,6 +15,13 @@ struct WeightedRows {
 /// All rows of the batches [.., K], in order: [n, K], contiguous.
 at::Tensor rows_of(const std::vector<at::Tensor>& batches);
 
+/// True if no value is NaN or infinite (no float32 activation sum overflows a double).
+bool is_finite(const at::Tensor& x);
+
+/// All sets behind each other, half by half (see halves_of()), with weights of mean 1 by which
+/// every set counts alike. One set that alone has rows is left as it is. At least one set.
+WeightedRows joined(const std::vector<WeightedRows>& sets);
+
 /// Weighted sum of rows [n, K], float64 [K]; `weights` float64 [n] or undefined.
 at::Tensor weighted_sum(const at::Tensor& rows, const at::Tensor& weights);
 

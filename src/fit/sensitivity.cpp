@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/overloaded.h"
 #include "fit/blocks.h"
 #include "fit/gradients.h"
 #include "repquant/error.h"
@@ -29,14 +30,19 @@ using Layouts = std::unordered_map<const Value*, Layout>;
 Layouts wanted_values(const std::vector<Site>& sites) {
   Layouts wanted;
   for (const auto& site : sites) {
-    if (site.weight.defined()) {
-      wanted[site.node->output()] = {-1, false};
-    } else if (site.kind == SiteKind::kScores) {
-      wanted[site.node->input(0)] = {-1, true};
-      wanted[site.node->input(1)] = {-2, true};
-    } else if (site.kind == SiteKind::kAttend) {
-      wanted[site.node->input(1)] = {-1, true};
-    }
+    const auto* node = site.node;
+    std::visit(Overloaded{[&](const LinearSite&) {
+                            wanted[node->output()] = {-1, false};
+                          },
+                          [&](const ScoresSite&) {
+                            wanted[node->input(0)] = {-1, true};
+                            wanted[node->input(1)] = {-2, true};
+                          },
+                          [&](const AttendSite&) {
+                            wanted[node->input(1)] = {-1, true};
+                          },
+                          [](const EmbeddingSite&) {}},
+               site.kind);
   }
   return wanted;
 }
@@ -50,7 +56,8 @@ struct Squares {
 using SquaresByValue = std::unordered_map<const Value*, Squares>;
 
 Squares squares_of(const at::Tensor& gradient, const Layout& layout) {
-  at::Tensor square = gradient.to(at::kDouble).square();
+  // Tokens that are not finite and dropped later have gradients of 0 times NaN.
+  at::Tensor square = gradient.to(at::kDouble).square().nan_to_num_(0.0, 0.0, 0.0);
   if (layout.channel_axis == -2) square = square.transpose(-2, -1);
   Squares result;
   result.length = gradient.size(0);
@@ -183,7 +190,7 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
       rows += squares.rows;
       sensitivity.used.push_back(used[i].at(squares.tokens.numel()));
     }
-    if (sensitivity.tokens.size() != batches.size()) continue;
+    if (sensitivity.tokens.size() != batches.size() || rows == 0) continue;
     sensitivity.channels = sensitivity.channels / rows;
     result.emplace(value, std::move(sensitivity));
   }

@@ -16,9 +16,10 @@ std::map<std::size_t, QuantizedWeight> round_shared_weights(const std::vector<Si
   using Key = std::tuple<const void*, int, bool>;  // the weight, its bits, whether weight-only
   std::map<Key, std::vector<std::size_t>> readers;
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (!sites[i].weight.defined() || !bits[i].quantized) continue;
+    const LinearSite* linear = linear_of(sites[i]);
+    if (linear == nullptr || !bits[i].quantized) continue;
     const bool weight_only = bits[i].activation_bits == kWeightOnlyBits;
-    const void* weight = weights.first_of(sites[i].weight).data_ptr();
+    const void* weight = weights.first_of(linear->weight).data_ptr();
     readers[{weight, bits[i].weight_bits, weight_only}].push_back(i);
   }
   for (const auto& [key, indices] : readers) {
@@ -26,7 +27,7 @@ std::map<std::size_t, QuantizedWeight> round_shared_weights(const std::vector<Si
     WeightRecipe nearest = recipe;
     nearest.rounding = WeightRounding::kNearest;
     if (!std::get<bool>(key)) nearest.group_size = 0;
-    const auto weight = quantize_weight(sites[indices[0]].weight.contiguous(), {},
+    const auto weight = quantize_weight(linear_of(sites[indices[0]])->weight.contiguous(), {},
                                         std::get<int>(key), nearest, threads);
     for (const std::size_t i : indices) rounded.emplace(i, weight);
   }

@@ -5,7 +5,7 @@
 #include <map>
 #include <vector>
 
-#include "fit/sweep.h"
+#include "fit/site_bits.h"
 #include "gptq/gptq.h"
 #include "graph/site.h"
 #include "repquant/recipe.h"

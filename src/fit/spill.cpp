@@ -24,7 +24,7 @@ constexpr std::size_t kLeastBytes = 16384;
               {.what = what,
                .where = folder,
                .got = std::strerror(code),
-               .hint = "--workdir must name a folder with room for the model's activations"});
+               .hint = "`workdir` must name a folder with room for the model's activations"});
 }
 
 bool can_spill(const c10::IValue& value, const std::unordered_set<const void*>& keep) {

@@ -130,8 +130,9 @@ at::Tensor Streams::first_value(const Value* value, Stream stream) const {
 }
 
 at::Tensor Streams::first_scores(const Site& site, Stream stream) const {
+  const Node* softmax = std::get<AttendSite>(site.kind).softmax;
   const NodeHook hook = [&](const Node* node, Values& values) {
-    if (node != site.softmax) return stream == Stream::kQuantized && hook_(node, values);
+    if (node != softmax) return stream == Stream::kQuantized && hook_(node, values);
     values[node->output()] = values.at(node->input(0));
     return true;
   };

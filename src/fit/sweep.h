@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -14,9 +15,6 @@
 #include "repquant/recipe.h"
 
 namespace repquant {
-
-/// Values of an attention operand that its grid is fitted on (64 MB).
-inline constexpr std::int64_t kOperandValues = std::int64_t{1} << 24;
 
 struct SweepProgress {
   std::size_t site = 0;   // sites finished
@@ -29,42 +27,35 @@ struct SweepOptions {
   std::string workdir;  // checkpoints and activations go here; empty: neither is written
   /// Bytes of living activations from which on they are kept in workdir instead of in memory.
   std::int64_t spill_bytes = std::int64_t{1} << 28;
+  /// A norm stays unfolded where folding changes what a reader of it computes by more than this, of
+  /// its largest output.
+  double largest_fold_deviation = 1e-3;
   bool resume = false;      // continue from the checkpoint in workdir
   std::string fingerprint;  // identifies model, data and recipe; a checkpoint of another is refused
   std::function<void(const SweepProgress&)> on_progress;
+  std::function<void(const std::string&)> warn;  // of files that are damaged
   std::function<void()> check_interrupt;  // throws Error kInterrupted when the user stopped the run
+};
+
+/// A site that stays in floating point because it could not be quantized, and why.
+struct FailedSite {
+  std::string path;
+  std::string reason;
 };
 
 struct SweepResult {
   std::vector<SitePlan> plans;        // one for each quantized site, in execution order
   std::vector<std::string> excluded;  // paths of sites kept in floating point by the recipe
-  double fold_deviation = 0.0;        // largest |difference| of outputs before and after folding,
-                                      // relative to the largest |output|
+  std::vector<FailedSite> failed;     // neither planned nor excluded, in execution order
+  double fold_deviation = 0.0;        // largest of SiteErrors::fold_deviation
   double output_sqnr_db = 0.0;        // simulated outputs against FP32, on the calibration data
   double float_seconds = 0.0;         // FP32 stream alone, summed over batches, one thread
   double seconds = 0.0;               // the whole sweep, wall clock
 };
 
-/// Effective bits of each site under `recipe`: edge layers, overrides, excludes.
-/// Throws Error kUsage if a pattern of overrides or exclude matches no site.
-struct SiteBits {
-  bool quantized = true;
-  int weight_bits = 8;
-  int activation_bits = 8;  // 16: weight-only
-
-  friend bool operator==(const SiteBits&, const SiteBits&) = default;
-};
-/// An embedding has the bits of embedding.bits or of an override, and floating-point output.
-std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe& recipe);
-
-/// True for an embedding whose table another site reads in floating point: its codes would only be
-/// stored beside the table. resolve_bits() leaves it alone.
-bool is_read_in_float(const std::vector<Site>& sites, const std::vector<SiteBits>& bits,
-                      std::size_t index);
-
 /// Runs the sweep over calibration batches (each a list of the model's inputs, [B, ...]).
-/// Throws Error kNumerical for NaN or infinite values (naming the site) and when folding changes
-/// the FP32 outputs by more than 1e-3 relative.
+/// A site whose fit fails stays in floating point (SweepResult::failed). Throws the Error of the
+/// first one if none is left, and kNumerical if no output, or a quantized one alone, is finite.
 SweepResult run_sweep(const Model& model, const SiteSearch& search,
                       const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
                       const SweepOptions& options);

@@ -7,6 +7,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "format/validate.h"
+#include "graph/portable_code.h"
+#include "repquant/artifact.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -66,13 +69,19 @@ void check_archive(const std::string& path) {
   }
 }
 
-torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files) {
+torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files,
+                                std::vector<std::string>* notes) {
   check_archive(path);
-  torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}, {kArtifactFile, ""}};
+  validate_archive(path);
+  torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}};
   torch::jit::Module module = read_module(path, extra);
   if (!module.find_method("forward")) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model has no forward method", .where = path});
+  }
+  if (!is_artifact(path)) {
+    const std::vector<std::string> changes = make_portable(module);
+    if (notes != nullptr) *notes = changes;
   }
   if (extra_files != nullptr) {
     for (const auto& [name, text] : extra) {

@@ -3,15 +3,13 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 namespace torch::jit {
 struct Module;
 }  // namespace torch::jit
 
 namespace repquant {
-
-/// Name of the extra file in an artifact that holds its description.
-inline constexpr const char* kArtifactFile = "repquant.json";
 
 /// The small text files of an archive, by name.
 using ExtraFiles = std::map<std::string, std::string>;
@@ -21,9 +19,10 @@ using ExtraFiles = std::map<std::string, std::string>;
 void check_archive(const std::string& path);
 
 /// Loads a TorchScript archive to the CPU. On return `extra_files` holds the archive's
-/// preprocess.json and repquant.json, those that it has.
-/// Throws Error kFile (missing, a folder, empty, truncated, not TorchScript), kUnsupported (no
-/// forward method).
-torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files = nullptr);
+/// preprocess.json, if it has one. A model that is no artifact is made to run on the CPU, in
+/// float32 and at inference (make_portable()); `notes` says what was changed. Throws Error kFile
+/// (missing, a folder, empty, truncated, not TorchScript), kUnsupported (no forward method).
+torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files = nullptr,
+                                std::vector<std::string>* notes = nullptr);
 
 }  // namespace repquant

@@ -3,9 +3,11 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <optional>
 #include <string>
 
 #include "graph/normalize.h"
+#include "graph/rank.h"
 #include "graph/rewrite.h"
 
 namespace repquant {
@@ -73,65 +75,47 @@ bool rewrite_matmul(Node* node) {
   return true;
 }
 
-/// An einsum like "bhid,bhjd->bhij": the same batch letters lead all three, one letter is summed.
-/// Gives the transpositions that make it a matmul, or nothing.
-struct Product {
-  bool transpose_left = false, transpose_right = false;
-};
-std::optional<Product> as_product(const std::string& equation) {
-  std::string text;
-  for (const char c : equation) {
-    if (c != ' ') text += c;
+// Batches of constant matrices: one Linear for each, up to this number.
+constexpr std::int64_t kMostMatrices = 64;
+
+/// x @ W with constant W [E, K, N] -> E Linears on the parts of x, [.., E, T, K] or [.., 1, T, K].
+bool rewrite_batch_of_constants(Node* node) {
+  const auto weight = constant_tensor(node->input(1));
+  if (!weight.defined() || weight.scalar_type() != at::kFloat || weight.dim() != 3) return false;
+  const std::int64_t count = weight.size(0);
+  if (count > kMostMatrices || constant_tensor(node->input(0)).defined()) return false;
+  const auto rank =
+      is_kind(node, "aten::bmm") ? std::optional<std::int64_t>(3) : rank_of(node->input(0));
+  if (!rank || *rank < 2) return false;
+  std::string text = "def batch(x: Tensor", stack, sizes;
+  for (std::int64_t i = 3; i < *rank; ++i) sizes += "-1, ";
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::string name = std::to_string(i);
+    text += ", weight_" + name + ": Tensor";
+    stack += (i > 0 ? ", " : "") + std::string("torch.linear(x.select(-3, ") + name + "), weight_" +
+             name + ", None)";
   }
-  const auto comma = text.find(','), arrow = text.find("->");
-  if (comma == std::string::npos || arrow == std::string::npos || comma > arrow) return {};
-  const std::string left = text.substr(0, comma);
-  const std::string right = text.substr(comma + 1, arrow - comma - 1);
-  const std::string out = text.substr(arrow + 2);
-  const std::size_t n = left.size();
-  if (n < 3 || right.size() != n || out.size() != n) return {};
-  if (left.substr(0, n - 2) != out.substr(0, n - 2)) return {};
-  if (right.substr(0, n - 2) != out.substr(0, n - 2)) return {};
-  const char row = out[n - 2], column = out[n - 1];
-  if (row == column) return {};
-  const auto pair = [n](const std::string& s) { return s.substr(n - 2); };
-  for (const bool tl : {false, true}) {
-    for (const bool tr : {false, true}) {
-      std::string l = pair(left), r = pair(right);
-      if (tl) std::swap(l[0], l[1]);
-      if (tr) std::swap(r[0], r[1]);
-      if (l[0] == row && r[1] == column && l[1] == r[0] && l[1] != row && l[1] != column) {
-        return Product{tl, tr};
-      }
-    }
+  text += ") -> Tensor:\n    x = x.expand([" + sizes + std::to_string(count) +
+          ", -1, -1])\n    return torch.stack([" + stack + "], -3)\n";
+  std::vector<Value*> operands{node->input(0)};
+  for (std::int64_t i = 0; i < count; ++i) {
+    operands.push_back(insert_tensor(node, weight[i].t().contiguous()));
   }
-  return {};
+  replace_node(node, *compile_function(text, "batch"), operands);
+  return true;
 }
 
-bool rewrite_einsum(Node* node) {
-  const auto equation = torch::jit::constant_as<std::string>(node->input(0));
-  Node* list = node->input(1)->node();
-  if (!equation || !is_kind(list, "prim::ListConstruct") || list->inputs().size() != 2)
-    return false;
-  const auto product = as_product(*equation);
-  if (!product) return false;
-  Graph& graph = *node->owningGraph();
-  torch::jit::WithInsertPoint guard(node);
-  const auto operand = [&](Value* value, bool transposed) {
-    if (!transposed) return value;
-    Value* last = graph.insertConstant(std::int64_t{-1});
-    Value* second = graph.insertConstant(std::int64_t{-2});
-    Node* transpose =
-        graph.create(c10::Symbol::fromQualString("aten::transpose"), {value, second, last});
-    transpose->insertBefore(node)->copyMetadata(node);
-    return transpose->output();
-  };
-  Value* left = operand(list->input(0), product->transpose_left);
-  Value* right = operand(list->input(1), product->transpose_right);
-  Node* matmul = graph.create(c10::Symbol::fromQualString("aten::matmul"), {left, right});
-  matmul->insertBefore(node)->copyMetadata(node);
-  node->output()->replaceAllUsesWith(matmul->output());
-  node->destroy();
+/// W @ x with a constant matrix on the left -> (x^T W^T)^T, a Linear.
+bool rewrite_left_constant(Node* node) {
+  const auto weight = constant_tensor(node->input(0));
+  if (!is_float_matrix(weight) || constant_tensor(node->input(1)).defined()) return false;
+  if (rank_of(node->input(1)).value_or(2) < 2) return false;
+  static const auto body = compile_function(R"(
+def left(x: Tensor, weight: Tensor) -> Tensor:
+    return torch.linear(x.transpose(-2, -1), weight, None).transpose(-2, -1)
+)",
+                                            "left");
+  replace_node(node, *body, {node->input(1), node->input(0)});
   return true;
 }
 
@@ -142,6 +126,8 @@ void canonicalize_matmul(std::shared_ptr<Graph>& graph) {
   for (Node* node : all_nodes(*graph)) {
     if (is_kind(node, "aten::einsum")) {
       rewrite_einsum(node);
+    } else if (is_kind(node, "aten::bmm") && rewrite_batch_of_constants(node)) {
+      continue;
     } else if (is_kind(node, "aten::baddbmm")) {
       replace_node(node, *baddbmm,
                    {node->input(0), node->input(1), node->input(2), named_input(node, "beta"),
@@ -164,7 +150,11 @@ void canonicalize_linear(std::shared_ptr<Graph>& graph) {
     }
   }
   for (Node* node : products) {
-    is_kind(node, "aten::addmm") ? rewrite_addmm(node) : rewrite_matmul(node);
+    if (is_kind(node, "aten::addmm")) {
+      rewrite_addmm(node);
+    } else if (!rewrite_matmul(node) && !rewrite_batch_of_constants(node)) {
+      rewrite_left_constant(node);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-// Decompositions written as TorchScript text: fused attention and patch embeddings.
+// Fused attention, written as TorchScript text.
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
@@ -41,48 +41,6 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor], dropout_p
     return torch.matmul(torch._safe_softmax(scores, -1), v)
 )";
 
-// The number of rows is a number of its own: weight.size(0) would keep the floating-point weight
-// alive in an artifact.
-constexpr const char* kPatches = R"(
-def patches(x: Tensor, weight: Tensor, bias: Optional[Tensor], rows: int, kh: int,
-            kw: int) -> Tensor:
-    b = x.size(0)
-    c = x.size(1)
-    gh = x.size(2) // kh
-    gw = x.size(3) // kw
-    x = x.narrow(2, 0, gh * kh).narrow(3, 0, gw * kw)
-    x = x.reshape([b, c, gh, kh, gw, kw]).permute([0, 2, 4, 1, 3, 5])
-    y = torch.linear(x.reshape([b, gh * gw, c * kh * kw]), weight, bias)
-    return y.transpose(1, 2).reshape([b, rows, gh, gw])
-)";
-
-bool all_equal(const Value* list, const std::vector<std::int64_t>& expected) {
-  const auto constant = torch::jit::toIValue(list);
-  if (!constant || !constant->isIntList()) return false;
-  const auto values = constant->toIntVector();
-  if (values.size() == 1) {  // TorchScript writes [0] for [0, 0]
-    for (const auto e : expected) {
-      if (e != values[0]) return false;
-    }
-    return true;
-  }
-  return values == expected;
-}
-
-/// True for a 2-D convolution whose windows tile the image: then it is a Linear on patches.
-bool is_patch_embedding(const Node* node, const at::Tensor& weight) {
-  if (!weight.defined() || weight.dim() != 4) return false;
-  const std::vector<std::int64_t> kernel{weight.size(2), weight.size(3)};
-  if (kernel[0] * kernel[1] == 1) return false;  // 1x1 convolutions belong to convolutional nets
-  const auto* transposed = named_input(node, "transposed");
-  if (transposed != nullptr && torch::jit::constant_as<bool>(transposed).value_or(true))
-    return false;
-  return all_equal(named_input(node, "stride"), kernel) &&
-         all_equal(named_input(node, "padding"), {0, 0}) &&
-         all_equal(named_input(node, "dilation"), {1, 1}) &&
-         torch::jit::constant_as<std::int64_t>(named_input(node, "groups")).value_or(0) == 1;
-}
-
 }  // namespace
 
 void decompose_attention(std::shared_ptr<Graph>& graph) {
@@ -99,30 +57,6 @@ void decompose_attention(std::shared_ptr<Graph>& graph) {
     changed = true;
   }
   if (changed) clean_graph(graph);
-}
-
-std::vector<Node*> decompose_patch_embeddings(std::shared_ptr<Graph>& graph) {
-  const auto body = compile_function(kPatches, "patches");
-  std::vector<Node*> linears;
-  for (Node* node : all_nodes(*graph)) {
-    const std::string kind = node->kind().toQualString();
-    if (kind != "aten::conv2d" && kind != "aten::_convolution" && kind != "aten::convolution") {
-      continue;
-    }
-    const auto weight = constant_tensor(node->input(1));
-    if (!is_patch_embedding(node, weight)) continue;
-    torch::jit::WithInsertPoint guard(node);
-    const std::vector<Value*> inputs{node->input(0),
-                                     insert_tensor(node, weight.flatten(1).clone()),
-                                     node->input(2),
-                                     graph->insertConstant(weight.size(0)),
-                                     graph->insertConstant(weight.size(2)),
-                                     graph->insertConstant(weight.size(3))};
-    for (Node* added : replace_node(node, *body, inputs)) {
-      if (std::string(added->kind().toQualString()) == "aten::linear") linears.push_back(added);
-    }
-  }
-  return linears;
 }
 
 }  // namespace repquant

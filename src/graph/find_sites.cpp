@@ -7,7 +7,10 @@
 #include <set>
 #include <unordered_map>
 
+#include "base/overloaded.h"
 #include "graph/normalize.h"
+#include "graph/products.h"
+#include "graph/rank.h"
 #include "graph/rewrite.h"
 #include "graph/site.h"
 #include "graph/site_path.h"
@@ -73,18 +76,6 @@ const std::set<std::string> kNorms{"aten::layer_norm", "aten::native_layer_norm"
 const std::set<std::string> kScoreArithmetic{
     "aten::mul",   "aten::div", "aten::add",   "aten::sub",     "aten::masked_fill",
     "aten::where", "aten::to",  "aten::clamp", "aten::maximum", "aten::type_as"};
-const std::set<std::string> kConvolutions{"aten::conv1d", "aten::conv2d", "aten::conv3d",
-                                          "aten::_convolution", "aten::convolution"};
-const std::set<std::string> kProducts{"aten::matmul",
-                                      "aten::bmm",
-                                      "aten::mm",
-                                      "aten::einsum",
-                                      "aten::baddbmm",
-                                      "aten::addmm",
-                                      "aten::linear",
-                                      "aten::_transformer_encoder_layer_fwd",
-                                      "aten::_native_multi_head_attention"};
-
 bool is_float_tensor_constant(const Value* value) {
   const auto tensor = constant_tensor(value);
   return tensor.defined() && tensor.is_floating_point();
@@ -148,9 +139,17 @@ Node* attend_after(Node* softmax, std::string& reason) {
   return nullptr;
 }
 
+/// The first node whose place the site takes: a softmax is evaluated by the product behind it, so
+/// what lies between the two comes later, whatever it is.
+const Node* first_node_of(const Site& site) {
+  const auto* attend = std::get_if<AttendSite>(&site.kind);
+  return attend != nullptr ? attend->softmax : site.node;
+}
+
 bool softmax_over_last(const Node* softmax) {
-  const auto dim = torch::jit::constant_as<std::int64_t>(named_input(softmax, "dim"));
-  return dim && (*dim == -1 || *dim == 3);
+  const Value* dim = named_input(softmax, "dim");
+  if (const auto known = dimension_from_end(dim, softmax->input(0))) return *known == -1;
+  return constant_int(dim) == std::optional<std::int64_t>(3);
 }
 
 /// All Linear inputs that a norm's output reaches through shape-only operators.
@@ -177,6 +176,18 @@ void reach(const Value* value, const std::unordered_map<const Node*, std::size_t
   }
 }
 
+/// The path of a site in the module `path`: products, which have no module of their own, and
+/// operators of the root get a name.
+std::string named(const Site& site, const std::string& path) {
+  const auto inside = [&](const char* name) { return path.empty() ? name : path + "." + name; };
+  return std::visit(
+      Overloaded{[&](const LinearSite&) { return path.empty() ? "linear" : path; },
+                 [&](const ScoresSite&) { return inside("scores"); },
+                 [&](const AttendSite&) { return inside("attend"); },
+                 [&](const EmbeddingSite&) { return path.empty() ? "embedding" : path; }},
+      site.kind);
+}
+
 class Search {
  public:
   explicit Search(const Model& model) : graph_(*model.graph) {
@@ -194,17 +205,23 @@ class Search {
   }
 
  private:
+  template <typename Kind>
+  void add(Node* node, Kind kind) {
+    Site& site = result_.sites.emplace_back();
+    site.node = node;
+    site.kind = std::move(kind);
+  }
+
   void add_linear(Node* node) {
     if (kind_of(node) != "aten::linear") return;
     const auto weight = constant_tensor(node->input(1));
     if (!weight.defined() || weight.dim() != 2 || weight.scalar_type() != at::kFloat) return;
-    Site site;
-    site.kind = patches_.count(node) > 0 ? SiteKind::kPatchEmbedding : SiteKind::kLinear;
-    site.node = node;
-    site.weight = weight;
-    site.bias = constant_tensor(node->input(2));
-    site.source = source_of(node->input(0));
-    result_.sites.push_back(site);
+    LinearSite linear;
+    linear.weight = weight;
+    linear.bias = constant_tensor(node->input(2));
+    linear.source = source_of(node->input(0));
+    linear.of_patches = patches_.count(node) > 0;
+    add(node, std::move(linear));
   }
 
   /// A lookup in a constant table that nothing but lookups and Linears (a tied head) read.
@@ -217,17 +234,15 @@ class Search {
       const bool tied = kind_of(use.user) == "aten::linear" && use.offset == 1;
       if (use.user->owningBlock() != graph_.block() || (!looked_up && !tied)) return;
     }
-    Site site;
-    site.kind = SiteKind::kEmbedding;
-    site.node = node;
-    site.table = table;
-    result_.sites.push_back(site);
+    add(node, EmbeddingSite{table});
   }
 
   void add_attention(Node* softmax) {
     if (!is_any(softmax, kSoftmax)) return;
     std::string reason;
-    Node* attend = softmax_over_last(softmax) ? attend_after(softmax, reason) : nullptr;
+    const bool over_last = softmax_over_last(softmax);
+    Node* attend = over_last ? attend_after(softmax, reason) : nullptr;
+    if (!over_last) reason = "its softmax is not over the last dimension";
     Node* scores = scores_behind(softmax->input(0));
     if (attend == nullptr || scores == nullptr || scores->owningBlock() != graph_.block() ||
         attend->owningBlock() != graph_.block()) {
@@ -235,27 +250,18 @@ class Search {
       if (attend != nullptr || scores != nullptr) reasons_[attend ? attend : scores] = reason;
       return;
     }
-    Site first;
-    first.kind = SiteKind::kScores;
-    first.node = scores;
-    Site second;
-    second.kind = SiteKind::kAttend;
-    second.node = attend;
-    second.softmax = softmax;
-    result_.sites.push_back(first);
-    result_.sites.push_back(second);
+    add(scores, ScoresSite{});
+    add(attend, AttendSite{softmax});
   }
 
   void order_and_name() {
     auto& sites = result_.sites;
-    std::stable_sort(sites.begin(), sites.end(),
-                     [](const Site& a, const Site& b) { return a.node->isBefore(b.node); });
+    std::stable_sort(sites.begin(), sites.end(), [](const Site& a, const Site& b) {
+      return first_node_of(a)->isBefore(first_node_of(b));
+    });
     std::map<std::string, int> used;
     for (auto& site : sites) {
-      std::string path = module_path(site.node);
-      if (site.kind == SiteKind::kScores) path += path.empty() ? "scores" : ".scores";
-      if (site.kind == SiteKind::kAttend) path += path.empty() ? "attend" : ".attend";
-      if (path.empty()) path = site.kind == SiteKind::kEmbedding ? "embedding" : "linear";
+      const std::string path = named(site, module_path(site.node));
       const int count = ++used[path];
       site.path = count == 1 ? path : path + "#" + std::to_string(count);
     }
@@ -264,7 +270,7 @@ class Search {
   void find_norms() {
     std::unordered_map<const Node*, std::size_t> linear_sites;
     for (std::size_t i = 0; i < result_.sites.size(); ++i) {
-      if (result_.sites[i].weight.defined()) linear_sites[result_.sites[i].node] = i;
+      if (linear_of(result_.sites[i]) != nullptr) linear_sites[result_.sites[i].node] = i;
     }
     for (Node* norm : graph_.nodes()) {
       if (!is_any(norm, kNorms)) continue;
@@ -273,13 +279,17 @@ class Search {
       if (!has_constant_affine(norm))
         reached.obstacle = "its norm has parameters that are computed";
       for (const Node* linear : reached.linears) {
-        Site& site = result_.sites[linear_sites.at(linear)];
-        site.scale_only_fold = reached.padded;
-        if (reached.obstacle.empty() && norm_width(norm) != site.weight.size(1)) {
-          reached.obstacle = "its norm has another width than its input";
+        const Site& site = result_.sites[linear_sites.at(linear)];
+        if (reached.obstacle.empty() && norm_width(norm) != linear_of(site)->weight.size(1)) {
+          reached.obstacle = "its norm has another width than the input of " + site.path;
         }
+      }
+      for (const Node* linear : reached.linears) {  // all of them or none
+        Site& site = result_.sites[linear_sites.at(linear)];
+        auto& own = std::get<LinearSite>(site.kind);
+        own.scale_only_fold = reached.padded;
         if (reached.obstacle.empty()) {
-          site.norm = norm;
+          own.norm = norm;
         } else {
           site.note = "not folded: " + reached.obstacle;
         }
@@ -303,15 +313,20 @@ class Search {
     return true;
   }
 
-  /// Everything that multiplies and is no site, wherever it stands.
+  /// Everything that multiplies and is no site, wherever it stands. Parameters that several of
+  /// them read count for the first one.
   void list_skipped() {
     std::set<const Node*> planned;
-    for (const auto& site : result_.sites) planned.insert(site.node);
+    std::set<const void*> counted;
+    for (const auto& site : result_.sites) {
+      planned.insert(site.node);
+      if (constant_of(site).defined()) counted.insert(constant_of(site).const_data_ptr());
+    }
     for (Node* node : all_nodes(graph_)) {
       if (planned.count(node) > 0) continue;
-      const bool conv = is_any(node, kConvolutions);
-      if (!conv && !is_any(node, kProducts)) continue;
-      const bool weighted = kind_of(node) == "aten::linear" || conv;
+      const bool table =
+          kind_of(node) == "aten::embedding" || kind_of(node) == "aten::embedding_bag";
+      if (!is_product(node) && !is_unknown_operator(node) && !table) continue;
       if (node->owningBlock() != graph_.block() && kind_of(node) == "aten::linear") {
         throw Error(ErrorKind::kUnsupported,
                     {.what = "a Linear lies inside a branch or loop that depends on the data",
@@ -320,16 +335,16 @@ class Search {
       }
       SkippedOperator skipped{
           .path = module_path(node), .op = kind_of(node), .reason = "", .node = node};
-      if (const auto found = reasons_.find(node); found != reasons_.end()) {
-        skipped.reason = found->second;
-      } else if (conv) {
-        skipped.reason = "only convolutions with stride = kernel and no padding are quantized";
-      } else {
-        skipped.reason = "not a Linear with constant weight and not an attention product";
+      for (const at::Tensor& t : parameters_of(node)) {
+        if (counted.insert(t.const_data_ptr()).second) skipped.parameters += t.numel();
       }
-      if (weighted) {
-        const auto weight = constant_tensor(node->input(1));
-        if (weight.defined()) skipped.parameters = weight.numel();
+      if (table) {
+        if (skipped.parameters == 0) continue;  // computed, or another lookup's
+        skipped.reason = "a table that other operators than lookups read, or of another form";
+      } else if (const auto found = reasons_.find(node); found != reasons_.end()) {
+        skipped.reason = found->second;
+      } else {
+        skipped.reason = reason_for_gap(node);
       }
       result_.skipped.push_back(skipped);
     }
@@ -344,6 +359,8 @@ class Search {
 }  // namespace
 
 bool is_shape_only(const Node* node) { return is_any(node, kShapeOnly); }
+
+bool reads_shape_only(const Node* node) { return is_any(node, kReadsShapeOnly); }
 
 SiteSearch find_sites(const Model& model) { return Search(model).run(); }
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "graph/flatten.h"
+
 namespace torch::jit {
 struct Graph;
 struct Module;
@@ -22,15 +24,26 @@ struct Model {
   std::shared_ptr<torch::jit::Graph> graph;
   /// As loaded, to compare the graph to; shares the parameters with it. Null once that is done.
   std::shared_ptr<torch::jit::Module> module;
-  std::vector<std::string> input_names;             // as in the user's forward()
+  std::vector<std::string> input_names;             // of the tensors: x, obs.0, batch.ids
+  std::vector<std::string> argument_names;          // as in the user's forward()
   std::vector<std::string> dropped_inputs;          // optional inputs fixed to their defaults
   std::map<std::string, std::string> extra_files;   // small text files of the archive
+  std::vector<std::string> notes;                   // what was changed to run it here: sentences
+  FileTensors tensors;                              // of the file, read or not
   std::vector<torch::jit::Node*> patch_embeddings;  // linear nodes that were convolutions
 };
 
-/// Loads a TorchScript file, freezes, inlines and normalises it (see normalize.h).
-/// `provided_inputs`: how many inputs the data gives; 0 keeps all inputs without a default.
+/// What is known of an array of the data before the model is loaded.
+struct GivenInput {
+  std::string name;       // empty: in the order of forward()
+  std::int64_t rank = 0;  // of a batch
+};
+
+/// Loads a TorchScript file, flattens and normalises it (see normalize.h).
+/// `provided_inputs`: how many tensors the data gives; 0 keeps all inputs without a default.
+/// `given`: what these are; empty if it is not known.
 /// Throws Error kFile (missing, empty, not TorchScript), kUnsupported (graph not representable).
-Model load_model(const std::string& path, std::size_t provided_inputs = 0);
+Model load_model(const std::string& path, std::size_t provided_inputs = 0,
+                 const std::vector<GivenInput>& given = {});
 
 }  // namespace repquant

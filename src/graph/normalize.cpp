@@ -11,6 +11,11 @@
 #include <torch/csrc/jit/passes/remove_exceptions.h>
 #include <torch/csrc/jit/passes/remove_mutation.h>
 
+#include <optional>
+#include <set>
+#include <string>
+
+#include "graph/rank.h"
 #include "graph/rewrite.h"
 
 namespace repquant {
@@ -54,17 +59,86 @@ void remove_identities(Graph& graph) {
   }
 }
 
+Value* insert_constant(Node* before, const c10::IValue& value) {
+  torch::jit::WithInsertPoint guard(before);
+  return before->owningGraph()->insertConstant(value);
+}
+
+/// Questions whose answer is known here: there are no gradients, no autocast, no nested tensors,
+/// and the ranks of many values. nn.MultiheadAttention asks them before it takes its fast path.
+void answer_questions(Graph& graph) {
+  static const std::set<std::string> kNo{"aten::is_autocast_enabled",
+                                         "aten::is_autocast_cpu_enabled", "aten::is_grad_enabled",
+                                         "prim::requires_grad", "prim::is_nested"};
+  for (Node* node : all_nodes(graph)) {
+    const std::string kind = node->kind().toQualString();
+    std::optional<c10::IValue> answer;
+    if (kNo.count(kind) > 0) {
+      answer = false;
+    } else if (kind == "aten::__is__" || kind == "aten::__isnot__") {
+      if (node->input(0) == node->input(1)) answer = kind == "aten::__is__";
+    } else if (kind == "prim::type" && is_kind(node->input(0)->node(), "prim::device")) {
+      answer = std::string("cpu");
+    } else if (kind == "aten::dim") {
+      if (const auto rank = rank_of(node->input(0))) answer = *rank;
+    }
+    if (answer) node->output()->replaceAllUsesWith(insert_constant(node, *answer));
+  }
+}
+
+int count_branches(Graph& graph) {
+  int count = 0;
+  for (const Node* node : all_nodes(graph)) count += node->kind() == c10::prim::If ? 1 : 0;
+  return count;
+}
+
+/// Parts of a constant (split, chunk, unbind) become constants. LibTorch folds no operator that
+/// gives a list of tensors.
+void fold_parts_of_constants(Graph& graph) {
+  for (Node* node : all_nodes(graph)) {
+    const std::string kind = node->kind().toQualString();
+    if (kind != "aten::split" && kind != "aten::split_with_sizes" && kind != "aten::chunk" &&
+        kind != "aten::unbind" && kind != "aten::tensor_split") {
+      continue;
+    }
+    if (!constant_tensor(node->input(0)).defined()) continue;
+    const auto result = torch::jit::runNodeIfInputsAreConstant(node);
+    if (!result || result->size() != 1 || !result->front().isTensorList()) continue;
+    const auto parts = result->front().toTensorVector();
+    const auto uses = node->output()->uses();  // a copy: replacing changes it
+    for (const auto& use : uses) {
+      if (is_kind(use.user, "prim::ListUnpack") && use.user->outputs().size() == parts.size()) {
+        for (std::size_t i = 0; i < parts.size(); ++i) {
+          use.user->outputs()[i]->replaceAllUsesWith(
+              insert_tensor(use.user, parts[i].contiguous()));
+        }
+      } else if (is_kind(use.user, "aten::__getitem__")) {
+        const auto index = constant_int(use.user->input(1));
+        const auto count = static_cast<std::int64_t>(parts.size());
+        if (!index || *index < -count || *index >= count) continue;
+        const auto i = static_cast<std::size_t>(*index < 0 ? *index + count : *index);
+        use.user->output()->replaceAllUsesWith(insert_tensor(use.user, parts[i].contiguous()));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void clean_graph(std::shared_ptr<Graph>& graph) {
   remove_dropout(*graph);
   remove_identities(*graph);
-  // Folding a condition uncovers constants behind it, so a few rounds are needed; three suffice
-  // for every export met so far and more would do no harm.
-  for (int round = 0; round < 3; ++round) {
+  // Folding a condition uncovers constants behind it, so a few rounds are needed: three suffice for
+  // every traced model, one for each layer where a layer asks for the rank of what the one before
+  // it gives.
+  int branches = count_branches(*graph) + 1;
+  for (int round = 0; round < 3 || count_branches(*graph) < branches; ++round) {
+    branches = count_branches(*graph);
+    answer_questions(*graph);
     torch::jit::EliminateExceptions(graph);
     torch::jit::LowerSimpleTuples(graph);
     torch::jit::ConstantPropagation(graph);
+    fold_parts_of_constants(*graph);
     torch::jit::UnrollConstantLoops(graph);
     torch::jit::RemoveListMutation(graph);
     torch::jit::RemoveTensorMutation(graph);

@@ -34,13 +34,17 @@ void canonicalize_linear(std::shared_ptr<torch::jit::Graph>& graph);
 /// aten::rms_norm.
 void canonicalize_norms(std::shared_ptr<torch::jit::Graph>& graph);
 
-/// bmm and two-operand batched einsum -> aten::matmul.
+/// bmm, baddbmm and einsum of two operands -> aten::matmul or aten::linear; a batch of constant
+/// matrices -> one aten::linear each.
 void canonicalize_matmul(std::shared_ptr<torch::jit::Graph>& graph);
 
-/// Convolutions whose windows do not overlap (patch embeddings: stride = kernel, no padding, no
-/// groups) -> patches + aten::linear. Returns the linear nodes.
-std::vector<torch::jit::Node*> decompose_patch_embeddings(
-    std::shared_ptr<torch::jit::Graph>& graph);
+/// softmax(x, -2) and v @ a^T -> softmax over the last dimension, as the left operand of a product.
+void canonicalize_attention(std::shared_ptr<torch::jit::Graph>& graph);
+
+/// Convolutions whose windows do not overlap or leave the image (stride = kernel, or a kernel of 1;
+/// 1 to 3 dimensions, few groups) -> aten::linear on what each window holds. Returns the Linears of
+/// windows with more than one element.
+std::vector<torch::jit::Node*> decompose_convolutions(std::shared_ptr<torch::jit::Graph>& graph);
 
 /// The input of `node` that the operator's schema calls `name`; null if there is none.
 torch::jit::Value* named_input(const torch::jit::Node* node, const std::string& name);

@@ -1,12 +1,15 @@
 #include "graph/prove_attention.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
 #include <map>
 #include <set>
 
+#include "base/overloaded.h"
+#include "graph/normalize.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -39,6 +42,12 @@ at::Tensor row_marker(const at::Tensor& like) {
   return numbers.view(like.sizes()).to(like.scalar_type());
 }
 
+/// `dim` of a softmax may count from the front.
+bool is_over_last(const Node* softmax, std::int64_t dimensions) {
+  const auto dim = torch::jit::constant_as<std::int64_t>(named_input(softmax, "dim"));
+  return dim && (*dim == -1 || *dim == dimensions - 1);
+}
+
 bool rows_are_whole(const at::Tensor& marked, std::int64_t columns) {
   if (marked.dim() == 0 || marked.size(-1) != columns) return false;
   if (marked.numel() == 0) return true;
@@ -67,10 +76,14 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
   std::map<const Node*, const Site*> products;
   std::map<const Node*, std::int64_t> columns;  // by softmax
   for (const auto& site : search.sites) {
-    if (site.kind == SiteKind::kScores || site.kind == SiteKind::kAttend) {
-      products[site.node] = &site;
-    }
-    if (site.kind == SiteKind::kAttend) columns[site.softmax] = 0;
+    std::visit(Overloaded{[](const LinearSite&) {},
+                          [&](const ScoresSite&) { products[site.node] = &site; },
+                          [&](const AttendSite& attend) {
+                            products[site.node] = &site;
+                            columns[attend.softmax] = 0;
+                          },
+                          [](const EmbeddingSite&) {}},
+               site.kind);
   }
   Seen seen;
   run_graph(*model.graph, schedule, inputs, [&](const Node* node, Values& values) {
@@ -81,18 +94,18 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
       run_node(node, values);
       const at::Tensor out = tensor(node->output());
       if (out.dim() == 0) return true;
-      columns[node] = out.size(-1);
+      columns[node] = is_over_last(node, out.dim()) ? out.size(-1) : -1;
       values[node->output()] = row_marker(out);
       return true;
     }
-    const Site& site = *found->second;
+    const auto* attend = std::get_if<AttendSite>(&found->second->kind);  // else scores
     const at::Tensor left = tensor(node->input(0)), right = tensor(node->input(1));
-    if (site.kind == SiteKind::kAttend && !rows_are_whole(left, columns.at(site.softmax))) {
+    if (attend != nullptr && !rows_are_whole(left, columns.at(attend->softmax))) {
       seen.broken.insert(node);
     }
     run_node(node, values);
-    seen.heads[node] = site.kind == SiteKind::kScores ? heads_of({left, right})
-                                                      : heads_of({right, tensor(node->output())});
+    seen.heads[node] =
+        attend == nullptr ? heads_of({left, right}) : heads_of({right, tensor(node->output())});
     return true;
   });
   return seen;
@@ -102,7 +115,9 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
 
 void prove_attention(const Model& model, const Schedule& schedule, SiteSearch& search,
                      const std::vector<at::Tensor>& inputs) {
-  const auto is_attend = [](const Site& site) { return site.kind == SiteKind::kAttend; };
+  const auto is_attend = [](const Site& site) {
+    return std::holds_alternative<AttendSite>(site.kind);
+  };
   if (std::none_of(search.sites.begin(), search.sites.end(), is_attend)) return;
   const Seen one = run_once(model, schedule, search, repeated_samples(inputs, 1));
   Seen two = one;
@@ -114,8 +129,10 @@ void prove_attention(const Model& model, const Schedule& schedule, SiteSearch& s
   std::vector<Site> kept;
   for (Site& site : search.sites) {
     const auto heads = one.heads.find(site.node);
-    site.heads = heads != one.heads.end() && !heads->second.empty() &&
-                 heads->second == two.heads.at(site.node);
+    const bool fixed = heads != one.heads.end() && !heads->second.empty() &&
+                       heads->second == two.heads.at(site.node);
+    if (auto* scores = std::get_if<ScoresSite>(&site.kind)) scores->heads = fixed;
+    if (auto* attend = std::get_if<AttendSite>(&site.kind)) attend->heads = fixed;
     if (one.broken.count(site.node) == 0 && two.broken.count(site.node) == 0) {
       kept.push_back(std::move(site));
     } else {

@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 
+#include "graph/products.h"
 #include "graph/prove_attention.h"
 #include "graph/site.h"
 #include "graph/walker.h"
@@ -70,36 +71,19 @@ std::vector<c10::IValue> first_samples(const std::vector<at::Tensor>& inputs, st
   return result;
 }
 
-/// Multiply-accumulates of one executed operator, from its operands and its output.
-std::int64_t macs_of(const Node* node, const at::Tensor& out, const Values& values) {
-  const auto tensor = [&](std::size_t i) { return values.at(node->input(i)).toTensor(); };
-  const std::string kind = node->kind().toQualString();
-  if (kind.find("conv") != std::string::npos) {
-    const at::Tensor weight = tensor(1);  // [out, in / groups, kernel...], transposed: [in, out..]
-    const auto per_element = weight.numel() / std::max<std::int64_t>(weight.size(0), 1);
-    const bool transposed = kind.find("transpose") != std::string::npos;
-    return (transposed ? tensor(0).numel() : out.numel()) * per_element;
-  }
-  if (kind == "aten::einsum") return 0;  // those that are plain products have been rewritten
-  const bool added = kind == "aten::addmm" || kind == "aten::baddbmm";
-  const at::Tensor left = tensor(added ? 1 : 0);
-  return out.numel() * (left.dim() > 0 ? left.size(-1) : 1);
-}
-
 /// Multiply-accumulates of each site and skipped product per sample, from one ordinary run.
 void measure_macs(const Model& model, const Schedule& schedule, SiteSearch& search,
                   const std::vector<c10::IValue>& inputs, std::int64_t samples) {
   std::map<const Node*, std::int64_t*> counters;
   for (auto& site : search.sites) {
-    if (site.kind != SiteKind::kEmbedding) counters[site.node] = &site.macs;  // it only copies
+    if (!is_lookup(site)) counters[site.node] = &site.macs;
   }
   for (auto& skipped : search.skipped) counters[skipped.node] = &skipped.macs;
   run_graph(*model.graph, schedule, inputs, [&](const Node* node, Values& values) {
     const auto found = counters.find(node);
     if (found == counters.end()) return false;
     run_node(node, values);
-    const at::Tensor out = values.at(node->output()).toTensor();
-    *found->second = macs_of(node, out, values) / std::max<std::int64_t>(samples, 1);
+    *found->second = product_macs(node, values) / std::max<std::int64_t>(samples, 1);
     return true;
   });
 }
@@ -114,39 +98,50 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
   std::map<const Node*, Marking> markings;
   std::set<const Node*> linears, scale_only;
   for (const auto& site : search.sites) {
-    if (site.norm == nullptr) continue;
+    if (norm_of(site) == nullptr) continue;
+    const LinearSite* linear = linear_of(site);
     linears.insert(site.node);
-    if (site.scale_only_fold) scale_only.insert(site.norm);
+    if (linear->scale_only_fold) scale_only.insert(linear->norm);
     const std::uint64_t seed = 1000 + norms.size();
-    if (norms.emplace(site.norm, seed).second) {
-      const std::int64_t channels = site.weight.size(1);
-      markings[site.norm] = {random_signed({channels}, seed + 500000).abs_(),
-                             random_signed({channels}, seed + 900000)};
+    if (norms.emplace(linear->norm, seed).second) {
+      const std::int64_t channels = linear->weight.size(1);
+      markings[linear->norm] = {random_signed({channels}, seed + 500000).abs_(),
+                                random_signed({channels}, seed + 900000)};
     }
   }
   const std::int64_t batch = inputs.empty() || inputs[0].dim() == 0 ? 1 : inputs[0].size(0);
   measure_macs(model, schedule, search, first_samples(inputs, batch), batch);
 
   std::set<const Node*> refuted;
-  for (const std::int64_t count : std::set<std::int64_t>{1, std::min<std::int64_t>(batch, 2)}) {
+  const auto refute = [&](std::int64_t count) {
     const auto samples = first_samples(inputs, count);
     const auto plain = run_marked(model, schedule, samples, norms, linears, nullptr, scale_only);
     const auto moved = run_marked(model, schedule, samples, norms, linears, &markings, scale_only);
     for (const auto& site : search.sites) {
-      if (site.norm == nullptr) continue;
+      if (norm_of(site) == nullptr) continue;
+      const LinearSite* linear = linear_of(site);
       const at::Tensor& before = plain.at(site.node);
-      const auto& marking = markings.at(site.norm);
+      const auto& marking = markings.at(linear->norm);
       at::Tensor expected = before;
       if (before.size(-1) == marking.ratio.size(0)) {
         expected = before * marking.ratio;
-        if (!site.scale_only_fold) expected = expected + marking.shift;
+        if (!linear->scale_only_fold) expected = expected + marking.shift;
       }
-      if (!at::equal(expected, moved.at(site.node))) refuted.insert(site.norm);
+      if (!at::equal(expected, moved.at(site.node))) refuted.insert(linear->norm);
+    }
+  };
+  for (const std::int64_t count : std::set<std::int64_t>{1, std::min<std::int64_t>(batch, 2)}) {
+    try {
+      refute(count);
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::kUnsupported || count == batch) throw;
+      refute(batch);  // an export may take no other batch size
     }
   }
   for (auto& site : search.sites) {
-    if (site.norm == nullptr || refuted.count(site.norm) == 0) continue;
-    site.norm = nullptr;
+    auto* linear = std::get_if<LinearSite>(&site.kind);
+    if (linear == nullptr || refuted.count(linear->norm) == 0) continue;
+    linear->norm = nullptr;
     site.note = "not folded: its input is not the norm's output, channel by channel";
   }
 }

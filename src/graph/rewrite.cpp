@@ -65,6 +65,16 @@ bool is_one(const torch::jit::Value* value) {
   return constant && constant->isScalar() && constant->toScalar().toDouble() == 1.0;
 }
 
+std::optional<std::int64_t> constant_int(const Value* value) {
+  const auto constant = torch::jit::toIValue(value);
+  return constant && constant->isInt() ? std::optional(constant->toInt()) : std::nullopt;
+}
+
+std::optional<std::string> constant_text(const Value* value) {
+  const auto constant = torch::jit::toIValue(value);
+  return constant && constant->isString() ? std::optional(constant->toStringRef()) : std::nullopt;
+}
+
 std::vector<Node*> all_nodes(Graph& graph) {
   std::vector<Node*> nodes;
   const std::function<void(Block*)> visit = [&](Block* block) {

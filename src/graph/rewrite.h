@@ -3,7 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +38,14 @@ bool is_kind(const torch::jit::Node* node, const char* kind);
 
 /// True for a constant number 1.
 bool is_one(const torch::jit::Value* value);
+
+/// An einsum of two operands -> moves around aten::matmul, or around aten::linear where one operand
+/// is a constant that shares no kept letter with the other. False if it stays as it is.
+bool rewrite_einsum(torch::jit::Node* node);
+
+/// A constant integer or text; nothing for other values, None among them.
+std::optional<std::int64_t> constant_int(const torch::jit::Value* value);
+std::optional<std::string> constant_text(const torch::jit::Value* value);
 
 /// All nodes of the graph and its blocks, in order.
 std::vector<torch::jit::Node*> all_nodes(torch::jit::Graph& graph);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "graph/model.h"
@@ -20,34 +21,62 @@ namespace repquant {
 /// What computes the input of a Linear, seen through shape-only operators.
 enum class InputSource { kNorm, kGelu, kAttention, kOther };
 
-struct Site {
-  SiteKind kind = SiteKind::kLinear;
-  std::string path;  // module path from the call stack, made unique; e.g. blocks.0.attn.qkv
-  /// kLinear and kPatchEmbedding: the aten::linear node (the patch embedding has been rewritten to
-  /// patches + linear). kScores: the matmul q k^T. kAttend: the matmul softmax(..) v.
-  /// kEmbedding: the aten::embedding node.
-  torch::jit::Node* node = nullptr;
-
-  at::Tensor weight;  // linear: [N, K] float32, of the original model
-  at::Tensor table;   // embedding: [V, D] float32, of the original model
-  at::Tensor bias;    // linear: [N] float32 or undefined
+/// A Linear with a constant weight. node: aten::linear.
+struct LinearSite {
+  at::Tensor weight;  // [N, K] float32, of the original model
+  at::Tensor bias;    // [N] float32 or undefined
   InputSource source = InputSource::kOther;
   /// The normalisation node whose output reaches only Linear inputs, proven foldable; else null.
   torch::jit::Node* norm = nullptr;
   bool scale_only_fold = false;  // zero padding lies between norm and Linear: fold r, not b
-
-  torch::jit::Node* softmax = nullptr;  // kAttend: the softmax that feeds operand 0
-  /// kScores, kAttend: axis -3 of both operands is the heads, of the same number at every batch
-  /// size. Where it is not, axis -3 may be the batch, or heads folded into the batch.
-  bool heads = false;
-  std::int64_t macs = 0;  // multiply-accumulates per sample at the probed shape
-  std::string note;       // e.g. why a norm is not folded
+  bool of_patches = false;       // a patch embedding, rewritten to patches and this Linear
 };
 
-/// The constant that a site reads: a weight or a table; undefined for products of activations.
-inline const at::Tensor& constant_of(const Site& site) {
-  return site.table.defined() ? site.table : site.weight;
+/// q k^T of an attention block. node: the matmul.
+struct ScoresSite {
+  /// Axis -3 of both operands is the heads, of the same number at every batch size. Where it is
+  /// not, axis -3 may be the batch, or heads folded into the batch.
+  bool heads = false;
+};
+
+/// softmax(..) v of an attention block. node: the matmul.
+struct AttendSite {
+  torch::jit::Node* softmax = nullptr;  // feeds operand 0
+  bool heads = false;                   // as in ScoresSite
+};
+
+/// A lookup in a constant table. node: aten::embedding.
+struct EmbeddingSite {
+  at::Tensor table;  // [V, D] float32, of the original model
+};
+
+/// A place of the graph that can be quantized. Who depends on the kind visits `kind`
+/// (base/overloaded.h), so that a new one does not compile until every visitor knows it.
+struct Site {
+  std::string path;  // module path from the call stack, made unique; e.g. blocks.0.attn.qkv
+  torch::jit::Node* node = nullptr;
+  std::int64_t macs = 0;  // multiply-accumulates per sample at the probed shape
+  std::string note;       // e.g. why a norm is not folded
+  std::variant<LinearSite, ScoresSite, AttendSite, EmbeddingSite> kind;
+};
+
+/// As written in reports, artifacts and plans.
+SiteKind kind_of(const Site& site);
+
+/// The Linear that a site is; null for other kinds.
+inline const LinearSite* linear_of(const Site& site) { return std::get_if<LinearSite>(&site.kind); }
+
+/// The foldable norm in front of a site; null if there is none.
+inline torch::jit::Node* norm_of(const Site& site) {
+  const LinearSite* linear = linear_of(site);
+  return linear != nullptr ? linear->norm : nullptr;
 }
+
+/// True for kinds that only copy: no multiply-accumulates, and nothing in them is fitted on data.
+inline bool is_lookup(const Site& site) { return std::holds_alternative<EmbeddingSite>(site.kind); }
+
+/// The constant that a site reads: a weight or a table; undefined for products of activations.
+at::Tensor constant_of(const Site& site);
 
 /// A multiply-accumulate operator that stays in floating point, and why.
 struct SkippedOperator {
@@ -60,7 +89,8 @@ struct SkippedOperator {
 };
 
 struct SiteSearch {
-  std::vector<Site> sites;  // in the order of execution
+  /// In the order of execution; a kAttend site is where its softmax is.
+  std::vector<Site> sites;
   std::vector<SkippedOperator> skipped;
 };
 
@@ -77,5 +107,8 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
 
 /// True for operators that only move elements (reshape, permute, slice, roll, ...).
 bool is_shape_only(const torch::jit::Node* node);
+
+/// True for operators that read shape, type or device and no element.
+bool reads_shape_only(const torch::jit::Node* node);
 
 }  // namespace repquant

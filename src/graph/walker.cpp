@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <string>
 
+#include "graph/inputs.h"
 #include "graph/site_path.h"
 #include "repquant/error.h"
 
@@ -163,10 +164,9 @@ void run_operator(const Node* node, Values& values) {
   } catch (const Error&) {
     throw;
   } catch (const std::bad_alloc&) {
-    throw Error(ErrorKind::kResource,
-                {.what = "out of memory",
-                 .where = describe_node(node),
-                 .hint = "use a smaller batch (--set calibration.batch_size=1)"});
+    throw Error(ErrorKind::kResource, {.what = "out of memory",
+                                       .where = describe_node(node),
+                                       .hint = "use a smaller batch (`calibration.batch_size=1`)"});
   } catch (const std::exception& e) {
     fail(e.what());
   }
@@ -219,15 +219,10 @@ void Schedule::drop_dead(std::size_t next, Values& values) const {
 }
 
 Values bind_inputs(const torch::jit::Graph& graph, const std::vector<c10::IValue>& inputs) {
-  if (inputs.size() != graph.inputs().size()) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "the data has another number of inputs than the model",
-                 .expected = std::to_string(graph.inputs().size()) + " inputs",
-                 .got = std::to_string(inputs.size()),
-                 .hint = "give named arrays (.npz) with one array for each input of forward()"});
-  }
+  std::vector<const Value*> expected(graph.inputs().begin(), graph.inputs().end());
+  const std::vector<c10::IValue> given = structured_inputs(expected, inputs);
   Values values;
-  for (std::size_t i = 0; i < inputs.size(); ++i) values[graph.inputs()[i]] = inputs[i];
+  for (std::size_t i = 0; i < given.size(); ++i) values[expected[i]] = given[i];
   return values;
 }
 

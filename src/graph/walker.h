@@ -44,7 +44,8 @@ class Schedule {
   std::unordered_map<const torch::jit::Value*, std::size_t> last_use_;
 };
 
-/// Binds the graph's inputs. Throws Error kUsage when number or kind of inputs do not fit.
+/// Binds the graph's inputs: one value for each of them, or the tensors that they consist of (see
+/// structured_inputs()). Throws Error kUsage when number or kind of inputs do not fit.
 Values bind_inputs(const torch::jit::Graph& graph, const std::vector<c10::IValue>& inputs);
 
 /// Replaces the evaluation of a node; returns false to let the walker evaluate it.

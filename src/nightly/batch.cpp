@@ -1,34 +1,44 @@
 #include "nightly/batch.h"
 
-#include <c10/util/Exception.h>
+#include <functional>
 
-#include <new>
-
+#include "base/atomic_file.h"
 #include "base/clock.h"
+#include "evaluate/model_file.h"
 #include "pipeline/calibration_cache.h"
 #include "repquant/error.h"
+#include "tensor/current_error.h"
 
 namespace repquant {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// Refuses what cannot be measured before it is quantized.
+void check_row(const BatchRow& row) {
+  if (!row.evaluation) return;
+  EvaluationOptions evaluation = *row.evaluation;
+  evaluation.models = {row.quantize.model};
+  check_evaluation(evaluation);
+}
+
 /// Quantizes and evaluates a row; the metrics of both.
-RowResult make_row(const BatchRow& row, bool force, const BatchHooks& hooks,
-                   CalibrationCache& cache) {
+RowResult make_row(const BatchRow& row, const Observer& observer, CalibrationCache& cache) {
   const auto start = Clock::now();
   RowResult result{.model = row.model, .label = row.label, .artifact = row.quantize.output};
   QuantizeOptions options = row.quantize;
-  options.force = force || fs::exists(row.result_file);  // an artifact of an earlier run
-  const QuantizeReport report = quantize(options, hooks.quantize, cache);
+  options.force = true;  // claimed
+  check_row(row);
+  const QuantizeReport report = quantize(options, observer, cache);
   result.bytes = report.output_bytes;
-  result.metrics = {{"coverage", report.coverage.mac_share()},
+  result.metrics = {{"coverage", report.coverage.smallest_share()},
                     {"size_ratio", static_cast<double>(report.output_bytes) /
                                        static_cast<double>(report.model_bytes)},
                     {"calibration_sqnr_db", report.output_sqnr_db}};
   if (row.evaluation) {
     EvaluationOptions evaluation = *row.evaluation;
     evaluation.models = {row.quantize.output};
-    const EvaluationReport measured = evaluate(evaluation, hooks.evaluation);
+    const EvaluationReport measured = evaluate(evaluation, observer);
     result.protocol = measured.protocol;
     for (auto& metric : metrics_of(measured.models.front())) {
       result.metrics.push_back(std::move(metric));
@@ -38,46 +48,111 @@ RowResult make_row(const BatchRow& row, bool force, const BatchHooks& hooks,
   return result;
 }
 
-RowResult run_row(const BatchRow& row, bool force, const BatchHooks& hooks,
+/// make_row() with the row's file of results as a claim on its artifact.
+RowResult make_claimed_row(const BatchRow& row, bool force, const Observer& observer,
+                           CalibrationCache& cache) {
+  const bool own = force || fs::exists(row.result_file);  // made by an earlier run
+  check_output(row.quantize.output, own);
+  claim_result(row);
+  try {
+    return make_row(row, observer, cache);
+  } catch (...) {
+    std::error_code ignored;
+    if (!fs::exists(row.quantize.output, ignored)) fs::remove(row.result_file, ignored);
+    throw;
+  }
+}
+
+void judge_row(const BatchRow& row, RowResult& result) {
+  result.gates = judge(result.metrics, row.gates);
+  for (auto& gate : judge_regression(row.regression, result.metrics)) {
+    result.gates.push_back(std::move(gate));
+  }
+  for (const auto& gate : result.gates) {
+    if (!gate.passed) result.status = RowStatus::kMissed;
+  }
+}
+
+RowResult run_row(const BatchRow& row, bool force, const Observer& observer,
                   CalibrationCache& cache) {
   const std::string fingerprint = fingerprint_of(row);
   std::optional<RowResult> result = load_result(row, fingerprint);
   if (!result) {
-    result = make_row(row, force, hooks, cache);
+    result = make_claimed_row(row, force, observer, cache);
     save_result(row, fingerprint, *result);
   }
-  result->gates = judge(result->metrics, row.gates);
-  for (const auto& gate : result->gates) {
-    if (!gate.passed) result->status = RowStatus::kMissed;
-  }
+  judge_row(row, *result);
   return *std::move(result);
 }
 
-/// run_row() that turns errors into a failed row.
-RowResult try_row(const BatchRow& row, bool force, const BatchHooks& hooks,
-                  CalibrationCache& cache) {
+RowResult look_at_row(const BatchRow& row, bool force) {
+  if (std::optional<RowResult> result = load_result(row, fingerprint_of(row))) {
+    judge_row(row, *result);
+    return *std::move(result);
+  }
+  check_model_file(row.quantize.model);
+  if (fs::exists(row.quantize.output)) {
+    check_output(row.quantize.output, force || fs::exists(row.result_file));
+  }
+  check_row(row);
+  return {.model = row.model,
+          .label = row.label,
+          .artifact = row.quantize.output,
+          .status = RowStatus::kPlanned};
+}
+
+/// What `work` makes of a row; an error makes it a failed one.
+RowResult try_row(const BatchRow& row, const std::function<RowResult()>& work) {
   RowResult failed{.model = row.model,
                    .label = row.label,
                    .artifact = row.quantize.output,
                    .status = RowStatus::kFailed};
+  const auto start = Clock::now();
   try {
-    return run_row(row, force, hooks, cache);
-  } catch (const Error& e) {
-    if (e.kind() == ErrorKind::kInterrupted) throw;
-    failed.error = e.what();
-  } catch (const std::bad_alloc&) {
-    failed.error = "out of memory";
-  } catch (const c10::Error& e) {
-    failed.error = "internal error: " + std::string(e.what_without_backtrace());
-  } catch (const std::exception& e) {
-    failed.error = "internal error: " + std::string(e.what());
+    return work();
+  } catch (...) {
+    const Error error = current_error();
+    if (error.kind() == ErrorKind::kInterrupted) throw;
+    failed.error = error.what();
+    failed.error_kind = error.kind();
   }
+  failed.seconds = seconds_since(start);
   return failed;
+}
+
+void tell(const RowResult& row, const Observer& observer) {
+  const std::string text = row.model + " " + row.label + ": " + name_of(row.status);
+  if (row.status == RowStatus::kPassed || row.status == RowStatus::kPlanned) {
+    observer.info(text + (row.resumed ? ", from an earlier run" : ""));
+  } else {
+    observer.warn(text + (row.error.empty() ? "" : ": " + row.error));
+  }
+}
+
+/// All rows, one after the other.
+BatchReport for_each_row(const BatchPlan& plan, const Observer& observer,
+                         const std::function<RowResult(const BatchRow&)>& work) {
+  BatchReport report;
+  for (const BatchRow& row : plan.rows) {
+    observer.check_interrupt();
+    observer.info(row.model + " " + row.label);
+    report.rows.push_back(try_row(row, [&] { return work(row); }));
+    const RowResult& result = report.rows.back();
+    if (result.status == RowStatus::kPassed) ++report.passed;
+    if (result.status == RowStatus::kMissed) ++report.missed;
+    if (result.status == RowStatus::kFailed) ++report.failed;
+    tell(result, observer);
+  }
+  return report;
 }
 
 }  // namespace
 
-BatchReport run_batch(const BatchPlan& plan, bool force, const BatchHooks& hooks) {
+BatchReport look_at_batch(const BatchPlan& plan, bool force, const Observer& observer) {
+  return for_each_row(plan, observer, [&](const BatchRow& row) { return look_at_row(row, force); });
+}
+
+BatchReport run_batch(const BatchPlan& plan, bool force, const Observer& observer) {
   std::error_code code;
   fs::create_directories(plan.folder, code);
   if (code) {
@@ -85,18 +160,9 @@ BatchReport run_batch(const BatchPlan& plan, bool force, const BatchHooks& hooks
         ErrorKind::kFile,
         {.what = "cannot make the folder of results", .where = plan.folder, .got = code.message()});
   }
-  BatchReport report;
   CalibrationCache cache;
-  for (const BatchRow& row : plan.rows) {
-    if (hooks.quantize.check_interrupt) hooks.quantize.check_interrupt();
-    if (hooks.on_start) hooks.on_start(row);
-    report.rows.push_back(try_row(row, force, hooks, cache));
-    const RowResult& result = report.rows.back();
-    if (result.status == RowStatus::kPassed) ++report.passed;
-    if (result.status == RowStatus::kMissed) ++report.missed;
-    if (result.status == RowStatus::kFailed) ++report.failed;
-    if (hooks.on_done) hooks.on_done(result);
-  }
+  BatchReport report = for_each_row(
+      plan, observer, [&](const BatchRow& row) { return run_row(row, force, observer, cache); });
   report.calibrations = cache.loads();
   return report;
 }

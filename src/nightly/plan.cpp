@@ -6,7 +6,9 @@
 #include <set>
 
 #include "base/json_object.h"
-#include "recipe/bit_width.h"
+#include "base/overwrite.h"
+#include "nightly/read_options.h"
+#include "recipe/json.h"
 #include "recipe/resolve.h"
 #include "repquant/error.h"
 
@@ -52,10 +54,6 @@ void check_name(const std::string& name, const std::string& where) {
                .got = name});
 }
 
-std::string resolved(const fs::path& base, const std::string& path) {
-  return path.empty() ? path : (base / path).lexically_normal().string();
-}
-
 void read_gates(JsonObject& parent, std::vector<Gate>& gates) {
   const Json* value = parent.find("gates");
   if (value == nullptr) return;
@@ -92,27 +90,17 @@ void read_settings(JsonObject& parent, std::vector<CommandLineSetting>& settings
   }
 }
 
-TokenOptions read_tokens(JsonObject& object) {
-  TokenOptions tokens;
-  tokens.window = object.integer("window", 0, 2, kMost);
-  tokens.stride = object.integer("stride", 0, 1, kMost);
-  tokens.bos = object.integer("bos", -1, 0, kMost);
-  tokens.document = object.integer("document", -1, 0, kMost);
-  tokens.dtype = object.text("dtype");
-  return tokens;
-}
-
 /// The calibration of a model: a path or an object.
 void read_calibration(JsonObject& model, const fs::path& base, QuantizeOptions& options,
                       std::vector<CommandLineSetting>& settings) {
   const Json& value = model.at("calib");
   if (value.is_string()) {
-    options.calib = resolved(base, model.required_text("calib"));
+    options.calib = DataPath{.path = path_below(base, model.required_text("calib"))};
     return;
   }
   JsonObject object(value, model.source(), model.pointer("calib"));
-  options.calib = resolved(base, object.required_text("data"));
-  options.tokens = read_tokens(object);
+  options.calib = DataPath{.path = path_below(base, object.required_text("data")),
+                           .tokens = read_tokens(object)};
   for (const char* key : {"samples", "seed", "batch_size"}) {
     if (object.find(key) == nullptr) continue;
     settings.push_back({std::string("calibration.") + key,
@@ -121,41 +109,43 @@ void read_calibration(JsonObject& model, const fs::path& base, QuantizeOptions& 
   object.finish();
 }
 
-std::optional<EvaluationOptions> read_evaluation(JsonObject& model, const fs::path& base,
+/// The evaluation of a model's rows, if the plan has one.
+std::optional<EvaluationOptions> find_evaluation(JsonObject& model, const fs::path& base,
                                                  const QuantizeOptions& quantize) {
   const Json* value = model.find("evaluate");
   if (value == nullptr) return std::nullopt;
   JsonObject object(*value, model.source(), model.pointer("evaluate"));
-  EvaluationOptions options;
-  options.task = parse_task(object.text("task", "classification"), object.where("task"));
-  options.data = resolved(base, object.required_text("data"));
-  options.tokens = read_tokens(object);
-  options.labels = resolved(base, object.text("labels"));
-  options.classes = resolved(base, object.text("classes"));
-  options.texts = resolved(base, object.text("texts"));
+  EvaluationOptions options = read_evaluation(object, base);
   options.preset = quantize.preset;
-  options.samples = object.integer("samples", 0, 1, kMost);
-  options.seed = static_cast<std::uint64_t>(object.integer("seed", 0, 0, kMost));
-  options.batch_size = static_cast<int>(object.integer("batch_size", 16, 1, 65536));
-  if (const Json* words = object.find("words"); words != nullptr) {
-    options.words = words->is_string() ? resolved(base, object.required_text("words"))
-                                       : std::to_string(object.integer("words", 0, 1, INT64_MAX));
-  }
-  if (const Json* outputs = object.find("outputs"); outputs != nullptr) {
-    if (!outputs->is_array() || outputs->empty() || outputs->size() > 2) {
-      object.fail("outputs", "wrong type", "an array of one or two positions");
-    }
-    for (const auto& position : *outputs) {
-      if (!position.is_number_unsigned() || position.get<std::uint64_t>() > 1000) {
-        object.fail("outputs", "not allowed here", "positions from 0 to 1000");
-      }
-      options.outputs.push_back(position.get<int>());
-    }
-  }
   if (object.boolean("compare", true)) options.reference = quantize.model;
   options.threads = quantize.threads;
   object.finish();
   return options;
+}
+
+/// The folder of an earlier run and what may be worse than there, if the plan has it.
+struct Baseline {
+  fs::path folder;  // empty: none
+  std::vector<Metric> allowed;
+};
+
+Baseline read_baseline(JsonObject& plan, const fs::path& base, const std::string& output) {
+  const Json* value = plan.find("baseline");
+  if (value == nullptr) return {};
+  JsonObject object(*value, plan.source(), plan.pointer("baseline"));
+  Baseline baseline{.folder = path_below(base, object.required_text("folder")), .allowed = {}};
+  std::error_code ignored;
+  if (fs::weakly_canonical(baseline.folder, ignored) == fs::weakly_canonical(output, ignored)) {
+    object.fail("folder", "the run would be compared with itself", "another folder than output");
+  }
+  JsonObject allowed(object.at("allow"), object.source(), object.pointer("allow"));
+  for (const auto& item : allowed.items()) {
+    const double most = allowed.number(item.first);
+    if (!(most >= 0.0)) allowed.fail(item.first, "not allowed here", "a number from 0");
+    baseline.allowed.push_back({item.first, most});
+  }
+  object.finish();
+  return baseline;
 }
 
 /// Refuses gates on figures that the row will not have, before the long work.
@@ -183,8 +173,9 @@ class PlanReader {
                  std::to_string(kPlanSchemaVersion));
     }
     const std::string output = root_.text("output", "repquant-out");
-    plan_.folder = folder.empty() ? resolved(base_, output) : folder;
+    plan_.folder = folder.empty() ? path_below(base_, output) : folder;
     threads_ = threads;
+    baseline_ = read_baseline(root_, base_, plan_.folder);
   }
 
   BatchPlan read() {
@@ -209,18 +200,20 @@ class PlanReader {
   void read_model(JsonObject& model, Settings settings, const Json* common_bits) {
     BatchRow row;
     row.quantize.threads = threads_;
-    row.quantize.model = resolved(base_, model.required_text("model"));
+    row.quantize.model = path_below(base_, model.required_text("model"));
     row.model = model.text("name", fs::path(row.quantize.model).stem().string());
     check_name(row.model, model.where("name"));
-    row.quantize.preset = resolved(base_, model.text("preprocess"));
+    row.quantize.preset = path_below(base_, model.text("preprocess"));
     row.quantize.strict = model.boolean("strict", false);
     read_calibration(model, base_, row.quantize, settings.recipe);
-    row.evaluation = read_evaluation(model, base_, row.quantize);
+    row.evaluation = find_evaluation(model, base_, row.quantize);
     read_settings(model, settings.recipe);
     read_gates(model, settings.gates);
     RecipeSources sources;
-    if (const auto recipe = model.text("recipe"); !recipe.empty()) {
-      sources.file = resolved(base_, recipe);
+    if (const auto recipe = model.text("recipe"); find_ready_recipe(recipe)) {
+      sources.ready = recipe;
+    } else if (!recipe.empty()) {
+      sources.file = path_below(base_, recipe);
     }
     sources.exclude = model.texts("exclude");
 
@@ -262,6 +255,9 @@ class PlanReader {
     row.quantize.recipe = resolve_recipe(sources).recipe;
     row.gates = std::move(settings.gates);
     check_gates(row, where);
+    for (const Gate& gate : row.gates) {
+      if (row.evaluation) row.evaluation->required.emplace_back(gate.rule->metric);
+    }
 
     const std::string name = row.model + "." + row.label;
     if (!names_.insert(name).second) {
@@ -277,6 +273,15 @@ class PlanReader {
     }
     row.quantize.output = (fs::path(plan_.folder) / (name + ".pt")).string();
     row.result_file = (fs::path(plan_.folder) / (name + ".json")).string();
+    if (!baseline_.folder.empty()) {
+      row.regression = {.outcome = (baseline_.folder / (name + ".json")).string(),
+                        .allowed = baseline_.allowed};
+    }
+    check_no_input(row.result_file,
+                   {{"plan", root_.source()},
+                    {"model", row.quantize.model},
+                    {"calibration data", std::get<DataPath>(row.quantize.calib).path},
+                    {"evaluation data", row.evaluation ? row.evaluation->data : ""}});
     plan_.rows.push_back(std::move(row));
   }
 
@@ -284,6 +289,7 @@ class PlanReader {
   Json json_;
   JsonObject root_;
   int threads_ = 1;
+  Baseline baseline_{};
   BatchPlan plan_{};
   std::set<std::string> names_{};
 };

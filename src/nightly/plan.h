@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "evaluate/gates.h"
+#include "nightly/regression.h"
 #include "repquant/evaluate.h"
 #include "repquant/quantize.h"
 
@@ -24,6 +25,7 @@ struct BatchRow {
   QuantizeOptions quantize;
   std::optional<EvaluationOptions> evaluation;
   std::vector<Gate> gates;
+  RegressionGates regression;
 };
 
 struct BatchPlan {

@@ -43,6 +43,7 @@ Json describe_evaluation(const EvaluationOptions& options, const std::string& mo
                                 .model = model,
                                 .tokens = options.tokens});
   json["labels"] = hash_of_file(options.labels);
+  if (!options.use_labels) json["use_labels"] = false;
   json["classes"] = hash_of_file(options.classes);
   json["texts"] = hash_of_file(options.texts);
   std::error_code ignored;  // a number of words, or a file
@@ -67,6 +68,14 @@ double parse_number(const Json& json) {
   return json.get<double>();
 }
 
+std::vector<Metric> parse_metrics(const Json& json) {
+  std::vector<Metric> metrics;
+  for (const auto& [name, value] : json.at("metrics").items()) {
+    metrics.push_back({name, parse_number(value)});
+  }
+  return metrics;
+}
+
 RowResult parse_result(const Json& json, const BatchRow& row) {
   RowResult result;
   result.model = row.model;
@@ -75,9 +84,7 @@ RowResult parse_result(const Json& json, const BatchRow& row) {
   result.protocol = json.at("protocol").get<std::string>();
   result.seconds = json.at("seconds").get<double>();
   result.bytes = json.at("bytes").get<std::int64_t>();
-  for (const auto& [name, value] : json.at("metrics").items()) {
-    result.metrics.push_back({name, parse_number(value)});
-  }
+  result.metrics = parse_metrics(json);
   return result;
 }
 
@@ -91,6 +98,8 @@ std::string name_of(RowStatus status) {
       return "missed";
     case RowStatus::kFailed:
       return "failed";
+    case RowStatus::kPlanned:
+      return "planned";
   }
   throw Error(ErrorKind::kInternal, {.what = "a status without a name"});
 }
@@ -101,16 +110,34 @@ std::string fingerprint_of(const BatchRow& row) {
   json["model"] = sha256_of_file(row.quantize.model);
   json["recipe"] = recipe_to_json(row.quantize.recipe);
   json["strict"] = row.quantize.strict;
-  json["calibration"] = describe_data({.path = row.quantize.calib,
+  const auto& calib = std::get<DataPath>(row.quantize.calib);  // a plan knows nothing else
+  json["calibration"] = describe_data({.path = calib.path,
                                        .preset_file = row.quantize.preset,
                                        .labels_file = "",
                                        .model = row.quantize.model,
-                                       .tokens = row.quantize.tokens,
+                                       .tokens = calib.tokens,
                                        .whole_windows = true});
   if (row.evaluation) {
     json["evaluation"] = describe_evaluation(*row.evaluation, row.quantize.model);
   }
   return sha256_of(json.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+std::vector<Metric> read_metrics(const fs::path& path) {
+  try {
+    const Json json = read_json(path);
+    if (json.contains("unfinished")) return {};
+    return parse_metrics(json);
+  } catch (const std::exception& e) {
+    throw Error(ErrorKind::kFile, {.what = "the file is no outcome of a run",
+                                   .where = path.string(),
+                                   .got = std::string(e.what()).substr(0, 200)});
+  }
+}
+
+void claim_result(const BatchRow& row) {
+  const Json json{{"schema_version", kResultVersion}, {"unfinished", true}};
+  write_file(row.result_file, json.dump(2) + "\n", true);
 }
 
 void save_result(const BatchRow& row, const std::string& fingerprint, const RowResult& result) {

@@ -100,8 +100,9 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
                          std::int64_t output_max_code, bool transposed) {
   const auto [leading, rows, columns] = broadcast_shape(query, key, value, mask);
   TORCH_CHECK(code >= 0 && code <= 2 && steps > 0 && max_code >= 1 && max_code <= 255 &&
+                  output_max_code >= 0 && output_max_code <= 255 &&
                   (code != 0 || ((steps == 1 || steps == 2) && max_code <= 15)),
-              "repquant::attention: this softmax grid has no integer form here");
+              "repquant::attention: this softmax grid, or this output, has no integer form here");
   const at::Tensor q = operand(query, leading, rows, "query"),
                    k = operand(key, leading, columns, "key"),
                    v = operand(value, leading, columns, "value");

@@ -50,6 +50,9 @@ at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const
   TORCH_CHECK(x.scalar_type() == at::kFloat && max_code >= 0 && max_code <= 255 &&
                   multiplier.scalar_type() == at::kFloat && offset.scalar_type() == at::kFloat,
               "repquant::quantize: needs float32, got ", x.scalar_type());
+  TORCH_CHECK(multiplier.numel() > 0 && offset.numel() > 0 && (!quadratic || max_code <= 15) &&
+                  shift >= 0 && shift <= 128,
+              "repquant::quantize: an empty grid, or codes outside 8 bits");
   TORCH_CHECK(!per_channel || (x.dim() >= 1 && multiplier.dim() <= 1 && offset.dim() <= 1),
               "repquant::quantize: grids must be scalars or vectors of the last dimension");
   const std::int64_t width = x.dim() == 0 ? 1 : x.size(-1);
@@ -75,6 +78,12 @@ at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const
 }
 
 std::string cpu_level() { return level_name(current_level()); }
+
+std::vector<std::string> cpu_levels() {
+  std::vector<std::string> names;
+  for (const CpuLevel level : available_levels()) names.emplace_back(level_name(level));
+  return names;
+}
 
 std::string set_cpu_level(const std::string& level) {
   for (const CpuLevel known : {CpuLevel::kGeneric, CpuLevel::kAvx2, CpuLevel::kAvx512Vnni}) {

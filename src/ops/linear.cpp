@@ -65,12 +65,22 @@ void run(const LinearArgs& args, std::int64_t rows) {
       });
 }
 
+/// Narrowed to int or multiplied by others.
+void check_counts(std::int64_t channels, std::int64_t columns, std::int64_t bits) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  TORCH_CHECK(bits >= 1 && bits <= 8 && channels >= 0 && channels <= kMost && columns >= 1 &&
+                  columns <= kMost,
+              "repquant::linear: no weight has ", bits, " bits, ", channels, " channels and ",
+              columns, " columns");
+}
+
 /// The arguments that all forms of the operator share; `rows` keeps the input alive.
 LinearArgs shared_args(const at::Tensor& codes, const at::Tensor& weight,
                        const at::Tensor& compensation, const at::Tensor& scale,
                        const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
                        std::int64_t bits, at::Tensor& rows) {
   LinearArgs args;
+  check_counts(channels, columns, bits);
   args.nibbles = bits <= 4;
   args.groups = packed_groups(columns, args.nibbles);
   args.channels = channels;
@@ -114,6 +124,7 @@ at::Tensor finish(LinearArgs& args, const at::Tensor& codes, std::int64_t rows,
 
 std::tuple<at::Tensor, at::Tensor> pack_weight_cpu(const at::Tensor& codes, std::int64_t bits,
                                                    std::int64_t columns) {
+  check_counts(codes.dim() == 2 ? codes.size(0) : 0, columns, bits);
   const bool nibbles = bits <= 4;
   TORCH_CHECK(codes.dim() == 2 && codes.scalar_type() == (nibbles ? at::kByte : at::kChar) &&
                   codes.size(1) == (nibbles ? (columns + 1) / 2 : columns),
@@ -139,6 +150,8 @@ at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
                       std::int64_t high, bool quadratic) {
   TORCH_CHECK(activation >= 0 && activation <= 4 && output >= 0 && output <= 2,
               "repquant::linear: unknown activation or output");
+  TORCH_CHECK(output != 1 || (low >= -128 && low <= high && high <= 127),
+              "repquant::linear: no int8 codes lie between ", low, " and ", high);
   at::Tensor rows;
   LinearArgs args =
       shared_args(codes, weight, compensation, scale, bias, channels, columns, bits, rows);
@@ -168,11 +181,12 @@ at::Tensor linear_side_cpu(const at::Tensor& codes, const at::Tensor& weight,
   at::Tensor rows;
   LinearArgs args =
       shared_args(codes, weight, compensation, scale, bias, channels, columns, bits, rows);
-  TORCH_CHECK(x.sizes() == codes.sizes() && x.scalar_type() == at::kFloat &&
-                  side_weight.dim() == 2 && side_weight.is_contiguous() &&
-                  side_weight.size(0) == side_channels.numel() &&
-                  side_weight.size(1) == padded(channels),
-              "repquant::linear_side: the input or the side weight has an unsuitable shape");
+  TORCH_CHECK(
+      x.sizes() == codes.sizes() && x.scalar_type() == at::kFloat && side_weight.dim() == 2 &&
+          side_weight.is_contiguous() && side_weight.size(0) == side_channels.numel() &&
+          side_weight.size(1) == padded(channels) && side_weight.scalar_type() == at::kFloat &&
+          side_channels.dim() == 1 && side_max_code >= 0 && side_max_code <= 255,
+      "repquant::linear_side: the input or the side weight has an unsuitable shape");
   const at::Tensor side = at::index_select(x.reshape({-1, columns}), 1, side_channels)
                               .mul_(side_inverse)
                               .add_(side_zero)

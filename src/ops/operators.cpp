@@ -22,6 +22,7 @@ at::Tensor linear_meta(const at::Tensor& codes, const at::Tensor&, const at::Ten
                        const std::optional<at::Tensor>&, const std::optional<at::Tensor>& residual,
                        std::int64_t channels, std::int64_t, std::int64_t, std::int64_t,
                        std::int64_t output, std::int64_t, std::int64_t, bool) {
+  TORCH_CHECK(codes.dim() >= 1, "repquant::linear: codes must be [.., columns]");
   auto sizes = codes.sym_sizes().vec();
   sizes.back() = channels;
   const auto y = at::empty_symint(sizes, codes.options().dtype(output_type(output)));

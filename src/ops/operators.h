@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <vector>
 
 namespace repquant::ops {
 
@@ -50,7 +51,10 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
                          double steps, std::int64_t max_code, bool zero_code,
                          std::int64_t output_max_code, bool transposed);
 
+/// Throws std::invalid_argument as current_level() does.
 std::string cpu_level();
+/// What this processor has, rising.
+std::vector<std::string> cpu_levels();
 std::string set_cpu_level(const std::string& level);
 
 }  // namespace repquant::ops

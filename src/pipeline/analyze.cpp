@@ -5,8 +5,7 @@
 
 #include "base/atomic_file.h"
 #include "base/clock.h"
-#include "graph/archive.h"
-#include "pipeline/calibration.h"
+#include "evaluate/model_file.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "recipe/json.h"
@@ -64,16 +63,16 @@ std::vector<SensitivityRow> rows_of(const std::vector<Site>& sites,
                                     const Allocation& allocation) {
   std::vector<Ranked> ranked;
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (!bits[i].quantized || sites[i].kind == SiteKind::kEmbedding) continue;
-    const bool weighted = sites[i].weight.defined();
+    if (!bits[i].quantized || is_lookup(sites[i])) continue;
+    const LinearSite* linear = linear_of(sites[i]);
     Ranked entry;
     entry.row.path = sites[i].path;
-    entry.row.kind = name_of(sites[i].kind);
+    entry.row.kind = name_of(kind_of(sites[i]));
     entry.row.macs = sites[i].macs;
     entry.row.activation_bits = bits[i].activation_bits;
     entry.row.chosen_activation_bits = allocation.bits[i].activation_bits;
-    if (weighted) {
-      entry.row.parameters = sites[i].weight.numel();
+    if (linear != nullptr) {
+      entry.row.parameters = linear->weight.numel();
       entry.row.weight_bits = bits[i].weight_bits;
       entry.row.chosen_weight_bits = allocation.bits[i].weight_bits;
       entry.errors.add(find_width(table.sites[i].weights, bits[i].weight_bits));
@@ -86,55 +85,47 @@ std::vector<SensitivityRow> rows_of(const std::vector<Site>& sites,
 
 }  // namespace
 
-AnalyzeReport analyze(const AnalyzeOptions& options, const QuantizeHooks& hooks) {
-  const auto start = Clock::now();
+AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer) {
   const BitWidths own = options.recipe.bits;
   MixedOptions mixed{.target_bits = options.target_bits.value_or(8.0),
                      .candidates = options.candidates};
   if (!own.weight_only()) mixed.candidates.push_back(own);
   check_mixed(mixed, options.recipe);
-  check_archive(options.model);
+  require_samples(options.calib);
+  check_model_file(options.model);
   if (!options.output.empty()) check_output(options.output, options.force);
-  use_one_thread_per_operator();
+  const OperatorThreads one_thread(1);
+  CalibrationCache cache;
+  const PreparedRun run = prepare({.model = options.model,
+                                   .samples = options.calib,
+                                   .preset = options.preset,
+                                   .threads = options.threads},
+                                  options.recipe, observer, cache);
+  const std::vector<Site>& sites = run.search.sites;
+  require_quantized(run.search, run.bits);
 
-  begin_phase(hooks, "load", 0);
-  const CalibrationSource source = open_calibration({.data = options.synthetic ? "" : options.calib,
-                                                     .sample_shape = options.input_shape,
-                                                     .preset_file = options.preset,
-                                                     .model = options.model,
-                                                     .tokens = options.tokens,
-                                                     .threads = options.threads});
-  auto [model, search] = load_sites(options.model, source.inputs);
-  require_quantized(search, resolve_bits(search.sites, options.recipe));  // a bad pattern fails
-  const Calibration calibration = load_calibration(source, options.recipe.calibration,
-                                                   signature_of(model), hooks.check_interrupt);
-  begin_phase(hooks, "prove", 0);
-  check_normalized(model, calibration.batches.front());
-  prove_sites(model, search, calibration.batches.front());
-  const auto bits = resolve_bits(search.sites, options.recipe);
-
-  begin_phase(hooks, "rank", search.sites.size());
+  begin_phase(observer, "rank", sites.size());
   const auto [choices, table] =
-      rank_widths(model, search, calibration.batches, options.recipe,
-                  candidates_of(mixed.candidates), options.threads, hooks);
+      rank_widths(run, run.calibration.batches, options.recipe, candidates_of(mixed.candidates),
+                  options.threads, observer);
   // What the recipe states for single sites may be above its bits; then so is the least target.
-  TargetBits target = average_bits(search.sites, bits);
+  TargetBits target = average_bits(sites, run.bits);
   if (options.target_bits) target = {*options.target_bits, *options.target_bits};
-  const Allocation allocation = choose_bits(search.sites, choices, table, target);
+  const Allocation allocation = choose_bits(sites, choices, table, target);
 
   AnalyzeReport report;
-  report.sites = rows_of(search.sites, bits, table, allocation);
+  report.sites = rows_of(sites, run.bits, table, allocation);
   report.chosen = mixed_report(allocation, std::max(target.weights, target.activations));
   report.target_weight_bits = target.weights;
   report.target_activation_bits = target.activations;
-  report.protocol = source.protocol;
-  report.samples = calibration.samples;
+  report.protocol = run.source.protocol;
+  report.samples = run.calibration.samples;
   if (!options.output.empty()) {
-    const Recipe recipe = with_bits(options.recipe, search.sites, allocation.bits);
+    const Recipe recipe = with_bits(options.recipe, sites, allocation.bits);
     write_file(options.output, recipe_to_json(recipe), options.force);
     report.output = options.output;
   }
-  report.seconds = seconds_since(start);
+  report.seconds = seconds_since(run.start);
   return report;
 }
 

@@ -60,7 +60,7 @@ void check_shape(const std::vector<std::int64_t>& shape) {
   for (const std::int64_t size : shape) {
     if (size < 1 || size > kLargestSample / elements) {
       throw Error(ErrorKind::kUsage, {.what = "bad shape of a synthetic sample",
-                                      .where = "--input-shape",
+                                      .where = "`input_shape`",
                                       .expected = "positive sizes, at most 2^28 elements",
                                       .got = shape_text(shape)});
     }
@@ -68,26 +68,31 @@ void check_shape(const std::vector<std::int64_t>& shape) {
   }
 }
 
-}  // namespace
-
-CalibrationSource open_calibration(const CalibrationRequest& request) {
+CalibrationSource open_path(const DataPath& data, const CalibrationRequest& request) {
+  OpenedData opened = open_data({.path = data.path,
+                                 .preset_file = request.preset_file,
+                                 .labels_file = "",
+                                 .model = request.model,
+                                 .tokens = data.tokens,
+                                 .whole_windows = true,  // no padding in the statistics
+                                 .threads = request.threads});
   CalibrationSource source;
-  if (!request.data.empty()) {
-    OpenedData opened = open_data({.path = request.data,
-                                   .preset_file = request.preset_file,
-                                   .labels_file = "",
-                                   .model = request.model,
-                                   .tokens = request.tokens,
-                                   .whole_windows = true,  // no padding in the statistics
-                                   .threads = request.threads});
-    source.inputs = static_cast<std::size_t>(opened.dataset.input_count());
-    source.dataset = std::move(opened.dataset);
-    source.preset = opened.preset;
-    source.protocol = std::move(opened.protocol);
-    return source;
+  const std::int64_t first = 0;
+  const Batch sample = opened.dataset.load(std::span(&first, 1));
+  for (std::size_t i = 0; i < sample.inputs.size(); ++i) {
+    source.given.push_back(
+        {.name = i < sample.names.size() ? sample.names[i] : "", .rank = sample.inputs[i].dim()});
   }
+  source.dataset = std::move(opened.dataset);
+  source.preset = opened.preset;
+  source.protocol = std::move(opened.protocol);
+  return source;
+}
+
+CalibrationSource open_random(const Synthetic& synthetic, const CalibrationRequest& request) {
+  CalibrationSource source;
   source.preset = preset_of(request.preset_file, request.model);
-  source.sample_shape = request.sample_shape;
+  source.sample_shape = synthetic.shape;
   if (source.sample_shape.empty() && source.preset && source.preset->crop_height > 0) {
     source.sample_shape = {source.preset->channels(), source.preset->crop_height,
                            source.preset->crop_width};
@@ -95,16 +100,38 @@ CalibrationSource open_calibration(const CalibrationRequest& request) {
   if (source.sample_shape.empty()) {
     throw Error(ErrorKind::kUsage,
                 {.what = "the shape of a synthetic sample is not known",
-                 .hint = "give --input-shape, such as 3,224,224, or a preprocessing preset"});
+                 .hint = "give `input_shape`, such as 3,224,224, or a preprocessing preset"});
   }
   check_shape(source.sample_shape);
+  source.given = {{.name = "", .rank = static_cast<std::int64_t>(source.sample_shape.size()) + 1}};
   source.protocol = "synthetic: normal random numbers, float32 " + shape_text(source.sample_shape);
   return source;
 }
 
+}  // namespace
+
+void require_samples(const SampleSource& samples) {
+  const auto* data = std::get_if<DataPath>(&samples);
+  if (data == nullptr || !data->path.empty()) return;
+  throw Error(
+      ErrorKind::kUsage,
+      {.what = "no calibration data",
+       .where = "`calib`",
+       .expected = "a few dozen to a few hundred samples of what the model will see",
+       .hint = "a folder of JPEG or PNG images, a .npy or .npz file (dimension 0 counts the "
+               "samples), tensors saved with torch.save, a folder of such files, or a text file "
+               "that lists files; `calib=synthetic` uses random numbers, for speed and structure "
+               "only: accuracy will be poor"});
+}
+
+CalibrationSource open_calibration(const CalibrationRequest& request) {
+  require_samples(request.samples);
+  if (const auto* data = std::get_if<DataPath>(&request.samples)) return open_path(*data, request);
+  return open_random(std::get<Synthetic>(request.samples), request);
+}
+
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,
-                             const ModelSignature& signature,
-                             const std::function<void()>& check_interrupt) {
+                             const ModelSignature& signature, const Observer& observer) {
   Calibration calibration;
   auto step = static_cast<std::size_t>(recipe.batch_size);
   if (!source.dataset) {
@@ -128,7 +155,7 @@ Calibration load_calibration(const CalibrationSource& source, const CalibrationR
     step = std::min(step, most_samples(dataset.load(std::span(chosen).subspan(0, 1)).inputs));
   }
   for (std::size_t begin = 0; begin < chosen.size(); begin += step) {
-    if (check_interrupt) check_interrupt();
+    observer.check_interrupt();
     const std::size_t count = std::min(step, chosen.size() - begin);
     const Batch batch = dataset.load(std::span(chosen).subspan(begin, count));
     calibration.batches.push_back(arrange_inputs(batch, signature));

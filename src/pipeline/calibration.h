@@ -1,10 +1,9 @@
-// Calibration data: a seeded draw of samples in batches, or random numbers if so asked.
+// Samples for calibration: a seeded draw in batches, or random numbers if so asked.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,7 +11,10 @@
 #include "data/dataset.h"
 #include "data/model_inputs.h"
 #include "data/preprocess.h"
+#include "graph/model.h"
+#include "repquant/observer.h"
 #include "repquant/recipe.h"
+#include "repquant/samples.h"
 
 namespace repquant {
 
@@ -22,22 +24,23 @@ struct CalibrationSource {
   std::vector<std::int64_t> sample_shape;  // of random samples
   std::optional<ImagePreset> preset;       // of the model or given
   std::string protocol;
-  std::size_t inputs = 1;  // how many model inputs the samples give
+  std::vector<GivenInput> given;  // the arrays of a sample
 };
 
 struct CalibrationRequest {
-  std::string data;  // empty: random numbers
-  std::vector<std::int64_t> sample_shape;
+  SampleSource samples;
   std::string preset_file;
   std::string model;
-  TokenOptions tokens{};
   int threads = 1;
 
   friend bool operator==(const CalibrationRequest&, const CalibrationRequest&) = default;
 };
 
-/// Opens the data; for random numbers the shape is `sample_shape`, else the preset's crop.
-/// Throws Error kUsage if neither gives a shape, and as open_dataset() does.
+/// Throws Error kUsage, with the kinds of data there are, for an empty path.
+void require_samples(const SampleSource& samples);
+
+/// Opens the data; random numbers have the shape that was given, else the preset's crop.
+/// Throws Error kUsage if neither gives a shape, and as require_samples() and open_dataset() do.
 CalibrationSource open_calibration(const CalibrationRequest& request);
 
 struct Calibration {
@@ -46,10 +49,9 @@ struct Calibration {
   int samples = 0;
 };
 
-/// Draws and loads the samples. `check_interrupt` is called between batches.
+/// Draws and loads the samples. Lets the user stop between batches.
 /// Throws Error as Dataset::load() and arrange_inputs() do.
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,
-                             const ModelSignature& signature,
-                             const std::function<void()>& check_interrupt = nullptr);
+                             const ModelSignature& signature, const Observer& observer = {});
 
 }  // namespace repquant

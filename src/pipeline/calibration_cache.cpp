@@ -13,10 +13,10 @@ const CalibrationSource& CalibrationCache::open(const CalibrationRequest& reques
 
 const Calibration& CalibrationCache::load(const CalibrationRecipe& recipe,
                                           const ModelSignature& signature,
-                                          const std::function<void()>& check_interrupt) {
+                                          const Observer& observer) {
   if (!calibration_ || recipe_ != recipe || inputs_ != signature.names) {
     calibration_.reset();  // before the next one is read: only one is held
-    calibration_ = load_calibration(source_.value(), recipe, signature, check_interrupt);
+    calibration_ = load_calibration(source_.value(), recipe, signature, observer);
     recipe_ = recipe;
     inputs_ = signature.names;
     ++loads_;

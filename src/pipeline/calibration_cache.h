@@ -1,7 +1,6 @@
 // Quantization of one model several times: its calibration data is opened and read once.
 #pragma once
 
-#include <functional>
 #include <optional>
 
 #include "pipeline/calibration.h"
@@ -17,7 +16,7 @@ class CalibrationCache {
 
   /// As load_calibration() of the source opened last.
   const Calibration& load(const CalibrationRecipe& recipe, const ModelSignature& signature,
-                          const std::function<void()>& check_interrupt);
+                          const Observer& observer);
 
   /// How often samples were read, for tests.
   int loads() const { return loads_; }
@@ -32,7 +31,7 @@ class CalibrationCache {
 };
 
 /// quantize() with a calibration that further runs share.
-QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks,
+QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
                         CalibrationCache& cache);
 
 }  // namespace repquant

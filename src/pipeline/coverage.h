@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "fit/site_bits.h"
 #include "fit/sweep.h"
 #include "graph/model.h"
 #include "graph/site.h"
@@ -11,12 +12,15 @@
 
 namespace repquant {
 
-/// Coverage of `bits` (one for each site, see resolve_bits) on the sites of `model`.
+/// Coverage of `bits` (one for each site, see resolve_bits) on the sites of `model`. Sites that
+/// `failed` are gaps that the recipe did not ask for, whatever their bits.
 Coverage coverage_of(const Model& model, const SiteSearch& search,
-                     const std::vector<SiteBits>& bits, const Recipe& recipe);
+                     const std::vector<SiteBits>& bits, const Recipe& recipe,
+                     const std::vector<FailedSite>& failed = {});
 
 /// Throws Error kGate, with the largest gaps, if `strict` and an operator stays in floating point
-/// that the recipe did not ask for, or if the share of multiply-accumulates is below `minimum`.
+/// that the recipe did not ask for, or if the smallest of the shares of parameters,
+/// multiply-accumulates and bytes is below `minimum`.
 void check_coverage(const Coverage& coverage, bool strict, double minimum);
 
 }  // namespace repquant

@@ -9,6 +9,7 @@
 #include "base/text_table.h"
 #include "fit/hold_back.h"
 #include "pipeline/coverage.h"
+#include "pipeline/judge.h"
 #include "pipeline/prepare.h"
 #include "pipeline/site_report.h"
 #include "pipeline/write_artifact.h"
@@ -24,12 +25,12 @@ namespace fs = std::filesystem;
 constexpr double kLowSqnrDb = 6.0;
 
 /// What a checkpoint belongs to. The protocol states the preprocessing.
-std::string fingerprint(const Prepared& prepared, const Recipe& recipe, const Batches& samples) {
+std::string fingerprint(const PreparedRun& run, const Recipe& recipe, const Batches& samples) {
   Recipe swept = recipe;
   swept.name = "";
   swept.effort = Effort::kStandard;
-  return sha256_of(std::string(kVersion) + "\n" + prepared.model->source_hash + "\n" +
-                   prepared.source->protocol + "\n" + prepared.calibration->hash + "\n" +
+  return sha256_of(std::string(kVersion) + "\n" + run.model.source_hash + "\n" +
+                   run.source.protocol + "\n" + run.calibration.hash + "\n" +
                    std::to_string(sample_count(samples)) + "\n" + recipe_to_json(swept));
 }
 
@@ -43,13 +44,21 @@ std::vector<SiteReport> site_reports(const SiteSearch& search, const SweepResult
       ++next;
     } else {
       reports.push_back(report_of(site, SiteBits{.quantized = false}));
+      for (const FailedSite& failed : sweep.failed) {
+        if (failed.path == site.path) reports.back().note = "it failed: " + failed.reason;
+      }
     }
   }
   return reports;
 }
 
-void warn_of_lost_sites(const std::vector<SiteReport>& sites, const QuantizeHooks& hooks) {
-  if (!hooks.warn) return;
+void warn_of_failed_sites(const std::vector<FailedSite>& failed, const Observer& observer) {
+  for (const FailedSite& site : failed) {
+    observer.warn(site.path + " stays in floating point: " + site.reason);
+  }
+}
+
+void warn_of_lost_sites(const std::vector<SiteReport>& sites, const Observer& observer) {
   std::vector<const SiteReport*> lost;
   for (const auto& site : sites) {
     const bool quantized = site.weight_bits > 0 || site.activation_bits > 0;
@@ -65,67 +74,72 @@ void warn_of_lost_sites(const std::vector<SiteReport>& sites, const QuantizeHook
     names += (i > 0 ? ", " : "") + lost[i]->path + " (" + format_number(lost[i]->own_sqnr_db, 1) +
              " dB)";
   }
-  hooks.warn(std::to_string(lost.size()) + (lost.size() == 1 ? " site keeps" : " sites keep") +
-             " less than " + format_number(kLowSqnrDb, 0) +
-             " dB of the output when quantized alone: " + names +
-             (lost.size() > kNamed ? " ..." : "") +
-             "; give them more bits (--target-bits, or overrides in a recipe) or leave them in "
-             "floating point (--exclude '" +
-             lost.front()->path + "')");
+  observer.warn(std::to_string(lost.size()) + (lost.size() == 1 ? " site keeps" : " sites keep") +
+                " less than " + format_number(kLowSqnrDb, 0) +
+                " dB of the output when quantized alone: " + names +
+                (lost.size() > kNamed ? " ..." : "") +
+                "; give them more bits (`target_bits`, or overrides in a recipe) or leave them in "
+                "floating point (`exclude='" +
+                lost.front()->path + "'`)");
 }
 
 }  // namespace
 
-SweepResult sweep_prepared(const Prepared& prepared, const QuantizeOptions& options,
-                           const QuantizeHooks& hooks) {
-  const Batches& samples = prepared.calibration->batches;
-  begin_phase(hooks, "quantize", prepared.search->sites.size());
+SweepResult sweep_prepared(const PreparedRun& run, const QuantizeOptions& options,
+                           const Observer& observer) {
+  const Batches& samples = run.calibration.batches;
+  begin_phase(observer, "quantize", run.search.sites.size());
   SweepOptions sweep;
   sweep.threads = options.threads;
   sweep.workdir = options.workdir;
   sweep.resume = options.resume;
-  sweep.fingerprint = fingerprint(prepared, options.recipe, samples);
-  sweep.check_interrupt = hooks.check_interrupt;
-  sweep.on_progress = [&hooks](const SweepProgress& progress) {
-    if (hooks.on_item) hooks.on_item(progress.path, progress.site);
+  sweep.fingerprint = fingerprint(run, options.recipe, samples);
+  sweep.warn = observer.warn;
+  sweep.check_interrupt = observer.check_interrupt;
+  sweep.on_progress = [&observer](const SweepProgress& progress) {
+    observer.on_item(progress.path, progress.site);
   };
-  return run_sweep(*prepared.model, *prepared.search, samples, options.recipe, sweep);
+  return run_sweep(run.model, run.search, samples, options.recipe, sweep);
 }
 
-QuantizeReport write_prepared(const Prepared& prepared, const QuantizeOptions& options,
+QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
                               const SweepResult& sweep, const std::optional<MixedReport>& mixed,
-                              const QuantizeHooks& hooks) {
-  begin_phase(hooks, "write", 0);
+                              const Observer& observer) {
+  begin_phase(observer, "write", 0);
   QuantizeReport report;
   report.output = options.output;
   report.recipe = options.recipe.name;
   report.clipping = options.recipe.norm.clipping;
-  report.protocol = prepared.source->protocol;
-  report.samples = prepared.calibration->samples;
-  report.synthetic = options.calib.empty();
+  report.protocol = run.source.protocol;
+  report.samples = run.calibration.samples;
+  report.synthetic = std::holds_alternative<Synthetic>(options.calib);
   report.coverage =
-      coverage_of(*prepared.model, *prepared.search,
-                  resolve_bits(prepared.search->sites, options.recipe), options.recipe);
+      coverage_of(run.model, run.search, resolve_bits(run.search.sites, options.recipe),
+                  options.recipe, sweep.failed);
+  if (!sweep.failed.empty()) check_coverage(report.coverage, options.strict, options.min_coverage);
   report.mixed = mixed;
-  report.sites = site_reports(*prepared.search, sweep);
+  report.sites = site_reports(run.search, sweep);
   report.fold_deviation = sweep.fold_deviation;
   report.output_sqnr_db = sweep.output_sqnr_db;
   report.sweep_seconds = sweep.seconds;
   report.float_seconds = sweep.float_seconds;
-  warn_of_lost_sites(report.sites, hooks);
-  write_artifact({.options = &options,
-                  .model = prepared.model,
-                  .search = prepared.search,
-                  .sweep = &sweep,
-                  .source = prepared.source,
-                  .calibration = prepared.calibration,
-                  .coverage = &report.coverage,
-                  .last_use = prepared.last_use},
-                 hooks, report);
+  warn_of_failed_sites(sweep.failed, observer);
+  warn_of_lost_sites(report.sites, observer);
+  if (!run.held_back.empty()) {
+    report.judgement = judge({.model = run.model,
+                              .search = run.search,
+                              .plans = sweep.plans,
+                              .fitted = run.calibration.batches,
+                              .held_back = run.held_back,
+                              .threads = options.threads},
+                             options, report, observer);
+  }
+  const Clock::time_point start = run.start;
+  write_artifact(std::move(run), sweep, options, observer, report);
   report.model_bytes = static_cast<std::int64_t>(fs::file_size(options.model));
   report.output_bytes = static_cast<std::int64_t>(fs::file_size(options.output));
   report.peak_memory_bytes = peak_memory_bytes();
-  report.seconds = seconds_since(prepared.start);
+  report.seconds = seconds_since(start);
   return report;
 }
 

@@ -12,17 +12,17 @@ namespace {
 
 struct Role {
   const ArtifactSite* site = nullptr;
-  const char* part = "";
+  SitePart part = SitePart::kNone;
 };
 
 /// Which site each submodule works for; a site's own submodule before those that serve it.
 std::map<std::string, Role> roles_of(const std::vector<ArtifactSite>& sites) {
   std::map<std::string, Role> roles;
-  for (const auto& site : sites) roles.try_emplace(site.module, Role{&site, "site"});
+  for (const auto& site : sites) roles.try_emplace(site.module, Role{&site, SitePart::kSite});
   for (const auto& site : sites) {
-    roles.try_emplace(site.input_module, Role{&site, "input codes"});
-    roles.try_emplace(site.side_module, Role{&site, "side columns"});
-    roles.try_emplace(site.scale_module, Role{&site, "scales of rows"});
+    roles.try_emplace(site.input_module, Role{&site, SitePart::kInputCodes});
+    roles.try_emplace(site.side_module, Role{&site, SitePart::kSideColumns});
+    roles.try_emplace(site.scale_module, Role{&site, SitePart::kRowScales});
   }
   roles.erase("");
   return roles;
@@ -32,7 +32,7 @@ FusedSite describe(const LoadedSite& loaded, const std::map<std::string, Role>& 
                    const RuntimeReport& portable) {
   FusedSite row{.path = "",
                 .module = loaded.module,
-                .part = "",
+                .part = SitePart::kNone,
                 .op = loaded.op,
                 .fused = loaded.fused,
                 .integer = loaded.fused,
@@ -41,7 +41,7 @@ FusedSite describe(const LoadedSite& loaded, const std::map<std::string, Role>& 
   if (const auto role = roles.find(loaded.module); role != roles.end()) {
     row.path = role->second.site->site.path;
     row.part = role->second.part;
-    if (row.part == "site") row.macs = role->second.site->site.macs;
+    if (row.part == SitePart::kSite) row.macs = role->second.site->site.macs;
   }
   const auto same =
       std::find_if(portable.sites.begin(), portable.sites.end(),
@@ -78,7 +78,7 @@ FusedReport inspect_fused(const std::string& path, const ArtifactReport& artifac
     all += site.site.macs;
     report.sites.push_back({.path = site.site.path,
                             .module = "",
-                            .part = "site",
+                            .part = SitePart::kSite,
                             .op = "float32",
                             .reason = site.site.note.empty() ? "not quantized" : site.site.note,
                             .macs = site.site.macs});

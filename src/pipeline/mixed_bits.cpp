@@ -19,15 +19,15 @@ void check_mixed(const MixedOptions& mixed, const Recipe& recipe) {
   const Candidates candidates = candidates_of(mixed.candidates);
   if (recipe.bits.weight_only()) {
     throw Error(ErrorKind::kUsage, {.what = "weight-only bits cannot be mixed",
-                                    .where = mixed.search ? "--max-drop-kl" : "--target-bits",
+                                    .where = mixed.search ? "`max_kl`" : "`target_bits`",
                                     .expected = "activations of 2 to 8 bits",
                                     .got = to_string(recipe.bits),
-                                    .hint = "leave out --bits, or give for example --bits w4a4"});
+                                    .hint = "leave out `bits`, or give for example `bits=w4a4`"});
   }
   if (mixed.search) {
     if (mixed.search->max_kl > 0) return;
     throw Error(ErrorKind::kUsage, {.what = "the bound of the KL divergence is out of range",
-                                    .where = "--max-drop-kl",
+                                    .where = "`max_kl`",
                                     .expected = "a positive number of nats, such as 0.05",
                                     .got = format_number(mixed.search->max_kl, 3)});
   }
@@ -35,7 +35,7 @@ void check_mixed(const MixedOptions& mixed, const Recipe& recipe) {
   if (!(mixed.target_bits >= smallest && mixed.target_bits <= 8)) {
     throw Error(ErrorKind::kUsage,
                 {.what = "the target of average bits is out of range",
-                 .where = "--target-bits",
+                 .where = "`target_bits`",
                  .expected = "from " + std::to_string(smallest) + ", the smallest candidate, to 8",
                  .got = format_number(mixed.target_bits, 3)});
   }
@@ -49,29 +49,27 @@ MixedReport mixed_report(const Allocation& allocation, double target_bits) {
           .estimated_kl = allocation.kl};
 }
 
-RankedWidths rank_widths(const Model& model, const SiteSearch& search,
-                         const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-                         const Candidates& candidates, int threads, const QuantizeHooks& hooks) {
-  const auto on_site = [&](std::size_t site) {
-    if (hooks.on_item) hooks.on_item(search.sites[site].path, site);
-  };
-  RankedWidths ranked{.choices = find_choices(search.sites, recipe, candidates), .table = {}};
+RankedWidths rank_widths(const PreparedRun& run, const Batches& batches, const Recipe& recipe,
+                         const Candidates& candidates, int threads, const Observer& observer) {
+  const std::vector<Site>& sites = run.search.sites;
+  const auto on_site = [&](std::size_t site) { observer.on_item(sites[site].path, site); };
+  RankedWidths ranked{.choices = find_choices(sites, recipe, candidates), .table = {}};
   ranked.table = measure_errors(
-      model, search.sites, batches, recipe, ranked.choices,
-      {.threads = threads, .on_site = on_site, .check_interrupt = hooks.check_interrupt});
+      run.model, sites, batches, recipe, ranked.choices,
+      {.threads = threads, .on_site = on_site, .check_interrupt = observer.check_interrupt});
   return ranked;
 }
 
-MixedBits choose_mixed_bits(const Model& model, const SiteSearch& search,
-                            const std::vector<std::vector<at::Tensor>>& batches,
-                            const QuantizeOptions& options, const QuantizeHooks& hooks) {
+MixedBits choose_mixed_bits(const PreparedRun& run, const QuantizeOptions& options,
+                            const Observer& observer) {
   const MixedOptions& mixed = options.mixed.value();
+  const std::vector<Site>& sites = run.search.sites;
   const auto [choices, table] =
-      rank_widths(model, search, batches, options.recipe, candidates_of(mixed.candidates),
-                  options.threads, hooks);
+      rank_widths(run, run.calibration.batches, options.recipe, candidates_of(mixed.candidates),
+                  options.threads, observer);
   const Allocation allocation =
-      choose_bits(search.sites, choices, table, {mixed.target_bits, mixed.target_bits});
-  return {.recipe = with_bits(options.recipe, search.sites, allocation.bits),
+      choose_bits(sites, choices, table, {mixed.target_bits, mixed.target_bits});
+  return {.recipe = with_bits(options.recipe, sites, allocation.bits),
           .report = mixed_report(allocation, mixed.target_bits)};
 }
 

@@ -6,8 +6,8 @@
 #include "bit_allocation/choices.h"
 #include "bit_allocation/choose_bits.h"
 #include "bit_allocation/measure_errors.h"
-#include "graph/model.h"
-#include "graph/site.h"
+#include "fit/hold_back.h"
+#include "pipeline/prepare.h"
 #include "repquant/quantize.h"
 
 namespace repquant {
@@ -27,17 +27,15 @@ struct RankedWidths {
   ErrorTable table;
 };
 
-/// The sites must be proven (multiply-accumulates counted). Reports every site to hooks.on_item.
-/// Throws Error as find_choices() and measure_errors().
-RankedWidths rank_widths(const Model& model, const SiteSearch& search,
-                         const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-                         const Candidates& candidates, int threads, const QuantizeHooks& hooks);
+/// Ranks the widths of the run's sites on `batches`: its own, or some of them. Reports every site
+/// to the observer. Throws Error as find_choices() and measure_errors().
+RankedWidths rank_widths(const PreparedRun& run, const Batches& batches, const Recipe& recipe,
+                         const Candidates& candidates, int threads, const Observer& observer);
 
-/// The sites must be proven (multiply-accumulates counted). Uses the model, recipe, candidates,
-/// target and threads of `options`. Throws Error as rank_widths() and choose_bits().
-MixedBits choose_mixed_bits(const Model& model, const SiteSearch& search,
-                            const std::vector<std::vector<at::Tensor>>& batches,
-                            const QuantizeOptions& options, const QuantizeHooks& hooks);
+/// Uses the recipe, candidates, target and threads of `options`. Throws Error as rank_widths() and
+/// choose_bits().
+MixedBits choose_mixed_bits(const PreparedRun& run, const QuantizeOptions& options,
+                            const Observer& observer);
 
 /// An allocation as it is reported.
 MixedReport mixed_report(const Allocation& allocation, double target_bits);

@@ -17,6 +17,30 @@ namespace {
 
 constexpr double kLargestDeviation = 1e-3;
 
+/// The largest difference over the largest value of a floating-point output, where both are finite;
+/// of others the share of elements that differ beyond the first one, which may be a tie.
+double deviation_of(const at::Tensor& actual, const at::Tensor& expected) {
+  if (!actual.sizes().equals(expected.sizes())) return 1.0;
+  if (expected.numel() == 0) return 0.0;
+  if (!expected.is_floating_point()) {
+    const auto unequal = (actual != expected).sum().item<std::int64_t>();
+    return static_cast<double>(std::max<std::int64_t>(unequal - 1, 0)) /
+           static_cast<double>(expected.numel());
+  }
+  const at::Tensor finite = at::isfinite(expected);
+  if (!at::equal(finite, at::isfinite(actual))) return 1.0;
+  if (!finite.any().item<bool>()) {
+    throw Error(ErrorKind::kNumerical,
+                {.what = "an output of the model holds no finite number",
+                 .hint = "check the data and its preprocessing, and the model itself"});
+  }
+  const at::Tensor wanted = expected.masked_select(finite).to(at::kDouble);
+  const double largest = wanted.abs().max().item<double>();
+  const double difference =
+      (actual.masked_select(finite).to(at::kDouble) - wanted).abs().max().item<double>();
+  return difference / std::max(largest, 1e-30);
+}
+
 std::string why_no_site(const SiteSearch& search) {
   if (search.skipped.empty()) return "no Linear, convolution or matrix product at all";
   const auto& first = search.skipped.front();
@@ -24,9 +48,7 @@ std::string why_no_site(const SiteSearch& search) {
          first.op + "): " + first.reason;
 }
 
-}  // namespace
-
-ModelWithSites load_sites(const std::string& path, std::size_t inputs) {
+Model load_unquantized(const std::string& path, const std::vector<GivenInput>& given) {
   if (is_artifact(path)) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model is already quantized",
@@ -35,16 +57,51 @@ ModelWithSites load_sites(const std::string& path, std::size_t inputs) {
                  .got = "an artifact of repquant",
                  .hint = "quantize the model that it was made from; see repquant inspect"});
   }
-  ModelWithSites result{.model = load_model(path, inputs), .search = {}};
-  result.search = find_sites(result.model);
-  if (result.search.sites.empty()) {
-    throw Error(ErrorKind::kUnsupported,
-                {.what = "the model has no site that can be quantized",
-                 .where = path,
-                 .expected = "at least one Linear, patch embedding or attention product",
-                 .got = why_no_site(result.search)});
+  return load_model(path, given.size(), given);
+}
+
+SiteSearch find_some_sites(const Model& model) {
+  SiteSearch search = find_sites(model);
+  if (!search.sites.empty()) return search;
+  throw Error(ErrorKind::kUnsupported,
+              {.what = "the model has no site that can be quantized",
+               .where = model.path,
+               .expected = "at least one Linear, patch embedding or attention product",
+               .got = why_no_site(search)});
+}
+
+/// The inputs that load_model() kept: all of them are needed.
+ModelSignature signature_of(const Model& model) {
+  return {.names = model.input_names, .required = model.input_names.size()};
+}
+
+}  // namespace
+
+PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const Observer& observer,
+                    CalibrationCache& cache) {
+  PreparedRun run;
+  run.start = Clock::now();
+  begin_phase(observer, "load", 0);
+  if (options.samples) {
+    run.source = cache.open({.samples = *options.samples,
+                             .preset_file = options.preset,
+                             .model = options.model,
+                             .threads = options.threads});
   }
-  return result;
+  run.model = load_unquantized(options.model, run.source.given);
+  run.search = find_some_sites(run.model);
+  run.bits = resolve_bits(run.search.sites, recipe);  // a bad pattern fails before the long work
+  if (!options.samples) return run;
+  run.calibration = cache.load(recipe.calibration, signature_of(run.model), observer);
+  observer.info("calibration: " + run.source.protocol + "; " +
+                std::to_string(run.calibration.samples) + " drawn");
+
+  begin_phase(observer, "prove", 0);
+  check_normalized(run.model, run.calibration.batches.front());
+  run.model.module.reset();
+  prove_sites(run.model, run.search, run.calibration.batches.front());
+  run.bits = resolve_bits(run.search.sites, recipe);  // the proof may have changed the sites
+  return run;
 }
 
 void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bits) {
@@ -56,20 +113,34 @@ void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bi
                .got = std::to_string(search.sites.size()) + " sites, all of them excluded"});
 }
 
-void begin_phase(const QuantizeHooks& hooks, const char* name, std::size_t items) {
-  if (hooks.check_interrupt) hooks.check_interrupt();
-  if (hooks.on_phase) hooks.on_phase(name, items);
+void begin_phase(const Observer& observer, const char* name, std::size_t items) {
+  observer.check_interrupt();
+  observer.on_phase(name, items);
 }
 
-ModelSignature signature_of(const Model& model) {
-  return {.names = model.input_names, .required = model.input_names.size()};
+/// Throws Error kUnsupported if two passes on the same samples differ.
+void check_not_random(const LoadedModel& original, const std::vector<at::Tensor>& batch,
+                      const std::vector<at::Tensor>& expected) {
+  const std::vector<at::Tensor> again = original.outputs(batch);
+  const bool equal =
+      std::equal(again.begin(), again.end(), expected.begin(), expected.end(),
+                 [](const at::Tensor& a, const at::Tensor& b) {
+                   return a.sizes().equals(b.sizes()) &&
+                          at::allclose(a.to(at::kDouble), b.to(at::kDouble), 1e-5, 1e-8, true);
+                 });
+  if (equal) return;
+  throw Error(ErrorKind::kUnsupported,
+              {.what = "the model is random: two passes on the same samples differ",
+               .where = original.path(),
+               .hint = "export it after model.eval(), without random numbers in forward()"});
 }
 
 double check_normalized(const Model& model, const std::vector<at::Tensor>& batch) {
   at::NoGradGuard no_grad;
-  at::Tensor expected;
+  std::vector<at::Tensor> expected;
+  const LoadedModel original({model.path, Form::kPortable}, *model.module);
   try {
-    expected = LoadedModel({model.path, Form::kPortable}, *model.module).run(batch);
+    expected = original.outputs(batch);
   } catch (const Error& e) {
     // The model runs elsewhere, so what does not fit is the data.
     if (e.kind() != ErrorKind::kUnsupported) throw;
@@ -77,15 +148,13 @@ double check_normalized(const Model& model, const std::vector<at::Tensor>& batch
   }
   const Schedule schedule(*model.graph);
   const std::vector<c10::IValue> inputs(batch.begin(), batch.end());
-  const std::vector<at::Tensor> outputs = output_tensors(run_graph(*model.graph, schedule, inputs));
-  const at::Tensor& actual = outputs.at(0);
-  double deviation = 1.0;
-  if (actual.sizes().equals(expected.sizes())) {
-    const double largest = expected.abs().max().item<double>();
-    const double difference = (actual - expected).abs().max().item<double>();
-    deviation = difference / std::max(largest, 1e-30);
+  const std::vector<at::Tensor> actual = output_tensors(run_graph(*model.graph, schedule, inputs));
+  double deviation = actual.size() == expected.size() ? 0.0 : 1.0;
+  for (std::size_t i = 0; i < std::min(actual.size(), expected.size()); ++i) {
+    deviation = std::max(deviation, deviation_of(actual[i], expected[i]));
   }
   if (!(deviation <= kLargestDeviation)) {
+    check_not_random(original, batch, expected);
     throw Error(ErrorKind::kInternal,
                 {.what = "the normalised graph computes something else than the model",
                  .where = model.path,

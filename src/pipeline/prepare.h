@@ -1,33 +1,53 @@
-// The stages before the sweep: model, data, sites. Shared by quantize, analyze and preview.
+// The stages before the fit: model, data, sites. Shared by quantize, analyze and preview.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
-#include "fit/sweep.h"
+#include "base/clock.h"
+#include "fit/hold_back.h"
+#include "fit/site_bits.h"
 #include "graph/model.h"
 #include "graph/site.h"
-#include "pipeline/calibration.h"
-#include "repquant/quantize.h"
+#include "pipeline/calibration_cache.h"
+#include "repquant/observer.h"
+#include "repquant/recipe.h"
 
 namespace repquant {
 
-/// Loads the model for `inputs` inputs and finds its sites.
-/// Throws Error as load_model(); kUnsupported for an artifact of repquant and for a model without
-/// any site, with what was seen instead.
-struct ModelWithSites {
+/// All that a run works on. A copy shares the graph and the samples, which nothing changes as long
+/// as two share them (see lower()).
+struct PreparedRun {
   Model model;
-  SiteSearch search;
+  SiteSearch search;           // proven, if there are samples
+  std::vector<SiteBits> bits;  // of the sites, as the recipe says
+  CalibrationSource source;
+  Calibration calibration;  // what is fitted; without batches only the structure is known
+  Batches held_back;        // samples apart from those, which judge; empty: nothing does
+  Clock::time_point start;  // of the run
 };
-ModelWithSites load_sites(const std::string& path, std::size_t inputs);
+
+struct PrepareOptions {
+  std::string model;                    // TorchScript file
+  std::optional<SampleSource> samples;  // none: the structure alone
+  std::string preset;                   // preprocessing preset; empty: the model's own
+  int threads = 1;
+};
+
+/// Opens the data, loads the model and finds its sites, resolves their bits, draws the samples,
+/// proves normalisation and folds on the first batch. Reports the phases "load" and "prove".
+/// Throws Error as open_calibration(), load_model(), resolve_bits(), load_calibration(),
+/// check_normalized(); kUnsupported for an artifact of repquant and for a model without any site,
+/// with what was seen instead.
+PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const Observer& observer,
+                    CalibrationCache& cache);
 
 /// Throws Error kUsage if the recipe excludes every site.
 void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bits);
 
 /// Before a phase of long work: lets the user stop, and says what comes.
-void begin_phase(const QuantizeHooks& hooks, const char* name, std::size_t items);
-
-/// The inputs that load_model() kept: all of them are needed.
-ModelSignature signature_of(const Model& model);
+void begin_phase(const Observer& observer, const char* name, std::size_t items);
 
 /// Runs the file as it is and the normalised graph on one batch and compares their outputs: the
 /// data must fit the model, and normalisation must not have changed it. Returns the largest

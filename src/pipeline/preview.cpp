@@ -1,50 +1,40 @@
-#include <ATen/Parallel.h>
-
 #include "data/open_data.h"
-#include "graph/archive.h"
+#include "evaluate/model_file.h"
 #include "pipeline/coverage.h"
 #include "pipeline/prepare.h"
 #include "pipeline/site_report.h"
 #include "repquant/quantize.h"
+#include "tensor/parallel.h"
 
 namespace repquant {
 namespace {
 
-/// A batch of two for the proof of folds, from the data or at random; nothing if neither is known.
-std::optional<CalibrationSource> open_source(const PreviewOptions& options) {
-  const CalibrationRequest request{.data = options.data,
-                                   .sample_shape = options.input_shape,
-                                   .preset_file = options.preset,
-                                   .model = options.model,
-                                   .tokens = options.tokens,
-                                   .threads = options.threads};
-  if (!options.data.empty() || !options.input_shape.empty()) return open_calibration(request);
+/// What the model is run on: the data, or random numbers if their shape is known.
+std::optional<SampleSource> samples_of(const PreviewOptions& options) {
+  if (options.data) return options.data;
   const auto preset = preset_of(options.preset, options.model);
   if (!preset || preset->crop_height == 0) return std::nullopt;
-  return open_calibration(request);
+  return Synthetic{};
 }
 
 }  // namespace
 
 Preview preview(const PreviewOptions& options) {
-  check_archive(options.model);
-  at::set_num_threads(options.threads);
-  const std::optional<CalibrationSource> source = open_source(options);
-  ModelWithSites loaded = load_sites(options.model, source ? source->inputs : 0);
+  check_model_file(options.model);
+  const OperatorThreads threads(options.threads);
+  Recipe recipe = options.recipe;
+  recipe.calibration.samples = recipe.calibration.batch_size = 2;  // enough to prove folds
+  CalibrationCache cache;
+  const PreparedRun run = prepare({.model = options.model,
+                                   .samples = samples_of(options),
+                                   .preset = options.preset,
+                                   .threads = options.threads},
+                                  recipe, {}, cache);
   Preview result;
-  if (source) {
-    CalibrationRecipe few = options.recipe.calibration;
-    few.samples = 2;
-    few.batch_size = 2;
-    const Calibration calibration = load_calibration(*source, few, signature_of(loaded.model));
-    check_normalized(loaded.model, calibration.batches.front());
-    prove_sites(loaded.model, loaded.search, calibration.batches.front());
-    result.proven = true;
-  }
-  const std::vector<SiteBits> bits = resolve_bits(loaded.search.sites, options.recipe);
-  result.coverage = coverage_of(loaded.model, loaded.search, bits, options.recipe);
-  for (std::size_t i = 0; i < bits.size(); ++i) {
-    result.sites.push_back(report_of(loaded.search.sites[i], bits[i]));
+  result.proven = !run.calibration.batches.empty();
+  result.coverage = coverage_of(run.model, run.search, run.bits, recipe);
+  for (std::size_t i = 0; i < run.bits.size(); ++i) {
+    result.sites.push_back(report_of(run.search.sites[i], run.bits[i]));
   }
   return result;
 }

@@ -1,11 +1,15 @@
 #include "repquant/quantize.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "base/atomic_file.h"
 #include "base/clock.h"
-#include "base/memory.h"
-#include "graph/archive.h"
+#include "base/overwrite.h"
+#include "data/preprocess.h"
+#include "evaluate/model_file.h"
+#include "fit/hold_back.h"
 #include "pipeline/calibration_cache.h"
 #include "pipeline/coverage.h"
 #include "pipeline/fit_and_write.h"
@@ -18,78 +22,132 @@
 namespace repquant {
 namespace {
 
-namespace fs = std::filesystem;
-void check_paths(const QuantizeOptions& options) {
-  std::error_code code;
-  if (fs::equivalent(options.model, options.output, code)) {
-    throw Error(ErrorKind::kUsage, {.what = "the output would replace the model",
-                                    .where = options.output,
-                                    .hint = "name another file with -o"});
-  }
-  check_archive(options.model);
+/// Bytes that an artifact surely has: half of what its codes would take if all of the file were
+/// float32 weights.
+std::uint64_t smallest_artifact(const QuantizeOptions& options) {
+  constexpr std::uint64_t kNarrowest = 2;
+  const std::uint64_t bits =
+      options.mixed ? kNarrowest : static_cast<std::uint64_t>(options.recipe.bits.weight_bits);
+  return std::filesystem::file_size(options.model) * bits / 64;
+}
+
+/// What can be refused before any work.
+void check_options(const QuantizeOptions& options) {
+  if (options.mixed) check_mixed(*options.mixed, options.recipe);
+  require_samples(options.calib);
+  const auto* data = std::get_if<DataPath>(&options.calib);
+  check_no_input(options.output, {{"model", options.model},
+                                  {"calibration data", data != nullptr ? data->path : ""},
+                                  {"preset", options.preset},
+                                  {"preset", options.model + "." + kPresetFile}});
+  check_model_file(options.model);
   check_output(options.output, options.force);
+  check_room(options.output, smallest_artifact(options));
+}
+
+void check_coverage(const PreparedRun& run, const QuantizeOptions& options) {
+  const Coverage coverage = coverage_of(run.model, run.search, run.bits, options.recipe);
+  check_coverage(coverage, options.strict, options.min_coverage);
+  require_quantized(run.search, run.bits);
+}
+
+/// Takes back the plan of the site that `error` names: what has no integer form or fails the
+/// self-check stays in floating point. False if it names no site, or the only one.
+bool take_back(SweepResult& sweep, const Error& error) {
+  const ErrorKind kind = error.kind();
+  if (kind != ErrorKind::kNumerical && kind != ErrorKind::kUnsupported &&
+      kind != ErrorKind::kInternal) {
+    return false;
+  }
+  const auto plan = std::find_if(
+      sweep.plans.begin(), sweep.plans.end(),
+      [&](const SitePlan& candidate) { return candidate.path == error.parts().where; });
+  if (plan == sweep.plans.end() || sweep.plans.size() == 1) return false;
+  sweep.failed.push_back({plan->path, error.parts().what});
+  sweep.plans.erase(plan);
+  return true;
+}
+
+constexpr int kJudgedOneIn = 8;
+
+/// How many samples judge. Random numbers have nothing to tell.
+std::int64_t judging_samples(const Calibration& calibration, const QuantizeOptions& options) {
+  const bool random = std::holds_alternative<Synthetic>(options.calib);
+  const int most = random ? 0 : options.recipe.calibration.hold_back;
+  const int count = std::min(most, calibration.samples / kJudgedOneIn);
+  if (count == 0 && (options.min_sqnr_db || options.min_agreement > 0)) {
+    throw Error(ErrorKind::kUsage,
+                {.what = "no calibration samples are held back to judge by",
+                 .where = options.min_sqnr_db ? "`min_sqnr`" : "`min_agreement`",
+                 .expected = "at least " + std::to_string(kJudgedOneIn) +
+                             " samples, and `calibration.hold_back` above 0",
+                 .got = std::to_string(calibration.samples) + " samples, of which at most " +
+                        std::to_string(most) + " are held back"});
+  }
+  return count;
+}
+
+/// Sets the samples that judge apart from those that are fitted.
+void hold_back_to_judge(PreparedRun& run, const QuantizeOptions& options) {
+  HeldBack split =
+      hold_back_samples(run.calibration.batches, judging_samples(run.calibration, options));
+  run.calibration.batches = std::move(split.fitted);
+  run.calibration.samples = static_cast<int>(sample_count(run.calibration.batches));
+  run.held_back = std::move(split.held_back);
+}
+
+void warn_of_few_samples(const PreparedRun& run, const Recipe& recipe, const Observer& observer) {
+  if (recipe.calibration.samples <= run.calibration.samples) return;
+  observer.warn("only " + std::to_string(run.calibration.samples) + " calibration samples, " +
+                std::to_string(recipe.calibration.samples) + " were asked for");
 }
 
 }  // namespace
 
-QuantizeReport quantize(const QuantizeOptions& options, const QuantizeHooks& hooks) {
+QuantizeReport quantize(const QuantizeOptions& options, const Observer& observer) {
   CalibrationCache cache;
-  return quantize(options, hooks, cache);
+  return quantize(options, observer, cache);
 }
 
-QuantizeReport quantize(const QuantizeOptions& given, const QuantizeHooks& hooks,
+QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
                         CalibrationCache& cache) {
   QuantizeOptions options = given;  // whose recipe gets the bits of the sites
-  const auto start = Clock::now();
-  if (options.mixed) check_mixed(*options.mixed, options.recipe);
-  check_paths(options);
+  check_options(options);
   // Fits on this thread must not depend on the number of threads either; samples, rows and heads
   // are what runs side by side.
-  use_one_thread_per_operator();
-  return_large_blocks();
+  const OperatorThreads one_thread(1);
+  const PrepareOptions source{.model = options.model,
+                              .samples = options.calib,
+                              .preset = options.preset,
+                              .threads = options.threads};
+  PreparedRun run = prepare(source, options.recipe, observer, cache);
+  check_coverage(run, options);
+  warn_of_few_samples(run, options.recipe, observer);
 
-  begin_phase(hooks, "load", 0);
-  const CalibrationSource& source = cache.open({.data = options.calib,
-                                                .sample_shape = options.input_shape,
-                                                .preset_file = options.preset,
-                                                .model = options.model,
-                                                .tokens = options.tokens,
-                                                .threads = options.threads});
-  auto [model, search] = load_sites(options.model, source.inputs);
-  resolve_bits(search.sites, options.recipe);  // a bad pattern fails here
-  const Calibration& calibration =
-      cache.load(options.recipe.calibration, signature_of(model), hooks.check_interrupt);
-  if (hooks.info) hooks.info("calibration: " + source.protocol);
-
-  begin_phase(hooks, "prove", 0);
-  check_normalized(model, calibration.batches.front());
-  model.module.reset();
-  prove_sites(model, search, calibration.batches.front());
-
-  const std::vector<SiteBits> bits = resolve_bits(search.sites, options.recipe);
-  const Coverage coverage = coverage_of(model, search, bits, options.recipe);
-  check_coverage(coverage, options.strict, options.min_coverage);
-  require_quantized(search, bits);
-  if (options.recipe.calibration.samples > calibration.samples && hooks.warn) {
-    hooks.warn("only " + std::to_string(calibration.samples) + " calibration samples, " +
-               std::to_string(options.recipe.calibration.samples) + " were asked for");
-  }
-  const Prepared prepared{.model = &model,
-                          .search = &search,
-                          .source = &source,
-                          .calibration = &calibration,
-                          .start = start};
-
-  if (options.mixed && options.mixed->search) return search_bits(prepared, options, hooks);
+  if (options.mixed && options.mixed->search) return search_bits(run, options, observer);
+  hold_back_to_judge(run, options);
   std::optional<MixedReport> chosen;
   if (options.mixed) {
-    begin_phase(hooks, "rank", search.sites.size());
-    const MixedBits mixed = choose_mixed_bits(model, search, calibration.batches, options, hooks);
+    begin_phase(observer, "rank", run.search.sites.size());
+    const MixedBits mixed = choose_mixed_bits(run, options, observer);
     options.recipe = mixed.recipe;
     chosen = mixed.report;
   }
-  const SweepResult sweep = sweep_prepared(prepared, options, hooks);
-  return write_prepared(prepared, options, sweep, chosen, hooks);
+  SweepResult sweep = sweep_prepared(run, options, observer);
+  const Clock::time_point start = run.start;
+  while (true) {
+    try {
+      return write_prepared(std::move(run), options, sweep, chosen, observer);
+    } catch (const Error& e) {
+      if (!take_back(sweep, e)) throw;
+    }
+    // The failed attempt has used up the model's weights.
+    Observer quiet;
+    quiet.check_interrupt = observer.check_interrupt;
+    run = prepare(source, options.recipe, quiet, cache);
+    run.start = start;
+    hold_back_to_judge(run, options);
+  }
 }
 
 }  // namespace repquant

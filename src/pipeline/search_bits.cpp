@@ -10,6 +10,7 @@
 #include "fit/hold_back.h"
 #include "fit/plan_hook.h"
 #include "graph/walker.h"
+#include "pipeline/judge.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "repquant/error.h"
@@ -24,49 +25,47 @@ constexpr std::int64_t kOneIn = 4;  // of the samples judges
 /// Ends a sweep that would exceed the time limit. Not an Error: it never leaves this file.
 struct TimeIsUp {};
 
-/// The first output that can be logits: floating point, more than one value a row.
-at::Tensor logits_of(const std::vector<c10::IValue>& outputs) {
-  for (const at::Tensor& tensor : output_tensors(outputs)) {
-    if (tensor.is_floating_point() && tensor.dim() >= 2 && tensor.size(-1) > 1) return tensor;
-  }
+at::Tensor require_logits(const std::vector<c10::IValue>& outputs) {
+  const at::Tensor logits = logits_in(output_tensors(outputs));
+  if (logits.defined()) return logits;
   throw Error(ErrorKind::kUnsupported,
               {.what = "the model has no output that can be taken as logits",
-               .where = "--max-drop-kl",
+               .where = "`max_kl`",
                .expected = "a floating-point output of at least two values a row",
-               .hint = "choose bits with --target-bits"});
+               .hint = "choose bits with `target_bits`"});
 }
 
 /// Mean KL divergence of the simulation from FP32 on samples that nothing was fitted on.
 class Judge {
  public:
-  Judge(const Prepared& prepared, const Batches& held_back, int threads)
-      : prepared_(prepared),
+  Judge(const PreparedRun& run, const Batches& held_back, int threads)
+      : run_(run),
         held_back_(held_back),
         threads_(threads),
-        schedule_(*prepared.model->graph),
-        reference_(run(nullptr)) {}
+        schedule_(*run.model.graph),
+        reference_(outputs(nullptr)) {}
 
   double kl(const std::vector<SitePlan>& plans) const {
-    const auto outputs = run(plan_hook(prepared_.search->sites, plans));
+    const auto simulated = outputs(plan_hook(run_.search.sites, plans));
     AgreementSums sums;
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      compare_logits(reference_[i], outputs[i], sums);
+    for (std::size_t i = 0; i < simulated.size(); ++i) {
+      compare_logits(reference_[i], simulated[i], sums);
     }
     return summarize(sums).kl.value;
   }
 
  private:
-  std::vector<at::Tensor> run(const NodeHook& hook) const {
-    std::vector<at::Tensor> outputs(held_back_.size());
-    parallel_for(std::ssize(outputs), threads_, [&](std::int64_t i) {
+  std::vector<at::Tensor> outputs(const NodeHook& hook) const {
+    std::vector<at::Tensor> result(held_back_.size());
+    parallel_for(std::ssize(result), threads_, [&](std::int64_t i) {
       const auto batch = static_cast<std::size_t>(i);
-      outputs[batch] = logits_of(
-          run_graph(*prepared_.model->graph, schedule_, copies_of(held_back_[batch]), hook));
+      result[batch] = require_logits(
+          run_graph(*run_.model.graph, schedule_, copies_of(held_back_[batch]), hook));
     });
-    return outputs;
+    return result;
   }
 
-  const Prepared& prepared_;
+  const PreparedRun& run_;
   const Batches& held_back_;
   int threads_;
   Schedule schedule_;
@@ -87,79 +86,76 @@ std::vector<double> targets_between(const TargetBits& smallest, const TargetBits
 
 [[noreturn]] void fail_single_sample() {
   throw Error(ErrorKind::kUsage, {.what = "too few calibration samples to hold some back",
-                                  .where = "--max-drop-kl",
+                                  .where = "`max_kl`",
                                   .expected = "at least two samples, better a hundred",
                                   .got = "one",
-                                  .hint = "raise --calib-samples"});
+                                  .hint = "raise `calibration.samples`"});
 }
 
 [[noreturn]] void fail_bound(const HeldBackReport& held_back, double bits) {
   throw Error(ErrorKind::kGate,
               {.what = "no choice of bits keeps the outputs that close",
-               .where = "--max-drop-kl",
+               .where = "`max_kl`",
                .expected = "a KL divergence of at most " + format_number(held_back.max_kl, 4) +
                            " nats on " + std::to_string(held_back.samples) +
                            " held-back calibration samples",
                .got = format_number(held_back.kl, 4) + " at " + format_number(bits, 2) + " bits",
                .hint = "allow more, calibrate on more samples, or offer more bits with "
-                       "--candidates"});
+                       "`candidates`"});
 }
 
 }  // namespace
 
-QuantizeReport search_bits(const Prepared& prepared, const QuantizeOptions& options,
-                           const QuantizeHooks& hooks) {
+QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& options,
+                           const Observer& observer) {
   const MixedOptions& mixed = options.mixed.value();
   const BitSearch& bound = mixed.search.value();
-  const HeldBack samples = hold_back(prepared.calibration->batches, kOneIn);
+  const std::vector<Site>& sites = run.search.sites;
+  const HeldBack samples = hold_back(run.calibration.batches, kOneIn);
   if (samples.held_back.empty()) fail_single_sample();
-  const Calibration fitted{.batches = samples.fitted,
-                           .hash = prepared.calibration->hash,
-                           .samples = static_cast<int>(sample_count(samples.fitted))};
-  const int judging = prepared.calibration->samples - fitted.samples;
-  Prepared fitting = prepared;
-  fitting.calibration = &fitted;
-  fitting.last_use = false;  // the next target needs the model again
-  const Judge judge(prepared, samples.held_back, options.threads);
+  PreparedRun fitting = run;
+  fitting.calibration.batches = samples.fitted;
+  fitting.calibration.samples = static_cast<int>(sample_count(samples.fitted));
+  fitting.held_back = samples.held_back;
+  const int judging = run.calibration.samples - fitting.calibration.samples;
+  const Judge judge(run, samples.held_back, options.threads);
 
-  begin_phase(hooks, "rank", prepared.search->sites.size());
+  begin_phase(observer, "rank", sites.size());
   const RankedWidths ranked =
-      rank_widths(*prepared.model, *prepared.search, fitted.batches, options.recipe,
-                  candidates_of(mixed.candidates), options.threads, hooks);
-  const std::vector<double> targets =
-      targets_between(smallest_average(prepared.search->sites, ranked.choices),
-                      largest_average(prepared.search->sites, ranked.choices));
+      rank_widths(run, samples.fitted, options.recipe, candidates_of(mixed.candidates),
+                  options.threads, observer);
+  const std::vector<double> targets = targets_between(smallest_average(sites, ranked.choices),
+                                                      largest_average(sites, ranked.choices));
 
   std::optional<QuantizeReport> best;
   std::vector<SiteBits> best_bits;
-  QuantizeHooks limited = hooks;
+  Observer limited = observer;
   limited.check_interrupt = [&] {
-    if (hooks.check_interrupt) hooks.check_interrupt();
+    observer.check_interrupt();
     const bool limits = bound.time_limit_seconds > 0 && best.has_value();
-    if (limits && seconds_since(prepared.start) > bound.time_limit_seconds) throw TimeIsUp{};
+    if (limits && seconds_since(run.start) > bound.time_limit_seconds) throw TimeIsUp{};
   };
 
   /// True if the bits of `target` meet the bound; then they are the best so far, and on disk.
   const auto try_target = [&](double target) {
     const Allocation allocation =
-        choose_bits(prepared.search->sites, ranked.choices, ranked.table, {target, target});
+        choose_bits(sites, ranked.choices, ranked.table, {target, target});
     if (best && allocation.bits == best_bits) return true;
     QuantizeOptions probe = options;
-    probe.recipe = with_bits(options.recipe, prepared.search->sites, allocation.bits);
+    probe.recipe = with_bits(options.recipe, sites, allocation.bits);
     if (best) probe.force = true;  // the file there is this run's own
     const SweepResult sweep = sweep_prepared(fitting, probe, limited);
     MixedReport report = mixed_report(allocation, target);
     report.held_back =
         HeldBackReport{.max_kl = bound.max_kl, .kl = judge.kl(sweep.plans), .samples = judging};
     const bool kept = report.held_back->kl <= bound.max_kl;
-    if (hooks.info) {
-      hooks.info(format_number(target, 2) + " bits: KL divergence " +
-                 format_number(report.held_back->kl, 4) + " nats on " + std::to_string(judging) +
-                 " held-back samples, " + (kept ? "within" : "above") + " " +
-                 format_number(bound.max_kl, 4));
-    }
+    observer.info(format_number(target, 2) + " bits: KL divergence " +
+                  format_number(report.held_back->kl, 4) + " nats on " + std::to_string(judging) +
+                  " held-back samples, " + (kept ? "within" : "above") + " " +
+                  format_number(bound.max_kl, 4));
     if (!kept && !best) fail_bound(*report.held_back, target);
     if (!kept) return false;
+    // A copy: the next target needs the weights again.
     best = write_prepared(fitting, probe, sweep, report, limited);
     best_bits = allocation.bits;
     return true;
@@ -177,12 +173,10 @@ QuantizeReport search_bits(const Prepared& prepared, const QuantizeOptions& opti
       }
     }
   } catch (const TimeIsUp&) {
-    if (hooks.warn) {
-      hooks.warn("the time limit ended the search; fewer bits than " +
-                 format_number(best->mixed->target_bits, 2) + " may do");
-    }
+    observer.warn("the time limit ended the search; fewer bits than " +
+                  format_number(best->mixed->target_bits, 2) + " may do");
   }
-  best->seconds = seconds_since(prepared.start);
+  best->seconds = seconds_since(run.start);
   return *best;
 }
 

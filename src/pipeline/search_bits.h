@@ -13,7 +13,7 @@ namespace repquant {
 /// an interruption or the time limit leaves the best so far (the limit counts once there is one).
 /// `options.mixed->search` must be set. Deterministic without a time limit. Throws Error kUsage for
 /// a single sample, kGate, and as the stages do.
-QuantizeReport search_bits(const Prepared& prepared, const QuantizeOptions& options,
-                           const QuantizeHooks& hooks);
+QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& options,
+                           const Observer& observer);
 
 }  // namespace repquant

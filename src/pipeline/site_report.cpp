@@ -50,18 +50,18 @@ std::string form_of(const SitePlan& plan) {
 SiteReport report_of(const Site& site, const SiteBits& bits) {
   SiteReport report;
   report.path = site.path;
-  report.kind = name_of(site.kind);
+  report.kind = name_of(kind_of(site));
   report.macs = site.macs;
   report.activation_bits = bits.activation_bits;
-  if (const at::Tensor& constant = constant_of(site); constant.defined()) {
+  if (const at::Tensor constant = constant_of(site); constant.defined()) {
     report.weight_bits = bits.weight_bits;
     report.parameters = constant.numel();
   }
   if (!bits.quantized) {
     report.weight_bits = 0;
     report.activation_bits = 0;
-  } else if (site.norm != nullptr) {
-    report.form = site.scale_only_fold ? "norm folds, scale only" : "norm folds";
+  } else if (norm_of(site) != nullptr) {
+    report.form = linear_of(site)->scale_only_fold ? "norm folds, scale only" : "norm folds";
   }
   report.note = site.note;
   return report;

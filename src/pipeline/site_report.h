@@ -1,7 +1,7 @@
 // Lines of the table of sites.
 #pragma once
 
-#include "fit/sweep.h"
+#include "fit/site_bits.h"
 #include "graph/site.h"
 #include "plan/site_plan.h"
 #include "repquant/quantize.h"

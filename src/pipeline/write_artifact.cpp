@@ -1,6 +1,5 @@
 #include "pipeline/write_artifact.h"
 
-#include <ATen/Parallel.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/version.h>
 
@@ -14,7 +13,10 @@
 #include "base/text_table.h"
 #include "data/preprocess.h"
 #include "fit/plan_hook.h"
-#include "pipeline/artifact_info.h"
+#include "format/description.h"
+#include "format/names.h"
+#include "graph/archive.h"
+#include "pipeline/check_forms.h"
 #include "recipe/json.h"
 #include "repquant/version.h"
 
@@ -51,78 +53,89 @@ void report_lowering(const LoweringCheck& check, QuantizeReport& report) {
        .passed = true});
 }
 
-ArtifactInfo artifact_info(const ArtifactInput& input, const Lowered& lowered,
+ArtifactInfo artifact_info(const PreparedRun& run, const Recipe& recipe, const Lowered& lowered,
                            const LoweringCheck& check, const QuantizeReport& report) {
   ArtifactInfo info;
   info.tool_version = kVersion;
   info.libtorch_version = TORCH_VERSION;
-  info.model_hash = input.model->source_hash;
-  info.calibration_hash = input.calibration->hash;
+  info.model_hash = lowered.model.source_hash;
+  info.calibration_hash = run.calibration.hash;
   info.protocol = report.protocol;
   info.samples = report.samples;
   info.synthetic = report.synthetic;
-  info.recipe = recipe_to_json(input.options->recipe);
+  info.recipe = recipe_to_json(recipe);
   info.recipe_name = report.recipe;
-  info.inputs = input.model->input_names;
+  info.inputs = lowered.model.input_names;
   info.coverage = report.coverage;
   info.mixed = report.mixed;
   info.fold_deviation = report.fold_deviation;
   info.output_sqnr_db = report.output_sqnr_db;
+  info.judgement = report.judgement;
   info.lowered_sqnr_db = check.lowered_db;
   info.changed_codes = check.codes.changed_share;
   std::map<std::string, const LoweredSite*> lowered_by_path;
   for (const auto& site : lowered.sites) lowered_by_path[site.path] = &site;
   for (const auto& site : report.sites) {
-    ArtifactSite row{.site = site};
+    ArtifactSite row;
+    row.site = site;
     if (const auto found = lowered_by_path.find(site.path); found != lowered_by_path.end()) {
-      row.module = found->second->module;
-      row.input_module = found->second->input_module;
-      row.side_module = found->second->side_module;
-      row.scale_module = found->second->scale_module;
-      row.input = found->second->input;
-      row.output = found->second->output;
+      static_cast<SiteModules&>(row) = *found->second;
     }
     info.sites.push_back(std::move(row));
   }
   return info;
 }
 
+void warn_of_portable_sites(const PortableSites& sites, const Observer& observer) {
+  for (const auto& [module, reason] : sites) {
+    observer.warn(module + " stays portable when loaded fused; " + reason);
+  }
+}
+
 }  // namespace
 
-void write_artifact(const ArtifactInput& input, const QuantizeHooks& hooks,
-                    QuantizeReport& report) {
-  // One thread: the order of sums, and with it the checks' figures, must not depend on threads.
-  at::set_num_threads(1);
-  const std::vector<at::Tensor> batch = check_batch(*input.calibration);
-  const std::vector<at::Tensor> reference = run_model(*input.model, batch);
-  if (input.last_use) {
-    for (auto& site : input.search->sites) {  // the graph has them still
-      site.weight = at::Tensor();
-      site.table = at::Tensor();
-    }
+void write_artifact(PreparedRun&& given, const SweepResult& sweep, const QuantizeOptions& options,
+                    const Observer& observer, QuantizeReport& report) {
+  PreparedRun run = std::move(given);
+  const std::vector<at::Tensor> batch = check_batch(run.calibration);
+  const std::vector<at::Tensor> reference = run_model(run.model, batch);
+  const auto shapes = form_check_inputs(run.model, batch, reference);
+  for (auto& site : run.search.sites) {  // the graph has them still
+    if (auto* linear = std::get_if<LinearSite>(&site.kind)) linear->weight = at::Tensor();
+    if (auto* embedding = std::get_if<EmbeddingSite>(&site.kind)) embedding->table = at::Tensor();
   }
-  std::optional<Lowered> made =
-      lower(*input.model, input.search->sites, input.sweep->plans,
-            {.example = batch, .defaults = {}, .release_weights = input.last_use});
+  std::optional<Lowered> made = lower(std::move(run.model), run.search.sites, sweep.plans,
+                                      {.example = batch, .defaults = {}});
   const Lowered& lowered = *made;
-  if (hooks.check_interrupt) hooks.check_interrupt();
-  const PlanHook simulate = plan_hook(input.search->sites, input.sweep->plans);
-  const LoweringCheck check = check_lowered(*input.model, simulate, lowered, batch, reference);
+  observer.check_interrupt();
+  const PlanHook simulate = plan_hook(run.search.sites, sweep.plans);
+  const LoweringCheck check = check_lowered(lowered, simulate, batch, reference);
   report_lowering(check, report);
 
+  ArtifactInfo info = artifact_info(run, options.recipe, lowered, check, report);
   std::map<std::string, std::string> extra;
-  extra[kArtifactFile] = artifact_to_json(artifact_info(input, lowered, check, report));
-  if (input.source->preset) extra[kPresetFile] = preset_to_json(*input.source->preset);
+  extra[kArtifactFile] = artifact_to_json(info);
+  if (run.source.preset) extra[kPresetFile] = preset_to_json(*run.source.preset);
 
-  AtomicFile file(input.options->output, input.options->force);
-  save_artifact(lowered.module, extra, file);
-  if (hooks.check_interrupt) hooks.check_interrupt();
+  std::optional<AtomicFile> file;
+  file.emplace(options.output, options.force);
+  save_artifact(lowered.module, extra, *file);
+  observer.check_interrupt();
   const std::vector<at::Tensor> expected = run_lowered(lowered, batch);
   made.reset();  // one copy of the weights in memory at a time
-  check_reloaded(file.temporary().string(), expected, batch);
+  check_reloaded(file->temporary().string(), expected, batch);
   report.checks.push_back(
       {.name = "reload", .measured = "bit-equal", .limit = "bit-equal", .passed = true});
-  file.commit();
+  info.portable = check_forms(file->temporary().string(), shapes, report);
+  if (!info.portable.empty()) {
+    warn_of_portable_sites(info.portable, observer);
+    const torch::jit::Module module = load_archive(file->temporary().string());
+    extra[kArtifactFile] = artifact_to_json(info);
+    file.emplace(options.output, options.force);
+    save_artifact(module, extra, *file);
+    check_reloaded(file->temporary().string(), expected, batch);
+  }
+  file->commit();
 }
 
 }  // namespace repquant

@@ -13,6 +13,12 @@ namespace {
 
 constexpr float kConstantShare = 1.0F / 65536.0F;
 
+// What is smaller counts as zero: a scale made of it has no reciprocal in float32, or none that can
+// be multiplied with anything.
+constexpr float kSmallestEnd = 1e-30F;
+
+float end_of(float value) { return std::abs(value) < kSmallestEnd ? 0.0F : value; }
+
 bool is_constant(float lower, float upper) {
   return upper - lower <= kConstantShare * std::max(std::abs(lower), std::abs(upper));
 }
@@ -49,8 +55,11 @@ AffineGrid affine_grid(const at::Tensor& lower, const at::Tensor& upper, int bit
   const at::Tensor scale = at::empty_like(low);
   const at::Tensor zero_point = at::empty_like(low);
   const auto count = static_cast<std::size_t>(low.numel());
-  const float* lo = low.const_data_ptr<float>();
-  const float* hi = high.const_data_ptr<float>();
+  std::vector<float> lo(count), hi(count);
+  std::transform(low.const_data_ptr<float>(), low.const_data_ptr<float>() + count, lo.begin(),
+                 end_of);
+  std::transform(high.const_data_ptr<float>(), high.const_data_ptr<float>() + count, hi.begin(),
+                 end_of);
   auto* s = scale.data_ptr<float>();
   auto* z = zero_point.data_ptr<float>();
   const auto max_code = static_cast<float>((1 << bits) - 1);

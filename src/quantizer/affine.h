@@ -24,6 +24,7 @@ struct AffineGrid {
 /// (reparam/fold.h); widen the range to contain 0 where it is not.
 /// Constant channels (range below 2^-16 of the magnitude) get a scale near the median scale of the
 /// other channels of which the constant is a whole multiple, so it is represented exactly.
+/// An end below 1e-30 is 0, so that scales and their reciprocals stay within float32.
 /// With integer_zero_point = false the zero point is -lower / scale, not rounded.
 /// Throws Error(kNumerical) for non-finite bounds or lower > upper, Error(kInternal) for bits
 /// outside 2..8 or shapes that differ.

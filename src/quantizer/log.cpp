@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "tensor/check.h"
@@ -39,7 +40,11 @@ at::Tensor log_table(const LogGrid& grid) {
 }
 
 at::Tensor log_weights(const at::Tensor& codes, const LogGrid& grid) {
-  return log_table(grid).take(codes.to(at::kLong));
+  const at::Tensor weights = log_table(grid).take(codes.to(at::kLong).clamp_min(0));
+  // Rows that are NaN (padding that the model drops later) have no codes, and stay NaN.
+  const at::Tensor missing = codes.isnan();
+  if (!missing.any().item<bool>()) return weights;
+  return weights.masked_fill(missing, std::numeric_limits<double>::quiet_NaN());
 }
 
 at::Tensor log_codes_from_probabilities(const at::Tensor& a, double scale, const LogGrid& grid) {

@@ -26,6 +26,16 @@ bool take_letter(std::string_view& text, char letter) {
   return true;
 }
 
+// The numbers of "wXaY", whatever they are.
+std::optional<BitWidths> two_numbers(std::string_view text) {
+  BitWidths bits;
+  if (!take_letter(text, 'w') || (bits.weight_bits = take_number(text)) < 0 ||
+      !take_letter(text, 'a') || (bits.activation_bits = take_number(text)) < 0 || !text.empty()) {
+    return std::nullopt;
+  }
+  return bits;
+}
+
 }  // namespace
 
 bool is_weight_width(int bits) { return bits >= 2 && bits <= 8; }
@@ -33,8 +43,6 @@ bool is_weight_width(int bits) { return bits >= 2 && bits <= 8; }
 bool is_activation_width(int bits) { return (bits >= 2 && bits <= 8) || bits == 16; }
 
 BitWidths parse_bits(std::string_view text, std::string_view where) {
-  std::string_view rest = text;
-  BitWidths bits;
   const auto fail = [&](std::string what) {
     return Error(ErrorKind::kUsage, {.what = std::move(what),
                                      .where = std::string(where),
@@ -42,13 +50,18 @@ BitWidths parse_bits(std::string_view text, std::string_view where) {
                                      .got = "'" + std::string(text) + "'",
                                      .hint = "for example w8a8, w4a8, w4a4 or w4a16"});
   };
-  if (!take_letter(rest, 'w') || (bits.weight_bits = take_number(rest)) < 0 ||
-      !take_letter(rest, 'a') || (bits.activation_bits = take_number(rest)) < 0 || !rest.empty()) {
-    throw fail("bit widths are not written as wXaY");
-  }
-  if (!is_weight_width(bits.weight_bits)) throw fail("weight bits are out of range");
-  if (!is_activation_width(bits.activation_bits)) throw fail("activation bits are out of range");
-  return bits;
+  const std::optional<BitWidths> bits = two_numbers(text);
+  if (!bits) throw fail("bit widths are not written as wXaY");
+  if (!is_weight_width(bits->weight_bits)) throw fail("weight bits are out of range");
+  if (!is_activation_width(bits->activation_bits)) throw fail("activation bits are out of range");
+  return *bits;
+}
+
+std::optional<BitWidths> find_bits(std::string_view text) {
+  const std::optional<BitWidths> bits = two_numbers(text);
+  const bool valid =
+      bits && is_weight_width(bits->weight_bits) && is_activation_width(bits->activation_bits);
+  return valid ? bits : std::nullopt;
 }
 
 std::vector<BitWidths> parse_bits_list(std::string_view text, std::string_view where) {

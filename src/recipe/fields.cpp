@@ -238,6 +238,13 @@ std::vector<RecipeField> make_fields() {
                     "seed of the draw"));
   add(integer_field("calibration.batch_size", &R::calibration, &CalibrationRecipe::batch_size, 1,
                     4096, "samples per batch"));
+  add(integer_field("calibration.hold_back", &R::calibration, &CalibrationRecipe::hold_back, 0, 1e6,
+                    "an eighth of the samples, at most this many, is not fitted but judges; 0: "
+                    "none"));
+  add(number_field("calibration.warn_below_db", &R::calibration, &CalibrationRecipe::warn_below_db,
+                   -1, 200,
+                   "output SQNR on those samples below which there is a warning; -1: by the bits "
+                   "(w8a8 15, w6a6 10, w4a8 7, w4a4 3)"));
   add(overrides_field());
   add(exclude_field());
   return fields;

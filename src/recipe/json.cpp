@@ -122,18 +122,8 @@ RecipeDocument lay_over(const Json& document, std::string_view source, const Rec
   RecipeDocument result{.recipe = base, .extends = "", .changes = {}};
   if (document.contains(kExtendsKey)) {
     result.extends = document.at(std::string(kExtendsKey)).get<std::string>();
-    const std::optional<Recipe> ready = find_ready_recipe(result.extends);
-    if (!ready) {
-      const std::vector<std::string> names = ready_recipe_names();
-      std::string expected = "one of";
-      for (const std::string& name : names) expected += " " + name;
-      throw Error(ErrorKind::kUsage, {.what = "recipe extends an unknown recipe",
-                                      .where = json_location(source, pointer_to("", kExtendsKey)),
-                                      .expected = expected,
-                                      .got = describe_json(result.extends),
-                                      .hint = nearest_hint(result.extends, names)});
-    }
-    result.recipe = *ready;
+    result.recipe =
+        ready_recipe(result.extends, json_location(source, pointer_to("", kExtendsKey)));
     result.recipe.name = base.name;
   }
   apply_object(result, document, "", "", source);
@@ -182,18 +172,31 @@ RecipeChange parse_setting(std::string_view text, std::string_view source) {
 }
 
 std::optional<Recipe> find_ready_recipe(std::string_view name) {
-  for (const ReadyRecipe& ready : ready_recipes()) {
+  for (const EmbeddedFile& ready : ready_recipes()) {
     if (ready.name == name) {
-      return parse_recipe(ready.json, "configs/" + std::string(name) + ".json").recipe;
+      return parse_recipe(ready.text, "configs/" + std::string(name) + ".json").recipe;
     }
   }
-  return std::nullopt;
+  const std::optional<BitWidths> bits = find_bits(name);
+  return bits ? std::optional(recipe_for_bits(*bits)) : std::nullopt;
+}
+
+Recipe ready_recipe(std::string_view name, std::string_view where) {
+  if (std::optional<Recipe> ready = find_ready_recipe(name)) return *std::move(ready);
+  const std::vector<std::string> names = ready_recipe_names();
+  std::string expected = "a width such as w4a4, or one of";
+  for (const std::string& known : names) expected += " " + known;
+  throw Error(ErrorKind::kUsage, {.what = "no ready recipe has this name",
+                                  .where = std::string(where),
+                                  .expected = expected,
+                                  .got = "'" + std::string(name) + "'",
+                                  .hint = nearest_hint(name, names)});
 }
 
 std::string ready_recipe_description(std::string_view name) {
-  for (const ReadyRecipe& ready : ready_recipes()) {
+  for (const EmbeddedFile& ready : ready_recipes()) {
     if (ready.name != name) continue;
-    const Json document = parse_json(ready.json, name);
+    const Json document = parse_json(ready.text, name);
     return document.value(std::string(kDescriptionKey), std::string());
   }
   return "";
@@ -201,13 +204,13 @@ std::string ready_recipe_description(std::string_view name) {
 
 std::vector<std::string> ready_recipe_names() {
   std::vector<std::string> names;
-  for (const ReadyRecipe& ready : ready_recipes()) names.emplace_back(ready.name);
+  for (const EmbeddedFile& ready : ready_recipes()) names.emplace_back(ready.name);
   return names;
 }
 
 Recipe recipe_for_bits(const BitWidths& bits) {
-  if (std::optional<Recipe> ready = find_ready_recipe(to_string(bits))) return *ready;
   Recipe recipe;
+  if (bits.weight_only()) recipe = find_ready_recipe("w4a16").value();
   recipe.name = to_string(bits);
   recipe.bits = bits;
   return recipe;

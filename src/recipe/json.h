@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/embedded_file.h"
 #include "repquant/recipe.h"
 
 namespace repquant {
@@ -40,34 +41,32 @@ RecipeDocument read_recipe(const std::filesystem::path& path, const Recipe& base
 /// Every setting of `recipe` as indented JSON that parse_recipe reads back to an equal recipe.
 std::string recipe_to_json(const Recipe& recipe);
 
-/// `key=value` as in `--set norm.clipping=learned`, applied to `recipe`. Throws Error kUsage naming
+/// `key=value` such as `norm.clipping=learned`, applied to `recipe`. Throws Error kUsage naming
 /// `source`.
 void apply_setting(Recipe& recipe, std::string_view key, std::string_view value,
-                   std::string_view source = "--set");
+                   std::string_view source = "setting");
 
 /// Splits "KEY=VALUE" at the first '='. Throws Error kUsage if there is none.
-RecipeChange parse_setting(std::string_view text, std::string_view source = "--set");
+RecipeChange parse_setting(std::string_view text, std::string_view source = "setting");
 
-/// A recipe of configs/.
-struct ReadyRecipe {
-  std::string_view name;  // "w4a4"
-  std::string_view json;  // the file's text
-};
+/// The recipes of configs/, by name ("paper"), as JSON.
+std::span<const EmbeddedFile> ready_recipes();
 
-/// All of them, in the order of falling size.
-std::span<const ReadyRecipe> ready_recipes();
-
-/// The ready recipe of that name, or nothing.
+/// The ready recipe of that name, or recipe_for_bits() of a width ("w4a8"); nothing for another
+/// name.
 std::optional<Recipe> find_ready_recipe(std::string_view name);
 
-/// The description line of a ready recipe; empty if it has none or does not exist.
+/// The same. Throws Error kUsage, naming `where`, for another name.
+Recipe ready_recipe(std::string_view name, std::string_view where);
+
+/// The description line of a ready recipe; empty if it does not exist.
 std::string ready_recipe_description(std::string_view name);
 
 /// Names of the ready recipes, for messages and help.
 std::vector<std::string> ready_recipe_names();
 
-/// The recipe for `--bits` alone: the ready recipe of that name if there is one, else the defaults
-/// with these bits.
+/// The recipe for `--bits` alone, named after them: the defaults with these bits, or, for
+/// weight-only bits, the ready recipe w4a16 with these bits.
 Recipe recipe_for_bits(const BitWidths& bits);
 
 /// The JSON schema of recipe documents; configs/recipe.schema.json holds this text.

@@ -54,7 +54,7 @@ inline constexpr std::array<EnumName<Compensation>, 3> kCompensationNames{{
     {Compensation::kStream, "stream"},
 }};
 
-inline constexpr std::array<EnumName<Effort>, 3> kEffortNames{{
+inline constexpr std::array<EnumName<Effort>, 2> kEffortNames{{
     {Effort::kFast, "fast"},
     {Effort::kStandard, "standard"},
 }};

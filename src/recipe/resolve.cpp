@@ -104,15 +104,13 @@ ResolvedRecipe resolve_recipe(const RecipeSources& sources) {
   for (Layer& layer : command_line_layers(sources.settings)) layers.push_back(std::move(layer));
 
   // The ready recipe below, and the document's own settings on top of it.
-  std::string ready_name = document.extends;
+  std::string ready_name = sources.ready.empty() ? document.extends : sources.ready;
   if (ready_name.empty()) {
-    const BitWidths bits = final_bits(document, layers);
-    const std::string name = to_string(bits);
-    // Without any word on bits the plain defaults count, not a recipe that happens to fit them.
+    // Without any word on bits the plain defaults count.
     const bool asked = says(document.changes, "bits") ||
                        std::any_of(layers.begin(), layers.end(),
                                    [](const Layer& layer) { return layer.key == "bits"; });
-    if (asked && find_ready_recipe(name)) ready_name = name;
+    if (asked) ready_name = to_string(final_bits(document, layers));
   }
   // The effort stands for other settings, so it comes before those of its own source.
   std::stable_partition(layers.begin(), layers.end(),
@@ -128,12 +126,10 @@ ResolvedRecipe resolve_recipe(const RecipeSources& sources) {
     origins[key] = origin;
   };
   if (!ready_name.empty()) {
-    result.recipe = find_ready_recipe(ready_name).value();
-    for (const ReadyRecipe& ready : ready_recipes()) {
-      if (ready.name != ready_name) continue;
-      for (const RecipeChange& change : parse_recipe(ready.json).changes) {
-        origins[change.key] = "recipe " + ready_name;
-      }
+    result.recipe = ready_recipe(ready_name, "`recipe`");
+    for (const RecipeField& field : recipe_fields()) {
+      if (field.get(result.recipe) == field.get(Recipe{})) continue;
+      origins[field.path] = "recipe " + ready_name;
     }
   }
   if (sources.file) {
@@ -153,9 +149,10 @@ ResolvedRecipe resolve_recipe(const RecipeSources& sources) {
   if (!sources.exclude.empty()) {
     std::vector<std::string>& exclude = result.recipe.exclude;
     exclude.insert(exclude.end(), sources.exclude.begin(), sources.exclude.end());
-    set_field(result.recipe, recipe_field("exclude", "--exclude"), Json(exclude), "--exclude");
+    set_field(result.recipe, recipe_field("exclude", sources.exclude_option), Json(exclude),
+              sources.exclude_option);
     std::string& origin = origins["exclude"];
-    origin += origin.empty() ? "--exclude" : " and --exclude";
+    origin += (origin.empty() ? "" : " and ") + sources.exclude_option;
   }
   for (const RecipeField& field : recipe_fields()) {
     const auto origin = origins.find(field.path);

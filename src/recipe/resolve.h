@@ -22,9 +22,11 @@ struct CommandLineSetting {
 
 /// Everything that can say something about a recipe.
 struct RecipeSources {
+  std::string ready{};  // a ready recipe or a width, without a file
   std::optional<std::filesystem::path> file{};
   std::vector<CommandLineSetting> settings{};        // in order; the last one of a key counts
-  std::vector<std::string> exclude{};                // --exclude: added to what the recipe excludes
+  std::vector<std::string> exclude{};                // added to what the recipe excludes
+  std::string exclude_option{"exclude"};             // who says so, for origins and errors
   std::map<std::string, std::string> environment{};  // REPQUANT_* variables
 };
 
@@ -32,7 +34,7 @@ struct RecipeSources {
 struct ResolvedSetting {
   std::string key;
   std::string value;
-  std::string origin;  // "default", "recipe w4a4", "file my.json", "REPQUANT_BITS", "--set" ...
+  std::string origin;  // "default", "recipe w4a16", "file my.json", "REPQUANT_BITS", "--set" ...
 };
 
 struct ResolvedRecipe {
@@ -49,8 +51,8 @@ std::string environment_name(const std::string& key);
 /// The REPQUANT_* variables of this process.
 std::map<std::string, std::string> repquant_environment();
 
-/// Resolves all sources. The ready recipe is the one the file `extends`, else the one named by the
-/// bits that count in the end, if it exists. Variables that name no setting are left to the caller
+/// Resolves all sources. The ready recipe is `ready`, else the one that the file `extends`, else
+/// that of the bits that count in the end. Variables that name no setting are left to the caller
 /// (unused_environment). Throws Error kUsage or kFile, as parse_recipe and apply_setting do.
 ResolvedRecipe resolve_recipe(const RecipeSources& sources);
 

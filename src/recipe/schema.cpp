@@ -74,8 +74,9 @@ std::string recipe_schema() {
   properties["$schema"] = {{"type", "string"}};
   properties["schema_version"] = {{"const", kRecipeSchemaVersion}};
   properties["description"] = {{"type", "string"}};
-  properties["extends"] = {{"description", "the ready recipe that this one is laid over"},
-                           {"enum", ready_recipe_names()}};
+  properties["extends"] = {
+      {"description", "the ready recipe, or the width such as w4a8, that this one is laid over"},
+      {"type", "string"}};
   for (const RecipeField& field : recipe_fields()) {
     const std::size_t dot = field.path.find('.');
     if (dot == std::string::npos) {

@@ -16,8 +16,15 @@ std::optional<SubmoduleCall> FusionContext::call_of(Node* node) const {
   if (object->kind() != c10::prim::GetAttr || node->s(c10::attr::name) != "forward") return {};
   const std::string name = object->s(c10::attr::name);
   const auto found = archive.stored.find(name);
-  if (found == archive.stored.end()) return {};
+  if (found == archive.stored.end() || kept.count(name) > 0) return {};
   return SubmoduleCall{node, name, &found->second};
+}
+
+void FusionContext::replace(Value* value, Value* fused, Replacement how) {
+  how.portable = copy.original(value);
+  how.fused = fused;
+  value->replaceAllUsesWith(fused);
+  replaced.push_back(std::move(how));
 }
 
 void FusionContext::report_fused(const std::string& name, std::string op, std::string reason) {
@@ -51,7 +58,7 @@ bool fuse_norm(FusionContext& context, const SubmoduleCall& norm) {
       norm.node, "repquant::norm_quantize",
       {norm.argument(0), state.tensor("weight"), state.tensor("bias"), state.number("epsilon"),
        state.integer("max_code"), state.flag("root_mean_square")});
-  norm.node->output()->replaceAllUsesWith(codes);
+  context.replace(norm.node->output(), codes, {.module = norm.name});
   norm.node->destroy();
   context.report_fused(norm.name, "repquant::norm_quantize");
   return true;
@@ -71,7 +78,8 @@ bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize) {
       quantize.node, "repquant::quantize",
       {quantize.argument(0), multiplier, offset, state.integer("max_code"), state.flag("quadratic"),
        state.flag("signed_codes"), state.integer("shift")});
-  quantize.node->output()->replaceAllUsesWith(codes);
+  context.replace(quantize.node->output(), codes,
+                  {.module = quantize.name, .squared = state.flag("quadratic")});
   quantize.node->destroy();
   context.report_fused(quantize.name, "repquant::quantize");
   return true;
@@ -84,6 +92,12 @@ bool leave_token_call(FusionContext& context, const SubmoduleCall& call) {
 
 void fuse(FusionContext& context, torch::jit::Graph& graph) {
   using Fusion = bool (*)(FusionContext&, const SubmoduleCall&);
+  for (const auto& [name, reason] : context.kept) {
+    const auto found = context.archive.stored.find(name);
+    if (found != context.archive.stored.end()) {
+      context.sites[name] = {name, found->second.kind, false, reason};
+    }
+  }
   // In this order: a fusion takes in calls of later kinds, and of none before.
   const std::vector<std::pair<std::string, Fusion>> fusions{
       {"Attend", &fuse_attention},          {"Linear", &fuse_linear},

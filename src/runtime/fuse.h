@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "artifact/graph_copy.h"
 #include "repquant/load.h"
 #include "runtime/lazy_archive.h"
 
@@ -22,14 +23,31 @@ struct SubmoduleCall {
   torch::jit::Value* argument(std::size_t i) const { return node->input(i + 1); }
 };
 
-/// What the fusions share: the archive, and what they report.
+/// An operator in the fused graph that stands for a part of the portable one.
+struct Replacement {
+  std::string module;                           // that the fusion starts from
+  const torch::jit::Value* portable = nullptr;  // what it computes, in the portable graph
+  const torch::jit::Value* fused = nullptr;     // and in the fused one
+  bool behind_softmax = false;                  // a softmax code at a tie moves a row
+  bool squared = false;                         // codes are squares (quadratic form)
+};
+
+/// What the fusions share: the archive, its forward as portable and as rewritten graph, and what
+/// they report.
 struct FusionContext {
   const LazyArchive& archive;
-  std::map<std::string, LoadedSite> sites;
+  const PortableSites& kept;  // are not to be fused
+  const GraphCopy& copy;      // of the portable graph; its `graph` is rewritten
+  std::map<std::string, LoadedSite> sites{};
   /// Packed weight and row sums by submodule; a weight may be read by several calls.
-  std::map<std::string, std::pair<at::Tensor, at::Tensor>> packed;
+  std::map<std::string, std::pair<at::Tensor, at::Tensor>> packed{};
 
+  std::vector<Replacement> replaced{};
+
+  /// The call of a submodule that may be fused.
   std::optional<SubmoduleCall> call_of(torch::jit::Node* node) const;
+  /// Puts `fused` in the place of `value`, whose node the caller destroys.
+  void replace(torch::jit::Value* value, torch::jit::Value* fused, Replacement how);
   void report_fused(const std::string& name, std::string op, std::string reason = "");
   void report_portable(const SubmoduleCall& call, std::string reason);
 };

@@ -199,7 +199,7 @@ bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
   context.report_fused(attend.name, "repquant::attention s8 x s8, u8 x s8", with);
   context.report_fused(chain.scores->name, "repquant::attention s8 x s8, u8 x s8",
                        "fused into " + attend.name);
-  attend.node->output()->replaceAllUsesWith(output);
+  context.replace(attend.node->output(), output, {.module = attend.name, .behind_softmax = true});
   attend.node->destroy();
   for (Node* node : chain.nodes) node->destroy();
   chain.scores->node->destroy();

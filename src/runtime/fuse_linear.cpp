@@ -165,6 +165,15 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
        output, low, high, quadratic});
 }
 
+/// True if the codes that it writes are squares (quadratic form).
+bool writes_squares(const FusionContext& context, const SubmoduleCall& linear,
+                    const LinearPattern& pattern) {
+  if (pattern.quantize != nullptr)
+    return context.call_of(pattern.quantize)->state->flag("quadratic");
+  return linear.state->integer("output") == static_cast<std::int64_t>(ops::Output::kProductCodes) &&
+         linear.state->flag("output_quadratic");
+}
+
 }  // namespace
 
 bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
@@ -184,7 +193,8 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
       linear.name,
       "repquant::linear u8 x s" + std::string(linear.state->integer("bits") <= 4 ? "4" : "8"),
       taken_in);
-  pattern.last->output()->replaceAllUsesWith(output);
+  context.replace(pattern.last->output(), output,
+                  {.module = linear.name, .squared = writes_squares(context, linear, pattern)});
   for (Node* node :
        {pattern.add, pattern.quantize, pattern.activation, pattern.side, linear.node}) {
     if (node != nullptr) node->destroy();

@@ -7,10 +7,10 @@
 #include <torch/csrc/jit/serialization/import_source.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <unordered_map>
 
-#include "artifact/class_sources.h"
+#include "format/class_source.h"
+#include "format/validate.h"
 #include "graph/archive.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
@@ -22,38 +22,9 @@ using caffe2::serialize::PyTorchStreamReader;
 using ObjectPtr = c10::intrusive_ptr<c10::ivalue::Object>;
 using States = std::unordered_map<const c10::ivalue::Object*, StoredState>;
 
-const ClassSource* class_source(const std::string& name) {
-  for (const auto& source : class_sources()) {
-    if ("__torch__.repquant." + source.name == name) return &source;
-  }
-  return nullptr;
-}
-
 std::string record_text(PyTorchStreamReader& reader, const std::string& name) {
   auto [data, size] = reader.getRecord(name);
   return {static_cast<const char*>(data.get()), size};
-}
-
-void check_description(PyTorchStreamReader& reader, const std::string& path) {
-  if (!reader.hasRecord("extra/repquant.json")) {
-    throw Error(ErrorKind::kUnsupported, {.what = "the file is not an artifact of repquant",
-                                          .where = path,
-                                          .hint = "make one with repquant quantize"});
-  }
-  const auto json =
-      nlohmann::json::parse(record_text(reader, "extra/repquant.json"), nullptr, false);
-  const auto major = json.is_object() ? json.value("/format/major"_json_pointer, -1) : -1;
-  if (major < 0) {
-    throw Error(ErrorKind::kFile, {.what = "the artifact's description is damaged", .where = path});
-  }
-  if (major != kArtifactMajorVersion) {
-    throw Error(ErrorKind::kUnsupported,
-                {.what = "the artifact has another major version",
-                 .where = path,
-                 .expected = "version " + std::to_string(kArtifactMajorVersion),
-                 .got = "version " + std::to_string(major),
-                 .hint = "use a matching version of repquant, or quantize the model again"});
-  }
 }
 
 /// Fills `state` from the tuple that __getstate__ wrote; false if it has another length.
@@ -77,7 +48,6 @@ class Reader {
  public:
   explicit Reader(const std::string& path)
       : reader_(path), unit_(std::make_shared<torch::jit::CompilationUnit>()) {
-    check_description(reader_, path);
     const c10::IValue constants = read("constants", {}, {});
     for (const auto& value : constants.toTupleRef().elements()) constants_.push_back(value);
   }
@@ -123,7 +93,7 @@ class Reader {
       return object;
     }
     StoredState state{cls->name()->name(), input, {}};
-    const ClassSource* source = class_source(cls->name()->qualifiedName());
+    const ClassSource* source = find_class(cls->name()->qualifiedName());
     if (source == nullptr || !name_values(*source, state)) {
       run_set_state(object, input);
     } else {
@@ -139,8 +109,9 @@ class Reader {
 
 }  // namespace
 
-LazyArchive read_lazily(const std::string& path) {
+LazyArchive read_lazily(const std::string& path, bool trusted) {
   check_archive(path);
+  validate_archive(path, trusted);
   const auto fail = [&](const std::string& message) {
     throw Error(ErrorKind::kFile, {.what = "the artifact cannot be loaded",
                                    .where = path,
@@ -148,6 +119,7 @@ LazyArchive read_lazily(const std::string& path) {
                                    .hint = "copy the file again, or quantize the model again"});
   };
   LazyArchive archive;
+  archive.portable = read_artifact(path).portable;  // says what is wrong with its description
   try {
     Reader reader(path);
     archive.root = torch::jit::Module(reader.run().toObject());

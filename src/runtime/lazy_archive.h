@@ -10,7 +10,7 @@
 
 namespace repquant {
 
-/// What a submodule of an artifact stores, by attribute name (artifact/class_sources.h).
+/// What a submodule of an artifact stores, by attribute name (format/class_source.h).
 struct StoredState {
   std::string kind;  // class name: Linear, NormQuantize, ..
   c10::IValue tuple;
@@ -23,15 +23,19 @@ struct StoredState {
   const std::string& text(const std::string& name) const { return values.at(name).toStringRef(); }
 };
 
+/// Submodules that are not to be fused, and why.
+using PortableSites = std::map<std::string, std::string>;
+
 struct LazyArchive {
   torch::jit::Module root;
   /// By name of the submodule: those whose set-up has not run.
   std::map<std::string, StoredState> stored;
+  PortableSites portable;  // as the description says
 };
 
-/// Throws Error kFile (missing, damaged), kUnsupported (not an artifact, or of a newer major
-/// version).
-LazyArchive read_lazily(const std::string& path);
+/// `trusted`: as in validate_archive(). Throws Error kFile (missing, damaged), kUnsupported (not an
+/// artifact, of a newer major version, or with operators that a model does not need).
+LazyArchive read_lazily(const std::string& path, bool trusted = false);
 
 /// Runs the set-up that loading left out. A submodule is set up once.
 void prepare(LazyArchive& archive, const std::string& name);

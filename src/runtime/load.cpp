@@ -5,14 +5,18 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
+#include <cstdlib>
 #include <set>
+#include <stdexcept>
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
 
+#include "artifact/graph_copy.h"
 #include "graph/rewrite.h"
 #include "ops/operators.h"
 #include "repquant/error.h"
+#include "runtime/both_forms.h"
 #include "runtime/fuse.h"
 #include "runtime/lazy_archive.h"
 
@@ -56,15 +60,24 @@ Module module_of(const Module& root, const std::shared_ptr<Graph>& graph) {
   return module;
 }
 
-Module fused_module(LazyArchive& archive, LoadReport& report) {
-  const Module root = archive.root;
-  auto graph = torch::jit::toGraphFunction(root.get_method("forward").function()).graph()->copy();
-  const auto order = attributes_read(*graph);
-  FusionContext context{archive, {}, {}};
-  fuse(context, *graph);
-  torch::jit::EliminateDeadCode(graph);
-  std::set<std::string> portable;
-  for (const auto& name : attributes_read(*graph)) portable.insert(name);
+struct FusedGraph {
+  std::shared_ptr<Graph> graph;
+  std::vector<Replacement> replaced;
+};
+
+std::shared_ptr<Graph> forward_graph(const Module& module) {
+  return torch::jit::toGraphFunction(module.get_method("forward").function()).graph();
+}
+
+/// Fills in `report.sites`.
+FusedGraph fused_graph(const LazyArchive& archive, const PortableSites& kept, LoadReport& report) {
+  const GraphCopy copy(*forward_graph(archive.root));
+  const auto order = attributes_read(*copy.graph);
+  FusionContext context{archive, kept, copy};
+  fuse(context, *copy.graph);
+  torch::jit::EliminateDeadCode(copy.graph);
+  const auto left = attributes_read(*copy.graph);
+  const std::set<std::string> portable(left.begin(), left.end());
   for (const auto& name : order) {
     const auto stored = archive.stored.find(name);
     if (stored == archive.stored.end()) continue;
@@ -76,28 +89,34 @@ Module fused_module(LazyArchive& archive, LoadReport& report) {
       if (portable.count(name) > 0) report.sites.back().fused = false;
     }
   }
-  for (const auto& name : portable) prepare(archive, name);
-  return module_of(root, graph);
+  return {copy.graph, std::move(context.replaced)};
+}
+
+Module fused_module(LazyArchive& archive, LoadReport& report) {
+  const FusedGraph fused = fused_graph(archive, archive.portable, report);
+  for (const auto& name : attributes_read(*fused.graph)) prepare(archive, name);
+  return module_of(archive.root, fused.graph);
+}
+
+void prepare_all(LazyArchive& archive) {
+  std::vector<std::string> names;
+  for (const auto& entry : archive.stored) names.push_back(entry.first);
+  for (const auto& name : names) prepare(archive, name);
 }
 
 Module portable_module(LazyArchive& archive, LoadReport& report) {
-  std::vector<std::string> names;
   for (const auto& [name, state] : archive.stored) {
     report.sites.push_back({name, state.kind, false, "not asked for"});
-    names.push_back(name);
   }
-  for (const auto& name : names) prepare(archive, name);
+  prepare_all(archive);
   return archive.root;
 }
 
-Module load_archive_module(const std::string& path, const LoadOptions& options,
-                           LoadReport& result) {
-  LazyArchive archive = read_lazily(path);
+/// Runs `body`; what LibTorch throws becomes an Error that names the file.
+template <class Body>
+auto rewriting(const std::string& path, const Body& body) {
   try {
-    Module module =
-        options.fused ? fused_module(archive, result) : portable_module(archive, result);
-    module.eval();
-    return module;
+    return body();
   } catch (const c10::Error& e) {
     throw Error(ErrorKind::kFile, {.what = "the artifact cannot be rewritten to fused operators",
                                    .where = path,
@@ -106,18 +125,66 @@ Module load_archive_module(const std::string& path, const LoadOptions& options,
   }
 }
 
+Module load_archive_module(const std::string& path, const LoadOptions& options,
+                           LoadReport& result) {
+  LazyArchive archive = read_lazily(path, options.trust);
+  return rewriting(path, [&] {
+    Module module =
+        options.fused ? fused_module(archive, result) : portable_module(archive, result);
+    module.eval();
+    return module;
+  });
+}
+
 }  // namespace
+
+CpuLevelReport cpu_level_report() {
+  const char* text = std::getenv("REPQUANT_CPU_LEVEL");
+  try {
+    return {ops::cpu_level(), ops::cpu_levels(), text != nullptr && *text != '\0'};
+  } catch (const std::invalid_argument&) {
+    std::string available;
+    for (const auto& level : ops::cpu_levels()) {
+      available += (available.empty() ? "" : ", ") + level;
+    }
+    throw Error(ErrorKind::kUsage, {.what = "no such instruction set on this processor",
+                                    .where = "REPQUANT_CPU_LEVEL",
+                                    .expected = available,
+                                    .got = text != nullptr ? text : ""});
+  }
+}
 
 Module load(const std::string& path, const LoadOptions& options, LoadReport* report) {
   const at::NoGradGuard no_grad;
   LoadReport own;
   LoadReport& result = report != nullptr ? *report : own;
-  result = {ops::cpu_level(), {}};
+  result = {cpu_level_report().level, {}};
   Module module = load_archive_module(path, options, result);
 #if defined(__GLIBC__)
   malloc_trim(0);  // the file's form of the weights is gone, but the allocator keeps its memory
 #endif
   return module;
+}
+
+BothForms load_both(const std::string& path, const PortableSites& kept) {
+  const at::NoGradGuard no_grad;
+  LazyArchive archive = read_lazily(path);
+  BothForms forms;
+  forms.report = {cpu_level_report().level, {}};
+  PortableSites all = kept;
+  all.insert(archive.portable.begin(), archive.portable.end());
+  return rewriting(path, [&] {
+    FusedGraph fused = fused_graph(archive, all, forms.report);
+    prepare_all(archive);
+    forms.portable = archive.root;
+    forms.portable_graph = forward_graph(archive.root);
+    forms.fused = module_of(archive.root, fused.graph);
+    forms.fused_graph = fused.graph;
+    forms.replaced = std::move(fused.replaced);
+    forms.portable.eval();
+    forms.fused.eval();
+    return forms;
+  });
 }
 
 }  // namespace repquant

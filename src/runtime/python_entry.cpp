@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include "repquant/error.h"
 #include "repquant/load.h"
 
 namespace repquant {
@@ -13,23 +14,38 @@ namespace {
 
 using Row = std::tuple<std::string, std::string, bool, std::string>;
 
-/// The module, the instruction set, and one row per submodule: name, operator, fused, reason.
-std::tuple<c10::IValue, std::string, std::vector<Row>> load_with_report(const std::string& path,
-                                                                        bool fused) {
-  LoadReport report;
-  const torch::jit::Module module = load(path, {fused}, &report);
-  std::vector<Row> rows;
-  for (const auto& site : report.sites) {
-    rows.emplace_back(site.module, site.op, site.fused, site.reason);
+/// What load() gives, or why it does not.
+struct Loaded {
+  c10::IValue module;
+  std::string cpu_level;
+  std::vector<Row> rows;           // submodules: name, operator, fused, reason
+  std::vector<std::string> error;  // kind, what, where, expected, got, hint; or empty
+};
+
+Loaded load_with_report(const std::string& path, bool fused) {
+  try {
+    LoadReport report;
+    const torch::jit::Module module = load(path, {fused}, &report);
+    std::vector<Row> rows;
+    for (const auto& site : report.sites) {
+      rows.emplace_back(site.module, site.op, site.fused, site.reason);
+    }
+    return {module._ivalue(), report.cpu_level, std::move(rows), {}};
+  } catch (const Error& e) {
+    const ErrorParts& parts = e.parts();
+    return {{},
+            "",
+            {},
+            {name_of(e.kind()), parts.what, parts.where, parts.expected, parts.got, parts.hint}};
   }
-  return {module._ivalue(), report.cpu_level, std::move(rows)};
 }
 
 void load_boxed(const c10::OperatorHandle&, torch::jit::Stack* stack) {
   const bool fused = torch::jit::pop(*stack).toBool();
   const std::string path = torch::jit::pop(*stack).toStringRef();
-  auto [module, level, rows] = load_with_report(path, fused);
-  torch::jit::push(*stack, std::move(module), std::move(level), std::move(rows));
+  Loaded loaded = load_with_report(path, fused);
+  torch::jit::push(*stack, std::move(loaded.module), std::move(loaded.cpu_level),
+                   std::move(loaded.rows), std::move(loaded.error));
 }
 
 }  // namespace
@@ -37,7 +53,7 @@ void load_boxed(const c10::OperatorHandle&, torch::jit::Stack* stack) {
 TORCH_LIBRARY_FRAGMENT(repquant, m) {
   m.def(
       "load(str path, bool fused) -> (Any module, str cpu_level, "
-      "(str, str, bool, str)[] sites)",
+      "(str, str, bool, str)[] sites, str[] error)",
       torch::CppFunction::makeFromBoxedFunction<&load_boxed>());
 }
 

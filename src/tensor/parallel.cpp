@@ -78,7 +78,11 @@ class Work {
 
 }  // namespace
 
-void use_one_thread_per_operator() { at::set_num_threads(1); }
+OperatorThreads::OperatorThreads(int threads) : before_(at::get_num_threads()) {
+  at::set_num_threads(threads);
+}
+
+OperatorThreads::~OperatorThreads() { at::set_num_threads(before_); }
 
 void parallel_for(std::int64_t count, int threads, const std::function<void(std::int64_t)>& body) {
   if (count <= 0) return;

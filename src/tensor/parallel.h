@@ -10,9 +10,18 @@
 
 namespace repquant {
 
-/// Makes every LibTorch operator that the calling thread runs (ATen, OpenMP, MKL and oneDNN) use
-/// one thread, and makes one thread the default of threads started later. Call it once at start-up.
-void use_one_thread_per_operator();
+/// Within its scope every LibTorch operator that the calling thread runs (ATen, OpenMP, MKL and
+/// oneDNN) uses `threads` threads. Then the number is what it was.
+class OperatorThreads {
+ public:
+  explicit OperatorThreads(int threads);
+  ~OperatorThreads();
+  OperatorThreads(const OperatorThreads&) = delete;
+  OperatorThreads& operator=(const OperatorThreads&) = delete;
+
+ private:
+  int before_;
+};
 
 /// Runs body(i) once for every i in [0, count), on at most `threads` threads (the caller's among
 /// them; values below 1 mean 1). Operators inside the body run on one thread and without autograd.

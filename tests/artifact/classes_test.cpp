@@ -158,7 +158,8 @@ TEST_F(ClassesTest, LinearOperandCodesPerChannel) {
 }
 
 TEST_F(ClassesTest, LinearProductCodesThroughActivation) {
-  for (const std::string activation : {"none", "gelu", "relu"}) {
+  for (const auto activation :
+       {LinearActivation::kNone, LinearActivation::kGeluTanh, LinearActivation::kRelu}) {
     for (const auto form : {CodeForm::kUniform, CodeForm::kQuadratic}) {
       for (const int bits : {3, 4, 8}) {
         if (form == CodeForm::kQuadratic && bits > 4) continue;
@@ -166,7 +167,6 @@ TEST_F(ClassesTest, LinearProductCodesThroughActivation) {
         const InputQuantizer next = random_linear(1, 1, 4, bits, form).input;
         LinearState state = lowered(plan);
         state.activation = activation;
-        state.algorithm = activation == "gelu" ? "tanh" : "";
         state.output = LinearOutput::kProductCodes;
         state.output_scale = next.scale;
         state.output_zero = next.zero_point;
@@ -174,8 +174,8 @@ TEST_F(ClassesTest, LinearProductCodesThroughActivation) {
         state.output_quadratic = form == CodeForm::kQuadratic;
         const at::Tensor codes = encode(at::randn({2, 50, 64}) * 2, plan.input);
         at::Tensor y = linear_from_codes(plan, codes, {});
-        if (activation == "gelu") y = at::gelu(y, "tanh");
-        if (activation == "relu") y = at::relu(y);
+        if (activation == LinearActivation::kGeluTanh) y = at::gelu(y, "tanh");
+        if (activation == LinearActivation::kRelu) y = at::relu(y);
         at::Tensor got = run(reloaded(factory.linear(state)), {codes.to(at::kByte)});
         EXPECT_EQ(got.scalar_type(), at::kByte);
         got = got.to(at::kFloat);

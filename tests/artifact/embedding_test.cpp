@@ -51,7 +51,7 @@ int float_copies(const Lowered& module, const at::Tensor& table) {
 class Embedding : public ::testing::TestWithParam<int> {
  protected:
   const Prepared prepared = testing::prepare_fixture("decoder", "trace");
-  const at::Tensor table = prepared.site(kTable).table;
+  const at::Tensor table = constant_of(prepared.site(kTable));
 };
 
 TEST_P(Embedding, RowsHaveAtMostTwoToTheBitsCodesAndSmallErrors) {
@@ -82,7 +82,7 @@ TEST_P(Embedding, TheArtifactFollowsTheSimulationAndHoldsNoFloatTable) {
         std::find_if(module.sites.begin(), module.sites.end(),
                      [](const LoweredSite& row) { return row.kind == SiteKind::kEmbedding; });
     ASSERT_NE(site, module.sites.end());
-    EXPECT_EQ(site->input, "indices");
+    EXPECT_EQ(site->input, SiteInput::kIndices);
     const at::Tensor codes = module.module.attr(site->module).toModule().attr("codes").toTensor();
     EXPECT_EQ(static_cast<std::int64_t>(codes.nbytes()),
               table.numel() * (GetParam() > 4 ? 2 : 1) / 2);
@@ -97,14 +97,15 @@ INSTANTIATE_TEST_SUITE_P(Bits, Embedding, ::testing::Values(8, 4, 3));
 TEST(EmbeddingCodes, RowsOfMultiplesAreExact) {
   Prepared prepared = testing::prepare_fixture("decoder", "trace");
   for (Site& site : prepared.search.sites) {
-    if (site.kind != SiteKind::kEmbedding) continue;
-    const at::Tensor codes = at::randint(-6, 7, site.table.sizes(), at::kInt).to(at::kFloat);
+    auto* embedding = std::get_if<EmbeddingSite>(&site.kind);
+    if (embedding == nullptr) continue;
+    const at::Tensor codes = at::randint(-6, 7, embedding->table.sizes(), at::kInt).to(at::kFloat);
     codes.select(1, 0).fill_(-8);
     codes[5].fill_(0);  // a padding row
-    site.table = codes * at::arange(1, codes.size(0) + 1, at::kFloat).unsqueeze(1) / 64;
+    embedding->table = codes * at::arange(1, codes.size(0) + 1, at::kFloat).unsqueeze(1) / 64;
   }
   const QuantizedWeight found = table_of(plans_of(prepared, recipe_of({8, 8}, 4)));
-  EXPECT_TRUE(at::allclose(found.dequantize(), prepared.site(kTable).table, 1e-6, 0));
+  EXPECT_TRUE(at::allclose(found.dequantize(), constant_of(prepared.site(kTable)), 1e-6, 0));
   EXPECT_TRUE((found.dequantize()[5] == 0).all().item<bool>());
 }
 
@@ -112,7 +113,7 @@ TEST(EmbeddingPlans, ZeroBitsLeaveTheTableAlone) {
   const Prepared prepared = testing::prepare_fixture("decoder", "trace");
   const auto plans = plans_of(prepared, recipe_of({8, 8}, 0));
   EXPECT_FALSE(has_table(plans));
-  EXPECT_EQ(float_copies(lowered(prepared, plans), prepared.site(kTable).table), 1);
+  EXPECT_EQ(float_copies(lowered(prepared, plans), constant_of(prepared.site(kTable))), 1);
 }
 
 TEST(EmbeddingPlans, ATableThatAFloatHeadReadsStaysWhole) {
@@ -121,7 +122,7 @@ TEST(EmbeddingPlans, ATableThatAFloatHeadReadsStaysWhole) {
   recipe.exclude = {"linear"};  // the head, a functional call of the root
   const auto plans = plans_of(prepared, recipe);
   EXPECT_FALSE(has_table(plans));
-  EXPECT_EQ(float_copies(lowered(prepared, plans), prepared.site(kTable).table), 1);
+  EXPECT_EQ(float_copies(lowered(prepared, plans), constant_of(prepared.site(kTable))), 1);
 }
 
 TEST(EmbeddingPlans, LaterSitesAreFittedOnTheQuantizedRows) {

@@ -22,7 +22,6 @@ using testing::Prepared;
 
 struct Case {
   std::string name, form;
-  bool certain = true;  // false: may be refused, with a typed error
 };
 
 void PrintTo(const Case& value, std::ostream* out) { *out << value.name << '.' << value.form; }
@@ -30,9 +29,8 @@ void PrintTo(const Case& value, std::ostream* out) { *out << value.name << '.' <
 std::vector<Case> cases() {
   std::vector<Case> result;
   for (const auto& entry : fixture_manifest()) {
-    const std::string outcome = entry.at("expect").at("outcome");
-    if (outcome != "ok" && outcome != "ok_or_unsupported") continue;
-    result.push_back({entry.at("name"), entry.at("forms")[0], outcome == "ok"});
+    if (entry.at("expect").at("outcome") != "ok") continue;
+    result.push_back({entry.at("name"), entry.at("forms")[0]});
   }
   return result;
 }
@@ -61,13 +59,7 @@ std::vector<BitWidths> widths(const std::string& name) {
 class LowerTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(LowerTest, ComputesWhatWasSimulated) {
-  Prepared prepared;
-  try {
-    prepared = testing::prepare_fixture(GetParam().name, GetParam().form);
-  } catch (const Error& error) {
-    ASSERT_FALSE(GetParam().certain) << error.what();
-    GTEST_SKIP() << "not supported: " << error.parts().what;
-  }
+  Prepared prepared = testing::prepare_fixture(GetParam().name, GetParam().form);
   const auto data = fixture_data(GetParam().name);
   testing::TempDir folder;
   for (const BitWidths bits : widths(GetParam().name)) {
@@ -94,8 +86,7 @@ TEST_P(LowerTest, ComputesWhatWasSimulated) {
 }
 
 TEST_P(LowerTest, TakesOtherBatchSizes) {
-  if (!GetParam().certain) GTEST_SKIP() << "may not be supported";
-  const Prepared prepared = testing::prepare_fixture(GetParam().name, GetParam().form);
+  Prepared prepared = testing::prepare_fixture(GetParam().name, GetParam().form);
   const Lowered module = lowered(prepared, plans_of(prepared, recipe_for_bits({8, 8})));
   const auto data = fixture_data(GetParam().name);
   std::vector<at::Tensor> first;

@@ -28,7 +28,7 @@ inline Lowered lowered(const Prepared& prepared, const std::vector<SitePlan>& pl
 inline LoweringCheck check(const Prepared& prepared, const Lowered& module,
                            const std::vector<SitePlan>& simulated) {
   const PlanHook hook = plan_hook(prepared.search.sites, simulated);
-  return check_lowered(prepared.model, hook, module, prepared.batches[0],
+  return check_lowered(module, hook, prepared.batches[0],
                        run_model(prepared.model, prepared.batches[0]));
 }
 

@@ -33,7 +33,8 @@ QuantizedWeight nearest(const at::Tensor& weight, int bits) {
   return result;
 }
 
-LinearPlan linear_plan(const Site& site, const at::Tensor& x, const MinMaxOptions& options) {
+LinearPlan linear_plan(const std::string& path, const LinearSite& site, const at::Tensor& x,
+                       const MinMaxOptions& options) {
   LinearPlan plan;
   const std::int64_t columns = site.weight.size(1);
   plan.bias = site.bias.defined() ? site.bias.clone() : at::zeros({site.weight.size(0)});
@@ -42,11 +43,11 @@ LinearPlan linear_plan(const Site& site, const at::Tensor& x, const MinMaxOption
     plan.weight = nearest(site.weight, options.weight_bits);
     return plan;
   }
-  plan.input.bits = site.kind == SiteKind::kPatchEmbedding ? 8 : options.activation_bits;
+  plan.input.bits = site.of_patches ? 8 : options.activation_bits;
   const auto levels = static_cast<double>(plan.input.max_code());
   at::Tensor weight = site.weight.clone();
   const at::Tensor rows = x.reshape({-1, columns});
-  if (options.side_columns_at == site.path) {
+  if (options.side_columns_at == path) {
     plan.side.channels = {0, 2};
     const at::Tensor index = at::tensor(plan.side.channels);
     const at::Tensor part = rows.index_select(1, index);
@@ -121,15 +122,15 @@ std::vector<SitePlan> min_max_plans(const Model& model, const std::vector<Site>&
         const at::Tensor first = values.at(node->input(0)).toTensor();
         SitePlan plan;
         plan.path = site.path;
-        plan.kind = site.kind;
+        plan.kind = kind_of(site);
         const int bits = options.activation_bits;
-        if (site.weight.defined()) {
-          plan.plan = linear_plan(site, first, options);
-        } else if (site.table.defined()) {
-          plan.plan = EmbeddingPlan{nearest(site.table, 8)};
+        if (const LinearSite* linear = linear_of(site)) {
+          plan.plan = linear_plan(site.path, *linear, first, options);
+        } else if (is_lookup(site)) {
+          plan.plan = EmbeddingPlan{nearest(constant_of(site), 8)};
         } else if (!options.attention || options.weight_only) {
           return false;
-        } else if (site.kind == SiteKind::kScores) {
+        } else if (plan.kind == SiteKind::kScores) {
           plan.plan =
               ScoresPlan{operand(first, bits), operand(values.at(node->input(1)).toTensor(), bits)};
         } else {

@@ -141,8 +141,8 @@ TEST_P(TokensFixture, ComputesWhatWasSimulated) {
       EXPECT_EQ(site->scale_module.empty(), !token) << site->path;
       if (!token) continue;
       ++scaled;
-      EXPECT_EQ(site->input, "quantize") << site->path;
-      EXPECT_EQ(site->output, "float") << site->path;
+      EXPECT_EQ(site->input, SiteInput::kQuantize) << site->path;
+      EXPECT_EQ(site->output, SiteOutput::kFloat) << site->path;
       EXPECT_TRUE(linear->norm.empty() && linear->side.channels.empty()) << site->path;
       EXPECT_EQ(linear->input.form, CodeForm::kUniform) << site->path;
     }

@@ -43,7 +43,7 @@ TEST(AtomicFileTest, OthersMayWriteTheTemporary) {
 TEST(AtomicFileTest, ExistingTargetNeedsForce) {
   const TempDir dir;
   write_text(dir / "out", "old");
-  EXPECT_ERROR(AtomicFile(dir / "out", false), ErrorKind::kFile, "--force");
+  EXPECT_ERROR(AtomicFile(dir / "out", false), ErrorKind::kFile, "`force`");
   EXPECT_EQ(read_text(dir / "out"), "old");
   EXPECT_EQ(dir.entries(), 1);
   write_file(dir / "out", "new", true);
@@ -101,6 +101,42 @@ TEST(AtomicFileTest, SymbolicLinkStaysALink) {
   write_file(dir / "link", "new", true);
   EXPECT_TRUE(fs::is_symlink(dir / "link"));
   EXPECT_EQ(read_text(dir / "real/out"), "new");
+}
+
+TEST(AtomicFileTest, DanglingLinkIsFollowed) {
+  const TempDir folder;
+  std::filesystem::create_symlink("there.txt", folder / "link.txt");
+  write_file(folder / "link.txt", "new", false);
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "link.txt"));
+  EXPECT_EQ(read_text(folder / "there.txt"), "new");
+  std::filesystem::create_symlink("nowhere/there.txt", folder / "broken.txt");
+  EXPECT_ERROR(check_output(folder / "broken.txt", false), ErrorKind::kFile, "nowhere");
+}
+
+TEST(AtomicFileTest, WhatAKilledRunLeftIsRemoved) {
+  const TempDir folder;
+  write_text(folder / ".out.txt.4194999-0.tmp", "half");
+  write_text(folder / ".out.txt.notes.tmp", "of somebody else");
+  const AtomicFile other(folder / "out.txt", false);  // alive: it stays
+  AtomicFile file(folder / "out.txt", false);
+  EXPECT_FALSE(std::filesystem::exists(folder / ".out.txt.4194999-0.tmp"));
+  EXPECT_TRUE(std::filesystem::exists(folder / ".out.txt.notes.tmp"));
+  EXPECT_TRUE(std::filesystem::exists(other.temporary()));
+  file.commit();
+}
+
+TEST(AtomicFileTest, LongNames) {
+  const TempDir folder;
+  const std::string longest(255, 'x');
+  write_file(folder / longest, "text", false);
+  EXPECT_EQ(read_text(folder / longest), "text");
+  EXPECT_ERROR(check_output(folder / (longest + "x"), false), ErrorKind::kFile, "too long");
+}
+
+TEST(AtomicFileTest, RoomIsLookedAtBeforeTheWork) {
+  const TempDir folder;
+  check_room(folder / "out.txt", 1);
+  EXPECT_ERROR(check_room(folder / "out.txt", std::uint64_t{1} << 60), ErrorKind::kFile, "room");
 }
 
 TEST(AtomicFileTest, ModeFollowsTheUmask) {

@@ -24,7 +24,7 @@ TEST(Candidates, AreWidthsOfTheirOwn) {
   const Candidates candidates = candidates_of({{6, 6}, {3, 8}, {3, 4}});
   EXPECT_EQ(candidates.weight_bits, (Widths{3, 6}));
   EXPECT_EQ(candidates.activation_bits, (Widths{4, 6, 8}));
-  EXPECT_ERROR(candidates_of({}), ErrorKind::kUsage, "--candidates");
+  EXPECT_ERROR(candidates_of({}), ErrorKind::kUsage, "`candidates`");
   EXPECT_ERROR(candidates_of({{4, 4}, {4, 16}}), ErrorKind::kUsage, "w4a16");
 }
 
@@ -36,7 +36,7 @@ TEST(Choices, SitesOfOneNormShareTheirActivations) {
     grouped += group.size();
     largest = std::max(largest, group.size());
     for (const std::size_t i : group) {
-      EXPECT_EQ(model.search.sites[i].norm, model.search.sites[group.front()].norm);
+      EXPECT_EQ(norm_of(model.search.sites[i]), norm_of(model.search.sites[group.front()]));
     }
   }
   EXPECT_EQ(grouped, model.search.sites.size());
@@ -44,7 +44,7 @@ TEST(Choices, SitesOfOneNormShareTheirActivations) {
   // Scores and softmax products are alone and have no weight.
   for (const auto& group : choices.groups) {
     const Site& site = model.search.sites[group.front()];
-    if (site.weight.defined()) continue;
+    if (linear_of(site) != nullptr) continue;
     EXPECT_EQ(group.size(), 1U);
     EXPECT_TRUE(choices.sites[group.front()].weight_bits.empty());
   }
@@ -56,7 +56,7 @@ TEST(Choices, WhatTheRecipeStatesIsFixed) {
   const std::string first = model.search.sites.front().path;
   // One of the three that share a norm: the others follow.
   const auto q = std::find_if(model.search.sites.begin(), model.search.sites.end(),
-                              [](const Site& site) { return site.norm != nullptr; });
+                              [](const Site& site) { return norm_of(site) != nullptr; });
   recipe.overrides = {{q->path, 5, 7}};
   recipe.exclude = {model.search.sites.back().path};
   const Choices choices = find_choices(model.search.sites, recipe, kCandidates);
@@ -67,7 +67,7 @@ TEST(Choices, WhatTheRecipeStatesIsFixed) {
   EXPECT_TRUE(choices.sites.back().activation_bits.empty());
   int followers = 0;
   for (std::size_t i = 0; i < model.search.sites.size(); ++i) {
-    if (model.search.sites[i].norm != q->norm) continue;
+    if (norm_of(model.search.sites[i]) != norm_of(*q)) continue;
     EXPECT_EQ(choices.sites[i].activation_bits, Widths{7});
     ++followers;
   }
@@ -106,7 +106,7 @@ TEST(Choices, WeightOnlyIsRefusedAndWeightOnlySitesHaveNoActivations) {
   EXPECT_EQ(choices.sites.back().weight_bits, kCandidates.weight_bits);
   recipe.attention.quantize = false;
   for (const auto& group : find_choices(model.search.sites, recipe, kCandidates).groups) {
-    EXPECT_TRUE(model.search.sites[group.front()].weight.defined());
+    EXPECT_NE(linear_of(model.search.sites[group.front()]), nullptr);
   }
 }
 

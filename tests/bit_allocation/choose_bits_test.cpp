@@ -75,9 +75,9 @@ TEST(ChooseBits, TheAverageIsOverElementsAndMultiplyAdds) {
   bits.front() = {false, 2, 2};
   double elements = 0, wide = 0;
   for (std::size_t i = 1; i < sites.size(); ++i) {
-    if (!sites[i].weight.defined()) continue;
-    elements += static_cast<double>(sites[i].weight.numel());
-    if (i + 1 == sites.size()) wide = static_cast<double>(sites[i].weight.numel());
+    if (linear_of(sites[i]) == nullptr) continue;
+    elements += static_cast<double>(constant_of(sites[i]).numel());
+    if (i + 1 == sites.size()) wide = static_cast<double>(constant_of(sites[i]).numel());
   }
   const TargetBits average = average_bits(sites, bits);
   EXPECT_DOUBLE_EQ(average.weights, 4 + 4 * wide / elements);
@@ -108,7 +108,7 @@ TEST(WithBits, TheRecipeGivesTheSameBits) {
     EXPECT_EQ(again[i].quantized, i + 1 < sites.size()) << sites[i].path;
     if (!again[i].quantized) continue;
     EXPECT_EQ(again[i].activation_bits, allocation.bits[i].activation_bits) << sites[i].path;
-    if (sites[i].weight.defined()) {
+    if (linear_of(sites[i]) != nullptr) {
       EXPECT_EQ(again[i].weight_bits, allocation.bits[i].weight_bits) << sites[i].path;
     }
   }

@@ -65,7 +65,7 @@ void expect_true_estimates(const Recipe& recipe) {
   for (std::size_t i = 0; i < sites.size(); ++i) {
     const auto& row = table.sites[i];
     double error = row.activations[1].output_error, kl = row.activations[1].kl;
-    if (sites[i].weight.defined()) {
+    if (linear_of(sites[i]) != nullptr) {
       error += row.weights[1].output_error;
       kl += row.weights[1].kl;
     }
@@ -73,7 +73,7 @@ void expect_true_estimates(const Recipe& recipe) {
     by_site.emplace_back(kl, truth.kl);
     // A mean error of attention's output counts as taken up by the next bias, which is not there
     // when the site alone is quantized.
-    if (sites[i].kind == SiteKind::kAttend) continue;
+    if (kind_of(sites[i]) == SiteKind::kAttend) continue;
     EXPECT_NEAR(-10 * std::log10(error), truth.sqnr_db, kToleranceDb) << sites[i].path;
     EXPECT_NEAR(10 * std::log10(kl), 10 * std::log10(truth.kl), kToleranceDb) << sites[i].path;
   }
@@ -109,7 +109,7 @@ TEST(MeasureErrors, MoreBitsMeanLessError) {
   };
   for (std::size_t i = 0; i < model.search.sites.size(); ++i) {
     const std::string& path = model.search.sites[i].path;
-    if (model.search.sites[i].weight.defined()) check(table.sites[i].weights, path);
+    if (linear_of(model.search.sites[i]) != nullptr) check(table.sites[i].weights, path);
     check(table.sites[i].activations, path);
     EXPECT_GT(table.sites[i].activations[0].local_noise, table.sites[i].activations[2].local_noise);
   }

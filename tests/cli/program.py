@@ -43,6 +43,7 @@ class ProgramTest(unittest.TestCase):
         variables = {
             key: value for key, value in os.environ.items() if not key.startswith("REPQUANT_")
         }
+        variables["COLUMNS"] = "200"  # whatever the terminal of the tests
         variables.update(environment or {})
         return subprocess.run(
             [str(BINARY), *map(str, arguments)], capture_output=True, text=True, check=False,

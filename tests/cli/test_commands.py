@@ -11,6 +11,44 @@ import program
 from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, IMAGES, MODELS, PRESET, support
 
 
+class DegenerateTest(program.ProgramTest):
+    """Weights of zero, of numbers that float32 hardly has, and one feature: nothing is wrong."""
+
+    def quantize(self, name: str, features: int, scales: dict[str, float]) -> None:
+        import torch
+
+        class Net(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.first = torch.nn.Linear(features, 16)
+                self.norm = torch.nn.LayerNorm(16)
+                self.middle = torch.nn.Linear(16, 24)
+                self.last = torch.nn.Linear(24, 16)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                x = self.first(x)
+                return x + self.last(torch.nn.functional.gelu(self.middle(self.norm(x))))
+
+        torch.manual_seed(0)
+        model = Net().eval()
+        with torch.no_grad():
+            for layer, scale in scales.items():
+                for parameter in getattr(model, layer).parameters():
+                    parameter.mul_(scale)
+        samples = torch.randn(16, 6, features)
+        torch.jit.save(torch.jit.trace(model, samples[:2]), str(self.folder / f"{name}.pt"))
+        np.save(self.folder / f"{name}.npy", samples.numpy())
+        for bits in ("w8a8", "w4a4"):
+            self.succeed("quantize", f"{name}.pt", "--calib", f"{name}.npy", "--bits", bits,
+                         "--effort", "fast")
+
+    def test_nothing_is_wrong(self) -> None:
+        self.quantize("zero", 8, {"middle": 0.0, "last": 0.0})
+        self.quantize("denormal_input", 8, {"first": 1e-40})
+        self.quantize("denormal_codes", 8, {"middle": 1e-40})
+        self.quantize("one_feature", 1, {})
+
+
 class EvaluateTest(program.ProgramTest):
     def test_accuracy_is_that_of_stock_pytorch(self) -> None:
         import torch

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import time
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
@@ -40,7 +42,7 @@ class RowsTest(RunTest):
         plan = self.plan(self.model(), broken,
                          self.model("strict", bits=["w8a8"], gates={"max_kl": 0.0}),
                          gates={"min_top1": 0.5, "min_coverage": 0.9})
-        report = self.run_json(GATE, plan, "--markdown", "out.md", "--junit", "out.xml")
+        report = self.run_json(FILE, plan, "--markdown", "out.md", "--junit", "out.xml")
         statuses = {(row["model"], row["row"]): row["status"] for row in report["rows"]}
         self.assertEqual(statuses, {
             ("digits", "w8a8"): "passed", ("digits", "w4a4"): "passed",
@@ -62,6 +64,9 @@ class RowsTest(RunTest):
         suites = ElementTree.parse(self.folder / "out.xml").getroot()
         self.assertEqual([suites.get(key) for key in ("tests", "failures", "errors")],
                          ["5", "1", "2"])
+        self.assertGreater(float(suites.get("time")), 0.0)
+        self.assertAlmostEqual(float(suites.get("time")), sum(
+            float(case.get("time")) for case in suites.iter("testcase")), delta=0.01)
         self.assertEqual([suite.get("name") for suite in suites], ["digits", "broken", "strict"])
         self.assertIn("max-kl", suites.find("testsuite[@name='strict']/testcase/failure")
                       .get("message"))
@@ -78,6 +83,55 @@ class RowsTest(RunTest):
         text = self.succeed("run", plan).stdout
         self.assertIn("not run again", text)
         self.assertIn("3 passed", text)
+
+    def test_a_regression_against_an_earlier_run(self) -> None:
+        def night(folder: str, bits: str, code: int, **changes: Any) -> dict[str, Any]:
+            row = [{"bits": bits, "label": "row"}]
+            return self.run_json(code, self.plan(output=folder, bits=row, **changes))["rows"][0]
+
+        baseline = {"folder": "first", "allow": {"sqnr_db": 1.0, "kl": 0.001, "top1": 0.02}}
+        night("first", "w8a8", 0)
+        self.assertEqual(len(night("same", "w8a8", 0, baseline=baseline)["gates"]), 3)
+        gates = night("worse", "w4a4", GATE, baseline=baseline)["gates"]
+        self.assertEqual([gate["passed"] for gate in gates], [False, False, True])
+        self.assertEqual(gates[0]["gate"], "baseline sqnr_db")
+        new = {**baseline, "folder": "nothing"}
+        self.assertEqual(night("new", "w8a8", 0, baseline=new)["gates"], [])
+        itself = {**baseline, "folder": "./same"}
+        self.fails(USAGE, "baseline/folder", "run", self.plan(output="same", baseline=itself))
+        unknown = {**baseline, "allow": {"beauty": 0.1}}
+        self.assertEqual(night("odd", "w8a8", USAGE, baseline=unknown)["status"], "failed")
+
+    def test_a_missed_gate_alone_is_code_1(self) -> None:
+        self.run_json(GATE, self.plan(bits=["w8a8"], gates={"max_kl": 0.0}))
+
+    def test_dry_run(self) -> None:
+        plan = self.plan(self.model(), self.model("broken", model="absent.pt", bits=["w8a8"]))
+        report = self.run_json(FILE, plan, "--dry-run")
+        self.assertEqual([row["status"] for row in report["rows"]],
+                         ["planned", "planned", "failed"])
+        self.assertEqual(sorted(self.files()), ["plan.json"])
+        plan = self.plan(bits=["w8a8"])
+        self.run_json(0, plan)
+        rows = self.run_json(0, plan, "--dry-run")["rows"]
+        self.assertEqual([(row["status"], row["resumed"]) for row in rows], [("passed", True)])
+
+    def test_a_run_killed_before_the_outcome_is_written(self) -> None:
+        plan = self.plan(bits=["w8a8"])
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("REPQUANT_")}
+        process = subprocess.Popen([str(BINARY), "run", plan], cwd=self.folder, env=environment,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        artifact = self.folder / "out" / "digits.w8a8.pt"
+        while process.poll() is None and not artifact.exists():
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        outcome = json.loads((self.folder / "out" / "digits.w8a8.json").read_text())
+        self.assertNotIn("fingerprint", outcome, "the kill came too late for this test")
+        made = artifact.read_bytes()
+        row = self.run_json(0, plan)["rows"][0]
+        self.assertFalse(row["resumed"])
+        self.assertEqual(artifact.read_bytes(), made)
 
     def test_what_changed_is_run_again(self) -> None:
         self.run_json(0, self.plan(bits=["w8a8"]))
@@ -112,14 +166,14 @@ class RowsTest(RunTest):
 
     def test_files_of_others_are_not_replaced(self) -> None:
         self.write("out/digits.w8a8.pt", "precious")
-        row = self.run_json(GATE, self.plan(bits=["w8a8"]))["rows"][0]
+        row = self.run_json(FILE, self.plan(bits=["w8a8"]))["rows"][0]
         self.assertIn("--force", row["error"])
         self.assertEqual((self.folder / "out/digits.w8a8.pt").read_text(), "precious")
         self.run_json(0, self.plan(bits=["w8a8"]), "--force")
 
     def test_names_in_summaries_are_escaped(self) -> None:
         plan = self.plan(self.model(model='no<such>&"model"|.pt'), bits=["w8a8"])
-        self.run_json(GATE, plan, "--markdown", "out.md", "--junit", "out.xml")
+        self.run_json(FILE, plan, "--markdown", "out.md", "--junit", "out.xml")
         error = ElementTree.parse(self.folder / "out.xml").getroot().find(".//error")
         self.assertIn('no<such>&"model"|.pt', error.get("message"))
         self.assertIn("\\|", (self.folder / "out.md").read_text())

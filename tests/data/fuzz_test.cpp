@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <random>
 
-#include "data/zip_reader.h"
+#include "archive/zip_reader.h"
 #include "fixtures.h"
 #include "support/errors.h"
 #include "support/temp_dir.h"

@@ -116,11 +116,11 @@ TEST(TokenWindows, EveryIdCountsOnceForAnyOptions) {
 
 TEST(TokenWindows, BadOptions) {
   const auto check = [](TokenOptions options) { check_token_options(options); };
-  EXPECT_ERROR(check({.window = 1}), ErrorKind::kUsage, "--window");
+  EXPECT_ERROR(check({.window = 1}), ErrorKind::kUsage, "`window`");
   EXPECT_ERROR(check({.window = 4, .stride = 5}), ErrorKind::kUsage, "1 to 4");
   EXPECT_ERROR(check({.window = 4, .stride = 4, .bos = 0}), ErrorKind::kUsage, "1 to 3");
-  EXPECT_ERROR(check({.window = 4, .stride = -1}), ErrorKind::kUsage, "--stride");
-  EXPECT_ERROR(check({.window = 4, .dtype = "int8"}), ErrorKind::kUsage, "--dtype");
+  EXPECT_ERROR(check({.window = 4, .stride = -1}), ErrorKind::kUsage, "`stride`");
+  EXPECT_ERROR(check({.window = 4, .dtype = "int8"}), ErrorKind::kUsage, "`dtype`");
   EXPECT_NO_THROW(check({.window = 4, .stride = 4}));
 }
 
@@ -132,7 +132,7 @@ TEST(TokenStream, RawFilesOfEachType) {
   const std::vector<std::int64_t> expected{1, 511, 40000};
   write_text(dir / "ids.bin", raw<std::uint16_t>({1, 511, 40000}));
   EXPECT_EQ(read("uint16"), expected);
-  EXPECT_ERROR(read("int32"), ErrorKind::kFile, "--dtype");
+  EXPECT_ERROR(read("int32"), ErrorKind::kFile, "`dtype`");
   write_text(dir / "ids.bin", raw<std::int32_t>({1, 511, 40000}));
   EXPECT_EQ(read("int32"), expected);
   EXPECT_EQ(read("uint32"), expected);
@@ -176,12 +176,12 @@ TEST(TokenStream, AsDataset) {
   options.whole_windows = true;
   EXPECT_EQ(open_dataset(dir / "ids.npy", options).size(), 1);
   options.tokens.window = 6;
-  EXPECT_ERROR(open_dataset(dir / "ids.npy", options), ErrorKind::kFile, "smaller --window");
+  EXPECT_ERROR(open_dataset(dir / "ids.npy", options), ErrorKind::kFile, "smaller `window`");
   // Other windows are other samples: the hash must tell them apart.
   options.tokens.window = 2;
   EXPECT_NE(open_dataset(dir / "ids.npy", options).hash(), data.hash());
-  // Without options for tokens a stream of ids is what it was: samples without dimensions.
-  EXPECT_EQ(open_dataset(dir / "ids.npy").size(), 5);
+  // A stream that nothing says how to cut is no data: samples without dimensions fit no model.
+  EXPECT_ERROR(open_dataset(dir / "ids.npy"), ErrorKind::kFile, "`window=N`");
 }
 
 TEST(TokenStream, OtherArraysAreErrors) {

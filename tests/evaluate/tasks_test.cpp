@@ -103,8 +103,8 @@ TEST(Perplexity, Words) {
   EXPECT_EQ(count_words((dir / "text.txt").string()), 4);
   EXPECT_EQ(count_words("37"), 37);
   EXPECT_EQ(count_words(""), 0);
-  EXPECT_ERROR(count_words("0"), ErrorKind::kUsage, "--words");
-  EXPECT_ERROR(count_words("-3"), ErrorKind::kUsage, "--words");
+  EXPECT_ERROR(count_words("0"), ErrorKind::kUsage, "`words`");
+  EXPECT_ERROR(count_words("-3"), ErrorKind::kUsage, "`words`");
   EXPECT_ERROR(count_words((dir / "none.txt").string()), ErrorKind::kFile, "none.txt");
   write_text(dir / "blank.txt", " \n ");
   EXPECT_ERROR(count_words((dir / "blank.txt").string()), ErrorKind::kFile, "no words");

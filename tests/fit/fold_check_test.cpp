@@ -1,62 +1,97 @@
-// The proof of the fold is no formality: a fold that leaves a reader out is seen.
+// Folds are judged at their norm: what a reader computes does not depend on the fold, and where it
+// does, that is seen.
 #include "fit/fold_check.h"
 
-#include <algorithm>
+#include <ATen/ATen.h>
+
+#include <limits>
+#include <utility>
+#include <vector>
 
 #include "fit/sweep.h"
-#include "graph/walker.h"
+#include "plan/simulate.h"
 #include "recipe/json.h"
 #include "support/prepared.h"
+#include "support/random.h"
 
 namespace repquant {
 namespace {
 
-class FoldCheckTest : public ::testing::Test {
- protected:
-  FoldCheckTest()
-      : prepared_(testing::prepare_planted(1)),
-        plans_(run_sweep(prepared_.model, prepared_.search, prepared_.batches,
-                         recipe_for_bits({4, 4}), {})
-                   .plans) {}
+at::Tensor normal(std::vector<std::int64_t> sizes, std::uint64_t seed) {
+  return testing::Random(seed).normal(std::move(sizes));
+}
 
-  double deviation() const {
-    const auto& inputs = prepared_.batches[0];
-    const std::vector<c10::IValue> values(inputs.begin(), inputs.end());
-    const auto outputs =
-        output_tensors(run_graph(*prepared_.model.graph, Schedule(*prepared_.model.graph), values));
-    return fold_deviation(prepared_.model, prepared_.search.sites, plans_, inputs, outputs);
+LinearSite linear_site() {
+  LinearSite site;
+  site.weight = normal({5, 8}, 1);
+  site.bias = normal({5}, 2);
+  return site;
+}
+
+/// Channels with steps between 2^-7 and 1, about 3.
+InputQuantizer per_channel() {
+  InputQuantizer quantizer;
+  quantizer.scale = 0.01;
+  quantizer.zero_point = 128;
+  quantizer.multiplier = at::pow(2.0, at::arange(8, at::kFloat));
+  quantizer.offset = 128.0 - 3.0 * quantizer.multiplier;
+  return quantizer;
+}
+
+TEST(FoldCheck, AFoldChangesNothing) {
+  const double deviation = fold_deviation(linear_site(), per_channel(), normal({4, 6, 8}, 3));
+  EXPECT_LT(deviation, 1e-6);  // float32 rounds weight and bias
+  EXPECT_GT(deviation, 0.0);
+}
+
+TEST(FoldCheck, AFoldThatFloat32CannotHoldIsSeen) {
+  InputQuantizer far = per_channel();
+  far.offset = far.offset - 1e6 * far.multiplier;  // b = 1e6 r leaves little of x
+  EXPECT_GT(fold_deviation(linear_site(), far, normal({4, 6, 8}, 3)), 1e-3);
+}
+
+TEST(FoldCheck, PaddingDoesNotMove) {
+  LinearSite site = linear_site();
+  site.scale_only_fold = true;
+  EXPECT_GT(fold_deviation(site, per_channel(), normal({4, 6, 8}, 3)), 1e-2);
+  InputQuantizer unshifted = per_channel();
+  unshifted.offset = at::full({8}, 128.0);
+  EXPECT_LT(fold_deviation(site, unshifted, normal({4, 6, 8}, 3)), 1e-6);
+}
+
+TEST(FoldCheck, RowsThatAreNotFiniteDoNotCount) {
+  const at::Tensor x = normal({4, 6, 8}, 3);
+  const double clean = fold_deviation(linear_site(), per_channel(), x.slice(0, 1, 4));
+  x.select(0, 0).fill_(std::numeric_limits<float>::quiet_NaN());
+  EXPECT_EQ(fold_deviation(linear_site(), per_channel(), x), clean);
+  x.fill_(std::numeric_limits<float>::infinity());
+  EXPECT_EQ(fold_deviation(linear_site(), per_channel(), x), 0.0);
+}
+
+TEST(FoldCheck, AFoldThatDoesNotHoldIsNotMade) {
+  const testing::Prepared prepared = testing::prepare_planted(1);
+  const Recipe recipe = recipe_for_bits({4, 4});
+  const auto sweep = [&](double largest) {
+    SweepOptions options;
+    options.largest_fold_deviation = largest;
+    return run_sweep(prepared.model, prepared.search, prepared.batches, recipe, options);
+  };
+  const SweepResult folded = sweep(1e-3);
+  EXPECT_GT(folded.fold_deviation, 0.0);
+  const SweepResult refused = sweep(0.0);
+  EXPECT_EQ(refused.fold_deviation, 0.0);
+  ASSERT_EQ(refused.plans.size(), folded.plans.size());
+  std::size_t folds = 0;
+  for (std::size_t i = 0; i < folded.plans.size(); ++i) {
+    const auto* before = std::get_if<LinearPlan>(&folded.plans[i].plan);
+    if (before == nullptr || before->norm.empty()) continue;
+    ++folds;
+    const auto& after = std::get<LinearPlan>(refused.plans[i].plan);
+    EXPECT_TRUE(after.norm.empty()) << folded.plans[i].path;
+    EXPECT_FALSE(after.input.per_channel()) << folded.plans[i].path;
+    EXPECT_TRUE(refused.plans[i].note.starts_with("not folded: ")) << refused.plans[i].note;
   }
-
-  std::vector<SitePlan>::iterator plan(const std::string& path) {
-    return std::find_if(plans_.begin(), plans_.end(),
-                        [&](const SitePlan& candidate) { return candidate.path == path; });
-  }
-
-  testing::Prepared prepared_;
-  std::vector<SitePlan> plans_;
-};
-
-TEST_F(FoldCheckTest, FoldsOfASweepChangeNothing) {
-  // A site with wide channels has ratios far from one, so float32 rounds differently: not zero.
-  EXPECT_LT(deviation(), 1e-4);
-  EXPECT_GT(deviation(), 0.0);
-}
-
-TEST_F(FoldCheckTest, ForgottenReader) {
-  plans_.erase(plan("blocks.0.attn.key"));
-  EXPECT_GT(deviation(), 1e-2);
-}
-
-TEST_F(FoldCheckTest, ReadersThatDisagree) {
-  auto& input = std::get<LinearPlan>(plan("blocks.0.attn.key")->plan).input;
-  input.multiplier = input.multiplier * 1.5;
-  EXPECT_GT(deviation(), 1e-2);
-}
-
-TEST_F(FoldCheckTest, ShiftThroughPadding) {
-  auto& input = std::get<LinearPlan>(plan("blocks.1.attn.qkv")->plan).input;
-  input.offset = input.offset + 8.0;  // b = 8 s, which the padded rows do not get
-  EXPECT_GT(deviation(), 1e-2);
+  EXPECT_GT(folds, 3U);
 }
 
 }  // namespace

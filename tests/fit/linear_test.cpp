@@ -18,18 +18,18 @@ constexpr std::int64_t kSamples = 12, kTokens = 40, kColumns = 32, kOutputs = 24
 
 /// A Linear whose input has lost something upstream, in batches of `batch` samples.
 struct LinearCase {
-  Site site;
+  LinearSite site;
   at::Tensor x, x_float, residual;  // [samples, tokens, ..]
   LinearProblem problem;
 
   explicit LinearCase(std::int64_t batch = 2) {
     testing::Random random(3);
-    site.path = "site";
     site.weight = random.normal({kOutputs, kColumns}) / 6;
     site.bias = random.normal({kOutputs});
     x_float = random.normal({kSamples, kTokens, kColumns}) * 2 + 1;
     x = 0.95 * x_float + 0.05 * random.normal({kSamples, kTokens, kColumns});
     residual = 0.1 * random.normal({kSamples, kTokens, kOutputs});
+    problem.path = "site";
     problem.site = &site;
     problem.gram = at::matmul(site.weight.t(), site.weight);
     problem.rows.batches = static_cast<std::size_t>((kSamples + batch - 1) / batch);

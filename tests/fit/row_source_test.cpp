@@ -66,6 +66,8 @@ TEST(SourceRows, NamesTheSiteWhoseRowsAreNotFinite) {
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     auto batches = counted_batches({3, 4});
     batches[1][0][2][0] = value;
+    EXPECT_EQ(SourceRows(rows_in_memory(batches), "block.fc", 2).left_out(), 1);
+    for (auto& batch : batches) batch.fill_(value);
     EXPECT_ERROR(SourceRows(rows_in_memory(batches), "block.fc", 2), ErrorKind::kNumerical,
                  "block.fc");
   }

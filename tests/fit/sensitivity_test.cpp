@@ -39,10 +39,11 @@ TEST(Sensitivity, CoversEverySiteAndIsTheSameOnAnyThreads) {
   const Measured one = measure(1), two = measure(2);
   for (std::size_t i = 0; i < one.search.sites.size(); ++i) {
     const Site& site = one.search.sites[i];
-    if (!site.weight.defined()) continue;
+    const LinearSite* linear = linear_of(site);
+    if (linear == nullptr) continue;
     const auto found = one.sensitivities.find(site.node->output());
     ASSERT_NE(found, one.sensitivities.end()) << site.path;
-    EXPECT_EQ(found->second.channels.size(0), site.weight.size(0)) << site.path;
+    EXPECT_EQ(found->second.channels.size(0), linear->weight.size(0)) << site.path;
     EXPECT_GT(found->second.channels.sum().item<double>(), 0) << site.path;
     const auto& other = two.sensitivities.at(two.search.sites[i].node->output());
     EXPECT_TRUE(at::equal(found->second.channels, other.channels)) << site.path;
@@ -63,7 +64,7 @@ TEST(Sensitivity, MaskedTokensAreUnused) {
   int seen = 0;
   for (const Site& site : search.sites) {
     const auto found = sensitivities.find(site.node->output());
-    if (!site.weight.defined() || found == sensitivities.end()) continue;
+    if (linear_of(site) == nullptr || found == sensitivities.end()) continue;
     const Sensitivity& sensitivity = found->second;
     if (sensitivity.tokens[0].numel() != mask.numel()) continue;
     ASSERT_EQ(sensitivity.used.size(), 1U) << site.path;

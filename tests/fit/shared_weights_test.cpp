@@ -6,6 +6,7 @@
 
 #include <map>
 
+#include "fit/sweep.h"
 #include "plan/simulate.h"
 #include "recipe/json.h"
 #include "support/prepared.h"
@@ -66,7 +67,7 @@ TEST(SharedWeights, CallsOfOtherBitsHaveCodesOfTheirOwn) {
   const std::string& path = albert().search.sites.back().path;
   std::string last;
   for (const Site& site : albert().search.sites) {
-    if (site.weight.defined() && site.path != path) last = site.path;
+    if (linear_of(site) != nullptr && site.path != path) last = site.path;
   }
   recipe.overrides.push_back({last, 4, 8});
   const SweepResult result = sweep(recipe);

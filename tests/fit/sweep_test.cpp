@@ -67,6 +67,13 @@ const LinearPlan& linear(const SweepResult& result, const std::string& path) {
   throw std::runtime_error("no plan for " + path);
 }
 
+/// The plans of a whole checkpoint.
+std::vector<SitePlan> checkpointed(const std::string& workdir) {
+  std::vector<SitePlan> plans;
+  for (const auto& plan : read_checkpoint(workdir, "run").plans) plans.push_back(plan.value());
+  return plans;
+}
+
 TEST(Sweep, ThreadsDoNotChangeABit) {
   const SweepResult one = sweep(planted(), w4a4(), threads_only(1));
   for (const int threads : {1, 2, 3}) {
@@ -90,8 +97,26 @@ TEST(Sweep, ResumesAfterAnySite) {
     const SweepResult resumed = sweep(planted(), w4a4(), options);
     expect_same(resumed.plans, whole.plans);
     EXPECT_EQ(resumed.output_sqnr_db, whole.output_sqnr_db);
-    expect_same(read_checkpoint(options.workdir, "run").plans, whole.plans);
+    expect_same(checkpointed(options.workdir), whole.plans);
   }
+}
+
+TEST(Sweep, ADamagedCheckpointCostsItsSiteAlone) {
+  TempDir folder;
+  SweepOptions options = with_workdir(folder / "work");
+  const SweepResult whole = sweep(planted(), w4a4(), options);
+  const auto damaged = folder / "work/site_0003.pt";
+  testing::write_text(damaged, "nothing");
+  const auto last = std::filesystem::last_write_time(folder / "work/site_0004.pt");
+  options.resume = true;
+  std::vector<std::string> warnings;
+  options.warn = [&](const std::string& text) { warnings.push_back(text); };
+  expect_same(sweep(planted(), w4a4(), options).plans, whole.plans);
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_NE(warnings[0].find("site_0003.pt"), std::string::npos);
+  EXPECT_EQ(std::filesystem::last_write_time(folder / "work/site_0004.pt"),
+            last);  // taken as it is
+  expect_same(checkpointed(options.workdir), whole.plans);
 }
 
 TEST(Sweep, TakesWhatTheCheckpointSays) {
@@ -206,9 +231,24 @@ TEST(Sweep, RecordsHowWeightsWereRounded) {
   }
 }
 
+TEST(Sweep, LeavesOutRowsThatAreNotFinite) {
+  Prepared partly = prepare_planted(2);
+  partly.batches[1][0].index({3}).fill_(std::numeric_limits<float>::quiet_NaN());
+  const SweepResult result = sweep(partly, w4a4());
+  EXPECT_TRUE(result.failed.empty());
+  EXPECT_EQ(result.plans.size(), partly.search.sites.size());
+  EXPECT_NE(result.plans[0].note.find("not finite left out"), std::string::npos)
+      << result.plans[0].note;
+  Prepared without = prepare_planted(2);  // the sample
+  for (at::Tensor& input : without.batches[1]) {
+    input = at::cat({input.slice(0, 0, 3), input.slice(0, 4)});
+  }
+  EXPECT_GT(result.output_sqnr_db, sweep(without, w4a4()).output_sqnr_db - 1.0);
+}
+
 TEST(Sweep, NamesTheSiteWhoseInputIsNotFinite) {
   Prepared broken = prepare_planted(2);
-  broken.batches[1][0].index({3}).fill_(std::numeric_limits<float>::quiet_NaN());
+  for (auto& batch : broken.batches) batch[0].fill_(std::numeric_limits<float>::quiet_NaN());
   try {
     sweep(broken, w4a4());
     FAIL() << "NaN was accepted";

@@ -16,20 +16,36 @@ if(COVERAGE)
   set(flags --coverage)
 endif()
 
+# build_project(<source> <name> <extra cache entries>...): a project that sees the installation.
+function(build_project source name)
+  run(${CMAKE_COMMAND} -S ${source} -B ${WORK_DIR}/${name} -G Ninja -DCMAKE_BUILD_TYPE=${BUILD_TYPE}
+      -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_PREFIX_PATH=${WORK_DIR}/prefix
+      -DTorch_DIR=${TORCH_DIR} -DCMAKE_EXE_LINKER_FLAGS=${flags} ${ARGN})
+  run(${CMAKE_COMMAND} --build ${WORK_DIR}/${name})
+endfunction()
+
 file(REMOVE_RECURSE ${WORK_DIR})
 run(${CMAKE_COMMAND} --install ${BUILD_DIR} --prefix ${WORK_DIR}/prefix)
-run(${CMAKE_COMMAND} -S ${CONSUMER} -B ${WORK_DIR}/build -G Ninja -DCMAKE_BUILD_TYPE=${BUILD_TYPE}
-    -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_PREFIX_PATH=${WORK_DIR}/prefix -DTorch_DIR=${TORCH_DIR}
-    -DCMAKE_EXE_LINKER_FLAGS=${flags})
-run(${CMAKE_COMMAND} --build ${WORK_DIR}/build)
-run(${WORK_DIR}/build/consumer)
+build_project(${CONSUMER} consumer)
+run(${WORK_DIR}/consumer/consumer ${DIGITS} ${WORK_DIR})
 
-# The deployment example, on an artifact made by the installed program, with the installed library.
-set(artifact ${WORK_DIR}/digits.w8a8.pt)
-run(${WORK_DIR}/prefix/bin/repquant quantize ${DIGITS}/digits_vit.pt --calib
-    ${DIGITS}/digits_calib.npz --calib-samples 8 --bits w8a8 --quiet -o ${artifact})
-run(${CMAKE_COMMAND} -S ${DEPLOY} -B ${WORK_DIR}/deploy -G Ninja -DCMAKE_BUILD_TYPE=${BUILD_TYPE}
-    -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_PREFIX_PATH=${WORK_DIR}/prefix -DTorch_DIR=${TORCH_DIR}
-    -DCMAKE_EXE_LINKER_FLAGS=${flags})
-run(${CMAKE_COMMAND} --build ${WORK_DIR}/deploy)
+# The examples, with the installed library. Loading an artifact needs none of the packages that the
+# rest does.
+set(artifact ${WORK_DIR}/digits.example.pt)
+build_project(${EXAMPLES}/quantize_cpp quantize)
+run(${WORK_DIR}/quantize/quantize_cpp ${DIGITS}/digits_vit.pt ${DIGITS}/digits_calib.npz
+    ${DIGITS}/digits_test.npz ${artifact})
+set(disabled)
+foreach(package nlohmann_json spdlog OpenSSL JPEG PNG CLI11 LibZip)
+  list(APPEND disabled -DCMAKE_DISABLE_FIND_PACKAGE_${package}=TRUE)
+endforeach()
+build_project(${EXAMPLES}/deploy_cpp deploy ${disabled})
 run(${WORK_DIR}/deploy/deploy ${artifact} 2,1,8,8)
+
+# The installed program does what the one in the build folder does; then it goes without a trace.
+run(${WORK_DIR}/prefix/bin/repquant inspect ${artifact} --json)
+run(${CMAKE_COMMAND} -DMANIFEST=${BUILD_DIR}/install_manifest.txt -P ${UNINSTALL})
+file(GLOB_RECURSE left ${WORK_DIR}/prefix/*)
+if(left)
+  message(FATAL_ERROR "left by uninstall: ${left}")
+endif()

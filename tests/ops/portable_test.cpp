@@ -66,8 +66,8 @@ TEST_F(PortableTest, LinearToCodesDiffersByOneAtTiesOnly) {
   for (const int bits : {4, 8}) {
     for (const char* algorithm : {"none", "tanh"}) {
       LinearState s = linear_state(bits, 150, 200);
-      s.activation = "gelu";
-      s.algorithm = algorithm;
+      s.activation =
+          std::string(algorithm) == "tanh" ? LinearActivation::kGeluTanh : LinearActivation::kGelu;
       s.output = LinearOutput::kProductCodes;
       s.output_scale = 0.011;
       s.output_zero = 16;

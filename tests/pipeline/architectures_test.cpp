@@ -48,7 +48,7 @@ std::string table(const Preview& preview) {
 TEST_P(Architecture, CoverageIsTheGoldenOne) {
   PreviewOptions options;
   options.model = file(".pt");
-  options.data = file(".npz");
+  options.data = DataPath{file(".npz")};
   const Preview found = preview(options);
   EXPECT_TRUE(found.proven);
   const auto golden =
@@ -61,7 +61,7 @@ TEST_P(Architecture, EightBitsFollowTheModel) {
   const testing::TempDir folder;
   QuantizeOptions options;
   options.model = file(".pt");
-  options.calib = file(".npz");
+  options.calib = DataPath{file(".npz")};
   options.output = (folder / "quantized.pt").string();
   options.recipe.bits = {8, 8};
   const QuantizeReport report = quantize(options);  // checks the integer form itself
@@ -73,7 +73,7 @@ TEST(SharedLayers, AreStoredOnce) {
   const testing::TempDir folder;
   QuantizeOptions options;
   options.model = (source_dir() / "tests/fixtures/architectures/albert.pt").string();
-  options.calib = (source_dir() / "tests/fixtures/architectures/albert.npz").string();
+  options.calib = DataPath{(source_dir() / "tests/fixtures/architectures/albert.npz").string()};
   options.output = (folder / "quantized.pt").string();
   options.workdir = (folder / "work").string();
   options.recipe.bits = {8, 8};

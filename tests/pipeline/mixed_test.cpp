@@ -108,7 +108,7 @@ TEST(Mixed, RefusesTargetsBeforeAnyWork) {
   EXPECT_ERROR(check_mixed({.target_bits = 4.5}, recipe_for_bits({4, 16})), ErrorKind::kUsage,
                "weight-only");
   EXPECT_ERROR(check_mixed({.target_bits = 4.5, .candidates = {}}, recipe), ErrorKind::kUsage,
-               "--candidates");
+               "`candidates`");
   EXPECT_ERROR(check_mixed({.target_bits = 4.5, .candidates = {{5, 5}}}, recipe), ErrorKind::kUsage,
                "from 5");
 }
@@ -122,15 +122,15 @@ struct Tried {
 std::vector<Tried> search_log(const QuantizeOptions& options, std::optional<QuantizeReport>& report,
                               const std::function<void()>& check_interrupt = nullptr) {
   std::vector<Tried> tried;
-  QuantizeHooks hooks;
-  hooks.check_interrupt = check_interrupt;
-  hooks.info = [&tried](const std::string& text) {
+  Observer observer;
+  if (check_interrupt) observer.check_interrupt = check_interrupt;
+  observer.info = [&tried](const std::string& text) {
     Tried entry;
     if (std::sscanf(text.c_str(), "%lf bits: KL divergence %lf", &entry.bits, &entry.kl) == 2) {
       tried.push_back(entry);
     }
   };
-  report = quantize(options, hooks);
+  report = quantize(options, observer);
   return tried;
 }
 
@@ -202,22 +202,22 @@ TEST(Quantize, NamesSitesThatLoseTheirOutput) {
   const testing::TempDir folder;
   QuantizeOptions options = planted_options(folder, "lost.pt");
   std::vector<std::string> warnings;
-  QuantizeHooks hooks;
-  hooks.warn = [&warnings](const std::string& text) { warnings.push_back(text); };
-  quantize(options, hooks);
+  Observer observer;
+  observer.warn = [&warnings](const std::string& text) { warnings.push_back(text); };
+  quantize(options, observer);
   EXPECT_TRUE(warnings.empty()) << warnings.front();  // none at 4 bits
 
   options.recipe = recipe_for_bits({2, 2});
   options.recipe.calibration.samples = 32;
   options.force = true;
-  const QuantizeReport report = quantize(options, hooks);
+  const QuantizeReport report = quantize(options, observer);
   ASSERT_EQ(warnings.size(), 1U);
   const SiteReport* worst = nullptr;
   for (const auto& site : report.sites) {
     if (worst == nullptr || site.own_sqnr_db < worst->own_sqnr_db) worst = &site;
   }
   EXPECT_LT(worst->own_sqnr_db, 6.0);
-  EXPECT_NE(warnings.front().find("--exclude '" + worst->path + "'"), std::string::npos)
+  EXPECT_NE(warnings.front().find("`exclude='" + worst->path + "'`"), std::string::npos)
       << warnings.front();
 }
 

@@ -18,7 +18,7 @@ class SelfCheckTest : public ::testing::Test {
   SelfCheckTest() {
     const auto digits = source_dir() / "examples/digits";
     options_.model = (digits / "digits_vit.pt").string();
-    options_.calib = (digits / "digits_calib.npz").string();
+    options_.calib = DataPath{(digits / "digits_calib.npz").string()};
     options_.output = (folder_ / "out.pt").string();
     options_.recipe = recipe_for_bits({4, 4});
     options_.recipe.calibration.samples = 8;
@@ -45,14 +45,14 @@ TEST_F(SelfCheckTest, FileThatIsNotWhatWasWritten) {
   quantize(other);
 
   bool replaced = false;
-  QuantizeHooks hooks;
-  hooks.check_interrupt = [&] {
+  Observer observer;
+  observer.check_interrupt = [&] {
     const auto file = temporary();
     if (file.empty() || replaced) return;
     write_text(file, read_text(other.output));
     replaced = true;
   };
-  EXPECT_ERROR(quantize(options_, hooks), ErrorKind::kNumerical, "self-check");
+  EXPECT_ERROR(quantize(options_, observer), ErrorKind::kNumerical, "self-check");
   EXPECT_TRUE(replaced);
   EXPECT_EQ(folder_.entries(), 0);
 }
@@ -60,22 +60,22 @@ TEST_F(SelfCheckTest, FileThatIsNotWhatWasWritten) {
 TEST_F(SelfCheckTest, FileThatIsTorn) {
   write_text(options_.output, "precious");
   options_.force = true;
-  QuantizeHooks hooks;
-  hooks.check_interrupt = [&] {
+  Observer observer;
+  observer.check_interrupt = [&] {
     const auto file = temporary();
     if (!file.empty()) std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
   };
-  EXPECT_ERROR(quantize(options_, hooks), ErrorKind::kFile, "cannot be loaded");
+  EXPECT_ERROR(quantize(options_, observer), ErrorKind::kFile, "cannot be loaded");
   EXPECT_EQ(read_text(options_.output), "precious");
   EXPECT_EQ(folder_.entries(), 1);
 }
 
 TEST_F(SelfCheckTest, InterruptedWhenTheFileIsWritten) {
-  QuantizeHooks hooks;
-  hooks.check_interrupt = [&] {
+  Observer observer;
+  observer.check_interrupt = [&] {
     if (!temporary().empty()) throw Error(ErrorKind::kInterrupted, {.what = "interrupted"});
   };
-  EXPECT_ERROR(quantize(options_, hooks), ErrorKind::kInterrupted, "interrupted");
+  EXPECT_ERROR(quantize(options_, observer), ErrorKind::kInterrupted, "interrupted");
   EXPECT_EQ(folder_.entries(), 0);
 }
 

@@ -129,36 +129,5 @@ TEST_P(AblationTest, IsMissed) {
 INSTANTIATE_TEST_SUITE_P(Parts, AblationTest, ::testing::ValuesIn(kAblations),
                          [](const auto& test) { return test.param.name; });
 
-// The rules that keep folds exact have no recipe key: they are broken by hand, and the run's own
-// fold check must stop it.
-class FoldRuleTest : public ::testing::Test {
- protected:
-  Site& site(const std::string& path) {
-    for (auto& candidate : broken_.search.sites) {
-      if (candidate.path == path) return candidate;
-    }
-    throw std::runtime_error("no site " + path);
-  }
-
-  void expect_refused() {
-    EXPECT_ERROR(
-        run_sweep(broken_.model, broken_.search, broken_.batches, recipe_for_bits({4, 4}), {}),
-        ErrorKind::kNumerical, "folding the norms changes the model's outputs");
-  }
-
-  Prepared broken_ = prepare_planted(1);
-};
-
-TEST_F(FoldRuleTest, ShiftsDoNotGoThroughPadding) {
-  ASSERT_TRUE(site("blocks.1.attn.qkv").scale_only_fold);
-  site("blocks.1.attn.qkv").scale_only_fold = false;
-  expect_refused();
-}
-
-TEST_F(FoldRuleTest, NoReaderIsLeftOut) {
-  site("blocks.0.attn.key").norm = nullptr;
-  expect_refused();
-}
-
 }  // namespace
 }  // namespace repquant

@@ -26,6 +26,15 @@ TEST(Affine, CodesByHand) {
   EXPECT_TRUE(at::equal(codes, at::tensor({0.0F, 0.0F, 3.0F, 5.0F, 5.0F, 6.0F, 15.0F, 15.0F})));
 }
 
+TEST(Affine, RangesBelowWhatFloatCanScaleAreZero) {
+  const AffineGrid alone = affine_grid(one(-1e-40F), one(1e-38F), 8);
+  EXPECT_EQ(alone.scale[0].item<float>(), 1);
+  EXPECT_EQ(fake_quantize(one(1e-38F), alone)[0].item<float>(), 0);
+  const AffineGrid beside =
+      affine_grid(at::tensor({-1.0F, -1e-40F}), at::tensor({1.0F, 1e-40F}), 8);
+  EXPECT_EQ(beside.scale[1].item<float>(), beside.scale[0].item<float>());
+}
+
 TEST(Affine, RoundsHalfToEven) {
   const AffineGrid grid{4, one(1), one(3)};  // an odd zero point must not turn the ties around
   EXPECT_TRUE(at::equal(quantize(at::tensor({0.5F, 1.5F, 2.5F, -0.5F, -1.5F}), grid),

@@ -78,7 +78,7 @@ TEST(RecipeJsonTest, TableKnowsEveryMember) {
                                   member_count<AttentionRecipe>() + member_count<InputRecipe>() +
                                   2 * member_count<EdgeRecipe>() + member_count<EmbeddingRecipe>() +
                                   member_count<CalibrationRecipe>();
-  EXPECT_EQ(in_sections, 37U);                         // guards the count itself
+  EXPECT_EQ(in_sections, 39U);                         // guards the count itself
   EXPECT_EQ(recipe_fields().size(), in_sections + 5);  // name, effort, bits, overrides, exclude
 }
 
@@ -135,7 +135,11 @@ TEST(RecipeJsonTest, BadRecipesAreUsageErrorsWithPointers) {
       {"null", "recipe is not a JSON object"},
       {R"({"schema_version": 2})", "r.json#/schema_version"},
       {R"({"schema_version": "1"})", "r.json#/schema_version"},
-      {R"({"extends": "w4a5"})", "try: did you mean w4a"},
+      {R"({"extends": "w4a9"})", "try: did you mean w4a16?"},
+      {R"({"extends": "papers"})", "try: did you mean paper?"},
+      {R"({"extends": "papers"})", "r.json#/extends"},
+      {R"({"effort": "high"})", "one of fast, standard"},
+      {R"({"effort": ""})", "one of fast, standard"},
       {R"({"extends": 4})", "r.json#/extends"},
       {R"({"description": 4})", "r.json#/description"},
       {R"({"bits": "w9a9"})", "r.json#/bits"},
@@ -218,7 +222,7 @@ TEST(RecipeJsonTest, BadSettings) {
   };
   EXPECT_ERROR(apply("norm.cliping", "x"), ErrorKind::kUsage, "did you mean norm.clipping?");
   EXPECT_ERROR(apply("norm", "x"), ErrorKind::kUsage, "unknown recipe key");
-  EXPECT_ERROR(apply("norm.clipping", "x"), ErrorKind::kUsage, "--set#/norm/clipping");
+  EXPECT_ERROR(apply("norm.clipping", "x"), ErrorKind::kUsage, "setting#/norm/clipping");
   EXPECT_ERROR(apply("weights.act_order", "yes"), ErrorKind::kUsage, "true or false");
   EXPECT_ERROR(apply("weights.damping", "0,1"), ErrorKind::kUsage, "a number from 0 to 1");
   EXPECT_ERROR(apply("weights.damping", "nan"), ErrorKind::kUsage, "out of range");
@@ -228,7 +232,7 @@ TEST(RecipeJsonTest, BadSettings) {
   EXPECT_ERROR(apply("calibration.samples", " 12"), ErrorKind::kUsage, "an integer from 1");
   EXPECT_ERROR(apply("calibration.samples", "0"), ErrorKind::kUsage, "out of range");
   EXPECT_ERROR(apply("name", "\xff"), ErrorKind::kUsage, "not UTF-8");
-  EXPECT_ERROR(apply("exclude", "a,,b"), ErrorKind::kUsage, "--set#/exclude/1");
+  EXPECT_ERROR(apply("exclude", "a,,b"), ErrorKind::kUsage, "setting#/exclude/1");
   EXPECT_ERROR(apply("overrides", "[{"), ErrorKind::kUsage, "malformed JSON");
   EXPECT_EQ(recipe, Recipe{});
 }
@@ -240,22 +244,36 @@ TEST(RecipeJsonTest, SettingTextIsSplitAtTheFirstEquals) {
   EXPECT_ERROR(parse_setting("=x"), ErrorKind::kUsage, "KEY=VALUE");
 }
 
-TEST(ReadyRecipeTest, AreNamedByTheirBits) {
-  EXPECT_THAT(ready_recipe_names(),
-              ::testing::ElementsAre("w8a8", "w6a6", "w4a8", "w4a4", "w3a3", "w4a16"));
+TEST(ReadyRecipeTest, EachSaysSomething) {
+  std::vector<Recipe> seen{Recipe{}};
   for (const std::string& name : ready_recipe_names()) {
-    const Recipe recipe = find_ready_recipe(name).value();
-    EXPECT_EQ(to_string(recipe.bits), name);
+    Recipe recipe = find_ready_recipe(name).value();
     EXPECT_EQ(recipe.name, name);
     EXPECT_FALSE(ready_recipe_description(name).empty());
+    recipe.name = Recipe{}.name;
+    recipe.bits = Recipe{}.bits;  // not bits alone
+    EXPECT_THAT(seen, ::testing::Not(::testing::Contains(recipe))) << name;
+    seen.push_back(recipe);
   }
-  EXPECT_FALSE(find_ready_recipe("w5a5").has_value());
   EXPECT_EQ(ready_recipe_description("w5a5"), "");
 }
 
+TEST(ReadyRecipeTest, PaperHasNothingOfOurs) {
+  const Recipe recipe = find_ready_recipe("paper").value();
+  EXPECT_EQ(recipe.weights.compensation, Compensation::kNone);
+  EXPECT_EQ(recipe.weights.sensitivity, 0);
+  EXPECT_EQ(recipe.weights.descent_passes, 0);
+  EXPECT_EQ(recipe.attention.softmax_scaling, SoftmaxScaling::kPerTensor);
+  EXPECT_EQ(recipe.attention.log_steps_per_octave, 2);  // log-sqrt2
+  EXPECT_EQ(recipe.norm.clipping, Clipping::kLearned);
+  EXPECT_EQ(recipe.norm.fold_exponent, 1);
+  EXPECT_EQ(recipe.input.gelu_grid, GeluGrid::kUniform);
+  EXPECT_EQ(recipe.input.massive_threshold, 0);
+}
+
 TEST(ReadyRecipeTest, AreTheFilesInConfigs) {
-  for (const ReadyRecipe& ready : ready_recipes()) {
-    EXPECT_EQ(ready.json,
+  for (const EmbeddedFile& ready : ready_recipes()) {
+    EXPECT_EQ(ready.text,
               read_text(source_dir() / "configs" / (std::string(ready.name) + ".json")));
   }
 }
@@ -267,13 +285,27 @@ TEST(ReadyRecipeTest, WeightOnlyLeavesActivationsAlone) {
   EXPECT_EQ(recipe.first_layer.activation_bits, 16);
 }
 
-TEST(ReadyRecipeTest, BitsWithoutAReadyRecipeGetTheDefaults) {
-  const Recipe recipe = recipe_for_bits({5, 7});
-  Recipe expected;
-  expected.bits = {5, 7};
-  expected.name = "w5a7";
-  EXPECT_EQ(recipe, expected);
+TEST(ReadyRecipeTest, EveryWidthIsTheDefaultsAtItsBits) {
+  for (int weight = 2; weight <= 8; ++weight) {
+    for (int activation = 2; activation <= 8; ++activation) {
+      Recipe expected;
+      expected.bits = {weight, activation};
+      expected.name = to_string(expected.bits);
+      EXPECT_EQ(recipe_for_bits(expected.bits), expected);
+      EXPECT_EQ(find_ready_recipe(expected.name), expected);
+    }
+  }
+  EXPECT_FALSE(find_ready_recipe("w4").has_value());
+  EXPECT_FALSE(find_ready_recipe("w9a4").has_value());
+  EXPECT_FALSE(find_ready_recipe("").has_value());
+}
+
+TEST(ReadyRecipeTest, EveryWeightOnlyWidthIsLikeW4a16) {
   EXPECT_EQ(recipe_for_bits({4, 16}), find_ready_recipe("w4a16").value());
+  Recipe expected = find_ready_recipe("w4a16").value();
+  expected.bits = {3, 16};
+  expected.name = "w3a16";
+  EXPECT_EQ(recipe_for_bits({3, 16}), expected);
 }
 
 TEST(RecipeSchemaTest, FileInConfigsIsCurrent) {

@@ -66,10 +66,20 @@ TEST(RecipeResolveTest, DefaultsAreTheStandardEffort) {
   EXPECT_EQ(standard.recipe, Recipe{});
 }
 
-TEST(RecipeResolveTest, BitsWithoutAReadyRecipe) {
+TEST(RecipeResolveTest, AnyBitsNameTheRecipe) {
   const ResolvedRecipe resolved = resolve_recipe({.settings = {{"bits", "w5a5", "--bits"}}});
-  EXPECT_EQ(resolved.recipe.bits, (BitWidths{5, 5}));
-  expect_setting(resolved, "name", "custom", "default");
+  EXPECT_EQ(resolved.recipe, recipe_for_bits({5, 5}));
+  expect_setting(resolved, "name", "w5a5", "recipe w5a5");
+}
+
+TEST(RecipeResolveTest, AReadyRecipeByName) {
+  const ResolvedRecipe paper =
+      resolve_recipe({.ready = "paper", .settings = {{"bits", "w8a8", "--bits"}}});
+  EXPECT_EQ(paper.recipe.bits, (BitWidths{8, 8}));
+  expect_setting(paper, "norm.clipping", "learned", "recipe paper");
+  expect_setting(paper, "norm.fold_exponent", "1.0", "default");
+  EXPECT_EQ(resolve_recipe({.ready = "w4a8"}).recipe, recipe_for_bits({4, 8}));
+  EXPECT_ERROR(resolve_recipe({.ready = "papr"}), ErrorKind::kUsage, "did you mean paper?");
 }
 
 TEST(RecipeResolveTest, EachSourceBeatsTheOnesBelow) {
@@ -116,12 +126,12 @@ TEST(RecipeResolveTest, EnvironmentBitsChooseTheReadyRecipe) {
 TEST(RecipeResolveTest, ExcludeOptionAddsToTheRecipe) {
   const TempDir dir;
   write_text(dir / "my.json", R"({"exclude": ["head"]})");
-  const ResolvedRecipe resolved =
-      resolve_recipe({.file = dir / "my.json", .exclude = {"a.*", "b"}});
+  const ResolvedRecipe resolved = resolve_recipe(
+      {.file = dir / "my.json", .exclude = {"a.*", "b"}, .exclude_option = "--exclude"});
   EXPECT_THAT(resolved.recipe.exclude, ::testing::ElementsAre("head", "a.*", "b"));
   EXPECT_EQ(setting_of(resolved, "exclude").origin,
             "file " + (dir / "my.json").string() + " and --exclude");
-  const ResolvedRecipe alone = resolve_recipe({.exclude = {"b"}});
+  const ResolvedRecipe alone = resolve_recipe({.exclude = {"b"}, .exclude_option = "--exclude"});
   expect_setting(alone, "exclude", R"(["b"])", "--exclude");
 }
 
@@ -137,7 +147,7 @@ TEST(RecipeResolveTest, ErrorsNameTheirSource) {
                "where: --bits");
   EXPECT_ERROR(resolve_recipe({.settings = {{"nom.clipping", "x", "--set"}}}), ErrorKind::kUsage,
                "did you mean norm.clipping?");
-  EXPECT_ERROR(resolve_recipe({.exclude = {"a["}}), ErrorKind::kUsage, "--exclude#/exclude/0");
+  EXPECT_ERROR(resolve_recipe({.exclude = {"a["}}), ErrorKind::kUsage, "exclude#/exclude/0");
 }
 
 TEST(RecipeResolveTest, PrintedConfigurationReadsBack) {

@@ -12,11 +12,15 @@
 #include "artifact/min_max_plans.h"
 #include "artifact/save.h"
 #include "base/atomic_file.h"
+#include "format/description.h"
 #include "graph/model.h"
 #include "graph/site.h"
 #include "ops/operators.h"
 #include "repquant/error.h"
+#include "runtime/both_forms.h"
+#include "runtime/lazy_archive.h"
 #include "support/fixtures.h"
+#include "support/load.h"
 #include "support/temp_dir.h"
 
 namespace repquant {
@@ -26,18 +30,23 @@ using testing::fixture_data;
 using testing::MinMaxOptions;
 using testing::TempDir;
 
-constexpr const char* kDescription = R"({"format": {"major": 1, "minor": 0}})";
+std::string description(const PortableSites& portable = {}) {
+  ArtifactInfo info;
+  info.recipe = "{}";
+  info.portable = portable;
+  return artifact_to_json(info);
+}
 
 void save(const torch::jit::Module& module, const std::filesystem::path& path,
-          const std::string& description = kDescription) {
+          const std::string& text = description()) {
   AtomicFile file(path, true);
-  save_artifact(module, {{"repquant.json", description}}, file);
+  save_artifact(module, {{"repquant.json", text}}, file);
   file.commit();
 }
 
 Lowered lowered(const std::string& name, const std::string& form, const MinMaxOptions& options) {
   const auto data = fixture_data(name);
-  const Model model = load_model(testing::fixture_path(name, form), data.inputs.size());
+  const Model model = testing::load_for(testing::fixture_path(name, form), data.inputs);
   SiteSearch search = find_sites(model);
   prove_sites(model, search, data.inputs);
   const auto plans = testing::min_max_plans(model, search.sites, data.inputs, options);
@@ -76,7 +85,9 @@ MinMaxOptions bits(int weight_bits, int activation_bits) {
   return options;
 }
 
-std::vector<Variant> variants() {
+/// The other forms of a model become the graph of its first one, so they do with two.
+std::vector<Variant> variants(bool first_form) {
+  if (!first_form) return {{"w8a8", bits(8, 8), 30}, {"w4a4", bits(4, 4), 15}};
   MinMaxOptions channels = bits(8, 8), uniform = bits(8, 8), per_tensor = bits(8, 8);
   MinMaxOptions tokens = bits(4, 8);
   channels.per_channel_inputs = true;
@@ -90,22 +101,30 @@ std::vector<Variant> variants() {
           {"tokens", tokens, 30}};
 }
 
-std::vector<std::pair<std::string, std::string>> fixtures() {
-  std::vector<std::pair<std::string, std::string>> result;
+struct FixtureForm {
+  std::string name;
+  std::string form;
+  bool first_form = false;
+};
+
+std::vector<FixtureForm> fixtures() {
+  std::vector<FixtureForm> result;
   for (const auto& entry : testing::fixture_manifest()) {
     if (entry.at("expect").at("outcome") != "ok") continue;
-    for (const auto& form : entry.at("forms")) result.emplace_back(entry.at("name"), form);
+    for (const auto& form : entry.at("forms")) {
+      result.push_back({entry.at("name"), form, form == entry.at("forms")[0]});
+    }
   }
   return result;
 }
 
-class LoadFixture : public ::testing::TestWithParam<std::pair<std::string, std::string>> {};
+class LoadFixture : public ::testing::TestWithParam<FixtureForm> {};
 
 TEST_P(LoadFixture, FusedGivesThePortableOutputs) {
-  const auto& [name, form] = GetParam();
+  const auto& [name, form, first_form] = GetParam();
   const auto data = fixture_data(name);
   const TempDir dir;
-  for (const Variant& variant : variants()) {
+  for (const Variant& variant : variants(first_form)) {
     SCOPED_TRACE(variant.name);
     Lowered result;
     try {
@@ -144,7 +163,7 @@ TEST_P(LoadFixture, FusedGivesThePortableOutputs) {
 
 INSTANTIATE_TEST_SUITE_P(Models, LoadFixture, ::testing::ValuesIn(fixtures()),
                          [](const auto& parameter) {
-                           return parameter.param.first + "_" + parameter.param.second;
+                           return parameter.param.name + "_" + parameter.param.form;
                          });
 
 const LoadedSite* find(const LoadReport& report, const std::string& module) {
@@ -212,6 +231,77 @@ TEST(LoadTest, SaysWhyASiteStaysPortable) {
                         outputs(torch::jit::load(path), data.inputs)[0]));
 }
 
+TEST(LoadTest, LeavesPortableWhatTheDescriptionSays) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  const auto data = fixture_data("vit_fused");
+  save(lowered("vit_fused", "trace", bits(8, 8)).module, path,
+       description({{"blocks_0_attn_attend", "it differs"}}));
+  LoadReport report;
+  const auto fused = load(path, {}, &report);
+  const LoadedSite* attend = find(report, "blocks_0_attn_attend");
+  ASSERT_NE(attend, nullptr);
+  EXPECT_FALSE(attend->fused);
+  EXPECT_EQ(attend->reason, "it differs");
+  ASSERT_NE(find(report, "blocks_0_attn_scores"), nullptr);
+  EXPECT_FALSE(find(report, "blocks_0_attn_scores")->fused);
+  EXPECT_TRUE(find(report, "blocks_1_attn_attend")->fused);
+  EXPECT_GT(
+      sqnr_db(outputs(torch::jit::load(path), data.inputs)[0], outputs(fused, data.inputs)[0]), 30);
+}
+
+std::string name_of_first(const BothForms& forms, const char* kind) {
+  for (const auto& replacement : forms.replaced) {
+    if (replacement.fused->node()->kind() == c10::Symbol::fromQualString(kind)) {
+      return replacement.module;
+    }
+  }
+  return "";
+}
+
+/// Replaces argument `index` of the first operator `kind` of the fused form.
+void change(const BothForms& forms, const char* kind, std::size_t index, const c10::IValue& value) {
+  for (auto* node : forms.fused_graph->nodes()) {
+    if (node->kind() != c10::Symbol::fromQualString(kind)) continue;
+    const torch::jit::WithInsertPoint guard(node);
+    node->replaceInput(index, forms.fused_graph->insertConstant(value));
+    return;
+  }
+  FAIL() << "no " << kind;
+}
+
+TEST(BothForms, AnOperatorThatComputesSomethingElseIsNamed) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  const auto inputs = fixture_data("vit_fused").inputs;
+  save(lowered("vit_fused", "trace", bits(8, 8)).module, path);
+  const auto wrong = [&](const char* kind, std::size_t index, const c10::IValue& value) {
+    const BothForms forms = load_both(path, {});
+    EXPECT_TRUE(differences(forms, inputs).empty());
+    change(forms, kind, index, value);
+    const auto found = differences(forms, inputs);
+    ASSERT_EQ(found.size(), 1U) << kind;  // and none of those behind it
+    EXPECT_EQ(found[0].module, name_of_first(forms, kind));
+    EXPECT_FALSE(found[0].measured.empty());
+  };
+  wrong("repquant::norm_quantize", 4, 200);                   // max_code
+  wrong("repquant::attention", 8, 3.0);                       // score_factor
+  wrong("repquant::attention", 5, at::zeros({7}, at::kInt));  // does not run
+}
+
+TEST(BothForms, WhatIsKeptPortableIsNotCompared) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  const auto data = fixture_data("vit_fused");
+  save(lowered("vit_fused", "trace", bits(8, 8)).module, path);
+  const std::string module = name_of_first(load_both(path, {}), "repquant::attention");
+  const BothForms forms = load_both(path, {{module, "as asked"}});
+  for (const auto& replacement : forms.replaced) EXPECT_NE(replacement.module, module);
+  EXPECT_TRUE(differences(forms, data.inputs).empty());
+  EXPECT_TRUE(at::equal(outputs(forms.portable, data.inputs)[0],
+                        outputs(torch::jit::load(path), data.inputs)[0]));
+}
+
 TEST(LoadTest, RefusesWhatIsNoArtifact) {
   const TempDir dir;
   const auto expect_kind = [](const std::string& path, ErrorKind kind) {
@@ -232,6 +322,8 @@ TEST(LoadTest, RefusesWhatIsNoArtifact) {
   save(result.module, path, R"({"format": {"major": 2, "minor": 0}})");
   expect_kind(path.string(), ErrorKind::kUnsupported);
   save(result.module, path, "not json");
+  expect_kind(path.string(), ErrorKind::kFile);
+  save(result.module, path, R"({"format": {"major": 1, "minor": 3}})");
   expect_kind(path.string(), ErrorKind::kFile);
   save(result.module, path);
   const std::string bytes = testing::read_text(path);

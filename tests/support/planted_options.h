@@ -14,7 +14,7 @@ namespace repquant::testing {
 inline QuantizeOptions planted_options(const TempDir& folder, const std::string& name) {
   QuantizeOptions options;
   options.model = (fixture_dir() / "planted.trace.pt").string();
-  options.calib = (fixture_dir() / "planted_calib.npz").string();
+  options.calib = DataPath{(fixture_dir() / "planted_calib.npz").string()};
   options.output = (folder / name).string();
   options.recipe = recipe_for_bits({4, 4});
   options.recipe.calibration.samples = 32;

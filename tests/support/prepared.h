@@ -10,6 +10,7 @@
 #include "graph/model.h"
 #include "graph/site.h"
 #include "support/fixtures.h"
+#include "support/load.h"
 
 namespace repquant::testing {
 
@@ -27,7 +28,7 @@ struct Prepared {
 };
 
 inline Prepared prepare(const std::string& file, std::vector<std::vector<at::Tensor>> batches) {
-  Prepared prepared{load_model(file, batches.front().size()), {}, std::move(batches)};
+  Prepared prepared{load_for(file, batches.front()), {}, std::move(batches)};
   prepared.search = find_sites(prepared.model);
   prove_sites(prepared.model, prepared.search, prepared.batches.front());
   return prepared;

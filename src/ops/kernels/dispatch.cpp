@@ -1,5 +1,6 @@
 #include <atomic>
 #include <cstdlib>
+#include <stdexcept>
 #include <string>
 
 #include "ops/kernels/attention_layout.h"
@@ -25,11 +26,14 @@ CpuLevel highest_level() {
 CpuLevel first_level() {
   const char* text = std::getenv("REPQUANT_CPU_LEVEL");
   const CpuLevel highest = highest_level();
-  if (text == nullptr) return highest;
+  if (text == nullptr || *text == '\0') return highest;
+  std::string available;
   for (const CpuLevel level : available_levels()) {
     if (std::string(text) == level_name(level)) return level;
+    available += (available.empty() ? "" : ", ") + std::string(level_name(level));
   }
-  return highest;
+  throw std::invalid_argument("REPQUANT_CPU_LEVEL=" + std::string(text) +
+                              ": this processor has the levels " + available);
 }
 
 std::atomic<CpuLevel>& level_in_use() {

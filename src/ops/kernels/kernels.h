@@ -140,8 +140,9 @@ std::vector<CpuLevel> available_levels();
 /// The kernels of a level that this processor has.
 const Kernels& kernels(CpuLevel level);
 
-/// The level in use: the highest available, at most what the environment variable
-/// REPQUANT_CPU_LEVEL (generic, avx2, avx512vnni) says.
+/// The level in use: the highest available, or what the environment variable REPQUANT_CPU_LEVEL
+/// (generic, avx2, avx512vnni) says. Throws std::invalid_argument, naming the levels that there
+/// are, if it says anything else.
 CpuLevel current_level();
 
 /// Uses `level`, or the highest available one below it.

@@ -1,0 +1,21 @@
+# Run as a script: removes the files of an install manifest, and the folders that this leaves empty.
+#   cmake -DMANIFEST=build/install_manifest.txt -P repquant_uninstall.cmake
+if(NOT EXISTS ${MANIFEST})
+  message(FATAL_ERROR "${MANIFEST} does not exist: nothing was installed from this build")
+endif()
+file(STRINGS ${MANIFEST} files)
+foreach(file IN LISTS files)
+  file(REMOVE $ENV{DESTDIR}${file})
+  cmake_path(GET file PARENT_PATH folder)
+  # Only folders of our own are ours to remove: bin and lib stay.
+  while(folder MATCHES "/repquant(/|$)")
+    file(GLOB left LIST_DIRECTORIES TRUE $ENV{DESTDIR}${folder}/*)
+    if(left)
+      break()
+    endif()
+    file(REMOVE_RECURSE $ENV{DESTDIR}${folder})
+    cmake_path(GET folder PARENT_PATH folder)
+  endwhile()
+endforeach()
+list(LENGTH files count)
+message(STATUS "${count} files removed")

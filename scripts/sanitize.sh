@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Builds the unit tests with AddressSanitizer and UndefinedBehaviorSanitizer and runs the fast ones;
+# further arguments go to ctest instead of that choice, for example `scripts/sanitize.sh -L graph`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+REPQUANT_PRESET=asan ./scripts/build.sh unit_tests
+
+choice=("$@")
+if ((${#choice[@]} == 0)); then choice=(-L '^fast$'); fi
+# LibTorch keeps what it allocated when a process ends.
+ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure --no-label-summary \
+  --parallel "$(nproc)" --no-tests=error "${choice[@]}"

@@ -1,0 +1,131 @@
+#include "archive/zip_reader.h"
+
+#include <zip.h>
+
+#include "archive/bytes.h"
+
+namespace repquant {
+namespace {
+
+// No deflate stream expands by more than 1032:1, so a larger claim is a lie about the size.
+constexpr std::uint64_t kMaxExpansion = 1032;
+constexpr std::uint64_t kMaxEntries = std::uint64_t{1} << 20;
+
+std::string open_error(int code) {
+  zip_error_t error;
+  zip_error_init_with_code(&error, code);
+  std::string text = zip_error_strerror(&error);
+  zip_error_fini(&error);
+  return text;
+}
+
+}  // namespace
+
+void ZipReader::Close::operator()(zip* archive) const noexcept { zip_discard(archive); }
+
+ZipReader::ZipReader(const std::filesystem::path& path) : path_(path.string()) {
+  int code = 0;
+  archive_.reset(zip_open(path_.c_str(), ZIP_RDONLY, &code));
+  if (!archive_) {
+    throw_file_error("cannot read the zip archive (is the file complete?)", path_, {},
+                     open_error(code));
+  }
+  const zip_int64_t count = zip_get_num_entries(archive_.get(), 0);
+  if (count < 0 || static_cast<std::uint64_t>(count) > kMaxEntries) {
+    throw_file_error("the zip archive has too many entries", path_, std::to_string(kMaxEntries),
+                     std::to_string(count));
+  }
+  for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(count); ++i) {
+    const char* name = zip_get_name(archive_.get(), i, ZIP_FL_ENC_RAW);
+    if (name == nullptr) throw_file_error("the zip archive has an entry without a name", path_);
+    if (!indices_.emplace(name, i).second) {
+      throw_file_error("the zip archive has two entries of one name", path_, {}, name);
+    }
+    names_.emplace_back(name);
+  }
+}
+
+std::optional<std::uint64_t> ZipReader::find(const std::string& name) const {
+  const auto found = indices_.find(name);
+  if (found == indices_.end()) return std::nullopt;
+  return found->second;
+}
+
+std::uint64_t ZipReader::index(const std::string& name) const {
+  const auto found = find(name);
+  if (!found) throw_file_error("the archive lacks an entry", path_, name);
+  return *found;
+}
+
+std::uint64_t ZipReader::size(const std::string& name) const {
+  zip_stat_t info;
+  zip_stat_init(&info);
+  if (zip_stat_index(archive_.get(), index(name), 0, &info) != 0) {
+    throw_file_error("cannot read an archive entry", path_ + ":" + name, {},
+                     zip_strerror(archive_.get()));
+  }
+  constexpr zip_uint64_t kNeeded =
+      ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
+  if ((info.valid & kNeeded) != kNeeded) {
+    throw_file_error("the archive entry has no size", path_ + ":" + name);
+  }
+  if (info.encryption_method != ZIP_EM_NONE) {
+    throw_file_error("the archive entry is encrypted", path_ + ":" + name);
+  }
+  if (info.comp_method != ZIP_CM_STORE && info.comp_method != ZIP_CM_DEFLATE) {
+    throw_file_error("the archive entry has an unknown compression", path_ + ":" + name,
+                     "stored or deflated", "method " + std::to_string(info.comp_method));
+  }
+  const bool plausible = info.comp_method == ZIP_CM_STORE
+                             ? info.size == info.comp_size
+                             : info.size / kMaxExpansion <= info.comp_size;
+  if (!plausible) {
+    throw_file_error("the archive entry claims an impossible size", path_ + ":" + name, {},
+                     std::to_string(info.size) + " bytes out of " + std::to_string(info.comp_size));
+  }
+  return info.size;
+}
+
+void ZipReader::read(const std::string& name, void* target, std::uint64_t size) const {
+  struct CloseFile {
+    void operator()(zip_file_t* file) const noexcept { zip_fclose(file); }
+  };
+  const std::unique_ptr<zip_file_t, CloseFile> file(
+      zip_fopen_index(archive_.get(), index(name), 0));
+  if (!file) {
+    throw_file_error("cannot read an archive entry", path_ + ":" + name, {},
+                     zip_strerror(archive_.get()));
+  }
+  auto* out = static_cast<std::uint8_t*>(target);
+  std::uint64_t done = 0;
+  while (done < size) {
+    const zip_int64_t count = zip_fread(file.get(), out + done, size - done);
+    if (count <= 0) {
+      throw_file_error("the archive entry is truncated or corrupt", path_ + ":" + name,
+                       std::to_string(size) + " bytes",
+                       std::to_string(done) + " bytes (" + zip_file_strerror(file.get()) + ")");
+    }
+    done += static_cast<std::uint64_t>(count);
+  }
+  // libzip compares the checksum when it meets the end of the entry.
+  std::uint8_t extra = 0;
+  const zip_int64_t rest = zip_fread(file.get(), &extra, 1);
+  if (rest != 0) {
+    throw_file_error("the archive entry is corrupt", path_ + ":" + name, {},
+                     rest < 0 ? zip_file_strerror(file.get()) : "more data than its size");
+  }
+}
+
+std::vector<std::uint8_t> ZipReader::read(const std::string& name, std::uint64_t max_size) const {
+  const std::uint64_t entry_size = size(name);
+  if (entry_size > max_size) {
+    throw_file_error("the archive entry is too large", path_ + ":" + name,
+                     "at most " + std::to_string(max_size) + " bytes",
+                     std::to_string(entry_size) + " bytes");
+  }
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(entry_size));
+  read(name, bytes.data(), entry_size);
+  return bytes;
+}
+
+}  // namespace repquant

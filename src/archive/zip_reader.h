@@ -1,0 +1,50 @@
+// Reading zip archives (.npz, PyTorch files) that may be malformed on purpose.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+struct zip;
+
+namespace repquant {
+
+class ZipReader {
+ public:
+  /// Throws Error kFile if the file is missing or not a zip archive, or has two entries of one
+  /// name.
+  explicit ZipReader(const std::filesystem::path& path);
+
+  const std::vector<std::string>& names() const { return names_; }
+  bool contains(const std::string& name) const { return find(name).has_value(); }
+
+  /// Size of the entry `name` after decompression, in bytes. Throws Error kFile if it is missing,
+  /// encrypted, or claims more than deflate can hold.
+  std::uint64_t size(const std::string& name) const;
+
+  /// Reads the entry into `target`, which must have exactly size(name) bytes. Throws Error kFile if
+  /// the entry is truncated or its checksum is wrong.
+  void read(const std::string& name, void* target, std::uint64_t size) const;
+
+  /// The whole entry, at most `max_size` bytes.
+  std::vector<std::uint8_t> read(const std::string& name,
+                                 std::uint64_t max_size = std::uint64_t{1} << 32) const;
+
+ private:
+  struct Close {
+    void operator()(zip* archive) const noexcept;
+  };
+  std::optional<std::uint64_t> find(const std::string& name) const;
+  std::uint64_t index(const std::string& name) const;
+
+  std::string path_;
+  std::unique_ptr<zip, Close> archive_;
+  std::vector<std::string> names_;
+  std::unordered_map<std::string, std::uint64_t> indices_;
+};
+
+}  // namespace repquant

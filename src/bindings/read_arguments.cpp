@@ -1,0 +1,131 @@
+#include "bindings/read_arguments.h"
+
+#include <limits>
+#include <set>
+
+#include "nightly/read_options.h"
+#include "recipe/bit_width.h"
+#include "recipe/resolve.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+
+/// Settings of quantize() that are not of the recipe.
+const std::set<std::string, std::less<>> kNotRecipe{
+    "model",    "output", "calib",    "input_shape",  "window",     "stride",        "bos",
+    "document", "dtype",  "preset",   "target_bits",  "candidates", "max_kl",        "time_limit",
+    "threads",  "force",  "strict",   "min_coverage", "min_sqnr",   "min_agreement", "workdir",
+    "resume",   "recipe", "progress", "interruptible"};
+
+int read_threads(JsonObject& object) {
+  return static_cast<int>(object.integer("threads", 1, 1, 1024));
+}
+
+SampleSource read_calibration(JsonObject& object) {
+  const std::string path = object.text("calib");
+  const TokenOptions tokens = read_tokens(object);
+  std::vector<std::int64_t> shape;
+  if (const Json* sizes = object.find("input_shape"); sizes != nullptr) {
+    if (!sizes->is_array()) object.fail("input_shape", "wrong type", "an array of sizes");
+    for (const Json& size : *sizes) {
+      if (!size.is_number_integer()) object.fail("input_shape", "wrong type", "an array of sizes");
+      shape.push_back(size.get<std::int64_t>());
+    }
+  }
+  if (path == "synthetic") return Synthetic{std::move(shape)};
+  return DataPath{path, tokens};
+}
+
+std::optional<MixedOptions> read_mixed(JsonObject& object) {
+  std::optional<MixedOptions> mixed;
+  if (object.find("target_bits") != nullptr) {
+    mixed = MixedOptions{.target_bits = object.number("target_bits")};
+  }
+  if (object.find("max_kl") != nullptr) {
+    if (mixed) object.fail("max_kl", "not allowed beside target_bits", "one of the two");
+    BitSearch search{.max_kl = object.number("max_kl")};
+    if (object.find("time_limit") != nullptr) {
+      search.time_limit_seconds = object.number("time_limit");
+    }
+    mixed = MixedOptions{.search = search};
+  }
+  if (object.find("candidates") == nullptr) return mixed;
+  if (!mixed) object.fail("candidates", "there is nothing to choose", "target_bits or max_kl");
+  mixed->candidates.clear();
+  for (const std::string& bits : object.texts("candidates")) {
+    mixed->candidates.push_back(parse_bits(bits, object.where("candidates")));
+  }
+  return mixed;
+}
+
+/// The settings of the recipe below `value`: `weights.group_size` from {"weights": {...}}.
+void flatten(const std::string& key, const Json& value, std::vector<CommandLineSetting>& settings) {
+  if (value.is_object()) {
+    for (const auto& [name, inner] : value.items()) flatten(key + "." + name, inner, settings);
+    return;
+  }
+  settings.push_back(
+      {key, value.is_string() ? value.get<std::string>() : value.dump(), "arguments"});
+}
+
+Recipe read_recipe_settings(JsonObject& object) {
+  RecipeSources sources;
+  if (const std::string recipe = object.text("recipe"); find_ready_recipe(recipe)) {
+    sources.ready = recipe;
+  } else if (!recipe.empty()) {
+    sources.file = recipe;
+  }
+  for (const auto& [key, value] : object.items()) {
+    if (!kNotRecipe.contains(key)) flatten(key, *value, sources.settings);
+  }
+  return resolve_recipe(sources).recipe;
+}
+
+}  // namespace
+
+CallSettings read_call_settings(JsonObject& object) {
+  return {.progress = object.boolean("progress", false),
+          .interruptible = object.boolean("interruptible", false)};
+}
+
+QuantizeOptions read_quantize(JsonObject& object) {
+  QuantizeOptions options;
+  options.model = object.required_text("model");
+  options.output = object.required_text("output");
+  options.calib = read_calibration(object);
+  options.preset = object.text("preset");
+  options.mixed = read_mixed(object);
+  options.threads = read_threads(object);
+  options.force = object.boolean("force", false);
+  options.strict = object.boolean("strict", false);
+  if (object.find("min_coverage") != nullptr) options.min_coverage = object.number("min_coverage");
+  if (object.find("min_sqnr") != nullptr) options.min_sqnr_db = object.number("min_sqnr");
+  if (object.find("min_agreement") != nullptr) {
+    options.min_agreement = object.number("min_agreement");
+  }
+  options.workdir = object.text("workdir");
+  options.resume = object.boolean("resume", false);
+  options.recipe = read_recipe_settings(object);
+  return options;
+}
+
+EvaluationOptions read_evaluate(JsonObject& object) {
+  EvaluationOptions options = read_evaluation(object, "");
+  options.models = object.texts("models");
+  options.reference = object.text("reference");
+  options.preset = object.text("preset");
+  options.threads = read_threads(object);
+  if (object.find("forms") != nullptr) {
+    options.forms.clear();
+    for (const std::string& name : object.texts("forms")) {
+      options.forms.push_back(parse_form(name, "`form`"));
+    }
+  }
+  object.finish();
+  return options;
+}
+
+}  // namespace repquant

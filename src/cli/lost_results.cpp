@@ -1,0 +1,78 @@
+#include "cli/lost_results.h"
+
+#include <optional>
+
+#include "base/sha256.h"
+#include "base/text_table.h"
+#include "cli/render.h"
+#include "repquant/artifact.h"
+
+namespace repquant::cli {
+namespace {
+
+constexpr double kLostDb = 3.0;          // half of the power of the outputs is error
+constexpr double kLostKl = 0.5;          // nats; outputs may differ by what softmax does not see
+constexpr double kLostCosine = 0.5;      // of embeddings
+constexpr double kHardlyCovered = 0.01;  // share of multiply-adds
+
+bool is_lost(const ModelEvaluation& model) {
+  if (model.agreement) {
+    return model.agreement->sqnr_db < kLostDb && model.agreement->kl.value > kLostKl;
+  }
+  const auto& cosine = model.embedding   ? model.embedding->cosine
+                       : model.retrieval ? model.retrieval->cosine
+                                         : std::optional<Mean>();
+  return cosine && cosine->value < kLostCosine;
+}
+
+std::string figures(const ModelEvaluation& model) {
+  if (model.agreement) {
+    return "KL " + format_number(model.agreement->kl.value, 2) + ", SQNR " +
+           format_number(model.agreement->sqnr_db, 1) + " dB, agreement " +
+           percent(model.agreement->top1.value);
+  }
+  const auto& cosine = model.embedding ? model.embedding->cosine : model.retrieval->cosine;
+  return "cosine " + format_number(cosine->value, 2);
+}
+
+std::string reason(const ModelEvaluation& model, const std::string& reference) {
+  if (model.form == Form::kFloat) return "are they the same model, with the same weights?";
+  if (read_artifact(model.model).model_hash != sha256_of_file(reference)) {
+    return "it was not made from that reference: give the file it was made from";
+  }
+  return "quantization has lost it: try more bits, other calibration data, or --effort high";
+}
+
+}  // namespace
+
+std::vector<std::string> lost_results(const QuantizeReport& report) {
+  std::vector<std::string> warnings;
+  const double share = report.coverage.mac_share();
+  if (report.coverage.macs > 0 && share < kHardlyCovered) {
+    warnings.push_back(
+        "only " + percent(share, 2) +
+        " of the multiply-adds were quantized, so there is nothing to gain; repquant "
+        "inspect MODEL --data DATA says what was left and why");
+  }
+  if (report.output_sqnr_db < kLostDb) {
+    warnings.push_back("the result is lost: its outputs keep " +
+                       format_number(report.output_sqnr_db, 1) +
+                       " dB of the FP32 model's; try more bits (--bits w8a8, then fewer), "
+                       "--target-bits, or calibration data like what the model will see");
+  }
+  return warnings;
+}
+
+std::vector<std::string> lost_results(const EvaluationReport& report) {
+  std::vector<std::string> warnings;
+  if (!report.reference) return warnings;
+  for (const ModelEvaluation& model : report.models) {
+    if (!is_lost(model)) continue;
+    warnings.push_back(with_form(model.model, model.form) + " has little in common with " +
+                       report.reference->model + " (" + figures(model) +
+                       "): " + reason(model, report.reference->model));
+  }
+  return warnings;
+}
+
+}  // namespace repquant::cli

@@ -1,0 +1,59 @@
+// repquant recipe: what the ready recipes are and say.
+#include <algorithm>
+#include <memory>
+#include <ostream>
+#include <string>
+
+#include "cli/command.h"
+#include "cli/render.h"
+#include "recipe/json.h"
+
+namespace repquant::cli {
+namespace {
+
+std::string list_text() {
+  std::size_t width = 0;
+  for (const std::string& name : ready_recipe_names()) width = std::max(width, name.size());
+  std::string text;
+  for (const std::string& name : ready_recipe_names()) {
+    text +=
+        name + std::string(width - name.size() + 2, ' ') + ready_recipe_description(name) + "\n";
+  }
+  return text + "A width such as w4a8 names the defaults at these bits.\n";
+}
+
+Json list_json() {
+  Json result = result_object("recipe");
+  result["recipes"] = Json::array();
+  for (const std::string& name : ready_recipe_names()) {
+    result["recipes"].push_back({{"name", name}, {"description", ready_recipe_description(name)}});
+  }
+  return result;
+}
+
+}  // namespace
+
+Command add_recipe(CLI::App& parent) {
+  Command command;
+  command.app = parent.add_subcommand("recipe", "List the ready recipes, or show one");
+  command.app->require_subcommand(1);
+  CLI::App* list = command.app->add_subcommand("list", "Names, and what they are for");
+  CLI::App* show = command.app->add_subcommand("show", "Every setting of one, for --recipe FILE");
+  auto name = std::make_shared<std::string>();
+  show->add_option("NAME", *name, "a ready recipe, or a width such as w4a8")->required();
+  command.common = add_common_options(*command.app);
+  list->fallthrough();
+  show->fallthrough();
+  command.run = [list, name](const Context& context) {
+    if (!list->parsed()) {
+      *context.out << recipe_to_json(ready_recipe(*name, "recipe show"));
+    } else if (context.json) {
+      write_json(*context.out, list_json());
+    } else {
+      *context.out << list_text();
+    }
+  };
+  return command;
+}
+
+}  // namespace repquant::cli

@@ -1,0 +1,42 @@
+// Linears that read one input: what they make of its errors, and which of them share its codes.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+#include "fit/sensitivity.h"
+#include "fit/site_bits.h"
+#include "graph/site.h"
+
+namespace repquant {
+
+/// W^T D W [K, K] of a Linear, D [N] what its outputs count (all alike where nothing was measured):
+/// the squared error of the output that an error of the input makes.
+at::Tensor gram_of(const Site& site, const Sensitivities& sensitivities);
+
+/// The sum over Linears that read one input; `consumers` are indices in `sites`, at least one.
+at::Tensor gram_of(const std::vector<Site>& sites, const std::vector<std::size_t>& consumers,
+                   const Sensitivities& sensitivities);
+
+/// Linears that can read their input as the same codes.
+struct InputGroup {
+  const torch::jit::Node* norm = nullptr;  // that carries their fold; null: none does
+  std::vector<std::size_t> sites;          // rising indices, at least one
+};
+
+/// The Linears with quantized inputs, each in one group. Those that read a norm are one group if
+/// it can be folded: all its readers are quantized, with the same activation bits, and none has a
+/// weight that stays as it is (`has_rounded_weight`, by site). Else those that read the same value
+/// with the same bits are.
+std::vector<InputGroup> group_inputs(const std::vector<Site>& sites,
+                                     const std::vector<SiteBits>& bits,
+                                     const std::vector<bool>& has_rounded_weight);
+
+/// The group of each site; none for sites without a quantized Linear input.
+std::vector<std::optional<std::size_t>> group_of_sites(const std::vector<InputGroup>& groups,
+                                                       std::size_t sites);
+
+}  // namespace repquant

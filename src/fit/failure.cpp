@@ -1,0 +1,36 @@
+#include "fit/failure.h"
+
+#include <c10/util/Exception.h>
+
+#include <exception>
+#include <new>
+
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+}  // namespace
+
+std::string reason_of_failure() {
+  try {
+    throw;
+  } catch (const Error& e) {
+    const ErrorKind kind = e.kind();
+    if (kind != ErrorKind::kNumerical && kind != ErrorKind::kUnsupported &&
+        kind != ErrorKind::kInternal) {
+      throw;
+    }
+    return first_line(e.parts().what);
+  } catch (const c10::Error& e) {
+    return first_line(e.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& e) {
+    return first_line(e.what());
+  }
+}
+
+}  // namespace repquant

@@ -1,0 +1,113 @@
+#include "fit/row_identity.h"
+
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+
+namespace repquant {
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+/// True if the node or one inside it reads one of the values.
+bool reads(const Node* node, const ValueSet& values) {
+  for (const Value* input : node->inputs()) {
+    if (values.count(input) > 0) return true;
+  }
+  for (const torch::jit::Block* block : node->blocks()) {
+    for (const Node* inner : block->nodes()) {
+      if (reads(inner, values)) return true;
+    }
+    if (reads(block->return_node(), values)) return true;
+  }
+  return false;
+}
+
+/// Operand 0 in the order, or those elements of it, that the other operands say.
+const std::set<std::string> kSelecting{
+    "aten::index",         "aten::index_select",   "aten::gather",    "aten::take",
+    "aten::masked_select", "aten::take_along_dim", "aten::embedding", "aten::repeat_interleave",
+    "aten::narrow",        "aten::slice",          "aten::select",    "aten::split_with_sizes",
+    "aten::roll"};
+/// Elements of operand 0, where that says.
+const std::set<std::string> kSorting{"aten::nonzero", "aten::nonzero_numpy", "aten::sort",
+                                     "aten::argsort", "aten::topk",          "aten::unique_dim",
+                                     "aten::_unique", "aten::_unique2",      "aten::msort"};
+/// Operand 0 with something written into it.
+const std::set<std::string> kWriting{
+    "aten::index_add",      "aten::index_put",      "aten::index_copy",
+    "aten::index_fill",     "aten::scatter",        "aten::scatter_add",
+    "aten::scatter_reduce", "aten::masked_scatter", "aten::masked_fill"};
+
+class Search {
+ public:
+  explicit Search(const ValueSet& quantized) : quantized_(quantized) {}
+
+  bool depends(const Value* value) {
+    if (quantized_.count(value) == 0 || !seen_.insert(value).second) return false;
+    const Node* node = value->node();
+    const std::string kind = node->kind().toQualString();
+    if (kSorting.count(kind) > 0) return true;
+    if (!node->blocks().empty()) return depends_inside(node);
+    const auto inputs = node->inputs();
+    if (kSelecting.count(kind) > 0) {
+      const bool chosen = std::any_of(inputs.begin() + 1, inputs.end(),
+                                      [&](const Value* v) { return quantized_.count(v) > 0; });
+      return chosen || depends(inputs[0]);
+    }
+    if (kWriting.count(kind) > 0) return depends(inputs[0]);
+    return std::any_of(inputs.begin(), inputs.end(), [&](const Value* v) { return depends(v); });
+  }
+
+ private:
+  /// A branch or a loop: which way it goes and how often are the data's choice, or something inside
+  /// chooses, or it gives on what depends.
+  bool depends_inside(const Node* node) {
+    if (std::any_of(node->inputs().begin(), node->inputs().end(),
+                    [&](const Value* v) { return quantized_.count(v) > 0; })) {
+      return true;
+    }
+    for (const torch::jit::Block* block : node->blocks()) {
+      for (const Node* inner : block->nodes()) {
+        const std::string kind = inner->kind().toQualString();
+        if (kSorting.count(kind) > 0 || kSelecting.count(kind) > 0) return true;
+        if (depends_inside_of(inner)) return true;
+      }
+      for (const Value* given : block->outputs()) {
+        if (depends(given)) return true;
+      }
+    }
+    return false;
+  }
+
+  bool depends_inside_of(const Node* inner) {
+    if (!inner->blocks().empty()) return depends_inside(inner);
+    return std::any_of(inner->inputs().begin(), inner->inputs().end(),
+                       [&](const Value* v) { return depends(v); });
+  }
+
+  const ValueSet& quantized_;
+  ValueSet seen_;
+};
+
+}  // namespace
+
+ValueSet quantized_values(const Schedule& schedule, const std::vector<Site>& sites) {
+  std::unordered_set<const Node*> nodes;
+  for (const Site& site : sites) nodes.insert(site.node);
+  ValueSet values;
+  for (const Node* node : schedule.nodes()) {
+    const bool depends = nodes.count(node) > 0 || (!reads_shape_only(node) && reads(node, values));
+    if (depends) values.insert(node->outputs().begin(), node->outputs().end());
+  }
+  return values;
+}
+
+bool rows_depend_on_data(const Value* value, const ValueSet& quantized) {
+  return Search(quantized).depends(value);
+}
+
+}  // namespace repquant

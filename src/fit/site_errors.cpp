@@ -1,0 +1,60 @@
+#include "fit/site_errors.h"
+
+#include <ATen/ATen.h>
+
+#include "fit/rows.h"
+#include "plan/simulate.h"
+#include "quantizer/metrics.h"
+
+namespace repquant {
+namespace {
+
+/// sqnr_db() of what is finite in the reference.
+double sqnr_where_finite(const at::Tensor& reference, const at::Tensor& value) {
+  if (is_finite(reference)) return sqnr_db(reference, value);
+  const at::Tensor finite = reference.isfinite();
+  return sqnr_db(reference.masked_select(finite), value.masked_select(finite));
+}
+
+/// Of an output `got`, exact on the quantized and on the floating-point stream (whose rows do not
+/// count where others were routed to the site).
+SiteErrors errors_against(const at::Tensor& own, const at::Tensor& floating,
+                          const at::Tensor& got) {
+  SiteErrors errors;
+  errors.own_output_sqnr_db = sqnr_where_finite(own, got);
+  errors.output_sqnr_db = floating.sizes() == got.sizes() ? sqnr_where_finite(floating, got)
+                                                          : errors.own_output_sqnr_db;
+  return errors;
+}
+
+}  // namespace
+
+SiteErrors linear_errors(const LinearSite& site, const LinearPlan& plan, const StreamedValue& x) {
+  SiteErrors errors = errors_against(at::linear(x.quantized, site.weight, site.bias),
+                                     at::linear(x.floating, site.weight, site.bias),
+                                     simulate_linear(plan, x.quantized));
+  const QuantizedWeight& weight = plan.weight;
+  errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
+  return errors;
+}
+
+SiteErrors scores_errors(const ScoresPlan& plan, const StreamedValue& left,
+                         const StreamedValue& right) {
+  return errors_against(at::matmul(left.quantized, right.quantized),
+                        at::matmul(left.floating, right.floating),
+                        simulate_scores(plan, left.quantized, right.quantized));
+}
+
+SiteErrors attend_errors(const AttendPlan& plan, const at::Tensor& scores, const at::Tensor& value,
+                         const at::Tensor& floating) {
+  return errors_against(at::matmul(at::softmax(scores, -1), value), floating,
+                        simulate_attend(plan, scores, value));
+}
+
+SiteErrors embedding_errors(const EmbeddingSite& site, const EmbeddingPlan& plan,
+                            const at::Tensor& indices) {
+  const at::Tensor exact = at::embedding(site.table, indices);
+  return errors_against(exact, exact, simulate_embedding(plan, indices));
+}
+
+}  // namespace repquant

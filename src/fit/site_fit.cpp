@@ -1,0 +1,268 @@
+#include "fit/site_fit.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "base/overloaded.h"
+#include "base/text_table.h"
+#include "fit/attention.h"
+#include "fit/fold_check.h"
+#include "fit/linear.h"
+#include "fit/residual.h"
+#include "fit/rows.h"
+#include "fit/shared_weights.h"
+#include "gptq/gptq.h"
+#include "tensor/parallel.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Value;
+
+std::vector<bool> present(const std::map<std::size_t, QuantizedWeight>& weights,
+                          std::size_t sites) {
+  std::vector<bool> result(sites, false);
+  for (const auto& [site, weight] : weights) result[site] = true;
+  return result;
+}
+
+}  // namespace
+
+SiteFit::SiteFit(const std::vector<Site>& sites, const std::vector<SiteBits>& bits,
+                 const Recipe& recipe, const Sensitivities& sensitivities, Streams& streams,
+                 const SiteFitOptions& options)
+    : sites_(sites),
+      bits_(bits),
+      recipe_(recipe),
+      sensitivities_(sensitivities),
+      streams_(streams),
+      options_(options),
+      rounded_weights_(round_shared_weights(sites, bits, recipe.weights, options.threads)),
+      groups_(group_inputs(sites, bits, present(rounded_weights_, sites.size()))),
+      group_of_(group_of_sites(groups_, sites.size())),
+      quantized_values_(quantized_values(streams.schedule(), sites)) {}
+
+/// Not to softmax(..) v: V is fitted at the position of q k^T, before any [T, T] value exists.
+void SiteFit::advance_to(std::size_t i) {
+  std::visit(Overloaded{[&](const LinearSite&) { streams_.advance_to(sites_[i].node); },
+                        [&](const ScoresSite&) { streams_.advance_to(sites_[i].node); },
+                        [](const AttendSite&) {}, [](const EmbeddingSite&) {}},
+             sites_[i].kind);
+}
+
+SitePlan SiteFit::fit(std::size_t i) {
+  SitePlan plan;
+  plan.path = sites_[i].path;
+  plan.kind = kind_of(sites_[i]);
+  std::visit([&](const auto& kind) { fit_kind(i, kind, plan); }, sites_[i].kind);
+  return plan;
+}
+
+const torch::jit::Node* SiteFit::leave(std::size_t i) {
+  if (!group_of_[i]) return nullptr;
+  InputGroup& group = groups_[*group_of_[i]];
+  std::erase(group.sites, i);
+  return std::exchange(group.norm, nullptr);
+}
+
+void SiteFit::keep(std::size_t i, const SitePlan& plan) {
+  const auto* linear = std::get_if<LinearPlan>(&plan.plan);
+  if (linear == nullptr || !group_of_[i]) return;
+  if (linear->norm.empty()) groups_[*group_of_[i]].norm = nullptr;  // its fold was not wanted
+  if (linear->side.channels.empty()) fitted_.emplace(*group_of_[i], &linear->input);
+}
+
+void SiteFit::fit_kind(std::size_t i, const LinearSite& site, SitePlan& plan) {
+  LinearProblem problem = problem_of(i, site);
+  LinearPlan linear = fit_linear(problem, recipe_, plan.note);
+  const auto group = group_of_[i];
+  double deviation = 0.0;
+  if (group && groups_[*group].norm != nullptr && linear.input.per_channel()) {
+    if (problem.shared == nullptr) deviation = fold_deviation_of(groups_[*group], linear.input);
+    if (deviation <= options_.largest_fold_deviation) {
+      linear.norm = groups_[*group].norm->outputs()[0]->debugName();
+      plan.note = kFoldedNote + plan.note;
+    } else {  // NaN too
+      refused_folds_.emplace(*group, std::exchange(deviation, 0.0));
+      groups_[*group].norm = nullptr;
+      problem.one_grid = true;
+      linear = fit_linear(problem, recipe_, plan.note);
+    }
+  }
+  if (group && refused_folds_.count(*group) > 0) {
+    plan.note = "not folded: its norm's readers would change by " +
+                format_scientific(refused_folds_.at(*group)) + "; " + plan.note;
+  }
+  plan.errors = linear_errors(site, linear, first_of(sites_[i].node->input(0)));
+  plan.errors.fold_deviation = deviation;
+  plan.plan = std::move(linear);
+}
+
+LinearProblem SiteFit::problem_of(std::size_t i, const LinearSite& site) const {
+  const bool weight_only = bits_[i].activation_bits == kWeightOnlyBits;
+  const Value* output = sites_[i].node->output();
+  LinearProblem problem;
+  problem.path = sites_[i].path;
+  problem.site = &site;
+  problem.routed = rows_depend_on_data(sites_[i].node->input(0), quantized_values_);
+  problem.rows = rows_of_site(
+      i, !weight_only && !problem.routed && recipe_.weights.compensation == Compensation::kStream);
+  if (!problem.routed) {
+    problem.row_weights = row_weights(sensitivity_of(output), recipe_.weights.sensitivity);
+  }
+  if (const auto rounded = rounded_weights_.find(i); rounded != rounded_weights_.end()) {
+    problem.rounded = &rounded->second;
+  }
+  problem.weight_bits = bits_[i].weight_bits;
+  problem.activation_bits = bits_[i].activation_bits;
+  problem.threads = options_.threads;
+  if (!group_of_[i]) return problem;
+  const auto fitted = fitted_.find(*group_of_[i]);
+  // A grid per channel is folded into the weight: not into one that stays.
+  if (fitted != fitted_.end() && (problem.rounded == nullptr || !fitted->second->per_channel())) {
+    problem.shared = fitted->second;
+  } else {
+    problem.gram = gram_of(sites_, groups_[*group_of_[i]].sites, sensitivities_);
+    problem.other_readers = other_readers_of(i);
+  }
+  return problem;
+}
+
+RowSource SiteFit::rows_of_site(std::size_t i, bool with_target) const {
+  const auto* node = sites_[i].node;
+  const Value* input = node->input(0);
+  const auto read = [this](const Value* value, Stream stream) {
+    return
+        [this, value, stream](std::size_t batch) { return streams_.value(batch, value, stream); };
+  };
+  RowSource rows;
+  rows.batches = streams_.batches();
+  rows.x = read(input, Stream::kQuantized);
+  if (!with_target) return rows;
+  rows.x_float = read(input, Stream::kFloat);
+  const Value* residual = residual_of(node, streams_.schedule(), quantized_values_);
+  if (residual == nullptr) return rows;
+  const std::int64_t outputs = linear_of(sites_[i])->weight.size(0);
+  const auto error = [this, input, residual, outputs](std::size_t batch) {
+    auto shape = streams_.value(batch, input, Stream::kQuantized).sizes().vec();
+    shape.back() = outputs;
+    return residual_error(streams_.value(batch, residual, Stream::kFloat),
+                          streams_.value(batch, residual, Stream::kQuantized), shape);
+  };
+  if (error(0).defined()) rows.residual_error = error;
+  return rows;
+}
+
+/// What others of the group see that do not read what site i does: other tokens of a norm.
+std::vector<ReaderRows> SiteFit::other_readers_of(std::size_t i) const {
+  std::vector<ReaderRows> others;
+  std::set<const Value*> seen{sites_[i].node->input(0)};
+  for (const std::size_t other : groups_[*group_of_[i]].sites) {
+    const auto* node = sites_[other].node;
+    if (!seen.insert(node->input(0)).second) continue;
+    others.push_back({rows_of_site(other, false),
+                      row_weights(sensitivity_of(node->output()), recipe_.weights.sensitivity)});
+  }
+  return others;
+}
+
+/// How much this fold changes what any reader of the norm computes, on the first batch.
+double SiteFit::fold_deviation_of(const InputGroup& group, const InputQuantizer& quantizer) const {
+  double largest = 0.0;
+  for (const std::size_t i : group.sites) {
+    const auto x = streams_.first_value(sites_[i].node->input(0), Stream::kFloat);
+    const double deviation = fold_deviation(std::get<LinearSite>(sites_[i].kind), quantizer, x);
+    if (!(deviation <= largest)) largest = deviation;  // NaN stays
+  }
+  return largest;
+}
+
+void SiteFit::fit_kind(std::size_t i, const ScoresSite& site, SitePlan& plan) {
+  const auto* node = sites_[i].node;
+  const Value *left = node->input(0), *right = node->input(1);
+  const auto batches = some_batches(left);
+  const ScoresPlan scores = fit_scores(values_in(batches, left), values_in(batches, right),
+                                       site.heads, bits_[i].activation_bits, recipe_.attention,
+                                       weights_in(batches, left), weights_in(batches, right));
+  plan.errors = scores_errors(scores, first_of(left), first_of(right));
+  plan.note = describe(scores);
+  plan.plan = scores;
+}
+
+void SiteFit::fit_kind(std::size_t i, const AttendSite& site, SitePlan& plan) {
+  const Value* value = sites_[i].node->input(1);
+  const auto batches = some_batches(value);
+  const AttendPlan attend =
+      fit_attend(values_in(batches, value), site.heads, bits_[i].activation_bits, recipe_.attention,
+                 weights_in(batches, value));
+  const auto* node = sites_[i].node;
+  const at::Tensor exact = at::matmul(streams_.first_value(node->input(0), Stream::kFloat),
+                                      streams_.first_value(value, Stream::kFloat));
+  plan.errors = attend_errors(attend, streams_.first_scores(sites_[i], Stream::kQuantized),
+                              streams_.first_value(value, Stream::kQuantized), exact);
+  plan.note = describe(attend);
+  plan.plan = attend;
+}
+
+void SiteFit::fit_kind(std::size_t i, const EmbeddingSite& site, SitePlan& plan) {
+  WeightRecipe recipe = recipe_.weights;
+  // A row is read by itself: there are no errors of other columns to make up for.
+  recipe.rounding = WeightRounding::kNearest;
+  recipe.group_size = 0;
+  EmbeddingPlan embedding{
+      quantize_weight(site.table, {}, bits_[i].weight_bits, recipe, options_.threads)};
+  const auto indices = streams_.first_value(sites_[i].node->input(1), Stream::kQuantized);
+  plan.errors = embedding_errors(site, embedding, indices);
+  plan.plan = std::move(embedding);
+}
+
+const Sensitivity* SiteFit::sensitivity_of(const Value* value) const {
+  const auto found = sensitivities_.find(value);
+  return found == sensitivities_.end() ? nullptr : &found->second;
+}
+
+/// Batches, evenly spaced, that hold as many values of an operand as its fit needs.
+std::vector<std::size_t> SiteFit::some_batches(const Value* value) const {
+  const std::size_t batches = streams_.batches();
+  const std::int64_t size =
+      std::max<std::int64_t>(1, streams_.first_value(value, Stream::kQuantized).numel());
+  const auto wanted = static_cast<std::size_t>(std::max<std::int64_t>(1, kOperandValues / size));
+  const std::size_t stride = (batches + wanted - 1) / wanted;
+  std::vector<std::size_t> chosen;
+  for (std::size_t i = 0; i < batches; i += stride) chosen.push_back(i);
+  return chosen;
+}
+
+std::vector<at::Tensor> SiteFit::values_in(const std::vector<std::size_t>& batches,
+                                           const Value* value) const {
+  std::vector<at::Tensor> result(batches.size());
+  parallel_for(std::ssize(batches), options_.threads, [&](std::int64_t i) {
+    const auto k = static_cast<std::size_t>(i);
+    result[k] = streams_.value(batches[k], value, Stream::kQuantized);
+    // Zero is on every grid, and what is not finite must not set one.
+    if (!is_finite(result[k])) result[k] = at::nan_to_num(result[k], 0.0, 0.0, 0.0);
+  });
+  return result;
+}
+
+at::Tensor SiteFit::weights_in(const std::vector<std::size_t>& batches, const Value* value) const {
+  const auto* all = sensitivity_of(value);
+  if (all == nullptr) return {};
+  Sensitivity chosen;
+  for (const std::size_t i : batches) {
+    chosen.tokens.push_back(all->tokens[i]);
+    chosen.used.push_back(all->used[i]);
+  }
+  return row_weights(&chosen, recipe_.weights.sensitivity);
+}
+
+StreamedValue SiteFit::first_of(const Value* value) const {
+  return {streams_.first_value(value, Stream::kQuantized),
+          streams_.first_value(value, Stream::kFloat)};
+}
+
+}  // namespace repquant

@@ -1,0 +1,33 @@
+// Coverage and the table of sites as JSON: in results of --json and in artifacts.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/json_text.h"
+#include "repquant/coverage.h"
+#include "repquant/quantize.h"
+
+namespace repquant {
+
+Json coverage_json(const Coverage& coverage);
+/// The inverse. Throws Error kFile, naming `source`, for missing keys and wrong types.
+Coverage parse_coverage(const Json& json, const std::string& source);
+
+Json mixed_json(const MixedReport& mixed);
+Json judgement_json(const JudgementReport& judgement);
+/// Throws Error kFile.
+JudgementReport parse_judgement(const Json& json, const std::string& source);
+
+/// `errors`: with the columns that only a finished run can fill.
+Json site_json(const SiteReport& site, bool errors);
+Json sites_json(const std::vector<SiteReport>& sites, bool errors);
+/// The inverse of site_json with errors. Throws Error kFile as parse_coverage.
+SiteReport parse_site(const Json& json, const std::string& source);
+
+/// The value of `key` as T; a number that is null reads as infinity (JSON has none).
+/// Throws Error kFile, naming `source` and the key.
+template <typename T>
+T read_key(const Json& json, const char* key, const std::string& source);
+
+}  // namespace repquant

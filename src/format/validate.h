@@ -1,0 +1,31 @@
+// Checks of files that come from anywhere, before LibTorch reads them (docs/security.md).
+#pragma once
+
+#include <string>
+
+namespace repquant {
+
+/// Checks a TorchScript archive, ours or any other: entries and their sizes, pickles and what they
+/// claim about storages and tensors, the values that classes of an artifact store, and the code.
+/// `trusted`: the code may use operators that reach files and processes.
+/// LibTorch believes what a file claims; after this it may.
+/// Throws Error kFile (damaged or forged, with the entry in `where`), kUnsupported (operators that
+/// a model does not need, formats of PyTorch before 1.4).
+void validate_archive(const std::string& path, bool trusted = false);
+
+/// While one lives, code of models counts as trusted in the whole process: for programs that were
+/// told so by their user.
+class TrustCode {
+ public:
+  explicit TrustCode(bool trust);
+  ~TrustCode();
+  TrustCode(const TrustCode&) = delete;
+  TrustCode& operator=(const TrustCode&) = delete;
+
+  static bool active();
+
+ private:
+  bool before_;
+};
+
+}  // namespace repquant

@@ -1,0 +1,29 @@
+// From a module with methods and attributes to one graph with constants.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace torch::jit {
+struct Graph;
+struct Module;
+}  // namespace torch::jit
+
+namespace repquant {
+
+/// The tensors of a model file.
+struct FileTensors {
+  std::int64_t parameters = 0;  // floating-point elements
+  std::int64_t others = 0;      // bytes of the tensors of other types
+  std::int64_t unread = 0;      // floating-point elements that forward() never reads
+};
+
+/// The forward method of `module` (in eval mode) with all calls inlined and named by their module,
+/// and with attributes as constants that share their storage; its first input, the module itself,
+/// is removed. Nothing is folded yet. `tensors`: what the file holds.
+/// Throws Error kUnsupported for a model that assigns to its attributes.
+std::shared_ptr<torch::jit::Graph> flatten(const torch::jit::Module& module,
+                                           const std::string& path, FileTensors* tensors);
+
+}  // namespace repquant

@@ -1,0 +1,23 @@
+// Assignments to parts of tensors, as new tensors.
+#pragma once
+
+#include <memory>
+
+namespace torch::jit {
+struct Graph;
+}  // namespace torch::jit
+
+namespace repquant {
+
+/// Rewrites in-place operators on tensors and on views of them (y[:, 0] = z, y[1:] += z) as
+/// operators that give new tensors; readers of the tensor and of its views behind them read those.
+/// In-place operators inside branches and loops stay. Returns true if it changed the graph.
+/// Throws Error kUnsupported for a write through a view that cannot be turned back.
+bool functionalize(std::shared_ptr<torch::jit::Graph>& graph);
+
+/// Throws Error kUnsupported for an in-place operator on an attribute of the model, or on a view of
+/// one. To be called before passes that remove in-place operators: they take a constant for a value
+/// that nobody sees again.
+void refuse_written_state(torch::jit::Graph& graph);
+
+}  // namespace repquant

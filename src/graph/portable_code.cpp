@@ -1,0 +1,287 @@
+#include "graph/portable_code.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <array>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "graph/normalize.h"
+#include "graph/rewrite.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Block;
+using torch::jit::Graph;
+using torch::jit::Module;
+using torch::jit::Node;
+using torch::jit::Value;
+
+using Types = std::set<at::ScalarType>;
+
+/// The graphs of all methods of a module and its submodules, and of the functions they call.
+class Code {
+ public:
+  explicit Code(const Module& module) {
+    for (const Module& part : module.modules()) {
+      for (torch::jit::Function* method : part.type()->methods()) add(method);
+    }
+  }
+  const std::vector<std::shared_ptr<Graph>>& graphs() const { return graphs_; }
+
+ private:
+  void add(torch::jit::Function* function) {
+    auto* body = torch::jit::tryToGraphFunction(*function);
+    if (body == nullptr || !seen_.insert(function).second) return;
+    graphs_.push_back(body->graph());
+    for (const Node* node : all_nodes(*body->graph())) {
+      if (node->kind() != c10::prim::Constant || node->outputs().size() != 1) continue;
+      if (const auto type = node->output()->type()->cast<c10::FunctionType>()) {
+        add(type->function());
+      }
+    }
+  }
+
+  std::set<const torch::jit::Function*> seen_;
+  std::vector<std::shared_ptr<Graph>> graphs_;
+};
+
+/// Replaces the operand at `index` by a constant.
+void set_operand(Node* node, std::size_t index, const c10::IValue& value) {
+  torch::jit::WithInsertPoint guard(node);
+  node->replaceInput(index, node->owningGraph()->insertConstant(value));
+}
+
+std::optional<std::size_t> index_of(const Node* node, const char* name) {
+  const auto* schema = node->maybeSchema();
+  if (schema == nullptr) return {};
+  const auto index = schema->argumentIndexWithName(name);
+  if (!index) return {};
+  return static_cast<std::size_t>(*index);
+}
+
+// Devices ---------------------------------------------------------------------------------------
+
+void use_cpu(const std::vector<std::shared_ptr<Graph>>& graphs, std::vector<std::string>& notes) {
+  std::set<std::string> devices;
+  for (const auto& graph : graphs) {
+    for (Node* node : all_nodes(*graph)) {
+      std::string device;
+      if (node->kind() == c10::prim::Constant && node->outputs().size() == 1 &&
+          node->output()->type()->kind() == c10::TypeKind::DeviceObjType) {
+        const auto constant = torch::jit::toIValue(node->output());
+        if (constant && constant->isDevice()) device = constant->toDevice().str();
+      } else if (is_kind(node, "aten::device") || is_kind(node, "aten::cuda")) {
+        device = constant_text(node->input(0)).value_or("cuda");
+      }
+      if (device.empty() || device == "cpu") continue;
+      devices.insert(device);
+      if (is_kind(node, "aten::cuda")) {
+        node->output()->replaceAllUsesWith(node->input(0));
+        continue;
+      }
+      torch::jit::WithInsertPoint guard(node);
+      node->output()->replaceAllUsesWith(graph->insertConstant(c10::Device(c10::kCPU)));
+    }
+  }
+  for (const auto& device : devices) {
+    notes.push_back("the device " + device + " in the code of the model is replaced by the CPU");
+  }
+}
+
+// Training --------------------------------------------------------------------------------------
+
+bool is_true(const Value* value) { return torch::jit::constant_as<bool>(value).value_or(false); }
+
+void switch_dropout_off(const std::vector<std::shared_ptr<Graph>>& graphs,
+                        std::vector<std::string>& notes) {
+  const std::set<std::string> dropouts{"aten::dropout",
+                                       "aten::dropout_",
+                                       "aten::feature_dropout",
+                                       "aten::feature_dropout_",
+                                       "aten::alpha_dropout",
+                                       "aten::alpha_dropout_",
+                                       "aten::feature_alpha_dropout",
+                                       "aten::gru",
+                                       "aten::lstm",
+                                       "aten::rnn_tanh",
+                                       "aten::rnn_relu"};
+  int count = 0;
+  for (const auto& graph : graphs) {
+    for (Node* node : all_nodes(*graph)) {
+      if (const auto p = index_of(node, "dropout_p")) {
+        const auto rate = torch::jit::toIValue(node->input(*p));
+        if (rate && rate->isDouble() && rate->toDouble() > 0.0) {
+          set_operand(node, *p, 0.0);
+          ++count;
+        }
+      }
+      if (dropouts.count(node->kind().toQualString()) == 0) continue;
+      const auto train = index_of(node, "train");
+      if (!train || !is_true(node->input(*train))) continue;
+      set_operand(node, *train, false);
+      ++count;
+    }
+  }
+  if (count > 0) {
+    notes.push_back(std::to_string(count) +
+                    " dropouts that the export left in training mode are switched off");
+  }
+}
+
+// Types -----------------------------------------------------------------------------------------
+
+/// Calls `change` for every tensor of a value, in lists and tuples too; true if one was replaced.
+template <typename Change>
+bool change_tensors(c10::IValue& value, const Change& change) {
+  if (value.isTensor()) {
+    const at::Tensor changed = change(value.toTensor());
+    if (!changed.defined()) return false;
+    value = changed;
+    return true;
+  }
+  if (value.isTensorList()) {
+    bool any = false;
+    auto list = value.toTensorList();
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      const at::Tensor changed = change(list.get(i));
+      if (changed.defined()) list.set(i, changed);
+      any = any || changed.defined();
+    }
+    return any;
+  }
+  return false;
+}
+
+/// Elements of each floating-point type among the tensors of the module.
+std::map<at::ScalarType, std::int64_t> elements_by_type(const Module& module, const Code& code) {
+  std::map<at::ScalarType, std::int64_t> elements;
+  const auto count = [&](const at::Tensor& t) {
+    if (t.defined() && t.is_floating_point()) elements[t.scalar_type()] += t.numel();
+    return at::Tensor();
+  };
+  for (const Module& part : module.modules()) {
+    for (std::size_t i = 0; i < part.type()->numAttributes(); ++i) {
+      c10::IValue value = part._ivalue()->getSlot(i);
+      change_tensors(value, count);
+    }
+  }
+  for (const auto& graph : code.graphs()) {
+    for (const Node* node : all_nodes(*graph)) {
+      if (node->kind() != c10::prim::Constant || node->outputs().size() != 1) continue;
+      const at::Tensor t = constant_tensor(node->output());
+      if (t.defined() && t.dim() > 0) count(t);
+    }
+  }
+  return elements;
+}
+
+/// A floating-point input as float32, others as they are.
+void convert_inputs(Graph& graph) {
+  for (Value* value : graph.inputs().slice(1)) {
+    if (!value->type()->isSubtypeOf(*c10::TensorType::get())) continue;
+    const auto body = compile_function(R"(
+def to_float32(x: Tensor) -> Tensor:
+    if torch.is_floating_point(x):
+        x = x.to(6)
+    return x
+)",
+                                       "to_float32");
+    Node* first = *graph.nodes().begin();
+    torch::jit::WithInsertPoint guard(first);
+    const auto uses = value->uses();
+    Value* converted = torch::jit::insertGraph(graph, *body, {value}).at(0);
+    for (const auto& use : uses) use.user->replaceInput(use.offset, converted);
+  }
+}
+
+void use_float32(Module& module, const Code& code, std::vector<std::string>& notes) {
+  const auto elements = elements_by_type(module, code);
+  const auto of = [&](at::ScalarType type) {
+    const auto found = elements.find(type);
+    return found == elements.end() ? std::int64_t{0} : found->second;
+  };
+  Types narrow{at::kHalf, at::kBFloat16};
+  std::int64_t others = 0;
+  for (const auto& [type, count] : elements) others += type == at::kDouble ? 0 : count;
+  if (of(at::kDouble) > others) narrow.insert(at::kDouble);
+
+  Types weights, conversions;
+  const auto convert = [&](const at::Tensor& t) {
+    if (!t.defined() || narrow.count(t.scalar_type()) == 0) return at::Tensor();
+    weights.insert(t.scalar_type());
+    return t.detach().to(at::kFloat);
+  };
+  for (const Module& part : module.modules()) {
+    for (std::size_t i = 0; i < part.type()->numAttributes(); ++i) {
+      c10::IValue value = part._ivalue()->getSlot(i);
+      if (change_tensors(value, convert)) part._ivalue()->setSlot(i, value);
+    }
+  }
+  for (const auto& graph : code.graphs()) {
+    for (Node* node : all_nodes(*graph)) {
+      if (node->kind() == c10::prim::Constant && node->outputs().size() == 1) {
+        const at::Tensor t = constant_tensor(node->output());
+        if (!t.defined() || (t.dim() == 0 && t.scalar_type() == at::kDouble)) continue;
+        if (const at::Tensor changed = convert(t); changed.defined()) {
+          node->t_(c10::attr::value, changed);
+          node->output()->inferTypeFrom(changed);
+        }
+      } else if (const auto dtype = index_of(node, "dtype")) {
+        const auto constant = constant_int(node->input(*dtype));
+        if (!constant) continue;
+        const auto type = static_cast<at::ScalarType>(*constant);
+        if (narrow.count(type) == 0) continue;
+        conversions.insert(type);
+        set_operand(node, *dtype, static_cast<std::int64_t>(at::kFloat));
+      }
+    }
+  }
+  if (weights.empty() && conversions.empty()) return;
+  convert_inputs(*torch::jit::toGraphFunction(module.get_method("forward").function()).graph());
+  for (const auto type : weights) {
+    notes.push_back(std::string(c10::toString(type)) + " weights are converted to float32");
+  }
+  for (const auto type : conversions) {
+    notes.push_back("conversions to " + std::string(c10::toString(type)) +
+                    " (autocast) in the code of the model are replaced by float32");
+  }
+}
+
+// Numbers ---------------------------------------------------------------------------------------
+
+/// Tracing writes `x * 0.5` as a product with a double tensor without dimensions. Python's number
+/// left the type of x as it was, or made float32 of integers; such a tensor only does so if it is
+/// marked as a number, a mark that files do not keep.
+void mark_numbers(const std::vector<std::shared_ptr<Graph>>& graphs) {
+  for (const auto& graph : graphs) {
+    for (const Node* node : all_nodes(*graph)) {
+      if (node->kind() != c10::prim::Constant || node->outputs().size() != 1) continue;
+      const at::Tensor t = constant_tensor(node->output());
+      if (t.defined() && t.dim() == 0 && t.scalar_type() == at::kDouble) {
+        t.unsafeGetTensorImpl()->set_wrapped_number(true);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> make_portable(Module& module) {
+  std::vector<std::string> notes;
+  const Code code(module);
+  use_cpu(code.graphs(), notes);
+  switch_dropout_off(code.graphs(), notes);
+  use_float32(module, code, notes);
+  mark_numbers(code.graphs());
+  return notes;
+}
+
+}  // namespace repquant

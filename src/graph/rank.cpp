@@ -1,0 +1,150 @@
+#include "graph/rank.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+
+#include "graph/normalize.h"
+#include "graph/rewrite.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+using Rank = std::optional<std::int64_t>;
+
+constexpr int kDeepest = 64;
+
+/// The length of a list of integers, constant or built from single values.
+Rank length_of(const Value* list) {
+  if (list == nullptr) return {};
+  if (const auto constant = torch::jit::toIValue(list); constant && constant->isIntList()) {
+    return static_cast<std::int64_t>(constant->toIntVector().size());
+  }
+  if (list->node()->kind() == c10::prim::ListConstruct) {
+    return static_cast<std::int64_t>(list->node()->inputs().size());
+  }
+  return {};
+}
+
+Rank rank(const Value* value, int depth);
+
+Rank largest_rank(const Node* node, int depth) {
+  std::int64_t largest = 0;
+  for (const Value* operand : node->inputs()) {
+    if (!operand->type()->isSubtypeOf(*c10::TensorType::get())) continue;
+    const Rank one = rank(operand, depth + 1);
+    if (!one) return {};
+    largest = std::max(largest, *one);
+  }
+  return largest;
+}
+
+Rank offset(Rank base, std::int64_t change) { return base ? Rank(*base + change) : Rank(); }
+
+const std::set<std::string> kSameRank{
+    "aten::transpose",     "aten::contiguous", "aten::softmax",     "aten::_softmax",
+    "aten::_safe_softmax", "aten::linear",     "aten::gelu",        "aten::relu",
+    "aten::silu",          "aten::sigmoid",    "aten::tanh",        "aten::layer_norm",
+    "aten::rms_norm",      "aten::slice",      "aten::narrow",      "aten::roll",
+    "aten::flip",          "aten::clone",      "aten::to",          "aten::type_as",
+    "aten::masked_fill",   "aten::neg",        "aten::exp",         "aten::index_select",
+    "aten::group_norm",    "aten::batch_norm", "aten::hardswish",   "aten::leaky_relu",
+    "aten::dropout",       "aten::clamp",      "aten::elu",         "aten::conv1d",
+    "aten::conv2d",        "aten::conv3d",     "aten::_convolution"};
+const std::set<std::string> kBroadcast{"aten::add",   "aten::sub",     "aten::mul",    "aten::div",
+                                       "aten::where", "aten::maximum", "aten::minimum"};
+
+Rank rank_of_node(const Node* node, int depth) {
+  const std::string kind = node->kind().toQualString();
+  const auto first = [&] { return rank(node->input(0), depth + 1); };
+  if (kSameRank.count(kind) > 0) return first();
+  if (kBroadcast.count(kind) > 0) return largest_rank(node, depth);
+  if (kind == "aten::view" || kind == "aten::reshape" || kind == "aten::permute" ||
+      kind == "aten::expand") {
+    return length_of(node->input(1));
+  }
+  if (kind == "aten::t") return 2;
+  if (kind == "aten::unsqueeze") return offset(first(), 1);
+  if (kind == "aten::select") return offset(first(), -1);
+  if (kind == "aten::embedding") return offset(rank(node->input(1), depth + 1), 1);
+  if (kind == "aten::matmul" || kind == "aten::bmm") {
+    const Rank left = first(), right = rank(node->input(1), depth + 1);
+    if (!left || !right || *left < 2 || *right < 2) return {};
+    return std::max(*left, *right);
+  }
+  if (kind == "aten::flatten") {
+    const auto from = dimension_from_end(node->input(1), node->input(0));
+    const auto to = dimension_from_end(node->input(2), node->input(0));
+    return from && to ? offset(first(), *from - *to) : Rank();
+  }
+  if (kind == "aten::unflatten") {
+    const Rank parts = length_of(node->input(2));
+    return parts ? offset(first(), *parts - 1) : Rank();
+  }
+  if (kind == "aten::cat" || kind == "aten::stack") {
+    const Node* list = node->input(0)->node();
+    if (list->kind() != c10::prim::ListConstruct || list->inputs().empty()) return {};
+    return offset(rank(list->input(0), depth + 1), kind == "aten::stack" ? 1 : 0);
+  }
+  if (kind == "prim::ListUnpack") {
+    const Node* list = node->input(0)->node();
+    if (list->inputs().empty()) return {};
+    const std::string source = list->kind().toQualString();
+    if (source == "aten::unbind") return offset(rank(list->input(0), depth + 1), -1);
+    if (source == "aten::chunk" || source == "aten::split" || source == "aten::split_with_sizes" ||
+        source == "aten::tensor_split") {
+      return rank(list->input(0), depth + 1);
+    }
+  }
+  return {};
+}
+
+Rank rank(const Value* value, int depth) {
+  if (depth > kDeepest) return {};
+  if (const at::Tensor t = constant_tensor(value); t.defined()) return t.dim();
+  if (value->node()->kind() == c10::prim::Param) {  // known while a model is loaded
+    const auto type = value->type()->cast<c10::TensorType>();
+    if (type == nullptr || !type->dim()) return {};
+    return static_cast<std::int64_t>(*type->dim());
+  }
+  return rank_of_node(value->node(), depth);
+}
+
+}  // namespace
+
+std::optional<std::int64_t> rank_of(const Value* value) { return rank(value, 0); }
+
+std::optional<std::int64_t> dimension_from_end(const Value* dimension, const Value* tensor) {
+  if (dimension == nullptr) return {};
+  const auto constant = constant_int(dimension);
+  if (!constant || *constant < 0) return constant;
+  const auto dimensions = rank_of(tensor);
+  return dimensions ? std::optional(*constant - *dimensions) : std::nullopt;
+}
+
+bool swaps_last_two(const Node* node) {
+  if (is_kind(node, "aten::transpose") && node->inputs().size() == 3) {
+    const auto a = dimension_from_end(node->input(1), node->input(0));
+    const auto b = dimension_from_end(node->input(2), node->input(0));
+    return a && b && std::min(*a, *b) == -2 && std::max(*a, *b) == -1;
+  }
+  if (!is_kind(node, "aten::permute")) return false;
+  const auto constant = torch::jit::toIValue(node->input(1));
+  if (!constant || !constant->isIntList()) return false;
+  std::vector<std::int64_t> order = constant->toIntVector();
+  const auto n = static_cast<std::int64_t>(order.size());
+  if (n < 2) return false;
+  for (auto& d : order) d = d < 0 ? d + n : d;
+  for (std::int64_t d = 0; d + 2 < n; ++d) {
+    if (order[static_cast<std::size_t>(d)] != d) return false;
+  }
+  return order[order.size() - 2] == n - 1 && order[order.size() - 1] == n - 2;
+}
+
+}  // namespace repquant

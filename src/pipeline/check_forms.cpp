@@ -1,0 +1,223 @@
+#include "pipeline/check_forms.h"
+
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+#include <torch/csrc/jit/api/module.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "artifact/check.h"
+#include "base/text_table.h"
+#include "graph/walker.h"
+#include "repquant/error.h"
+#include "runtime/both_forms.h"
+#include "tensor/deviation.h"
+
+namespace repquant {
+namespace {
+
+/// Fused outputs may be this much farther from FP32 than portable ones: ties that fall apart early
+/// in a deep model move everything behind them, by as much as quantization itself.
+constexpr double kFormMarginDb = 6.0;
+/// Or as near as this to the portable ones.
+constexpr double kSameFormDb = 40.0;
+/// A fused operator that is taken out gives way to others.
+constexpr int kRounds = 4;
+constexpr std::int64_t kImageStep = 32;
+
+std::vector<at::Tensor> samples(const std::vector<at::Tensor>& batch, std::int64_t count) {
+  std::vector<at::Tensor> result;
+  for (const auto& tensor : batch) {
+    const std::int64_t size = std::max<std::int64_t>(1, tensor.size(0));
+    result.push_back(tensor.index_select(0, at::arange(count).remainder(size)));
+  }
+  return result;
+}
+
+struct Shorter {
+  std::string shape;
+  std::vector<at::Tensor> inputs;
+};
+
+/// Tokens cut to two thirds of their length, images to half their sides; nothing if the inputs have
+/// neither.
+std::optional<Shorter> shorter(const std::vector<at::Tensor>& batch) {
+  const auto first = std::find_if(batch.begin(), batch.end(),
+                                  [](const at::Tensor& tensor) { return tensor.dim() >= 2; });
+  if (first == batch.end()) return {};
+  Shorter result{.shape = "", .inputs = batch};
+  if (first->dim() == 4) {
+    const auto half = [](std::int64_t side) { return side / 2 / kImageStep * kImageStep; };
+    const std::int64_t height = half(first->size(2)), width = half(first->size(3));
+    if (height == 0 || width == 0) return {};
+    result.shape = std::to_string(height) + " x " + std::to_string(width);
+    for (auto& tensor : result.inputs) {
+      if (tensor.dim() != 4) return {};
+      tensor = tensor.narrow(2, 0, height).narrow(3, 0, width).contiguous();
+    }
+    return result;
+  }
+  const std::int64_t length = first->size(1), cut = length - length / 3;
+  if (first->dim() > 3 || cut == length) return {};
+  result.shape = "length " + std::to_string(cut);
+  for (auto& tensor : result.inputs) {  // masks may have the length twice
+    for (std::int64_t axis = 1; axis < tensor.dim(); ++axis) {
+      if (tensor.size(axis) == length) tensor = tensor.narrow(axis, 0, cut);
+    }
+    tensor = tensor.contiguous();
+  }
+  return result;
+}
+
+std::string text_of_check(const std::vector<FormCheckInput>& inputs) {
+  std::string text;
+  for (const auto& input : inputs) text += (text.empty() ? "" : ", ") + input.shape;
+  return text;
+}
+
+std::vector<at::Tensor> run_form(torch::jit::Module module, const std::vector<at::Tensor>& inputs) {
+  std::vector<c10::IValue> outputs;
+  outputs.push_back(module.forward(copies_of(inputs)));
+  return output_tensors(outputs);
+}
+
+struct OutputErrors {
+  Energies portable, fused;  // against FP32
+  Energies between;
+};
+
+/// Whole outputs, each form by itself. Throws where shapes or types differ.
+OutputErrors compare_outputs(const BothForms& forms, const std::vector<FormCheckInput>& inputs,
+                             const std::string& path) {
+  OutputErrors errors;
+  for (const auto& input : inputs) {
+    const auto portable = run_form(forms.portable, input.inputs);
+    const auto fused = run_form(forms.fused, input.inputs);
+    for (std::size_t i = 0; i < portable.size(); ++i) {
+      const at::Tensor& expected = input.reference.at(i);
+      for (const at::Tensor& got : {portable[i], fused.at(i)}) {
+        if (got.sizes().equals(expected.sizes())) continue;
+        throw Error(ErrorKind::kNumerical,
+                    {.what = "self-check: the artifact's output has another shape than the model's",
+                     .where = path,
+                     .expected = c10::str(expected.sizes()) + " for " + input.shape,
+                     .got = c10::str(got.sizes()),
+                     .hint = "please report the model"});
+      }
+      errors.portable.add(expected, portable[i]);
+      errors.fused.add(expected, fused[i]);
+      errors.between.add(portable[i], fused[i]);
+    }
+  }
+  return errors;
+}
+
+/// The submodules that differ on any input, beside `kept`; each once, with the first reason.
+PortableSites differing(const BothForms& forms, const std::vector<FormCheckInput>& inputs) {
+  PortableSites found;
+  for (const auto& input : inputs) {
+    for (const auto& difference : differences(forms, input.inputs)) {
+      found.try_emplace(difference.module, "self-check: " + difference.measured + " (limit: " +
+                                               difference.limit + ") for " + input.shape);
+    }
+  }
+  return found;
+}
+
+std::string db(const Energies& energies) { return format_number(energies.sqnr_db(), 1) + " dB"; }
+
+PortableSites compare_forms(const std::string& path, const std::vector<FormCheckInput>& inputs,
+                            QuantizeReport& report) {
+  PortableSites kept;
+  for (int round = 0;; ++round) {
+    const BothForms forms = load_both(path, kept);
+    const PortableSites found = differing(forms, inputs);
+    if (found.empty()) {
+      const OutputErrors errors = compare_outputs(forms, inputs, path);
+      const bool close = errors.between.sqnr_db() >= kSameFormDb ||
+                         errors.fused.sqnr_db() >= errors.portable.sqnr_db() - kFormMarginDb;
+      if (!close) {
+        throw Error(
+            ErrorKind::kNumerical,
+            {.what = "self-check: the fused form's outputs are too far from the portable "
+                     "form's, although every operator agrees",
+             .where = path,
+             .expected = "at most 6 dB farther from FP32 than the portable form, which has " +
+                         db(errors.portable),
+             .got = db(errors.fused) + ", and " + db(errors.between) + " against the portable form",
+             .hint = "please report the model"});
+      }
+      report.checks.push_back(
+          {.name = "forms",
+           .measured = std::to_string(forms.replaced.size()) +
+                       " fused operators equal portable ones (" + text_of_check(inputs) +
+                       "); outputs: fused " + db(errors.fused) + ", portable " +
+                       db(errors.portable) + " against FP32, " + db(errors.between) + " apart" +
+                       (kept.empty() ? ""
+                                     : "; " + std::to_string(kept.size()) +
+                                           " stay portable, such as " + kept.begin()->first),
+           .limit = "as above",
+           .passed = true});
+      return kept;
+    }
+    if (round + 1 == kRounds) {
+      throw Error(ErrorKind::kNumerical,
+                  {.what = "self-check: the fused form differs from the portable one",
+                   .where = found.begin()->first,
+                   .got = found.begin()->second,
+                   .hint = "please report the model; `exclude` leaves the site in floating point"});
+    }
+    kept.insert(found.begin(), found.end());
+  }
+}
+
+}  // namespace
+
+std::vector<FormCheckInput> form_check_inputs(const Model& model,
+                                              const std::vector<at::Tensor>& batch,
+                                              const std::vector<at::Tensor>& reference) {
+  const std::int64_t count = batch.empty() || batch[0].dim() == 0 ? 1 : batch[0].size(0);
+  const auto counted = [](std::int64_t n) {
+    return std::to_string(n) + (n == 1 ? " sample" : " samples");
+  };
+  std::vector<FormCheckInput> inputs{{counted(count), batch, reference}};
+  const auto add = [&](const std::string& shape, const std::vector<at::Tensor>& changed) {
+    try {
+      inputs.push_back({shape, changed, run_model(model, changed)});
+    } catch (const Error&) {
+      // The model itself does not take this shape.
+    }
+  };
+  const bool batched = std::all_of(batch.begin(), batch.end(), [&](const at::Tensor& tensor) {
+    return tensor.dim() > 0 && tensor.size(0) == count;
+  });
+  if (batched) add(counted(count == 1 ? 2 : 1), samples(batch, count == 1 ? 2 : 1));
+  if (const auto cut = shorter(batch)) add(cut->shape, cut->inputs);
+  return inputs;
+}
+
+PortableSites check_forms(const std::string& path, const std::vector<FormCheckInput>& inputs,
+                          QuantizeReport& report) {
+  const at::NoGradGuard no_grad;
+  const auto fail = [&](const std::string& message) {
+    throw Error(ErrorKind::kNumerical,
+                {.what = "self-check: the artifact does not run in a shape that the model takes",
+                 .where = path,
+                 .expected = text_of_check(inputs),
+                 .got = message.substr(0, 300),
+                 .hint = "please report the model"});
+  };
+  try {
+    return compare_forms(path, inputs, report);
+  } catch (const Error&) {
+    throw;
+  } catch (const c10::Error& e) {
+    fail(e.what_without_backtrace());
+  } catch (const std::exception& e) {
+    fail(e.what());
+  }
+  return {};
+}
+
+}  // namespace repquant

@@ -1,0 +1,224 @@
+#include "pipeline/judge.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/overloaded.h"
+#include "base/text_table.h"
+#include "fit/plan_hook.h"
+#include "graph/walker.h"
+#include "recipe/bit_width.h"
+#include "repquant/error.h"
+#include "tensor/deviation.h"
+#include "tensor/parallel.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Node;
+
+/// What batches came to.
+struct Sums {
+  Energies outputs;
+  std::int64_t rows = 0, same = 0;  // of logits
+
+  void operator+=(const Sums& other) {
+    outputs.signal += other.outputs.signal;
+    outputs.noise += other.outputs.noise;
+    rows += other.rows;
+    same += other.same;
+  }
+  std::optional<double> agreement() const {
+    if (rows == 0) return {};
+    return static_cast<double>(same) / static_cast<double>(rows);
+  }
+};
+
+Sums compare(const std::vector<at::Tensor>& reference, const std::vector<at::Tensor>& got) {
+  Sums sums;
+  for (std::size_t i = 0; i < reference.size(); ++i) sums.outputs.add(reference[i], got[i]);
+  const at::Tensor logits = logits_in(reference);
+  for (std::size_t i = 0; logits.defined() && i < reference.size(); ++i) {
+    if (!logits.is_same(reference[i])) continue;
+    const at::Tensor same = logits.argmax(-1).eq(got[i].argmax(-1));
+    sums.rows = same.numel();
+    sums.same = same.sum().item<std::int64_t>();
+  }
+  return sums;
+}
+
+Sums run(const JudgedPlans& plans, const PlanHook& simulate, const Batches& batches) {
+  const torch::jit::Graph& graph = *plans.model.graph;
+  const Schedule schedule(graph);
+  std::vector<Sums> parts(batches.size());
+  parallel_for(std::ssize(batches), plans.threads, [&](std::int64_t i) {
+    const auto& batch = batches[static_cast<std::size_t>(i)];
+    const auto reference = output_tensors(run_graph(graph, schedule, copies_of(batch)));
+    const auto got = output_tensors(run_graph(graph, schedule, copies_of(batch), simulate));
+    parts[static_cast<std::size_t>(i)] = compare(reference, got);
+  });
+  Sums sums;
+  for (const Sums& part : parts) sums += part;
+  return sums;
+}
+
+/// The first batches, up to `count` samples or one batch.
+Batches first_batches(const Batches& batches, std::int64_t count) {
+  Batches first;
+  for (const auto& batch : batches) {
+    if (!first.empty() && sample_count(first) >= count) break;
+    first.push_back(batch);
+  }
+  return first;
+}
+
+/// What a site would give in floating point, on the inputs that it gets in the simulation.
+at::Tensor exact_output(const Site& site, const Values& values) {
+  const auto input = [&](std::size_t i) { return values.at(site.node->input(i)).toTensor(); };
+  return std::visit(Overloaded{[&](const LinearSite& linear) {
+                                 return at::linear(input(0), linear.weight, linear.bias);
+                               },
+                               [&](const ScoresSite&) { return at::matmul(input(0), input(1)); },
+                               [&](const AttendSite&) {  // the softmax is passed over
+                                 return at::matmul(at::softmax(input(0), -1), input(1));
+                               },
+                               [&](const EmbeddingSite& embedding) {
+                                 return at::embedding(embedding.table, input(1));
+                               }},
+                    site.kind);
+}
+
+struct SiteLoss {
+  std::string path;
+  double own_sqnr_db = 0.0;
+};
+
+/// What each site adds on one batch, the worst first.
+std::vector<SiteLoss> site_losses(const JudgedPlans& plans, const PlanHook& simulate) {
+  std::map<const Node*, const Site*> planned;
+  for (const Site* site : sites_of(plans.search.sites, plans.plans)) {
+    if (!is_lookup(*site)) planned[site->node] = site;
+  }
+  std::map<std::string, Energies> energies;
+  const torch::jit::Graph& graph = *plans.model.graph;
+  run_graph(graph, Schedule(graph), copies_of(plans.held_back.front()),
+            [&](const Node* node, Values& values) {
+              const auto site = planned.find(node);
+              if (site == planned.end()) return simulate(node, values);
+              const at::Tensor exact = exact_output(*site->second, values);
+              simulate(node, values);
+              energies[site->second->path].add(exact, values.at(node->output()).toTensor());
+              return true;
+            });
+  std::vector<SiteLoss> losses;
+  for (const auto& [path, energy] : energies) losses.push_back({path, energy.sqnr_db()});
+  std::stable_sort(losses.begin(), losses.end(), [](const SiteLoss& a, const SiteLoss& b) {
+    return a.own_sqnr_db < b.own_sqnr_db;
+  });
+  return losses;
+}
+
+std::string db(double value) { return format_number(value, 1) + " dB"; }
+
+void warn_below_floor(const JudgedPlans& plans, const PlanHook& simulate,
+                      const JudgementReport& judgement, double fitted_db,
+                      const Observer& observer) {
+  constexpr std::size_t kNamed = 3;
+  const std::vector<SiteLoss> losses = site_losses(plans, simulate);
+  std::string names;
+  for (std::size_t i = 0; i < std::min(kNamed, losses.size()); ++i) {
+    names += (i > 0 ? ", " : "") + losses[i].path + " (" + db(losses[i].own_sqnr_db) + ")";
+  }
+  observer.warn(
+      "the outputs keep " + db(judgement.sqnr_db) + " on " + std::to_string(judgement.samples) +
+      " samples that were not fitted (" + db(fitted_db) + " on those that were), below " +
+      db(judgement.floor_db) + " for these bits; quantized alone, these sites lose most: " + names +
+      "; try more and more varied calibration samples (`calibration.samples`), more bits for these "
+      "sites (`target_bits`, or overrides in a recipe) or `exclude='" +
+      (losses.empty() ? "" : losses.front().path) + "'`");
+}
+
+void check_gates(const JudgementReport& judgement, const QuantizeOptions& options) {
+  const std::string samples =
+      " on " + std::to_string(judgement.samples) + " held-back calibration samples";
+  if (options.min_sqnr_db && !(judgement.sqnr_db >= *options.min_sqnr_db)) {
+    throw Error(ErrorKind::kGate, {.what = "the quantized outputs are too far from FP32",
+                                   .where = "`min_sqnr`",
+                                   .expected = "at least " + db(*options.min_sqnr_db) + samples,
+                                   .got = db(judgement.sqnr_db),
+                                   .hint = "allow more bits, or calibrate on more samples"});
+  }
+  if (!(options.min_agreement > 0)) return;
+  if (!judgement.agreement) {
+    throw Error(ErrorKind::kUnsupported,
+                {.what = "the model has no output that can be taken as logits",
+                 .where = "`min_agreement`",
+                 .expected = "a floating-point output of at least two values a row",
+                 .hint = "`min_sqnr` judges any output"});
+  }
+  if (*judgement.agreement >= options.min_agreement) return;
+  const auto percent = [](double share) { return format_number(100 * share, 1) + " %"; };
+  throw Error(ErrorKind::kGate,
+              {.what = "the quantized model chooses another class than FP32 too often",
+               .where = "`min_agreement`",
+               .expected = "the same on at least " + percent(options.min_agreement) + samples,
+               .got = percent(*judgement.agreement),
+               .hint = "allow more bits, or calibrate on more samples"});
+}
+
+/// The bits that the floor goes by: those of the recipe, or the average that was asked for.
+BitWidths judged_bits(const QuantizeOptions& options, const QuantizeReport& report) {
+  if (!report.mixed) return options.recipe.bits;
+  const int bits = static_cast<int>(std::floor(report.mixed->target_bits));
+  return {bits, bits};
+}
+
+}  // namespace
+
+at::Tensor logits_in(const std::vector<at::Tensor>& outputs) {
+  for (const at::Tensor& tensor : outputs) {
+    if (!tensor.is_floating_point() || tensor.dim() < 2 || tensor.size(-1) < 2) continue;
+    const at::Tensor norms = tensor.to(at::kDouble).norm(2, -1);
+    const bool embeddings =
+        norms.numel() > 1 && ((norms.max() - norms.min()) <= 1e-4 * norms.max()).item<bool>();
+    if (!embeddings) return tensor;
+  }
+  return {};
+}
+
+double floor_db(const BitWidths& bits) {
+  const int inputs = bits.weight_only() ? kWeightOnlyBits : bits.activation_bits;
+  if (bits.weight_bits >= 8 && inputs >= 8) return 15.0;
+  if (bits.weight_bits >= 6 && inputs >= 6) return 10.0;
+  if (bits.weight_bits >= 4 && inputs >= 8) return 7.0;
+  if (bits.weight_bits >= 4 && inputs >= 4) return 3.0;
+  return 0.0;
+}
+
+JudgementReport judge(const JudgedPlans& plans, const QuantizeOptions& options,
+                      const QuantizeReport& report, const Observer& observer) {
+  const at::NoGradGuard no_grad;
+  const PlanHook simulate = plan_hook(plans.search.sites, plans.plans);
+  const Sums held_back = run(plans, simulate, plans.held_back);
+  const std::int64_t count = sample_count(plans.held_back);
+  JudgementReport judgement{.samples = static_cast<int>(count),
+                            .sqnr_db = held_back.outputs.sqnr_db(),
+                            .agreement = held_back.agreement()};
+  if (judgement.agreement) {
+    judgement.fitted_agreement =
+        run(plans, simulate, first_batches(plans.fitted, count)).agreement();
+  }
+  const double floor = options.recipe.calibration.warn_below_db;
+  judgement.floor_db = floor >= 0 ? floor : floor_db(judged_bits(options, report));
+  if (judgement.sqnr_db < judgement.floor_db) {
+    warn_below_floor(plans, simulate, judgement, report.output_sqnr_db, observer);
+  }
+  check_gates(judgement, options);
+  return judgement;
+}
+
+}  // namespace repquant

@@ -1,0 +1,105 @@
+// What of an artifact in its portable form runs in integer arithmetic on this machine.
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <set>
+
+#include "format/class_source.h"
+#include "graph/archive.h"
+#include "graph/rewrite.h"
+#include "repquant/artifact.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Module;
+
+/// u8 x s8 products of pairs are summed without saturation.
+bool products_are_exact() {
+  const auto a = at::full({32, 64}, 255, at::kByte);
+  const auto b = at::full({64, 32}, 127, at::kChar);
+  return at::_int_mm(a, b).eq(64 * 255 * 127).all().item<bool>();
+}
+
+void describe_scores(const Module& module, RuntimeSite& site) {
+  const std::int64_t heads = module.attr("left_zero").toTensor().numel();
+  const bool large = heads > 0 && site.macs / heads >= integer_scores_work();
+  site.integer = module.attr("integer").toBool() && large;
+  site.op = site.integer ? "aten::_int_mm s8 x s8" : "aten::matmul float32 on integer codes";
+}
+
+RuntimeSite describe_site(const Module& root, const ArtifactSite& row, const std::string& source) {
+  RuntimeSite site{.path = row.site.path, .module = row.module, .op = "", .macs = row.site.macs};
+  if (!root.hasattr(row.module) || !root.attr(row.module).isModule()) {
+    throw Error(ErrorKind::kFile, {.what = "the artifact lacks a submodule of its site table",
+                                   .where = source,
+                                   .expected = row.module,
+                                   .hint = "quantize the model again"});
+  }
+  const Module module = root.attr(row.module).toModule();
+  const std::string kind = module.type()->name()->name();
+  if (kind == "Linear") {
+    site.integer = true;
+    site.op = module.attr("split").toBool()
+                  ? "onednn::qlinear_pointwise u8 x s8, twice (no VNNI here)"
+                  : "onednn::qlinear_pointwise u8 x s8";
+  } else if (kind == "Scores") {
+    describe_scores(module, site);
+  } else if (kind == "Attend") {
+    site.op = "aten::matmul float32 on integer codes";
+  } else if (kind == "WeightOnlyLinear") {
+    site.op = "aten::linear float32, weight dequantized at load";
+  } else if (kind == "Embedding") {
+    site.op = "aten::embedding, the rows read are dequantized";
+  } else {
+    site.op = kind;
+  }
+  return site;
+}
+
+std::vector<std::string> float_products(const Module& root) {
+  static const std::set<std::string> products{"aten::linear",
+                                              "aten::matmul",
+                                              "aten::mm",
+                                              "aten::bmm",
+                                              "aten::addmm",
+                                              "aten::conv1d",
+                                              "aten::conv2d",
+                                              "aten::conv3d",
+                                              "aten::convolution",
+                                              "aten::_convolution",
+                                              "aten::baddbmm",
+                                              "aten::einsum",
+                                              "aten::scaled_dot_product_attention"};
+  std::vector<std::string> found;
+  auto& function = torch::jit::toGraphFunction(root.get_method("forward").function());
+  for (const auto* node : all_nodes(*function.graph())) {
+    const std::string kind = node->kind().toQualString();
+    if (products.count(kind) > 0) found.push_back(kind);
+  }
+  return found;
+}
+
+}  // namespace
+
+ArtifactReport inspect_artifact(const std::string& path) {
+  ArtifactReport result{.info = read_artifact(path), .runtime = {}};
+  const Module root = load_archive(path);
+  RuntimeReport& report = result.runtime;
+  report.vnni = products_are_exact();
+  std::int64_t macs = 0, integer = 0;
+  for (const auto& row : result.info.sites) {
+    if (row.module.empty()) continue;  // left in floating point
+    report.sites.push_back(describe_site(root, row, path));
+    macs += report.sites.back().macs;
+    if (report.sites.back().integer) integer += report.sites.back().macs;
+  }
+  report.integer_share = macs > 0 ? static_cast<double>(integer) / static_cast<double>(macs) : 0.0;
+  report.float_products = float_products(root);
+  return result;
+}
+
+}  // namespace repquant

@@ -1,0 +1,172 @@
+// Documents as one HTML file.
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "base/embedded_file.h"
+#include "report/document.h"
+#include "report/report.h"
+#include "repquant/error.h"
+
+namespace repquant {
+
+std::span<const EmbeddedFile> report_templates();
+
+namespace {
+
+/// Text for HTML: valid UTF-8, no control characters, markup escaped.
+std::string html_text(std::string_view text) {
+  // The JSON writer puts U+FFFD for bytes that are no UTF-8.
+  const std::string valid =
+      Json::parse(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace))
+          .get<std::string>();
+  std::string result;
+  for (const char c : valid) {
+    switch (c) {
+      case '&':
+        result += "&amp;";
+        break;
+      case '<':
+        result += "&lt;";
+        break;
+      case '>':
+        result += "&gt;";
+        break;
+      case '"':
+        result += "&quot;";
+        break;
+      case '\'':
+        result += "&#39;";
+        break;
+      default:
+        result += static_cast<unsigned char>(c) < 0x20 && c != '\n' ? ' ' : c;
+    }
+  }
+  return result;
+}
+
+std::string element(const std::string& name, const std::string& text,
+                    const std::string& attributes = "") {
+  return "<" + name + attributes + ">" + html_text(text) + "</" + name + ">";
+}
+
+std::string class_of(int level) { return level == kNoLevel ? "qn" : "q" + std::to_string(level); }
+
+/// A position or length in a drawing that is 1000 wide.
+std::string drawn(double share) {
+  return format_number(1000.0 * std::clamp(std::isfinite(share) ? share : 0.0, 0.0, 1.0), 1);
+}
+
+std::string html_of(const ReportText& text) { return element("p", text.text) + "\n"; }
+
+std::string html_of(const ReportTable& table) {
+  std::string html = "<div class=\"scroll\"><table>\n<thead><tr>";
+  const auto attributes = [&](std::size_t i) {
+    return std::string(table.columns[i].align == Align::kRight ? " class=\"n\"" : "");
+  };
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    html += element("th", table.columns[i].title, attributes(i) + " scope=\"col\"");
+  }
+  html += "</tr></thead>\n<tbody>\n";
+  for (const auto& row : table.rows) {
+    html += "<tr>";
+    for (std::size_t i = 0; i < row.size(); ++i) html += element("td", row[i], attributes(i));
+    html += "</tr>\n";
+  }
+  return html + "</tbody></table></div>\n";
+}
+
+std::string bar_drawing(const ReportBar& bar, double largest) {
+  const auto share = [&](double value) { return largest > 0 ? value / largest : 0.0; };
+  std::string svg = "<svg viewBox=\"0 0 1000 16\" preserveAspectRatio=\"none\" role=\"img\">";
+  svg += element("title", bar.label + ": " + bar.text);
+  svg += "<rect x=\"0\" y=\"2\" height=\"12\" width=\"" + drawn(share(bar.value)) + "\" class=\"" +
+         (bar.level == kNoLevel ? "b" : class_of(bar.level)) + "\"/>";
+  if (bar.interval) {
+    svg += "<line class=\"w\" y1=\"8\" y2=\"8\" x1=\"" + drawn(share(bar.interval->first)) +
+           "\" x2=\"" + drawn(share(bar.interval->second)) + "\"/>";
+  }
+  return svg + "</svg>";
+}
+
+std::string html_of(const ReportBars& bars) {
+  double largest = 0.0;
+  for (const ReportBar& bar : bars.bars) {
+    largest = std::max({largest, bar.value, bar.interval ? bar.interval->second : 0.0});
+  }
+  std::string html = element("p", bars.caption, " class=\"caption\"") + "\n<div class=\"bars\">\n";
+  for (const ReportBar& bar : bars.bars) {
+    html += "<div class=\"bar\">" + element("span", bar.label) + bar_drawing(bar, largest) +
+            element("span", bar.text, " class=\"t\"") + "</div>\n";
+  }
+  return html + "</div>\n";
+}
+
+std::string legend() {
+  std::string html = "<div class=\"legend\">";
+  for (int level = kNoLevel; level < kLevels; ++level) {
+    std::string text = "not quantized";
+    if (level == 0) text = "below " + format_number(kLevelDb.front(), 0) + " dB";
+    if (level > 0) {
+      text = "from " + format_number(kLevelDb[static_cast<std::size_t>(level - 1)], 0) + " dB";
+    }
+    html += "<span><svg viewBox=\"0 0 1 1\"><rect width=\"1\" height=\"1\" class=\"" +
+            class_of(level) + "\"/></svg>" + html_text(text) + "</span>";
+  }
+  return html + "</div>\n";
+}
+
+std::string html_of(const ReportStrip& strip) {
+  std::string html = "<div class=\"strip\">\n";
+  for (const auto& row : strip.rows) {
+    html += element("span", row.name) +
+            "<svg preserveAspectRatio=\"none\" role=\"img\" viewBox=\"0 0 " +
+            std::to_string(std::max<std::size_t>(1, row.cells.size())) + " 1\">" +
+            element("title", row.name + " SQNR of " + std::to_string(row.cells.size()) + " sites");
+    for (std::size_t i = 0; i < row.cells.size(); ++i) {
+      html += "<rect x=\"" + std::to_string(i) + "\" y=\"0\" width=\"0.92\" height=\"1\" class=\"" +
+              class_of(row.cells[i].level) + "\">" + element("title", row.cells[i].text) +
+              "</rect>";
+    }
+    html += "</svg>\n";
+  }
+  return html + "</div>\n" + legend();
+}
+
+std::string html_of(const ReportCode& code) { return element("pre", code.text) + "\n"; }
+
+std::string content_of(const Document& document) {
+  std::string html = element("h1", document.title) + "\n<dl class=\"facts\">\n";
+  for (const ReportFact& fact : document.headline) {
+    html += "<div>" + element("dt", fact.meaning) + element("dd", fact.value) + "</div>\n";
+  }
+  html += "</dl>\n";
+  for (const ReportSection& section : document.sections) {
+    if (section.blocks.empty()) continue;
+    html += "<section>\n" + element("h2", section.title) + "\n";
+    for (const ReportBlock& block : section.blocks) {
+      html += std::visit([](const auto& part) { return html_of(part); }, block);
+    }
+    html += "</section>\n";
+  }
+  return html;
+}
+
+/// Replaces the only occurrence of a place holder; what is put in is not looked at again.
+std::string filled(std::string page, std::string_view place, const std::string& text) {
+  const std::size_t at = page.find(place);
+  if (at == page.npos) throw Error(ErrorKind::kInternal, {.what = "a template without its place"});
+  return page.replace(at, place.size(), text);
+}
+
+}  // namespace
+
+std::string report_page(const Json& result) {
+  const Document document = document_of(result);
+  // The content first: a title could hold the name of its place.
+  const std::string page =
+      filled(std::string(report_templates().front().text), "{{content}}", content_of(document));
+  return filled(page, "{{title}}", html_text(document.title));
+}
+
+}  // namespace repquant

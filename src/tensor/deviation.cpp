@@ -1,0 +1,71 @@
+#include "tensor/deviation.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <limits>
+
+namespace repquant {
+namespace {
+
+/// Rows [n, width] of a tensor; a tensor without dimensions is one row.
+at::Tensor rows_of(const at::Tensor& x) {
+  return x.dim() > 0 ? x.reshape({-1, x.size(-1)}) : x.view({1, 1});
+}
+
+}  // namespace
+
+double relative_difference(const at::Tensor& got, const at::Tensor& expected) {
+  if (expected.numel() == 0) return got.numel() == 0 ? 0.0 : 1.0;
+  const auto finite = expected.isfinite();
+  const double largest = at::where(finite, expected, 0.0).abs().max().item<double>();
+  const double difference = at::where(finite, got - expected, 0.0).abs().max().item<double>();
+  return largest > kNothing ? difference / largest : difference;
+}
+
+double typical_difference(const at::Tensor& got, const at::Tensor& expected) {
+  if (got.numel() == 0) return 0.0;
+  const at::Tensor rows = rows_of((got - expected).abs()).amax(-1);
+  const auto allowed =
+      static_cast<std::int64_t>(std::ceil(kChangedRowsLimit * static_cast<double>(rows.numel())));
+  const double largest = expected.abs().max().item<double>();
+  const std::int64_t kept = rows.numel() - allowed;
+  if (kept <= 0) return 0.0;
+  const double difference = std::get<0>(at::kthvalue(rows, kept)).item<double>();
+  return largest > kNothing ? difference / largest : difference;
+}
+
+double changed_rows(const at::Tensor& got, const at::Tensor& expected) {
+  if (got.numel() == 0) return 0.0;
+  return rows_of(got.ne(expected)).any(-1).to(at::kDouble).mean().item<double>();
+}
+
+CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected, bool squared) {
+  if (got.numel() == 0) return {};
+  const auto plain = [&](const at::Tensor& codes) {
+    const auto wide = codes.to(at::kFloat);
+    return squared ? wide.sqrt() : wide;
+  };
+  const auto difference = (plain(got) - plain(expected)).abs();
+  CodeDifference result;
+  result.changed = at::count_nonzero(difference).item<std::int64_t>();
+  result.share = static_cast<double>(result.changed) / static_cast<double>(got.numel());
+  result.largest = static_cast<std::int64_t>(difference.max().item<float>());
+  return result;
+}
+
+void Energies::add(const at::Tensor& expected, const at::Tensor& got) {
+  if (!expected.is_floating_point()) return;
+  const auto wide = expected.to(at::kDouble);
+  // Masked outputs may hold infinities, which are equal or not but have no energy.
+  const auto difference = at::where(wide.isfinite(), wide - got, 0.0);
+  signal += at::where(wide.isfinite(), wide, 0.0).square().sum().item<double>();
+  noise += difference.square().sum().item<double>();
+}
+
+double Energies::sqnr_db() const {
+  if (noise <= kNothing * kNothing) return std::numeric_limits<double>::infinity();
+  return 10.0 * std::log10(signal / noise);
+}
+
+}  // namespace repquant

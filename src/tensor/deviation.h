@@ -1,0 +1,51 @@
+// How far two computations of the same thing may lie apart: codes at rounding ties, float32 sums in
+// another order.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace repquant {
+
+/// Codes may differ by one where rounding meets a tie, on this share of elements or on one element.
+inline constexpr double kChangedCodesLimit = 1e-3;
+/// Floating-point outputs: float32 sums in another order.
+inline constexpr double kRelativeLimit = 1e-4;
+/// Share of an attention output's rows in which a softmax code may fall on the other side of a tie.
+inline constexpr double kChangedRowsLimit = 0.1;
+
+/// Values below this are zero and differences below it none: float32 has few digits left there, and
+/// products of such numbers underflow, in one order of operations and not in another.
+inline constexpr double kNothing = 1e-30;
+
+/// Largest |difference| over largest |value| (absolute where that is below kNothing), ignoring what
+/// is infinite in `expected`; 0 for empty tensors. NaN where `got` is NaN and `expected` is not.
+double relative_difference(const at::Tensor& got, const at::Tensor& expected);
+
+/// The same without the rows that differ most, kChangedRowsLimit of all: a softmax code that falls
+/// on the other side of a tie moves the whole row of the output. At least one dimension.
+double typical_difference(const at::Tensor& got, const at::Tensor& expected);
+
+/// Share of the rows in which any element differs. At least one dimension.
+double changed_rows(const at::Tensor& got, const at::Tensor& expected);
+
+struct CodeDifference {
+  std::int64_t changed = 0;  // elements
+  double share = 0.0;        // of the elements, 0..1
+  std::int64_t largest = 0;  // difference of codes
+};
+
+/// `squared`: the codes are squares of codes.
+CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected, bool squared);
+
+/// 10 log10 of the energy of `signal` over that of `signal - other`, summed over floating-point
+/// tensors, infinite values left out; infinity where they are equal to kNothing.
+struct Energies {
+  double signal = 0.0, noise = 0.0;
+
+  void add(const at::Tensor& expected, const at::Tensor& got);
+  double sqnr_db() const;
+};
+
+}  // namespace repquant

@@ -1,0 +1,259 @@
+#include "verify/table_claims.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+#include <vector>
+
+#include "base/text_table.h"
+#include "graph/archive.h"
+#include "graph/rewrite.h"
+#include "repquant/recipe.h"
+
+namespace repquant {
+namespace {
+
+std::int64_t max_code(int bits) { return (std::int64_t{1} << bits) - 1; }
+
+/// The classes that a site's own submodule may have.
+std::vector<std::string> classes_of(const SiteReport& site) {
+  if (site.kind == "scores") return {"Scores"};
+  if (site.kind == "attend") return {"Attend"};
+  if (site.kind == "embedding") return {"Embedding"};
+  return {site.activation_bits == kWeightOnlyBits ? "WeightOnlyLinear" : "Linear"};
+}
+
+/// The state of a submodule that the table names for a site.
+const StoredState& state_of(const Subject& subject, const std::string& path,
+                            const std::string& module, const std::vector<std::string>& classes) {
+  const auto found = subject.stored.find(module);
+  if (found == subject.stored.end()) {
+    refute("site " + path + " names the submodule " + module + ", which the file does not have");
+  }
+  const std::string& kind = found->second.kind;
+  if (std::find(classes.begin(), classes.end(), kind) == classes.end()) {
+    refute("the submodule " + module + " of site " + path + " is a " + kind + ", not a " +
+           classes.front());
+  }
+  return found->second;
+}
+
+void check_most(const std::string& path, const std::string& what, std::int64_t got,
+                std::int64_t most, int bits) {
+  if (got <= most) return;
+  refute("site " + path + " states " + std::to_string(bits) + " bits, but " + what + " is " +
+         std::to_string(got) + ", more than " + std::to_string(most));
+}
+
+void check_bits(const SiteReport& site, const StoredState& state) {
+  const int bits = site.activation_bits;
+  if (site.weight_bits > 0 && state.integer("bits") != site.weight_bits) {
+    refute("site " + site.path + " states " + std::to_string(site.weight_bits) +
+           "-bit weights, but stores codes of " + std::to_string(state.integer("bits")) + " bits");
+  }
+  if (state.kind == "Linear") {
+    const std::int64_t largest = max_code(bits);
+    const bool square = bits <= 4 && state.integer("max_product_code") == largest * largest;
+    if (!square) {
+      check_most(site.path, "the largest code of its input", state.integer("max_product_code"),
+                 largest, bits);
+    }
+  } else if (state.kind == "Scores") {
+    for (const char* name : {"left_bits", "right_bits"}) {
+      check_most(site.path, name, state.integer(name), bits, bits);
+    }
+  } else if (state.kind == "Attend") {
+    check_most(site.path, "the width of its softmax codes", state.integer("bits"), bits, bits);
+  }
+}
+
+void check_input(const Subject& subject, const ArtifactSite& row) {
+  if (row.input_module.empty()) return;
+  const StoredState& state = state_of(subject, row.site.path, row.input_module,
+                                      {"Quantize", "NormQuantize", "TokenQuantize"});
+  const int bits = row.site.activation_bits;
+  if (state.kind == "TokenQuantize") {
+    check_most(row.site.path, "the width of its input's codes", state.integer("bits"), bits, bits);
+  } else {
+    check_most(row.site.path, "the largest code that its input gets", state.integer("max_code"),
+               max_code(bits), bits);
+  }
+}
+
+/// Which values the bytes of a tensor have: int8 codes, or two nibbles (code + 8) a byte.
+std::array<bool, 256> values_of(const at::Tensor& codes, bool packed) {
+  std::array<bool, 256> seen{};  // at code + 128
+  const at::Tensor flat = codes.contiguous();
+  const auto* bytes = static_cast<const std::uint8_t*>(flat.const_data_ptr());
+  for (std::int64_t i = 0; i < flat.numel(); ++i) {
+    if (packed) {
+      seen[120U + bytes[i] % 16U] = true;
+      seen[120U + bytes[i] / 16U] = true;
+    } else {
+      seen[static_cast<std::uint8_t>(bytes[i] + 128U)] = true;
+    }
+  }
+  return seen;
+}
+
+/// How many different codes a submodule has.
+int distinct_codes(const std::string& module, const StoredState& state, int bits) {
+  const std::array<bool, 256> seen = values_of(state.tensor("codes"), bits <= 4);
+  const int half = 1 << (bits - 1);
+  int count = 0;
+  for (int code = -128; code < 128; ++code) {
+    if (!seen[static_cast<std::size_t>(code + 128)]) continue;
+    ++count;
+    if (code < -half || code >= half) {
+      refute("the submodule " + module + " has " + std::to_string(bits) +
+             "-bit codes, but one of them is " + std::to_string(code));
+    }
+  }
+  return count;
+}
+
+void check_finite(const std::string& module, const StoredState& state) {
+  for (const char* name : {"scale", "weight_scale", "bias", "weight", "multiplier", "offset"}) {
+    const auto found = state.values.find(name);
+    if (found == state.values.end() || !found->second.isTensor()) continue;
+    if (at::isfinite(found->second.toTensor()).all().item<bool>()) continue;
+    refute("the submodule " + module + " holds a " + name + " that is not finite");
+  }
+}
+
+struct Sums {
+  std::size_t sites = 0;
+  std::int64_t parameters = 0, macs = 0;
+
+  friend bool operator==(const Sums&, const Sums&) = default;
+};
+
+/// Elements of the codes that a site's submodule stores, or nothing for a product.
+std::int64_t stored_elements(const StoredState& state) {
+  if (state.values.count("columns") == 0) return 0;
+  const char* rows = state.kind == "Embedding" ? "scale" : "bias";
+  return state.tensor(rows).size(0) * state.integer("columns");
+}
+
+std::string percent_of(double share) { return format_number(100.0 * share, 1) + " %"; }
+
+std::set<std::string> attributes_in(const torch::jit::Module& root) {
+  std::set<std::string> names;
+  const auto graph = torch::jit::toGraphFunction(root.get_method("forward").function()).graph();
+  for (const auto* node : all_nodes(*graph)) {
+    if (node->kind() == c10::prim::GetAttr) names.insert(node->s(c10::attr::name));
+  }
+  return names;
+}
+
+}  // namespace
+
+std::string look_at_table(const Subject& subject) {
+  std::size_t quantized = 0;
+  for (const ArtifactSite& row : subject.info.sites) {
+    if (row.module.empty()) {
+      if (row.site.weight_bits == 0 && row.site.activation_bits == 0) continue;
+      refute("site " + row.site.path + " states bits, but has no submodule");
+    }
+    ++quantized;
+    check_bits(row.site, state_of(subject, row.site.path, row.module, classes_of(row.site)));
+    check_input(subject, row);
+    if (!row.side_module.empty()) {
+      state_of(subject, row.site.path, row.side_module, {"SideColumns"});
+    }
+    if (!row.scale_module.empty()) {
+      state_of(subject, row.site.path, row.scale_module, {"TokenScale"});
+    }
+  }
+  return counted(subject.info.sites.size(), "site") + ", " + std::to_string(quantized) +
+         " of them quantized, each with its submodules, of the right class and with the bits "
+         "stated";
+}
+
+std::string look_at_codes(const StoredStates& stored) {
+  struct Width {
+    std::size_t tensors = 0;
+    int most = 0;
+  };
+  std::map<int, Width> widths;
+  for (const auto& [module, state] : stored) {
+    check_finite(module, state);
+    if (state.values.count("codes") == 0) continue;
+    // The bits of side columns are those of their input; their weights have eight.
+    const int bits = state.kind == "SideColumns" ? 8 : static_cast<int>(state.integer("bits"));
+    Width& width = widths[bits];
+    ++width.tensors;
+    width.most = std::max(width.most, distinct_codes(module, state, bits));
+  }
+  std::string text;
+  for (const auto& [bits, width] : widths) {
+    text += (text.empty() ? "" : "; ") + std::to_string(bits) + " bits: at most " +
+            std::to_string(width.most) + " different codes in each of " +
+            counted(width.tensors, "tensor");
+  }
+  return text.empty() ? "no weight is stored as codes" : text;
+}
+
+std::string look_at_coverage(const Subject& subject) {
+  const Coverage& coverage = subject.info.coverage;
+  std::map<std::string, Sums> stated, found;
+  for (const CoverageRow& row : coverage.rows) {
+    Sums& sums = stated[row.kind];
+    sums.sites += static_cast<std::size_t>(row.sites);
+    sums.parameters += row.parameters;
+    sums.macs += row.macs;
+  }
+  Sums all;
+  for (const ArtifactSite& row : subject.info.sites) {
+    if (row.module.empty()) continue;
+    for (Sums* sums : {&found[row.site.kind], &all}) {
+      ++sums->sites;
+      sums->parameters += row.site.parameters;
+      sums->macs += row.site.macs;
+    }
+    const std::int64_t elements = stored_elements(subject.stored.at(row.module));
+    if (elements != row.site.parameters) {
+      refute("site " + row.site.path + " states " + std::to_string(row.site.parameters) +
+             " parameters, but stores " + std::to_string(elements) + " codes");
+    }
+  }
+  if (stated != found || all.parameters != coverage.quantized_parameters ||
+      all.macs != coverage.quantized_macs) {
+    refute("the coverage states " + std::to_string(coverage.quantized_parameters) +
+           " quantized parameters, but its table of sites sums to " +
+           std::to_string(all.parameters) + ", or differs from it for a kind of sites");
+  }
+  return percent_of(coverage.parameter_share()) + " of the parameters, " +
+         percent_of(coverage.mac_share()) + " of the multiply-accumulates and " +
+         percent_of(coverage.byte_share()) + " of the bytes are quantized";
+}
+
+std::string look_at_integers(const Subject& subject) {
+  const torch::jit::Module root = load_archive(subject.path);
+  const std::set<std::string> called = attributes_in(root);
+  for (const ArtifactSite& row : subject.info.sites) {
+    for (const auto& module : {row.module, row.input_module, row.side_module, row.scale_module}) {
+      if (module.empty() || called.count(module) > 0) continue;
+      refute("forward() never calls the submodule " + module + " of site " + row.site.path);
+    }
+  }
+  const ArtifactReport portable = inspect_artifact(subject.path);
+  const auto& products = portable.runtime.float_products;
+  if (!products.empty() && subject.info.coverage.gaps.empty()) {
+    refute("the coverage names nothing that is left in floating point, but forward() has " +
+           products.front());
+  }
+  const FusedReport fused = inspect_fused(subject.path, portable);
+  return "in integers here: " + percent_of(portable.runtime.integer_share) +
+         " of the quantized multiply-accumulates in the portable form, " +
+         percent_of(fused.integer_share) + " in the fused one (" + fused.cpu_level + "); " +
+         counted(products.size(), "product") + " left in floating point";
+}
+
+}  // namespace repquant

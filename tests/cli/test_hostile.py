@@ -1,0 +1,123 @@
+"""Files that were forged: each ends in one message and an exit code, in every command that loads
+them, and never in a signal."""
+
+from __future__ import annotations
+
+import pickletools
+import struct
+import subprocess
+import tempfile
+import unittest
+import zipfile
+from pathlib import Path
+from typing import Callable
+
+from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, support
+
+UNSUPPORTED, FILE = 4, 5
+Edit = Callable[[str, bytes], bytes]
+
+
+def rewrite(source: Path, target: Path, edit: Edit) -> None:
+    """The archive with each entry's bytes as `edit` gives them; names are without the folder."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, edit(name.split("/", 1)[1], old.read(name)))
+
+
+def with_integer_before_training(data: bytes, kind: str, value: int) -> bytes:
+    """The pickle with another last integer in the state of the first object of a class."""
+    ops = list(pickletools.genops(data))
+    first = next(i for i, (op, argument, _) in enumerate(ops)
+                 if op.name == "GLOBAL" and argument == f"__torch__.repquant {kind}")
+    for i in range(first, len(ops) - 2):
+        names = [op.name for op, _, _ in ops[i:i + 3]]
+        if names[0].startswith("BININT") and names[1:] == ["NEWFALSE", "TUPLE"]:
+            begin, end = ops[i][2], ops[i + 1][2]
+            return data[:begin] + b"\x8a\x08" + struct.pack("<q", value) + data[end:]
+    raise AssertionError(f"no integer at the end of {kind}")
+
+
+@unittest.skipUnless(support.binary(), "needs the repquant program")
+class HostileTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.folder = Path(cls.temporary.name)
+        cls.artifact = cls.folder / "digits.pt"
+        done = cls.program("quantize", DIGITS_MODEL, "--bits", "w4a4", "--calib", DIGITS_CALIB,
+                           "--calib-samples", "8", "-o", cls.artifact)
+        assert done.returncode == 0, done.stderr
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.temporary.cleanup()
+
+    @classmethod
+    def program(cls, *arguments: object) -> subprocess.CompletedProcess:
+        return subprocess.run([str(support.binary()), *map(str, arguments)], capture_output=True,
+                              text=True, timeout=300)
+
+    def refused(self, source: Path, code: int, message: str, edit: Edit) -> None:
+        forged = self.folder / "forged.pt"
+        rewrite(source, forged, edit)
+        for command in (["inspect", forged], ["evaluate", forged, "--data", DIGITS_TEST],
+                        ["quantize", forged, "--calib", DIGITS_CALIB, "-o", self.folder / "o.pt"]):
+            if command[0] == "quantize" and source == self.artifact:
+                continue  # an artifact is refused for being one
+            done = self.program(*command)
+            self.assertEqual(done.returncode, code, (command[0], done.stderr))
+            self.assertIn(message, done.stderr)
+
+    def test_unchanged(self) -> None:
+        same = self.folder / "same.pt"
+        rewrite(self.artifact, same, lambda _, data: data)
+        self.assertEqual(self.program("inspect", same).returncode, 0)
+
+    def test_storages_shorter_than_claimed(self) -> None:
+        for source in (self.artifact, DIGITS_MODEL):
+            for size in (0, 1):
+                self.refused(source, FILE, "another size",
+                             lambda name, data: data[:size] if name.startswith("data/") else data)
+
+    def test_stored_numbers_out_of_range(self) -> None:
+        for value in (1 << 32, -1, 256):
+            self.refused(self.artifact, FILE, "Attend.output_max_code",
+                         lambda name, data: with_integer_before_training(data, "Attend", value)
+                         if name == "data.pkl" else data)
+
+    def test_memo_keys_that_take_gigabytes(self) -> None:
+        bomb = b"r" + struct.pack("<I", 0xFFFFFFF0)
+        for source in (self.artifact, DIGITS_MODEL):
+            self.refused(source, FILE, "memo key",
+                         lambda name, data: data[:-1] + bomb + data[-1:] if name == "data.pkl"
+                         else data)
+
+    def test_code_that_is_nested_too_deeply(self) -> None:
+        deep = b"def f() -> int:\n  return " + b"(" * 20000 + b"1" + b")" * 20000 + b"\n"
+        chain = b"def f() -> int:\n  return 1" + b"+1" * 20000 + b"\n"
+        comment = b"def f(x):\n  # type: (" + b"List[" * 20000 + b"int" + b"]" * 20000 + b") -> int\n"
+        for text in (deep, chain, comment):
+            self.refused(DIGITS_MODEL, FILE, "nested too deeply",
+                         lambda name, data: data + text if name.endswith(".py") else data)
+
+    def test_operators_that_reach_files(self) -> None:
+        for line in (b'torch.save(1, "f")', b'ops.aten.save(1, "f")', b'x = torch.from_file("f")',
+                     b'x.save("f")', b"t = torch", b"t = ops.aten", b'(x).\\\n  save("f")',
+                     b"ops.c10d.barrier(x)", b"ops.prim.rpc_async(x)",
+                     b'getattr(x, "save")("f")', b'getattr(x, "sa" "ve")("f")',
+                     b'getattr(x, "sa\\166e")("f")', b"g = getattr"):
+            text = b"def f(x: Tensor) -> None:\n  " + line + b"\n"
+            self.refused(DIGITS_MODEL, UNSUPPORTED, "does not need",
+                         lambda name, data: data + text if name.endswith(".py") else data)
+
+    def test_comments_are_no_code(self) -> None:
+        text = b'# torch.save("f")\n'
+        same = self.folder / "same.pt"
+        rewrite(self.artifact, same,
+                lambda name, data: text + data if name.endswith(".py") else data)
+        self.assertEqual(self.program("inspect", same).returncode, 0)
+
+
+if __name__ == "__main__":
+    support.main()

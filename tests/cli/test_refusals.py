@@ -1,0 +1,150 @@
+"""What is refused is refused before the work, and nothing of the user's is replaced in passing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+
+import program
+from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, IMAGES, MODELS, PRESET, support
+
+GATE, USAGE, UNSUPPORTED, FILE = 1, 2, 4, 5
+
+
+class BeforeTheWork(program.ProgramTest):
+    """No progress is reported by what is refused first: "evaluate 0/..." is its first line."""
+
+    def refused(self, code: int, message: str, *arguments: object, **options: object) -> None:
+        done = self.fails(code, message, *arguments, **options)
+        for phase in ("evaluate 0", "evaluate 1", "quantize 0"):
+            self.assertNotIn(phase, done.stderr)
+
+    def unlabelled(self) -> str:
+        with np.load(DIGITS_TEST) as arrays:
+            np.save(self.folder / "images.npy", arrays["images"][:20])
+        return "images.npy"
+
+    def image_model(self) -> None:
+        shutil.copy(MODELS / "vit_fused.trace.pt", self.folder / "vit.pt")
+        self.write("vit.pt.preprocess.json", json.dumps(PRESET))
+
+    def test_gates_without_their_figures(self) -> None:
+        data = ("--data", DIGITS_TEST)
+        self.refused(USAGE, "--reference", "evaluate", DIGITS_MODEL, *data, "--max-kl", "1")
+        self.refused(USAGE, "--task perplexity", "evaluate", DIGITS_MODEL, *data, "--max-ppl", "9")
+        self.refused(USAGE, "does not measure", "evaluate", DIGITS_MODEL, *data, "--reference",
+                     DIGITS_MODEL, "--min-cosine", "0.9")
+        self.refused(USAGE, "--labels", "evaluate", DIGITS_MODEL, "--data", self.unlabelled(),
+                     "--reference", DIGITS_MODEL, "--min-top1", "0.5")
+        self.refused(USAGE, "scores", "evaluate", DIGITS_MODEL, "--task", "embedding", *data,
+                     "--reference", DIGITS_MODEL, "--min-spearman", "0.5")
+
+    def test_empty_gates_are_no_absent_gates(self) -> None:
+        arguments = ("evaluate", DIGITS_MODEL, "--data", DIGITS_TEST)
+        self.refused(USAGE, "--min-top1", *arguments, "--min-top1", "")
+        self.refused(USAGE, "REPQUANT_MIN_TOP1", *arguments, environment={"REPQUANT_MIN_TOP1": ""})
+        self.refused(USAGE, "--min-coverage", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB,
+                     "--min-coverage", "")
+
+    def test_unlabelled_folder_and_class_folders(self) -> None:
+        self.image_model()
+        for folder in ("flat", "classes/cat", "classes/dog"):
+            (self.folder / folder).mkdir(parents=True)
+            shutil.copy(IMAGES / "rgb8.png", self.folder / folder)
+        self.refused(USAGE, "nothing to measure", "evaluate", "vit.pt", "--data", "flat")
+        self.refused(USAGE, "--classes", "evaluate", "vit.pt", "--data", "classes")
+
+    def test_junk_files_in_one_message(self) -> None:
+        self.image_model()
+        (self.folder / "images").mkdir()
+        shutil.copy(IMAGES / "rgb8.png", self.folder / "images")
+        self.write("images/notes.txt", "text")
+        self.write("images/old.gif", "GIF89a")
+        done = self.fails(FILE, "2 files are neither", "quantize", "vit.pt", "--calib", "images")
+        self.assertIn("notes.txt", done.stderr)
+        self.assertIn("old.gif", done.stderr)
+
+    def test_rows_of_a_plan(self) -> None:
+        self.write("plan.json", json.dumps({
+            "schema_version": 1, "output": "out", "bits": ["w8a8"], "gates": {"min_top1": 0.5},
+            "models": [{"model": str(DIGITS_MODEL), "calib": str(DIGITS_CALIB),
+                        "evaluate": {"data": self.unlabelled()}}]}))
+        for arguments in (("--dry-run",), ()):
+            done = self.run_program("run", "plan.json", *arguments)
+            self.assertEqual(done.returncode, USAGE, done.stderr)
+            self.assertIn("could not run", done.stderr)
+            self.assertNotIn("quantize 0", done.stderr)
+            self.assertFalse((self.folder / "out/digits_vit.w8a8.pt").exists())
+            self.assertFalse((self.folder / "out/digits_vit.w8a8.json").exists())
+
+
+class Overwriting(program.ProgramTest):
+    def test_log_file(self) -> None:
+        self.write("model.pt", "precious")
+        self.fails(FILE, "no log", "doctor", "--log-file", "model.pt")
+        for _ in range(2):  # an earlier log is replaced
+            self.succeed("evaluate", DIGITS_MODEL, "--data", DIGITS_TEST, "--samples", "8",
+                         "--log-file", "log.txt")
+            self.assertGreater((self.folder / "log.txt").stat().st_size, 24)
+
+    def test_inputs_are_no_outputs(self) -> None:
+        shutil.copy(DIGITS_CALIB, self.folder / "calib.npz")
+        arguments = ("quantize", DIGITS_MODEL, "--calib", "calib.npz", "--force")
+        self.fails(USAGE, "replace the calibration data", *arguments, "-o", "./calib.npz")
+        self.write("recipe.json", '{"schema_version": 1}')
+        self.fails(USAGE, "replace the recipe", *arguments, "--recipe", "recipe.json", "-o",
+                   "recipe.json")
+        (self.folder / "many").mkdir()
+        shutil.copy(IMAGES / "rgb8.png", self.folder / "many")
+        self.fails(USAGE, "replace the calibration data", "quantize", DIGITS_MODEL, "--calib",
+                   "many", "--force", "-o", "many/rgb8.png")
+        self.fails(USAGE, "replace the model", "analyze", DIGITS_MODEL, "--calib", "calib.npz",
+                   "--force", "-o", DIGITS_MODEL)
+
+    def test_summaries_of_a_run(self) -> None:
+        plan = {"schema_version": 1, "output": "out", "bits": ["w8a8"],
+                "models": [{"model": "absent.pt", "calib": str(DIGITS_CALIB)}]}
+        self.write("plan.json", json.dumps(plan))
+        self.fails(FILE, "plan.json", "run", "plan.json", "--markdown", "plan.json")
+        self.fails(FILE, "plan.json", "run", "plan.json", "--junit", "plan.json")
+        for _ in range(2):  # an earlier summary is replaced
+            done = self.run_program("run", "plan.json", "--markdown", "a.md", "--junit", "b.xml")
+            self.assertEqual(done.returncode, FILE, done.stderr)
+            self.assertIn("absent.pt", (self.folder / "a.md").read_text())
+        self.write("absent.w8a8.json", json.dumps({**plan, "output": "."}))
+        self.fails(USAGE, "replace the plan", "run", "absent.w8a8.json")
+
+
+class Words(program.ProgramTest):
+    def test_help(self) -> None:
+        for arguments in ((), ("help",), ("--help",)):
+            self.assertIn("quantize", self.succeed(*arguments).stdout)
+        self.assertEqual(self.succeed("help", "quantize").stdout,
+                         self.succeed("quantize", "--help").stdout)
+
+    def test_nearest_names(self) -> None:
+        for typed, meant in (("eval", "evaluate"), ("bench", "benchmark"), ("quantise", "quantize")):
+            self.fails(USAGE, f"did you mean {meant}?", typed)
+        done = self.fails(USAGE, "did you mean --output?", "quantize", "a.pt", "--ouput", "b.pt")
+        self.assertEqual(done.stderr.count("did you mean"), 1)
+
+    def test_errors_in_json(self) -> None:
+        for code, kind, arguments in (
+            (USAGE, "usage", ("quantize",)),
+            (FILE, "file", ("quantize", "absent.pt", "--calib", DIGITS_CALIB)),
+            (USAGE, "usage", ("evaluate", DIGITS_MODEL, "--data", DIGITS_TEST, "--max-kl", "1")),
+        ):
+            with self.subTest(arguments):
+                done = self.run_program(*arguments, "--json")
+                self.assertEqual(done.returncode, code)
+                error = json.loads(done.stdout)["error"]
+                self.assertEqual((error["kind"], error["exit_code"]), (kind, code))
+                self.assertEqual(set(error), {"kind", "exit_code", "what", "where", "expected",
+                                              "got", "hint"})
+                self.assertIn(error["what"], done.stderr)
+
+
+if __name__ == "__main__":
+    support.main()

@@ -1,0 +1,325 @@
+// What people's files contain: types, devices, state, randomness, assignments to slices, inputs of
+// several tensors; and the spellings of products. Models are written as TorchScript text.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/ir/ir.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "graph/archive.h"
+#include "graph/products.h"
+#include "graph/rewrite.h"
+#include "graph/site.h"
+#include "graph/walker.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+namespace fs = std::filesystem;
+
+class LoadedText : public ::testing::Test {
+ protected:
+  LoadedText() : module_("m") { at::manual_seed(3); }
+
+  void parameter(const std::string& name, const at::Tensor& tensor) {
+    module_.register_parameter(name, tensor, false);
+  }
+
+  /// Saves the module with this forward method and loads it as the tool does.
+  Model load(const std::string& code, std::size_t inputs = 1) {
+    module_.define(code);
+    module_.eval();
+    path_ = (fs::path(::testing::TempDir()) /
+             (std::string("load_") +
+              ::testing::UnitTest::GetInstance()->current_test_info()->name() + ".pt"))
+                .string();
+    module_.save(path_);
+    return load_model(path_, inputs);
+  }
+
+  /// The outputs of the graph, which must be those of the module in stock LibTorch.
+  at::Tensor run(const Model& model, const std::vector<at::Tensor>& tensors,
+                 std::vector<c10::IValue> arguments = {}) {
+    at::NoGradGuard no_grad;
+    if (arguments.empty()) arguments.assign(tensors.begin(), tensors.end());
+    const at::Tensor expected = torch::jit::load(path_).forward(arguments).toTensor();
+    const at::Tensor got =
+        output_tensors(run_graph(*model.graph, Schedule(*model.graph), copies_of(tensors))).at(0);
+    EXPECT_TRUE(at::allclose(got, expected.to(got.scalar_type()), 1e-4, 1e-5));
+    return got;
+  }
+
+  SiteSearch sites(const Model& model, const std::vector<at::Tensor>& inputs) {
+    SiteSearch search = find_sites(model);
+    prove_sites(model, search, inputs);
+    return search;
+  }
+
+  std::string refusal(const std::string& code) {
+    try {
+      load(code);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
+      return error.parts().what;
+    }
+    return "";
+  }
+
+  torch::jit::Module module_;
+  std::string path_;
+};
+
+int count_kind(const SiteSearch& search, SiteKind kind) {
+  return static_cast<int>(std::count_if(search.sites.begin(), search.sites.end(),
+                                        [&](const Site& site) { return kind_of(site) == kind; }));
+}
+
+TEST_F(LoadedText, HalfWeightsBecomeFloat32) {
+  for (const auto type : {at::kHalf, at::kBFloat16}) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({4, 8}).to(type));
+    const Model model = load("def forward(self, x):\n    return torch.linear(x.to(" +
+                             std::to_string(static_cast<int>(type)) + "), self.w).to(6)\n");
+    const at::Tensor x = at::randn({3, 8});
+    EXPECT_EQ(find_sites(model).sites.size(), 1U);
+    EXPECT_FALSE(model.notes.empty());
+    const at::Tensor expected = at::linear(x, module_.attr("w").toTensor().to(at::kFloat));
+    const auto got = run_graph(*model.graph, Schedule(*model.graph), {x}).at(0).toTensor();
+    EXPECT_TRUE(at::allclose(got, expected, 1e-5, 1e-6));
+  }
+}
+
+TEST_F(LoadedText, DoubleModelTakesDoubleInputs) {
+  parameter("w", at::randn({4, 8}, at::kDouble));
+  const Model model = load("def forward(self, x):\n    return torch.linear(x, self.w)\n");
+  run(model, {at::randn({3, 8}, at::kDouble)});
+  EXPECT_EQ(find_sites(model).sites.size(), 1U);
+}
+
+TEST_F(LoadedText, DoubleArithmeticInAFloat32ModelStays) {
+  parameter("w", at::randn({8, 8}));
+  const Model model = load(
+      "def forward(self, x):\n    y = (x.to(7) / 3.0).to(6)\n    return torch.linear(y, self.w)\n");
+  EXPECT_TRUE(model.notes.empty());
+  run(model, {at::randn({3, 8})});
+}
+
+TEST_F(LoadedText, CudaConstantsBecomeCpu) {
+  parameter("w", at::randn({8, 8}));
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    return torch.linear(x, self.w) + torch.ones([8], device=torch.device(\"cuda:0\"))\n");
+  ASSERT_EQ(model.notes.size(), 1U);
+  EXPECT_NE(model.notes[0].find("cuda"), std::string::npos);
+  const at::Tensor x = at::randn({3, 8});
+  const auto got = run_graph(*model.graph, Schedule(*model.graph), {x}).at(0).toTensor();
+  EXPECT_TRUE(at::allclose(got, at::linear(x, module_.attr("w").toTensor()) + 1));
+}
+
+TEST_F(LoadedText, DropoutInTrainingModeIsSwitchedOff) {
+  parameter("w", at::randn({8, 8}));
+  const Model model =
+      load("def forward(self, x):\n    return torch.dropout(torch.linear(x, self.w), 0.5, True)\n");
+  ASSERT_EQ(model.notes.size(), 1U);
+  EXPECT_NE(model.notes[0].find("dropout"), std::string::npos);
+  const at::Tensor x = at::randn({3, 8});
+  const auto got = run_graph(*model.graph, Schedule(*model.graph), {x}).at(0).toTensor();
+  EXPECT_TRUE(at::allclose(got, at::linear(x, module_.attr("w").toTensor())));
+}
+
+TEST_F(LoadedText, RefusalsNameTheirReason) {
+  parameter("w", at::randn({8, 8}));
+  const std::string random =
+      refusal("def forward(self, x):\n    return torch.linear(x + torch.rand_like(x), self.w)\n");
+  EXPECT_NE(random.find("random"), std::string::npos) << random;
+  EXPECT_NE(random.find("aten::rand_like"), std::string::npos) << random;
+
+  module_ = torch::jit::Module("m");
+  module_.register_buffer("past", at::zeros({8}));
+  const std::string state =
+      refusal("def forward(self, x):\n    y = x + self.past\n    self.past = x[0]\n    return y\n");
+  EXPECT_NE(state.find("past"), std::string::npos) << state;
+
+  module_ = torch::jit::Module("m");
+  module_.register_buffer("past", at::zeros({8}));
+  const std::string written =
+      refusal("def forward(self, x):\n    self.past.add_(x[0])\n    return x + self.past\n");
+  EXPECT_NE(written.find("past"), std::string::npos) << written;
+
+  module_ = torch::jit::Module("m");
+  const std::string quantized = refusal(
+      "def forward(self, x):\n"
+      "    return torch.dequantize(torch.quantize_per_tensor(x, 0.1, 0, 12))\n");
+  EXPECT_NE(quantized.find("quantized already"), std::string::npos) << quantized;
+}
+
+TEST_F(LoadedText, PartsOfConstantsAreConstants) {
+  parameter("w", at::randn({12, 8}));
+  const Model model = load(
+      "def forward(self, x):\n    a, b = torch.split(self.w, [4, 8])\n"
+      "    return torch.cat([torch.linear(x, a), torch.linear(x, b)], -1)\n");
+  const at::Tensor x = at::randn({3, 8});
+  run(model, {x});
+  const SiteSearch search = sites(model, {x});
+  EXPECT_EQ(search.sites.size(), 2U);
+  EXPECT_TRUE(search.skipped.empty());
+  EXPECT_EQ(model.tensors.parameters, 96);
+}
+
+TEST_F(LoadedText, AssignmentsToSlices) {
+  parameter("w", at::randn({8, 8}));
+  const std::vector<std::string> bodies{
+      "    y[:, 0] = y[:, 0] * 0.5\n",
+      "    y[:, 1:] -= 0.1\n",
+      "    y[:, 0] = 0.0\n",
+      "    v = y[0]\n    y.add_(1.0)\n    y = y * v\n",
+      "    v = y.transpose(0, 1)\n    v[2] = x[0, 0]\n    v.mul_(2.0)\n",
+      "    v = y.view([-1])\n    v[3:5] = 7.0\n    a, b = torch.unbind(y[:2])\n    b.fill_(3.0)\n",
+      "    y[x > 0.5] = -1.0\n",
+  };
+  for (std::size_t i = 0; i < bodies.size(); ++i) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({8, 8}));
+    const Model model = load("def forward(self, x):\n    y = torch.linear(x, self.w)\n" +
+                             bodies[i] + "    return torch.linear(y, self.w) + y.sum()\n");
+    run(model, {at::randn({3, 8})});
+    for (const auto* node : all_nodes(*model.graph)) {
+      const std::string kind = node->kind().toQualString();
+      EXPECT_FALSE(kind.ends_with("_")) << bodies[i] << kind;
+    }
+  }
+}
+
+TEST_F(LoadedText, InputsOfSeveralTensors) {
+  const at::Tensor a = at::randn({3, 8}), b = at::randn({3, 8});
+  parameter("w", at::randn({4, 8}));
+  const Model tuple = load(
+      "def forward(self, obs: Tuple[Tensor, Tensor]):\n"
+      "    return torch.linear(obs[0] - obs[1], self.w)\n",
+      2);
+  EXPECT_EQ(tuple.input_names, (std::vector<std::string>{"obs.0", "obs.1"}));
+  run(tuple, {a, b}, {c10::ivalue::Tuple::create({a, b})});
+
+  module_ = torch::jit::Module("m");
+  parameter("w", at::randn({4, 8}));
+  const Model dict = load(
+      "def forward(self, batch: Dict[str, Tensor], gain: float):\n"
+      "    return torch.linear(batch[\"ids\"] - batch[\"mask\"], self.w) * gain\n",
+      3);
+  EXPECT_EQ(dict.input_names, (std::vector<std::string>{"batch.ids", "batch.mask", "gain"}));
+  c10::Dict<std::string, at::Tensor> filled;
+  filled.insert("ids", a);
+  filled.insert("mask", b);
+  run(dict, {a, b, at::full({3}, 2.0)}, {filled, 2.0});
+
+  module_ = torch::jit::Module("m");
+  parameter("w", at::randn({4, 8}));
+  const Model list = load(
+      "def forward(self, xs: List[Tensor]):\n"
+      "    return torch.linear(xs[0] + xs[1], self.w)\n",
+      2);
+  EXPECT_EQ(list.input_names, (std::vector<std::string>{"xs.0", "xs.1"}));
+  run(list, {a, b}, {c10::List<at::Tensor>({a, b})});
+}
+
+struct Spelling {
+  const char* body;
+  std::vector<std::int64_t> weight, input;
+  std::size_t linears;
+};
+
+TEST_F(LoadedText, ConstantsInAnySpellingAreLinears) {
+  const std::vector<Spelling> spellings{
+      {"torch.einsum(\"bnd,dhe->bnhe\", x, self.w)", {8, 2, 4}, {3, 5, 8}, 1},
+      {"torch.einsum(\"bnhe,hed->bnd\", x, self.w)", {2, 4, 6}, {3, 5, 2, 4}, 1},
+      {"torch.einsum(\"hd,bhnm->bdnm\", self.w, x)", {4, 6}, {3, 4, 5, 2}, 1},
+      {"torch.einsum(\"...d,de\", x, self.w)", {4, 6}, {3, 4}, 0},  // the rank is not known
+      {"torch.bmm(x, self.w)", {3, 8, 4}, {3, 5, 8}, 3},
+      {"torch.matmul(self.w, x)", {6, 5}, {3, 5, 8}, 1},
+      {"torch.conv1d(x, self.w)", {6, 8, 1}, {3, 8, 7}, 1},
+      {"torch.conv2d(x, self.w, None, [2, 2])", {6, 8, 1, 1}, {3, 8, 5, 7}, 1},
+      {"torch.conv3d(x, self.w, None, [2, 2, 2])", {6, 3, 2, 2, 2}, {3, 3, 4, 5, 6}, 1},
+      {"torch.conv1d(x, self.w, None, [4])", {6, 8, 4}, {3, 8, 13}, 1},
+      {"torch.conv1d(x, self.w, None, [1], [0], [1], 2)", {6, 4, 1}, {3, 8, 7}, 2},
+      {"torch.conv2d(x, self.w, None, [1, 1], [1, 1])", {6, 8, 3, 3}, {3, 8, 5, 7}, 0},
+  };
+  for (const auto& spelling : spellings) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn(spelling.weight));
+    const Model model =
+        load(std::string("def forward(self, x):\n    return ") + spelling.body + " * 1.5\n");
+    const at::Tensor x = at::randn(spelling.input);
+    run(model, {x});
+    const SiteSearch search = sites(model, {x});
+    EXPECT_EQ(search.sites.size(), spelling.linears) << spelling.body;
+    EXPECT_EQ(search.skipped.empty(), spelling.linears > 0) << spelling.body;
+    std::int64_t macs = 0, parameters = 0;
+    for (const auto& site : search.sites) {
+      macs += site.macs;
+      parameters += constant_of(site).numel();
+    }
+    for (const auto& gap : search.skipped) {
+      macs += gap.macs;
+      parameters += gap.parameters;
+      EXPECT_FALSE(gap.reason.empty());
+    }
+    EXPECT_GT(macs, 0) << spelling.body;
+    EXPECT_EQ(parameters, at::randn(spelling.weight).numel()) << spelling.body;
+  }
+}
+
+TEST_F(LoadedText, AttentionTheOtherWayRound) {
+  const std::vector<std::string> bodies{
+      "v @ torch.softmax(q.transpose(-2, -1) @ k * 0.25, -1).transpose(-2, -1)",
+      "v @ torch.softmax(k.transpose(-2, -1) @ q * 0.25, -2)",
+      "torch.einsum(\"bij,bcj->bci\", torch.softmax(q.transpose(-2, -1) @ k, -1), v)",
+  };
+  for (const auto& body : bodies) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({12, 4}) * 0.3);
+    const Model model = load(
+        "def forward(self, x):\n"
+        "    q, k, v = torch.linear(x, self.w).transpose(1, 2).chunk(3, 1)\n    return " +
+        body + "\n");
+    const at::Tensor x = at::randn({3, 5, 4});
+    run(model, {x});
+    const SiteSearch search = sites(model, {x});
+    EXPECT_EQ(count_kind(search, SiteKind::kScores), 1) << body;
+    EXPECT_EQ(count_kind(search, SiteKind::kAttend), 1) << body;
+    EXPECT_TRUE(search.skipped.empty()) << body;
+  }
+}
+
+TEST_F(LoadedText, RecurrentLayersAreGapsWithTheirParameters) {
+  parameter("w_ih", at::randn({12, 8}));
+  parameter("w_hh", at::randn({12, 4}));
+  parameter("head", at::randn({2, 4}));
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    h = torch.zeros([1, x.size(0), 4])\n"
+      "    y, h = torch.gru(x, h, [self.w_ih, self.w_hh], False, 1, 0.0, False, False, True)\n"
+      "    return torch.linear(y, self.head)\n");
+  const at::Tensor x = at::randn({3, 5, 8});
+  run(model, {x});
+  const SiteSearch search = sites(model, {x});
+  ASSERT_EQ(search.skipped.size(), 1U);
+  EXPECT_EQ(search.skipped[0].op, "aten::gru");
+  EXPECT_EQ(search.skipped[0].parameters, 12 * 12);
+  EXPECT_EQ(search.skipped[0].macs, 5 * 12 * 12);
+  EXPECT_EQ(model.tensors.parameters, 12 * 12 + 8);
+}
+
+TEST_F(LoadedText, ParametersThatForwardNeverReads) {
+  parameter("w", at::randn({4, 8}));
+  parameter("extra", at::randn({10, 8}));
+  const Model model = load("def forward(self, x):\n    return torch.linear(x, self.w)\n");
+  EXPECT_EQ(model.tensors.parameters, 32 + 80);
+  EXPECT_EQ(model.tensors.unread, 80);
+}
+
+}  // namespace
+}  // namespace repquant
