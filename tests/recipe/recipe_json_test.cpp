@@ -151,7 +151,7 @@ TEST(RecipeJsonTest, BadRecipesAreUsageErrorsWithPointers) {
       {R"({"norm": {"clipping": "lerned"}})", "one of minmax, percentile, search, learned"},
       {R"({"norm": {"clipping": 1}})", "wrong type in recipe"},
       {R"({"norm": {"clipping": "search", "clipping": "learned"}})", "duplicate key"},
-      {R"({"input": {"granularity": "per_tokens"}})", "try: did you mean per_token or per_tensor?"},
+      {R"({"input": {"granularity": "per_tokens"}})", "try: did you mean per_token?"},
       {R"({"input": {"granularity": "row"}})", "one of per_tensor, per_channel, auto, per_token"},
       {R"({"norm": []})", "expected: an object"},
       {R"({"norm.clipping": "search"})", "unknown key in recipe"},
