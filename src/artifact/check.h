@@ -10,6 +10,10 @@
 #include "graph/model.h"
 #include "graph/walker.h"
 
+namespace torch::jit {
+struct Module;
+}  // namespace torch::jit
+
 namespace repquant {
 
 /// The largest deviation of lowered calls from the simulation on identical inputs.
@@ -48,6 +52,11 @@ inline constexpr double kExactDb = 80.0;
 LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
                             const std::vector<at::Tensor>& inputs,
                             const std::vector<at::Tensor>& reference);
+
+/// The output tensors of forward(), whose structured arguments are made of `inputs`. Runs on
+/// copies, since a model may write into its input.
+std::vector<at::Tensor> run_module(const torch::jit::Module& module,
+                                   const std::vector<at::Tensor>& inputs);
 
 /// The output tensors of the FP32 model and of a lowered module.
 std::vector<at::Tensor> run_model(const Model& model, const std::vector<at::Tensor>& inputs);

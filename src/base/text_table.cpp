@@ -11,15 +11,15 @@
 namespace repquant {
 namespace {
 
+std::string two_digits(long value) { return (value < 10 ? "0" : "") + std::to_string(value); }
+
+}  // namespace
+
 std::size_t width_of(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;  // not a UTF-8 continuation byte
   }));
 }
-
-std::string two_digits(long value) { return (value < 10 ? "0" : "") + std::to_string(value); }
-
-}  // namespace
 
 TextTable::TextTable(std::vector<TableColumn> columns) : columns_(std::move(columns)) {}
 
@@ -86,6 +86,18 @@ std::string format_significant(double value, int digits) {
   const int size =
       std::snprintf(buffer.data(), buffer.size(), "%.*g", std::clamp(digits, 1, 17), value);
   return {buffer.data(), static_cast<std::size_t>(size)};
+}
+
+std::string format_count(double count) {
+  constexpr std::array<const char*, 5> kUnits{"", " k", " M", " G", " T"};
+  std::size_t unit = 0;
+  for (; count >= 1000.0 && unit + 1 < kUnits.size(); ++unit) count /= 1000.0;
+  const int decimals = unit == 0 ? 0 : count < 10.0 ? 2 : count < 100.0 ? 1 : 0;
+  return format_number(count, decimals) + kUnits[unit];
+}
+
+std::string format_percent(double share, int decimals) {
+  return format_number(100.0 * share, decimals) + " %";
 }
 
 std::string format_bytes(double bytes) {

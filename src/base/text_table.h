@@ -7,6 +7,9 @@
 
 namespace repquant {
 
+/// Columns that a text takes: its UTF-8 code points.
+std::size_t width_of(std::string_view text);
+
 enum class Align { kLeft, kRight };
 
 struct TableColumn {
@@ -42,6 +45,12 @@ std::string format_scientific(double value, int decimals = 1);
 
 /// `value` in `digits` significant digits, small and large ones with an exponent: "0.0012".
 std::string format_significant(double value, int digits);
+
+/// A count in three digits and a decimal unit: "999", "1.23 M".
+std::string format_count(double count);
+
+/// A share as "82.5 %".
+std::string format_percent(double share, int decimals = 1);
 
 /// Bytes with a decimal unit and three significant digits: "999 B", "1.77 MB".
 std::string format_bytes(double bytes);

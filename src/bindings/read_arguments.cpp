@@ -3,6 +3,7 @@
 #include <limits>
 #include <set>
 
+#include "cli/sample_options.h"
 #include "nightly/read_options.h"
 #include "recipe/bit_width.h"
 #include "recipe/resolve.h"
@@ -35,8 +36,7 @@ SampleSource read_calibration(JsonObject& object) {
       shape.push_back(size.get<std::int64_t>());
     }
   }
-  if (path == "synthetic") return Synthetic{std::move(shape)};
-  return DataPath{path, tokens};
+  return cli::calibration_of({.data = path, .tokens = tokens, .input_shape = std::move(shape)});
 }
 
 std::optional<MixedOptions> read_mixed(JsonObject& object) {
@@ -73,11 +73,8 @@ void flatten(const std::string& key, const Json& value, std::vector<CommandLineS
 
 Recipe read_recipe_settings(JsonObject& object) {
   RecipeSources sources;
-  if (const std::string recipe = object.text("recipe"); find_ready_recipe(recipe)) {
-    sources.ready = recipe;
-  } else if (!recipe.empty()) {
-    sources.file = recipe;
-  }
+  const std::string recipe = object.text("recipe");
+  take_recipe(sources, recipe, recipe);
   for (const auto& [key, value] : object.items()) {
     if (!kNotRecipe.contains(key)) flatten(key, *value, sources.settings);
   }

@@ -80,9 +80,7 @@ class Fit {
 
  private:
   at::Tensor weights_of(const torch::jit::Value* value) const {
-    const auto found = sensitivities_.find(value);
-    return row_weights(found == sensitivities_.end() ? nullptr : &found->second,
-                       recipe_.weights.sensitivity);
+    return row_weights(find_sensitivity(sensitivities_, value), recipe_.weights.sensitivity);
   }
 
   std::vector<InputCandidate> fit_inputs(std::size_t i, const WeightedRows& rows) const {

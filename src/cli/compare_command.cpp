@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/render.h"
 #include "report/compare.h"
+#include "report/values.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
 
@@ -67,21 +68,9 @@ std::string decibels_of(const Json& site, const char* key) {
   return format_number(site[key].get<double>(), 1);
 }
 
-Json value_of(const Json& site, const char* key) {
-  return site.is_object() && site.contains(key) ? site[key] : Json();
-}
-
-std::string bits_of(const Json& site) {
-  const auto bits = [&](const char* key) {
-    const Json value = value_of(site, key);
-    return value.is_number_integer() ? value.get<int>() : 0;
-  };
-  return site.is_object() ? bits_text(bits("weight_bits"), bits("activation_bits")) : "-";
-}
-
 std::string sites_table(const Comparison& comparison, const Layout& layout) {
   const bool analysis = !comparison.sites.empty() &&
-                        value_of(comparison.sites.front().left, "local_sqnr_db").is_number();
+                        value_at(comparison.sites.front().left, "local_sqnr_db").is_number();
   const char* own = analysis ? "local_sqnr_db" : "own_sqnr_db";
   Table table({{"site"},
                {"bits A"},
@@ -95,11 +84,11 @@ std::string sites_table(const Comparison& comparison, const Layout& layout) {
               layout);
   const char* all = analysis ? "cumulative_sqnr_db" : "output_sqnr_db";
   for (const ComparedSite& site : comparison.sites) {
-    table.add_row({site.path, bits_of(site.left), bits_of(site.right), decibels_of(site.left, own),
-                   decibels_of(site.right, own),
-                   change_of(value_of(site.left, own), value_of(site.right, own)),
+    table.add_row({site.path, bits_of_site(site.left), bits_of_site(site.right),
+                   decibels_of(site.left, own), decibels_of(site.right, own),
+                   change_of(value_at(site.left, own), value_at(site.right, own)),
                    decibels_of(site.left, all), decibels_of(site.right, all),
-                   change_of(value_of(site.left, all), value_of(site.right, all))});
+                   change_of(value_at(site.left, all), value_at(site.right, all))});
   }
   return table.to_string();
 }

@@ -1,5 +1,7 @@
 #include "cli/layout.h"
 
+#include "base/text_table.h"
+
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -18,22 +20,15 @@ constexpr std::size_t kLeastWidth = 40;  // narrower terminals wrap by themselve
 constexpr std::size_t kLeastText = 24;   // of a column that is broken into lines
 constexpr std::size_t kGap = 2;          // between columns
 
-std::size_t columns_in(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;  // not a UTF-8 continuation byte
-  }));
-}
-
 /// One line without newlines, broken at blanks.
-std::string wrapped_line(const std::string& line, std::size_t width, std::size_t indent,
-                         std::size_t used) {
+std::string wrapped_line(const std::string& line, std::size_t width, std::size_t indent) {
   std::string text;
-  std::size_t column = used;
+  std::size_t column = 0;
   std::size_t begin = 0;
   while (begin <= line.size()) {
     const std::size_t end = std::min(line.find(' ', begin), line.size());
     const std::string word = line.substr(begin, end - begin);
-    const std::size_t size = columns_in(word);
+    const std::size_t size = width_of(word);
     const bool first = begin == 0;
     if (!first && column + 1 + size > width) {
       text += "\n" + std::string(indent, ' ') + word;
@@ -67,7 +62,7 @@ std::string wrapped(const std::string& text, std::size_t width, std::size_t inde
   std::istringstream lines(text);
   std::string result, line;
   for (bool first = true; std::getline(lines, line); first = false) {
-    result += (first ? "" : "\n") + wrapped_line(line, width, indent, 0);
+    result += (first ? "" : "\n") + wrapped_line(line, width, indent);
   }
   return result;
 }
@@ -83,9 +78,9 @@ std::string Table::to_string() const {
   std::vector<std::size_t> widths;
   std::size_t total = 0;
   for (std::size_t i = 0; i < columns_.size(); ++i) {
-    widths.push_back(columns_in(columns_[i].title));
+    widths.push_back(width_of(columns_[i].title));
     for (const auto& row : rows_) {
-      if (!row.empty()) widths[i] = std::max(widths[i], columns_in(row.at(i)));
+      if (!row.empty()) widths[i] = std::max(widths[i], width_of(row.at(i)));
     }
     total += widths[i] + (i > 0 ? kGap : 0);
   }

@@ -40,7 +40,7 @@ std::string reason(const ModelEvaluation& model, const std::string& reference) {
   if (read_artifact(model.model).model_hash != sha256_of_file(reference)) {
     return "it was not made from that reference: give the file it was made from";
   }
-  return "quantization has lost it: try more bits, other calibration data, or --effort high";
+  return "quantization has lost it: try more bits or other calibration data";
 }
 
 }  // namespace

@@ -74,17 +74,13 @@ std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibratio
 
 ResolvedRecipe resolve(const RecipeOptions& options) {
   RecipeSources sources;
-  if (find_ready_recipe(options.recipe)) {
-    sources.ready = options.recipe;
-  } else if (!options.recipe.empty()) {
-    if (!std::filesystem::exists(options.recipe)) {
-      const std::string hint = nearest_hint(options.recipe, ready_recipe_names());
-      throw Error(ErrorKind::kFile,
-                  {.what = "the recipe file does not exist",
-                   .where = "--recipe " + options.recipe,
-                   .hint = hint.empty() ? "repquant recipe list names the ready ones" : hint});
-    }
-    sources.file = options.recipe;
+  take_recipe(sources, options.recipe, options.recipe);
+  if (sources.file && !std::filesystem::exists(*sources.file)) {
+    const std::string hint = nearest_hint(options.recipe, ready_recipe_names());
+    throw Error(ErrorKind::kFile,
+                {.what = "the recipe file does not exist",
+                 .where = "--recipe " + options.recipe,
+                 .hint = hint.empty() ? "repquant recipe list names the ready ones" : hint});
   }
   for (const auto& setting : options.settings) {
     RecipeChange change = parse_setting(setting, "--set");

@@ -48,21 +48,9 @@ std::string next_command(const std::vector<std::string>& words, const Layout& la
   return lines + "\n";
 }
 
-std::string percent(double share, int decimals) {
-  return format_number(100.0 * share, decimals) + " %";
-}
+std::string percent(double share, int decimals) { return format_percent(share, decimals); }
 
-std::string count_text(std::int64_t count) {
-  constexpr std::array<const char*, 5> kUnits{"", " k", " M", " G", " T"};
-  double value = static_cast<double>(count);
-  std::size_t unit = 0;
-  while (value >= 1000.0 && unit + 1 < kUnits.size()) {
-    value /= 1000.0;
-    ++unit;
-  }
-  const int decimals = unit == 0 ? 0 : value < 10.0 ? 2 : value < 100.0 ? 1 : 0;
-  return format_number(value, decimals) + kUnits[unit];
-}
+std::string count_text(std::int64_t count) { return format_count(static_cast<double>(count)); }
 
 std::string bits_text(int weight_bits, int activation_bits) {
   if (weight_bits == 0 && activation_bits == 0) return "-";

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/markup.h"
 #include "base/text_table.h"
 #include "cli/render.h"
 
@@ -99,50 +100,9 @@ std::string totals(const BatchReport& report) {
          std::to_string(report.failed) + " failed" + planned_text(report);
 }
 
-/// Text without what Markdown takes for markup in a table.
-std::string markdown_text(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    if (std::string_view("|\\`*_<>[]").find(c) != std::string_view::npos) result += '\\';
-    result += c;
-  }
-  return result;
-}
-
-/// Text for XML 1.0: valid UTF-8, no control characters, markup escaped.
-std::string xml_text(const std::string& text) {
-  // The JSON writer puts U+FFFD for bytes that are no UTF-8.
-  const std::string valid =
-      Json::parse(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace))
-          .get<std::string>();
-  std::string result;
-  for (const char c : valid) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      case '\n':
-        result += "&#10;";
-        break;
-      default:
-        result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return result;
-}
-
 std::string attribute(const char* name, const std::string& value) {
   std::string text(" ");
-  return text.append(name).append("=\"").append(xml_text(value)).append("\"");
+  return text.append(name).append("=\"").append(markup_text(value)).append("\"");
 }
 
 /// Seconds that this run spent on a row.

@@ -102,7 +102,7 @@ std::vector<at::Tensor> LoadedModel::outputs(const std::vector<at::Tensor>& inpu
   const auto fail = [&](const std::string& message) {
     ErrorParts parts = explain_failure(inputs, [this](const std::vector<at::Tensor>& part) {
       try {
-        module_->forward({part.begin(), part.end()});
+        module_->forward(module_arguments(*module_, part));
         return true;
       } catch (const std::exception&) {
         return false;

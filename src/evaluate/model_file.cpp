@@ -8,6 +8,7 @@
 
 #include "archive/zip_reader.h"
 #include "data/file_kind.h"
+#include "graph/archive.h"
 
 namespace repquant {
 namespace {
@@ -113,32 +114,18 @@ std::optional<OtherFile> other_file(const std::string& path) {
 }  // namespace
 
 void check_model_file(const std::string& path) {
-  std::error_code code;
-  const auto fail = [&](std::string what, std::string got, std::string hint) {
-    throw Error(ErrorKind::kFile, {.what = std::move(what),
-                                   .where = path,
-                                   .expected = "a TorchScript file saved with torch.jit.save",
-                                   .got = std::move(got),
-                                   .hint = std::move(hint)});
-  };
-  if (!fs::exists(path, code)) fail("the model file does not exist", "", "check the path");
-  if (fs::is_directory(path, code)) {
-    fail("the model path is a folder", "a folder",
-         fs::exists(fs::path(path) / "config.json", code)
-             ? "a folder of transformers is exported by scripts/export_transformers.py --model"
-             : "name the .pt file");
-  }
-  const auto size = fs::file_size(path, code);
-  if (code) fail("the model file cannot be read", code.message(), "check its permissions");
-  if (size == 0) fail("the model file is empty", "0 bytes", "export the model again");
+  check_model_path(path);
   std::optional<OtherFile> other;
   try {
     other = other_file(path);
   } catch (const Error& e) {
-    fail("the model file is damaged", e.parts().got.empty() ? e.parts().what : e.parts().got,
-         "copy or export it again");
+    throw model_file_error(path, "the model file is damaged",
+                           e.parts().got.empty() ? e.parts().what : e.parts().got,
+                           "copy or export it again");
   }
-  if (other) fail("the model file is not a TorchScript archive", other->what, other->hint);
+  if (!other) return;
+  throw model_file_error(path, "the model file is not a TorchScript archive", other->what,
+                         other->hint);
 }
 
 }  // namespace repquant

@@ -42,9 +42,9 @@ std::set<const Node*> foldable_norms(const std::vector<Site>& sites,
 
 at::Tensor gram_of(const Site& site, const Sensitivities& sensitivities) {
   const at::Tensor& weight = std::get<LinearSite>(site.kind).weight;
-  const auto found = sensitivities.find(site.node->output());
-  if (found == sensitivities.end()) return at::matmul(weight.t(), weight);
-  const auto scaled = weight * found->second.channels.to(at::kFloat).unsqueeze(1);
+  const Sensitivity* found = find_sensitivity(sensitivities, site.node->output());
+  if (found == nullptr) return at::matmul(weight.t(), weight);
+  const auto scaled = weight * found->channels.to(at::kFloat).unsqueeze(1);
   return at::matmul(weight.t(), scaled);
 }
 

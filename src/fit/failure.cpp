@@ -5,8 +5,6 @@
 #include <exception>
 #include <new>
 
-#include "repquant/error.h"
-
 namespace repquant {
 namespace {
 
@@ -14,15 +12,16 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 
 }  // namespace
 
+bool is_of_one_site(ErrorKind kind) {
+  return kind == ErrorKind::kNumerical || kind == ErrorKind::kUnsupported ||
+         kind == ErrorKind::kInternal;
+}
+
 std::string reason_of_failure() {
   try {
     throw;
   } catch (const Error& e) {
-    const ErrorKind kind = e.kind();
-    if (kind != ErrorKind::kNumerical && kind != ErrorKind::kUnsupported &&
-        kind != ErrorKind::kInternal) {
-      throw;
-    }
+    if (!is_of_one_site(e.kind())) throw;
     return first_line(e.parts().what);
   } catch (const c10::Error& e) {
     return first_line(e.what_without_backtrace());

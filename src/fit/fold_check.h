@@ -9,6 +9,10 @@
 
 namespace repquant {
 
+/// A norm stays unfolded where folding changes what a reader of it computes by more than this, of
+/// its largest output.
+inline constexpr double kLargestFoldDeviation = 1e-3;
+
 /// How much a fold changes the output of one Linear behind the norm, whose input it moves from x to
 /// x / r - b and whose weight and bias to W diag(r) and bias + W diag(r) b, as float32 has these:
 /// the largest |difference| relative to the largest |output|. Computed in double on at most 256

@@ -72,6 +72,7 @@ FittedWeight fit_weight(const LinearProblem& problem, const SourceRows& rows,
 
 /// The grid for all readers of the codes.
 FittedInput fit_grid(const LinearProblem& problem, const SourceRows& rows, const Recipe& recipe) {
+  if (problem.shared != nullptr) return {.quantizer = *problem.shared, .side = {}, .note = ""};
   // Rows that a router sends here on other data may be anything.
   constexpr std::int64_t kFewRows = 32;
   std::vector<WeightedRows> readers{sample_for_grid(rows, problem.row_weights, problem.threads)};
@@ -81,7 +82,7 @@ FittedInput fit_grid(const LinearProblem& problem, const SourceRows& rows, const
   }
   const WeightedRows seen = joined(readers);
   const std::int64_t count = seen.x.size(0);
-  if (problem.shared == nullptr && count < (problem.routed ? kFewRows : 1)) {
+  if (count < (problem.routed ? kFewRows : 1)) {
     return {.quantizer = per_token_quantizer(problem.activation_bits), .side = {}, .note = ""};
   }
   return fit_linear_input(seen, problem, recipe);

@@ -243,10 +243,6 @@ std::string describe_choice(double ratio) {
 FittedInput fit_linear_input(const WeightedRows& all, const LinearProblem& in,
                              const Recipe& recipe) {
   FittedInput fitted;
-  if (in.shared != nullptr) {
-    fitted.quantizer = *in.shared;
-    return fitted;
-  }
   const bool from_norm = in.site->source == InputSource::kNorm || in.site->norm != nullptr;
   auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
   if (granularity == InputGranularity::kPerToken) {  // nothing to fit

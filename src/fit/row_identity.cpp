@@ -47,7 +47,7 @@ class Search {
   explicit Search(const ValueSet& quantized) : quantized_(quantized) {}
 
   bool depends(const Value* value) {
-    if (quantized_.count(value) == 0 || !seen_.insert(value).second) return false;
+    if (!is_quantized(value) || !seen_.insert(value).second) return false;
     const Node* node = value->node();
     const std::string kind = node->kind().toQualString();
     if (kSorting.count(kind) > 0) return true;
@@ -55,7 +55,7 @@ class Search {
     const auto inputs = node->inputs();
     if (kSelecting.count(kind) > 0) {
       const bool chosen = std::any_of(inputs.begin() + 1, inputs.end(),
-                                      [&](const Value* v) { return quantized_.count(v) > 0; });
+                                      [&](const Value* v) { return is_quantized(v); });
       return chosen || depends(inputs[0]);
     }
     if (kWriting.count(kind) > 0) return depends(inputs[0]);
@@ -63,30 +63,27 @@ class Search {
   }
 
  private:
+  bool is_quantized(const Value* value) const { return quantized_.count(value) > 0; }
+
   /// A branch or a loop: which way it goes and how often are the data's choice, or something inside
   /// chooses, or it gives on what depends.
   bool depends_inside(const Node* node) {
-    if (std::any_of(node->inputs().begin(), node->inputs().end(),
-                    [&](const Value* v) { return quantized_.count(v) > 0; })) {
-      return true;
-    }
+    const auto quantized = [&](const Value* v) { return is_quantized(v); };
+    const auto dependent = [&](const Value* v) { return depends(v); };
+    if (std::any_of(node->inputs().begin(), node->inputs().end(), quantized)) return true;
     for (const torch::jit::Block* block : node->blocks()) {
       for (const Node* inner : block->nodes()) {
         const std::string kind = inner->kind().toQualString();
         if (kSorting.count(kind) > 0 || kSelecting.count(kind) > 0) return true;
-        if (depends_inside_of(inner)) return true;
+        if (!inner->blocks().empty()) {
+          if (depends_inside(inner)) return true;
+        } else if (std::any_of(inner->inputs().begin(), inner->inputs().end(), dependent)) {
+          return true;
+        }
       }
-      for (const Value* given : block->outputs()) {
-        if (depends(given)) return true;
-      }
+      if (std::any_of(block->outputs().begin(), block->outputs().end(), dependent)) return true;
     }
     return false;
-  }
-
-  bool depends_inside_of(const Node* inner) {
-    if (!inner->blocks().empty()) return depends_inside(inner);
-    return std::any_of(inner->inputs().begin(), inner->inputs().end(),
-                       [&](const Value* v) { return depends(v); });
   }
 
   const ValueSet& quantized_;

@@ -197,6 +197,11 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
   return result;
 }
 
+const Sensitivity* find_sensitivity(const Sensitivities& all, const torch::jit::Value* value) {
+  const auto found = all.find(value);
+  return found == all.end() ? nullptr : &found->second;
+}
+
 at::Tensor row_weights(const Sensitivity* sensitivity, double share) {
   if (sensitivity == nullptr || share == 0) return {};
   return weights_of_squares(at::cat(sensitivity->tokens), share, at::cat(sensitivity->used));

@@ -35,6 +35,9 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
                                   const std::vector<std::vector<at::Tensor>>& batches, int threads,
                                   const std::function<void()>& check_interrupt);
 
+/// What was measured of a value; null if nothing was.
+const Sensitivity* find_sensitivity(const Sensitivities& all, const torch::jit::Value* value);
+
 /// weights_of_squares() of the tokens of all batches behind each other, float64, unused ones with
 /// 0; undefined for share 0 or where nothing was measured.
 at::Tensor row_weights(const Sensitivity* sensitivity, double share);

@@ -112,7 +112,8 @@ LinearProblem SiteFit::problem_of(std::size_t i, const LinearSite& site) const {
   problem.rows = rows_of_site(
       i, !weight_only && !problem.routed && recipe_.weights.compensation == Compensation::kStream);
   if (!problem.routed) {
-    problem.row_weights = row_weights(sensitivity_of(output), recipe_.weights.sensitivity);
+    problem.row_weights =
+        row_weights(find_sensitivity(sensitivities_, output), recipe_.weights.sensitivity);
   }
   if (const auto rounded = rounded_weights_.find(i); rounded != rounded_weights_.end()) {
     problem.rounded = &rounded->second;
@@ -164,8 +165,9 @@ std::vector<ReaderRows> SiteFit::other_readers_of(std::size_t i) const {
   for (const std::size_t other : groups_[*group_of_[i]].sites) {
     const auto* node = sites_[other].node;
     if (!seen.insert(node->input(0)).second) continue;
-    others.push_back({rows_of_site(other, false),
-                      row_weights(sensitivity_of(node->output()), recipe_.weights.sensitivity)});
+    others.push_back(
+        {rows_of_site(other, false), row_weights(find_sensitivity(sensitivities_, node->output()),
+                                                 recipe_.weights.sensitivity)});
   }
   return others;
 }
@@ -220,11 +222,6 @@ void SiteFit::fit_kind(std::size_t i, const EmbeddingSite& site, SitePlan& plan)
   plan.plan = std::move(embedding);
 }
 
-const Sensitivity* SiteFit::sensitivity_of(const Value* value) const {
-  const auto found = sensitivities_.find(value);
-  return found == sensitivities_.end() ? nullptr : &found->second;
-}
-
 /// Batches, evenly spaced, that hold as many values of an operand as its fit needs.
 std::vector<std::size_t> SiteFit::some_batches(const Value* value) const {
   const std::size_t batches = streams_.batches();
@@ -250,7 +247,7 @@ std::vector<at::Tensor> SiteFit::values_in(const std::vector<std::size_t>& batch
 }
 
 at::Tensor SiteFit::weights_in(const std::vector<std::size_t>& batches, const Value* value) const {
-  const auto* all = sensitivity_of(value);
+  const auto* all = find_sensitivity(sensitivities_, value);
   if (all == nullptr) return {};
   Sensitivity chosen;
   for (const std::size_t i : batches) {

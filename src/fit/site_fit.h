@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fit/consumers.h"
+#include "fit/fold_check.h"
 #include "fit/linear_problem.h"
 #include "fit/row_identity.h"
 #include "fit/sensitivity.h"
@@ -26,9 +27,7 @@ inline constexpr std::int64_t kOperandValues = std::int64_t{1} << 24;
 
 struct SiteFitOptions {
   int threads = 1;
-  /// A norm stays unfolded where folding changes what a reader of it computes by more than this, of
-  /// its largest output.
-  double largest_fold_deviation = 1e-3;
+  double largest_fold_deviation = kLargestFoldDeviation;
 };
 
 /// Begins the note of a site whose input a norm carries.
@@ -62,7 +61,6 @@ class SiteFit {
   std::vector<ReaderRows> other_readers_of(std::size_t i) const;
   double fold_deviation_of(const InputGroup& group, const InputQuantizer& quantizer) const;
 
-  const Sensitivity* sensitivity_of(const torch::jit::Value* value) const;
   std::vector<std::size_t> some_batches(const torch::jit::Value* value) const;
   std::vector<at::Tensor> values_in(const std::vector<std::size_t>& batches,
                                     const torch::jit::Value* value) const;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "fit/fold_check.h"
 #include "graph/site.h"
 #include "plan/site_plan.h"
 #include "repquant/recipe.h"
@@ -27,9 +28,7 @@ struct SweepOptions {
   std::string workdir;  // checkpoints and activations go here; empty: neither is written
   /// Bytes of living activations from which on they are kept in workdir instead of in memory.
   std::int64_t spill_bytes = std::int64_t{1} << 28;
-  /// A norm stays unfolded where folding changes what a reader of it computes by more than this, of
-  /// its largest output.
-  double largest_fold_deviation = 1e-3;
+  double largest_fold_deviation = kLargestFoldDeviation;
   bool resume = false;      // continue from the checkpoint in workdir
   std::string fingerprint;  // identifies model, data and recipe; a checkpoint of another is refused
   std::function<void(const SweepProgress&)> on_progress;
@@ -41,6 +40,8 @@ struct SweepOptions {
 struct FailedSite {
   std::string path;
   std::string reason;
+  /// As the tables of sites and of gaps say it.
+  std::string note() const { return "it failed: " + reason; }
 };
 
 struct SweepResult {

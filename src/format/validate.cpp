@@ -82,16 +82,6 @@ class CheckedArchive {
   std::uint64_t text_size_ = 0;
 };
 
-ErrorParts unreadable(const std::string& path, const std::string& got) {
-  return {.what = "the model file cannot be loaded as TorchScript",
-          .where = path,
-          .expected = "a TorchScript file saved with torch.jit.save",
-          .got = got.substr(0, 300),
-          .hint =
-              "a state dict or a pickled nn.Module must be exported with torch.jit.trace first; "
-              "a truncated file must be copied again"};
-}
-
 internal::Pickle checked_pickle(CheckedArchive& archive, const std::string& name) {
   const std::string text = archive.text(name, kMaxPickle);
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(text.data());
@@ -128,7 +118,7 @@ void check_entries(CheckedArchive& archive, const std::string& path, bool truste
                                           .hint = "load and save it again with a newer PyTorch"});
   }
   if (!archive.has("constants.pkl")) {
-    throw Error(ErrorKind::kFile, unreadable(path, "an archive of torch.save, without code"));
+    throw Error(ErrorKind::kFile, unreadable_model(path, "an archive of torch.save, without code"));
   }
   for (const auto& name : archive.names()) {
     if (!name.starts_with("code/")) continue;
@@ -145,6 +135,16 @@ void check_entries(CheckedArchive& archive, const std::string& path, bool truste
 
 }  // namespace
 
+ErrorParts unreadable_model(const std::string& path, const std::string& got) {
+  return {.what = "the model file cannot be loaded as TorchScript",
+          .where = path,
+          .expected = "a TorchScript file saved with torch.jit.save",
+          .got = got.substr(0, 300),
+          .hint =
+              "a state dict or a pickled nn.Module must be exported with torch.jit.trace first; "
+              "a truncated file must be copied again"};
+}
+
 void validate_archive(const std::string& path, bool trusted) {
   std::optional<CheckedArchive> archive;
   try {
@@ -154,9 +154,9 @@ void validate_archive(const std::string& path, bool trusted) {
     if (archive) throw;
     const ErrorParts& parts = e.parts();
     throw Error(ErrorKind::kFile,
-                unreadable(path, parts.what + (parts.got.empty() ? "" : ": " + parts.got)));
+                unreadable_model(path, parts.what + (parts.got.empty() ? "" : ": " + parts.got)));
   } catch (const c10::Error& e) {
-    throw Error(ErrorKind::kFile, unreadable(path, e.what_without_backtrace()));
+    throw Error(ErrorKind::kFile, unreadable_model(path, e.what_without_backtrace()));
   }
 }
 

@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "repquant/error.h"
+
 namespace repquant {
 
 /// Checks a TorchScript archive, ours or any other: entries and their sizes, pickles and what they
@@ -12,6 +14,9 @@ namespace repquant {
 /// Throws Error kFile (damaged or forged, with the entry in `where`), kUnsupported (operators that
 /// a model does not need, formats of PyTorch before 1.4).
 void validate_archive(const std::string& path, bool trusted = false);
+
+/// What is said of a file that LibTorch cannot load.
+ErrorParts unreadable_model(const std::string& path, const std::string& got);
 
 /// While one lives, code of models counts as trusted in the whole process: for programs that were
 /// told so by their user.

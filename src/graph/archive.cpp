@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "format/validate.h"
 #include "graph/portable_code.h"
@@ -18,18 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 torch::jit::Module read_module(const std::string& path, torch::jit::ExtraFilesMap& extra) {
-  const auto fail = [&](std::string message) {
-    // What torch.save writes. LibTorch calls that an internal error and a corrupt file.
-    if (message.find("failed locating file constants.pkl") != std::string::npos) {
-      message = "an archive of torch.save, without code";
-    }
-    throw Error(ErrorKind::kFile,
-                {.what = "the model file cannot be loaded as TorchScript",
-                 .where = path,
-                 .expected = "a TorchScript file saved with torch.jit.save",
-                 .got = message.substr(0, 300),
-                 .hint = "a state dict or a pickled nn.Module must be exported with "
-                         "torch.jit.trace first; a truncated file must be copied again"});
+  const auto fail = [&](const std::string& message) {
+    throw Error(ErrorKind::kFile, unreadable_model(path, message));
   };
   try {
     return torch::jit::load(path, at::kCPU, extra);
@@ -45,27 +36,48 @@ torch::jit::Module read_module(const std::string& path, torch::jit::ExtraFilesMa
 
 }  // namespace
 
-void check_archive(const std::string& path) {
+Error model_file_error(const std::string& path, std::string what, std::string got,
+                       std::string hint) {
+  return Error(ErrorKind::kFile, {.what = std::move(what),
+                                  .where = path,
+                                  .expected = "a TorchScript file saved with torch.jit.save",
+                                  .got = std::move(got),
+                                  .hint = std::move(hint)});
+}
+
+void check_model_path(const std::string& path) {
   std::error_code ec;
-  const auto fail = [&](std::string what, std::string got, std::string hint) {
-    throw Error(ErrorKind::kFile, {.what = std::move(what),
-                                   .where = path,
-                                   .expected = "a TorchScript file saved with torch.jit.save",
-                                   .got = std::move(got),
-                                   .hint = std::move(hint)});
-  };
-  if (!fs::exists(path, ec)) fail("the model file does not exist", "", "check the path");
-  if (fs::is_directory(path, ec))
-    fail("the model path is a folder", "a folder", "name the .pt file");
+  if (!fs::exists(path, ec)) {
+    throw model_file_error(path, "the model file does not exist", "", "check the path");
+  }
+  if (fs::is_directory(path, ec)) {
+    throw model_file_error(
+        path, "the model path is a folder", "a folder",
+        fs::exists(fs::path(path) / "config.json", ec)
+            ? "a folder of transformers is exported by scripts/export_transformers.py --model"
+            : "name the .pt file");
+  }
   const auto size = fs::file_size(path, ec);
-  if (ec) fail("the model file cannot be read", ec.message(), "check its permissions");
-  if (size == 0) fail("the model file is empty", "0 bytes", "export the model again");
+  if (ec) {
+    throw model_file_error(path, "the model file cannot be read", ec.message(),
+                           "check its permissions");
+  }
+  if (size == 0) {
+    throw model_file_error(path, "the model file is empty", "0 bytes", "export the model again");
+  }
+}
+
+void check_archive(const std::string& path) {
+  check_model_path(path);
   std::ifstream file(path, std::ios::binary);
   char magic[4] = {};
-  if (!file.read(magic, 4)) fail("the model file cannot be read", "", "check its permissions");
+  if (!file.read(magic, 4)) {
+    throw model_file_error(path, "the model file cannot be read", "", "check its permissions");
+  }
   if (std::string(magic, 4) != std::string("PK\x03\x04", 4)) {
-    fail("the model file is not a TorchScript archive", "a file that is no zip archive",
-         "export with torch.jit.trace or torch.jit.script and save with torch.jit.save");
+    throw model_file_error(
+        path, "the model file is not a TorchScript archive", "a file that is no zip archive",
+        "export with torch.jit.trace or torch.jit.script and save with torch.jit.save");
   }
 }
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "repquant/error.h"
+
 namespace torch::jit {
 struct Module;
 }  // namespace torch::jit
@@ -13,6 +15,13 @@ namespace repquant {
 
 /// The small text files of an archive, by name.
 using ExtraFiles = std::map<std::string, std::string>;
+
+/// What is wrong with a file that was given as a model: an Error kFile.
+Error model_file_error(const std::string& path, std::string what, std::string got,
+                       std::string hint);
+
+/// Throws Error kFile for a path that holds no bytes: missing, a folder, unreadable or empty.
+void check_model_path(const std::string& path);
 
 /// Rejects what is plainly no TorchScript archive, without loading it.
 /// Throws Error kFile (missing, a folder, empty, no zip archive).

@@ -28,8 +28,6 @@ const std::set<std::string> kSame{"aten::contiguous", "aten::detach", "aten::ali
 const std::set<std::string> kMoves{"aten::transpose", "aten::t", "aten::permute", "aten::swapaxes",
                                    "aten::movedim"};
 const std::set<std::string> kParts{"aten::select", "aten::slice", "aten::narrow"};
-const std::set<std::string> kLists{"aten::unbind", "aten::chunk", "aten::split",
-                                   "aten::split_with_sizes", "aten::tensor_split"};
 
 std::string name_of_kind(const Node* node) { return node->kind().toQualString(); }
 
@@ -39,7 +37,7 @@ Value* base_of(const Value* value) {
   const std::string kind = name_of_kind(node);
   if (kind == "prim::ListUnpack") {
     Node* list = node->input(0)->node();
-    return kLists.count(name_of_kind(list)) > 0 ? list->input(0) : nullptr;
+    return gives_parts(list) ? list->input(0) : nullptr;
   }
   const bool view = kReshapes.count(kind) > 0 || kSame.count(kind) > 0 || kMoves.count(kind) > 0 ||
                     kParts.count(kind) > 0 || kind == "aten::expand";

@@ -127,8 +127,16 @@ class Filler {
   std::size_t next_ = 0;
 };
 
-std::shared_ptr<Graph> inlined_forward(const torch::jit::Module& module) {
-  auto graph = torch::jit::toGraphFunction(module.get_method("forward").function()).graph()->copy();
+/// The graph whose inputs are looked at, not to be changed. What is read of a list or a dictionary
+/// only the whole body tells; for all others the signature does, without a copy of the model.
+std::shared_ptr<Graph> forward_graph(const torch::jit::Module& module) {
+  auto graph = torch::jit::toGraphFunction(module.get_method("forward").function()).graph();
+  const auto is_read_in_parts = [](const Value* input) {
+    const auto kind = input->type()->kind();
+    return kind == c10::TypeKind::ListType || kind == c10::TypeKind::DictType;
+  };
+  if (std::none_of(graph->inputs().begin(), graph->inputs().end(), is_read_in_parts)) return graph;
+  graph = graph->copy();
   torch::jit::Inline(*graph);
   return graph;
 }
@@ -175,7 +183,7 @@ std::vector<c10::IValue> module_arguments(const torch::jit::Module& module,
     return is_tensor(argument.type()) || argument.type()->kind() == c10::TypeKind::OptionalType;
   });
   if (plain) return given;
-  const auto graph = inlined_forward(module);
+  const auto graph = forward_graph(module);
   Filler filler(given, arguments.size() - 1);
   std::vector<c10::IValue> values;
   for (std::size_t i = 1; i < arguments.size(); ++i) {
@@ -188,7 +196,7 @@ std::vector<c10::IValue> module_arguments(const torch::jit::Module& module,
 
 std::vector<NamedArgument> named_arguments(const torch::jit::Module& module) {
   const auto& arguments = module.get_method("forward").function().getSchema().arguments();
-  const auto graph = inlined_forward(module);
+  const auto graph = forward_graph(module);
   std::vector<NamedArgument> named;
   for (std::size_t i = 1; i < arguments.size(); ++i) {
     named.push_back({.leaves = leaves_of(graph->inputs()[i], arguments[i].name()),

@@ -24,7 +24,6 @@ void drop_defaults(Model& model, const torch::jit::Module& module, std::size_t p
     ++kept;
   }
   for (std::size_t i = arguments.size() - 1; i > kept; --i) {
-    model.dropped_inputs.insert(model.dropped_inputs.begin(), arguments[i].name());
     torch::jit::WithInsertPoint guard(*model.graph->nodes().begin());
     model.graph->inputs()[i - 1]->replaceAllUsesWith(
         model.graph->insertConstant(*arguments[i].default_value()));

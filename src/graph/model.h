@@ -26,7 +26,6 @@ struct Model {
   std::shared_ptr<torch::jit::Module> module;
   std::vector<std::string> input_names;             // of the tensors: x, obs.0, batch.ids
   std::vector<std::string> argument_names;          // as in the user's forward()
-  std::vector<std::string> dropped_inputs;          // optional inputs fixed to their defaults
   std::map<std::string, std::string> extra_files;   // small text files of the archive
   std::vector<std::string> notes;                   // what was changed to run it here: sentences
   FileTensors tensors;                              // of the file, read or not

@@ -96,11 +96,7 @@ int count_branches(Graph& graph) {
 /// gives a list of tensors.
 void fold_parts_of_constants(Graph& graph) {
   for (Node* node : all_nodes(graph)) {
-    const std::string kind = node->kind().toQualString();
-    if (kind != "aten::split" && kind != "aten::split_with_sizes" && kind != "aten::chunk" &&
-        kind != "aten::unbind" && kind != "aten::tensor_split") {
-      continue;
-    }
+    if (!gives_parts(node)) continue;
     if (!constant_tensor(node->input(0)).defined()) continue;
     const auto result = torch::jit::runNodeIfInputsAreConstant(node);
     if (!result || result->size() != 1 || !result->front().isTensorList()) continue;

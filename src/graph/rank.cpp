@@ -95,12 +95,8 @@ Rank rank_of_node(const Node* node, int depth) {
   if (kind == "prim::ListUnpack") {
     const Node* list = node->input(0)->node();
     if (list->inputs().empty()) return {};
-    const std::string source = list->kind().toQualString();
-    if (source == "aten::unbind") return offset(rank(list->input(0), depth + 1), -1);
-    if (source == "aten::chunk" || source == "aten::split" || source == "aten::split_with_sizes" ||
-        source == "aten::tensor_split") {
-      return rank(list->input(0), depth + 1);
-    }
+    if (is_kind(list, "aten::unbind")) return offset(rank(list->input(0), depth + 1), -1);
+    if (gives_parts(list)) return rank(list->input(0), depth + 1);
   }
   return {};
 }

@@ -8,6 +8,7 @@
 #include <torch/csrc/jit/passes/inliner.h>
 
 #include <functional>
+#include <set>
 
 namespace repquant {
 
@@ -58,6 +59,12 @@ at::Tensor constant_tensor(const Value* value) {
 
 bool is_kind(const torch::jit::Node* node, const char* kind) {
   return std::string(node->kind().toQualString()) == kind;
+}
+
+bool gives_parts(const Node* node) {
+  static const std::set<std::string> kinds{"aten::unbind", "aten::chunk", "aten::split",
+                                           "aten::split_with_sizes", "aten::tensor_split"};
+  return kinds.count(node->kind().toQualString()) > 0;
 }
 
 bool is_one(const torch::jit::Value* value) {

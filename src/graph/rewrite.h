@@ -36,6 +36,9 @@ at::Tensor constant_tensor(const torch::jit::Value* value);
 /// True for an operator such as "aten::add".
 bool is_kind(const torch::jit::Node* node, const char* kind);
 
+/// True for an operator that gives the parts of a tensor as a list: split, chunk, unbind ...
+bool gives_parts(const torch::jit::Node* node);
+
 /// True for a constant number 1.
 bool is_one(const torch::jit::Value* value);
 

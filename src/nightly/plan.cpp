@@ -23,7 +23,7 @@ constexpr std::size_t kLongestName = 100;
 constexpr std::array<GateRule, 2> kBatchRules{{
     {.name = "min-coverage",
      .metric = "coverage",
-     .help = "smallest share of multiply-accumulates that is quantized",
+     .help = "smallest of the quantized shares of parameters, multiply-accumulates and bytes",
      .needs = "",
      .share = true},
     {.name = "max-size-ratio",
@@ -210,11 +210,8 @@ class PlanReader {
     read_settings(model, settings.recipe);
     read_gates(model, settings.gates);
     RecipeSources sources;
-    if (const auto recipe = model.text("recipe"); find_ready_recipe(recipe)) {
-      sources.ready = recipe;
-    } else if (!recipe.empty()) {
-      sources.file = path_below(base_, recipe);
-    }
+    const std::string recipe = model.text("recipe");
+    take_recipe(sources, recipe, path_below(base_, recipe));
     sources.exclude = model.texts("exclude");
 
     const Json* own = model.find("bits");

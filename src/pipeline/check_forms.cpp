@@ -76,12 +76,6 @@ std::string text_of_check(const std::vector<FormCheckInput>& inputs) {
   return text;
 }
 
-std::vector<at::Tensor> run_form(torch::jit::Module module, const std::vector<at::Tensor>& inputs) {
-  std::vector<c10::IValue> outputs;
-  outputs.push_back(module.forward(copies_of(inputs)));
-  return output_tensors(outputs);
-}
-
 struct OutputErrors {
   Energies portable, fused;  // against FP32
   Energies between;
@@ -92,8 +86,8 @@ OutputErrors compare_outputs(const BothForms& forms, const std::vector<FormCheck
                              const std::string& path) {
   OutputErrors errors;
   for (const auto& input : inputs) {
-    const auto portable = run_form(forms.portable, input.inputs);
-    const auto fused = run_form(forms.fused, input.inputs);
+    const auto portable = run_module(forms.portable, input.inputs);
+    const auto fused = run_module(forms.fused, input.inputs);
     for (std::size_t i = 0; i < portable.size(); ++i) {
       const at::Tensor& expected = input.reference.at(i);
       for (const at::Tensor& got : {portable[i], fused.at(i)}) {

@@ -16,8 +16,6 @@ constexpr double kFloatBits = 32.0;
 constexpr std::size_t kNamedGaps = 5;
 constexpr const char* kExcluded = "excluded by the recipe";
 
-std::string percent(double share) { return format_number(100.0 * share, 2) + " %"; }
-
 /// Why the recipe leaves a product of activations in floating point.
 std::string reason_of_product(const Recipe& recipe) {
   if (recipe.bits.weight_only()) {
@@ -54,7 +52,7 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
                      const std::vector<SiteBits>& given, const Recipe& recipe,
                      const std::vector<FailedSite>& failed) {
   std::map<std::string, std::string> reasons;
-  for (const FailedSite& site : failed) reasons[site.path] = "it failed: " + site.reason;
+  for (const FailedSite& site : failed) reasons[site.path] = site.note();
   std::vector<SiteBits> bits = given;
   for (std::size_t i = 0; i < bits.size(); ++i) {
     if (reasons.count(search.sites[i].path) > 0) bits[i].quantized = false;
@@ -148,11 +146,11 @@ void check_coverage(const Coverage& coverage, bool strict, double minimum) {
     throw Error(ErrorKind::kGate,
                 {.what = "the coverage is below `min_coverage`",
                  .where = list,
-                 .expected = "at least " + percent(minimum) +
+                 .expected = "at least " + format_percent(minimum, 2) +
                              " of the parameters, the multiply-accumulates and the bytes",
-                 .got = percent(coverage.parameter_share()) + " of the parameters, " +
-                        percent(coverage.mac_share()) + " of the multiply-accumulates, " +
-                        percent(coverage.byte_share()) + " of the bytes",
+                 .got = format_percent(coverage.parameter_share(), 2) + " of the parameters, " +
+                        format_percent(coverage.mac_share(), 2) + " of the multiply-accumulates, " +
+                        format_percent(coverage.byte_share(), 2) + " of the bytes",
                  .hint = "repquant inspect MODEL shows every operator and the reason"});
   }
   throw Error(ErrorKind::kGate,

@@ -45,7 +45,7 @@ std::vector<SiteReport> site_reports(const SiteSearch& search, const SweepResult
     } else {
       reports.push_back(report_of(site, SiteBits{.quantized = false}));
       for (const FailedSite& failed : sweep.failed) {
-        if (failed.path == site.path) reports.back().note = "it failed: " + failed.reason;
+        if (failed.path == site.path) reports.back().note = failed.note();
       }
     }
   }

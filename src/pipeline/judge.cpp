@@ -40,9 +40,9 @@ struct Sums {
 
 Sums compare(const std::vector<at::Tensor>& reference, const std::vector<at::Tensor>& got) {
   Sums sums;
-  for (std::size_t i = 0; i < reference.size(); ++i) sums.outputs.add(reference[i], got[i]);
   const at::Tensor logits = logits_in(reference);
-  for (std::size_t i = 0; logits.defined() && i < reference.size(); ++i) {
+  for (std::size_t i = 0; i < reference.size(); ++i) {
+    sums.outputs.add(reference[i], got[i]);
     if (!logits.is_same(reference[i])) continue;
     const at::Tensor same = logits.argmax(-1).eq(got[i].argmax(-1));
     sums.rows = same.numel();
@@ -161,13 +161,13 @@ void check_gates(const JudgementReport& judgement, const QuantizeOptions& option
                  .hint = "`min_sqnr` judges any output"});
   }
   if (*judgement.agreement >= options.min_agreement) return;
-  const auto percent = [](double share) { return format_number(100 * share, 1) + " %"; };
-  throw Error(ErrorKind::kGate,
-              {.what = "the quantized model chooses another class than FP32 too often",
-               .where = "`min_agreement`",
-               .expected = "the same on at least " + percent(options.min_agreement) + samples,
-               .got = percent(*judgement.agreement),
-               .hint = "allow more bits, or calibrate on more samples"});
+  throw Error(
+      ErrorKind::kGate,
+      {.what = "the quantized model chooses another class than FP32 too often",
+       .where = "`min_agreement`",
+       .expected = "the same on at least " + format_percent(options.min_agreement) + samples,
+       .got = format_percent(*judgement.agreement),
+       .hint = "allow more bits, or calibrate on more samples"});
 }
 
 /// The bits that the floor goes by: those of the recipe, or the average that was asked for.

@@ -9,6 +9,7 @@
 #include "base/overwrite.h"
 #include "data/preprocess.h"
 #include "evaluate/model_file.h"
+#include "fit/failure.h"
 #include "fit/hold_back.h"
 #include "pipeline/calibration_cache.h"
 #include "pipeline/coverage.h"
@@ -54,11 +55,7 @@ void check_coverage(const PreparedRun& run, const QuantizeOptions& options) {
 /// Takes back the plan of the site that `error` names: what has no integer form or fails the
 /// self-check stays in floating point. False if it names no site, or the only one.
 bool take_back(SweepResult& sweep, const Error& error) {
-  const ErrorKind kind = error.kind();
-  if (kind != ErrorKind::kNumerical && kind != ErrorKind::kUnsupported &&
-      kind != ErrorKind::kInternal) {
-    return false;
-  }
+  if (!is_of_one_site(error.kind())) return false;
   const auto plan = std::find_if(
       sweep.plans.begin(), sweep.plans.end(),
       [&](const SitePlan& candidate) { return candidate.path == error.parts().where; });

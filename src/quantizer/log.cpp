@@ -40,11 +40,11 @@ at::Tensor log_table(const LogGrid& grid) {
 }
 
 at::Tensor log_weights(const at::Tensor& codes, const LogGrid& grid) {
-  const at::Tensor weights = log_table(grid).take(codes.to(at::kLong).clamp_min(0));
+  const at::Tensor table = log_table(grid);
+  if (!codes.isnan().any().item<bool>()) return table.take(codes.to(at::kLong));
   // Rows that are NaN (padding that the model drops later) have no codes, and stay NaN.
-  const at::Tensor missing = codes.isnan();
-  if (!missing.any().item<bool>()) return weights;
-  return weights.masked_fill(missing, std::numeric_limits<double>::quiet_NaN());
+  return table.take(codes.nan_to_num().to(at::kLong))
+      .masked_fill(codes.isnan(), std::numeric_limits<double>::quiet_NaN());
 }
 
 at::Tensor log_codes_from_probabilities(const at::Tensor& a, double scale, const LogGrid& grid) {

@@ -97,6 +97,15 @@ std::vector<std::string> unused_environment(const std::map<std::string, std::str
   return unused;
 }
 
+void take_recipe(RecipeSources& sources, const std::string& name,
+                 const std::filesystem::path& path) {
+  if (find_ready_recipe(name)) {
+    sources.ready = name;
+  } else if (!name.empty()) {
+    sources.file = path;
+  }
+}
+
 ResolvedRecipe resolve_recipe(const RecipeSources& sources) {
   RecipeDocument document;
   if (sources.file) document = read_recipe(*sources.file);

@@ -30,6 +30,11 @@ struct RecipeSources {
   std::map<std::string, std::string> environment{};  // REPQUANT_* variables
 };
 
+/// Sets `ready` if `name` is a ready recipe or a width, else `file` to `path`; neither if it is
+/// empty.
+void take_recipe(RecipeSources& sources, const std::string& name,
+                 const std::filesystem::path& path);
+
 /// A setting with its value as text and where that comes from.
 struct ResolvedSetting {
   std::string key;

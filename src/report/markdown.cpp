@@ -1,21 +1,12 @@
 // Documents as Markdown.
 #include <algorithm>
 
+#include "base/markup.h"
 #include "report/document.h"
 #include "report/report.h"
 
 namespace repquant {
 namespace {
-
-/// One line of text without what Markdown takes for markup, in a table either.
-std::string plain(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    if (std::string_view("|\\`*_<>[]#&").find(c) != std::string_view::npos) result += '\\';
-    result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-  }
-  return result;
-}
 
 std::string table_line(const std::vector<std::string>& cells) {
   std::string line = "|";
@@ -23,18 +14,18 @@ std::string table_line(const std::vector<std::string>& cells) {
   return line + "\n";
 }
 
-std::string markdown_of(const ReportText& text) { return plain(text.text) + "\n"; }
+std::string markdown_of(const ReportText& text) { return markdown_text(text.text) + "\n"; }
 
 std::string markdown_of(const ReportTable& table) {
   std::vector<std::string> titles, rules;
   for (const TableColumn& column : table.columns) {
-    titles.push_back(plain(column.title));
+    titles.push_back(markdown_text(column.title));
     rules.emplace_back(column.align == Align::kRight ? "---:" : "---");
   }
   std::string text = table_line(titles) + table_line(rules);
   for (const auto& row : table.rows) {
     std::vector<std::string> cells;
-    for (const auto& cell : row) cells.push_back(plain(cell));
+    for (const auto& cell : row) cells.push_back(markdown_text(cell));
     text += table_line(cells);
   }
   return text;
@@ -50,7 +41,7 @@ std::string markdown_of(const ReportBars& bars) {
 std::string markdown_of(const ReportStrip& strip) {
   std::string text;
   for (const auto& row : strip.rows) {
-    text += plain(row.name) + ": ";
+    text += markdown_text(row.name) + ": ";
     for (int level = 0; level < kLevels; ++level) {
       const auto count = std::count_if(row.cells.begin(), row.cells.end(),
                                        [&](const auto& cell) { return cell.level == level; });
@@ -73,7 +64,8 @@ std::string markdown_of(const ReportCode& code) {
 
 std::string report_markdown(const Json& result) {
   const Document document = document_of(result);
-  std::string text = std::string(kMarkdownReportBeginning) + "\n## " + plain(document.title) + "\n";
+  std::string text =
+      std::string(kMarkdownReportBeginning) + "\n## " + markdown_text(document.title) + "\n";
   ReportTable headline{.columns = {}, .rows = {{}}};
   for (const ReportFact& fact : document.headline) {
     headline.columns.push_back({fact.meaning});
@@ -82,7 +74,7 @@ std::string report_markdown(const Json& result) {
   text += "\n" + markdown_of(headline);
   for (const ReportSection& section : document.sections) {
     if (section.blocks.empty()) continue;
-    text += "\n### " + plain(section.title) + "\n";
+    text += "\n### " + markdown_text(section.title) + "\n";
     for (const ReportBlock& block : section.blocks) {
       text += "\n" + std::visit([](const auto& part) { return markdown_of(part); }, block);
     }

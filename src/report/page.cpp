@@ -4,6 +4,7 @@
 #include <span>
 
 #include "base/embedded_file.h"
+#include "base/markup.h"
 #include "report/document.h"
 #include "report/report.h"
 #include "repquant/error.h"
@@ -14,40 +15,9 @@ std::span<const EmbeddedFile> report_templates();
 
 namespace {
 
-/// Text for HTML: valid UTF-8, no control characters, markup escaped.
-std::string html_text(std::string_view text) {
-  // The JSON writer puts U+FFFD for bytes that are no UTF-8.
-  const std::string valid =
-      Json::parse(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace))
-          .get<std::string>();
-  std::string result;
-  for (const char c : valid) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      case '\'':
-        result += "&#39;";
-        break;
-      default:
-        result += static_cast<unsigned char>(c) < 0x20 && c != '\n' ? ' ' : c;
-    }
-  }
-  return result;
-}
-
 std::string element(const std::string& name, const std::string& text,
                     const std::string& attributes = "") {
-  return "<" + name + attributes + ">" + html_text(text) + "</" + name + ">";
+  return "<" + name + attributes + ">" + markup_text(text) + "</" + name + ">";
 }
 
 std::string class_of(int level) { return level == kNoLevel ? "qn" : "q" + std::to_string(level); }
@@ -111,7 +81,7 @@ std::string legend() {
       text = "from " + format_number(kLevelDb[static_cast<std::size_t>(level - 1)], 0) + " dB";
     }
     html += "<span><svg viewBox=\"0 0 1 1\"><rect width=\"1\" height=\"1\" class=\"" +
-            class_of(level) + "\"/></svg>" + html_text(text) + "</span>";
+            class_of(level) + "\"/></svg>" + markup_text(text) + "</span>";
   }
   return html + "</div>\n";
 }
@@ -166,7 +136,7 @@ std::string report_page(const Json& result) {
   // The content first: a title could hold the name of its place.
   const std::string page =
       filled(std::string(report_templates().front().text), "{{content}}", content_of(document));
-  return filled(page, "{{title}}", html_text(document.title));
+  return filled(page, "{{title}}", markup_text(document.title));
 }
 
 }  // namespace repquant

@@ -1,5 +1,7 @@
 #include "report/values.h"
 
+#include "base/text_table.h"
+
 #include <array>
 #include <cmath>
 #include <filesystem>
@@ -43,7 +45,7 @@ std::string number_text(const Json& json, std::string_view path, int decimals) {
 
 std::string share_text(const Json& json, std::string_view path, int decimals) {
   const auto value = number_at(json, path);
-  return value ? format_number(100.0 * *value, decimals) + " %" : "-";
+  return value ? format_percent(*value, decimals) : "-";
 }
 
 std::optional<std::pair<double, double>> interval_at(const Json& json, std::string_view path) {
@@ -70,17 +72,8 @@ std::string seconds_text(const Json& json, std::string_view path) {
 }
 
 std::string amount_text(const Json& json, std::string_view path) {
-  constexpr std::array<const char*, 5> kUnits{"", " k", " M", " G", " T"};
   const auto amount = number_at(json, path);
-  if (!amount || *amount <= 0) return "-";
-  double value = *amount;
-  std::size_t unit = 0;
-  for (; value >= 1000.0 && unit + 1 < kUnits.size(); ++unit) value /= 1000.0;
-  return format_number(value, unit == 0       ? 0
-                              : value < 10.0  ? 2
-                              : value < 100.0 ? 1
-                                              : 0) +
-         kUnits[unit];
+  return amount && *amount > 0 ? format_count(*amount) : "-";
 }
 
 std::string bits_of_site(const Json& site) {

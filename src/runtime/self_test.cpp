@@ -9,6 +9,7 @@
 #include "format/codes.h"
 #include "ops/operators.h"
 #include "repquant/load.h"
+#include "tensor/deviation.h"
 
 namespace repquant {
 namespace {
@@ -42,9 +43,7 @@ at::Tensor whole_panels(const at::Tensor& vector) {
 
 /// Largest difference over the largest value.
 double apart(const at::Tensor& got, const at::Tensor& expected) {
-  if (!got.sizes().equals(expected.sizes())) return 1.0;
-  const double largest = expected.abs().max().item<double>();
-  return (got.to(at::kDouble) - expected).abs().max().item<double>() / std::max(largest, 1e-30);
+  return got.sizes().equals(expected.sizes()) ? relative_difference(got, expected) : 1.0;
 }
 
 bool linear_is_right(int bits) {

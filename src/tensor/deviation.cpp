@@ -51,6 +51,8 @@ CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected
   result.changed = at::count_nonzero(difference).item<std::int64_t>();
   result.share = static_cast<double>(result.changed) / static_cast<double>(got.numel());
   result.largest = static_cast<std::int64_t>(difference.max().item<float>());
+  result.few = static_cast<double>(result.changed) <=
+               1.0 + kChangedCodesLimit * static_cast<double>(got.numel());
   return result;
 }
 

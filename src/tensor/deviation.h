@@ -34,6 +34,7 @@ struct CodeDifference {
   std::int64_t changed = 0;  // elements
   double share = 0.0;        // of the elements, 0..1
   std::int64_t largest = 0;  // difference of codes
+  bool few = true;           // within kChangedCodesLimit, or one element
 };
 
 /// `squared`: the codes are squares of codes.

@@ -22,9 +22,6 @@ namespace {
 
 using torch::jit::Node;
 
-/// As SweepOptions: above it a norm is not folded.
-constexpr double kLargestFoldDeviation = 1e-3;
-
 /// The multipliers and offsets that the artifact's norm has beyond the reference's. The layer-wise
 /// scale is not stored by itself; the fold does not depend on it, so it is 1 here.
 InputQuantizer fold_of_norm(const StoredState& norm, const Node* reference,

@@ -13,7 +13,6 @@
 #include "base/sha256.h"
 #include "format/names.h"
 #include "pipeline/calibration_cache.h"
-#include "pipeline/prepare.h"
 #include "recipe/json.h"
 #include "repquant/error.h"
 #include "repquant/version.h"
@@ -49,10 +48,6 @@ class ScratchFolder {
   fs::path path_;
 };
 
-bool ends_with(const std::string& name, const std::string& ending) {
-  return name.size() >= ending.size() && name.ends_with(ending);
-}
-
 /// The description without how bits were chosen: the recipe holds what came of it.
 Json description_of(const ZipReader& archive, const std::string& entry) {
   const auto bytes = archive.read(entry);
@@ -67,8 +62,8 @@ std::string difference(const std::string& made, const std::string& given) {
   if (left.names() != right.names()) return "the entries of the archive";
   for (const auto& name : left.names()) {
     // It is a digest of all other entries.
-    if (ends_with(name, ".data/serialization_id")) continue;
-    if (!ends_with(name, kArtifactFile)) {
+    if (name.ends_with(".data/serialization_id")) continue;
+    if (!name.ends_with(kArtifactFile)) {
       if (left.read(name) != right.read(name)) return "the entry " + name;
       continue;
     }
@@ -125,16 +120,15 @@ std::string look_at_reproduction(const Subject& subject, const VerifyOptions& op
   quantization.preset = options.preset;
   quantization.threads = options.threads;
   CalibrationCache cache;
-  {
-    const PreparedRun run = prepare({.model = options.reference,
-                                     .samples = options.calib,
-                                     .preset = options.preset,
-                                     .threads = options.threads},
-                                    quantization.recipe, observer, cache);
-    if (run.calibration.hash != subject.info.calibration_hash) {
-      refute("the artifact was calibrated on data with SHA-256 " + subject.info.calibration_hash +
-             ", but these have " + run.calibration.hash);
-    }
+  cache.open({.samples = options.calib,
+              .preset_file = options.preset,
+              .model = options.reference,
+              .threads = options.threads});
+  const ModelSignature signature{subject.info.inputs, subject.info.inputs.size()};
+  const std::string hash = cache.load(quantization.recipe.calibration, signature, observer).hash;
+  if (hash != subject.info.calibration_hash) {
+    refute("the artifact was calibrated on data with SHA-256 " + subject.info.calibration_hash +
+           ", but these have " + hash);
   }
   quantize(quantization, observer, cache);
   const std::string made = sha256_of_file(quantization.output);

@@ -141,8 +141,6 @@ std::int64_t stored_elements(const StoredState& state) {
   return state.tensor(rows).size(0) * state.integer("columns");
 }
 
-std::string percent_of(double share) { return format_number(100.0 * share, 1) + " %"; }
-
 std::set<std::string> attributes_in(const torch::jit::Module& root) {
   std::set<std::string> names;
   const auto graph = torch::jit::toGraphFunction(root.get_method("forward").function()).graph();
@@ -229,9 +227,9 @@ std::string look_at_coverage(const Subject& subject) {
            " quantized parameters, but its table of sites sums to " +
            std::to_string(all.parameters) + ", or differs from it for a kind of sites");
   }
-  return percent_of(coverage.parameter_share()) + " of the parameters, " +
-         percent_of(coverage.mac_share()) + " of the multiply-accumulates and " +
-         percent_of(coverage.byte_share()) + " of the bytes are quantized";
+  return format_percent(coverage.parameter_share()) + " of the parameters, " +
+         format_percent(coverage.mac_share()) + " of the multiply-accumulates and " +
+         format_percent(coverage.byte_share()) + " of the bytes are quantized";
 }
 
 std::string look_at_integers(const Subject& subject) {
@@ -250,9 +248,9 @@ std::string look_at_integers(const Subject& subject) {
            products.front());
   }
   const FusedReport fused = inspect_fused(subject.path, portable);
-  return "in integers here: " + percent_of(portable.runtime.integer_share) +
+  return "in integers here: " + format_percent(portable.runtime.integer_share) +
          " of the quantized multiply-accumulates in the portable form, " +
-         percent_of(fused.integer_share) + " in the fused one (" + fused.cpu_level + "); " +
+         format_percent(fused.integer_share) + " in the fused one (" + fused.cpu_level + "); " +
          counted(products.size(), "product") + " left in floating point";
 }
 
