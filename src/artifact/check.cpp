@@ -142,7 +142,7 @@ class LockStep {
                   {.what = "self-check: codes of another shape or type", .where = emission.path});
     }
     CallDeviation deviation{.path = emission.path};
-    const CodeDifference difference = code_difference(got, expected, emission.squared);
+    const CodeDifference difference = code_difference(got, expected, emission.levels);
     deviation.changed_share = difference.share;
     deviation.largest = difference.largest;
     const bool few = difference.few ||

@@ -163,12 +163,17 @@ Module ModuleFactory::embedding(const EmbeddingState& s) {
                static_cast<std::int64_t>(s.bits), s.codes.size(1)});
 }
 
-Module ModuleFactory::token_quantize(int bits) {
-  return make(ClassKind::kTokenQuantize, {static_cast<std::int64_t>(bits)});
+Module ModuleFactory::token_range(std::int64_t top) { return make(ClassKind::kTokenRange, {top}); }
+
+Module ModuleFactory::token_quantize(std::int64_t top, const at::Tensor& levels) {
+  const at::Tensor all = at::arange(top + 1, at::kByte);
+  return make(ClassKind::kTokenQuantize, {top, owned(levels.defined() ? levels : all)});
 }
 
-Module ModuleFactory::token_scale(const at::Tensor& bias, int bits) {
-  return make(ClassKind::kTokenScale, {owned_float(bias), static_cast<std::int64_t>(bits)});
+Module ModuleFactory::token_scale(const TokenScaleState& s) {
+  return make(ClassKind::kTokenScale,
+              {owned_float(s.sums), owned_float(s.bias), static_cast<std::int64_t>(s.output),
+               s.output_low, s.output_high});
 }
 
 }  // namespace repquant

@@ -72,6 +72,13 @@ struct SideState {
   at::Tensor weight_scale;  // [N]
 };
 
+struct TokenScaleState {
+  at::Tensor sums;  // [N] of the dequantized weight's rows (times output multiplier)
+  at::Tensor bias;  // [N] (times output multiplier, plus output zero point)
+  LinearOutput output = LinearOutput::kFloat;  // or kOperandCodes
+  std::int64_t output_low = 0, output_high = 255;
+};
+
 struct EmbeddingState {
   at::Tensor codes;  // int8 [V, D]
   int bits = 8;
@@ -118,10 +125,12 @@ class ModuleFactory {
   torch::jit::Module scores(const ScoresState& state);
   torch::jit::Module attend(const AttendState& state);
   torch::jit::Module embedding(const EmbeddingState& state);
-  /// float [.., K] -> u8 codes by a scale for each row.
-  torch::jit::Module token_quantize(int bits);
-  /// (product of those codes [.., N], their float input) -> product times rows' scales, plus bias.
-  torch::jit::Module token_scale(const at::Tensor& bias, int bits);
+  /// float [.., K] -> the grids of its rows [.., 2] (smallest value, step of codes up to `top`).
+  torch::jit::Module token_range(std::int64_t top);
+  /// (float [.., K], grids) -> u8 product codes. `levels`: uint8, undefined: all codes up to `top`.
+  torch::jit::Module token_quantize(std::int64_t top, const at::Tensor& levels);
+  /// (product of those codes [.., N], grids) -> output in floating point or operand codes.
+  torch::jit::Module token_scale(const TokenScaleState& state);
 
   const std::shared_ptr<torch::jit::CompilationUnit>& unit() const { return unit_; }
 

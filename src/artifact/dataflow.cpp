@@ -20,19 +20,12 @@ using torch::jit::Value;
 
 std::string kind_of(const Node* node) { return node->kind().toQualString(); }
 
-// Their answers are the same for codes as for the floating-point values that these stand for.
-bool reads_shape_only(const Node* node) {
-  static const std::set<std::string> kinds{"aten::size",  "aten::dim",    "aten::len",
-                                           "aten::numel", "prim::device", "aten::sym_size"};
-  return kinds.count(kind_of(node)) > 0;
-}
-
 /// Calls `pass` for each operator that is passed through and `stop` for each reader.
 void follow(const Value* value, double factor, bool through_scaling,
             const std::function<void(Node*)>& pass, const std::function<void(Reader)>& stop) {
   for (const auto& use : value->uses()) {
     Node* user = use.user;
-    if (reads_shape_only(user)) continue;
+    if (reads_size_only(user)) continue;
     if (use.offset == 0 && is_shape_only(user)) {
       pass(user);
       for (const Value* output : user->outputs()) {
@@ -61,6 +54,12 @@ std::optional<double> constant_number(const Value* value) {
 }
 
 }  // namespace
+
+bool reads_size_only(const Node* node) {
+  static const std::set<std::string> kinds{"aten::size",  "aten::dim",    "aten::len",
+                                           "aten::numel", "prim::device", "aten::sym_size"};
+  return kinds.count(kind_of(node)) > 0;
+}
 
 std::optional<Scaling> constant_scaling(const Node* node) {
   const bool multiplies = kind_of(node) == "aten::mul";

@@ -26,6 +26,10 @@ struct Reader {
   double factor = 1.0;                       // product of the constant factors met on the way
 };
 
+/// True for an operator whose answer is the same for codes as for the floating-point values that
+/// these stand for: it reads the shape, and not the type.
+bool reads_size_only(const torch::jit::Node* node);
+
 /// All readers of `value`, through shape-only operators and, if `through_scaling`, through
 /// multiplications by positive constants. Operators that read only the shape do not count.
 std::vector<Reader> readers_of(const torch::jit::Value* value, bool through_scaling);

@@ -24,21 +24,22 @@ const OperandQuantizer* operand_of(const PlannedSite& site, std::size_t offset) 
   return nullptr;
 }
 
-/// Side columns, scales of rows and weight-only sites need the floating-point input, and what they
-/// add or multiply comes between the product and everything that could be fused behind it.
+/// Side columns and weight-only sites need the floating-point input, and what they add or multiply
+/// comes between the product and everything that could be fused behind it.
 bool reads_float(const LinearPlan& plan) {
-  return !plan.quantized_input || !plan.side.channels.empty() || plan.input.per_token;
+  return !plan.quantized_input || !plan.side.channels.empty();
 }
 
-/// If all readers are planned Linears that make the same codes of it, their quantizer.
+/// If all readers are planned Linears that make the same codes of it, their quantizer. A grid per
+/// token is found from the floating-point values: where `codes` must be written it is none.
 const InputQuantizer* common_quantizer(const std::vector<Reader>& readers,
-                                       const PlannedSites& planned) {
+                                       const PlannedSites& planned, bool codes = true) {
   const InputQuantizer* common = nullptr;
   for (const auto& reader : readers) {
     const auto found = planned.find(reader.node);
     if (found == planned.end() || reader.offset != 0) return nullptr;
     const LinearPlan* plan = found->second.linear();
-    if (plan == nullptr || reads_float(*plan)) return nullptr;
+    if (plan == nullptr || reads_float(*plan) || (codes && plan->input.per_token)) return nullptr;
     if (common != nullptr && !same_codes(*common, plan->input)) return nullptr;
     common = &plan->input;
   }
@@ -80,10 +81,11 @@ class Decider {
     if (site.scale_only_fold || result_.norms.count(norm) > 0)
       return;  // the pad value would be a wrong code
     const auto readers = readers_of(norm->output(0), false);
-    const InputQuantizer* quantizer = common_quantizer(readers, planned_);
+    const InputQuantizer* quantizer = common_quantizer(readers, planned_, false);
     if (quantizer == nullptr || quantizer->form != CodeForm::kUniform) return;
+    if (quantizer->per_token && !quantizer->per_channel()) return;  // it has nothing to carry
     result_.norms[norm] = quantizer;
-    mark(readers);
+    if (!quantizer->per_token) mark(readers);
   }
 
   void decide_linear(const Node* node, const LinearPlan& plan) {
@@ -94,6 +96,7 @@ class Decider {
       mark(readers_of(node->output(), true));
       return;
     }
+    if (plan.input.per_token) return;  // its product gets the rows' grids first
     Node* activation = fused_activation(node);
     if (activation == nullptr) return;
     decision.activation = activation;

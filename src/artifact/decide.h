@@ -60,7 +60,8 @@ struct AttendDecision {
 struct Decisions {
   std::map<const torch::jit::Node*, LinearDecision> linears;
   std::map<const torch::jit::Node*, AttendDecision> attends;
-  /// Norm nodes that write codes, with the quantizer of all their Linear readers.
+  /// Norm nodes that write codes, or what a grid per token is found from, with the quantizer of all
+  /// their Linear readers.
   std::map<const torch::jit::Node*, const InputQuantizer*> norms;
   /// Values that are codes in the lowered graph: inputs of Linears and of attention products.
   std::set<const torch::jit::Value*> codes;

@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include "graph/rewrite.h"
+#include "plan/simulate.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -19,8 +20,7 @@ LinearState linear_state(const LinearPlan& plan, const std::string& path) {
   state.bias = plan.bias.to(at::kDouble);
   if (plan.input.per_token) state.bias = at::zeros_like(state.bias);  // TokenScale adds it
   state.zero_point = plan.input.zero_point;
-  const std::int64_t top = plan.input.max_code();
-  state.max_product_code = plan.input.form == CodeForm::kQuadratic ? top * top : top;
+  state.max_product_code = plan.input.max_product_code();
   if (state.max_product_code > 255) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the input codes of a site do not fit eight bits",
@@ -29,6 +29,20 @@ LinearState linear_state(const LinearPlan& plan, const std::string& path) {
                  .got = std::to_string(plan.input.bits) + " bits"});
   }
   return state;
+}
+
+TokenScaleState token_scale_state(const LinearPlan& plan) {
+  return {.sums = weight_sums(plan.weight).to(at::kDouble), .bias = plan.bias.to(at::kDouble)};
+}
+
+void write_operands(const OperandCodes& operands, LinearState& product, TokenScaleState& state) {
+  product.scale = product.scale * operands.multiplier;
+  state.sums = state.sums * operands.multiplier;
+  state.bias =
+      state.bias * operands.multiplier + operands.zero_point - static_cast<double>(operands.shift);
+  state.output = LinearOutput::kOperandCodes;
+  state.output_low = -operands.shift;
+  state.output_high = operands.max_code - operands.shift;
 }
 
 void write_operands(const OperandCodes& operands, LinearState& state) {

@@ -10,9 +10,15 @@
 
 namespace repquant {
 
-/// With float output; of a site with a grid per token without bias. Throws Error kUnsupported,
+/// With float output; of a site with a grid per token without bias, which TokenScale adds. Throws Error kUnsupported,
 /// naming `path`, for codes beyond eight bits.
 LinearState linear_state(const LinearPlan& plan, const std::string& path);
+
+/// What follows the product under a grid per token, with float output.
+TokenScaleState token_scale_state(const LinearPlan& plan);
+
+/// Both together write the codes of attention operands.
+void write_operands(const OperandCodes& operands, LinearState& product, TokenScaleState& state);
 
 /// From now on it writes the codes of attention operands: their grids go into scale and bias.
 void write_operands(const OperandCodes& operands, LinearState& state);

@@ -21,6 +21,7 @@
 #include "graph/site_path.h"
 #include "plan/simulate.h"
 #include "repquant/error.h"
+#include "tensor/deviation.h"
 
 namespace repquant {
 namespace {
@@ -148,7 +149,8 @@ class Lowering {
   void emit_product_codes(Value* output, const Value* original, const std::string& path,
                           const InputQuantizer& quantizer) {
     Emission& emission = emit(output, original, path, Emission::Kind::kCodes);
-    emission.squared = quantizer.form == CodeForm::kQuadratic;
+    emission.levels =
+        quantizer.form == CodeForm::kQuadratic ? square_levels() : quantizer.levels;
     emission.reference = [quantizer](const at::Tensor& x) {
       return product_codes(encode(x, quantizer), quantizer).to(at::kByte);
     };
@@ -167,7 +169,49 @@ class Lowering {
     };
   }
 
+  /// The norm gives what a grid per token is found from, in floating point.
+  void scale_norm(Node* original, const InputQuantizer& quantizer) {
+    Node* norm = copy_.node(original);
+    const auto constant = [&](const char* name) {
+      const Value* value = named_input(original, name);
+      return value != nullptr ? constant_tensor(value) : at::Tensor();
+    };
+    const auto replace = [&](const char* name, const at::Tensor& tensor) {
+      const auto index = norm->schema().argumentIndexWithName(name);
+      norm->replaceInput(static_cast<std::size_t>(*index),
+                         insert_tensor(norm, tensor.to(at::kFloat).contiguous()));
+    };
+    const at::Tensor m = to_double(quantizer.multiplier), a = to_double(quantizer.offset);
+    const at::Tensor gamma = constant("weight"), beta = constant("bias");
+    const auto shape = torch::jit::toIValue(named_input(original, "normalized_shape"));
+    const at::Tensor weight = gamma.defined() ? to_double(gamma) * m : m;
+    replace("weight", weight.expand(shape->toIntVector()));
+    if (named_input(original, "bias") != nullptr) {
+      const at::Tensor bias = beta.defined() ? to_double(beta) * m + a : a;
+      replace("bias", bias.expand(shape->toIntVector()));
+    } else if (a.any().item<bool>()) {  // RMSNorm has none
+      shifted_[original->output(0)] = a.to(at::kFloat);
+    }
+  }
+
+  /// What a grid per token is found from: the input, after m and a unless a norm has them.
+  Value* token_input(Node* original, Value* x, const InputQuantizer& quantizer) {
+    const LinearSite& site = *linear_of(*planned_.at(original).site);
+    torch::jit::WithInsertPoint guard(copy_.node(original));
+    Graph& graph = *copy_.graph;
+    const auto apply = [&](c10::Symbol symbol, Value* value, const at::Tensor& vector) {
+      return graph.insert(symbol, {value, graph.insertConstant(vector)});
+    };
+    if (site.norm != nullptr && decisions_.norms.count(site.norm) > 0) {
+      const auto shift = shifted_.find(site.norm->output(0));
+      return shift == shifted_.end() ? x : apply(c10::aten::add, x, shift->second);
+    }
+    if (!quantizer.per_channel()) return x;
+    return apply(c10::aten::add, apply(c10::aten::mul, x, quantizer.multiplier), quantizer.offset);
+  }
+
   void lower_norm(Node* original, const InputQuantizer& quantizer) {
+    if (quantizer.per_token) return scale_norm(original, quantizer);
     Node* norm = copy_.node(original);
     const auto shape = torch::jit::toIValue(named_input(original, "normalized_shape"));
     const auto epsilon = torch::jit::toIValue(named_input(original, "eps"));
@@ -195,14 +239,20 @@ class Lowering {
   }
 
   Module quantize_module(const InputQuantizer& quantizer) {
-    if (quantizer.per_token) return factory_.token_quantize(quantizer.bits);
     const bool quadratic = quantizer.form == CodeForm::kQuadratic;
     return factory_.quantize(
         {quantizer.multiplier, quantizer.offset, quantizer.max_code(), quadratic, false, 0});
   }
 
+  struct MadeCodes {
+    const InputQuantizer* quantizer = nullptr;
+    Value* codes = nullptr;
+    Value* rows = nullptr;  // the grids of rows that they are on, per token
+    std::string module{};
+  };
+
   /// The u8 codes of a Linear's input; made here unless they arrive as codes.
-  Value* input_codes(Node* original, const PlannedSite& site, LoweredSite& form) {
+  MadeCodes input_codes(Node* original, const PlannedSite& site, LoweredSite& form) {
     Node* linear = copy_.node(original);
     const Value* x = original->input(0);
     const LinearSite& linear_site = *linear_of(*site.site);
@@ -213,20 +263,32 @@ class Lowering {
       form.input = norm != norm_modules_.end()                     ? SiteInput::kNorm
                    : linear_site.source == InputSource::kAttention ? SiteInput::kAttention
                                                                    : SiteInput::kActivation;
-      return linear->input(0);
+      return {.quantizer = &quantizer, .codes = linear->input(0)};
     }
     form.input = SiteInput::kQuantize;
     for (const auto& made : quantized_[x]) {  // several Linears may read the same codes
       if (same_codes(*made.quantizer, quantizer)) {
         form.input_module = made.module;
-        return made.codes;
+        return made;
       }
     }
-    Value* codes = call(quantize_module(quantizer), site.plan->path + "_input", {linear->input(0)},
+    MadeCodes made{.quantizer = &quantizer};
+    if (quantizer.per_token) {
+      const std::int64_t top = quantizer.max_product_code();
+      Value* rows = token_input(original, linear->input(0), quantizer);
+      std::string range;
+      made.rows =
+          call(factory_.token_range(top), site.plan->path + "_range", {rows}, linear, &range);
+      made.codes = call(factory_.token_quantize(top, quantizer.levels), site.plan->path + "_input",
+                        {rows, made.rows}, linear, &form.input_module);
+    } else {
+      made.codes = call(quantize_module(quantizer), site.plan->path + "_input", {linear->input(0)},
                         linear, &form.input_module);
-    emit_product_codes(codes, x, site.plan->path, quantizer);
-    quantized_[x].push_back({&quantizer, codes, form.input_module});
-    return codes;
+    }
+    emit_product_codes(made.codes, x, site.plan->path, quantizer);
+    made.module = form.input_module;
+    quantized_[x].push_back(made);
+    return made;
   }
 
   void lower_linear(Node* original, const PlannedSite& site) {
@@ -246,20 +308,30 @@ class Lowering {
       return;
     }
     Value* x = linear->input(0);
-    Value* codes = input_codes(original, site, form);
+    const MadeCodes input = input_codes(original, site, form);
     const LinearDecision& decision = decisions_.linears.at(original);
     LinearState state = linear_state(plan, form.path);
     form.output = SiteOutput::kFloat;
     const Value* replaced = original->output();
+    std::optional<TokenScaleState> rescaled;
+    if (plan.input.per_token) rescaled = token_scale_state(plan);
     if (decision.operands) {
-      write_operands(*decision.operands, state);
+      if (rescaled) {
+        write_operands(*decision.operands, state, *rescaled);
+      } else {
+        write_operands(*decision.operands, state);
+      }
       form.output = SiteOutput::kOperandCodes;
     } else if (decision.activation != nullptr) {
       replaced = decision.activation->output();
       write_activation(*decision.activation, decision.product, state);
       if (decision.product) form.output = SiteOutput::kProductCodes;
     }
-    Value* output = call(factory_.linear(state), form.path, {codes}, linear, &form.module);
+    Value* output = call(factory_.linear(state), form.path, {input.codes}, linear, &form.module);
+    if (rescaled) {
+      output = call(factory_.token_scale(*rescaled), form.path + "_scale", {output, input.rows},
+                    linear, &form.scale_module);
+    }
     if (decision.operands) {
       emit_operand_codes(output, replaced, form.path, *decision.operands);
       for (Node* scaling : scalings_after(original->output())) {
@@ -269,10 +341,6 @@ class Lowering {
       }
     } else if (decision.product) {
       emit_product_codes(output, replaced, form.path, *decision.product->next);
-    } else if (plan.input.per_token) {
-      output = call(factory_.token_scale(plan.bias, plan.input.bits), form.path + "_scale",
-                    {output, x}, linear, &form.scale_module);
-      emit(output, replaced, form.path, Emission::Kind::kFloat);
     } else if (plan.side.channels.empty()) {
       emit(output, replaced, form.path, Emission::Kind::kFloat);
     } else {
@@ -450,12 +518,6 @@ class Lowering {
     result_.module = root_;
   }
 
-  struct MadeCodes {
-    const InputQuantizer* quantizer;
-    Value* codes;
-    std::string module;
-  };
-
   const LowerOptions& options_;
   ModuleFactory factory_;
   Module root_;
@@ -465,6 +527,7 @@ class Lowering {
   Decisions decisions_;
   Names names_;
   std::unordered_map<const Node*, std::string> norm_modules_;
+  std::unordered_map<const Value*, at::Tensor> shifted_;  // outputs of norms that have no bias
   std::unordered_map<const Node*, Value*> raw_outputs_;
   std::unordered_map<const Value*, std::size_t> lowered_readers_;  // of a constant
   std::unordered_map<const Value*, std::vector<MadeCodes>> quantized_;

@@ -38,7 +38,7 @@ struct Emission {
   std::string path;                             // site to name when it fails
   Kind kind = Kind::kFloat;
   bool behind_softmax = false;  // kCodes: a softmax code at a tie moves a row
-  bool squared = false;         // codes are squares (quadratic form)
+  at::Tensor levels;            // what product codes stand for; undefined: codes
   at::Tensor scale;  // kRowRelative: the call's integers times this equal `original` up to a
                      // constant per row
   std::function<at::Tensor(const at::Tensor&)> reference;  // kCodes: the expected codes

@@ -12,6 +12,7 @@
 #include "base/text_table.h"
 #include "fit/head_room.h"
 #include "fit/rows.h"
+#include "fit/token_input.h"
 #include "gptq/gptq.h"
 #include "plan/simulate.h"
 #include "quantizer/affine.h"
@@ -245,8 +246,8 @@ FittedInput fit_linear_input(const WeightedRows& all, const LinearProblem& in,
   FittedInput fitted;
   const bool from_norm = in.site->source == InputSource::kNorm || in.site->norm != nullptr;
   auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
-  if (granularity == InputGranularity::kPerToken) {  // nothing to fit
-    fitted.quantizer = per_token_quantizer(in.activation_bits);
+  if (granularity == InputGranularity::kPerToken) {
+    fitted.quantizer = fit_token_input(all, in);
     return fitted;
   }
   const bool one_grid = in.one_grid || in.rounded != nullptr;  // nothing can be folded

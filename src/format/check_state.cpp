@@ -267,21 +267,32 @@ void check_embedding(const State& state) {
   state.codes("codes", scale[0], columns, bits);
 }
 
-void check_token_quantize(const State& state) { state.integer("bits", 2, 8); }
+void check_token_range(const State& state) { state.integer("top", 1, 255); }
+
+void check_token_quantize(const State& state) {
+  const std::int64_t top = state.integer("top", 1, 255);
+  const Sizes levels = state.tensor("levels", kBytes);
+  if (levels.size() != 1 || levels[0] < 2 || levels[0] > top + 1) {
+    state.fail("levels", "2 to " + std::to_string(top + 1) + " levels", text_of(levels));
+  }
+}
 
 void check_token_scale(const State& state) {
   const Sizes bias = state.tensor("bias");
   if (bias.size() != 1) state.fail("bias", "[N]", text_of(bias));
-  state.integer("bits", 2, 8);
+  state.tensor_of("sums", bias);
+  const bool operands = state.integer("output", 0, 1) == 1;  // int8 codes
+  const std::int64_t low = state.integer("output_low", -128, 127);
+  state.integer("output_high", operands ? low : -128, operands ? 127 : 255);
 }
 
 void check_instance(const ClassSource& source, const State& state) {
   using Check = void (*)(const State&);
   // In the order of ClassKind.
-  static constexpr std::array<Check, 10> checks{
+  static constexpr std::array<Check, 11> checks{
       &check_norm_quantize,  &check_quantize,   &check_linear, &check_weight_only,
       &check_side_columns,   &check_scores,     &check_attend, &check_embedding,
-      &check_token_quantize, &check_token_scale};
+      &check_token_range,    &check_token_quantize, &check_token_scale};
   checks.at(static_cast<std::size_t>(&source - class_sources().data()))(state);
 }
 

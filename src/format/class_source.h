@@ -31,6 +31,7 @@ enum class ClassKind {
   kScores,
   kAttend,
   kEmbedding,
+  kTokenRange,
   kTokenQuantize,
   kTokenScale
 };

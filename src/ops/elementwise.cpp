@@ -44,6 +44,68 @@ at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, cons
   return codes;
 }
 
+namespace {
+
+std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int64_t top,
+                                                   const OptionalTensor& levels, TokenArgs args) {
+  TORCH_CHECK(x.scalar_type() == at::kFloat && x.dim() >= 1 && x.size(-1) > 0 && top >= 1 &&
+                  top <= 255,
+              "repquant::token_quantize: needs float32 [.., K] and codes of 8 bits, got ",
+              x.scalar_type(), " ", x.sizes());
+  const at::Tensor input = x.contiguous();
+  at::Tensor codes = at::empty(x.sizes(), x.options().dtype(at::kByte)), codebook;
+  auto sizes = x.sizes().vec();
+  sizes.back() = 2;
+  at::Tensor rows = at::empty(sizes, x.options());
+  if (codes.numel() == 0) return {codes, rows};
+  if (levels) {
+    TORCH_CHECK(levels->scalar_type() == at::kByte && levels->dim() == 1 && levels->numel() > 0 &&
+                    levels->numel() <= 256 && top == 255,
+                "repquant::token_quantize: levels must be uint8 [n] of codes up to 255");
+    codebook = levels->contiguous();
+    args.levels = codebook.const_data_ptr<std::uint8_t>();
+    args.level_count = static_cast<int>(codebook.numel());
+  }
+  args.x = input.const_data_ptr<float>();
+  args.codes = codes.mutable_data_ptr<std::uint8_t>();
+  args.rows = rows.mutable_data_ptr<float>();
+  args.width = x.size(-1);
+  args.top = static_cast<int>(top);
+  const Kernels& table = kernels(current_level());
+  at::parallel_for(0, codes.numel() / args.width, rows_per_task(args.width),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     const auto bytes =
+                         args.width * static_cast<std::int64_t>(sizeof(float));
+                     table.token_quantize(args, begin, end,
+                                          reinterpret_cast<float*>(thread_scratch(bytes)));
+                   });
+  return {codes, rows};
+}
+
+}  // namespace
+
+std::tuple<at::Tensor, at::Tensor> token_quantize_cpu(const at::Tensor& x, std::int64_t top,
+                                                      const OptionalTensor& levels) {
+  return quantize_tokens(x, top, levels, {});
+}
+
+std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at::Tensor& weight,
+                                                   const at::Tensor& bias, double epsilon,
+                                                   bool root_mean_square, std::int64_t top,
+                                                   const OptionalTensor& levels) {
+  const std::int64_t width = weight.numel();
+  TORCH_CHECK(x.dim() >= 1 && x.size(-1) == width && bias.numel() == width &&
+                  weight.is_contiguous() && bias.is_contiguous() &&
+                  weight.scalar_type() == at::kFloat && bias.scalar_type() == at::kFloat,
+              "repquant::norm_tokens: needs [.., ", width, "], got ", x.sizes());
+  TokenArgs args;
+  args.weight = weight.const_data_ptr<float>();
+  args.bias = bias.const_data_ptr<float>();
+  args.epsilon = static_cast<float>(epsilon);
+  args.root_mean_square = root_mean_square;
+  return quantize_tokens(x, top, levels, args);
+}
+
 at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const at::Tensor& offset,
                         std::int64_t max_code, bool quadratic, bool is_signed, std::int64_t shift) {
   const bool per_channel = multiplier.numel() > 1 || offset.numel() > 1;

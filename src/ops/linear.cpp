@@ -147,7 +147,8 @@ at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
                       const OptionalTensor& offset, const OptionalTensor& residual,
                       std::int64_t channels, std::int64_t columns, std::int64_t bits,
                       std::int64_t activation, std::int64_t output, std::int64_t low,
-                      std::int64_t high, bool quadratic) {
+                      std::int64_t high, bool quadratic, const OptionalTensor& grids,
+                      const OptionalTensor& sums) {
   TORCH_CHECK(activation >= 0 && activation <= 4 && output >= 0 && output <= 2,
               "repquant::linear: unknown activation or output");
   TORCH_CHECK(output != 1 || (low >= -128 && low <= high && high <= 127),
@@ -167,6 +168,16 @@ at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
     check_vector(*offset, at::kFloat, channels, "offset");
     args.multiplier = multiplier->const_data_ptr<float>();
     args.offset = offset->const_data_ptr<float>();
+  }
+  at::Tensor kept;
+  if (grids) {
+    TORCH_CHECK(sums && grids->scalar_type() == at::kFloat && grids->dim() >= 1 &&
+                    grids->size(-1) == 2 && grids->numel() == 2 * rows.size(0),
+                "repquant::linear: grids of rows must be float32 [.., 2], with sums");
+    check_vector(*sums, at::kFloat, channels, "sums");
+    kept = grids->contiguous();
+    args.rows = kept.const_data_ptr<float>();
+    args.sums = sums->const_data_ptr<float>();
   }
   return finish(args, codes, rows.size(0), residual);
 }

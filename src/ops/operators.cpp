@@ -12,6 +12,22 @@ at::Tensor norm_quantize_meta(const at::Tensor& x, const at::Tensor&, const at::
   return at::empty_symint(x.sym_sizes(), x.options().dtype(at::kByte));
 }
 
+std::tuple<at::Tensor, at::Tensor> token_quantize_meta(const at::Tensor& x, std::int64_t,
+                                                       const std::optional<at::Tensor>&) {
+  TORCH_CHECK(x.dim() >= 1, "repquant::token_quantize: x must be [.., K]");
+  auto rows = x.sym_sizes().vec();
+  rows.back() = 2;
+  return {at::empty_symint(x.sym_sizes(), x.options().dtype(at::kByte)),
+          at::empty_symint(rows, x.options())};
+}
+
+std::tuple<at::Tensor, at::Tensor> norm_tokens_meta(const at::Tensor& x, const at::Tensor&,
+                                                    const at::Tensor&, double, bool,
+                                                    std::int64_t top,
+                                                    const std::optional<at::Tensor>& levels) {
+  return token_quantize_meta(x, top, levels);
+}
+
 at::Tensor quantize_meta(const at::Tensor& x, const at::Tensor&, const at::Tensor&, std::int64_t,
                          bool, bool is_signed, std::int64_t) {
   return at::empty_symint(x.sym_sizes(), x.options().dtype(is_signed ? at::kChar : at::kByte));
@@ -21,7 +37,8 @@ at::Tensor linear_meta(const at::Tensor& codes, const at::Tensor&, const at::Ten
                        const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
                        const std::optional<at::Tensor>&, const std::optional<at::Tensor>& residual,
                        std::int64_t channels, std::int64_t, std::int64_t, std::int64_t,
-                       std::int64_t output, std::int64_t, std::int64_t, bool) {
+                       std::int64_t output, std::int64_t, std::int64_t, bool,
+                       const std::optional<at::Tensor>&, const std::optional<at::Tensor>&) {
   TORCH_CHECK(codes.dim() >= 1, "repquant::linear: codes must be [.., columns]");
   auto sizes = codes.sym_sizes().vec();
   sizes.back() = channels;
@@ -36,7 +53,7 @@ at::Tensor linear_side_meta(const at::Tensor& codes, const at::Tensor& weight,
                             const std::optional<at::Tensor>& residual, std::int64_t channels,
                             std::int64_t columns, std::int64_t bits) {
   return linear_meta(codes, weight, compensation, scale, bias, {}, {}, residual, channels, columns,
-                     bits, 0, 0, 0, 0, false);
+                     bits, 0, 0, 0, 0, false, {}, {});
 }
 
 at::Tensor attention_meta(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
@@ -72,7 +89,20 @@ TORCH_LIBRARY(repquant, m) {
       "quantize(Tensor x, Tensor multiplier, Tensor offset, int max_code, bool quadratic, "
       "bool is_signed, int shift) -> Tensor");
 
-  // y = activation((sum_k x w - compensation) scale + bias) with u8 codes x [.., K].
+  // float32 [.., K] -> codes on a grid of each row's own, and these grids float32 [.., 2] (low, step):
+  // v = clamp(round((x - low) / step), 0, top), low the row's smallest value, step (largest - low) /
+  // top, at least the smallest normal number. levels (uint8 [n], rising; top is 255): the one that is
+  // nearest to v, of two the lower one. A row that is not finite gets a grid that is not.
+  m.def("token_quantize(Tensor x, int top, Tensor? levels) -> (Tensor codes, Tensor rows)");
+
+  // The same after LayerNorm or RMSNorm over the last dimension. weight, bias float32 [K].
+  m.def(
+      "norm_tokens(Tensor x, Tensor weight, Tensor bias, float epsilon, bool root_mean_square, "
+      "int top, Tensor? levels) -> (Tensor codes, Tensor rows)");
+
+  // y = activation((sum_k x w - compensation) scale + bias) with u8 codes x [.., K]; with the rows'
+  // grids and sums float32 [p N] of the weight's rows:
+  // activation(product scale step + low sums + bias).
   // weight: packed, compensation int32 [p N], scale, bias, multiplier, offset float32 [p N].
   // activation: 0 none, 1 relu, 2 gelu, 3 gelu (tanh), 4 silu.
   // output: 0 float32 y + residual; 1 int8 codes clamp(round(y), low, high); 2 uint8 codes
@@ -80,7 +110,8 @@ TORCH_LIBRARY(repquant, m) {
   m.def(
       "linear(Tensor codes, Tensor weight, Tensor compensation, Tensor scale, Tensor bias, "
       "Tensor? multiplier, Tensor? offset, Tensor? residual, int channels, int columns, int bits, "
-      "int activation, int output, int low, int high, bool quadratic) -> Tensor");
+      "int activation, int output, int low, int high, bool quadratic, Tensor? rows=None, "
+      "Tensor? sums=None) -> Tensor");
 
   // The same to float32, plus side columns: centred codes clamp(round(x / s + z), 0, max) - z of
   // the float32 input's `side_channels` times side_weight float32 [m, p N]. side_inverse = 1 / s.
@@ -113,6 +144,8 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("pack_weight", &pack_weight_cpu);
   m.impl("norm_quantize", &norm_quantize_cpu);
   m.impl("quantize", &quantize_cpu);
+  m.impl("token_quantize", &token_quantize_cpu);
+  m.impl("norm_tokens", &norm_tokens_cpu);
   m.impl("linear", &linear_cpu);
   m.impl("linear_side", &linear_side_cpu);
   m.impl("attention", &attention_cpu);
@@ -121,6 +154,8 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
 TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("norm_quantize", &norm_quantize_meta);
   m.impl("quantize", &quantize_meta);
+  m.impl("token_quantize", &token_quantize_meta);
+  m.impl("norm_tokens", &norm_tokens_meta);
   m.impl("linear", &linear_meta);
   m.impl("linear_side", &linear_side_meta);
   m.impl("attention", &attention_meta);

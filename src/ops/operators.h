@@ -27,13 +27,22 @@ at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, cons
 at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const at::Tensor& offset,
                         std::int64_t max_code, bool quadratic, bool is_signed, std::int64_t shift);
 
+std::tuple<at::Tensor, at::Tensor> token_quantize_cpu(const at::Tensor& x, std::int64_t top,
+                                                      const OptionalTensor& levels);
+
+std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at::Tensor& weight,
+                                                   const at::Tensor& bias, double epsilon,
+                                                   bool root_mean_square, std::int64_t top,
+                                                   const OptionalTensor& levels);
+
 at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
                       const at::Tensor& compensation, const at::Tensor& scale,
                       const at::Tensor& bias, const OptionalTensor& multiplier,
                       const OptionalTensor& offset, const OptionalTensor& residual,
                       std::int64_t channels, std::int64_t columns, std::int64_t bits,
                       std::int64_t activation, std::int64_t output, std::int64_t low,
-                      std::int64_t high, bool quadratic);
+                      std::int64_t high, bool quadratic, const OptionalTensor& rows = {},
+                      const OptionalTensor& sums = {});
 
 at::Tensor linear_side_cpu(const at::Tensor& codes, const at::Tensor& weight,
                            const at::Tensor& compensation, const at::Tensor& scale,

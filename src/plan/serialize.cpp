@@ -154,6 +154,7 @@ Dict store(const InputQuantizer& input) {
   put(dict, "scale", input.scale);
   put(dict, "zero_point", input.zero_point);
   put(dict, "per_token", input.per_token);
+  put(dict, "levels", input.levels);
   return dict;
 }
 
@@ -166,6 +167,7 @@ InputQuantizer read_input(const Reader& reader, bool optional) {
   input.scale = reader.number("scale");
   input.zero_point = reader.integer("zero_point", 0, std::int64_t{1} << 20);
   input.per_token = reader.boolean("per_token");
+  input.levels = reader.tensor("levels", at::kByte, true);
   return input;
 }
 

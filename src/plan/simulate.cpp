@@ -21,31 +21,66 @@ at::Tensor product_of(const LinearPlan& plan, const at::Tensor& codes) {
   return product * (plan.weight.scale * plan.input.scale);
 }
 
+/// The rows that a grid per token spans.
+at::Tensor token_rows(const at::Tensor& x, const InputQuantizer& quantizer) {
+  const at::Tensor rows = x.to(at::kFloat);
+  return quantizer.per_channel() ? at::mul(rows, quantizer.multiplier).add_(quantizer.offset) : rows;
+}
+
+TokenGrids grids_of_rows(const at::Tensor& rows, const InputQuantizer& quantizer) {
+  TokenGrids grids;
+  grids.low = rows.amin(-1, /*keepdim=*/true);
+  grids.step = (rows.amax(-1, /*keepdim=*/true) - grids.low)
+                   .div_(static_cast<double>(quantizer.max_product_code()))
+                   .clamp_min_(std::numeric_limits<float>::min());
+  return grids;
+}
+
+/// Levels where there are any.
+at::Tensor token_product_codes(const at::Tensor& rows, const TokenGrids& grids,
+                               const InputQuantizer& quantizer) {
+  const auto top = static_cast<double>(quantizer.max_product_code());
+  at::Tensor codes = at::sub(rows, grids.low).div_(grids.step).round_().clamp_(0.0, top);
+  if (!quantizer.levels.defined()) return codes;
+  // A row that is not finite has a grid that is not: any level does.
+  const at::Tensor fine = codes.nan_to_num_(0.0).to(at::kInt).flatten();
+  return at::index_select(level_table(quantizer.levels), 0, fine).to(at::kFloat).view_as(rows);
+}
+
 }  // namespace
+
+at::Tensor weight_sums(const QuantizedWeight& weight) {
+  return (weight.codes.sum(1).to(at::kDouble) * weight.scale).to(at::kFloat);
+}
 
 InputQuantizer per_token_quantizer(int bits) {
   InputQuantizer quantizer;
   quantizer.bits = bits;
   quantizer.per_token = true;
-  quantizer.zero_point = 1 << (bits - 1);
   quantizer.multiplier = at::ones({1}, at::kFloat);
-  quantizer.offset = at::full({1}, static_cast<double>(quantizer.zero_point), at::kFloat);
+  quantizer.offset = at::zeros({1}, at::kFloat);
   return quantizer;
 }
 
-at::Tensor token_scales(const at::Tensor& x, int bits) {
-  const double top = (1 << (bits - 1)) - 1;
-  return at::abs(x.to(at::kFloat))
-      .amax(-1, /*keepdim=*/true)
-      .div_(top)
-      .clamp_min_(std::numeric_limits<float>::min());
+TokenGrids token_grids(const at::Tensor& x, const InputQuantizer& quantizer) {
+  return grids_of_rows(token_rows(x, quantizer), quantizer);
+}
+
+at::Tensor level_table(const at::Tensor& levels) {
+  const at::Tensor values = levels.to(at::kFloat);
+  const std::int64_t count = values.numel();
+  const at::Tensor middles = (values.slice(0, 0, count - 1) + values.slice(0, 1)) / 2;
+  const at::Tensor nearest = at::bucketize(at::arange(kMaxLevel + 1, at::kFloat), middles);
+  return levels.index_select(0, nearest);
 }
 
 at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
   const auto max_code = static_cast<double>(quantizer.max_code());
   if (quantizer.per_token) {
-    const at::Tensor codes = at::round(x.to(at::kFloat) / token_scales(x, quantizer.bits));
-    return codes.add_(static_cast<double>(quantizer.zero_point)).clamp_(0.0, max_code);
+    const at::Tensor rows = token_rows(x, quantizer);
+    const at::Tensor codes = token_product_codes(rows, grids_of_rows(rows, quantizer), quantizer);
+    if (!quantizer.levels.defined()) return codes;
+    return at::bucketize(codes, quantizer.levels.to(at::kFloat)).to(at::kFloat);
   }
   if (quantizer.form == CodeForm::kUniform) {
     return affine_codes(x, quantizer.multiplier, quantizer.offset, max_code);
@@ -58,21 +93,34 @@ at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
 
 bool same_codes(const InputQuantizer& a, const InputQuantizer& b) {
   return a.bits == b.bits && a.form == b.form && a.per_token == b.per_token &&
-         at::equal(a.multiplier, b.multiplier) && at::equal(a.offset, b.offset);
+         at::equal(a.multiplier, b.multiplier) && at::equal(a.offset, b.offset) &&
+         a.levels.defined() == b.levels.defined() &&
+         (!a.levels.defined() || at::equal(a.levels, b.levels));
 }
 
 at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantizer) {
+  if (quantizer.levels.defined()) {
+    const at::Tensor index = codes.to(at::kInt).flatten();
+    return at::index_select(quantizer.levels, 0, index).to(at::kFloat).view_as(codes);
+  }
   return quantizer.form == CodeForm::kQuadratic ? codes * codes : codes;
 }
 
 at::Tensor product_input(const at::Tensor& x, const InputQuantizer& quantizer) {
+  if (quantizer.per_token) {
+    const at::Tensor rows = token_rows(x, quantizer);
+    const TokenGrids grids = grids_of_rows(rows, quantizer);
+    return token_product_codes(rows, grids, quantizer).mul_(grids.step).add_(grids.low);
+  }
   at::Tensor codes = product_codes(encode(x, quantizer), quantizer);
-  codes.sub_(static_cast<double>(quantizer.zero_point));
-  return quantizer.per_token ? codes.mul_(token_scales(x, quantizer.bits)) : codes;
+  return codes.sub_(static_cast<double>(quantizer.zero_point));
 }
 
 at::Tensor fake_quantize(const at::Tensor& x, const InputQuantizer& quantizer) {
-  if (quantizer.per_token) return product_input(x, quantizer);
+  if (quantizer.per_token) {
+    const at::Tensor rows = product_input(x, quantizer);
+    return quantizer.per_channel() ? (rows - quantizer.offset) / quantizer.multiplier : rows;
+  }
   return (product_codes(encode(x, quantizer), quantizer) - quantizer.offset) / quantizer.multiplier;
 }
 
@@ -107,8 +155,12 @@ at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x) {
     return at::matmul(x, plan.weight.dequantize().t()) + plan.bias;
   }
   if (plan.input.per_token) {
-    const at::Tensor product = product_of(plan, encode(x, plan.input));
-    return product * token_scales(x, plan.input.bits) + plan.bias;
+    const at::Tensor rows = token_rows(x, plan.input);
+    const TokenGrids grids = grids_of_rows(rows, plan.input);
+    const at::Tensor codes = token_product_codes(rows, grids, plan.input);
+    const at::Tensor product =
+        at::matmul(codes, plan.weight.codes.to(at::kFloat).t()) * plan.weight.scale;
+    return product * grids.step + grids.low * weight_sums(plan.weight) + plan.bias;
   }
   at::Tensor side_codes;
   if (!plan.side.channels.empty()) side_codes = encode_side(x, plan.side);

@@ -10,25 +10,38 @@
 
 namespace repquant {
 
-/// The grid per token at `bits` bits (2..8).
+/// The uniform grid per token at `bits` bits (2..8), nothing folded.
 InputQuantizer per_token_quantizer(int bits);
 
-/// The scale of each row of x [.., K] under a grid per token: max|x_t| / (2^(bits-1) - 1), float32
-/// [.., 1], and at least the smallest normal number, so that a row of zeros has codes z.
-at::Tensor token_scales(const at::Tensor& x, int bits);
+/// The grid of each row: u^ = low + step l.
+struct TokenGrids {
+  at::Tensor low;   // float32 [.., 1]
+  at::Tensor step;  // float32 [.., 1], at least the smallest normal number: a constant row has codes 0
+};
+
+/// The rows' grids under a grid per token; `x` is the unfolded input [.., K].
+TokenGrids token_grids(const at::Tensor& x, const InputQuantizer& quantizer);
+
+/// The level of every code of a codebook's fine grid, uint8 [256]: the one that is nearest to it, of
+/// two the lower one. `levels` as InputQuantizer has them.
+at::Tensor level_table(const at::Tensor& levels);
+
+/// What the lowest value of a row counts for under a grid per token: the sums of the weight's rows,
+/// float32 [N].
+at::Tensor weight_sums(const QuantizedWeight& weight);
 
 /// Codes of a Linear's float input, as integer-valued float32 in [0, 2^b - 1]; not squared for the
-/// quadratic form. `x` is the unfolded input [.., K].
+/// quadratic form, indices of levels where there are any. `x` is the unfolded input [.., K].
 at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer);
 
 /// Same codes for every input.
 bool same_codes(const InputQuantizer& a, const InputQuantizer& b);
 
-/// What enters the integer product: the codes, squared for the quadratic form.
+/// What enters the integer product: the codes, squared for the quadratic form, or their levels.
 at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantizer);
 
 /// What the weights are fitted to, in units of the quantizer's scale: the product codes of x
-/// [.., K] without their zero point, times the row's scale under a grid per token.
+/// [.., K] without their zero point; under a grid per token the values u^.
 at::Tensor product_input(const at::Tensor& x, const InputQuantizer& quantizer);
 
 /// The quantized input in floating point, in the units of `x` (before a fold): (codes - a) / m.

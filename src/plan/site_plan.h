@@ -16,17 +16,22 @@
 
 namespace repquant {
 
+/// The largest level of a codebook.
+inline constexpr std::int64_t kMaxLevel = 255;
+
 /// How a code enters the integer product: as it is, or squared (x = s (q^2 - z)).
 enum class CodeForm { kUniform, kQuadratic };
 
 /// Turns the float input of a Linear into codes and names the layer-wise grid of the product:
 ///   uniform:   q = clamp(round(x m + a), 0, 2^b - 1),          x^ = s (q - z)
 ///   quadratic: u = clamp(round(x m + a), 0, (2^b - 1)^2), q = round(sqrt(u)), x^ = s (q^2 - z)
-///   per token: q = clamp(round(x / s_t) + z, 0, 2^b - 1),      x^ = s_t (q - z)
-/// with s_t = max|x_t| / (2^(b-1) - 1) of each row x_t, found at run time, and z = 2^(b-1); m and s
-/// are 1, a is z. With channel vectors m, a this is RepQuant's channel-wise quantizer,
-/// reparameterized: the product sees one scale and one zero point, the vectors live in the norm or
-/// the requantization.
+///   per token: v = clamp(round((u - lo_t) / s_t), 0, L), u = x m + a,  u^ = lo_t + s_t l(q)
+/// With channel vectors m, a this is RepQuant's channel-wise quantizer, reparameterized: the product
+/// sees one scale and one zero point, the vectors live in the norm or the requantization.
+/// A grid per token spans each row's own range, found at run time: lo_t is the smallest value of the
+/// row, s_t = (max - lo_t) / L. Without `levels` q = v, l(q) = q and L = 2^b - 1; with them L = 255
+/// and q is the index of the level that is nearest to v. The product sees l(q) with scale 1 and zero
+/// point 0; m and a are 1 and 0, or what a norm in front carries.
 struct InputQuantizer {
   int bits = 8;
   CodeForm form = CodeForm::kUniform;
@@ -35,9 +40,15 @@ struct InputQuantizer {
   double scale = 1.0;     // s, > 0
   int zero_point = 0;     // z, 0 <= z <= 2^b - 1 (quadratic: <= (2^b - 1)^2)
   bool per_token = false;
+  at::Tensor levels;  // per token: uint8 [2^b], not falling; undefined: the codes themselves
 
   std::int64_t max_code() const { return (std::int64_t{1} << bits) - 1; }
   bool per_channel() const { return multiplier.numel() > 1; }
+  /// The largest value that enters the integer product.
+  std::int64_t max_product_code() const {
+    if (levels.defined()) return kMaxLevel;
+    return form == CodeForm::kQuadratic ? max_code() * max_code() : max_code();
+  }
 };
 
 /// Input channels of a Linear with massive activations: own grids and an own, 8-bit weight block.

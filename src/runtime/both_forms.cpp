@@ -74,7 +74,7 @@ FormDifference judge(const Replacement& replacement, const at::Tensor& got,
     if (rows > kChangedRowsLimit) difference.measured = percent(rows) + " of the rows differ";
     difference.limit = percent(kChangedRowsLimit);
   } else if (!expected.is_floating_point()) {
-    const CodeDifference codes = code_difference(got, expected, replacement.squared);
+    const CodeDifference codes = code_difference(got, expected, replacement.levels);
     if (codes.largest > 1 || !codes.few) {
       difference.measured =
           "codes differ by up to " + std::to_string(codes.largest) + ", on " + percent(codes.share);
@@ -102,20 +102,25 @@ std::vector<FormDifference> differences(const BothForms& forms,
   std::vector<FormDifference> result;
   const auto compare = [&](const Node* node, Values& values) {
     if (run_module_call(node, values)) return true;
-    const auto found = node->outputs().size() == 1 ? replaced.find(node->output()) : replaced.end();
-    if (found == replaced.end()) return false;
-    const Replacement& replacement = *found->second;
-    const at::Tensor expected = portable.take(replacement.portable);
-    FormDifference difference{replacement.module, "", "to run"};
-    try {
-      run_node(node, values);
-      difference = judge(replacement, values.at(node->output()).toTensor(), expected);
-    } catch (const Error& e) {
-      difference.measured = e.parts().got.empty() ? e.what() : e.parts().got;
+    bool ran = false;
+    std::string failure;
+    for (const Value* output : node->outputs()) {
+      const auto found = replaced.find(output);
+      if (found == replaced.end()) continue;
+      const Replacement& replacement = *found->second;
+      const at::Tensor expected = portable.take(replacement.portable);
+      FormDifference difference{replacement.module, failure, "to run"};
+      try {
+        if (!ran) run_node(node, values);
+        if (failure.empty()) difference = judge(replacement, values.at(output).toTensor(), expected);
+      } catch (const Error& e) {
+        difference.measured = failure = e.parts().got.empty() ? e.what() : e.parts().got;
+      }
+      ran = true;
+      if (!difference.measured.empty()) result.push_back(difference);
+      values[output] = expected;
     }
-    if (!difference.measured.empty()) result.push_back(difference);
-    values[node->output()] = expected;
-    return true;
+    return ran;
   };
   run_graph(*forms.fused_graph, Schedule(*forms.fused_graph), arguments_of(forms.fused, inputs),
             compare);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "graph/rewrite.h"
+#include "tensor/deviation.h"
 
 namespace repquant {
 
@@ -79,14 +80,15 @@ bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize) {
       {quantize.argument(0), multiplier, offset, state.integer("max_code"), state.flag("quadratic"),
        state.flag("signed_codes"), state.integer("shift")});
   context.replace(quantize.node->output(), codes,
-                  {.module = quantize.name, .squared = state.flag("quadratic")});
+                  {.module = quantize.name,
+                   .levels = state.flag("quadratic") ? square_levels() : at::Tensor()});
   quantize.node->destroy();
   context.report_fused(quantize.name, "repquant::quantize");
   return true;
 }
 
 bool leave_token_call(FusionContext& context, const SubmoduleCall& call) {
-  context.report_portable(call, "one scale for each row, found at run time");
+  context.report_portable(call, "what it works with is not fused");
   return false;
 }
 
@@ -102,7 +104,8 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
   const std::vector<std::pair<std::string, Fusion>> fusions{
       {"Attend", &fuse_attention},          {"Linear", &fuse_linear},
       {"NormQuantize", &fuse_norm},         {"Quantize", &fuse_quantize},
-      {"TokenQuantize", &leave_token_call}, {"TokenScale", &leave_token_call}};
+      {"TokenQuantize", &fuse_token_quantize}, {"TokenRange", &leave_token_call},
+      {"TokenScale", &leave_token_call}};
   for (const auto& [kind, fusion] : fusions) {
     std::vector<SubmoduleCall> calls;
     for (Node* node : all_nodes(graph)) {

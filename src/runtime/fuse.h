@@ -29,7 +29,7 @@ struct Replacement {
   const torch::jit::Value* portable = nullptr;  // what it computes, in the portable graph
   const torch::jit::Value* fused = nullptr;     // and in the fused one
   bool behind_softmax = false;                  // a softmax code at a tie moves a row
-  bool squared = false;                         // codes are squares (quadratic form)
+  at::Tensor levels{};                          // what product codes stand for; undefined: codes
 };
 
 /// What the fusions share: the archive, its forward as portable and as rewritten graph, and what
@@ -64,7 +64,9 @@ bool fuse_attention(FusionContext& context, const SubmoduleCall& attend);
 bool fuse_linear(FusionContext& context, const SubmoduleCall& linear);
 bool fuse_norm(FusionContext& context, const SubmoduleCall& norm);
 bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize);
-/// No operator has a scale for each row: the two calls about a product stay, the product is fused.
+/// With the call that finds the rows' grids, and the norm in front if nothing else reads it.
+bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize);
+/// A call that makes sense only beside another one, which was not fused.
 bool leave_token_call(FusionContext& context, const SubmoduleCall& call);
 
 /// Rewrites all calls of `graph` for which there is a fused operator.

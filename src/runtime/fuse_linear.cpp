@@ -5,6 +5,7 @@
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
 #include "runtime/fuse.h"
+#include "tensor/deviation.h"
 
 namespace repquant {
 namespace {
@@ -15,6 +16,7 @@ using torch::jit::Value;
 
 /// A Linear and what is taken into its epilogue, in the order of the data.
 struct LinearPattern {
+  Node* rows = nullptr;        // call of TokenScale
   Node* side = nullptr;        // call of SideColumns
   Node* activation = nullptr;  // aten::relu, gelu or silu that the Linear does not have itself
   Node* quantize = nullptr;    // call of Quantize
@@ -63,7 +65,13 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
   pattern.last = linear.node;
   if (linear.state->integer("output") != 0) return pattern;
   const auto reader = [&] { return only_reader(pattern.last->output()); };
-  if (const auto side = context.call_of(reader()); side && side->state->kind == "SideColumns" &&
+  if (const auto rows = context.call_of(reader());
+      rows && rows->state->kind == "TokenScale" && rows->argument(0) == pattern.last->output() &&
+      linear.state->text("activation") == "none") {
+    pattern.last = pattern.rows = rows->node;
+    if (rows->state->integer("output") != 0) return pattern;
+  }
+  if (const auto side = context.call_of(reader()); pattern.rows == nullptr && side && side->state->kind == "SideColumns" &&
                                                    side->argument(0) == pattern.last->output() &&
                                                    linear.state->text("activation") == "none") {
     pattern.last = pattern.side = side->node;
@@ -131,12 +139,15 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
   const StoredState& state = *linear.state;
   const ops::Activation activation =
       pattern.activation != nullptr ? *activation_of(pattern.activation) : activation_of(state);
-  std::int64_t output = state.integer("output"), low = 0, high = 255;
+  std::optional<SubmoduleCall> rows;
+  if (pattern.rows != nullptr) rows = context.call_of(pattern.rows);
+  const StoredState& last = rows ? *rows->state : state;  // bias and output
+  std::int64_t output = last.integer("output"), low = 0, high = 255;
   bool quadratic = false;
   c10::IValue multiplier, offset;
   if (output == static_cast<std::int64_t>(ops::Output::kOperandCodes)) {
-    low = state.integer("output_low");
-    high = state.integer("output_high");
+    low = last.integer("output_low");
+    high = last.integer("output_high");
   } else if (output == static_cast<std::int64_t>(ops::Output::kProductCodes)) {
     const auto inverse = static_cast<float>(1.0 / state.number("output_scale"));
     multiplier = padded(at::full({channels}, inverse, at::kFloat), channels);
@@ -160,9 +171,10 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
   return insert_operator(
       pattern.last, "repquant::linear",
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
-       padded(state.tensor("bias"), channels), multiplier, offset, residual, channels,
+       padded(last.tensor("bias"), channels), multiplier, offset, residual, channels,
        state.integer("columns"), state.integer("bits"), static_cast<std::int64_t>(activation),
-       output, low, high, quadratic});
+       output, low, high, quadratic, rows ? NamedValue(rows->argument(1)) : NamedValue(none),
+       rows ? c10::IValue(padded(last.tensor("sums"), channels)) : none});
 }
 
 /// True if the codes that it writes are squares (quadratic form).
@@ -185,6 +197,7 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
   const auto note = [&](const Node* node, const char* text) {
     if (node != nullptr) taken_in += (taken_in.empty() ? "with " : ", ") + std::string(text);
   };
+  note(pattern.rows, "scales of rows");
   note(pattern.side, "side columns");
   note(pattern.activation, "activation");
   note(pattern.quantize, "requantization");
@@ -194,9 +207,16 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
       "repquant::linear u8 x s" + std::string(linear.state->integer("bits") <= 4 ? "4" : "8"),
       taken_in);
   context.replace(pattern.last->output(), output,
-                  {.module = linear.name, .squared = writes_squares(context, linear, pattern)});
+                  {.module = linear.name,
+                   .levels = writes_squares(context, linear, pattern) ? square_levels()
+                                                                      : at::Tensor()});
+  if (pattern.rows != nullptr) {
+    context.report_fused(context.call_of(pattern.rows)->name, "repquant::linear",
+                         "fused into " + linear.name);
+  }
   for (Node* node :
-       {pattern.add, pattern.quantize, pattern.activation, pattern.side, linear.node}) {
+       {pattern.add, pattern.quantize, pattern.activation, pattern.side, pattern.rows,
+        linear.node}) {
     if (node != nullptr) node->destroy();
   }
   return true;

@@ -44,9 +44,9 @@ void run_set_state(const ObjectPtr& object, const c10::IValue& tuple) {
 }
 
 /// LibTorch's ScriptModuleDeserializer, reduced to what artifacts hold.
-class Reader {
+class ArchiveReader {
  public:
-  explicit Reader(const std::string& path)
+  explicit ArchiveReader(const std::string& path)
       : reader_(path), unit_(std::make_shared<torch::jit::CompilationUnit>()) {
     const c10::IValue constants = read("constants", {}, {});
     for (const auto& value : constants.toTupleRef().elements()) constants_.push_back(value);
@@ -121,7 +121,7 @@ LazyArchive read_lazily(const std::string& path, bool trusted) {
   LazyArchive archive;
   archive.portable = read_artifact(path).portable;  // says what is wrong with its description
   try {
-    Reader reader(path);
+    ArchiveReader reader(path);
     archive.root = torch::jit::Module(reader.run().toObject());
     for (const auto& child : archive.root.named_children()) {
       const auto found = reader.states.find(child.value._ivalue().get());

@@ -40,11 +40,14 @@ double changed_rows(const at::Tensor& got, const at::Tensor& expected) {
   return rows_of(got.ne(expected)).any(-1).to(at::kDouble).mean().item<double>();
 }
 
-CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected, bool squared) {
+at::Tensor square_levels() { return at::arange(16, at::kByte).square(); }
+
+CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected,
+                               const at::Tensor& levels) {
   if (got.numel() == 0) return {};
   const auto plain = [&](const at::Tensor& codes) {
     const auto wide = codes.to(at::kFloat);
-    return squared ? wide.sqrt() : wide;
+    return levels.defined() ? at::bucketize(wide, levels.to(at::kFloat)).to(at::kFloat) : wide;
   };
   const auto difference = (plain(got) - plain(expected)).abs();
   CodeDifference result;

@@ -37,8 +37,13 @@ struct CodeDifference {
   bool few = true;           // within kChangedCodesLimit, or one element
 };
 
-/// `squared`: the codes are squares of codes.
-CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected, bool squared);
+/// `levels`: the values that `got` and `expected` hold in place of codes, uint8, rising; undefined:
+/// they hold codes.
+CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected,
+                               const at::Tensor& levels);
+
+/// The levels of the quadratic form: the squares of 0 to 15.
+at::Tensor square_levels();
 
 /// 10 log10 of the energy of `signal` over that of `signal - other`, summed over floating-point
 /// tensors, infinite values left out; infinity where they are equal to kNothing.

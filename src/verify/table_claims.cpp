@@ -51,7 +51,8 @@ void check_most(const std::string& path, const std::string& what, std::int64_t g
          std::to_string(got) + ", more than " + std::to_string(most));
 }
 
-void check_bits(const SiteReport& site, const StoredState& state) {
+void check_bits(const ArtifactSite& row, const StoredState& state) {
+  const SiteReport& site = row.site;
   const int bits = site.activation_bits;
   if (site.weight_bits > 0 && state.integer("bits") != site.weight_bits) {
     refute("site " + site.path + " states " + std::to_string(site.weight_bits) +
@@ -60,7 +61,8 @@ void check_bits(const SiteReport& site, const StoredState& state) {
   if (state.kind == "Linear") {
     const std::int64_t largest = max_code(bits);
     const bool square = bits <= 4 && state.integer("max_product_code") == largest * largest;
-    if (!square) {
+    // Codes of a grid per token stand for levels: check_input() counts those.
+    if (!square && row.scale_module.empty()) {
       check_most(site.path, "the largest code of its input", state.integer("max_product_code"),
                  largest, bits);
     }
@@ -79,7 +81,8 @@ void check_input(const Subject& subject, const ArtifactSite& row) {
                                       {"Quantize", "NormQuantize", "TokenQuantize"});
   const int bits = row.site.activation_bits;
   if (state.kind == "TokenQuantize") {
-    check_most(row.site.path, "the width of its input's codes", state.integer("bits"), bits, bits);
+    check_most(row.site.path, "the number of levels that its input gets",
+               state.tensor("levels").numel(), max_code(bits) + 1, bits);
   } else {
     check_most(row.site.path, "the largest code that its input gets", state.integer("max_code"),
                max_code(bits), bits);
@@ -160,7 +163,7 @@ std::string look_at_table(const Subject& subject) {
       refute("site " + row.site.path + " states bits, but has no submodule");
     }
     ++quantized;
-    check_bits(row.site, state_of(subject, row.site.path, row.module, classes_of(row.site)));
+    check_bits(row, state_of(subject, row.site.path, row.module, classes_of(row.site)));
     check_input(subject, row);
     if (!row.side_module.empty()) {
       state_of(subject, row.site.path, row.side_module, {"SideColumns"});

@@ -96,21 +96,45 @@ TEST(Tokens, ARowOfZerosGivesTheBias) {
   EXPECT_TRUE(at::allclose(got[0][3], row, 1e-4, 1e-5));
 }
 
-TEST(Tokens, ClassesComputeTheSimulationsCodesAndScales) {
+TEST(Tokens, ClassesComputeTheSimulationsCodes) {
   ModuleFactory factory;
   at::manual_seed(2);
   at::Tensor x = at::randn({2, 5, 40}) * at::logspace(-30, 3, 5).view({1, 5, 1});
   x[1][2].zero_();
-  const at::Tensor bias = at::randn({7}), product = at::randn({2, 5, 7});
+  x[1][3].fill_(-7.25);
   for (const int bits : {2, 4, 7, 8}) {
-    auto quantize = factory.token_quantize(bits);
-    const at::Tensor codes = quantize.forward({x}).toTensor();
-    EXPECT_EQ(codes.scalar_type(), at::kByte);
-    EXPECT_TRUE(at::equal(codes.to(at::kFloat), encode(x, per_token_quantizer(bits)))) << bits;
-    auto scale = factory.token_scale(bias, bits);
-    const at::Tensor got = scale.forward({product.clone(), x}).toTensor();
-    EXPECT_TRUE(at::equal(got, product * token_scales(x, bits) + bias)) << bits;
+    InputQuantizer quantizer = per_token_quantizer(bits);
+    for (const bool learned : {false, true}) {
+      if (learned) quantizer.levels = at::randperm(256).slice(0, 0, 1 << bits).sort().values.to(at::kByte);
+      const std::int64_t top = quantizer.max_product_code();
+      auto range = factory.token_range(top);
+      const at::Tensor rows = range.forward({x}).toTensor();
+      const TokenGrids grids = token_grids(x, quantizer);
+      EXPECT_TRUE(at::equal(rows, at::cat({grids.low, grids.step}, -1))) << bits;
+      auto quantize = factory.token_quantize(top, quantizer.levels);
+      const at::Tensor codes = quantize.forward({x, rows}).toTensor();
+      EXPECT_EQ(codes.scalar_type(), at::kByte);
+      const at::Tensor expected = product_codes(encode(x, quantizer), quantizer);
+      EXPECT_TRUE(at::equal(codes.to(at::kFloat), expected)) << bits << learned;
+    }
   }
+}
+
+TEST(Tokens, ScaleBringsAProductBack) {
+  ModuleFactory factory;
+  at::manual_seed(3);
+  const at::Tensor product = at::randn({2, 5, 7}), rows = at::randn({2, 5, 2});
+  TokenScaleState state{.sums = at::randn({7}), .bias = at::randn({7})};
+  const at::Tensor expected =
+      product * rows.slice(2, 1) + rows.slice(2, 0, 1) * state.sums + state.bias;
+  auto scale = factory.token_scale(state);
+  EXPECT_TRUE(at::allclose(scale.forward({product.clone(), rows}).toTensor(), expected));
+  state.output = LinearOutput::kOperandCodes;
+  state.output_low = -2;
+  state.output_high = 1;
+  auto codes = factory.token_scale(state);
+  EXPECT_TRUE(at::equal(codes.forward({product.clone(), rows}).toTensor(),
+                        at::round(expected).clamp(-2, 1).to(at::kChar)));
 }
 
 /// Fixtures with folds, padding, attention, tied heads, several readers of one norm.
@@ -142,8 +166,9 @@ TEST_P(TokensFixture, ComputesWhatWasSimulated) {
       if (!token) continue;
       ++scaled;
       EXPECT_EQ(site->input, SiteInput::kQuantize) << site->path;
-      EXPECT_EQ(site->output, SiteOutput::kFloat) << site->path;
-      EXPECT_TRUE(linear->norm.empty() && linear->side.channels.empty()) << site->path;
+      EXPECT_NE(site->output, SiteOutput::kProductCodes) << site->path;
+      EXPECT_TRUE(linear->side.channels.empty()) << site->path;
+      EXPECT_EQ(linear->input.levels.defined(), linear->input.bits <= 4) << site->path;
       EXPECT_EQ(linear->input.form, CodeForm::kUniform) << site->path;
     }
     if (recipe.input.granularity == InputGranularity::kPerToken) {

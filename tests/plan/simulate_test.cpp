@@ -69,41 +69,79 @@ TEST(Simulate, ChannelVectorsActPerChannel) {
   EXPECT_TRUE(at::equal(codes, row({3, 7, 14})));
 }
 
-TEST(Simulate, TokensHaveScalesOfTheirOwn) {
+TEST(Simulate, TokensHaveGridsOfTheirOwn) {
   LinearPlan plan = hand_made_linear();
   plan.input = per_token_quantizer(4);
-  EXPECT_EQ(plan.input.zero_point, 8);
-  const at::Tensor x = at::stack(
-      {row({7, -3.5, 1}), row({0, 0, 0}), row({-1400, 500, 99}), row({0.07, 0.032, -0.07})});
-  const at::Tensor scales = token_scales(x, 4);
-  EXPECT_TRUE(at::allclose(scales.squeeze(1).index({at::tensor({0, 2, 3})}), row({1, 200, 0.01})));
-  EXPECT_EQ(scales[1].item<float>(), std::numeric_limits<float>::min());
-  // 500 / 200 = 2.5 and -3.5 round to even; the row of zeros has the code of zero.
+  EXPECT_EQ(plan.input.max_product_code(), 15);
+  const at::Tensor x = at::stack({row({-5, 10, 2.5}), row({0, 0, 0}), row({100, 400, 250}), row({3, 3, 3})});
+  const TokenGrids grids = token_grids(x, plan.input);
+  EXPECT_TRUE(at::allclose(grids.low.squeeze(1), row({-5, 0, 100, 3})));
+  EXPECT_TRUE(at::allclose(grids.step.squeeze(1).index({at::tensor({0, 2})}), row({1, 20})));
+  EXPECT_EQ(grids.step[1].item<float>(), std::numeric_limits<float>::min());
+  // 7.5 rounds to even; rows of one value have codes 0.
   const at::Tensor codes =
-      at::stack({row({15, 4, 9}), row({8, 8, 8}), row({1, 10, 8}), row({15, 11, 1})});
+      at::stack({row({0, 15, 8}), row({0, 0, 0}), row({0, 15, 8}), row({0, 0, 0})});
   EXPECT_TRUE(at::equal(encode(x, plan.input), codes));
   const at::Tensor exact =
-      at::stack({row({7, -4, 1}), row({0, 0, 0}), row({-1400, 400, 0}), row({0.07, 0.03, -0.07})});
+      at::stack({row({-5, 10, 3}), row({0, 0, 0}), row({100, 400, 260}), row({3, 3, 3})});
   EXPECT_TRUE(at::allclose(fake_quantize(x, plan.input), exact));
   EXPECT_TRUE(at::allclose(product_input(x, plan.input), exact));
   // Weights {0.25, -0.5, 0.75} and {0, 10, -14}; the bias is not scaled.
-  const at::Tensor y = simulate_linear(plan, x);
-  const at::Tensor expected = at::stack({row({1.75 + 2 + 0.75 + 10, -40 - 14 - 1}), row({10, -1}),
-                                         row({-350 - 200 + 10, 4000 - 1}),
-                                         row({0.0175 - 0.015 - 0.0525 + 10, 0.3 + 0.98 - 1})});
-  EXPECT_TRUE(at::allclose(y, expected, 1e-5, 1e-5)) << y;
+  const at::Tensor weight = at::stack({row({0.25, -0.5, 0.75}), row({0, 10, -14})});
+  EXPECT_TRUE(at::allclose(weight_sums(plan.weight), weight.sum(1)));
+  const at::Tensor expected = at::linear(exact, weight, row({10, -1}));
+  EXPECT_TRUE(at::allclose(simulate_linear(plan, x), expected, 1e-5, 1e-4));
 }
 
-TEST(Simulate, TokensUseAllSymmetricCodes) {
+TEST(Simulate, TokensReachBothEndsOfTheirRange) {
   for (const int bits : {2, 3, 8}) {
     const auto quantizer = per_token_quantizer(bits);
-    const double top = (1 << (bits - 1)) - 1;
-    const at::Tensor x = at::linspace(-5, 5, 2001).unsqueeze(0);
+    const double top = (1 << bits) - 1;
+    const at::Tensor x = at::linspace(-2, 8, 2001).unsqueeze(0);
     const at::Tensor codes = encode(x, quantizer);
-    EXPECT_EQ(codes.min().item<double>(), 1.0);
-    EXPECT_EQ(codes.max().item<double>(), 2 * top + 1);
-    EXPECT_LE((fake_quantize(x, quantizer) - x).abs().max().item<double>(), 2.5 / top * 1.0001);
+    EXPECT_EQ(codes.min().item<double>(), 0.0);
+    EXPECT_EQ(codes.max().item<double>(), top);
+    EXPECT_LE((fake_quantize(x, quantizer) - x).abs().max().item<double>(), 5 / top * 1.0001);
   }
+}
+
+TEST(Simulate, LevelsAreNearestOnTheFineGrid) {
+  InputQuantizer quantizer = per_token_quantizer(2);
+  quantizer.levels = at::tensor(std::vector<int>{0, 10, 21, 255}).to(at::kByte);
+  EXPECT_EQ(quantizer.max_product_code(), 255);
+  // Row 0 .. 255, so that the fine grid is the row itself; 5 lies between 0 and 10: the lower one.
+  const at::Tensor x = row({0, 5, 6, 15, 16, 138, 139, 255});
+  EXPECT_TRUE(at::equal(encode(x, quantizer), row({0, 0, 1, 1, 2, 2, 3, 3})));
+  EXPECT_TRUE(at::allclose(fake_quantize(x, quantizer), row({0, 0, 10, 10, 21, 21, 255, 255})));
+  const at::Tensor table = level_table(quantizer.levels);
+  EXPECT_EQ(table.numel(), 256);
+  EXPECT_EQ(table[5].item<int>(), 0);
+  EXPECT_EQ(table[6].item<int>(), 10);
+  const InputQuantizer uniform = per_token_quantizer(2);
+  EXPECT_FALSE(same_codes(quantizer, uniform));
+}
+
+TEST(Simulate, ARowThatIsNotFiniteSpoilsItselfAlone) {
+  InputQuantizer quantizer = per_token_quantizer(4);
+  LinearPlan plan = hand_made_linear();
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const at::Tensor x = at::stack({row({1, nan, 2}), row({-5, 10, 2.5})});
+  for (const bool learned : {false, true}) {
+    if (learned) quantizer.levels = at::arange(0, 256, 17, at::kByte);
+    plan.input = quantizer;
+    const at::Tensor y = simulate_linear(plan, x);
+    EXPECT_TRUE(y[0].isnan().all().item<bool>());
+    EXPECT_TRUE(at::equal(y[1], simulate_linear(plan, x.slice(0, 1))[0]));
+  }
+}
+
+TEST(Simulate, TokensSpanWhatTheNormCarries) {
+  InputQuantizer quantizer = per_token_quantizer(8);
+  quantizer.multiplier = row({1, 0.01, 10});
+  quantizer.offset = row({0, 1, -3});
+  const at::Tensor x = row({2, 300, 0.7});
+  EXPECT_TRUE(at::allclose(product_input(x, quantizer), row({2, 4, 4}), 1e-5, 1e-4));
+  EXPECT_TRUE(at::allclose(fake_quantize(x, quantizer), x, 1e-2, 1e-2));
 }
 
 TEST(Simulate, SideColumnsReplaceTheirChannel) {

@@ -226,16 +226,27 @@ class ClassesTest(unittest.TestCase):
             module = make("embedding", codes=stored, scale=scale, bits=bits, columns=5)
             self.assert_close(module(indices), (codes * scale)[indices])
 
-    def test_token_quantize_and_scale(self) -> None:
-        x, y, bias = torch.randn(4, 6), torch.randn(4, 3), torch.randn(3)
+    def test_token_range_quantize_and_scale(self) -> None:
+        x, y, sums, bias = torch.randn(4, 6), torch.randn(4, 3), torch.randn(3), torch.randn(3)
         x[1] = 0
-        for bits in (4, 8):
-            top = (1 << (bits - 1)) - 1
-            scales = (x.abs().amax(-1, keepdim=True) / top).clamp_min(2.0**-126)
-            codes = ((x / scales).round() + top + 1).clamp(0, 2 * top + 1)
-            self.assert_codes(make("token_quantize", bits=bits)(x), torch.uint8, codes)
-            got = make("token_scale", bias=bias, bits=bits)(y.clone(), x)
-            self.assert_close(got, y * scales + bias)
+        low = x.amin(-1, keepdim=True)
+        learned = torch.tensor([0, 3, 9, 40, 90, 170, 220, 255], dtype=torch.uint8)
+        for top, levels in ((15, torch.arange(16, dtype=torch.uint8)),
+                            (255, torch.arange(256).to(torch.uint8)), (255, learned)):
+            step = ((x.amax(-1, keepdim=True) - low) / top).clamp_min(2.0**-126)
+            rows = make("token_range", top=top)(x)
+            self.assert_close(rows, torch.cat([low, step], -1))
+            fine = ((x - low) / step).round().clamp(0, top)
+            distance = (fine.unsqueeze(-1) - levels.float()).abs()
+            codes = levels[distance.argmin(-1)]
+            self.assert_codes(make("token_quantize", top=top, levels=levels)(x, rows), torch.uint8, codes)
+            for output in (0, 1):
+                module = make("token_scale", sums=sums, bias=bias, output=output, output_low=-2, output_high=2)
+                expected = y * step + low * sums + bias
+                if output:
+                    self.assert_codes(module(y.clone(), rows), torch.int8, expected.round().clamp(-2, 2))
+                else:
+                    self.assert_close(module(y.clone(), rows), expected)
 
 
 if __name__ == "__main__":

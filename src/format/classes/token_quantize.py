@@ -1,26 +1,29 @@
-"""float -> u8 codes by a scale for each row, from the row itself.
-
-plan/simulate.cpp computes the same values. The bound is the smallest normal float32, the scale of
-a row of zeros.
+"""(float, the grids of its rows) -> u8 product codes: v = clamp(round((x - low) / step), 0, top), or
+the level that is nearest to v where there is a codebook.
 """
 
 
 class TokenQuantize:
     # Stored, in this order.
-    bits: int
+    top: int
+    levels: Tensor
     # Derived by prepare().
-    top: float
-    zero: float
-    high: float
+    learned: bool
+    table: Tensor
 
     def prepare(self) -> None:
-        self.top = float((1 << (self.bits - 1)) - 1)
-        self.zero = float(1 << (self.bits - 1))
-        self.high = float((1 << self.bits) - 1)
+        count = self.levels.numel()
+        self.learned = count != self.top + 1
+        values = self.levels.to(6)
+        middles = torch.add(values.narrow(0, 0, count - 1), values.narrow(0, 1, count - 1)).div_(2.0)
+        nearest = torch.bucketize(torch.arange(256, dtype=6), middles)
+        self.table = torch.index_select(self.levels, 0, nearest)
 
-    def forward(self, x: Tensor) -> Tensor:
-        scales = torch.amax(torch.abs(x), [-1], True).div_(self.top).clamp_min_(1.1754943508222875e-38)
-        y = torch.div(x, scales).round_().add_(self.zero).clamp_(0.0, self.high)
-        if self.bits <= 7:
+    def forward(self, x: Tensor, rows: Tensor) -> Tensor:
+        y = torch.sub(x, rows.narrow(-1, 0, 1)).div_(rows.narrow(-1, 1, 1)).round_().clamp_(0.0, float(self.top))
+        if self.top <= 127:
             return y.to(1).to(0)
-        return y.to(2).to(0)
+        codes = y.to(2).to(0)
+        if self.learned:
+            return torch.index_select(self.table, 0, codes.flatten().to(3)).view_as(codes)
+        return codes

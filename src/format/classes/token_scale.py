@@ -1,16 +1,26 @@
-"""Multiplies a Linear's output by the scales that TokenQuantize found, and adds the bias."""
+"""Brings a product of TokenQuantize's codes back to the rows' units: y step + low sums + bias.
+
+`sums` are those of the dequantized weight's rows. With `output` 1 it goes on to int8 operand codes.
+"""
 
 
 class TokenScale:
     # Stored, in this order.
+    sums: Tensor
     bias: Tensor
-    bits: int
+    output: int
+    output_low: int
+    output_high: int
     # Derived by prepare().
-    top: float
+    low: float
+    high: float
 
     def prepare(self) -> None:
-        self.top = float((1 << (self.bits - 1)) - 1)
+        self.low = float(self.output_low)
+        self.high = float(self.output_high)
 
-    def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        scales = torch.amax(torch.abs(x), [-1], True).div_(self.top).clamp_min_(1.1754943508222875e-38)
-        return y.mul_(scales).add_(self.bias)
+    def forward(self, y: Tensor, rows: Tensor) -> Tensor:
+        y = y.mul_(rows.narrow(-1, 1, 1)).addcmul_(rows.narrow(-1, 0, 1), self.sums).add_(self.bias)
+        if self.output == 1:
+            return y.round_().clamp_(self.low, self.high).to(1)
+        return y

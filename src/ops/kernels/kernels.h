@@ -47,6 +47,22 @@ struct QuantizeArgs {
   int shift = 0;
 };
 
+/// Codes on a grid of each row's own; see the schema of token_quantize. With a norm first if it has
+/// a weight.
+struct TokenArgs {
+  const float* x = nullptr;       // [rows, width]
+  std::uint8_t* codes = nullptr;  // [rows, width]
+  float* rows = nullptr;          // [rows, 2]: low, step
+  std::int64_t width = 0;
+  int top = 255;
+  const std::uint8_t* levels = nullptr;  // [level_count], rising; or null: the codes themselves
+  int level_count = 0;
+  const float* weight = nullptr;  // [width]: of the norm, or null
+  const float* bias = nullptr;    // [width]
+  float epsilon = 0;
+  bool root_mean_square = false;
+};
+
 /// y = activation((x - z) w^T scale + bias + side), then one of the outputs.
 /// Arrays over output channels are padded to whole panels.
 struct LinearArgs {
@@ -58,6 +74,8 @@ struct LinearArgs {
   const std::int32_t* compensation = nullptr;  // z times the channel's sum of weight codes
   const float* scale = nullptr;
   const float* bias = nullptr;
+  const float* rows = nullptr;  // [rows, 2]: low and step of each row's grid, or null
+  const float* sums = nullptr;  // with it: sums of the dequantized weight's rows
   Activation activation = Activation::kNone;
   Output output = Output::kFloat;
   const float* residual = nullptr;     // kFloat: [rows, channels], added last; may be null
@@ -124,6 +142,9 @@ std::int64_t attention_scratch(const AttentionArgs& args);
 struct Kernels {
   void (*norm_quantize)(const NormArgs&, std::int64_t row_begin, std::int64_t row_end);
   void (*quantize)(const QuantizeArgs&, std::int64_t row_begin, std::int64_t row_end);
+  /// `scratch`: width floats, 64-byte aligned; used with a norm.
+  void (*token_quantize)(const TokenArgs&, std::int64_t row_begin, std::int64_t row_end,
+                         float* scratch);
   /// `scratch`: 4 groups * kPanel bytes, 64-byte aligned; used for nibbles and more than kFewRows.
   void (*linear)(const LinearArgs&, std::int64_t row_begin, std::int64_t row_end,
                  std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch);

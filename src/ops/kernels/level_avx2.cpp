@@ -3,11 +3,12 @@
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
 #include "ops/kernels/norm.h"
+#include "ops/kernels/token.h"
 #include "ops/kernels/vector_avx2.h"
 
 namespace repquant::ops {
 
-const Kernels kAvx2Kernels{&norm_quantize<Avx2>, &quantize<Avx2>, &linear<Avx2>, &attention<Avx2>,
+const Kernels kAvx2Kernels{&norm_quantize<Avx2>, &quantize<Avx2>, &token_quantize<Avx2>, &linear<Avx2>, &attention<Avx2>,
                            &activate_array<Avx2>};
 
 }  // namespace repquant::ops

@@ -3,11 +3,12 @@
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
 #include "ops/kernels/norm.h"
+#include "ops/kernels/token.h"
 #include "ops/kernels/vector_generic.h"
 
 namespace repquant::ops {
 
-const Kernels kGenericKernels{&norm_quantize<Generic>, &quantize<Generic>, &linear<Generic>,
+const Kernels kGenericKernels{&norm_quantize<Generic>, &quantize<Generic>, &token_quantize<Generic>, &linear<Generic>,
                               &attention<Generic>, &activate_array<Generic>};
 
 }  // namespace repquant::ops

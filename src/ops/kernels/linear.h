@@ -140,7 +140,12 @@ void epilogue(const LinearArgs& args, const std::int32_t* sums, std::int64_t row
     const auto scale = V::load(args.scale + c), bias = V::load(args.bias + c);
     for (int r = 0; r < rows; ++r) {
       const auto product = V::to_float(V::sub(V::load_int(sums + r * kPanel + i), compensation));
-      auto y = V::add(V::mul(product, scale), bias);  // two roundings, as oneDNN: the same bits
+      auto y = V::mul(product, scale);
+      if (args.rows != nullptr) {
+        const float* grid = args.rows + 2 * (row + r);
+        y = V::fma(V::set(grid[0]), V::load(args.sums + c), V::mul(y, V::set(grid[1])));
+      }
+      y = V::add(y, bias);  // two roundings, as oneDNN: the same bits
       const std::int64_t place = (row + r) * args.channels + c;
       if constexpr (kOutput == Output::kFloat) {
         for (std::int64_t s = 0; s < args.side_count; ++s) {

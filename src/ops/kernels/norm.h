@@ -47,6 +47,33 @@ void store_code_lanes(void* p, typename V::I codes, std::int64_t n) {
   }
 }
 
+/// What a norm subtracts from a row and multiplies it by.
+template <class V>
+struct Normal {
+  typename V::F centre, inverse;
+};
+
+template <class V>
+Normal<V> normal_of(const float* x, std::int64_t width, float epsilon, bool root_mean_square) {
+  const float mean =
+      root_mean_square
+          ? 0.0F
+          : row_sum<V>(
+                width, [&](typename V::F s, std::int64_t i) { return V::add(s, V::load(x + i)); },
+                [&](std::int64_t i) { return x[i]; }) /
+                static_cast<float>(width);
+  const auto centre = V::set(mean);
+  const float squares = row_sum<V>(
+      width,
+      [&](typename V::F s, std::int64_t i) {
+        const auto d = V::sub(V::load(x + i), centre);
+        return V::fma(d, d, s);
+      },
+      [&](std::int64_t i) { return (x[i] - mean) * (x[i] - mean); });
+  const auto variance = V::set(squares / static_cast<float>(width) + epsilon);
+  return {centre, V::div(V::set(1.0F), V::sqrt(variance))};
+}
+
 template <class V>
 void norm_quantize(const NormArgs& args, std::int64_t row_begin, std::int64_t row_end) {
   const std::int64_t width = args.width;
@@ -54,23 +81,7 @@ void norm_quantize(const NormArgs& args, std::int64_t row_begin, std::int64_t ro
   for (std::int64_t row = row_begin; row < row_end; ++row) {
     const float* x = args.x + row * width;
     std::uint8_t* codes = args.codes + row * width;
-    const float mean =
-        args.root_mean_square
-            ? 0.0F
-            : row_sum<V>(
-                  width, [&](typename V::F s, std::int64_t i) { return V::add(s, V::load(x + i)); },
-                  [&](std::int64_t i) { return x[i]; }) /
-                  static_cast<float>(width);
-    const auto centre = V::set(mean);
-    const float squares = row_sum<V>(
-        width,
-        [&](typename V::F s, std::int64_t i) {
-          const auto d = V::sub(V::load(x + i), centre);
-          return V::fma(d, d, s);
-        },
-        [&](std::int64_t i) { return (x[i] - mean) * (x[i] - mean); });
-    const auto variance = V::set(squares / static_cast<float>(width) + args.epsilon);
-    const auto inverse = V::div(V::set(1.0F), V::sqrt(variance));
+    const auto [centre, inverse] = normal_of<V>(x, width, args.epsilon, args.root_mean_square);
     over_lanes(width, [&](std::int64_t i, std::int64_t n) {
       const auto normal = V::mul(V::sub(load_lanes<V>(x + i, n), centre), inverse);
       // Rounds half up by truncating y + 1/2, as the portable class does.

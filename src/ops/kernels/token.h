@@ -1,0 +1,85 @@
+// Codes on a grid of each row's own, with a norm first where there is one: one row after another.
+#pragma once
+
+#include "ops/kernels/kernels.h"
+#include "ops/kernels/norm.h"
+
+namespace repquant::ops {
+namespace {
+
+/// codes = the level that is nearest to each, of two the lower one. Counted up from the lowest level
+/// rather than looked up: bytes compare and add in vectors.
+inline void nearest_levels(const std::uint8_t* levels, int count, std::uint8_t* codes,
+                           std::int64_t width) {
+  constexpr std::int64_t kChunk = 64;
+  for (std::int64_t begin = 0; begin < width; begin += kChunk) {
+    std::uint8_t fine[kChunk], nearest[kChunk];
+    const std::int64_t n = width - begin < kChunk ? width - begin : kChunk;
+    for (std::int64_t i = 0; i < kChunk; ++i) {
+      fine[i] = i < n ? codes[begin + i] : std::uint8_t{0};
+      nearest[i] = levels[0];
+    }
+    for (int t = 1; t < count; ++t) {
+      const auto middle = static_cast<std::uint8_t>((levels[t - 1] + levels[t]) / 2);
+      const auto step = static_cast<std::uint8_t>(levels[t] - levels[t - 1]);
+      for (std::int64_t i = 0; i < kChunk; ++i) {
+        nearest[i] = static_cast<std::uint8_t>(nearest[i] + (fine[i] > middle ? step : 0));
+      }
+    }
+    for (std::int64_t i = 0; i < n; ++i) codes[begin + i] = nearest[i];
+  }
+}
+
+template <class V>
+void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t row_end,
+                    float* scratch) {
+  constexpr float kSmallest = 1.1754943508222875e-38F;  // normal
+  const std::int64_t width = args.width;
+  const auto limit = V::set(static_cast<float>(args.top)), zero = V::set(0.0F);
+  for (std::int64_t row = row_begin; row < row_end; ++row) {
+    const float* x = args.x + row * width;
+    if (args.weight != nullptr) {
+      const auto [centre, inverse] = normal_of<V>(x, width, args.epsilon, args.root_mean_square);
+      const float* raw = x;
+      over_lanes(width, [&](std::int64_t i, std::int64_t n) {
+        const auto normal = V::mul(V::sub(load_lanes<V>(raw + i, n), centre), inverse);
+        const auto y =
+            V::fma(normal, load_lanes<V>(args.weight + i, n), load_lanes<V>(args.bias + i, n));
+        if (n == 16) {
+          V::store(scratch + i, y);
+        } else {
+          V::store_n(scratch + i, y, n);
+        }
+      });
+      x = scratch;
+    }
+    auto lows = V::set(x[0]), highs = lows, poison = zero;
+    std::int64_t i = 0;
+    for (; i + 16 <= width; i += 16) {
+      const auto y = V::load(x + i);
+      lows = V::min(lows, y);
+      highs = V::max(highs, y);
+      poison = V::fma(y, zero, poison);  // NaN from here on if y is not finite
+    }
+    float low = -V::largest(V::sub(zero, lows)), high = V::largest(highs), bad = V::sum(poison);
+    for (; i < width; ++i) {
+      low = x[i] < low ? x[i] : low;
+      high = x[i] > high ? x[i] : high;
+      bad += x[i] * 0.0F;
+    }
+    const float range = (high - low) / static_cast<float>(args.top);
+    const float step = range > kSmallest ? range : kSmallest;
+    args.rows[2 * row] = low + bad;
+    args.rows[2 * row + 1] = step;
+    std::uint8_t* codes = args.codes + row * width;
+    const auto lowest = V::set(low), width_of_code = V::set(step);
+    over_lanes(width, [&](std::int64_t at, std::int64_t n) {
+      const auto u = V::round(V::div(V::sub(load_lanes<V>(x + at, n), lowest), width_of_code));
+      store_code_lanes<V>(codes + at, V::to_int(V::min(V::max(u, zero), limit)), n);
+    });
+    if (args.levels != nullptr) nearest_levels(args.levels, args.level_count, codes, width);
+  }
+}
+
+}  // namespace
+}  // namespace repquant::ops
