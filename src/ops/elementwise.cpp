@@ -4,6 +4,7 @@
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
 #include "ops/scratch.h"
+#include "ops/token_output.h"
 
 namespace repquant::ops {
 namespace {
@@ -48,29 +49,14 @@ namespace {
 
 std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int64_t top,
                                                    const OptionalTensor& levels, TokenArgs args) {
-  TORCH_CHECK(x.scalar_type() == at::kFloat && x.dim() >= 1 && x.size(-1) > 0 && top >= 1 &&
-                  top <= 255,
-              "repquant::token_quantize: needs float32 [.., K] and codes of 8 bits, got ",
-              x.scalar_type(), " ", x.sizes());
+  TORCH_CHECK(x.scalar_type() == at::kFloat && x.dim() >= 1 && x.size(-1) > 0,
+              "repquant::token_quantize: needs float32 [.., K], got ", x.scalar_type(), " ",
+              x.sizes());
   const at::Tensor input = x.contiguous();
-  at::Tensor codes = at::empty(x.sizes(), x.options().dtype(at::kByte)), codebook;
-  auto sizes = x.sizes().vec();
-  sizes.back() = 2;
-  at::Tensor rows = at::empty(sizes, x.options());
+  const TokenOutput out(x.sizes(), x.size(-1), top, levels, args);
+  const at::Tensor &codes = out.codes, &rows = out.rows;
   if (codes.numel() == 0) return {codes, rows};
-  if (levels) {
-    TORCH_CHECK(levels->scalar_type() == at::kByte && levels->dim() == 1 && levels->numel() > 0 &&
-                    levels->numel() <= 256 && top == 255,
-                "repquant::token_quantize: levels must be uint8 [n] of codes up to 255");
-    codebook = levels->contiguous();
-    args.levels = codebook.const_data_ptr<std::uint8_t>();
-    args.level_count = static_cast<int>(codebook.numel());
-  }
   args.x = input.const_data_ptr<float>();
-  args.codes = codes.mutable_data_ptr<std::uint8_t>();
-  args.rows = rows.mutable_data_ptr<float>();
-  args.width = x.size(-1);
-  args.top = static_cast<int>(top);
   const Kernels& table = kernels(current_level());
   at::parallel_for(0, codes.numel() / args.width, rows_per_task(args.width),
                    [&](std::int64_t begin, std::int64_t end) {

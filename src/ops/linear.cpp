@@ -5,6 +5,7 @@
 #include "ops/kernels/pack.h"
 #include "ops/operators.h"
 #include "ops/scratch.h"
+#include "ops/token_output.h"
 
 namespace repquant::ops {
 namespace {
@@ -101,6 +102,20 @@ LinearArgs shared_args(const at::Tensor& codes, const at::Tensor& weight,
   return args;
 }
 
+/// The grids of the input's rows, where it has them; the result keeps them alive.
+at::Tensor set_grids(LinearArgs& args, const OptionalTensor& grids, const OptionalTensor& sums,
+                     std::int64_t rows) {
+  if (!grids) return {};
+  TORCH_CHECK(sums && grids->scalar_type() == at::kFloat && grids->dim() >= 1 &&
+                  grids->size(-1) == 2 && grids->numel() == 2 * rows,
+              "repquant::linear: grids of rows must be float32 [.., 2], with sums");
+  check_vector(*sums, at::kFloat, args.channels, "sums");
+  at::Tensor kept = grids->contiguous();
+  args.rows = kept.const_data_ptr<float>();
+  args.sums = sums->const_data_ptr<float>();
+  return kept;
+}
+
 /// Allocates the output, lets the kernel add the residual if its shape allows, and runs.
 at::Tensor finish(LinearArgs& args, const at::Tensor& codes, std::int64_t rows,
                   const OptionalTensor& residual) {
@@ -169,17 +184,54 @@ at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
     args.multiplier = multiplier->const_data_ptr<float>();
     args.offset = offset->const_data_ptr<float>();
   }
-  at::Tensor kept;
-  if (grids) {
-    TORCH_CHECK(sums && grids->scalar_type() == at::kFloat && grids->dim() >= 1 &&
-                    grids->size(-1) == 2 && grids->numel() == 2 * rows.size(0),
-                "repquant::linear: grids of rows must be float32 [.., 2], with sums");
-    check_vector(*sums, at::kFloat, channels, "sums");
-    kept = grids->contiguous();
-    args.rows = kept.const_data_ptr<float>();
-    args.sums = sums->const_data_ptr<float>();
-  }
+  const at::Tensor kept = set_grids(args, grids, sums, rows.size(0));
   return finish(args, codes, rows.size(0), residual);
+}
+
+std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
+    const at::Tensor& codes, const at::Tensor& weight, const at::Tensor& compensation,
+    const at::Tensor& scale, const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
+    std::int64_t bits, std::int64_t activation, const OptionalTensor& grids,
+    const OptionalTensor& sums, std::int64_t top, const OptionalTensor& levels) {
+  TORCH_CHECK(activation >= 0 && activation <= 4, "repquant::linear_tokens: unknown activation");
+  at::Tensor rows;
+  LinearArgs args =
+      shared_args(codes, weight, compensation, scale, bias, channels, columns, bits, rows);
+  args.activation = static_cast<Activation>(activation);
+  const at::Tensor kept = set_grids(args, grids, sums, rows.size(0));
+  TokenArgs tokens;
+  const TokenOutput out(codes.sizes(), channels, top, levels, tokens);
+  if (out.codes.numel() == 0) return {out.codes, out.rows};
+  // A block's floating-point values stay in the second-level cache until its codes are made.
+  constexpr std::int64_t kBlockFloats = std::int64_t{1} << 17, kFewestRows = 2 * kRowStep;
+  const std::int64_t count = rows.size(0);
+  const std::int64_t most =
+      std::max(kFewestRows, kBlockFloats / channels / kRowStep * kRowStep);
+  const std::int64_t blocks = std::max((count + most - 1) / most,
+                                       std::min<std::int64_t>(at::get_num_threads(), count / kFewestRows));
+  const std::int64_t block = (count + blocks - 1) / blocks;
+  const Kernels& table = kernels(current_level());
+  const std::int64_t unpacked = 4 * args.groups * kPanel;  // a multiple of 64 bytes
+  at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t bytes = block * channels * static_cast<std::int64_t>(sizeof(float));
+    std::uint8_t* scratch = thread_scratch(unpacked + bytes);
+    auto* values = reinterpret_cast<float*>(scratch + unpacked);
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t first = i * block, size = std::min(block, count - first);
+      if (size <= 0) continue;
+      LinearArgs product = args;
+      product.x += first * 4 * args.groups;
+      if (product.rows != nullptr) product.rows += 2 * first;
+      product.out = values;
+      table.linear(product, 0, size, 0, padded(channels) / kPanel, scratch);
+      TokenArgs part = tokens;
+      part.x = values;
+      part.codes += first * channels;
+      part.rows += 2 * first;
+      table.token_quantize(part, 0, size, nullptr);
+    }
+  });
+  return {out.codes, out.rows};
 }
 
 at::Tensor linear_side_cpu(const at::Tensor& codes, const at::Tensor& weight,

@@ -46,6 +46,17 @@ at::Tensor linear_meta(const at::Tensor& codes, const at::Tensor&, const at::Ten
   return residual ? at::add(*residual, y) : y;
 }
 
+std::tuple<at::Tensor, at::Tensor> linear_tokens_meta(
+    const at::Tensor& codes, const at::Tensor& weight, const at::Tensor& compensation,
+    const at::Tensor& scale, const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
+    std::int64_t bits, std::int64_t, const std::optional<at::Tensor>& rows,
+    const std::optional<at::Tensor>& sums, std::int64_t top,
+    const std::optional<at::Tensor>& levels) {
+  const at::Tensor y = linear_meta(codes, weight, compensation, scale, bias, {}, {}, {}, channels,
+                                   columns, bits, 0, 0, 0, 0, false, rows, sums);
+  return token_quantize_meta(y, top, levels);
+}
+
 at::Tensor linear_side_meta(const at::Tensor& codes, const at::Tensor& weight,
                             const at::Tensor& compensation, const at::Tensor& scale,
                             const at::Tensor& bias, const at::Tensor&, const at::Tensor&,
@@ -113,7 +124,14 @@ TORCH_LIBRARY(repquant, m) {
       "int activation, int output, int low, int high, bool quadratic, Tensor? rows=None, "
       "Tensor? sums=None) -> Tensor");
 
-  // The same to float32, plus side columns: centred codes clamp(round(x / s + z), 0, max) - z of
+  // The same to float32, and from there to codes and grids of rows as token_quantize has them, block
+  // by block of rows.
+  m.def(
+      "linear_tokens(Tensor codes, Tensor weight, Tensor compensation, Tensor scale, Tensor bias, "
+      "int channels, int columns, int bits, int activation, Tensor? rows, Tensor? sums, int top, "
+      "Tensor? levels) -> (Tensor codes, Tensor rows)");
+
+  // As linear to float32, plus side columns: centred codes clamp(round(x / s + z), 0, max) - z of
   // the float32 input's `side_channels` times side_weight float32 [m, p N]. side_inverse = 1 / s.
   m.def(
       "linear_side(Tensor codes, Tensor weight, Tensor compensation, Tensor scale, Tensor bias, "
@@ -147,6 +165,7 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("token_quantize", &token_quantize_cpu);
   m.impl("norm_tokens", &norm_tokens_cpu);
   m.impl("linear", &linear_cpu);
+  m.impl("linear_tokens", &linear_tokens_cpu);
   m.impl("linear_side", &linear_side_cpu);
   m.impl("attention", &attention_cpu);
 }
@@ -157,6 +176,7 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("token_quantize", &token_quantize_meta);
   m.impl("norm_tokens", &norm_tokens_meta);
   m.impl("linear", &linear_meta);
+  m.impl("linear_tokens", &linear_tokens_meta);
   m.impl("linear_side", &linear_side_meta);
   m.impl("attention", &attention_meta);
 }

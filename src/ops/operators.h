@@ -44,6 +44,12 @@ at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
                       std::int64_t high, bool quadratic, const OptionalTensor& rows = {},
                       const OptionalTensor& sums = {});
 
+std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
+    const at::Tensor& codes, const at::Tensor& weight, const at::Tensor& compensation,
+    const at::Tensor& scale, const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
+    std::int64_t bits, std::int64_t activation, const OptionalTensor& rows,
+    const OptionalTensor& sums, std::int64_t top, const OptionalTensor& levels);
+
 at::Tensor linear_side_cpu(const at::Tensor& codes, const at::Tensor& weight,
                            const at::Tensor& compensation, const at::Tensor& scale,
                            const at::Tensor& bias, const at::Tensor& x,

@@ -185,7 +185,8 @@ std::vector<RecipeField> make_fields() {
                    "how much tokens count by the gradient of the model's output; 0: all alike"));
   add(name_field(
       "norm.granularity", &R::norm, &NormRecipe::granularity,
-      "grids of normalisation outputs; per_token scales each row at run time, without a fold"));
+      "grids of normalisation outputs; per_token: a scale and an offset for each row at run time, "
+      "with half of the fold"));
   add(name_field("norm.clipping", &R::norm, &NormRecipe::clipping,
                  "how the two clipping factors of a channel are found"));
   add(number_field("norm.fold_exponent", &R::norm, &NormRecipe::fold_exponent, 0, 1,
@@ -211,8 +212,8 @@ std::vector<RecipeField> make_fields() {
                  "the last code of the log grid means exactly zero"));
   add(name_field(
       "input.granularity", &R::input, &InputRecipe::granularity,
-      "grids of Linear inputs that no normalisation feeds; per_token scales each row at run "
-      "time, without side columns and quadratic grid"));
+      "grids of Linear inputs that no normalisation feeds; per_token: a scale and an offset for "
+      "each row at run time, without side columns and quadratic grid"));
   add(name_field("input.gelu_grid", &R::input, &InputRecipe::gelu_grid,
                  "grid of GELU outputs; auto is quadratic up to 4 bits"));
   add(number_field("input.massive_threshold", &R::input, &InputRecipe::massive_threshold, 0, 1e6,

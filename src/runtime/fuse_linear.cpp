@@ -5,6 +5,7 @@
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
 #include "runtime/fuse.h"
+#include "runtime/fuse_token.h"
 #include "tensor/deviation.h"
 
 namespace repquant {
@@ -20,6 +21,7 @@ struct LinearPattern {
   Node* side = nullptr;        // call of SideColumns
   Node* activation = nullptr;  // aten::relu, gelu or silu that the Linear does not have itself
   Node* quantize = nullptr;    // call of Quantize
+  std::optional<TokenGrid> tokens;  // the next Linear's grid per token
   Node* add = nullptr;
   Value* residual = nullptr;
   Node* last = nullptr;
@@ -53,6 +55,11 @@ Value* other_summand(Node* node, const Value* value) {
   return other == value ? nullptr : other;
 }
 
+NamedValue value_or_none(Value* value) {
+  if (value == nullptr) return NamedValue(c10::IValue());
+  return NamedValue(value);
+}
+
 /// True if these codes can be made in a Linear's epilogue.
 bool fits_epilogue(const StoredState& quantize) {
   const auto fits = [](const at::Tensor& grid) { return grid.dim() <= 1 || grid.numel() == 1; };
@@ -79,6 +86,9 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
              next != nullptr && activation_of(next) && linear.state->text("activation") == "none") {
     pattern.last = pattern.activation = next;
   }
+  pattern.tokens = pattern.side == nullptr ? only_token_grid(context, pattern.last->output())
+                                           : std::nullopt;
+  if (pattern.tokens) return pattern;
   if (const auto quantize = context.call_of(reader()); pattern.side == nullptr && quantize &&
                                                        quantize->state->kind == "Quantize" &&
                                                        fits_epilogue(*quantize->state)) {
@@ -108,6 +118,24 @@ const std::pair<at::Tensor, at::Tensor>& packed_weight(FusionContext& context,
   return context.packed[linear.name] = {weight, sums * linear.state->integer("zero_point")};
 }
 
+/// Of the call that adds the bias and makes the output: TokenScale's under a grid per token.
+const StoredState& last_state(const FusionContext& context, const SubmoduleCall& linear,
+                              const LinearPattern& pattern) {
+  return pattern.rows != nullptr ? *context.call_of(pattern.rows)->state : *linear.state;
+}
+
+/// The grids of the input's rows, or null.
+Value* rows_of(const FusionContext& context, const LinearPattern& pattern) {
+  return pattern.rows != nullptr ? context.call_of(pattern.rows)->argument(1) : nullptr;
+}
+
+/// Sums of the weight's rows, which these grids need.
+c10::IValue sums_of(const FusionContext& context, const LinearPattern& pattern,
+                    std::int64_t channels) {
+  if (pattern.rows == nullptr) return {};
+  return padded(context.call_of(pattern.rows)->state->tensor("sums"), channels);
+}
+
 Value* insert_side(FusionContext& context, const SubmoduleCall& linear,
                    const LinearPattern& pattern, std::int64_t channels) {
   const auto& [weight, compensation] = packed_weight(context, linear);
@@ -119,9 +147,6 @@ Value* insert_side(FusionContext& context, const SubmoduleCall& linear,
       columns.tensor("codes").to(at::kFloat) * columns.tensor("weight_scale").unsqueeze(1);
   const at::Tensor side_weight = (rows * columns.tensor("scale")).t();
   const std::int64_t rest = (ops::kPanel - channels % ops::kPanel) % ops::kPanel;
-  const c10::IValue none;
-  const NamedValue residual =
-      pattern.residual != nullptr ? NamedValue(pattern.residual) : NamedValue(none);
   context.report_fused(side.name, "repquant::linear_side", "fused into " + linear.name);
   return insert_operator(
       pattern.last, "repquant::linear_side",
@@ -129,7 +154,7 @@ Value* insert_side(FusionContext& context, const SubmoduleCall& linear,
        padded(state.tensor("bias"), channels), side.argument(1), columns.tensor("channels"),
        columns.tensor("scale").reciprocal(), columns.tensor("zero_point"),
        at::constant_pad_nd(side_weight, {0, rest}).contiguous(),
-       (std::int64_t{1} << columns.integer("bits")) - 1, residual, channels,
+       (std::int64_t{1} << columns.integer("bits")) - 1, value_or_none(pattern.residual), channels,
        state.integer("columns"), state.integer("bits")});
 }
 
@@ -139,9 +164,7 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
   const StoredState& state = *linear.state;
   const ops::Activation activation =
       pattern.activation != nullptr ? *activation_of(pattern.activation) : activation_of(state);
-  std::optional<SubmoduleCall> rows;
-  if (pattern.rows != nullptr) rows = context.call_of(pattern.rows);
-  const StoredState& last = rows ? *rows->state : state;  // bias and output
+  const StoredState& last = last_state(context, linear, pattern);
   std::int64_t output = last.integer("output"), low = 0, high = 255;
   bool quadratic = false;
   c10::IValue multiplier, offset;
@@ -165,16 +188,32 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
     quadratic = quantize.state->flag("quadratic");
     context.report_fused(quantize.name, "repquant::linear", "fused into " + linear.name);
   }
-  const c10::IValue none;
-  const NamedValue residual =
-      pattern.residual != nullptr ? NamedValue(pattern.residual) : NamedValue(none);
   return insert_operator(
       pattern.last, "repquant::linear",
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
-       padded(last.tensor("bias"), channels), multiplier, offset, residual, channels,
+       padded(last.tensor("bias"), channels), multiplier, offset,
+       value_or_none(pattern.residual), channels,
        state.integer("columns"), state.integer("bits"), static_cast<std::int64_t>(activation),
-       output, low, high, quadratic, rows ? NamedValue(rows->argument(1)) : NamedValue(none),
-       rows ? c10::IValue(padded(last.tensor("sums"), channels)) : none});
+       output, low, high, quadratic, value_or_none(rows_of(context, pattern)),
+       sums_of(context, pattern, channels)});
+}
+
+/// With the codes of the next Linear and the grids of rows that these are on as outputs.
+std::pair<Value*, Value*> insert_tokens(FusionContext& context, const SubmoduleCall& linear,
+                                        const LinearPattern& pattern, std::int64_t channels) {
+  const auto& [weight, compensation] = packed_weight(context, linear);
+  const StoredState& state = *linear.state;
+  const ops::Activation activation =
+      pattern.activation != nullptr ? *activation_of(pattern.activation) : activation_of(state);
+  const StoredState& last = last_state(context, linear, pattern);
+  return insert_token_operator(
+      pattern.tokens->range.node, "repquant::linear_tokens",
+      {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
+       padded(last.tensor("bias"), channels), channels, state.integer("columns"),
+       state.integer("bits"), static_cast<std::int64_t>(activation),
+       value_or_none(rows_of(context, pattern)), sums_of(context, pattern, channels),
+       pattern.tokens->top,
+       pattern.tokens->codebook()});
 }
 
 /// True if the codes that it writes are squares (quadratic form).
@@ -191,8 +230,6 @@ bool writes_squares(const FusionContext& context, const SubmoduleCall& linear,
 bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
   const LinearPattern pattern = match_linear(context, linear);
   const std::int64_t channels = linear.state->tensor("scale").numel();
-  Value* output = pattern.side != nullptr ? insert_side(context, linear, pattern, channels)
-                                          : insert_linear(context, linear, pattern, channels);
   std::string taken_in;
   const auto note = [&](const Node* node, const char* text) {
     if (node != nullptr) taken_in += (taken_in.empty() ? "with " : ", ") + std::string(text);
@@ -201,15 +238,26 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
   note(pattern.side, "side columns");
   note(pattern.activation, "activation");
   note(pattern.quantize, "requantization");
+  note(pattern.tokens ? pattern.tokens->quantize.node : nullptr, "grids of rows");
   note(pattern.add, "residual");
   context.report_fused(
       linear.name,
       "repquant::linear u8 x s" + std::string(linear.state->integer("bits") <= 4 ? "4" : "8"),
       taken_in);
-  context.replace(pattern.last->output(), output,
-                  {.module = linear.name,
-                   .levels = writes_squares(context, linear, pattern) ? square_levels()
-                                                                      : at::Tensor()});
+  if (pattern.tokens) {
+    const std::string into = "fused into " + linear.name;
+    context.report_fused(pattern.tokens->range.name, "repquant::linear_tokens", into);
+    context.report_fused(pattern.tokens->quantize.name, "repquant::linear_tokens", into);
+    replace_token_grid(context, *pattern.tokens, insert_tokens(context, linear, pattern, channels),
+                       linear.name);
+  } else {
+    Value* output = pattern.side != nullptr ? insert_side(context, linear, pattern, channels)
+                                            : insert_linear(context, linear, pattern, channels);
+    context.replace(pattern.last->output(), output,
+                    {.module = linear.name,
+                     .levels = writes_squares(context, linear, pattern) ? square_levels()
+                                                                        : at::Tensor()});
+  }
   if (pattern.rows != nullptr) {
     context.report_fused(context.call_of(pattern.rows)->name, "repquant::linear",
                          "fused into " + linear.name);

@@ -6,8 +6,7 @@
 #include "artifact/dataflow.h"
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
-#include "ops/operators.h"
-#include "runtime/fuse.h"
+#include "runtime/fuse_token.h"
 
 namespace repquant {
 namespace {
@@ -25,8 +24,8 @@ struct NormPattern {
 };
 
 /// The norm that gives `value` if, but for its shape, only the two calls of a grid per token read it.
-std::optional<NormPattern> norm_before(const Value* value) {
-  NormPattern norm{.node = const_cast<Node*>(value->node())};
+std::optional<NormPattern> norm_before(Value* value) {
+  NormPattern norm{.node = value->node()};
   norm.root_mean_square = is_kind(norm.node, "aten::rms_norm");
   if (!norm.root_mean_square && !is_kind(norm.node, "aten::layer_norm")) return {};
   const auto& uses = value->uses();
@@ -51,45 +50,70 @@ std::optional<NormPattern> norm_before(const Value* value) {
   return norm;
 }
 
-/// Inserts an operator that gives codes and the grids of rows.
-std::pair<Value*, Value*> insert_pair(Node* before, const char* name,
-                                      const std::vector<NamedValue>& arguments) {
+}  // namespace
+
+NamedValue TokenGrid::codebook() const {
+  const c10::IValue none;
+  return learned() ? NamedValue(c10::IValue(levels)) : NamedValue(none);
+}
+
+std::optional<TokenGrid> token_grid(const FusionContext& context, const SubmoduleCall& quantize) {
+  const auto range = context.call_of(quantize.argument(1)->node());
+  if (!range || range->state->kind != "TokenRange" ||
+      range->argument(0) != quantize.argument(0) || range->node->output()->uses().empty()) {
+    return {};
+  }
+  return TokenGrid{.range = *range,
+                   .quantize = quantize,
+                   .top = quantize.state->integer("top"),
+                   .levels = quantize.state->tensor("levels")};
+}
+
+std::optional<TokenGrid> only_token_grid(const FusionContext& context, const Value* value) {
+  if (value->uses().size() != 2) return {};
+  for (const auto& use : value->uses()) {
+    if (use.user->owningBlock() != value->node()->owningBlock()) return {};
+    const auto call = context.call_of(use.user);
+    if (call && call->state->kind == "TokenQuantize" && use.offset == 1) {
+      return token_grid(context, *call);
+    }
+  }
+  return {};
+}
+
+std::pair<Value*, Value*> insert_token_operator(Node* before, const char* name,
+                                                const std::vector<NamedValue>& arguments) {
   Node* tuple = insert_operator(before, name, arguments)->node();
   const std::pair<Value*, Value*> outputs{tuple->input(0), tuple->input(1)};
   tuple->destroy();
   return outputs;
 }
 
-}  // namespace
+void replace_token_grid(FusionContext& context, const TokenGrid& grid,
+                        const std::pair<Value*, Value*>& made, const std::string& module) {
+  context.replace(grid.range.node->output(), made.second, {.module = module});
+  context.replace(grid.quantize.node->output(), made.first,
+                  {.module = module, .levels = grid.learned() ? grid.levels : at::Tensor()});
+  grid.quantize.node->destroy();
+  grid.range.node->destroy();
+}
 
 bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize) {
-  const auto range = context.call_of(quantize.argument(1)->node());
-  if (!range || range->state->kind != "TokenRange" ||
-      range->argument(0) != quantize.argument(0)) {
-    return leave_token_call(context, quantize);
-  }
-  const at::Tensor levels = quantize.state->tensor("levels");
-  const std::int64_t top = quantize.state->integer("top");
-  const bool learned = levels.numel() != top + 1;
-  const c10::IValue none;
-  const NamedValue codebook = learned ? NamedValue(c10::IValue(levels)) : NamedValue(none);
+  const auto grid = token_grid(context, quantize);
+  if (!grid) return leave_token_call(context, quantize);
   const auto norm = norm_before(quantize.argument(0));
-  const auto [codes, rows] =
-      norm ? insert_pair(norm->node, "repquant::norm_tokens",
-                         {norm->node->input(0), norm->weight, norm->bias, norm->epsilon,
-                          norm->root_mean_square, top, codebook})
-           : insert_pair(range->node, "repquant::token_quantize",
-                         {quantize.argument(0), top, codebook});
   const char* name = norm ? "repquant::norm_tokens" : "repquant::token_quantize";
-  context.replace(range->node->output(), rows, {.module = quantize.name, .levels = {}});
-  context.replace(quantize.node->output(), codes,
-                  {.module = quantize.name, .levels = learned ? levels : at::Tensor()});
-  context.report_fused(range->name, name, "fused into " + quantize.name);
+  const auto made =
+      norm ? insert_token_operator(norm->node, name,
+                                   {norm->node->input(0), norm->weight, norm->bias, norm->epsilon,
+                                    norm->root_mean_square, grid->top, grid->codebook()})
+           : insert_token_operator(grid->range.node, name,
+                                   {quantize.argument(0), grid->top, grid->codebook()});
+  context.report_fused(grid->range.name, name, "fused into " + quantize.name);
   context.report_fused(quantize.name, name, norm ? "with the norm" : "");
-  quantize.node->destroy();
-  range->node->destroy();
+  replace_token_grid(context, *grid, made, quantize.name);
   if (norm) {
-    norm->node->output(0)->replaceAllUsesWith(codes);  // what reads its shape
+    norm->node->output(0)->replaceAllUsesWith(made.first);  // what reads its shape
     norm->node->destroy();
   }
   return true;

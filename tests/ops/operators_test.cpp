@@ -12,8 +12,8 @@ namespace repquant {
 namespace {
 
 TEST(OperatorsTest, AreRegisteredWithAnExample) {
-  for (const char* name : {"pack_weight", "norm_quantize", "quantize", "linear", "linear_side",
-                           "attention", "cpu_level", "set_cpu_level"}) {
+  for (const char* name : {"pack_weight", "norm_quantize", "quantize", "token_quantize",
+                           "norm_tokens", "linear", "linear_tokens", "linear_side", "attention", "cpu_level", "set_cpu_level"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
   }
@@ -29,13 +29,14 @@ TEST(OperatorsTest, MetaTensorsGiveTheSameShapesAndTypes) {
       at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
                  const at::Tensor&, const ops::OptionalTensor&, const ops::OptionalTensor&,
                  const ops::OptionalTensor&, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                 std::int64_t, std::int64_t, std::int64_t, bool);
+                 std::int64_t, std::int64_t, std::int64_t, bool, const ops::OptionalTensor&,
+                 const ops::OptionalTensor&);
   const auto linear =
       c10::Dispatcher::singleton().findSchemaOrThrow("repquant::linear", "").typed<Linear>();
   for (const std::int64_t output : {0, 1, 2}) {
     const auto call = [&](const at::Tensor& x) {
       return linear.call(x, packed.weight, packed.sums, vector, vector, vector, vector, {}, 10, 12,
-                         4, 0, output, 0, 15, false);
+                         4, 0, output, 0, 15, false, {}, {});
     };
     const at::Tensor real = call(codes), meta = call(codes.to(at::kMeta));
     EXPECT_EQ(real.sizes(), meta.sizes());

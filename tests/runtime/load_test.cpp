@@ -192,7 +192,7 @@ TEST(LoadTest, ReportsWhatWasFusedIntoWhat) {
   EXPECT_EQ(find(report, "blocks_0_attn_scores")->reason, "fused into blocks_0_attn_attend");
 }
 
-TEST(LoadTest, ScalesOfRowsStayPortableAroundAFusedProduct) {
+TEST(LoadTest, GridsOfRowsAreTakenIn) {
   const TempDir dir;
   const auto path = (dir / "a.pt").string();
   MinMaxOptions options = bits(4, 8);
@@ -200,13 +200,21 @@ TEST(LoadTest, ScalesOfRowsStayPortableAroundAFusedProduct) {
   save(lowered("vit_fused", "trace", options).module, path);
   LoadReport report;
   load(path, {}, &report);
-  ASSERT_NE(find(report, "blocks_1_mlp_fc1"), nullptr);
-  EXPECT_EQ(find(report, "blocks_1_mlp_fc1")->op, "repquant::linear u8 x s4");
-  EXPECT_EQ(find(report, "blocks_1_mlp_fc1")->reason, "");  // gelu comes after the scales
-  for (const char* part : {"blocks_1_mlp_fc1_input", "blocks_1_mlp_fc1_scale"}) {
-    ASSERT_NE(find(report, part), nullptr) << part;
-    EXPECT_FALSE(find(report, part)->fused) << part;
-    EXPECT_EQ(find(report, part)->reason, "one scale for each row, found at run time");
+  struct Expected {
+    const char *module, *op, *reason;
+  };
+  for (const Expected& expected : {
+           Expected{"blocks_1_mlp_fc1", "repquant::linear u8 x s4",
+                    "with scales of rows, activation, grids of rows"},
+           Expected{"blocks_1_mlp_fc2", "repquant::linear u8 x s4", "with scales of rows, residual"},
+           Expected{"blocks_1_mlp_fc1_input", "repquant::norm_tokens", "with the norm"},
+           Expected{"blocks_1_mlp_fc2_input", "repquant::linear_tokens", "fused into blocks_1_mlp_fc1"},
+           Expected{"blocks_1_mlp_fc1_scale", "repquant::linear", "fused into blocks_1_mlp_fc1"}}) {
+    const LoadedSite* site = find(report, expected.module);
+    ASSERT_NE(site, nullptr) << expected.module;
+    EXPECT_EQ(site->op, expected.op) << expected.module;
+    EXPECT_EQ(site->reason, expected.reason) << expected.module;
+    EXPECT_TRUE(site->fused) << expected.module;
   }
 }
 

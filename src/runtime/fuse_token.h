@@ -1,0 +1,42 @@
+// Grids per token in the fused graph: codes and the grids of rows come from one operator.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/fuse.h"
+
+namespace repquant {
+
+/// The two calls that find the grids of rows and make codes on them, of one value.
+struct TokenGrid {
+  SubmoduleCall range;
+  SubmoduleCall quantize;
+  std::int64_t top = 255;
+  at::Tensor levels{};
+
+  bool learned() const { return levels.numel() != top + 1; }
+  /// The operators' argument `levels`.
+  torch::jit::NamedValue codebook() const;
+};
+
+/// The pair that a call of TokenQuantize belongs to.
+std::optional<TokenGrid> token_grid(const FusionContext& context, const SubmoduleCall& quantize);
+
+/// The pair that reads `value`, if nothing else does.
+std::optional<TokenGrid> only_token_grid(const FusionContext& context,
+                                         const torch::jit::Value* value);
+
+/// Inserts an operator that gives codes and the grids of rows.
+std::pair<torch::jit::Value*, torch::jit::Value*> insert_token_operator(
+    torch::jit::Node* before, const char* name,
+    const std::vector<torch::jit::NamedValue>& arguments);
+
+/// Puts `made` in the place of the pair, which goes.
+void replace_token_grid(FusionContext& context, const TokenGrid& grid,
+                        const std::pair<torch::jit::Value*, torch::jit::Value*>& made,
+                        const std::string& module);
+
+}  // namespace repquant
