@@ -25,8 +25,8 @@ enum class Clipping { kMinMax, kPercentile, kSearch, kLearned };
 
 /// Granularity of a Linear's input grid. kPerChannel needs a fold into a norm or a vector in the
 /// requantization; kAuto takes whichever gives the smaller error of the layer's output. kPerToken
-/// gives each row a scale and an offset of its own at run time, and up to 4 bits learned levels; such
-/// a site has neither side columns nor a quadratic grid, and a norm takes half of the fold.
+/// gives each row a scale and an offset of its own at run time, and up to 4 bits learned levels;
+/// such a site has neither side columns nor a quadratic grid, and a norm takes half of the fold.
 enum class InputGranularity { kPerTensor, kPerChannel, kAuto, kPerToken };
 
 /// Grid for inputs bounded below by a small constant (GELU outputs): x = s (q - z) or s (q^2 - z).

@@ -10,8 +10,8 @@
 
 namespace repquant {
 
-/// With float output; of a site with a grid per token without bias, which TokenScale adds. Throws Error kUnsupported,
-/// naming `path`, for codes beyond eight bits.
+/// With float output; of a site with a grid per token without bias, which TokenScale adds. Throws
+/// Error kUnsupported, naming `path`, for codes beyond eight bits.
 LinearState linear_state(const LinearPlan& plan, const std::string& path);
 
 /// What follows the product under a grid per token, with float output.

@@ -149,8 +149,7 @@ class Lowering {
   void emit_product_codes(Value* output, const Value* original, const std::string& path,
                           const InputQuantizer& quantizer) {
     Emission& emission = emit(output, original, path, Emission::Kind::kCodes);
-    emission.levels =
-        quantizer.form == CodeForm::kQuadratic ? square_levels() : quantizer.levels;
+    emission.levels = quantizer.form == CodeForm::kQuadratic ? square_levels() : quantizer.levels;
     emission.reference = [quantizer](const at::Tensor& x) {
       return product_codes(encode(x, quantizer), quantizer).to(at::kByte);
     };

@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::size_t kFine = static_cast<std::size_t>(kMaxLevel) + 1;
 
-/// Half of the fold: m = 1 / sqrt(half width), a = -middle m. Padding between norm and Linear inserts
-/// true zeros, which must stay zeros: no shift there.
+/// Half of the fold: m = 1 / sqrt(half width), a = -middle m. Padding between norm and Linear
+/// inserts true zeros, which must stay zeros: no shift there.
 void fold_half(const at::Tensor& x, bool scale_only, InputQuantizer& quantizer) {
   const at::Tensor low = x.amin(0).to(at::kDouble), high = x.amax(0).to(at::kDouble);
   const at::Tensor reach = scale_only ? at::maximum(high, -low) : (high - low) / 2;
@@ -33,10 +33,10 @@ at::Tensor fit_levels(const WeightedRows& rows, const LinearProblem& problem,
   InputQuantizer fine = quantizer;
   fine.bits = 8;
   const TokenGrids grids = token_grids(rows.x, fine);
-  const at::Tensor u = quantizer.per_channel()
-                           ? rows.x * quantizer.multiplier + quantizer.offset
-                           : rows.x;
-  const at::Tensor values = ((u - grids.low) / grids.step).clamp_(0.0, static_cast<double>(kMaxLevel));
+  const at::Tensor u =
+      quantizer.per_channel() ? rows.x * quantizer.multiplier + quantizer.offset : rows.x;
+  const at::Tensor values =
+      ((u - grids.low) / grids.step).clamp_(0.0, static_cast<double>(kMaxLevel));
   const at::Tensor channels =
       problem.gram.diagonal().to(at::kDouble) / quantizer.multiplier.to(at::kDouble).square();
   at::Tensor weights = grids.step.to(at::kDouble).square() * channels;
@@ -98,7 +98,8 @@ at::Tensor best_levels(const at::Tensor& counts, const at::Tensor& sums, int bit
 
 InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& problem) {
   InputQuantizer quantizer = per_token_quantizer(problem.activation_bits);
-  const bool folds = problem.site->norm != nullptr && !problem.one_grid && problem.rounded == nullptr;
+  const bool folds =
+      problem.site->norm != nullptr && !problem.one_grid && problem.rounded == nullptr;
   if (folds) fold_half(rows.x, problem.site->scale_only_fold, quantizer);
   if (quantizer.bits <= kMostLevelBits) quantizer.levels = fit_levels(rows, problem, quantizer);
   return quantizer;

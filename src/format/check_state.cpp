@@ -290,9 +290,9 @@ void check_instance(const ClassSource& source, const State& state) {
   using Check = void (*)(const State&);
   // In the order of ClassKind.
   static constexpr std::array<Check, 11> checks{
-      &check_norm_quantize,  &check_quantize,   &check_linear, &check_weight_only,
-      &check_side_columns,   &check_scores,     &check_attend, &check_embedding,
-      &check_token_range,    &check_token_quantize, &check_token_scale};
+      &check_norm_quantize, &check_quantize,       &check_linear,     &check_weight_only,
+      &check_side_columns,  &check_scores,         &check_attend,     &check_embedding,
+      &check_token_range,   &check_token_quantize, &check_token_scale};
   checks.at(static_cast<std::size_t>(&source - class_sources().data()))(state);
 }
 

@@ -60,8 +60,7 @@ std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int
   const Kernels& table = kernels(current_level());
   at::parallel_for(0, codes.numel() / args.width, rows_per_task(args.width),
                    [&](std::int64_t begin, std::int64_t end) {
-                     const auto bytes =
-                         args.width * static_cast<std::int64_t>(sizeof(float));
+                     const auto bytes = args.width * static_cast<std::int64_t>(sizeof(float));
                      table.token_quantize(args, begin, end,
                                           reinterpret_cast<float*>(thread_scratch(bytes)));
                    });

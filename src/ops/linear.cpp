@@ -205,10 +205,10 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
   // A block's floating-point values stay in the second-level cache until its codes are made.
   constexpr std::int64_t kBlockFloats = std::int64_t{1} << 17, kFewestRows = 2 * kRowStep;
   const std::int64_t count = rows.size(0);
-  const std::int64_t most =
-      std::max(kFewestRows, kBlockFloats / channels / kRowStep * kRowStep);
-  const std::int64_t blocks = std::max((count + most - 1) / most,
-                                       std::min<std::int64_t>(at::get_num_threads(), count / kFewestRows));
+  const std::int64_t most = std::max(kFewestRows, kBlockFloats / channels / kRowStep * kRowStep);
+  const std::int64_t blocks =
+      std::max((count + most - 1) / most,
+               std::min<std::int64_t>(at::get_num_threads(), count / kFewestRows));
   const std::int64_t block = (count + blocks - 1) / blocks;
   const Kernels& table = kernels(current_level());
   const std::int64_t unpacked = 4 * args.groups * kPanel;  // a multiple of 64 bytes

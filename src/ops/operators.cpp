@@ -100,10 +100,11 @@ TORCH_LIBRARY(repquant, m) {
       "quantize(Tensor x, Tensor multiplier, Tensor offset, int max_code, bool quadratic, "
       "bool is_signed, int shift) -> Tensor");
 
-  // float32 [.., K] -> codes on a grid of each row's own, and these grids float32 [.., 2] (low, step):
-  // v = clamp(round((x - low) / step), 0, top), low the row's smallest value, step (largest - low) /
-  // top, at least the smallest normal number. levels (uint8 [n], rising; top is 255): the one that is
-  // nearest to v, of two the lower one. A row that is not finite gets a grid that is not.
+  // float32 [.., K] -> codes on a grid of each row's own, and these grids float32 [.., 2] (low,
+  // step): v = clamp(round((x - low) / step), 0, top), low the row's smallest value, step (largest
+  // - low) / top, at least the smallest normal number. levels (uint8 [n], rising; top is 255): the
+  // one that is nearest to v, of two the lower one. A row that is not finite gets a grid that is
+  // not.
   m.def("token_quantize(Tensor x, int top, Tensor? levels) -> (Tensor codes, Tensor rows)");
 
   // The same after LayerNorm or RMSNorm over the last dimension. weight, bias float32 [K].
@@ -124,8 +125,8 @@ TORCH_LIBRARY(repquant, m) {
       "int activation, int output, int low, int high, bool quadratic, Tensor? rows=None, "
       "Tensor? sums=None) -> Tensor");
 
-  // The same to float32, and from there to codes and grids of rows as token_quantize has them, block
-  // by block of rows.
+  // The same to float32, and from there to codes and grids of rows as token_quantize has them,
+  // block by block of rows.
   m.def(
       "linear_tokens(Tensor codes, Tensor weight, Tensor compensation, Tensor scale, Tensor bias, "
       "int channels, int columns, int bits, int activation, Tensor? rows, Tensor? sums, int top, "

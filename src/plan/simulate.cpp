@@ -24,7 +24,8 @@ at::Tensor product_of(const LinearPlan& plan, const at::Tensor& codes) {
 /// The rows that a grid per token spans.
 at::Tensor token_rows(const at::Tensor& x, const InputQuantizer& quantizer) {
   const at::Tensor rows = x.to(at::kFloat);
-  return quantizer.per_channel() ? at::mul(rows, quantizer.multiplier).add_(quantizer.offset) : rows;
+  return quantizer.per_channel() ? at::mul(rows, quantizer.multiplier).add_(quantizer.offset)
+                                 : rows;
 }
 
 TokenGrids grids_of_rows(const at::Tensor& rows, const InputQuantizer& quantizer) {

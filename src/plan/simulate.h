@@ -15,15 +15,16 @@ InputQuantizer per_token_quantizer(int bits);
 
 /// The grid of each row: u^ = low + step l.
 struct TokenGrids {
-  at::Tensor low;   // float32 [.., 1]
-  at::Tensor step;  // float32 [.., 1], at least the smallest normal number: a constant row has codes 0
+  at::Tensor low;  // float32 [.., 1]
+  at::Tensor
+      step;  // float32 [.., 1], at least the smallest normal number: a constant row has codes 0
 };
 
 /// The rows' grids under a grid per token; `x` is the unfolded input [.., K].
 TokenGrids token_grids(const at::Tensor& x, const InputQuantizer& quantizer);
 
-/// The level of every code of a codebook's fine grid, uint8 [256]: the one that is nearest to it, of
-/// two the lower one. `levels` as InputQuantizer has them.
+/// The level of every code of a codebook's fine grid, uint8 [256]: the one that is nearest to it,
+/// of two the lower one. `levels` as InputQuantizer has them.
 at::Tensor level_table(const at::Tensor& levels);
 
 /// What the lowest value of a row counts for under a grid per token: the sums of the weight's rows,

@@ -26,12 +26,12 @@ enum class CodeForm { kUniform, kQuadratic };
 ///   uniform:   q = clamp(round(x m + a), 0, 2^b - 1),          x^ = s (q - z)
 ///   quadratic: u = clamp(round(x m + a), 0, (2^b - 1)^2), q = round(sqrt(u)), x^ = s (q^2 - z)
 ///   per token: v = clamp(round((u - lo_t) / s_t), 0, L), u = x m + a,  u^ = lo_t + s_t l(q)
-/// With channel vectors m, a this is RepQuant's channel-wise quantizer, reparameterized: the product
-/// sees one scale and one zero point, the vectors live in the norm or the requantization.
-/// A grid per token spans each row's own range, found at run time: lo_t is the smallest value of the
-/// row, s_t = (max - lo_t) / L. Without `levels` q = v, l(q) = q and L = 2^b - 1; with them L = 255
-/// and q is the index of the level that is nearest to v. The product sees l(q) with scale 1 and zero
-/// point 0; m and a are 1 and 0, or what a norm in front carries.
+/// With channel vectors m, a this is RepQuant's channel-wise quantizer, reparameterized: the
+/// product sees one scale and one zero point, the vectors live in the norm or the requantization.
+/// A grid per token spans each row's own range, found at run time: lo_t is the smallest value of
+/// the row, s_t = (max - lo_t) / L. Without `levels` q = v, l(q) = q and L = 2^b - 1; with them L =
+/// 255 and q is the index of the level that is nearest to v. The product sees l(q) with scale 1 and
+/// zero point 0; m and a are 1 and 0, or what a norm in front carries.
 struct InputQuantizer {
   int bits = 8;
   CodeForm form = CodeForm::kUniform;

@@ -112,7 +112,8 @@ std::vector<FormDifference> differences(const BothForms& forms,
       FormDifference difference{replacement.module, failure, "to run"};
       try {
         if (!ran) run_node(node, values);
-        if (failure.empty()) difference = judge(replacement, values.at(output).toTensor(), expected);
+        if (failure.empty())
+          difference = judge(replacement, values.at(output).toTensor(), expected);
       } catch (const Error& e) {
         difference.measured = failure = e.parts().got.empty() ? e.what() : e.parts().got;
       }

@@ -101,11 +101,13 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
     }
   }
   // In this order: a fusion takes in calls of later kinds, and of none before.
-  const std::vector<std::pair<std::string, Fusion>> fusions{
-      {"Attend", &fuse_attention},          {"Linear", &fuse_linear},
-      {"NormQuantize", &fuse_norm},         {"Quantize", &fuse_quantize},
-      {"TokenQuantize", &fuse_token_quantize}, {"TokenRange", &leave_token_call},
-      {"TokenScale", &leave_token_call}};
+  const std::vector<std::pair<std::string, Fusion>> fusions{{"Attend", &fuse_attention},
+                                                            {"Linear", &fuse_linear},
+                                                            {"NormQuantize", &fuse_norm},
+                                                            {"Quantize", &fuse_quantize},
+                                                            {"TokenQuantize", &fuse_token_quantize},
+                                                            {"TokenRange", &leave_token_call},
+                                                            {"TokenScale", &leave_token_call}};
   for (const auto& [kind, fusion] : fusions) {
     std::vector<SubmoduleCall> calls;
     for (Node* node : all_nodes(graph)) {

@@ -17,10 +17,10 @@ using torch::jit::Value;
 
 /// A Linear and what is taken into its epilogue, in the order of the data.
 struct LinearPattern {
-  Node* rows = nullptr;        // call of TokenScale
-  Node* side = nullptr;        // call of SideColumns
-  Node* activation = nullptr;  // aten::relu, gelu or silu that the Linear does not have itself
-  Node* quantize = nullptr;    // call of Quantize
+  Node* rows = nullptr;             // call of TokenScale
+  Node* side = nullptr;             // call of SideColumns
+  Node* activation = nullptr;       // aten::relu, gelu or silu that the Linear does not have itself
+  Node* quantize = nullptr;         // call of Quantize
   std::optional<TokenGrid> tokens;  // the next Linear's grid per token
   Node* add = nullptr;
   Value* residual = nullptr;
@@ -72,22 +72,22 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
   pattern.last = linear.node;
   if (linear.state->integer("output") != 0) return pattern;
   const auto reader = [&] { return only_reader(pattern.last->output()); };
-  if (const auto rows = context.call_of(reader());
-      rows && rows->state->kind == "TokenScale" && rows->argument(0) == pattern.last->output() &&
-      linear.state->text("activation") == "none") {
+  if (const auto rows = context.call_of(reader()); rows && rows->state->kind == "TokenScale" &&
+                                                   rows->argument(0) == pattern.last->output() &&
+                                                   linear.state->text("activation") == "none") {
     pattern.last = pattern.rows = rows->node;
     if (rows->state->integer("output") != 0) return pattern;
   }
-  if (const auto side = context.call_of(reader()); pattern.rows == nullptr && side && side->state->kind == "SideColumns" &&
-                                                   side->argument(0) == pattern.last->output() &&
-                                                   linear.state->text("activation") == "none") {
+  if (const auto side = context.call_of(reader());
+      pattern.rows == nullptr && side && side->state->kind == "SideColumns" &&
+      side->argument(0) == pattern.last->output() && linear.state->text("activation") == "none") {
     pattern.last = pattern.side = side->node;
   } else if (Node* next = reader();
              next != nullptr && activation_of(next) && linear.state->text("activation") == "none") {
     pattern.last = pattern.activation = next;
   }
-  pattern.tokens = pattern.side == nullptr ? only_token_grid(context, pattern.last->output())
-                                           : std::nullopt;
+  pattern.tokens =
+      pattern.side == nullptr ? only_token_grid(context, pattern.last->output()) : std::nullopt;
   if (pattern.tokens) return pattern;
   if (const auto quantize = context.call_of(reader()); pattern.side == nullptr && quantize &&
                                                        quantize->state->kind == "Quantize" &&
@@ -191,11 +191,10 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
   return insert_operator(
       pattern.last, "repquant::linear",
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
-       padded(last.tensor("bias"), channels), multiplier, offset,
-       value_or_none(pattern.residual), channels,
-       state.integer("columns"), state.integer("bits"), static_cast<std::int64_t>(activation),
-       output, low, high, quadratic, value_or_none(rows_of(context, pattern)),
-       sums_of(context, pattern, channels)});
+       padded(last.tensor("bias"), channels), multiplier, offset, value_or_none(pattern.residual),
+       channels, state.integer("columns"), state.integer("bits"),
+       static_cast<std::int64_t>(activation), output, low, high, quadratic,
+       value_or_none(rows_of(context, pattern)), sums_of(context, pattern, channels)});
 }
 
 /// With the codes of the next Linear and the grids of rows that these are on as outputs.
@@ -212,8 +211,7 @@ std::pair<Value*, Value*> insert_tokens(FusionContext& context, const SubmoduleC
        padded(last.tensor("bias"), channels), channels, state.integer("columns"),
        state.integer("bits"), static_cast<std::int64_t>(activation),
        value_or_none(rows_of(context, pattern)), sums_of(context, pattern, channels),
-       pattern.tokens->top,
-       pattern.tokens->codebook()});
+       pattern.tokens->top, pattern.tokens->codebook()});
 }
 
 /// True if the codes that it writes are squares (quadratic form).
@@ -253,18 +251,17 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
   } else {
     Value* output = pattern.side != nullptr ? insert_side(context, linear, pattern, channels)
                                             : insert_linear(context, linear, pattern, channels);
-    context.replace(pattern.last->output(), output,
-                    {.module = linear.name,
-                     .levels = writes_squares(context, linear, pattern) ? square_levels()
-                                                                        : at::Tensor()});
+    context.replace(
+        pattern.last->output(), output,
+        {.module = linear.name,
+         .levels = writes_squares(context, linear, pattern) ? square_levels() : at::Tensor()});
   }
   if (pattern.rows != nullptr) {
     context.report_fused(context.call_of(pattern.rows)->name, "repquant::linear",
                          "fused into " + linear.name);
   }
-  for (Node* node :
-       {pattern.add, pattern.quantize, pattern.activation, pattern.side, pattern.rows,
-        linear.node}) {
+  for (Node* node : {pattern.add, pattern.quantize, pattern.activation, pattern.side, pattern.rows,
+                     linear.node}) {
     if (node != nullptr) node->destroy();
   }
   return true;

@@ -23,7 +23,8 @@ struct NormPattern {
   bool root_mean_square = false;
 };
 
-/// The norm that gives `value` if, but for its shape, only the two calls of a grid per token read it.
+/// The norm that gives `value` if, but for its shape, only the two calls of a grid per token read
+/// it.
 std::optional<NormPattern> norm_before(Value* value) {
   NormPattern norm{.node = value->node()};
   norm.root_mean_square = is_kind(norm.node, "aten::rms_norm");
@@ -59,8 +60,8 @@ NamedValue TokenGrid::codebook() const {
 
 std::optional<TokenGrid> token_grid(const FusionContext& context, const SubmoduleCall& quantize) {
   const auto range = context.call_of(quantize.argument(1)->node());
-  if (!range || range->state->kind != "TokenRange" ||
-      range->argument(0) != quantize.argument(0) || range->node->output()->uses().empty()) {
+  if (!range || range->state->kind != "TokenRange" || range->argument(0) != quantize.argument(0) ||
+      range->node->output()->uses().empty()) {
     return {};
   }
   return TokenGrid{.range = *range,

@@ -3,6 +3,7 @@
 #include <torch/csrc/jit/api/module.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "artifact/classes.h"
 #include "artifact/lowered.h"
@@ -105,7 +106,10 @@ TEST(Tokens, ClassesComputeTheSimulationsCodes) {
   for (const int bits : {2, 4, 7, 8}) {
     InputQuantizer quantizer = per_token_quantizer(bits);
     for (const bool learned : {false, true}) {
-      if (learned) quantizer.levels = at::randperm(256).slice(0, 0, 1 << bits).sort().values.to(at::kByte);
+      if (learned) {
+        const at::Tensor drawn = at::randperm(256).slice(0, 0, std::int64_t{1} << bits);
+        quantizer.levels = std::get<0>(drawn.sort()).to(at::kByte);
+      }
       const std::int64_t top = quantizer.max_product_code();
       auto range = factory.token_range(top);
       const at::Tensor rows = range.forward({x}).toTensor();

@@ -12,8 +12,9 @@ namespace repquant {
 namespace {
 
 TEST(OperatorsTest, AreRegisteredWithAnExample) {
-  for (const char* name : {"pack_weight", "norm_quantize", "quantize", "token_quantize",
-                           "norm_tokens", "linear", "linear_tokens", "linear_side", "attention", "cpu_level", "set_cpu_level"}) {
+  for (const char* name :
+       {"pack_weight", "norm_quantize", "quantize", "token_quantize", "norm_tokens", "linear",
+        "linear_tokens", "linear_side", "attention", "cpu_level", "set_cpu_level"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
   }
@@ -25,12 +26,11 @@ TEST(OperatorsTest, MetaTensorsGiveTheSameShapesAndTypes) {
   const auto packed = testing::pack(weight, 4);
   const at::Tensor vector = testing::padded(at::rand({10}));
   const at::Tensor codes = testing::random_codes(0, 15, {2, 5, 12}, at::kByte);
-  using Linear =
-      at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
-                 const at::Tensor&, const ops::OptionalTensor&, const ops::OptionalTensor&,
-                 const ops::OptionalTensor&, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                 std::int64_t, std::int64_t, std::int64_t, bool, const ops::OptionalTensor&,
-                 const ops::OptionalTensor&);
+  using Linear = at::Tensor(
+      const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+      const ops::OptionalTensor&, const ops::OptionalTensor&, const ops::OptionalTensor&,
+      std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+      std::int64_t, bool, const ops::OptionalTensor&, const ops::OptionalTensor&);
   const auto linear =
       c10::Dispatcher::singleton().findSchemaOrThrow("repquant::linear", "").typed<Linear>();
   for (const std::int64_t output : {0, 1, 2}) {

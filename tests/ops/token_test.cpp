@@ -77,7 +77,8 @@ TEST(TokenOperators, ARowThatIsNotFiniteGetsAGridThatIsNot) {
 
 TEST(TokenOperators, NormsAreComputedOnTheWay) {
   at::manual_seed(12);
-  const at::Tensor x = at::randn({4, 9, 50}) * 3 + 1, weight = at::rand({50}), bias = at::randn({50});
+  const at::Tensor x = at::randn({4, 9, 50}) * 3 + 1, weight = at::rand({50}),
+                   bias = at::randn({50});
   const InputQuantizer quantizer = per_token_quantizer(8);
   for (const auto& level : testing::machine_levels()) {
     const testing::LevelScope scope(level);
@@ -117,10 +118,10 @@ TEST_F(TokenLinear, IsTheSimulatedLinear) {
   const at::Tensor expected = simulate_linear(plan, x), residual = at::randn_like(expected);
   for (const auto& level : testing::machine_levels()) {
     const testing::LevelScope scope(level);
-    const at::Tensor y = ops::linear_cpu(
-        codes, packed.weight, none, testing::padded(plan.weight.scale), testing::padded(plan.bias),
-        {}, {}, residual, 70, 77, 4, 0, 0, 0, 255, false, grids,
-        testing::padded(weight_sums(plan.weight)));
+    const at::Tensor y =
+        ops::linear_cpu(codes, packed.weight, none, testing::padded(plan.weight.scale),
+                        testing::padded(plan.bias), {}, {}, residual, 70, 77, 4, 0, 0, 0, 255,
+                        false, grids, testing::padded(weight_sums(plan.weight)));
     EXPECT_LT(apart(y, expected + residual), 1e-6) << level;
   }
 }
@@ -133,10 +134,10 @@ TEST_F(TokenLinear, CodesAndGridsOfItsOwnOutputForAnyThreads) {
     for (const int threads : {1, 2}) {
       const int before = at::get_num_threads();
       at::set_num_threads(threads);
-      const auto [made, rows] = ops::linear_tokens_cpu(
-          codes, packed.weight, none, testing::padded(plan.weight.scale),
-          testing::padded(plan.bias), 70, 77, 4, 1, grids, testing::padded(weight_sums(plan.weight)),
-          255, {});
+      const auto [made, rows] =
+          ops::linear_tokens_cpu(codes, packed.weight, none, testing::padded(plan.weight.scale),
+                                 testing::padded(plan.bias), 70, 77, 4, 1, grids,
+                                 testing::padded(weight_sums(plan.weight)), 255, {});
       at::set_num_threads(before);
       EXPECT_LT(apart(rows, grids_of(expected, plan.input)), 1e-5) << level;
       const auto difference = testing::difference(made, encode(expected, plan.input).to(at::kByte));

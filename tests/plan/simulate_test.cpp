@@ -73,7 +73,8 @@ TEST(Simulate, TokensHaveGridsOfTheirOwn) {
   LinearPlan plan = hand_made_linear();
   plan.input = per_token_quantizer(4);
   EXPECT_EQ(plan.input.max_product_code(), 15);
-  const at::Tensor x = at::stack({row({-5, 10, 2.5}), row({0, 0, 0}), row({100, 400, 250}), row({3, 3, 3})});
+  const at::Tensor x =
+      at::stack({row({-5, 10, 2.5}), row({0, 0, 0}), row({100, 400, 250}), row({3, 3, 3})});
   const TokenGrids grids = token_grids(x, plan.input);
   EXPECT_TRUE(at::allclose(grids.low.squeeze(1), row({-5, 0, 100, 3})));
   EXPECT_TRUE(at::allclose(grids.step.squeeze(1).index({at::tensor({0, 2})}), row({1, 20})));

@@ -203,13 +203,14 @@ TEST(LoadTest, GridsOfRowsAreTakenIn) {
   struct Expected {
     const char *module, *op, *reason;
   };
-  for (const Expected& expected : {
-           Expected{"blocks_1_mlp_fc1", "repquant::linear u8 x s4",
-                    "with scales of rows, activation, grids of rows"},
-           Expected{"blocks_1_mlp_fc2", "repquant::linear u8 x s4", "with scales of rows, residual"},
-           Expected{"blocks_1_mlp_fc1_input", "repquant::norm_tokens", "with the norm"},
-           Expected{"blocks_1_mlp_fc2_input", "repquant::linear_tokens", "fused into blocks_1_mlp_fc1"},
-           Expected{"blocks_1_mlp_fc1_scale", "repquant::linear", "fused into blocks_1_mlp_fc1"}}) {
+  for (const Expected& expected :
+       {Expected{"blocks_1_mlp_fc1", "repquant::linear u8 x s4",
+                 "with scales of rows, activation, grids of rows"},
+        Expected{"blocks_1_mlp_fc2", "repquant::linear u8 x s4", "with scales of rows, residual"},
+        Expected{"blocks_1_mlp_fc1_input", "repquant::norm_tokens", "with the norm"},
+        Expected{"blocks_1_mlp_fc2_input", "repquant::linear_tokens",
+                 "fused into blocks_1_mlp_fc1"},
+        Expected{"blocks_1_mlp_fc1_scale", "repquant::linear", "fused into blocks_1_mlp_fc1"}}) {
     const LoadedSite* site = find(report, expected.module);
     ASSERT_NE(site, nullptr) << expected.module;
     EXPECT_EQ(site->op, expected.op) << expected.module;

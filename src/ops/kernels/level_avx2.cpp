@@ -8,7 +8,7 @@
 
 namespace repquant::ops {
 
-const Kernels kAvx2Kernels{&norm_quantize<Avx2>, &quantize<Avx2>, &token_quantize<Avx2>, &linear<Avx2>, &attention<Avx2>,
-                           &activate_array<Avx2>};
+const Kernels kAvx2Kernels{&norm_quantize<Avx2>, &quantize<Avx2>,  &token_quantize<Avx2>,
+                           &linear<Avx2>,        &attention<Avx2>, &activate_array<Avx2>};
 
 }  // namespace repquant::ops

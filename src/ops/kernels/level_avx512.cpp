@@ -8,7 +8,7 @@
 
 namespace repquant::ops {
 
-const Kernels kAvx512Kernels{&norm_quantize<Avx512>, &quantize<Avx512>, &token_quantize<Avx512>, &linear<Avx512>,
-                             &attention<Avx512>, &activate_array<Avx512>};
+const Kernels kAvx512Kernels{&norm_quantize<Avx512>, &quantize<Avx512>,  &token_quantize<Avx512>,
+                             &linear<Avx512>,        &attention<Avx512>, &activate_array<Avx512>};
 
 }  // namespace repquant::ops

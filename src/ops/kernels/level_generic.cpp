@@ -8,7 +8,8 @@
 
 namespace repquant::ops {
 
-const Kernels kGenericKernels{&norm_quantize<Generic>, &quantize<Generic>, &token_quantize<Generic>, &linear<Generic>,
-                              &attention<Generic>, &activate_array<Generic>};
+const Kernels kGenericKernels{&norm_quantize<Generic>,  &quantize<Generic>,
+                              &token_quantize<Generic>, &linear<Generic>,
+                              &attention<Generic>,      &activate_array<Generic>};
 
 }  // namespace repquant::ops

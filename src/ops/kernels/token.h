@@ -7,8 +7,8 @@
 namespace repquant::ops {
 namespace {
 
-/// codes = the level that is nearest to each, of two the lower one. Counted up from the lowest level
-/// rather than looked up: bytes compare and add in vectors.
+/// codes = the level that is nearest to each, of two the lower one. Counted up from the lowest
+/// level rather than looked up: bytes compare and add in vectors.
 inline void nearest_levels(const std::uint8_t* levels, int count, std::uint8_t* codes,
                            std::int64_t width) {
   constexpr std::int64_t kChunk = 64;
