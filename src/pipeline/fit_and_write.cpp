@@ -9,6 +9,7 @@
 #include "base/text_table.h"
 #include "fit/hold_back.h"
 #include "pipeline/coverage.h"
+#include "pipeline/histograms.h"
 #include "pipeline/judge.h"
 #include "pipeline/prepare.h"
 #include "pipeline/site_report.h"
@@ -133,6 +134,10 @@ QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
                               .held_back = run.held_back,
                               .threads = options.threads},
                              options, report, observer);
+  }
+  if (options.histograms) {
+    report.histograms =
+        input_histograms(run.model, run.search, sweep.plans, run.calibration.batches.front());
   }
   const Clock::time_point start = run.start;
   write_artifact(std::move(run), sweep, options, observer, report);
