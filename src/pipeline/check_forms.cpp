@@ -12,6 +12,7 @@
 #include "graph/walker.h"
 #include "repquant/error.h"
 #include "runtime/both_forms.h"
+#include "tensor/current_error.h"
 #include "tensor/deviation.h"
 
 namespace repquant {
@@ -195,6 +196,7 @@ PortableSites check_forms(const std::string& path, const std::vector<FormCheckIn
                           QuantizeReport& report) {
   const at::NoGradGuard no_grad;
   const auto fail = [&](const std::string& message) {
+    rethrow_if_out_of_memory(path);
     throw Error(ErrorKind::kNumerical,
                 {.what = "self-check: the artifact does not run in a shape that the model takes",
                  .where = path,

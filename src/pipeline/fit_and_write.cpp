@@ -84,6 +84,14 @@ void warn_of_lost_sites(const std::vector<SiteReport>& sites, const Observer& ob
                 lost.front()->path + "'`)");
 }
 
+/// Bytes of activations that stay in memory: less than by default where the process may not have
+/// many more. A fit needs room beside them.
+std::int64_t spill_bytes() {
+  const std::int64_t most = SweepOptions{}.spill_bytes;
+  const std::optional<std::int64_t> left = memory_left();
+  return left ? std::min(most, *left / 4) : most;
+}
+
 }  // namespace
 
 SweepResult sweep_prepared(const PreparedRun& run, const QuantizeOptions& options,
@@ -93,6 +101,7 @@ SweepResult sweep_prepared(const PreparedRun& run, const QuantizeOptions& option
   SweepOptions sweep;
   sweep.threads = options.threads;
   sweep.workdir = options.workdir;
+  sweep.spill_bytes = spill_bytes();
   sweep.resume = options.resume;
   sweep.fingerprint = fingerprint(run, options.recipe, samples);
   sweep.warn = observer.warn;
