@@ -180,7 +180,8 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
   const auto add = [&](const std::string& shape, const std::vector<at::Tensor>& changed) {
     try {
       inputs.push_back({shape, changed, run_model(model, changed)});
-    } catch (const Error&) {
+    } catch (const Error& e) {
+      if (e.kind() == ErrorKind::kResource) throw;
       // The model itself does not take this shape.
     }
   };
