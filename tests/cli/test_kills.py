@@ -42,10 +42,10 @@ COMMANDS = {
                 "-o", "recipe.json", "--candidates", "w4a4,w8a8", *FAST],
 }
 
-# Reached when a file with this name (a pattern) is there; a kill follows within milliseconds.
-COMMITS = {"quantize": ["out.pt.*", ".out.pt*", "out.pt", "work/site_*"],
-           "run": ["out/*.pt", "out/.*", "out/*.json", "out.md"],
-           "analyze": ["recipe.json*", ".recipe.json*"]}
+# Files, under their temporary names too; a kill follows within milliseconds of one that is there.
+COMMITS = {"quantize": [".out.pt.*", "out.pt", "work/.site_*", "work/site_0003*"],
+           "run": ["out/.*.pt.*", "out/*.pt", "out/.*.json.*", "out/*.json", ".out.md.*", "out.md"],
+           "analyze": [".recipe.json.*", "recipe.json"]}
 
 
 def without_times(value: object) -> object:
