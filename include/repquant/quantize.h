@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "repquant/coverage.h"
@@ -47,6 +48,7 @@ struct QuantizeOptions {
   double min_agreement = 0.0;         // share of rows with the same top-1 there, 0..1
   std::string workdir;                // checkpoints; empty: none
   bool resume = false;
+  bool histograms = false;  // of what the worst sites read, in the report
 };
 
 /// One quantized site, for the table of sites.
@@ -71,6 +73,18 @@ struct CheckReport {
   std::string measured;
   std::string limit;
   bool passed = false;
+};
+
+/// How what a site reads is distributed over bins of equal width, before and after clipping to what
+/// its grid can hold.
+struct InputHistogram {
+  std::string path;                                 // of the site
+  std::string operand;                              // "input", "left", "right" or "value"
+  std::optional<std::int64_t> channel{};            // none: all channels
+  double lower = 0.0, upper = 0.0;                  // edges of the first and the last bin
+  std::optional<std::pair<double, double>> grid{};  // its ends; none: channels or tokens differ
+  double clipped = 0.0;                             // share of the values beyond them
+  std::vector<double> before, after;                // shares of the values
 };
 
 /// How a search for the fewest bits was judged.
@@ -119,6 +133,7 @@ struct QuantizeReport {
   bool synthetic = false;
   double fold_deviation = 0.0;  // relative to the largest output
   double output_sqnr_db = 0.0;  // simulated against FP32, on the samples that were fitted
+  std::vector<InputHistogram> histograms;    // with QuantizeOptions::histograms, worst site first
   std::optional<JudgementReport> judgement;  // none: no samples were held back
   double seconds = 0.0;                      // whole run
   double sweep_seconds = 0.0;

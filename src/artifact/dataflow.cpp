@@ -163,7 +163,8 @@ std::optional<at::Tensor> send_marker(const Observed& observed, const Value* fro
   };
   try {
     if (!evaluate(to) || !values.at(to).isTensor()) return std::nullopt;
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::kResource) throw;
     return std::nullopt;  // not runnable on markers: the caller keeps the floating-point form
   }
   return values.at(to).toTensor();

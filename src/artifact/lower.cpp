@@ -21,6 +21,7 @@
 #include "graph/site_path.h"
 #include "plan/simulate.h"
 #include "repquant/error.h"
+#include "tensor/current_error.h"
 #include "tensor/deviation.h"
 
 namespace repquant {
@@ -544,6 +545,7 @@ Lowered lower(Model model, const std::vector<Site>& sites, const std::vector<Sit
   try {
     return Lowering(std::move(model), sites, plans, options).run();
   } catch (const c10::Error& e) {
+    rethrow_if_out_of_memory(path);
     throw Error(
         ErrorKind::kInternal,
         {.what = std::string("lowering failed: ") + e.what_without_backtrace(), .where = path});

@@ -8,6 +8,7 @@
 
 #include "base/atomic_file.h"
 #include "repquant/error.h"
+#include "tensor/current_error.h"
 
 namespace repquant {
 
@@ -31,6 +32,7 @@ void save_artifact(const torch::jit::Module& module,
     torch::jit::ExportModule(module, write, {extra_files.begin(), extra_files.end()});
   } catch (const std::exception& e) {
     if (failure) throw Error(failure->kind(), failure->parts());
+    rethrow_if_out_of_memory(file.target().string());
     throw Error(ErrorKind::kFile, {.what = "the artifact cannot be written",
                                    .where = file.target().string(),
                                    .got = e.what()});

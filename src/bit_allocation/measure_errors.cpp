@@ -13,6 +13,7 @@
 #include "graph/walker.h"
 #include "plan/simulate.h"
 #include "repquant/error.h"
+#include "tensor/current_error.h"
 #include "tensor/parallel.h"
 
 namespace repquant {
@@ -307,6 +308,7 @@ ErrorTable measure_errors(const Model& model, const std::vector<Site>& sites,
   try {
     sums = sum_of_batches(measurement, batches, choices, options);
   } catch (const c10::Error&) {
+    rethrow_if_out_of_memory(model.path);
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model cannot be differentiated, so sites cannot be ranked",
                  .where = model.path,

@@ -113,7 +113,8 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
     print_config(context, recipe, *given.recipe->app);
     return;
   }
-  const QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
+  QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
+  options.histograms = !given.report->empty();
   check_report(*given.report);
   check_no_input(options.output, {{"recipe", given.recipe->recipe}});
   if (std::holds_alternative<Synthetic>(options.calib)) {

@@ -40,6 +40,16 @@ void add_checks(const std::vector<CheckReport>& checks, bool verbose, Table& tab
   }
 }
 
+Json histogram_json(const InputHistogram& histogram) {
+  Json json{
+      {"path", histogram.path},       {"operand", histogram.operand}, {"channel", nullptr},
+      {"lower", histogram.lower},     {"upper", histogram.upper},     {"grid", nullptr},
+      {"clipped", histogram.clipped}, {"before", histogram.before},   {"after", histogram.after}};
+  if (histogram.channel) json["channel"] = *histogram.channel;
+  if (histogram.grid) json["grid"] = {histogram.grid->first, histogram.grid->second};
+  return json;
+}
+
 }  // namespace
 
 std::string mixed_text(const MixedReport& mixed) {
@@ -96,6 +106,9 @@ Json quantize_json(const QuantizeReport& report) {
   json["coverage"] = coverage_json(report.coverage);
   if (report.mixed) json["mixed"] = mixed_json(*report.mixed);
   json["sites"] = sites_json(report.sites, true);
+  for (const auto& histogram : report.histograms) {
+    json["histograms"].push_back(histogram_json(histogram));
+  }
   json["fold_deviation"] = report.fold_deviation;
   json["output_sqnr_db"] = report.output_sqnr_db;
   if (report.judgement) json["held_back"] = judgement_json(*report.judgement);

@@ -6,7 +6,6 @@
 
 #include <array>
 #include <filesystem>
-#include <new>
 
 #include "evaluate/explain_failure.h"
 #include "graph/archive.h"
@@ -14,6 +13,7 @@
 #include "graph/walker.h"
 #include "repquant/error.h"
 #include "repquant/load.h"
+#include "tensor/current_error.h"
 
 namespace repquant {
 namespace {
@@ -100,6 +100,7 @@ bool LoadedModel::freeze() {
 
 std::vector<at::Tensor> LoadedModel::outputs(const std::vector<at::Tensor>& inputs) const {
   const auto fail = [&](const std::string& message) {
+    rethrow_if_out_of_memory(path_);
     ErrorParts parts = explain_failure(inputs, [this](const std::vector<at::Tensor>& part) {
       try {
         module_->forward(module_arguments(*module_, part));
@@ -124,10 +125,6 @@ std::vector<at::Tensor> LoadedModel::outputs(const std::vector<at::Tensor>& inpu
     fail(e.what_without_backtrace());
   } catch (const torch::jit::ErrorReport& e) {
     fail(e.what());
-  } catch (const std::bad_alloc&) {
-    throw Error(ErrorKind::kResource, {.what = "out of memory while running the model",
-                                       .where = path_,
-                                       .hint = "use a smaller `batch_size`"});
   } catch (const std::exception& e) {
     fail(e.what());
   }

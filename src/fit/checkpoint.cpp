@@ -12,6 +12,7 @@
 #include "base/sha256.h"
 #include "plan/serialize.h"
 #include "repquant/error.h"
+#include "tensor/current_error.h"
 
 namespace repquant {
 namespace {
@@ -48,6 +49,7 @@ std::optional<SitePlan> read_plan_file(const std::string& content, const std::st
   } catch (const Error&) {
     throw;
   } catch (const std::exception&) {
+    rethrow_if_out_of_memory(workdir);
     return std::nullopt;
   }
 }

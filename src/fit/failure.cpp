@@ -3,7 +3,8 @@
 #include <c10/util/Exception.h>
 
 #include <exception>
-#include <new>
+
+#include "tensor/current_error.h"
 
 namespace repquant {
 namespace {
@@ -18,6 +19,7 @@ bool is_of_one_site(ErrorKind kind) {
 }
 
 std::string reason_of_failure() {
+  rethrow_if_out_of_memory("");
   try {
     throw;
   } catch (const Error& e) {
@@ -25,8 +27,6 @@ std::string reason_of_failure() {
     return first_line(e.parts().what);
   } catch (const c10::Error& e) {
     return first_line(e.what_without_backtrace());
-  } catch (const std::bad_alloc&) {
-    throw;
   } catch (const std::exception& e) {
     return first_line(e.what());
   }

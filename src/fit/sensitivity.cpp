@@ -12,6 +12,7 @@
 #include "fit/blocks.h"
 #include "fit/gradients.h"
 #include "repquant/error.h"
+#include "tensor/current_error.h"
 #include "tensor/parallel.h"
 
 namespace repquant {
@@ -168,9 +169,10 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
       parts[at] = partwise.run_whole(batches[at], static_cast<std::uint64_t>(i));
     });
   } catch (const c10::Error&) {
+    rethrow_if_out_of_memory("");
     return {};  // an operator without derivative
   } catch (const Error& e) {
-    if (e.kind() == ErrorKind::kInterrupted) throw;
+    if (e.kind() == ErrorKind::kInterrupted || e.kind() == ErrorKind::kResource) throw;
     return {};
   }
   std::vector<UsedRows> used;

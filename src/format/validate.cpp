@@ -14,6 +14,7 @@
 #include "format/check_code.h"
 #include "format/check_state.h"
 #include "repquant/error.h"
+#include "tensor/current_error.h"
 
 namespace repquant {
 namespace {
@@ -156,6 +157,7 @@ void validate_archive(const std::string& path, bool trusted) {
     throw Error(ErrorKind::kFile,
                 unreadable_model(path, parts.what + (parts.got.empty() ? "" : ": " + parts.got)));
   } catch (const c10::Error& e) {
+    rethrow_if_out_of_memory(path);
     throw Error(ErrorKind::kFile, unreadable_model(path, e.what_without_backtrace()));
   }
 }

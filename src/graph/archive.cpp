@@ -12,6 +12,7 @@
 #include "graph/portable_code.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
+#include "tensor/current_error.h"
 
 namespace repquant {
 namespace {
@@ -20,6 +21,7 @@ namespace fs = std::filesystem;
 
 torch::jit::Module read_module(const std::string& path, torch::jit::ExtraFilesMap& extra) {
   const auto fail = [&](const std::string& message) {
+    rethrow_if_out_of_memory(path);
     throw Error(ErrorKind::kFile, unreadable_model(path, message));
   };
   try {

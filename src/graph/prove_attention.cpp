@@ -123,7 +123,8 @@ void prove_attention(const Model& model, const Schedule& schedule, SiteSearch& s
   Seen two = one;
   try {
     two = run_once(model, schedule, search, repeated_samples(inputs, 2));
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::kResource) throw;
     // The model takes this batch size alone: every axis has its size for good.
   }
   std::vector<Site> kept;

@@ -13,6 +13,7 @@
 #include "graph/inputs.h"
 #include "graph/site_path.h"
 #include "repquant/error.h"
+#include "tensor/current_error.h"
 
 namespace repquant {
 namespace {
@@ -149,6 +150,7 @@ void run_operator(const Node* node, Values& values) {
   torch::jit::Stack stack;
   for (std::size_t i = 0; i < node->inputs().size(); ++i) stack.push_back(input(node, i, values));
   const auto fail = [node](const std::string& message) {
+    rethrow_if_out_of_memory(describe_node(node));
     throw Error(ErrorKind::kUnsupported,
                 {.what = "an operator of the model failed: " + message.substr(0, 400),
                  .where = describe_node(node),
@@ -163,10 +165,6 @@ void run_operator(const Node* node, Values& values) {
     fail(e.what());
   } catch (const Error&) {
     throw;
-  } catch (const std::bad_alloc&) {
-    throw Error(ErrorKind::kResource, {.what = "out of memory",
-                                       .where = describe_node(node),
-                                       .hint = "use a smaller batch (`calibration.batch_size=1`)"});
   } catch (const std::exception& e) {
     fail(e.what());
   }

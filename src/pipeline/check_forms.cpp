@@ -12,6 +12,7 @@
 #include "graph/walker.h"
 #include "repquant/error.h"
 #include "runtime/both_forms.h"
+#include "tensor/current_error.h"
 #include "tensor/deviation.h"
 
 namespace repquant {
@@ -179,7 +180,8 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
   const auto add = [&](const std::string& shape, const std::vector<at::Tensor>& changed) {
     try {
       inputs.push_back({shape, changed, run_model(model, changed)});
-    } catch (const Error&) {
+    } catch (const Error& e) {
+      if (e.kind() == ErrorKind::kResource) throw;
       // The model itself does not take this shape.
     }
   };
@@ -195,6 +197,7 @@ PortableSites check_forms(const std::string& path, const std::vector<FormCheckIn
                           QuantizeReport& report) {
   const at::NoGradGuard no_grad;
   const auto fail = [&](const std::string& message) {
+    rethrow_if_out_of_memory(path);
     throw Error(ErrorKind::kNumerical,
                 {.what = "self-check: the artifact does not run in a shape that the model takes",
                  .where = path,

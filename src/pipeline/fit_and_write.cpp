@@ -9,6 +9,7 @@
 #include "base/text_table.h"
 #include "fit/hold_back.h"
 #include "pipeline/coverage.h"
+#include "pipeline/histograms.h"
 #include "pipeline/judge.h"
 #include "pipeline/prepare.h"
 #include "pipeline/site_report.h"
@@ -83,6 +84,14 @@ void warn_of_lost_sites(const std::vector<SiteReport>& sites, const Observer& ob
                 lost.front()->path + "'`)");
 }
 
+/// Bytes of activations that stay in memory: less than by default where the process may not have
+/// many more. A fit needs room beside them.
+std::int64_t spill_bytes() {
+  const std::int64_t most = SweepOptions{}.spill_bytes;
+  const std::optional<std::int64_t> left = memory_left();
+  return left ? std::min(most, *left / 4) : most;
+}
+
 }  // namespace
 
 SweepResult sweep_prepared(const PreparedRun& run, const QuantizeOptions& options,
@@ -92,6 +101,7 @@ SweepResult sweep_prepared(const PreparedRun& run, const QuantizeOptions& option
   SweepOptions sweep;
   sweep.threads = options.threads;
   sweep.workdir = options.workdir;
+  sweep.spill_bytes = spill_bytes();
   sweep.resume = options.resume;
   sweep.fingerprint = fingerprint(run, options.recipe, samples);
   sweep.warn = observer.warn;
@@ -133,6 +143,10 @@ QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
                               .held_back = run.held_back,
                               .threads = options.threads},
                              options, report, observer);
+  }
+  if (options.histograms) {
+    report.histograms =
+        input_histograms(run.model, run.search, sweep.plans, run.calibration.batches.front());
   }
   const Clock::time_point start = run.start;
   write_artifact(std::move(run), sweep, options, observer, report);

@@ -5,13 +5,15 @@ namespace repquant {
 namespace {
 
 ReportBars sensitivity_bars(const Json& result) {
-  ReportBars bars{.caption = "share of the sum of all sites' output errors", .bars = {}};
+  ReportBars bars{
+      .caption = "KL divergence from FP32 in nats, estimated, with the site alone quantized",
+      .bars = {}};
   for (const Json& site : items_at(result, "sites")) {
     const double db = number_at(site, "output_sqnr_db").value_or(1e9);
     bars.bars.push_back(
         {.label = text_at(site, "path"),
-         .value = number_at(site, "share").value_or(0.0),
-         .text = share_text(site, "share") + ", " + number_text(site, "output_sqnr_db", 1) + " dB",
+         .value = number_at(site, "kl").value_or(0.0),
+         .text = number_text(site, "kl", 6) + ", " + number_text(site, "output_sqnr_db", 1) + " dB",
          .level = level_of_db(db)});
   }
   return bars;
@@ -23,6 +25,7 @@ ReportTable sensitivity_table(const Json& result) {
                                 {"bits"},
                                 {"parameters", Align::kRight},
                                 {"multiply-adds", Align::kRight},
+                                {"share of error", Align::kRight},
                                 {"local dB", Align::kRight},
                                 {"output dB", Align::kRight},
                                 {"KL", Align::kRight},
@@ -34,7 +37,7 @@ ReportTable sensitivity_table(const Json& result) {
                       {"activation_bits", value_at(site, "chosen_activation_bits")}};
     table.rows.push_back({text_at(site, "path"), text_at(site, "kind"), bits_of_site(site),
                           amount_text(site, "parameters"), amount_text(site, "macs"),
-                          number_text(site, "local_sqnr_db", 1),
+                          share_text(site, "share"), number_text(site, "local_sqnr_db", 1),
                           number_text(site, "output_sqnr_db", 1), number_text(site, "kl", 6),
                           number_text(site, "cumulative_sqnr_db", 1), bits_of_site(chosen)});
   }

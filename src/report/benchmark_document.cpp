@@ -109,7 +109,8 @@ Document benchmark_document(const Json& result) {
       {.title = "How each figure was measured",
        .blocks = {
            ReportText{text_at(result, "protocol") + "; " + number_text(result, "threads", 0) +
-                      " threads, " + number_text(result, "warmup", 0) + " passes of warm-up, " +
+                      (number_at(result, "threads") == 1.0 ? " thread, " : " threads, ") +
+                      number_text(result, "warmup", 0) + " passes of warm-up, " +
                       number_text(result, "rounds", 0) + " rounds" +
                       (level.empty() ? "" : ", fused operators on " + level) + "."},
            ReportText{"All models are timed interleaved: every round runs each of them once. The "

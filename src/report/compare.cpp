@@ -50,7 +50,8 @@ class Flattened {
   void add(const std::string& name, const Json& value) {
     if (value.is_object()) {
       for (const auto& item : value.items()) {
-        if (name.empty() && item.key() == "sites") continue;
+        // Sites have a table of their own; histograms are for the eye.
+        if (name.empty() && (item.key() == "sites" || item.key() == "histograms")) continue;
         add(name.empty() ? item.key() : name + "/" + item.key(), item.value());
       }
     } else if (value.is_array() && !is_plain_list(value)) {

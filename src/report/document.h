@@ -40,10 +40,23 @@ struct ReportBar {
   std::optional<std::pair<double, double>> interval{};  // drawn over the bar
 };
 
-/// Bars from zero, on one scale.
+/// Bars on one scale.
 struct ReportBars {
   std::string caption;  // what their length is
   std::vector<ReportBar> bars;
+  double from = 0.0;  // where the scale begins; elsewhere than at zero values are points, not bars
+};
+
+/// Two distributions over the same bins, one over the other.
+struct ReportHistogram {
+  std::string label;
+  std::string text;                                  // edges and share beyond the grid, in words
+  std::vector<double> before, after;                 // shares of the values, one for each bin
+  std::optional<std::pair<double, double>> marks{};  // places on the axis, 0 to 1
+};
+
+struct ReportHistograms {
+  std::vector<ReportHistogram> histograms;
 };
 
 /// The network from its input to its output, a cell for each site.
@@ -64,7 +77,8 @@ struct ReportCode {
   std::string text;
 };
 
-using ReportBlock = std::variant<ReportText, ReportTable, ReportBars, ReportStrip, ReportCode>;
+using ReportBlock =
+    std::variant<ReportText, ReportTable, ReportBars, ReportHistograms, ReportStrip, ReportCode>;
 
 struct ReportSection {
   std::string title;

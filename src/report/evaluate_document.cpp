@@ -77,7 +77,8 @@ std::optional<ReportBars> metric_bars(const std::vector<Json>& models) {
     if (*metric.interval == '\0' || models.empty() || !number_at(models.back(), metric.value)) {
       continue;
     }
-    ReportBars bars{.caption = std::string(metric.title) + ", with its 95 % interval", .bars = {}};
+    ReportBars bars;
+    double least = *number_at(models.back(), metric.value), most = least;
     for (const Json& model : models) {
       const auto value = number_at(model, metric.value);
       if (!value) continue;
@@ -86,7 +87,14 @@ std::optional<ReportBars> metric_bars(const std::vector<Json>& models) {
                            .text = format_number(metric.factor * *value, metric.decimals),
                            .level = kNoLevel,
                            .interval = interval_at(model, metric.interval)});
+      const auto ends = bars.bars.back().interval.value_or(std::pair(*value, *value));
+      least = std::min({least, *value, ends.first});
+      most = std::max({most, *value, ends.second});
     }
+    // Bars of shares near each other are alike: the scale begins below the lowest interval.
+    bars.from = std::max(0.0, least - (most - least) / 4);
+    bars.caption = std::string(metric.title) + " with its 95 % interval, from " +
+                   format_number(metric.factor * bars.from, metric.decimals) + " on";
     return bars;
   }
   return std::nullopt;
@@ -134,7 +142,7 @@ Document evaluate_document(const Json& result) {
   if (!models.empty()) {
     for (const Metric& metric : kMetrics) {
       const auto value = number_at(models.back(), metric.value);
-      if (!value || document.headline.size() > 3) continue;
+      if (!value || document.headline.size() > 5) continue;
       document.headline.push_back(
           {format_number(metric.factor * *value, metric.decimals),
            std::string(metric.title) + " of " + name_of_model(models.back())});

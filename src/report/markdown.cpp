@@ -37,6 +37,14 @@ std::string markdown_of(const ReportBars& bars) {
   return markdown_of(table);
 }
 
+std::string markdown_of(const ReportHistograms& all) {
+  ReportTable table{.columns = {{"values"}, {"range"}}, .rows = {}};
+  for (const auto& histogram : all.histograms) {
+    table.rows.push_back({histogram.label, histogram.text});
+  }
+  return markdown_of(table);
+}
+
 /// How many cells of each row are on each level; a table with the sites follows a strip.
 std::string markdown_of(const ReportStrip& strip) {
   std::string text;

@@ -46,12 +46,19 @@ std::string html_of(const ReportTable& table) {
   return html + "</tbody></table></div>\n";
 }
 
-std::string bar_drawing(const ReportBar& bar, double largest) {
-  const auto share = [&](double value) { return largest > 0 ? value / largest : 0.0; };
+std::string bar_drawing(const ReportBar& bar, double from, double largest) {
+  const auto share = [&](double value) {
+    return largest > from ? (value - from) / (largest - from) : 0.0;
+  };
   std::string svg = "<svg viewBox=\"0 0 1000 16\" preserveAspectRatio=\"none\" role=\"img\">";
   svg += element("title", bar.label + ": " + bar.text);
-  svg += "<rect x=\"0\" y=\"2\" height=\"12\" width=\"" + drawn(share(bar.value)) + "\" class=\"" +
-         (bar.level == kNoLevel ? "b" : class_of(bar.level)) + "\"/>";
+  const std::string end = drawn(share(bar.value));
+  if (from == 0.0) {
+    svg += "<rect x=\"0\" y=\"2\" height=\"12\" width=\"" + end + "\" class=\"" +
+           (bar.level == kNoLevel ? "b" : class_of(bar.level)) + "\"/>";
+  } else {
+    svg += "<line class=\"p\" y1=\"1\" y2=\"15\" x1=\"" + end + "\" x2=\"" + end + "\"/>";
+  }
   if (bar.interval) {
     svg += "<line class=\"w\" y1=\"8\" y2=\"8\" x1=\"" + drawn(share(bar.interval->first)) +
            "\" x2=\"" + drawn(share(bar.interval->second)) + "\"/>";
@@ -66,8 +73,43 @@ std::string html_of(const ReportBars& bars) {
   }
   std::string html = element("p", bars.caption, " class=\"caption\"") + "\n<div class=\"bars\">\n";
   for (const ReportBar& bar : bars.bars) {
-    html += "<div class=\"bar\">" + element("span", bar.label) + bar_drawing(bar, largest) +
-            element("span", bar.text, " class=\"t\"") + "</div>\n";
+    html += "<div class=\"bar\">" + element("span", bar.label) +
+            bar_drawing(bar, bars.from, largest) + element("span", bar.text, " class=\"t\"") +
+            "</div>\n";
+  }
+  return html + "</div>\n";
+}
+
+/// The area under a histogram in a drawing of 100 units a bin and 100 high. Heights are
+/// logarithmic, from a share of 1e-5 on: the tails are what clipping is about.
+std::string area_of(const std::vector<double>& shares, const char* name) {
+  constexpr double kDecades = 5.0;
+  std::string path = "M0 100";
+  for (std::size_t i = 0; i < shares.size(); ++i) {
+    const double height =
+        shares[i] > 0 ? std::clamp(1.0 + std::log10(shares[i]) / kDecades, 0.0, 1.0) : 0.0;
+    path += "V" + format_number(100.0 - 100.0 * height, 1) + "H" + std::to_string(i + 1) + "00";
+  }
+  return "<path class=\"" + std::string(name) + "\" d=\"" + path + "V100Z\"/>";
+}
+
+std::string html_of(const ReportHistograms& all) {
+  std::string html = "<div class=\"hists\">\n";
+  for (const ReportHistogram& histogram : all.histograms) {
+    const double width = 100.0 * static_cast<double>(histogram.before.size());
+    html += "<figure><svg viewBox=\"0 0 " + format_number(width, 0) +
+            " 100\" preserveAspectRatio=\"none\" role=\"img\">" +
+            element("title", histogram.label + ": " + histogram.text) +
+            area_of(histogram.before, "hb") + area_of(histogram.after, "ha");
+    if (histogram.marks) {
+      for (const double mark : {histogram.marks->first, histogram.marks->second}) {
+        if (!(mark >= 0.0 && mark <= 1.0)) continue;
+        const std::string at = format_number(width * mark, 1);
+        html += "<line class=\"w\" y1=\"0\" y2=\"100\" x1=\"" + at + "\" x2=\"" + at + "\"/>";
+      }
+    }
+    html += "</svg><figcaption>" + element("b", histogram.label) + " " +
+            markup_text(histogram.text) + "</figcaption></figure>\n";
   }
   return html + "</div>\n";
 }

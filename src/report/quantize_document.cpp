@@ -14,20 +14,22 @@ double site_db(const Json& site, const char* key) {
   return number_at(site, key).value_or(std::numeric_limits<double>::infinity());
 }
 
-std::string db_text(double value) {
+std::string db_number(double value) {
   if (value != value) return "-";
-  return value > 1e6 ? "exact" : format_number(value, 1) + " dB";
+  return value > 1e6 ? "exact" : format_number(value, 1);
 }
+
+std::string db_text(double value) { return db_number(value) + (value < 1e6 ? " dB" : ""); }
 
 ReportSection network_section(const Json& result) {
   ReportStrip strip{.rows = {{.name = "own", .cells = {}}, {.name = "cumulative", .cells = {}}}};
   ReportTable table{.columns = {{"site"},
-                                {"kind"},
                                 {"bits"},
-                                {"grid"},
-                                {"parameters", Align::kRight},
                                 {"own dB", Align::kRight},
                                 {"cumulative dB", Align::kRight},
+                                {"kind"},
+                                {"parameters", Align::kRight},
+                                {"grid"},
                                 {"note"}},
                     .rows = {}};
   for (const Json& site : items_at(result, "sites")) {
@@ -35,9 +37,9 @@ ReportSection network_section(const Json& result) {
     const std::string name = text_at(site, "path") + " (" + bits_of_site(site) + "): ";
     strip.rows[0].cells.push_back({name + db_text(own), level_of_db(own)});
     strip.rows[1].cells.push_back({name + db_text(all), level_of_db(all)});
-    table.rows.push_back({text_at(site, "path"), text_at(site, "kind"), bits_of_site(site),
-                          text_at(site, "form"), amount_text(site, "parameters"), db_text(own),
-                          db_text(all), text_at(site, "note")});
+    table.rows.push_back({text_at(site, "path"), bits_of_site(site), db_number(own), db_number(all),
+                          text_at(site, "kind"), amount_text(site, "parameters"),
+                          text_at(site, "form"), text_at(site, "note")});
   }
   ReportSection section{.title = "The network, site by site", .blocks = {}};
   section.blocks.push_back(
@@ -59,7 +61,8 @@ ReportSection ranking_section(const Json& result) {
   std::stable_sort(sites.begin(), sites.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   if (sites.size() > kNamed) sites.resize(kNamed);
-  ReportBars bars{.caption = "error of the site's output, of its power", .bars = {}};
+  ReportBars bars{.caption = "power of the error that the site adds, relative to its output's",
+                  .bars = {}};
   for (const auto& [own, path] : sites) {
     bars.bars.push_back({.label = path,
                          .value = std::pow(10.0, -own / 10.0),
@@ -67,6 +70,51 @@ ReportSection ranking_section(const Json& result) {
                          .level = level_of_db(own)});
   }
   return {.title = "Where most is lost", .blocks = {std::move(bars)}};
+}
+
+ReportHistogram histogram_of(const Json& json) {
+  const auto shares = [&](const char* key) {
+    std::vector<double> values;
+    for (const Json& value : items_at(json, key)) {
+      values.push_back(value.is_number() ? value.get<double>() : 0.0);
+    }
+    return values;
+  };
+  const auto ends_text = [](double lower, double upper) {
+    return format_significant(lower, 3) + " to " + format_significant(upper, 3);
+  };
+  const double lower = number_at(json, "lower").value_or(0.0);
+  const double upper = number_at(json, "upper").value_or(0.0);
+  const auto channel = number_at(json, "channel");
+  const std::string operand = text_at(json, "operand");
+  ReportHistogram histogram{.label = text_at(json, "path") + ", " + operand +
+                                     (channel ? " channel " + format_number(*channel, 0) : ""),
+                            .text = ends_text(lower, upper),
+                            .before = shares("before"),
+                            .after = shares("after")};
+  if (const auto grid = interval_at(json, "grid"); grid && upper > lower) {
+    histogram.text += "; grid " + ends_text(grid->first, grid->second);
+    histogram.marks = {(grid->first - lower) / (upper - lower),
+                       (grid->second - lower) / (upper - lower)};
+  }
+  histogram.text += "; " + share_text(json, "clipped", 3) + " clipped";
+  return histogram;
+}
+
+/// Without blocks where the result has no histograms.
+ReportSection histograms_section(const Json& result) {
+  ReportSection section{.title = "What these sites read", .blocks = {}};
+  ReportHistograms all;
+  for (const Json& json : items_at(result, "histograms")) {
+    all.histograms.push_back(histogram_of(json));
+  }
+  if (all.histograms.empty()) return section;
+  section.blocks.push_back(ReportText{
+      "The worst sites: all values of an operand, then the channel that its grid changes most, on "
+      "one batch. Grey: as computed. Blue: after clipping to what the grid can hold; lines are the "
+      "ends of a grid that all values share. Heights are logarithmic, from a share of 0.00001."});
+  section.blocks.push_back(std::move(all));
+  return section;
 }
 
 ReportSection checks_section(const Json& result) {
@@ -119,6 +167,7 @@ Document quantize_document(const Json& result) {
   }
   document.sections.push_back(network_section(result));
   document.sections.push_back(ranking_section(result));
+  document.sections.push_back(histograms_section(result));
   document.sections.push_back(coverage_section(value_at(result, "coverage")));
   document.sections.push_back(checks_section(result));
   document.sections.push_back(measured_section(result));

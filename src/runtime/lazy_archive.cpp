@@ -14,6 +14,7 @@
 #include "graph/archive.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
+#include "tensor/current_error.h"
 
 namespace repquant {
 namespace {
@@ -113,6 +114,7 @@ LazyArchive read_lazily(const std::string& path, bool trusted) {
   check_archive(path);
   validate_archive(path, trusted);
   const auto fail = [&](const std::string& message) {
+    rethrow_if_out_of_memory(path);
     throw Error(ErrorKind::kFile, {.what = "the artifact cannot be loaded",
                                    .where = path,
                                    .got = message.substr(0, 300),

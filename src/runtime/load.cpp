@@ -19,6 +19,7 @@
 #include "runtime/both_forms.h"
 #include "runtime/fuse.h"
 #include "runtime/lazy_archive.h"
+#include "tensor/current_error.h"
 
 namespace repquant {
 namespace {
@@ -118,6 +119,7 @@ auto rewriting(const std::string& path, const Body& body) {
   try {
     return body();
   } catch (const c10::Error& e) {
+    rethrow_if_out_of_memory(path);
     throw Error(ErrorKind::kFile, {.what = "the artifact cannot be rewritten to fused operators",
                                    .where = path,
                                    .got = std::string(e.what_without_backtrace()).substr(0, 300),

@@ -5,13 +5,17 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <string_view>
+#include <system_error>
 
 namespace repquant {
 namespace {
 
-Error out_of_memory() {
+Error out_of_memory(const std::string& where) {
   return {ErrorKind::kResource,
-          {.what = "out of memory", .hint = "a smaller batch size or fewer samples"}};
+          {.what = "out of memory",
+           .where = where,
+           .hint = "use a smaller `batch_size` or fewer samples"}};
 }
 
 Error internal_error(const std::string& text) {
@@ -20,19 +24,37 @@ Error internal_error(const std::string& text) {
 
 }  // namespace
 
+bool is_out_of_memory(const std::exception& e) {
+  if (dynamic_cast<const std::bad_alloc*>(&e) != nullptr) return true;
+  if (const auto* system = dynamic_cast<const std::system_error*>(&e)) {
+    return system->code() == std::errc::not_enough_memory ||
+           system->code() == std::errc::resource_unavailable_try_again;
+  }
+  const std::string_view text = e.what();
+  return text.find("allocate memory") != text.npos || text.find("std::bad_alloc") != text.npos;
+}
+
+void rethrow_if_out_of_memory(const std::string& where) {
+  try {
+    throw;
+  } catch (const Error&) {
+    return;
+  } catch (const std::exception& e) {
+    if (is_out_of_memory(e)) throw out_of_memory(where);
+  } catch (...) {
+    return;
+  }
+}
+
 Error current_error() {
   try {
     throw;
   } catch (const Error& e) {
     return e;
-  } catch (const std::bad_alloc&) {
-    return out_of_memory();
   } catch (const c10::Error& e) {
-    const std::string text = e.what_without_backtrace();
-    const bool memory = text.find("allocate memory") != std::string::npos;
-    return memory ? out_of_memory() : internal_error(text);
+    return is_out_of_memory(e) ? out_of_memory("") : internal_error(e.what_without_backtrace());
   } catch (const std::exception& e) {
-    return internal_error(e.what());
+    return is_out_of_memory(e) ? out_of_memory("") : internal_error(e.what());
   } catch (...) {
     return internal_error("an exception of unknown kind");
   }

@@ -79,6 +79,42 @@ TEST(Report, SitesHaveTheirColours) {
   EXPECT_NE(page.find("75.0 %"), page.npos);
 }
 
+TEST(Report, HistogramsWithTheEndsOfTheirGrid) {
+  Json json = quantization();
+  EXPECT_EQ(count(report_page(json), "<figure>"), 0U);
+  const Json all{{"path", "first"},       {"operand", "input"},  {"channel", nullptr},
+                 {"lower", -1.0},         {"upper", 3.0},        {"grid", nullptr},
+                 {"before", {1.0, 1e-5}}, {"after", {0.1, 0.0}}, {"clipped", 0.25}};
+  Json channel = all;
+  channel["channel"] = 7;
+  channel["grid"] = {0.0, 5.0};
+  json["histograms"] = {all, channel};
+  const std::string page = report_page(json);
+  EXPECT_EQ(count(page, "<figure>"), 2U);
+  EXPECT_EQ(count(page, "first, input channel 7"), 2U);  // title and caption
+  EXPECT_EQ(count(page, "25.000 % clipped"), 4U);
+  // A share of 1 is the whole height, 1e-5 and none are nothing, 0.1 is four fifths.
+  EXPECT_EQ(count(page, "M0 100V0.0H100V100.0H200V100Z"), 2U);
+  EXPECT_EQ(count(page, "M0 100V20.0H100V100.0H200V100Z"), 2U);
+  // The grid begins at a quarter of the drawing; its end lies outside.
+  EXPECT_EQ(count(page, "y2=\"100\""), 1U);
+  EXPECT_NE(page.find("x1=\"50.0\" x2=\"50.0\""), page.npos);
+  EXPECT_NE(report_markdown(json).find("grid 0 to 5; 25.000 % clipped"), std::string::npos);
+}
+
+TEST(Report, MetricsFromBelowTheLowestInterval) {
+  Json json{{"command", "evaluate"}, {"task", "classification"}};
+  for (const double value : {0.97, 0.99}) {
+    json["models"].push_back(
+        {{"model", "m.pt"},
+         {"top1", {{"value", value}, {"interval95", {value - 0.01, value + 0.01}}}}});
+  }
+  const std::string page = report_page(json);
+  EXPECT_NE(page.find("from 95.00 on"), page.npos);  // 0.96 less a quarter of 0.04
+  EXPECT_EQ(count(page, "class=\"p\""), 2U);
+  EXPECT_NE(page.find("x1=\"400.0\" x2=\"400.0\""), page.npos);
+}
+
 TEST(Report, OtherResultsHaveNone) {
   EXPECT_ERROR(report_page({{"command", "doctor"}}), ErrorKind::kUsage, "one of doctor");
   EXPECT_ERROR(report_page(Json::array()), ErrorKind::kUsage, "no result");
