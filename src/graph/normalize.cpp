@@ -17,6 +17,7 @@
 
 #include "graph/rank.h"
 #include "graph/rewrite.h"
+#include "graph/value_facts.h"
 
 namespace repquant {
 
@@ -65,7 +66,8 @@ Value* insert_constant(Node* before, const c10::IValue& value) {
 }
 
 /// Questions whose answer is known here: there are no gradients, no autocast, no nested tensors,
-/// and the ranks of many values. nn.MultiheadAttention asks them before it takes its fast path.
+/// and the ranks, widths and types of many values. nn.MultiheadAttention asks them before it takes
+/// its fast path and before it splits its weight.
 void answer_questions(Graph& graph) {
   static const std::set<std::string> kNo{"aten::is_autocast_enabled",
                                          "aten::is_autocast_cpu_enabled", "aten::is_grad_enabled",
@@ -81,6 +83,12 @@ void answer_questions(Graph& graph) {
       answer = std::string("cpu");
     } else if (kind == "aten::dim") {
       if (const auto rank = rank_of(node->input(0))) answer = *rank;
+    } else if (kind == "aten::size" && node->inputs().size() == 2) {
+      if (dimension_from_end(node->input(1), node->input(0)) == std::optional<std::int64_t>(-1)) {
+        if (const auto width = width_of(node->input(0))) answer = *width;
+      }
+    } else if (kind == "prim::dtype") {
+      if (is_float32(node->input(0))) answer = static_cast<std::int64_t>(at::kFloat);
     }
     if (answer) node->output()->replaceAllUsesWith(insert_constant(node, *answer));
   }

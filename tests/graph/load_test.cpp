@@ -170,6 +170,47 @@ TEST_F(LoadedText, PartsOfConstantsAreConstants) {
   EXPECT_EQ(model.tensors.parameters, 96);
 }
 
+// nn.MultiheadAttention with k = v splits its weight by the width of q, which only the readers of q
+// tell, and asks for the type of q before it takes its fast path.
+TEST_F(LoadedText, WidthsThatReadersTellSplitConstants) {
+  const std::vector<std::string> widths{"q.size(-1)", "torch.layer_norm(q, [8]).size(-1)",
+                                        "(q + torch.linear(q, self.w[:8])).relu().size(-1)"};
+  for (const auto& width : widths) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({24, 8}));
+    const Model model =
+        load("def forward(self, q, k):\n    e = " + width +
+                 "\n    a, b = torch.split(self.w, [e, 2 * e])\n"
+                 "    return torch.cat([torch.linear(q, a), torch.linear(k, b)], -1)\n",
+             2);
+    const std::vector<at::Tensor> inputs{at::randn({3, 8}), at::randn({3, 8})};
+    run(model, inputs);
+    const SiteSearch search = sites(model, inputs);
+    EXPECT_GE(search.sites.size(), 2U) << width;
+    EXPECT_TRUE(search.skipped.empty()) << width;
+  }
+}
+
+TEST_F(LoadedText, AReaderThatMayNotRunTellsNoWidth) {
+  parameter("w", at::randn({4, 8}));
+  const Model model = load(
+      "def forward(self, x):\n    if x.size(-1) == 8:\n        y = torch.linear(x, self.w)\n"
+      "    else:\n        y = x + 1\n    return y\n");
+  run(model, {at::randn({3, 8})});
+  run(model, {at::randn({3, 6})});
+}
+
+TEST_F(LoadedText, WhatAFloat32WeightMultipliesIsFloat32) {
+  parameter("w", at::randn({4, 8}));
+  const Model model = load(
+      "def forward(self, x):\n    if x.dtype != self.w.dtype:\n"
+      "        y = torch.linear(x.transpose(0, 1).transpose(0, 1), self.w)\n"
+      "    else:\n        y = torch.linear(x, self.w).relu()\n    return y\n");
+  const at::Tensor x = at::randn({3, 8});
+  run(model, {x});
+  EXPECT_EQ(find_sites(model).sites.size(), 1U);
+}
+
 TEST_F(LoadedText, AssignmentsToSlices) {
   parameter("w", at::randn({8, 8}));
   const std::vector<std::string> bodies{
