@@ -65,6 +65,18 @@ Value* insert_constant(Node* before, const c10::IValue& value) {
   return before->owningGraph()->insertConstant(value);
 }
 
+/// True for an input, and for the result of an operator that always makes a new tensor. A caller
+/// may pass one tensor for two inputs; whoever asks for that (nn.MultiheadAttention) then computes
+/// the same another way.
+bool is_own_tensor(const Value* value) {
+  static const std::set<std::string> kMayReturnOperand{"aten::contiguous", "aten::to",
+                                                       "aten::type_as"};
+  if (value->type()->kind() != c10::TypeKind::TensorType) return false;
+  if (value->node()->kind() == c10::prim::Param) return true;
+  const std::string kind = value->node()->kind().toQualString();
+  return kind.starts_with("aten::") && kMayReturnOperand.count(kind) == 0;
+}
+
 /// Questions whose answer is known here: there are no gradients, no autocast, no nested tensors,
 /// and the ranks, widths and types of many values. nn.MultiheadAttention asks them before it takes
 /// its fast path and before it splits its weight.
@@ -78,7 +90,10 @@ void answer_questions(Graph& graph) {
     if (kNo.count(kind) > 0) {
       answer = false;
     } else if (kind == "aten::__is__" || kind == "aten::__isnot__") {
-      if (node->input(0) == node->input(1)) answer = kind == "aten::__is__";
+      const bool same = node->input(0) == node->input(1);
+      if (same || (is_own_tensor(node->input(0)) && is_own_tensor(node->input(1)))) {
+        answer = same == (kind == "aten::__is__");
+      }
     } else if (kind == "prim::type" && is_kind(node->input(0)->node(), "prim::device")) {
       answer = std::string("cpu");
     } else if (kind == "aten::dim") {

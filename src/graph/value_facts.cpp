@@ -143,6 +143,12 @@ bool is_float32_at(const Value* value, int depth) {
   }
   const Node* node = value->node();
   const auto of_operand = [&](const Value* operand) { return is_float32_at(operand, depth + 1); };
+  if (node->kind() == c10::prim::If) {
+    const auto blocks = node->blocks();
+    return std::all_of(blocks.begin(), blocks.end(), [&](const torch::jit::Block* block) {
+      return of_operand(block->outputs()[value->offset()]);
+    });
+  }
   if (is_kind(node, "aten::linear") && of_operand(node->input(1))) return true;
   if (is_kind(node, "aten::matmul")) return of_operand(node->input(0));
   if (is_one_of(node, kNormKinds) || is_one_of(node, kOfElements) || is_shape_only(node)) {

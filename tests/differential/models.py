@@ -41,9 +41,7 @@ class Stock(nn.Module):
         )
         self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**settings), 1)
         self.first = block.residual != "swapped"  # the batch is the first dimension
-        self.attention = nn.MultiheadAttention(
-            width, spec.heads, batch_first=self.first, bias=block.mask != "causal"
-        )
+        self.attention = nn.MultiheadAttention(width, spec.heads, batch_first=self.first)
         self.head = nn.Linear(width, CLASSES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
