@@ -56,7 +56,8 @@ const std::set<std::string> kSameRank{
     "aten::masked_fill",   "aten::neg",        "aten::exp",         "aten::index_select",
     "aten::group_norm",    "aten::batch_norm", "aten::hardswish",   "aten::leaky_relu",
     "aten::dropout",       "aten::clamp",      "aten::elu",         "aten::conv1d",
-    "aten::conv2d",        "aten::conv3d",     "aten::_convolution"};
+    "aten::conv2d",        "aten::conv3d",     "aten::_convolution",
+    "aten::_transformer_encoder_layer_fwd",    "aten::_native_multi_head_attention"};
 const std::set<std::string> kBroadcast{"aten::add",   "aten::sub",     "aten::mul",    "aten::div",
                                        "aten::where", "aten::maximum", "aten::minimum"};
 

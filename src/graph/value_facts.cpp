@@ -23,10 +23,11 @@ using Width = std::optional<std::int64_t>;
 
 constexpr int kFarthest = 16;
 
-/// Element by element, from the first operand.
+/// Results of the width and type of the first operand.
 const std::set<std::string> kOfElements{
     "aten::contiguous", "aten::gelu", "aten::relu",    "aten::silu",  "aten::sigmoid",
-    "aten::tanh",       "aten::neg",  "aten::dropout", "aten::clone", "aten::masked_fill"};
+    "aten::tanh",       "aten::neg",  "aten::dropout", "aten::clone", "aten::masked_fill",
+    "aten::_transformer_encoder_layer_fwd"};
 const std::set<std::string> kSumKinds{"aten::add", "aten::sub", "aten::mul"};
 const std::set<std::string> kNormKinds{"aten::layer_norm", "aten::rms_norm"};
 const std::set<std::string> kProductKinds{"aten::linear", "aten::matmul",
@@ -94,7 +95,8 @@ Width width_given(const Value* value, int depth) {
     const at::Tensor weight = constant_tensor(node->input(1));
     return weight.defined() && weight.dim() == 2 ? Width(weight.size(0)) : Width();
   }
-  if (keeps_width(node)) return width_at(node->input(0), depth + 1);
+  const bool attends = is_kind(node, "aten::_native_multi_head_attention") && value->offset() == 0;
+  if (attends || keeps_width(node)) return width_at(node->input(0), depth + 1);
   if (!is_one_of(node, kSumKinds)) return {};
   for (const Value* operand : node->inputs()) {  // the other one has the same width, or 1
     if (!gives_tensor(operand)) continue;
@@ -150,7 +152,9 @@ bool is_float32_at(const Value* value, int depth) {
     });
   }
   if (is_kind(node, "aten::linear") && of_operand(node->input(1))) return true;
-  if (is_kind(node, "aten::matmul")) return of_operand(node->input(0));
+  if (is_kind(node, "aten::matmul") || is_kind(node, "aten::_native_multi_head_attention")) {
+    return of_operand(node->input(0));
+  }
   if (is_one_of(node, kNormKinds) || is_one_of(node, kOfElements) || is_shape_only(node)) {
     if (of_operand(node->input(0))) return true;
   } else if (is_one_of(node, kSumKinds) && gives_tensor(node->input(1))) {
