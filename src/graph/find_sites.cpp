@@ -72,10 +72,11 @@ const std::set<std::string> kReadsShapeOnly{"aten::size",
                                             "prim::shape"};
 const std::set<std::string> kSoftmax{"aten::softmax", "aten::_softmax", "aten::_safe_softmax"};
 const std::set<std::string> kNorms{"aten::layer_norm", "aten::native_layer_norm", "aten::rms_norm"};
-// Between q k^T and softmax: scaling, masks and biases.
+// Between q k^T and softmax: scaling, masks, biases, soft caps and sinks.
 const std::set<std::string> kScoreArithmetic{
-    "aten::mul",   "aten::div", "aten::add",   "aten::sub",     "aten::masked_fill",
-    "aten::where", "aten::to",  "aten::clamp", "aten::maximum", "aten::type_as"};
+    "aten::mul",     "aten::div",     "aten::add",  "aten::sub", "aten::masked_fill",
+    "aten::where",   "aten::to",      "aten::clamp", "aten::tanh", "aten::cat",
+    "aten::maximum", "aten::type_as", "prim::ListConstruct"};
 bool is_float_tensor_constant(const Value* value) {
   const auto tensor = constant_tensor(value);
   return tensor.defined() && tensor.is_floating_point();
@@ -104,7 +105,9 @@ Node* scores_behind(Value* value, int depth = 0) {
   if (kind_of(node) == "aten::matmul") return node;
   if (!is_any(node, kScoreArithmetic) && !is_shape_only(node)) return nullptr;
   for (Value* operand : node->inputs()) {
-    if (!operand->type()->isSubtypeOf(*c10::TensorType::get())) continue;
+    const bool tensors = operand->type()->isSubtypeOf(*c10::TensorType::get()) ||
+                         operand->type()->isSubtypeOf(*c10::ListType::ofTensors());
+    if (!tensors) continue;
     if (Node* found = scores_behind(operand, depth + 1)) return found;
   }
   return nullptr;
@@ -331,7 +334,9 @@ class Search {
         throw Error(ErrorKind::kUnsupported,
                     {.what = "a Linear lies inside a branch or loop that depends on the data",
                      .where = describe_node(node),
-                     .hint = "export with torch.jit.trace, or remove the condition"});
+                     .hint = has_nested_tensors()
+                                 ? "build nn.TransformerEncoder with enable_nested_tensor=False"
+                                 : "export with torch.jit.trace, or remove the condition"});
       }
       SkippedOperator skipped{
           .path = module_path(node), .op = kind_of(node), .reason = "", .node = node};
@@ -348,6 +353,13 @@ class Search {
       }
       result_.skipped.push_back(skipped);
     }
+  }
+
+  bool has_nested_tensors() {
+    const std::vector<Node*> nodes = all_nodes(graph_);
+    return std::any_of(nodes.begin(), nodes.end(), [](const Node* node) {
+      return is_kind(node, "aten::_nested_tensor_from_mask");
+    });
   }
 
   torch::jit::Graph& graph_;

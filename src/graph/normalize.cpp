@@ -17,6 +17,7 @@
 
 #include "graph/rank.h"
 #include "graph/rewrite.h"
+#include "graph/value_facts.h"
 
 namespace repquant {
 
@@ -64,8 +65,21 @@ Value* insert_constant(Node* before, const c10::IValue& value) {
   return before->owningGraph()->insertConstant(value);
 }
 
+/// True for an input, and for the result of an operator that always makes a new tensor. A caller
+/// may pass one tensor for two inputs; whoever asks for that (nn.MultiheadAttention) then computes
+/// the same another way.
+bool is_own_tensor(const Value* value) {
+  static const std::set<std::string> kMayReturnOperand{"aten::contiguous", "aten::to",
+                                                       "aten::type_as"};
+  if (value->type()->kind() != c10::TypeKind::TensorType) return false;
+  if (value->node()->kind() == c10::prim::Param) return true;
+  const std::string kind = value->node()->kind().toQualString();
+  return kind.starts_with("aten::") && kMayReturnOperand.count(kind) == 0;
+}
+
 /// Questions whose answer is known here: there are no gradients, no autocast, no nested tensors,
-/// and the ranks of many values. nn.MultiheadAttention asks them before it takes its fast path.
+/// and the ranks, widths and types of many values. nn.MultiheadAttention asks them before it takes
+/// its fast path and before it splits its weight.
 void answer_questions(Graph& graph) {
   static const std::set<std::string> kNo{"aten::is_autocast_enabled",
                                          "aten::is_autocast_cpu_enabled", "aten::is_grad_enabled",
@@ -76,11 +90,20 @@ void answer_questions(Graph& graph) {
     if (kNo.count(kind) > 0) {
       answer = false;
     } else if (kind == "aten::__is__" || kind == "aten::__isnot__") {
-      if (node->input(0) == node->input(1)) answer = kind == "aten::__is__";
+      const bool same = node->input(0) == node->input(1);
+      if (same || (is_own_tensor(node->input(0)) && is_own_tensor(node->input(1)))) {
+        answer = same == (kind == "aten::__is__");
+      }
     } else if (kind == "prim::type" && is_kind(node->input(0)->node(), "prim::device")) {
       answer = std::string("cpu");
     } else if (kind == "aten::dim") {
       if (const auto rank = rank_of(node->input(0))) answer = *rank;
+    } else if (kind == "aten::size" && node->inputs().size() == 2) {
+      if (dimension_from_end(node->input(1), node->input(0)) == std::optional<std::int64_t>(-1)) {
+        if (const auto width = width_of(node->input(0))) answer = *width;
+      }
+    } else if (kind == "prim::dtype") {
+      if (is_float32(node->input(0))) answer = static_cast<std::int64_t>(at::kFloat);
     }
     if (answer) node->output()->replaceAllUsesWith(insert_constant(node, *answer));
   }

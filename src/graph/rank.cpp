@@ -56,7 +56,8 @@ const std::set<std::string> kSameRank{
     "aten::masked_fill",   "aten::neg",        "aten::exp",         "aten::index_select",
     "aten::group_norm",    "aten::batch_norm", "aten::hardswish",   "aten::leaky_relu",
     "aten::dropout",       "aten::clamp",      "aten::elu",         "aten::conv1d",
-    "aten::conv2d",        "aten::conv3d",     "aten::_convolution"};
+    "aten::conv2d",        "aten::conv3d",     "aten::_convolution",
+    "aten::_transformer_encoder_layer_fwd",    "aten::_native_multi_head_attention"};
 const std::set<std::string> kBroadcast{"aten::add",   "aten::sub",     "aten::mul",    "aten::div",
                                        "aten::where", "aten::maximum", "aten::minimum"};
 
@@ -101,8 +102,20 @@ Rank rank_of_node(const Node* node, int depth) {
   return {};
 }
 
+/// The rank that both ways through a branch give.
+Rank rank_of_branches(const Value* value, int depth) {
+  Rank both;
+  for (const torch::jit::Block* block : value->node()->blocks()) {
+    const Rank one = rank(block->outputs()[value->offset()], depth + 1);
+    if (!one || (both && *both != *one)) return {};
+    both = one;
+  }
+  return both;
+}
+
 Rank rank(const Value* value, int depth) {
   if (depth > kDeepest) return {};
+  if (value->node()->kind() == c10::prim::If) return rank_of_branches(value, depth);
   if (const at::Tensor t = constant_tensor(value); t.defined()) return t.dim();
   if (value->node()->kind() == c10::prim::Param) {  // known while a model is loaded
     const auto type = value->type()->cast<c10::TensorType>();

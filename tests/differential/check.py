@@ -72,18 +72,21 @@ def last_lines(text: str) -> str:
     return " / ".join(lines[-4:])[:500]
 
 
-def check_coverage(coverage: dict, parameters: int, findings: list[str]) -> None:
+def check_coverage(coverage: dict, parameters: int, shared: int, findings: list[str]) -> None:
+    """`parameters`: of the file; `shared`: those that two sites read, which count for both."""
     rows, gaps = coverage["rows"], coverage["not_quantized"]
     counted = sum(row["parameters"] for row in rows)
     if counted != coverage["quantized_parameters"]:
         findings.append(
             f"rows hold {counted} parameters, the table says {coverage['quantized_parameters']}"
         )
-    if coverage["parameters"] != parameters:
+    stated, unread = coverage["parameters"], coverage["unread_parameters"]
+    if stated + unread != parameters + shared:
         findings.append(
-            f"the file holds {parameters} parameters, the table says {coverage['parameters']}"
+            f"the file holds {parameters} parameters, {shared} of them twice; "
+            f"the table says {stated} and {unread} unread"
         )
-    if counted + sum(gap["parameters"] for gap in gaps) > coverage["parameters"]:
+    if counted + sum(gap["parameters"] for gap in gaps) > stated:
         findings.append("rows and gaps hold more parameters than there are")
     for name in ("parameter_share", "mac_share"):
         if not 0.0 <= coverage[name] <= 1.0:
@@ -169,7 +172,9 @@ def compare(
     coverage = report["coverage"]
     tensors = {t.data_ptr(): t for t in (*traced.parameters(), *traced.buffers())}
     parameters = sum(t.numel() for t in tensors.values() if t.is_floating_point())
-    check_coverage(coverage, parameters, result.findings)
+    tied = spec.head == "tied" and spec.source == "tokens"
+    shared = model.embedding.weight.numel() if tied else 0
+    check_coverage(coverage, parameters, shared, result.findings)
     result.covered = coverage["mac_share"]
     portable = torch.jit.load(artifact)
     fused = load_fused(str(artifact)) if load_fused else None

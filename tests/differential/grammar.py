@@ -20,6 +20,11 @@ ATTENTION = (
     "softmax_first",
     "linear",
     "module",
+    "rotary",
+    "cosine",
+    "windows",
+    "multi_query",
+    "memory",
 )
 MASKS = ("none", "causal", "additive", "boolean", "relative_bias")
 EXTRAS = ("none", "soft_cap", "renormalised", "nan_to_num", "sink", "talking")
@@ -36,7 +41,7 @@ class Block:
     mask: str
     extra: str
     residual: str
-    mlp: str  # plain, gated, depthwise, two_readers, experts
+    mlp: str  # plain, gated, gate_apart, raw_weights, depthwise, two_readers, experts
     activation: str
 
 
@@ -76,10 +81,10 @@ def draw(seed: int) -> Spec:
         extra = (
             often("none", EXTRAS, 0.6) if attention.startswith(("manual", "divided")) else "none"
         )
-        # Linear attention takes no mask; heads that mix would spread -inf.
+        # Linear attention, windows and a memory take no mask; heads that mix would spread -inf.
         masks = (
             ("none",)
-            if attention == "linear"
+            if attention in ("linear", "windows", "memory")
             else ("none", "additive")
             if extra == "talking"
             else MASKS
@@ -93,12 +98,15 @@ def draw(seed: int) -> Spec:
                 mask=often("none", masks),
                 extra=extra,
                 residual=often("plain", RESIDUALS, 0.4),
-                mlp=often("plain", ("plain", "gated", "depthwise", "two_readers", "experts")),
+                mlp=often(
+                    "plain",
+                    ("gated", "gate_apart", "raw_weights", "depthwise", "two_readers", "experts"),
+                ),
                 activation=rng.choice(ACTIVATIONS),
             )
         )
     source = rng.choice(("vectors", "tokens", "patches", "patches_1d"))
-    script = rng.random() < 0.1
+    script = rng.random() < 0.15
     return Spec(
         seed=seed,
         source="vectors" if script else source,

@@ -69,6 +69,16 @@ class Attention(nn.Module):
             self.q = nn.Linear(width, width)
             self.k = nn.Linear(width, self.key_heads * self.size)
             self.v = nn.Linear(width, self.key_heads * self.size)
+        if block.attention == "rotary":
+            frequencies = 0.3 ** torch.arange(self.size // 2)
+            self.register_buffer("frequencies", frequencies)
+        if block.attention == "cosine":
+            self.logit_scale = nn.Parameter(torch.ones(spec.heads, 1, 1))
+        if block.attention == "multi_query":
+            self.kv = nn.Linear(width, 2 * self.size)
+        if block.attention == "memory":
+            self.memory = nn.Parameter(torch.zeros(6, width))
+            self.memory_kv = nn.Linear(width, 2 * width)
         if block.attention == "heads_apart":
             self.each = nn.ModuleList(nn.Linear(width, 3 * self.size) for _ in range(spec.heads))
         self.proj = nn.Linear(width, width)
@@ -155,6 +165,8 @@ class Attention(nn.Module):
                 outs.append(scores.softmax(-1) @ v)
             return self.proj(torch.cat(outs, dim=-1))
         scale = self.size**-0.5
+        if kind == "windows":
+            return self.in_windows(x)
         q, k, v = self.projections(x)
         if kind == "single_head":
             q, k, v = (y.transpose(1, 2).reshape(b, t, width) for y in (q, k, v))
@@ -187,6 +199,19 @@ class Attention(nn.Module):
             if mask is not None:
                 scores = self.masked(scores, mask.transpose(-2, -1))
             y = scores.softmax(-2).transpose(-2, -1) @ v
+        elif kind == "rotary":
+            q, k = self.rotated(q), self.rotated(k)
+            y = self.masked(q @ k.transpose(-2, -1) * scale, mask).softmax(-1) @ v
+        elif kind == "cosine":
+            q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+            scores = q @ k.transpose(-2, -1) * self.logit_scale.clamp(max=4.6).exp()
+            y = self.masked(scores, mask).softmax(-1) @ v
+        elif kind == "multi_query":  # all heads read the same keys and values
+            k, v = self.kv(x).unsqueeze(1).chunk(2, dim=-1)
+            y = self.masked(q @ k.transpose(-2, -1) * scale, mask).softmax(-1) @ v
+        elif kind == "memory":  # keys and values that no input changes
+            k, v = self.memory_kv(self.memory).view(6, 2, self.heads, self.size).permute(1, 2, 0, 3)
+            y = (q @ k.transpose(-2, -1) * scale).softmax(-1) @ v
         elif kind == "late_value":
             weights = self.masked(q @ k.transpose(-2, -1) * scale, mask).softmax(-1)
             y = weights @ (v + 0.1 * torch.tanh(v))
@@ -199,6 +224,23 @@ class Attention(nn.Module):
                 scores = torch.matmul(q, k.transpose(-1, -2)) * scale
             y = self.weights(self.masked(scores, mask)) @ v
         return self.proj(y.transpose(1, 2).reshape(b, t, width))
+
+
+    def rotated(self, x: torch.Tensor) -> torch.Tensor:
+        half = self.size // 2
+        angles = torch.outer(torch.arange(x.shape[2]).to(x.dtype), self.frequencies.to(x.dtype))
+        a, b = x[..., :half], x[..., half:]
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
+
+    def in_windows(self, x: torch.Tensor) -> torch.Tensor:
+        """Attention inside windows of four tokens; padding completes the last one."""
+        b, t, width = x.shape
+        x = F.pad(x, (0, 0, 0, -t % 4))
+        q, k, v = self.projections(x.reshape(-1, 4, width))
+        y = F.scaled_dot_product_attention(q, k, v)
+        y = self.proj(y.transpose(1, 2).reshape(-1, 4, width))
+        return y.reshape(b, -1, width)[:, :t]
 
 
 class Mlp(nn.Module):
@@ -215,8 +257,15 @@ class Mlp(nn.Module):
                 for _ in range(2)
             )
             return
+        if self.kind == "raw_weights":
+            self.w1 = nn.Parameter(torch.zeros(spec.width, hidden))
+            self.w2 = nn.Parameter(torch.zeros(hidden, spec.width))
+            self.bias = nn.Parameter(torch.zeros(hidden))
+            return
         self.fc1 = nn.Linear(spec.width, 2 * hidden if self.kind == "gated" else hidden)
         self.fc2 = nn.Linear(hidden, spec.width)
+        if self.kind == "gate_apart":
+            self.gate = nn.Linear(spec.width, hidden, bias=False)
         if self.kind == "depthwise":
             self.depthwise = nn.Conv1d(hidden, hidden, 3, padding=1, groups=hidden)
         if self.kind == "two_readers":
@@ -226,7 +275,11 @@ class Mlp(nn.Module):
         if self.kind == "experts":
             share = self.gate(x).softmax(-1)
             return sum(share[..., i : i + 1] * expert(x) for i, expert in enumerate(self.experts))
+        if self.kind == "raw_weights":
+            return self.activation(x @ self.w1 + self.bias) @ self.w2
         h = self.fc1(x)
+        if self.kind == "gate_apart":
+            return self.fc2(self.activation(self.gate(x)) * h)
         if self.kind == "gated":
             a, g = h.chunk(2, dim=-1)
             return self.fc2(self.activation(g) * a)

@@ -35,11 +35,13 @@ class Stock(nn.Module):
             norm_first=block.position == "pre",
         )
         self.decodes = block.qkv in ("apart", "grouped")
+        self.crosses = block.qkv == "chunk"
         self.encoder = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(**settings), len(spec.blocks), enable_nested_tensor=False
         )
         self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**settings), 1)
-        self.attention = nn.MultiheadAttention(width, spec.heads, batch_first=True)
+        self.first = block.residual != "swapped"  # the batch is the first dimension
+        self.attention = nn.MultiheadAttention(width, spec.heads, batch_first=self.first)
         self.head = nn.Linear(width, CLASSES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -47,7 +49,13 @@ class Stock(nn.Module):
         y = self.encoder(x)
         if self.decodes:
             y = self.decoder(x, y)
-        z, _ = self.attention(y, y, y)
+        q = y if self.first else y.transpose(0, 1)
+        k = q
+        if self.crosses:
+            k = x if self.first else x.transpose(0, 1)
+        z, _ = self.attention(q, k, k)
+        if not self.first:
+            z = z.transpose(0, 1)
         return self.head(y + z)
 
 
@@ -143,6 +151,7 @@ def build(spec: Spec) -> nn.Module:
             leaf = name.rsplit(".", 1)[-1]
             if (
                 name in ("positions", "token")
+                or leaf == "memory"
                 or "embedding.weight" == name
                 and spec.source == "tokens"
             ):

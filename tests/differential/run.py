@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -83,6 +84,9 @@ def main() -> int:
     if not program.is_file():
         print(f"{program} has not been built", file=sys.stderr)
         return 77
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed", file=sys.stderr)
+        return 77
     folder = args.folder or Path(tempfile.mkdtemp(prefix="repquant-differential-"))
     folder.mkdir(parents=True, exist_ok=True)
     started, done, failed = time.monotonic(), 0, []
@@ -101,12 +105,13 @@ def main() -> int:
             if args.minutes and time.monotonic() - started > 60 * args.minutes:
                 pool.terminate()
                 break
-    print(
-        f"{done} random transformers, {len(failed)} with findings: {failed}"
-        if failed
-        else f"{done} random transformers, none with findings"
-    )
-    return 1 if failed else 0
+    if not failed:
+        print(f"{done} random transformers, none with findings")
+        return 0
+    print(f"{done} random transformers, {len(failed)} with findings: {failed}")
+    print(f"models, data and artifacts of these are in {folder}; one of them again:")
+    print(f"    tests/differential/run.py --seeds {failed[0]} --folder {folder}")
+    return 1
 
 
 if __name__ == "__main__":

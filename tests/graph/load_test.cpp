@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 
 #include "graph/archive.h"
 #include "graph/products.h"
@@ -29,8 +30,9 @@ class LoadedText : public ::testing::Test {
     module_.register_parameter(name, tensor, false);
   }
 
-  /// Saves the module with this forward method and loads it as the tool does.
-  Model load(const std::string& code, std::size_t inputs = 1) {
+  /// Saves the module with this forward method and loads it as the tool does. `rank`: of the input,
+  /// where it is known.
+  Model load(const std::string& code, std::size_t inputs = 1, std::int64_t rank = 0) {
     module_.define(code);
     module_.eval();
     path_ = (fs::path(::testing::TempDir()) /
@@ -38,7 +40,9 @@ class LoadedText : public ::testing::Test {
               ::testing::UnitTest::GetInstance()->current_test_info()->name() + ".pt"))
                 .string();
     module_.save(path_);
-    return load_model(path_, inputs);
+    std::vector<GivenInput> given;
+    if (rank > 0) given.assign(inputs, {.name = "", .rank = rank});
+    return load_model(path_, inputs, given);
   }
 
   /// The outputs of the graph, which must be those of the module in stock LibTorch.
@@ -170,6 +174,47 @@ TEST_F(LoadedText, PartsOfConstantsAreConstants) {
   EXPECT_EQ(model.tensors.parameters, 96);
 }
 
+// nn.MultiheadAttention with k = v splits its weight by the width of q, which only the readers of q
+// tell, and asks for the type of q before it takes its fast path.
+TEST_F(LoadedText, WidthsThatReadersTellSplitConstants) {
+  const std::vector<std::string> widths{"q.size(-1)", "torch.layer_norm(q, [8]).size(-1)",
+                                        "(q + torch.linear(q, self.w[:8])).relu().size(-1)"};
+  for (const auto& width : widths) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({24, 8}));
+    const Model model =
+        load("def forward(self, q, k):\n    e = " + width +
+                 "\n    a, b = torch.split(self.w, [e, 2 * e])\n"
+                 "    return torch.cat([torch.linear(q, a), torch.linear(k, b)], -1)\n",
+             2);
+    const std::vector<at::Tensor> inputs{at::randn({3, 8}), at::randn({3, 8})};
+    run(model, inputs);
+    const SiteSearch search = sites(model, inputs);
+    EXPECT_GE(search.sites.size(), 2U) << width;
+    EXPECT_TRUE(search.skipped.empty()) << width;
+  }
+}
+
+TEST_F(LoadedText, AReaderThatMayNotRunTellsNoWidth) {
+  parameter("w", at::randn({4, 8}));
+  const Model model = load(
+      "def forward(self, x):\n    if x.size(-1) == 8:\n        y = torch.linear(x, self.w)\n"
+      "    else:\n        y = x + 1\n    return y\n");
+  run(model, {at::randn({3, 8})});
+  run(model, {at::randn({3, 6})});
+}
+
+TEST_F(LoadedText, WhatAFloat32WeightMultipliesIsFloat32) {
+  parameter("w", at::randn({4, 8}));
+  const Model model = load(
+      "def forward(self, x):\n    if x.dtype != self.w.dtype:\n"
+      "        y = torch.linear(x.transpose(0, 1).transpose(0, 1), self.w)\n"
+      "    else:\n        y = torch.linear(x, self.w).relu()\n    return y\n");
+  const at::Tensor x = at::randn({3, 8});
+  run(model, {x});
+  EXPECT_EQ(find_sites(model).sites.size(), 1U);
+}
+
 TEST_F(LoadedText, AssignmentsToSlices) {
   parameter("w", at::randn({8, 8}));
   const std::vector<std::string> bodies{
@@ -292,6 +337,79 @@ TEST_F(LoadedText, AttentionTheOtherWayRound) {
     EXPECT_EQ(count_kind(search, SiteKind::kAttend), 1) << body;
     EXPECT_TRUE(search.skipped.empty()) << body;
   }
+}
+
+// nn.MultiheadAttention asks which of query, key and value are one object, and for the rank of what
+// a branch gives.
+TEST_F(LoadedText, QuestionsOfMultiheadAttention) {
+  const std::vector<std::string> conditions{"x is y", "x is not y", "x.relu() is x.tanh()",
+                                            "m.dim() == 3"};
+  for (const auto& condition : conditions) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({4, 8}));
+    const Model model = load(
+        "def forward(self, x, y):\n    if bool(y.sum() > 0):\n        m = x.relu()\n"
+        "    else:\n        m = x + y\n    if " +
+            condition +
+            ":\n        z = torch.linear(x, self.w)\n"
+            "    else:\n        z = torch.linear(y, self.w).relu()\n    return z + m.sum()\n",
+        2, 3);
+    run(model, {at::randn({2, 3, 8}), at::randn({2, 3, 8})});
+    EXPECT_EQ(find_sites(model).sites.size(), 1U) << condition;
+  }
+}
+
+TEST_F(LoadedText, AnOperandThatMayComeBackAsItIsLeavesTheQuestionOpen) {
+  parameter("w", at::randn({4, 8}));
+  const Model model = load(
+      "def forward(self, x):\n    y = x.contiguous()\n    if x is y:\n        y = y + 1\n"
+      "    return torch.linear(y, self.w)\n");
+  run(model, {at::randn({3, 8})});
+  run(model, {at::randn({8, 3}).t()});
+}
+
+// Renormalised rows, zeros for rows that are masked throughout, sinks, soft caps.
+TEST_F(LoadedText, BetweenScoresAndProductOfAttention) {
+  const std::vector<std::string> bodies{
+      "torch.nan_to_num(torch.softmax(s + self.mask, -1)) @ v",
+      "torch.nan_to_num(0.5 * torch.softmax(s + self.mask, -1), 0.0) @ v",
+      "w / w.sum([-1], True) @ v",
+      "torch.nan_to_num(w / (w.sum([-1], True) + 0.25)) @ v",
+      "torch.softmax(torch.cat([s, s[:, :, :2]], -1), -1)[:, :, :-2] @ v",
+      "torch.softmax(20 * torch.tanh(s / 20), -1) @ v",
+  };
+  for (const auto& body : bodies) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({12, 4}));
+    at::Tensor mask = at::zeros({5, 5});
+    mask[1].fill_(-std::numeric_limits<float>::infinity());
+    parameter("mask", mask);
+    const Model model = load(
+        "def forward(self, x):\n    q, k, v = torch.linear(x, self.w).chunk(3, -1)\n"
+        "    s = q @ k.transpose(-2, -1) * 0.5\n    w = torch.softmax(s, -1)\n    return " +
+            body + "\n",
+        1, 3);
+    const at::Tensor x = at::randn({3, 5, 4});
+    run(model, {x});
+    const SiteSearch search = sites(model, {x});
+    EXPECT_EQ(count_kind(search, SiteKind::kScores), 1) << body;
+    EXPECT_EQ(count_kind(search, SiteKind::kAttend), 1) << body;
+    EXPECT_TRUE(search.skipped.empty()) << body;
+  }
+}
+
+// A row that is NaN in part is no row of a softmax any more.
+TEST_F(LoadedText, NanInColumnsStaysBeforeTheProduct) {
+  parameter("w", at::randn({12, 4}));
+  at::Tensor mask = at::zeros({5, 5});
+  mask[1].fill_(-std::numeric_limits<float>::infinity());
+  parameter("mask", mask);
+  const Model model = load(
+      "def forward(self, x):\n    q, k, v = torch.linear(x, self.w).chunk(3, -1)\n"
+      "    w = torch.softmax(q @ k.transpose(-2, -1) + self.mask, -1)\n"
+      "    return torch.nan_to_num(w.transpose(-2, -1)) @ v\n",
+      1, 3);
+  run(model, {at::randn({3, 5, 4})});
 }
 
 TEST_F(LoadedText, RecurrentLayersAreGapsWithTheirParameters) {
