@@ -11,6 +11,7 @@
 
 #include "format/class_source.h"
 #include "format/codes.h"
+#include "plan/convolution_shape.h"
 #include "tensor/equal.h"
 
 namespace torch::jit {
@@ -102,6 +103,17 @@ struct AttendState {
   std::int64_t output_max_code = 0;  // > 0: uint8 codes of the next Linear's input; 0: float32
 };
 
+/// A convolution with many groups, input and output in floating point.
+struct ConvolutionState {
+  at::Tensor weight_codes;  // int8 [N, columns]
+  int bits = 8;
+  at::Tensor scale;                   // [N], input scale times weight scale
+  at::Tensor bias;                    // [N]
+  at::Tensor multiplier, zero_point;  // [C, 1..]; not used with max_code 0
+  std::int64_t max_code = 255;        // 0: the input stays as it is
+  ConvolutionShape shape;
+};
+
 /// Makes submodules that share one class type per kind. All live in one compilation unit.
 class ModuleFactory {
  public:
@@ -122,6 +134,8 @@ class ModuleFactory {
   torch::jit::Module token_quantize(int bits);
   /// (product of those codes [.., N], their float input) -> product times rows' scales, plus bias.
   torch::jit::Module token_scale(const at::Tensor& bias, int bits);
+
+  torch::jit::Module convolution(const ConvolutionState& state);
 
   const std::shared_ptr<torch::jit::CompilationUnit>& unit() const { return unit_; }
 

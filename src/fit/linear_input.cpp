@@ -249,7 +249,8 @@ FittedInput fit_linear_input(const WeightedRows& all, const LinearProblem& in,
     fitted.quantizer = per_token_quantizer(in.activation_bits);
     return fitted;
   }
-  const bool one_grid = in.one_grid || in.rounded != nullptr;  // nothing can be folded
+  // Nothing can be folded into codes that stay, and codes are made before windows are taken.
+  const bool one_grid = in.one_grid || in.rounded != nullptr || in.site->windows != nullptr;
   if (one_grid) granularity = InputGranularity::kPerTensor;
   // Where no norm can carry the vectors they cost a pass of their own: only if they pay.
   const bool at_run_time = from_norm && in.site->norm == nullptr;

@@ -32,7 +32,8 @@ enum class ClassKind {
   kAttend,
   kEmbedding,
   kTokenQuantize,
-  kTokenScale
+  kTokenScale,
+  kConvolution
 };
 
 /// One class: its name, its attributes (name and type as in TorchScript) and its methods.

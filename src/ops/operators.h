@@ -27,6 +27,10 @@ at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, cons
 at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const at::Tensor& offset,
                         std::int64_t max_code, bool quadratic, bool is_signed, std::int64_t shift);
 
+at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
+                       at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,
+                       double zero);
+
 at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
                       const at::Tensor& compensation, const at::Tensor& scale,
                       const at::Tensor& bias, const OptionalTensor& multiplier,

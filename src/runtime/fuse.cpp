@@ -90,6 +90,11 @@ bool leave_token_call(FusionContext& context, const SubmoduleCall& call) {
   return false;
 }
 
+bool leave_convolution(FusionContext& context, const SubmoduleCall& call) {
+  context.report_portable(call, "a convolution with many small groups");
+  return false;
+}
+
 void fuse(FusionContext& context, torch::jit::Graph& graph) {
   using Fusion = bool (*)(FusionContext&, const SubmoduleCall&);
   for (const auto& [name, reason] : context.kept) {
@@ -102,7 +107,8 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
   const std::vector<std::pair<std::string, Fusion>> fusions{
       {"Attend", &fuse_attention},          {"Linear", &fuse_linear},
       {"NormQuantize", &fuse_norm},         {"Quantize", &fuse_quantize},
-      {"TokenQuantize", &leave_token_call}, {"TokenScale", &leave_token_call}};
+      {"TokenQuantize", &leave_token_call}, {"TokenScale", &leave_token_call},
+      {"Convolution", &leave_convolution}};
   for (const auto& [kind, fusion] : fusions) {
     std::vector<SubmoduleCall> calls;
     for (Node* node : all_nodes(graph)) {
@@ -111,6 +117,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
     }
     for (const auto& call : calls) fusion(context, call);
   }
+  fuse_windows(graph);
 }
 
 }  // namespace repquant
