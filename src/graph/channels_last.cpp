@@ -1,7 +1,6 @@
 // Convolutions as Linears take and give channels last. What stands between them is moved to that
 // order too, so that the moves cancel and nothing is copied back and forth.
 #include <ATen/ATen.h>
-#include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 

@@ -123,7 +123,8 @@ int distinct_codes(const std::string& module, const StoredState& state, int bits
 }
 
 void check_finite(const std::string& module, const StoredState& state) {
-  for (const char* name : {"scale", "weight_scale", "bias", "weight", "multiplier", "offset", "zero_point"}) {
+  for (const char* name :
+       {"scale", "weight_scale", "bias", "weight", "multiplier", "offset", "zero_point"}) {
     const auto found = state.values.find(name);
     if (found == state.values.end() || !found->second.isTensor()) continue;
     if (at::isfinite(found->second.toTensor()).all().item<bool>()) continue;
