@@ -10,7 +10,8 @@ namespace repquant {
 
 /// Quantized sites of one kind at the same bits.
 struct CoverageRow {
-  std::string kind;         // "linear", "patch_embedding", "scores", "attend", "embedding"
+  std::string kind;         // "linear", "patch_embedding", "scores", "attend", "embedding",
+                            // "convolution", "grouped_convolution"
   int weight_bits = 0;      // 0: a product of two activations
   int activation_bits = 0;  // 16: weight-only
   int sites = 0;

@@ -176,4 +176,12 @@ Module ModuleFactory::token_scale(const TokenScaleState& s) {
                s.output_low, s.output_high});
 }
 
+Module ModuleFactory::convolution(const ConvolutionState& s) {
+  return make(ClassKind::kConvolution,
+              {stored_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
+               static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), owned_float(s.multiplier),
+               owned_float(s.zero_point), s.max_code, s.shape.kernel, s.shape.stride,
+               s.shape.padding, s.shape.dilation, s.shape.groups});
+}
+
 }  // namespace repquant

@@ -11,6 +11,7 @@
 
 #include "format/class_source.h"
 #include "format/codes.h"
+#include "plan/convolution_shape.h"
 #include "tensor/equal.h"
 
 namespace torch::jit {
@@ -109,6 +110,17 @@ struct AttendState {
   std::int64_t output_max_code = 0;  // > 0: uint8 codes of the next Linear's input; 0: float32
 };
 
+/// A convolution with many groups, input and output in floating point.
+struct ConvolutionState {
+  at::Tensor weight_codes;  // int8 [N, columns]
+  int bits = 8;
+  at::Tensor scale;                   // [N], input scale times weight scale
+  at::Tensor bias;                    // [N]
+  at::Tensor multiplier, zero_point;  // [C, 1..]; not used with max_code 0
+  std::int64_t max_code = 255;        // 0: the input stays as it is
+  ConvolutionShape shape;
+};
+
 /// Makes submodules that share one class type per kind. All live in one compilation unit.
 class ModuleFactory {
  public:
@@ -131,6 +143,8 @@ class ModuleFactory {
   torch::jit::Module token_quantize(std::int64_t top, const at::Tensor& levels);
   /// (product of those codes [.., N], grids) -> output in floating point or operand codes.
   torch::jit::Module token_scale(const TokenScaleState& state);
+
+  torch::jit::Module convolution(const ConvolutionState& state);
 
   const std::shared_ptr<torch::jit::CompilationUnit>& unit() const { return unit_; }
 

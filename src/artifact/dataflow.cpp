@@ -26,7 +26,7 @@ void follow(const Value* value, double factor, bool through_scaling,
   for (const auto& use : value->uses()) {
     Node* user = use.user;
     if (reads_size_only(user)) continue;
-    if (use.offset == 0 && is_shape_only(user)) {
+    if (use.offset == 0 && (is_shape_only(user) || is_zero_padding(user))) {
       pass(user);
       for (const Value* output : user->outputs()) {
         follow(output, factor, through_scaling, pass, stop);
@@ -59,6 +59,19 @@ bool reads_size_only(const Node* node) {
   static const std::set<std::string> kinds{"aten::size",  "aten::dim",    "aten::len",
                                            "aten::numel", "prim::device", "aten::sym_size"};
   return kinds.count(kind_of(node)) > 0;
+}
+
+bool is_zero_padding(const Node* node) {
+  const bool plain = kind_of(node) == "aten::constant_pad_nd";
+  if (!plain && kind_of(node) != "aten::pad") return false;
+  const std::size_t value = plain ? 2 : 3;
+  if (!plain) {
+    const auto mode = torch::jit::constant_as<std::string>(node->input(2));
+    if (!mode || *mode != "constant") return false;
+  }
+  if (node->input(value)->mustBeNone()) return true;
+  const auto number = constant_number(node->input(value));
+  return number && *number == 0.0;
 }
 
 std::optional<Scaling> constant_scaling(const Node* node) {
@@ -101,7 +114,18 @@ std::vector<Node*> scalings_after(const Value* value) {
   follow(
       value, 1.0, true,
       [&](Node* node) {
-        if (!is_shape_only(node)) nodes.push_back(node);
+        if (constant_scaling(node)) nodes.push_back(node);
+      },
+      [](const Reader&) {});
+  return nodes;
+}
+
+std::vector<Node*> paddings_after(const Value* value, bool through_scaling) {
+  std::vector<Node*> nodes;
+  follow(
+      value, 1.0, through_scaling,
+      [&](Node* node) {
+        if (is_zero_padding(node)) nodes.push_back(node);
       },
       [](const Reader&) {});
   return nodes;

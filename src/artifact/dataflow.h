@@ -30,9 +30,16 @@ struct Reader {
 /// these stand for: it reads the shape, and not the type.
 bool reads_size_only(const torch::jit::Node* node);
 
-/// All readers of `value`, through shape-only operators and, if `through_scaling`, through
-/// multiplications by positive constants. Operators that read only the shape do not count.
+/// True for a constant padding with zeros.
+bool is_zero_padding(const torch::jit::Node* node);
+
+/// All readers of `value`, through shape-only operators, paddings with zeros and, if
+/// `through_scaling`, through multiplications by positive constants. Operators that read only the
+/// shape do not count.
 std::vector<Reader> readers_of(const torch::jit::Value* value, bool through_scaling);
+
+/// The paddings with zeros among the operators that readers_of() passes through.
+std::vector<torch::jit::Node*> paddings_after(const torch::jit::Value* value, bool through_scaling);
 
 /// The multiplications by constants among the operators that readers_of() passes through.
 std::vector<torch::jit::Node*> scalings_after(const torch::jit::Value* value);

@@ -50,9 +50,13 @@ bool is_integer_code(double value) {
   return value == std::nearbyint(value) && value >= 0.0 && value <= 255.0;
 }
 
+bool is_per_tensor(const InputQuantizer& quantizer) {
+  return quantizer.multiplier.numel() == 1 && quantizer.offset.numel() == 1;
+}
+
 /// True if an epilogue with one scale and one integer zero point can make these codes.
 bool fits_epilogue(const InputQuantizer& quantizer) {
-  if (quantizer.multiplier.numel() != 1 || quantizer.offset.numel() != 1) return false;
+  if (!is_per_tensor(quantizer)) return false;
   return quantizer.multiplier.item<double>() > 0.0 &&
          is_integer_code(quantizer.offset.item<double>());
 }
@@ -68,12 +72,46 @@ class Decider {
       if (site.linear() != nullptr) decide_linear(node, *site.linear());
       if (site.attend() != nullptr) decide_attend(node, site);
     }
+    for (const auto& [node, site] : planned_) {  // once it is known whose input arrives as codes
+      const LinearSite* linear = linear_of(*site.site);
+      if (linear != nullptr && linear->windows != nullptr) decide_source(node, *site.linear());
+    }
     return std::move(result_);
   }
 
  private:
-  void mark(const std::vector<Reader>& readers) {
-    for (const auto& reader : readers) result_.codes.insert(reader.value);
+  /// All that `value` reaches gets codes of this grid.
+  void mark(const Value* value, const InputQuantizer& quantizer) {
+    for (const auto& reader : readers_of(value, false)) result_.codes.insert(reader.value);
+    for (const Node* padding : paddings_after(value, false)) {
+      result_.paddings[padding] = zero_code(quantizer);
+    }
+  }
+
+  /// The windows of a convolution repeat its input: codes are made before, where the elements are
+  /// fewest, and of several such places at the first.
+  void decide_source(const Node* node, const LinearPlan& plan) {
+    const Value* input = node->input(0);
+    if (reads_float(plan) || plan.input.per_token || !is_per_tensor(plan.input) ||
+        result_.codes.count(input) > 0)
+      return;
+    const auto elements = [this](const Value* value) {
+      const auto shape = observed_.shapes.find(value);
+      return shape == observed_.shapes.end() ? std::numeric_limits<std::int64_t>::max()
+                                             : c10::multiply_integers(shape->second);
+    };
+    const Value* best = input;
+    for (const Value* value = input; moves_all(value->node());) {
+      value = value->node()->input(0);
+      if (elements(value) <= elements(best)) best = value;
+    }
+    if (best != input) result_.sources[node] = const_cast<Value*>(best);
+  }
+
+  static bool moves_all(const Node* node) {
+    return node->outputs().size() == 1 && node->kind() != c10::prim::ListUnpack &&
+           node->output()->type()->isSubtypeOf(*c10::TensorType::get()) &&
+           (is_shape_only(node) || is_zero_padding(node));
   }
 
   void decide_norm(const LinearSite& site) {
@@ -85,7 +123,7 @@ class Decider {
     if (quantizer == nullptr || quantizer->form != CodeForm::kUniform) return;
     if (quantizer->per_token && !quantizer->per_channel()) return;  // it has nothing to carry
     result_.norms[norm] = quantizer;
-    if (!quantizer->per_token) mark(readers);
+    if (!quantizer->per_token) mark(norm->output(0), *quantizer);
   }
 
   void decide_linear(const Node* node, const LinearPlan& plan) {
@@ -93,7 +131,9 @@ class Decider {
     if (reads_float(plan)) return;
     if (const auto operands = operand_codes(node, plan.weight.codes.size(0))) {
       decision.operands = operands;
-      mark(readers_of(node->output(), true));
+      for (const auto& reader : readers_of(node->output(), true)) {
+        result_.codes.insert(reader.value);
+      }
       return;
     }
     if (plan.input.per_token) return;  // its product gets the rows' grids first
@@ -104,7 +144,7 @@ class Decider {
     const InputQuantizer* quantizer = common_quantizer(readers, planned_);
     if (quantizer == nullptr || !fits_epilogue(*quantizer)) return;
     decision.product = ProductCodes{quantizer};
-    mark(readers);
+    mark(activation->output(), *quantizer);
   }
 
   static Node* fused_activation(const Node* node) {
@@ -123,6 +163,8 @@ class Decider {
     const auto readers = readers_of(node->output(), true);
     const auto shape = observed_.shapes.find(node->output());
     if (readers.empty() || shape == observed_.shapes.end()) return {};
+    // Zeros between keys, say, would be codes of another number, and of no channel.
+    if (!paddings_after(node->output(), true).empty()) return {};
     const at::Tensor marker = at::arange(channels, at::kDouble).expand(shape->second);
     OperandCodes codes;
     codes.multiplier = at::full({channels}, std::numeric_limits<double>::quiet_NaN(), at::kDouble);
@@ -174,7 +216,7 @@ class Decider {
       return;
     }
     decision.next = quantizer;
-    mark(readers);
+    mark(node->output(), *quantizer);
   }
 
   /// Brings vectors over the next Linear's channels into the order [H, 1, d] of the product. Axis
@@ -244,6 +286,11 @@ class Decider {
 };
 
 }  // namespace
+
+std::int64_t zero_code(const InputQuantizer& quantizer) {
+  const at::Tensor codes = encode(at::zeros({1}, at::kFloat), quantizer);
+  return std::llround(product_codes(codes, quantizer)[0].item<double>());
+}
 
 Decisions decide(const PlannedSites& planned, const Observed& observed) {
   return Decider(planned, observed).run();

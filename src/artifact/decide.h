@@ -24,6 +24,7 @@ struct PlannedSite {
   const ScoresPlan* scores() const { return std::get_if<ScoresPlan>(&plan->plan); }
   const AttendPlan* attend() const { return std::get_if<AttendPlan>(&plan->plan); }
   const EmbeddingPlan* embedding() const { return std::get_if<EmbeddingPlan>(&plan->plan); }
+  const ConvolutionPlan* convolution() const { return std::get_if<ConvolutionPlan>(&plan->plan); }
 };
 using PlannedSites = std::map<const torch::jit::Node*, PlannedSite>;
 
@@ -63,9 +64,17 @@ struct Decisions {
   /// Norm nodes that write codes, or what a grid per token is found from, with the quantizer of all
   /// their Linear readers.
   std::map<const torch::jit::Node*, const InputQuantizer*> norms;
+  /// Linears whose codes are made of an earlier value, with that value: what lies between them only
+  /// moves elements, pads with zeros, or repeats them.
+  std::map<const torch::jit::Node*, torch::jit::Value*> sources;
+  /// Paddings that codes go through, with the code of zero.
+  std::map<const torch::jit::Node*, std::int64_t> paddings;
   /// Values that are codes in the lowered graph: inputs of Linears and of attention products.
   std::set<const torch::jit::Value*> codes;
 };
+
+/// The code of zero under a grid per tensor, as it enters the product.
+std::int64_t zero_code(const InputQuantizer& quantizer);
 
 Decisions decide(const PlannedSites& planned, const Observed& observed);
 

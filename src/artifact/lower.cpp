@@ -72,6 +72,7 @@ class Lowering {
   }
 
   Lowered run() {
+    for (const auto& [padding, zero] : decisions_.paddings) pad_with(copy_.node(padding), zero);
     for (Node* node : result_.model.graph->nodes()) {
       if (const auto norm = decisions_.norms.find(node); norm != decisions_.norms.end()) {
         lower_norm(node, *norm->second);
@@ -87,6 +88,9 @@ class Lowering {
       } else if (site.embedding() != nullptr) {
         lower_embedding(node, site);
         release(node->input(0));
+      } else if (site.convolution() != nullptr) {
+        lower_convolution(node, site);
+        release(node->input(1));
       } else {
         lower_attend(node, site);
       }
@@ -195,9 +199,10 @@ class Lowering {
   }
 
   /// What a grid per token is found from: the input, after m and a unless a norm has them.
-  Value* token_input(Node* original, Value* x, const InputQuantizer& quantizer) {
-    const LinearSite& site = *linear_of(*planned_.at(original).site);
-    torch::jit::WithInsertPoint guard(copy_.node(original));
+  Value* token_input(const PlannedSite& planned, Value* x, Node* before) {
+    const LinearSite& site = *linear_of(*planned.site);
+    const InputQuantizer& quantizer = planned.linear()->input;
+    torch::jit::WithInsertPoint guard(before);
     Graph& graph = *copy_.graph;
     const auto apply = [&](c10::Symbol symbol, Value* value, const at::Tensor& vector) {
       return graph.insert(symbol, {value, graph.insertConstant(vector)});
@@ -266,6 +271,27 @@ class Lowering {
       return {.quantizer = &quantizer, .codes = linear->input(0)};
     }
     form.input = SiteInput::kQuantize;
+    if (const auto source = decisions_.sources.find(original); source != decisions_.sources.end()) {
+      MadeCodes made =
+          codes_of(source->second, first_mover(x, source->second)->input(0), linear, site, form);
+      made.codes = moved_as(x, source->second, made.codes, zero_code(quantizer), linear);
+      return made;
+    }
+    return codes_of(x, linear->input(0), linear, site, form);
+  }
+
+  /// The copy of the node that reads `from` on the way to `to`: its input is what stands for `from`
+  /// by now, which may be what a submodule gives.
+  Node* first_mover(const Value* to, const Value* from) const {
+    const Node* node = to->node();
+    while (node->input(0) != from) node = node->input(0)->node();
+    return copy_.node(node);
+  }
+
+  /// The codes of `x`, a value of the original graph that is `now` in the copy, for a Linear.
+  MadeCodes codes_of(const Value* x, Value* now, Node* before, const PlannedSite& site,
+                     LoweredSite& form) {
+    const InputQuantizer& quantizer = site.linear()->input;
     for (const auto& made : quantized_[x]) {  // several Linears may read the same codes
       if (same_codes(*made.quantizer, quantizer)) {
         form.input_module = made.module;
@@ -275,20 +301,69 @@ class Lowering {
     MadeCodes made{.quantizer = &quantizer};
     if (quantizer.per_token) {
       const std::int64_t top = quantizer.max_product_code();
-      Value* rows = token_input(original, linear->input(0), quantizer);
+      Value* rows = token_input(site, now, before);
       std::string range;
       made.rows =
-          call(factory_.token_range(top), site.plan->path + "_range", {rows}, linear, &range);
+          call(factory_.token_range(top), site.plan->path + "_range", {rows}, before, &range);
       made.codes = call(factory_.token_quantize(top, quantizer.levels), site.plan->path + "_input",
-                        {rows, made.rows}, linear, &form.input_module);
+                        {rows, made.rows}, before, &form.input_module);
     } else {
-      made.codes = call(quantize_module(quantizer), site.plan->path + "_input", {linear->input(0)},
-                        linear, &form.input_module);
+      made.codes = call(quantize_module(quantizer), site.plan->path + "_input", {now}, before,
+                        &form.input_module);
     }
     emit_product_codes(made.codes, x, site.plan->path, quantizer);
     made.module = form.input_module;
     quantized_[x].push_back(made);
     return made;
+  }
+
+  /// `codes` of `from` through copies of the operators that lead from there to `to`.
+  Value* moved_as(const Value* to, const Value* from, Value* codes, std::int64_t zero,
+                  Node* before) {
+    if (to == from) return codes;
+    const Node* original = to->node();
+    Value* moved = moved_as(original->input(0), from, codes, zero, before);
+    Node* clone =
+        copy_.graph->createClone(copy_.node(original), [](Value* value) { return value; });
+    clone->insertBefore(before)->copyMetadata(copy_.node(original));
+    clone->replaceInput(0, moved);
+    if (is_zero_padding(original)) pad_with(clone, zero);
+    return clone->output();
+  }
+
+  void pad_with(Node* padding, std::int64_t code) {
+    torch::jit::WithInsertPoint guard(padding);
+    Value* value =
+        copy_.graph->insertConstant(static_cast<double>(code));  // aten::pad takes no int
+    padding->replaceInput(padding->inputs().size() - 1, value);
+  }
+
+  void lower_convolution(Node* original, const PlannedSite& site) {
+    const ConvolutionPlan& plan = *site.convolution();
+    LoweredSite form = form_of(site);
+    form.input = SiteInput::kFloat;
+    form.output = SiteOutput::kFloat;
+    ConvolutionState state{.weight_codes = plan.weight.codes,
+                           .bits = plan.weight.bits,
+                           .scale = plan.output_scale(),
+                           .bias = plan.bias,
+                           .multiplier = at::ones({1}),
+                           .zero_point = at::zeros({1}),
+                           .max_code = 0,
+                           .shape = plan.shape};
+    if (plan.quantized_input) {
+      state.multiplier = plan.input.multiplier;
+      state.zero_point = plan.input.zero_point;
+      state.max_code = plan.input.max_code();
+    }
+    Node* convolution = copy_.node(original);
+    Value* output = call(factory_.convolution(state), form.path, {convolution->input(0)},
+                         convolution, &form.module);
+    convolution->output()->replaceAllUsesWith(output);
+    // Its codes are made inside: one at a tie changes several outputs.
+    emit(output, original->output(), form.path,
+         plan.quantized_input ? Emission::Kind::kRounded : Emission::Kind::kFloat);
+    result_.sites.push_back(form);
   }
 
   void lower_linear(Node* original, const PlannedSite& site) {

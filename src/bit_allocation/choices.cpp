@@ -80,7 +80,7 @@ Choices find_choices(const std::vector<Site>& sites, const Recipe& recipe,
   std::vector<int> stated(sites.size(), 0);  // activation bits of the site, 0: free
   for (std::size_t i = 0; i < sites.size(); ++i) {
     auto& site = choices.sites.emplace_back();
-    if (!bits[i].quantized) continue;
+    if (!bits[i].quantized || convolution_of(sites[i]) != nullptr) continue;
     if (linear_of(sites[i]) != nullptr) {
       const bool fixed = bits[i].weight_bits == moved[i].weight_bits;
       site.weight_bits = fixed ? std::vector<int>{bits[i].weight_bits} : candidates.weight_bits;

@@ -71,7 +71,7 @@ class Fit {
       std::visit(Overloaded{[&](const LinearSite& linear) { fit_linear_site(i, linear); },
                             [&](const ScoresSite& scores) { fit_scores_site(i, scores); },
                             [&](const AttendSite& attend) { fit_attend_site(i, attend); },
-                            [](const EmbeddingSite&) {}},
+                            [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
                  sites_[i].kind);
       require_finite(result_[i].signal, sites_[i].path);
     }
@@ -114,7 +114,7 @@ class Fit {
   void fit_linear_site(std::size_t i, const LinearSite& site) {
     const auto* node = sites_[i].node;
     SiteCandidates& fit = result_[i];
-    streams_.advance_to(node);
+    streams_.advance_to(begin_of(sites_[i]));
     const SourceRows rows(row_source(node->input(0)), sites_[i].path, options_.threads);
     const at::Tensor weights = rows.kept_of(weights_of(node->output()));
     const WeightedRows used = sample_for_grid(rows, weights, options_.threads);

@@ -80,7 +80,7 @@ class Measurement {
                               want(node->output(), node->input(1));
                               options_.kept.insert(attend.softmax->input(0));
                             },
-                            [](const EmbeddingSite&) {}},
+                            [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
                  sites[i].kind);
     }
     options_.with_logits = true;
@@ -123,7 +123,8 @@ class Measurement {
               [&](const LinearSite& linear) { return input_products(i, linear, at_values); },
               [&](const ScoresSite&) { return scores_products(i, at_values); },
               [&](const AttendSite& attend) { return attend_products(i, attend, at_values); },
-              [](const EmbeddingSite&) { return Products(); }},
+              [](const EmbeddingSite&) { return Products(); },
+              [](const ConvolutionSite&) { return Products(); }},
           sites_[i].kind);
       for (std::size_t j = 0; j < activations[i].size(); ++j) {
         for (std::size_t k = 0; k < 2; ++k) {

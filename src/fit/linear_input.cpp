@@ -246,11 +246,13 @@ FittedInput fit_linear_input(const WeightedRows& all, const LinearProblem& in,
   FittedInput fitted;
   const bool from_norm = in.site->source == InputSource::kNorm || in.site->norm != nullptr;
   auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
-  if (granularity == InputGranularity::kPerToken) {
+  // Codes are made before windows are taken: no row has a grid of its own there.
+  if (granularity == InputGranularity::kPerToken && in.site->windows == nullptr) {
     fitted.quantizer = fit_token_input(all, in);
     return fitted;
   }
-  const bool one_grid = in.one_grid || in.rounded != nullptr;  // nothing can be folded
+  // Nothing can be folded into codes that stay, and codes are made before windows are taken.
+  const bool one_grid = in.one_grid || in.rounded != nullptr || in.site->windows != nullptr;
   if (one_grid) granularity = InputGranularity::kPerTensor;
   // Where no norm can carry the vectors they cost a pass of their own: only if they pay.
   const bool at_run_time = from_norm && in.site->norm == nullptr;

@@ -26,6 +26,9 @@ at::Tensor simulate(const SitePlan& plan, const std::vector<at::Tensor>& operand
           [&](const EmbeddingPlan& embedding) {
             return simulate_embedding(embedding, operands[0]);
           },
+          [&](const ConvolutionPlan& convolution) {
+            return simulate_convolution(convolution, operands[0]);
+          },
       },
       plan.plan);
 }
@@ -40,7 +43,8 @@ std::vector<std::size_t> operands_of(const Site& site) {
                                [](const AttendSite&) {
                                  return Inputs{0, 1};
                                },
-                               [](const EmbeddingSite&) { return Inputs{1}; }},
+                               [](const EmbeddingSite&) { return Inputs{1}; },
+                               [](const ConvolutionSite&) { return Inputs{0}; }},
                     site.kind);
 }
 

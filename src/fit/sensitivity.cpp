@@ -42,7 +42,7 @@ Layouts wanted_values(const std::vector<Site>& sites) {
                           [&](const AttendSite&) {
                             wanted[node->input(1)] = {-1, true};
                           },
-                          [](const EmbeddingSite&) {}},
+                          [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
                site.kind);
   }
   return wanted;

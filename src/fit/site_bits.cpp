@@ -31,7 +31,9 @@ bool is_read_in_float(const std::vector<Site>& sites, const std::vector<SiteBits
 std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe& recipe) {
   std::vector<SiteBits> bits(sites.size(),
                              {true, recipe.bits.weight_bits, recipe.bits.activation_bits});
-  const auto weighted = [](const Site& site) { return linear_of(site) != nullptr; };
+  const auto weighted = [](const Site& site) {
+    return linear_of(site) != nullptr || convolution_of(site) != nullptr;
+  };
   const auto first = std::find_if(sites.begin(), sites.end(), weighted);
   const auto last = std::find_if(sites.rbegin(), sites.rend(), weighted);
   if (!recipe.bits.weight_only()) {

@@ -57,4 +57,14 @@ SiteErrors embedding_errors(const EmbeddingSite& site, const EmbeddingPlan& plan
   return errors_against(exact, exact, simulate_embedding(plan, indices));
 }
 
+SiteErrors convolution_errors(const ConvolutionSite& site, const ConvolutionPlan& plan,
+                              const StreamedValue& x) {
+  SiteErrors errors = errors_against(convolve(x.quantized, site.weight, site.bias, site.shape),
+                                     convolve(x.floating, site.weight, site.bias, site.shape),
+                                     simulate_convolution(plan, x.quantized));
+  const QuantizedWeight& weight = plan.weight;
+  errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
+  return errors;
+}
+
 }  // namespace repquant

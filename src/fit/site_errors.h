@@ -32,4 +32,8 @@ SiteErrors attend_errors(const AttendPlan& plan, const at::Tensor& scores, const
 SiteErrors embedding_errors(const EmbeddingSite& site, const EmbeddingPlan& plan,
                             const at::Tensor& indices);
 
+/// x [B, C, sizes..]
+SiteErrors convolution_errors(const ConvolutionSite& site, const ConvolutionPlan& plan,
+                              const StreamedValue& x);
+
 }  // namespace repquant

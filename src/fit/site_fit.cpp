@@ -10,6 +10,7 @@
 #include "base/overloaded.h"
 #include "base/text_table.h"
 #include "fit/attention.h"
+#include "fit/convolution.h"
 #include "fit/fold_check.h"
 #include "fit/linear.h"
 #include "fit/residual.h"
@@ -48,8 +49,9 @@ SiteFit::SiteFit(const std::vector<Site>& sites, const std::vector<SiteBits>& bi
 
 /// Not to softmax(..) v: V is fitted at the position of q k^T, before any [T, T] value exists.
 void SiteFit::advance_to(std::size_t i) {
-  std::visit(Overloaded{[&](const LinearSite&) { streams_.advance_to(sites_[i].node); },
+  std::visit(Overloaded{[&](const LinearSite&) { streams_.advance_to(begin_of(sites_[i])); },
                         [&](const ScoresSite&) { streams_.advance_to(sites_[i].node); },
+                        [&](const ConvolutionSite&) { streams_.advance_to(sites_[i].node); },
                         [](const AttendSite&) {}, [](const EmbeddingSite&) {}},
              sites_[i].kind);
 }
@@ -220,6 +222,26 @@ void SiteFit::fit_kind(std::size_t i, const EmbeddingSite& site, SitePlan& plan)
   const auto indices = streams_.first_value(sites_[i].node->input(1), Stream::kQuantized);
   plan.errors = embedding_errors(site, embedding, indices);
   plan.plan = std::move(embedding);
+}
+
+void SiteFit::fit_kind(std::size_t i, const ConvolutionSite& site, SitePlan& plan) {
+  const bool weight_only = bits_[i].activation_bits == kWeightOnlyBits;
+  const Value* input = sites_[i].node->input(0);
+  ConvolutionProblem problem;
+  problem.path = sites_[i].path;
+  problem.site = &site;
+  problem.values = rows_of_site(i, false);  // what a residual lacks is not made up for
+  if (!weight_only && recipe_.weights.compensation == Compensation::kStream) {
+    problem.values.x_float = [this, input](std::size_t batch) {
+      return streams_.value(batch, input, Stream::kFloat);
+    };
+  }
+  problem.weight_bits = bits_[i].weight_bits;
+  problem.activation_bits = bits_[i].activation_bits;
+  problem.threads = options_.threads;
+  ConvolutionPlan convolution = fit_convolution(problem, recipe_, plan.note);
+  plan.errors = convolution_errors(site, convolution, first_of(input));
+  plan.plan = std::move(convolution);
 }
 
 /// Batches, evenly spaced, that hold as many values of an operand as its fit needs.

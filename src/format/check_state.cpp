@@ -158,8 +158,9 @@ class State {
 };
 
 constexpr std::int64_t kMaxColumns = std::int64_t{1} << 30;
-constexpr std::int64_t kMaxGroup = 65536;  // as in recipes
-constexpr double kLargest = 3e38;          // still finite as float32
+constexpr std::int64_t kMaxWindow = 65536;  // a kernel, a step, a padding
+constexpr std::int64_t kMaxGroup = 65536;   // as in recipes
+constexpr double kLargest = 3e38;           // still finite as float32
 constexpr double kSmallest = 1e-38;
 
 void check_norm_quantize(const State& state) {
@@ -286,13 +287,42 @@ void check_token_scale(const State& state) {
   state.integer("output_high", operands ? low : -128, operands ? 127 : 255);
 }
 
+void check_convolution(const State& state) {
+  const std::int64_t bits = state.integer("bits", 2, 8);
+  const std::int64_t columns = state.integer("columns", 1, kMaxColumns);
+  const Sizes scale = state.tensor("scale");
+  if (scale.size() != 1) state.fail("scale", "[N]", text_of(scale));
+  state.tensor_of("bias", scale);
+  state.codes("codes", scale[0], columns, bits);
+  const auto kernel = state.integers("kernel");
+  std::int64_t elements = 1;
+  for (const char* name : {"kernel", "stride", "padding", "dilation"}) {
+    const auto list = state.integers(name);
+    const std::int64_t least = std::string_view(name) == "padding" ? 0 : 1;
+    const bool fits = list.size() == kernel.size() && list.size() >= 1 && list.size() <= 3 &&
+                      std::all_of(list.begin(), list.end(),
+                                  [&](std::int64_t n) { return n >= least && n <= kMaxWindow; });
+    if (!fits) state.fail(name, "a number for each of 1 to 3 dimensions", text_of(list));
+  }
+  for (const std::int64_t size : kernel) elements *= size;
+  const std::int64_t groups = state.integer("groups", 1, scale[0]);
+  if (columns % elements != 0 || scale[0] % groups != 0) {
+    state.fail("groups", "groups of equal size", std::to_string(groups));
+  }
+  Sizes channels{columns / elements * groups};
+  channels.resize(kernel.size() + 1, 1);
+  if (state.integer("max_code", 0, 255) == 0) channels = {1};
+  state.tensor_of("multiplier", channels);
+  state.tensor_of("zero_point", channels);
+}
+
 void check_instance(const ClassSource& source, const State& state) {
   using Check = void (*)(const State&);
   // In the order of ClassKind.
-  static constexpr std::array<Check, 11> checks{
-      &check_norm_quantize, &check_quantize,       &check_linear,     &check_weight_only,
-      &check_side_columns,  &check_scores,         &check_attend,     &check_embedding,
-      &check_token_range,   &check_token_quantize, &check_token_scale};
+  static constexpr std::array<Check, 12> checks{
+      &check_norm_quantize, &check_quantize,       &check_linear,      &check_weight_only,
+      &check_side_columns,  &check_scores,         &check_attend,      &check_embedding,
+      &check_token_range,   &check_token_quantize, &check_token_scale, &check_convolution};
   checks.at(static_cast<std::size_t>(&source - class_sources().data()))(state);
 }
 

@@ -33,7 +33,8 @@ enum class ClassKind {
   kEmbedding,
   kTokenRange,
   kTokenQuantize,
-  kTokenScale
+  kTokenScale,
+  kConvolution
 };
 
 /// One class: its name, its attributes (name and type as in TorchScript) and its methods.

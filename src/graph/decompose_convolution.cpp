@@ -1,13 +1,14 @@
-// Convolutions whose windows do not overlap, as Linears on what the windows hold.
+// Convolutions as Linears on what their windows hold.
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
-#include <optional>
-#include <set>
+#include <map>
 #include <string>
+#include <vector>
 
+#include "graph/convolution.h"
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
 
@@ -20,89 +21,68 @@ using torch::jit::Value;
 
 // Every group is a Linear of its own; many small ones are slower than the convolution.
 constexpr std::int64_t kMostGroups = 32;
-constexpr std::int64_t kFewestFeatures = 4;
+constexpr std::int64_t kFewestFeatures = 4;   // of a group: elements of a window
+constexpr std::int64_t kFewestChannels = 16;  // of a group, where windows overlap
 
-/// A convolution with one window for each output position and each input in at most one of them.
-struct Tiling {
-  at::Tensor weight;                 // [out, in / groups, kernel..]
-  std::vector<std::int64_t> kernel;  // of each dimension
-  std::vector<std::int64_t> stride;  // equal to the kernel, or any for a kernel of 1
-  std::int64_t groups = 1;
-
-  bool pointwise() const {
-    return std::all_of(kernel.begin(), kernel.end(), [](auto k) { return k == 1; });
-  }
+/// How the input of the Linear is made.
+enum class Form {
+  kPointwise,  // the elements themselves
+  kTiles,      // windows that neither overlap nor leave the input
+  kWindows,    // any windows
 };
 
-/// A list of one number for each dimension; nothing if it is not constant.
-std::vector<std::int64_t> numbers(const Value* list, std::size_t dimensions) {
-  if (list == nullptr) return {};
-  const auto constant = torch::jit::toIValue(list);
-  if (!constant || !constant->isIntList()) return {};
-  auto values = constant->toIntVector();
-  if (values.size() == 1)
-    values.resize(dimensions, values[0]);  // TorchScript writes [0] for [0, 0]
-  return values.size() == dimensions ? values : std::vector<std::int64_t>();
+Form form_of(const Convolution& convolution) {
+  if (convolution.padded()) return Form::kWindows;
+  const auto& kernel = convolution.kernel;
+  if (std::all_of(kernel.begin(), kernel.end(), [](auto k) { return k == 1; })) {
+    return Form::kPointwise;
+  }
+  for (std::size_t d = 0; d < kernel.size(); ++d) {
+    if (convolution.stride[d] != kernel[d]) return Form::kWindows;
+    if (kernel[d] > 1 && convolution.dilation[d] != 1) return Form::kWindows;
+  }
+  return Form::kTiles;
 }
 
-bool has_no_padding(const Value* padding, const Tiling& tiling) {
-  if (padding == nullptr) return false;
-  if (const auto name = constant_text(padding)) {
-    return *name == "valid" || (*name == "same" && tiling.pointwise());
-  }
-  return numbers(padding, tiling.kernel.size()) ==
-         std::vector<std::int64_t>(tiling.kernel.size(), 0);
+/// Groups that are worth a Linear each.
+bool has_large_groups(const Convolution& convolution, Form form) {
+  if (convolution.groups == 1) return true;
+  if (convolution.groups > kMostGroups) return false;
+  return form == Form::kWindows ? convolution.weight.size(1) >= kFewestChannels
+                                : convolution.weight[0].numel() >= kFewestFeatures;
 }
 
-std::optional<Tiling> tiling_of(const Node* node) {
-  static const std::set<std::string> kKinds{"aten::conv1d",      "aten::conv2d",
-                                            "aten::conv3d",      "aten::_convolution",
-                                            "aten::convolution", "aten::_convolution_mode"};
-  if (kKinds.count(node->kind().toQualString()) == 0) return {};
-  Tiling tiling;
-  tiling.weight = constant_tensor(node->input(1));
-  if (!tiling.weight.defined() || tiling.weight.scalar_type() != at::kFloat) return {};
-  if (tiling.weight.dim() < 3 || tiling.weight.dim() > 5) return {};
-  if (!node->input(2)->mustBeNone() && !constant_tensor(node->input(2)).defined()) return {};
-  const auto* transposed = named_input(node, "transposed");
-  if (transposed != nullptr && torch::jit::constant_as<bool>(transposed).value_or(true)) return {};
-  tiling.kernel = tiling.weight.sizes().slice(2).vec();
-  const std::size_t dimensions = tiling.kernel.size();
-  tiling.stride = numbers(named_input(node, "stride"), dimensions);
-  if (tiling.stride.empty() || !has_no_padding(named_input(node, "padding"), tiling)) return {};
-  const auto dilation = numbers(named_input(node, "dilation"), dimensions);
-  if (dilation.empty()) return {};
-  for (std::size_t d = 0; d < dimensions; ++d) {
-    if (tiling.kernel[d] > 1 && (dilation[d] != 1 || tiling.stride[d] != tiling.kernel[d])) {
-      return {};
-    }
-    // Steps beside windows of several elements would need both slices and tiles.
-    if (tiling.kernel[d] == 1 && tiling.stride[d] != 1 && !tiling.pointwise()) return {};
-  }
-  tiling.groups = constant_int(named_input(node, "groups")).value_or(0);
-  const std::int64_t features = tiling.weight[0].numel();
-  if (tiling.groups < 1 || tiling.groups > kMostGroups) return {};
-  if (tiling.groups > 1 && features < kFewestFeatures) return {};
-  return tiling;
+std::string list_of(const std::vector<std::int64_t>& numbers) {
+  std::string text;
+  for (const std::int64_t n : numbers) text += (text.empty() ? "[" : ", ") + std::to_string(n);
+  return text + "]";
+}
+
+/// [0, 2, .., n + 1, 1]: the channels last.
+std::vector<std::int64_t> channels_last_order(std::size_t dimensions) {
+  std::vector<std::int64_t> order{0};
+  for (std::size_t d = 0; d < dimensions; ++d) order.push_back(static_cast<std::int64_t>(d) + 2);
+  order.push_back(1);
+  return order;
 }
 
 /// Text of `y = ` the Linear of x, or one for each group of its features, concatenated.
-std::string linear_text(const std::string& x, const Tiling& tiling) {
-  if (tiling.groups == 1) return "    y = torch.linear(" + x + ", weight_0, bias_0)\n";
-  const std::string features = std::to_string(tiling.weight[0].numel());
+std::string linear_text(const std::string& x, const Convolution& convolution) {
+  if (convolution.groups == 1) return "    y = torch.linear(" + x + ", weight_0, bias_0)\n";
+  const std::string features = std::to_string(convolution.weight[0].numel());
   std::string text = "    f = " + x + "\n    y = torch.cat([";
-  for (std::int64_t g = 0; g < tiling.groups; ++g) {
+  for (std::int64_t g = 0; g < convolution.groups; ++g) {
     const std::string i = std::to_string(g);
     text += (g > 0 ? ", " : "") + std::string("torch.linear(f.narrow(-1, ") +
-            std::to_string(g * tiling.weight[0].numel()) + ", " + features + "), weight_" + i +
+            std::to_string(g * convolution.weight[0].numel()) + ", " + features + "), weight_" + i +
             ", bias_" + i + ")";
   }
   return text + "], -1)\n";
 }
 
-std::string weight_arguments(const Tiling& tiling) {
+std::string weight_arguments(const Convolution& convolution) {
   std::string text;
-  for (std::int64_t g = 0; g < tiling.groups; ++g) {
+  for (std::int64_t g = 0; g < convolution.groups; ++g) {
     const std::string i = std::to_string(g);
     text += ", weight_" + i + ": Tensor, bias_" + i + ": Optional[Tensor]";
   }
@@ -110,26 +90,25 @@ std::string weight_arguments(const Tiling& tiling) {
 }
 
 /// Channels last, the Linear, channels first again.
-std::string pointwise_text(const Tiling& tiling) {
-  const std::size_t dimensions = tiling.kernel.size();
-  std::string text = "def tiles(x: Tensor" + weight_arguments(tiling) + ") -> Tensor:\n";
-  std::string there = "0", back = "0, " + std::to_string(dimensions + 1);
+std::string pointwise_text(const Convolution& convolution) {
+  const std::size_t dimensions = convolution.kernel.size();
+  std::string text = "def tiles(x: Tensor" + weight_arguments(convolution) + ") -> Tensor:\n";
+  std::string back = "0, " + std::to_string(dimensions + 1);
   for (std::size_t d = 0; d < dimensions; ++d) {
-    if (tiling.stride[d] != 1) {
+    if (convolution.stride[d] != 1) {
       text += "    x = torch.slice(x, " + std::to_string(d + 2) + ", 0, 9223372036854775807, " +
-              std::to_string(tiling.stride[d]) + ")\n";
+              std::to_string(convolution.stride[d]) + ")\n";
     }
-    there += ", " + std::to_string(d + 2);
     back += ", " + std::to_string(d + 1);
   }
-  text += linear_text("x.permute([" + there + ", 1])", tiling);
+  text += linear_text("x.permute(" + list_of(channels_last_order(dimensions)) + ")", convolution);
   return text + "    return y.permute([" + back + "])\n";
 }
 
 // The number of rows is a number of its own: weight.size(0) would keep the floating-point weight
 // alive in an artifact.
-std::string patches_text(const Tiling& tiling) {
-  const std::size_t dimensions = tiling.kernel.size();
+std::string patches_text(const Convolution& convolution) {
+  const std::size_t dimensions = convolution.kernel.size();
   const std::string names = std::string("dhw").substr(3 - dimensions);
   std::string sizes, grids, narrow = "    x = x", split = "b, c", order = "0", inner = "1";
   std::string product, grid, kernel, arguments;
@@ -146,31 +125,110 @@ std::string patches_text(const Tiling& tiling) {
     grid += ", " + g;
     kernel += " * " + k;
   }
-  return "def tiles(x: Tensor" + weight_arguments(tiling) + ", rows: int" + arguments +
+  return "def tiles(x: Tensor" + weight_arguments(convolution) + ", rows: int" + arguments +
          ") -> Tensor:\n    b = x.size(0)\n    c = x.size(1)\n" + grids + narrow +
          "\n    x = x.reshape([" + split + "]).permute([" + order + ", " + inner + "])\n" +
-         linear_text("x.reshape([b, " + product + ", c" + kernel + "])", tiling) +
+         linear_text("x.reshape([b, " + product + ", c" + kernel + "])", convolution) +
          "    return y.transpose(1, 2).reshape([b, rows" + grid + "])\n";
 }
 
-std::vector<Value*> operands_of(Node* node, const Tiling& tiling) {
+/// Channels last; zeros around; views of the windows, one dimension after the other; a Linear on
+/// what each window holds, its elements in the order [kernel.., channel]: a run of channels is then
+/// copied at once. All dimensions are constants, so that any input size will do.
+std::string windows_text(const Convolution& convolution) {
+  const auto n = static_cast<std::int64_t>(convolution.dimensions());
+  std::string text = "def windows(x: Tensor" + weight_arguments(convolution) +
+                     ") -> Tensor:\n    x = x.permute(" +
+                     list_of(channels_last_order(convolution.dimensions())) + ")\n";
+  if (convolution.padded()) {
+    std::vector<std::int64_t> pad{0, 0};
+    for (std::size_t d = convolution.dimensions(); d-- > 0;) {
+      pad.insert(pad.end(), {convolution.before[d], convolution.after[d]});
+    }
+    text += "    x = torch.constant_pad_nd(x, " + list_of(pad) + ", 0)\n";
+  }
+  std::vector<std::int64_t> order, back{0, n + 1};
+  for (std::int64_t d = 0; d <= n; ++d) order.push_back(d);
+  for (std::int64_t d = 0; d < n; ++d) order.push_back(n + 2 + d);
+  for (std::int64_t d = 1; d <= n; ++d) back.push_back(d);
+  order.push_back(n + 1);
+  const std::string channels = std::to_string(convolution.weight.size(1));
+  std::string parts;
+  for (std::int64_t g = 0; g < convolution.groups; ++g) {
+    const std::string i = std::to_string(g);
+    text += "    f = x";
+    if (convolution.groups > 1) {
+      text +=
+          ".narrow(-1, " + std::to_string(g * convolution.weight.size(1)) + ", " + channels + ")";
+    }
+    text += "\n";
+    for (std::size_t d = 0; d < convolution.dimensions(); ++d) {
+      const std::int64_t dilation = convolution.dilation[d];
+      text += "    f = f.unfold(" + std::to_string(d + 1) + ", " +
+              std::to_string(dilation * (convolution.kernel[d] - 1) + 1) + ", " +
+              std::to_string(convolution.stride[d]) + ")\n";
+      if (dilation > 1) {
+        text += "    f = torch.slice(f, -1, 0, 9223372036854775807, " + std::to_string(dilation) +
+                ")\n";
+      }
+    }
+    text += "    y_" + i + " = torch.linear(f.permute(" + list_of(order) + ").flatten(" +
+            std::to_string(n + 1) + "), weight_" + i + ", bias_" + i + ")\n";
+    parts += (g > 0 ? ", y_" : "y_") + i;
+  }
+  const std::string joined = convolution.groups == 1 ? parts : "torch.cat([" + parts + "], -1)";
+  return text + "    return " + joined + ".permute(" + list_of(back) + ")\n";
+}
+
+/// [rows, what the form's Linear reads].
+at::Tensor matrix_of(const at::Tensor& weight, Form form) {
+  return form == Form::kWindows ? weight.movedim(1, -1).flatten(1) : weight.flatten(1);
+}
+
+std::vector<Value*> operands_of(Node* node, const Convolution& convolution, Form form) {
   Graph& graph = *node->owningGraph();
   torch::jit::WithInsertPoint guard(node);
   std::vector<Value*> operands{node->input(0)};
-  const std::int64_t rows = tiling.weight.size(0) / tiling.groups;
-  const at::Tensor bias = constant_tensor(node->input(2));
-  for (std::int64_t g = 0; g < tiling.groups; ++g) {
-    const at::Tensor part = tiling.weight.narrow(0, g * rows, rows).flatten(1);
+  const std::int64_t rows = convolution.weight.size(0) / convolution.groups;
+  const at::Tensor& bias = convolution.bias;
+  for (std::int64_t g = 0; g < convolution.groups; ++g) {
+    const at::Tensor part = matrix_of(convolution.weight.narrow(0, g * rows, rows), form);
     operands.push_back(insert_tensor(node, part.clone()));
-    operands.push_back(tiling.groups == 1 || !bias.defined()
+    operands.push_back(convolution.groups == 1 || !bias.defined()
                            ? node->input(2)
                            : insert_tensor(node, bias.narrow(0, g * rows, rows).clone()));
   }
-  if (!tiling.pointwise()) {
-    operands.push_back(graph.insertConstant(tiling.weight.size(0)));
-    for (const std::int64_t k : tiling.kernel) operands.push_back(graph.insertConstant(k));
+  if (form == Form::kTiles) {
+    operands.push_back(graph.insertConstant(convolution.weight.size(0)));
+    for (const std::int64_t k : convolution.kernel) operands.push_back(graph.insertConstant(k));
   }
   return operands;
+}
+
+std::vector<Node*> replace_convolution(Node* node, const Convolution& convolution, Form form) {
+  const auto operands = operands_of(node, convolution, form);
+  switch (form) {
+    case Form::kPointwise:
+      return replace_node(node, *compile_function(pointwise_text(convolution), "tiles"), operands);
+    case Form::kTiles:
+      return replace_node(node, *compile_function(patches_text(convolution), "tiles"), operands);
+    case Form::kWindows:
+      break;
+  }
+  return replace_node(node, *compile_function(windows_text(convolution), "windows"), operands);
+}
+
+/// The Linears among the nodes of windows, each with the first node that takes its windows.
+void note_windows(const std::vector<Node*>& nodes, std::map<const Node*, Node*>& windows) {
+  Node* first = nullptr;
+  for (Node* node : nodes) {
+    const bool begins = is_kind(node, "aten::constant_pad_nd") || is_kind(node, "aten::narrow") ||
+                        is_kind(node, "aten::unfold");
+    if (first == nullptr && begins) first = node;
+    if (!is_kind(node, "aten::linear")) continue;
+    windows[node] = first;
+    first = nullptr;
+  }
 }
 
 /// What a Linear gives is channels last in memory, where a convolution gives channels first: a view
@@ -187,22 +245,28 @@ void views_to_reshapes(Graph& graph) {
 
 }  // namespace
 
-std::vector<Node*> decompose_convolutions(std::shared_ptr<Graph>& graph) {
-  std::vector<Node*> patches;
+DecomposedConvolutions decompose_convolutions(std::shared_ptr<Graph>& graph) {
+  DecomposedConvolutions result;
   bool channels_last = false;
   for (Node* node : all_nodes(*graph)) {
-    const auto tiling = tiling_of(node);
-    if (!tiling) continue;
-    const bool pointwise = tiling->pointwise();
-    channels_last = channels_last || pointwise || tiling->kernel.size() != 2;
-    const auto body =
-        compile_function(pointwise ? pointwise_text(*tiling) : patches_text(*tiling), "tiles");
-    for (Node* added : replace_node(node, *body, operands_of(node, *tiling))) {
-      if (!pointwise && is_kind(added, "aten::linear")) patches.push_back(added);
+    if (node->owningBlock() != graph->block()) continue;  // no site in a branch
+    const auto convolution = read_convolution(node);
+    if (!convolution) continue;
+    const Form form = form_of(*convolution);
+    if (!has_large_groups(*convolution, form)) continue;
+    const auto added = replace_convolution(node, *convolution, form);
+    channels_last = channels_last || form != Form::kTiles || convolution->dimensions() != 2;
+    if (form == Form::kWindows) note_windows(added, result.windows);
+    if (form != Form::kTiles) continue;
+    for (Node* one : added) {
+      if (is_kind(one, "aten::linear")) result.patches.push_back(one);
     }
   }
-  if (channels_last) views_to_reshapes(*graph);
-  return patches;
+  if (channels_last) {
+    views_to_reshapes(*graph);
+    keep_channels_last(graph);
+  }
+  return result;
 }
 
 }  // namespace repquant

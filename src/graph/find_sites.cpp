@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/overloaded.h"
+#include "graph/convolution.h"
 #include "graph/normalize.h"
 #include "graph/products.h"
 #include "graph/rank.h"
@@ -58,6 +59,7 @@ const std::set<std::string> kShapeOnly{"aten::view",
                                        "aten::index_select",
                                        "aten::flip",
                                        "aten::repeat_interleave",
+                                       "aten::unfold",
                                        "prim::ListUnpack"};
 const std::set<std::string> kPads{"aten::pad", "aten::constant_pad_nd"};
 const std::set<std::string> kReadsShapeOnly{"aten::size",
@@ -74,8 +76,8 @@ const std::set<std::string> kSoftmax{"aten::softmax", "aten::_softmax", "aten::_
 const std::set<std::string> kNorms{"aten::layer_norm", "aten::native_layer_norm", "aten::rms_norm"};
 // Between q k^T and softmax: scaling, masks, biases, soft caps and sinks.
 const std::set<std::string> kScoreArithmetic{
-    "aten::mul",     "aten::div",     "aten::add",  "aten::sub", "aten::masked_fill",
-    "aten::where",   "aten::to",      "aten::clamp", "aten::tanh", "aten::cat",
+    "aten::mul",     "aten::div",     "aten::add",          "aten::sub",  "aten::masked_fill",
+    "aten::where",   "aten::to",      "aten::clamp",        "aten::tanh", "aten::cat",
     "aten::maximum", "aten::type_as", "prim::ListConstruct"};
 bool is_float_tensor_constant(const Value* value) {
   const auto tensor = constant_tensor(value);
@@ -187,18 +189,21 @@ std::string named(const Site& site, const std::string& path) {
       Overloaded{[&](const LinearSite&) { return path.empty() ? "linear" : path; },
                  [&](const ScoresSite&) { return inside("scores"); },
                  [&](const AttendSite&) { return inside("attend"); },
-                 [&](const EmbeddingSite&) { return path.empty() ? "embedding" : path; }},
+                 [&](const EmbeddingSite&) { return path.empty() ? "embedding" : path; },
+                 [&](const ConvolutionSite&) { return path.empty() ? "convolution" : path; }},
       site.kind);
 }
 
 class Search {
  public:
-  explicit Search(const Model& model) : graph_(*model.graph) {
-    patches_.insert(model.patch_embeddings.begin(), model.patch_embeddings.end());
+  explicit Search(const Model& model) : graph_(*model.graph), windows_(model.convolutions.windows) {
+    const auto& patches = model.convolutions.patches;
+    patches_.insert(patches.begin(), patches.end());
   }
 
   SiteSearch run() {
     for (Node* node : graph_.nodes()) add_linear(node);
+    for (Node* node : graph_.nodes()) add_convolution(node);
     for (Node* node : graph_.nodes()) add_embedding(node);
     for (Node* node : graph_.nodes()) add_attention(node);
     order_and_name();
@@ -224,7 +229,23 @@ class Search {
     linear.bias = constant_tensor(node->input(2));
     linear.source = source_of(node->input(0));
     linear.of_patches = patches_.count(node) > 0;
+    if (const auto found = windows_.find(node); found != windows_.end()) {
+      linear.windows = found->second;
+    }
     add(node, std::move(linear));
+  }
+
+  /// A convolution that has not become a Linear: it has many groups.
+  void add_convolution(Node* node) {
+    const auto found = read_convolution(node);
+    if (!found || found->before != found->after) return;
+    add(node, ConvolutionSite{found->weight,
+                              found->bias,
+                              {.kernel = found->kernel,
+                               .stride = found->stride,
+                               .padding = found->before,
+                               .dilation = found->dilation,
+                               .groups = found->groups}});
   }
 
   /// A lookup in a constant table that nothing but lookups and Linears (a tied head) read.
@@ -364,6 +385,7 @@ class Search {
 
   torch::jit::Graph& graph_;
   std::set<const Node*> patches_;
+  const std::map<const Node*, Node*>& windows_;
   std::unordered_map<const Node*, std::string> reasons_;
   SiteSearch result_;
 };

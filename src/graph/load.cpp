@@ -80,7 +80,8 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
   clean_graph(model.graph);
   decompose_attention(model.graph);
   canonicalize_attention(model.graph);
-  model.patch_embeddings = decompose_convolutions(model.graph);
+  fold_batch_norms(model.graph);
+  model.convolutions = decompose_convolutions(model.graph);
   set_ranks(model, {});
   name_inputs(model);
   return model;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "graph/flatten.h"
+#include "graph/normalize.h"
 
 namespace torch::jit {
 struct Graph;
@@ -24,12 +25,12 @@ struct Model {
   std::shared_ptr<torch::jit::Graph> graph;
   /// As loaded, to compare the graph to; shares the parameters with it. Null once that is done.
   std::shared_ptr<torch::jit::Module> module;
-  std::vector<std::string> input_names;             // of the tensors: x, obs.0, batch.ids
-  std::vector<std::string> argument_names;          // as in the user's forward()
-  std::map<std::string, std::string> extra_files;   // small text files of the archive
-  std::vector<std::string> notes;                   // what was changed to run it here: sentences
-  FileTensors tensors;                              // of the file, read or not
-  std::vector<torch::jit::Node*> patch_embeddings;  // linear nodes that were convolutions
+  std::vector<std::string> input_names;            // of the tensors: x, obs.0, batch.ids
+  std::vector<std::string> argument_names;         // as in the user's forward()
+  std::map<std::string, std::string> extra_files;  // small text files of the archive
+  std::vector<std::string> notes;                  // what was changed to run it here: sentences
+  FileTensors tensors;                             // of the file, read or not
+  DecomposedConvolutions convolutions;             // linear nodes that were convolutions
 };
 
 /// What is known of an array of the data before the model is loaded.

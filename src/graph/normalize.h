@@ -2,6 +2,7 @@
 // that traced and scripted exports of a model become the same graph.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -41,10 +42,24 @@ void canonicalize_matmul(std::shared_ptr<torch::jit::Graph>& graph);
 /// softmax(x, -2) and v @ a^T -> softmax over the last dimension, as the left operand of a product.
 void canonicalize_attention(std::shared_ptr<torch::jit::Graph>& graph);
 
-/// Convolutions whose windows do not overlap or leave the image (stride = kernel, or a kernel of 1;
-/// 1 to 3 dimensions, few groups) -> aten::linear on what each window holds. Returns the Linears of
-/// windows with more than one element.
-std::vector<torch::jit::Node*> decompose_convolutions(std::shared_ptr<torch::jit::Graph>& graph);
+/// aten::batch_norm with constants behind a convolution or a Linear that nothing else reads -> into
+/// the weight and the bias of that.
+void fold_batch_norms(std::shared_ptr<torch::jit::Graph>& graph);
+
+struct DecomposedConvolutions {
+  std::vector<torch::jit::Node*> patches;  // Linears of windows side by side (stride = kernel)
+  /// Linears of windows that overlap, are padded or dilated, each with the first node that takes
+  /// them: a padding or a view.
+  std::map<const torch::jit::Node*, torch::jit::Node*> windows;
+};
+
+/// Convolutions with constant weights (1 to 3 dimensions, no groups or few large ones) ->
+/// aten::linear on what each window holds.
+DecomposedConvolutions decompose_convolutions(std::shared_ptr<torch::jit::Graph>& graph);
+
+/// f(x.permute(channels first)) -> f(x).permute(channels first) for operators that work element by
+/// element, so that values stay channels last from one convolution to the next.
+void keep_channels_last(std::shared_ptr<torch::jit::Graph>& graph);
 
 /// The input of `node` that the operator's schema calls `name`; null if there is none.
 torch::jit::Value* named_input(const torch::jit::Node* node, const std::string& name);

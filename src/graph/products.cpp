@@ -341,7 +341,7 @@ void collect(const Value* value, std::vector<at::Tensor>& out) {
   }
 }
 
-bool is_convolution(const std::string& kind) { return kind.find("conv") != std::string::npos; }
+bool names_convolution(const std::string& kind) { return kind.find("conv") != std::string::npos; }
 
 }  // namespace
 
@@ -378,10 +378,10 @@ std::vector<at::Tensor> parameters_of(const Node* node) {
 std::string reason_for_gap(const Node* node) {
   const std::string kind = base_kind(node);
   if (is_unknown_operator(node)) return "an operator whose products are not known";
-  if (is_convolution(kind)) {
+  if (names_convolution(kind)) {
     if (!constant_tensor(node->input(1)).defined()) return "its weight is computed";
     if (kind.find("transpose") != std::string::npos) return "a transposed convolution";
-    return "a convolution whose windows overlap or are padded, dilated or grouped";
+    return "a convolution that is not constant, has no batch or is padded on one side in groups";
   }
   if (kind == "aten::linear") {
     const at::Tensor weight = constant_tensor(node->input(1));

@@ -82,7 +82,7 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
                             products[site.node] = &site;
                             columns[attend.softmax] = 0;
                           },
-                          [](const EmbeddingSite&) {}},
+                          [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
                site.kind);
   }
   Seen seen;

@@ -47,17 +47,47 @@ Rank largest_rank(const Node* node, int depth) {
 
 Rank offset(Rank base, std::int64_t change) { return base ? Rank(*base + change) : Rank(); }
 
-const std::set<std::string> kSameRank{
-    "aten::transpose",     "aten::contiguous", "aten::softmax",     "aten::_softmax",
-    "aten::_safe_softmax", "aten::linear",     "aten::gelu",        "aten::relu",
-    "aten::silu",          "aten::sigmoid",    "aten::tanh",        "aten::layer_norm",
-    "aten::rms_norm",      "aten::slice",      "aten::narrow",      "aten::roll",
-    "aten::flip",          "aten::clone",      "aten::to",          "aten::type_as",
-    "aten::masked_fill",   "aten::neg",        "aten::exp",         "aten::index_select",
-    "aten::group_norm",    "aten::batch_norm", "aten::hardswish",   "aten::leaky_relu",
-    "aten::dropout",       "aten::clamp",      "aten::elu",         "aten::conv1d",
-    "aten::conv2d",        "aten::conv3d",     "aten::_convolution",
-    "aten::_transformer_encoder_layer_fwd",    "aten::_native_multi_head_attention"};
+const std::set<std::string> kSameRank{"aten::transpose",
+                                      "aten::contiguous",
+                                      "aten::softmax",
+                                      "aten::_softmax",
+                                      "aten::_safe_softmax",
+                                      "aten::linear",
+                                      "aten::gelu",
+                                      "aten::relu",
+                                      "aten::silu",
+                                      "aten::sigmoid",
+                                      "aten::tanh",
+                                      "aten::layer_norm",
+                                      "aten::rms_norm",
+                                      "aten::slice",
+                                      "aten::narrow",
+                                      "aten::roll",
+                                      "aten::flip",
+                                      "aten::clone",
+                                      "aten::to",
+                                      "aten::type_as",
+                                      "aten::masked_fill",
+                                      "aten::neg",
+                                      "aten::exp",
+                                      "aten::index_select",
+                                      "aten::group_norm",
+                                      "aten::batch_norm",
+                                      "aten::hardswish",
+                                      "aten::leaky_relu",
+                                      "aten::dropout",
+                                      "aten::clamp",
+                                      "aten::elu",
+                                      "aten::conv1d",
+                                      "aten::conv2d",
+                                      "aten::conv3d",
+                                      "aten::_convolution",
+                                      "aten::constant_pad_nd",
+                                      "aten::pad",
+                                      "aten::relu6",
+                                      "aten::hardtanh",
+                                      "aten::_transformer_encoder_layer_fwd",
+                                      "aten::_native_multi_head_attention"};
 const std::set<std::string> kBroadcast{"aten::add",   "aten::sub",     "aten::mul",    "aten::div",
                                        "aten::where", "aten::maximum", "aten::minimum"};
 
@@ -71,7 +101,7 @@ Rank rank_of_node(const Node* node, int depth) {
     return length_of(node->input(1));
   }
   if (kind == "aten::t") return 2;
-  if (kind == "aten::unsqueeze") return offset(first(), 1);
+  if (kind == "aten::unsqueeze" || kind == "aten::unfold") return offset(first(), 1);
   if (kind == "aten::select") return offset(first(), -1);
   if (kind == "aten::embedding") return offset(rank(node->input(1), depth + 1), 1);
   if (kind == "aten::matmul" || kind == "aten::bmm") {

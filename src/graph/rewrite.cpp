@@ -82,6 +82,20 @@ std::optional<std::string> constant_text(const Value* value) {
   return constant && constant->isString() ? std::optional(constant->toStringRef()) : std::nullopt;
 }
 
+std::optional<std::vector<std::int64_t>> constant_ints(const torch::jit::Value* list) {
+  if (const auto constant = torch::jit::toIValue(list)) {
+    return constant->isIntList() ? std::optional(constant->toIntVector()) : std::nullopt;
+  }
+  if (list->node()->kind() != c10::prim::ListConstruct) return {};
+  std::vector<std::int64_t> numbers;
+  for (const torch::jit::Value* item : list->node()->inputs()) {
+    const auto number = constant_int(item);
+    if (!number) return {};
+    numbers.push_back(*number);
+  }
+  return numbers;
+}
+
 std::vector<Node*> all_nodes(Graph& graph) {
   std::vector<Node*> nodes;
   const std::function<void(Block*)> visit = [&](Block* block) {

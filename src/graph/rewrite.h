@@ -50,6 +50,9 @@ bool rewrite_einsum(torch::jit::Node* node);
 std::optional<std::int64_t> constant_int(const torch::jit::Value* value);
 std::optional<std::string> constant_text(const torch::jit::Value* value);
 
+/// A list of constant integers: one constant, or built from single ones as compiled text has it.
+std::optional<std::vector<std::int64_t>> constant_ints(const torch::jit::Value* list);
+
 /// All nodes of the graph and its blocks, in order.
 std::vector<torch::jit::Node*> all_nodes(torch::jit::Graph& graph);
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "graph/model.h"
+#include "plan/convolution_shape.h"
 #include "plan/site_kind.h"
 
 namespace torch::jit {
@@ -30,6 +31,9 @@ struct LinearSite {
   torch::jit::Node* norm = nullptr;
   bool scale_only_fold = false;  // zero padding lies between norm and Linear: fold r, not b
   bool of_patches = false;       // a patch embedding, rewritten to patches and this Linear
+  /// Of a convolution whose windows overlap: the first node between its input and this Linear,
+  /// which reads many copies of it. Else null.
+  torch::jit::Node* windows = nullptr;
 };
 
 /// q k^T of an attention block. node: the matmul.
@@ -50,6 +54,13 @@ struct EmbeddingSite {
   at::Tensor table;  // [V, D] float32, of the original model
 };
 
+/// A convolution with many small groups, such as one for each channel. node: the convolution.
+struct ConvolutionSite {
+  at::Tensor weight;  // [N, C / groups, kernel..] float32, of the original model
+  at::Tensor bias;    // [N] float32 or undefined
+  ConvolutionShape shape;
+};
+
 /// A place of the graph that can be quantized. Who depends on the kind visits `kind`
 /// (base/overloaded.h), so that a new one does not compile until every visitor knows it.
 struct Site {
@@ -57,7 +68,7 @@ struct Site {
   torch::jit::Node* node = nullptr;
   std::int64_t macs = 0;  // multiply-accumulates per sample at the probed shape
   std::string note;       // e.g. why a norm is not folded
-  std::variant<LinearSite, ScoresSite, AttendSite, EmbeddingSite> kind;
+  std::variant<LinearSite, ScoresSite, AttendSite, EmbeddingSite, ConvolutionSite> kind;
 };
 
 /// As written in reports, artifacts and plans.
@@ -72,8 +83,19 @@ inline torch::jit::Node* norm_of(const Site& site) {
   return linear != nullptr ? linear->norm : nullptr;
 }
 
+/// The convolution with many groups that a site is; null for other kinds.
+inline const ConvolutionSite* convolution_of(const Site& site) {
+  return std::get_if<ConvolutionSite>(&site.kind);
+}
+
 /// True for kinds that only copy: no multiply-accumulates, and nothing in them is fitted on data.
 inline bool is_lookup(const Site& site) { return std::holds_alternative<EmbeddingSite>(site.kind); }
+
+/// Where what a site reads is still small: the node itself, or the first that takes windows.
+inline const torch::jit::Node* begin_of(const Site& site) {
+  const LinearSite* linear = linear_of(site);
+  return linear != nullptr && linear->windows != nullptr ? linear->windows : site.node;
+}
 
 /// The constant that a site reads: a weight or a table; undefined for products of activations.
 at::Tensor constant_of(const Site& site);

@@ -24,14 +24,21 @@ using Width = std::optional<std::int64_t>;
 constexpr int kFarthest = 16;
 
 /// Results of the width and type of the first operand.
-const std::set<std::string> kOfElements{
-    "aten::contiguous", "aten::gelu", "aten::relu",    "aten::silu",  "aten::sigmoid",
-    "aten::tanh",       "aten::neg",  "aten::dropout", "aten::clone", "aten::masked_fill",
-    "aten::_transformer_encoder_layer_fwd"};
+const std::set<std::string> kOfElements{"aten::contiguous",
+                                        "aten::gelu",
+                                        "aten::relu",
+                                        "aten::silu",
+                                        "aten::sigmoid",
+                                        "aten::tanh",
+                                        "aten::neg",
+                                        "aten::dropout",
+                                        "aten::clone",
+                                        "aten::masked_fill",
+                                        "aten::_transformer_encoder_layer_fwd"};
 const std::set<std::string> kSumKinds{"aten::add", "aten::sub", "aten::mul"};
 const std::set<std::string> kNormKinds{"aten::layer_norm", "aten::rms_norm"};
 const std::set<std::string> kProductKinds{"aten::linear", "aten::matmul",
-                                      "aten::_native_multi_head_attention"};
+                                          "aten::_native_multi_head_attention"};
 
 bool is_one_of(const Node* node, const std::set<std::string>& kinds) {
   return kinds.count(node->kind().toQualString()) > 0;

@@ -106,8 +106,12 @@ at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const
   const auto spread = [&](const at::Tensor& t) {
     return per_channel ? t.expand({width}).contiguous() : t.contiguous();
   };
-  const at::Tensor input = x.contiguous(), m = spread(multiplier), a = spread(offset);
-  at::Tensor codes = at::empty(x.sizes(), x.options().dtype(is_signed ? at::kChar : at::kByte));
+  // One grid for all: the order of elements in memory (channels last) may stay.
+  const bool keep_order = !per_channel && x.is_non_overlapping_and_dense();
+  const at::Tensor input = keep_order ? x : x.contiguous();
+  const at::Tensor m = spread(multiplier), a = spread(offset);
+  at::Tensor codes = at::empty_strided(input.sizes(), input.strides(),
+                                       x.options().dtype(is_signed ? at::kChar : at::kByte));
   if (codes.numel() == 0) return codes;
   const QuantizeArgs args{input.const_data_ptr<float>(),
                           static_cast<std::uint8_t*>(codes.mutable_data_ptr()),

@@ -28,9 +28,28 @@ std::tuple<at::Tensor, at::Tensor> norm_tokens_meta(const at::Tensor& x, const a
   return token_quantize_meta(x, top, levels);
 }
 
-at::Tensor quantize_meta(const at::Tensor& x, const at::Tensor&, const at::Tensor&, std::int64_t,
-                         bool, bool is_signed, std::int64_t) {
+at::Tensor quantize_meta(const at::Tensor& x, const at::Tensor& multiplier,
+                         const at::Tensor& offset, std::int64_t, bool, bool is_signed,
+                         std::int64_t) {
+  if (multiplier.numel() == 1 && offset.numel() == 1 && x.is_non_overlapping_and_dense()) {
+    return at::empty_like(x, x.options().dtype(is_signed ? at::kChar : at::kByte));
+  }
   return at::empty_symint(x.sym_sizes(), x.options().dtype(is_signed ? at::kChar : at::kByte));
+}
+
+at::Tensor windows_meta(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
+                        at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,
+                        double) {
+  std::vector<c10::SymInt> sizes{x.sym_size(0)};
+  c10::SymInt columns = x.sym_size(-1);
+  for (std::size_t i = 0; i < kernel.size(); ++i) {
+    const std::int64_t reach = dilation[i] * (kernel[i] - 1) + 1;
+    const auto room = x.sym_size(static_cast<std::int64_t>(i) + 1) + before[i] + after[i] - reach;
+    sizes.push_back(room / stride[i] + 1);
+    columns = columns * kernel[i];
+  }
+  sizes.push_back(columns);
+  return at::empty_symint(sizes, x.options());
 }
 
 at::Tensor linear_meta(const at::Tensor& codes, const at::Tensor&, const at::Tensor&,
@@ -100,6 +119,12 @@ TORCH_LIBRARY(repquant, m) {
       "quantize(Tensor x, Tensor multiplier, Tensor offset, int max_code, bool quadratic, "
       "bool is_signed, int shift) -> Tensor");
 
+  // Windows of x [B, sizes.., C] of any type, in 1 or 2 dimensions, with `before` and `after`
+  // elements of value `zero` added to each: [B, grid.., kernel.. C].
+  m.def(
+      "windows(Tensor x, int[] before, int[] after, int[] kernel, int[] stride, int[] dilation, "
+      "float zero) -> Tensor");
+
   // float32 [.., K] -> codes on a grid of each row's own, and these grids float32 [.., 2] (low,
   // step): v = clamp(round((x - low) / step), 0, top), low the row's smallest value, step (largest
   // - low) / top, at least the smallest normal number. levels (uint8 [n], rising; top is 255): the
@@ -165,6 +190,7 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("quantize", &quantize_cpu);
   m.impl("token_quantize", &token_quantize_cpu);
   m.impl("norm_tokens", &norm_tokens_cpu);
+  m.impl("windows", &windows_cpu);
   m.impl("linear", &linear_cpu);
   m.impl("linear_tokens", &linear_tokens_cpu);
   m.impl("linear_side", &linear_side_cpu);
@@ -176,6 +202,7 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("quantize", &quantize_meta);
   m.impl("token_quantize", &token_quantize_meta);
   m.impl("norm_tokens", &norm_tokens_meta);
+  m.impl("windows", &windows_meta);
   m.impl("linear", &linear_meta);
   m.impl("linear_tokens", &linear_tokens_meta);
   m.impl("linear_side", &linear_side_meta);

@@ -35,6 +35,10 @@ std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at
                                                    bool root_mean_square, std::int64_t top,
                                                    const OptionalTensor& levels);
 
+at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
+                       at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,
+                       double zero);
+
 at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
                       const at::Tensor& compensation, const at::Tensor& scale,
                       const at::Tensor& bias, const OptionalTensor& multiplier,

@@ -79,17 +79,20 @@ Batches first_batches(const Batches& batches, std::int64_t count) {
 /// What a site would give in floating point, on the inputs that it gets in the simulation.
 at::Tensor exact_output(const Site& site, const Values& values) {
   const auto input = [&](std::size_t i) { return values.at(site.node->input(i)).toTensor(); };
-  return std::visit(Overloaded{[&](const LinearSite& linear) {
-                                 return at::linear(input(0), linear.weight, linear.bias);
-                               },
-                               [&](const ScoresSite&) { return at::matmul(input(0), input(1)); },
-                               [&](const AttendSite&) {  // the softmax is passed over
-                                 return at::matmul(at::softmax(input(0), -1), input(1));
-                               },
-                               [&](const EmbeddingSite& embedding) {
-                                 return at::embedding(embedding.table, input(1));
-                               }},
-                    site.kind);
+  return std::visit(
+      Overloaded{
+          [&](const LinearSite& linear) {
+            return at::linear(input(0), linear.weight, linear.bias);
+          },
+          [&](const ScoresSite&) { return at::matmul(input(0), input(1)); },
+          [&](const AttendSite&) {  // the softmax is passed over
+            return at::matmul(at::softmax(input(0), -1), input(1));
+          },
+          [&](const EmbeddingSite& embedding) { return at::embedding(embedding.table, input(1)); },
+          [&](const ConvolutionSite& convolution) {
+            return convolve(input(0), convolution.weight, convolution.bias, convolution.shape);
+          }},
+      site.kind);
 }
 
 struct SiteLoss {

@@ -52,6 +52,8 @@ RuntimeSite describe_site(const Module& root, const ArtifactSite& row, const std
     site.op = "aten::matmul float32 on integer codes";
   } else if (kind == "WeightOnlyLinear") {
     site.op = "aten::linear float32, weight dequantized at load";
+  } else if (kind == "Convolution") {
+    site.op = "aten::convolution float32 on integer codes";
   } else if (kind == "Embedding") {
     site.op = "aten::embedding, the rows read are dequantized";
   } else {

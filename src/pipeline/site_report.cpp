@@ -39,10 +39,17 @@ std::string form_of(const AttendPlan& plan) {
 
 std::string form_of(const EmbeddingPlan&) { return "symmetric, a scale per row"; }
 
+std::string form_of(const ConvolutionPlan& plan) {
+  return plan.quantized_input ? "uniform, a grid per group" : "weight-only";
+}
+
 int activation_bits(const LinearPlan& plan) { return plan.quantized_input ? plan.input.bits : 16; }
 int activation_bits(const ScoresPlan& plan) { return plan.left.bits; }
 int activation_bits(const AttendPlan& plan) { return plan.bits; }
 int activation_bits(const EmbeddingPlan&) { return kWeightOnlyBits; }
+int activation_bits(const ConvolutionPlan& plan) {
+  return plan.quantized_input ? plan.input.bits : kWeightOnlyBits;
+}
 
 }  // namespace
 
@@ -81,6 +88,9 @@ SiteReport report_of(const Site& site, const SitePlan& plan) {
   } else if (const auto* embedding = std::get_if<EmbeddingPlan>(&plan.plan)) {
     report.weight_bits = embedding->table.bits;
     report.rounding = embedding->table.outcome;
+  } else if (const auto* convolution = std::get_if<ConvolutionPlan>(&plan.plan)) {
+    report.weight_bits = convolution->weight.bits;
+    report.rounding = convolution->weight.outcome;
   }
   report.own_sqnr_db = plan.errors.own_output_sqnr_db;
   report.output_sqnr_db = plan.errors.output_sqnr_db;

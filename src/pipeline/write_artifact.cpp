@@ -103,6 +103,9 @@ void write_artifact(PreparedRun&& given, const SweepResult& sweep, const Quantiz
   for (auto& site : run.search.sites) {  // the graph has them still
     if (auto* linear = std::get_if<LinearSite>(&site.kind)) linear->weight = at::Tensor();
     if (auto* embedding = std::get_if<EmbeddingSite>(&site.kind)) embedding->table = at::Tensor();
+    if (auto* convolution = std::get_if<ConvolutionSite>(&site.kind)) {
+      convolution->weight = at::Tensor();
+    }
   }
   std::optional<Lowered> made = lower(std::move(run.model), run.search.sites, sweep.plans,
                                       {.example = batch, .defaults = {}});

@@ -273,6 +273,34 @@ Dict store(const EmbeddingPlan& plan) {
   return dict;
 }
 
+Dict store(const ConvolutionPlan& plan) {
+  Dict dict = make_dict();
+  put(dict, "quantized_input", plan.quantized_input);
+  put(dict, "input", store(plan.input));
+  put(dict, "weight", store(plan.weight));
+  put(dict, "bias", plan.bias);
+  put(dict, "kernel", plan.shape.kernel);
+  put(dict, "stride", plan.shape.stride);
+  put(dict, "padding", plan.shape.padding);
+  put(dict, "dilation", plan.shape.dilation);
+  put(dict, "groups", plan.shape.groups);
+  return dict;
+}
+
+ConvolutionPlan read_convolution(const Reader& reader) {
+  ConvolutionPlan plan;
+  plan.quantized_input = reader.boolean("quantized_input");
+  if (plan.quantized_input) plan.input = read_operand(reader.nested("input"));
+  plan.weight = read_weight(reader.nested("weight"), false);
+  plan.bias = reader.tensor("bias", at::kFloat);
+  plan.shape = {.kernel = reader.integers("kernel"),
+                .stride = reader.integers("stride"),
+                .padding = reader.integers("padding"),
+                .dilation = reader.integers("dilation"),
+                .groups = reader.integer("groups", 1, std::numeric_limits<int>::max())};
+  return plan;
+}
+
 }  // namespace
 
 c10::IValue to_ivalue(const SitePlan& plan) {
@@ -293,7 +321,7 @@ SitePlan plan_from_ivalue(const c10::IValue& value) {
   SitePlan plan;
   plan.path = reader.text("path");
   plan.kind = static_cast<SiteKind>(
-      reader.integer("kind", 0, static_cast<std::int64_t>(SiteKind::kEmbedding)));
+      reader.integer("kind", 0, static_cast<std::int64_t>(SiteKind::kGroupedConvolution)));
   plan.note = reader.text("note");
   plan.errors.own_output_sqnr_db = reader.number("own_output_sqnr_db");
   plan.errors.output_sqnr_db = reader.number("output_sqnr_db");
@@ -303,6 +331,7 @@ SitePlan plan_from_ivalue(const c10::IValue& value) {
   switch (plan.kind) {
     case SiteKind::kLinear:
     case SiteKind::kPatchEmbedding:
+    case SiteKind::kConvolution:
       plan.plan = read_linear(nested);
       break;
     case SiteKind::kScores:
@@ -314,6 +343,9 @@ SitePlan plan_from_ivalue(const c10::IValue& value) {
       break;
     case SiteKind::kEmbedding:
       plan.plan = EmbeddingPlan{read_weight(nested.nested("table"), false)};
+      break;
+    case SiteKind::kGroupedConvolution:
+      plan.plan = read_convolution(nested);
       break;
   }
   return plan;

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -151,7 +152,9 @@ at::Tensor linear_from_codes(const LinearPlan& plan, const at::Tensor& codes,
   return output;
 }
 
-at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x) {
+namespace {
+
+at::Tensor simulate_rows(const LinearPlan& plan, const at::Tensor& x) {
   if (!plan.quantized_input) {
     return at::matmul(x, plan.weight.dequantize().t()) + plan.bias;
   }
@@ -166,6 +169,44 @@ at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x) {
   at::Tensor side_codes;
   if (!plan.side.channels.empty()) side_codes = encode_side(x, plan.side);
   return linear_from_codes(plan, encode(x, plan.input), side_codes);
+}
+
+// The windows of a convolution are many copies of its input: what is made of them in between is
+// made for so many elements at a time.
+constexpr std::int64_t kElementsAtOnce = std::int64_t{1} << 24;
+
+}  // namespace
+
+at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x) {
+  const std::int64_t columns = x.size(-1);
+  if (x.numel() <= kElementsAtOnce || x.dim() < 2) return simulate_rows(plan, x);
+  const at::Tensor rows = x.reshape({-1, columns});
+  const std::int64_t step = std::max<std::int64_t>(1, kElementsAtOnce / columns);
+  auto sizes = x.sizes().vec();
+  sizes.back() = plan.bias.size(0);
+  at::Tensor output = at::empty({rows.size(0), sizes.back()}, at::kFloat);
+  for (std::int64_t from = 0; from < rows.size(0); from += step) {
+    const std::int64_t to = std::min(rows.size(0), from + step);
+    output.slice(0, from, to).copy_(simulate_rows(plan, rows.slice(0, from, to)));
+  }
+  return output.view(sizes);
+}
+
+at::Tensor ConvolutionPlan::output_scale() const {
+  if (!quantized_input) return weight.scale;
+  const std::int64_t of_group = weight.scale.size(0) / shape.groups;
+  const at::Tensor scales = input.scale.flatten();
+  const at::Tensor of_groups = scales.slice(0, 0, scales.size(0), scales.size(0) / shape.groups);
+  return weight.scale * of_groups.repeat_interleave(of_group);
+}
+
+at::Tensor simulate_convolution(const ConvolutionPlan& plan, const at::Tensor& x) {
+  const at::Tensor centred =
+      plan.quantized_input ? encode(x, plan.input) - plan.input.zero_point : x;
+  const at::Tensor product = convolve(centred, plan.weight.codes.to(at::kFloat), {}, plan.shape);
+  std::vector<std::int64_t> channels(static_cast<std::size_t>(x.dim()) - 1, 1);
+  channels[0] = plan.bias.size(0);
+  return product * plan.output_scale().view(channels) + plan.bias.view(channels);
 }
 
 at::Tensor simulate_embedding(const EmbeddingPlan& plan, const at::Tensor& indices) {

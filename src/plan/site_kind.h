@@ -3,10 +3,18 @@
 
 namespace repquant {
 
-enum class SiteKind { kLinear, kPatchEmbedding, kScores, kAttend, kEmbedding };
+enum class SiteKind {
+  kLinear,
+  kPatchEmbedding,
+  kScores,
+  kAttend,
+  kEmbedding,
+  kConvolution,
+  kGroupedConvolution
+};
 
-/// "linear", "patch_embedding", "scores", "attend", "embedding": as written in reports and
-/// artifacts.
+/// "linear", "patch_embedding", "scores", "attend", "embedding", "convolution",
+/// "grouped_convolution": as written in reports and artifacts.
 constexpr const char* name_of(SiteKind kind) {
   switch (kind) {
     case SiteKind::kLinear:
@@ -19,6 +27,10 @@ constexpr const char* name_of(SiteKind kind) {
       return "attend";
     case SiteKind::kEmbedding:
       return "embedding";
+    case SiteKind::kConvolution:
+      return "convolution";
+    case SiteKind::kGroupedConvolution:
+      return "grouped_convolution";
   }
   return "";
 }

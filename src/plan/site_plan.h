@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gptq/gptq.h"
+#include "plan/convolution_shape.h"
 #include "plan/site_kind.h"
 #include "quantizer/log.h"
 
@@ -105,6 +106,18 @@ struct EmbeddingPlan {
   QuantizedWeight table;  // codes int8 [V, D], scale [V]
 };
 
+/// A convolution with many small groups, each a Linear on its windows with a grid of its own:
+/// y = scale (codes - z) * w_codes + bias, scale = input scale of the output's group times w_scale.
+struct ConvolutionPlan {
+  bool quantized_input = true;  // false: weight-only
+  OperandQuantizer input;       // float32 [C, 1..]: broadcasts against [B, C, sizes..]
+  QuantizedWeight weight;       // codes int8 [N, C / groups * kernel], scale [N]
+  at::Tensor bias;              // float32 [N]; always defined
+  ConvolutionShape shape;
+
+  at::Tensor output_scale() const;  // float32 [N], without an input grid that of the weight
+};
+
 /// Errors of one site, measured in the sweep on the calibration data.
 struct SiteErrors {
   double own_output_sqnr_db = 0.0;  // output of the quantized site against the float site on the
@@ -119,7 +132,7 @@ struct SiteErrors {
 struct SitePlan {
   std::string path;  // module path, e.g. blocks.0.attn.qkv; unique
   SiteKind kind = SiteKind::kLinear;
-  std::variant<LinearPlan, ScoresPlan, AttendPlan, EmbeddingPlan> plan;
+  std::variant<LinearPlan, ScoresPlan, AttendPlan, EmbeddingPlan, ConvolutionPlan> plan;
   SiteErrors errors;
   std::string note;  // what was decided and why, for the coverage table
 };

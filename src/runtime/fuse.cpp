@@ -92,6 +92,11 @@ bool leave_token_call(FusionContext& context, const SubmoduleCall& call) {
   return false;
 }
 
+bool leave_convolution(FusionContext& context, const SubmoduleCall& call) {
+  context.report_portable(call, "a convolution with many small groups");
+  return false;
+}
+
 void fuse(FusionContext& context, torch::jit::Graph& graph) {
   using Fusion = bool (*)(FusionContext&, const SubmoduleCall&);
   for (const auto& [name, reason] : context.kept) {
@@ -107,7 +112,8 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
                                                             {"Quantize", &fuse_quantize},
                                                             {"TokenQuantize", &fuse_token_quantize},
                                                             {"TokenRange", &leave_token_call},
-                                                            {"TokenScale", &leave_token_call}};
+                                                            {"TokenScale", &leave_token_call},
+                                                            {"Convolution", &leave_convolution}};
   for (const auto& [kind, fusion] : fusions) {
     std::vector<SubmoduleCall> calls;
     for (Node* node : all_nodes(graph)) {
@@ -116,6 +122,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
     }
     for (const auto& call : calls) fusion(context, call);
   }
+  fuse_windows(graph);
 }
 
 }  // namespace repquant

@@ -69,6 +69,12 @@ bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize);
 /// A call that makes sense only beside another one, which was not fused.
 bool leave_token_call(FusionContext& context, const SubmoduleCall& call);
 
+/// Neither for the small products of many groups.
+bool leave_convolution(FusionContext& context, const SubmoduleCall& call);
+
+/// The operators that make windows of a convolution's codes -> repquant::windows.
+void fuse_windows(torch::jit::Graph& graph);
+
 /// Rewrites all calls of `graph` for which there is a fused operator.
 void fuse(FusionContext& context, torch::jit::Graph& graph);
 

@@ -26,6 +26,7 @@ std::vector<std::string> classes_of(const SiteReport& site) {
   if (site.kind == "scores") return {"Scores"};
   if (site.kind == "attend") return {"Attend"};
   if (site.kind == "embedding") return {"Embedding"};
+  if (site.kind == "grouped_convolution") return {"Convolution"};
   return {site.activation_bits == kWeightOnlyBits ? "WeightOnlyLinear" : "Linear"};
 }
 
@@ -72,6 +73,9 @@ void check_bits(const ArtifactSite& row, const StoredState& state) {
     }
   } else if (state.kind == "Attend") {
     check_most(site.path, "the width of its softmax codes", state.integer("bits"), bits, bits);
+  } else if (state.kind == "Convolution") {
+    check_most(site.path, "the largest code of its input", state.integer("max_code"),
+               bits == kWeightOnlyBits ? 0 : max_code(bits), bits);
   }
 }
 
@@ -122,7 +126,8 @@ int distinct_codes(const std::string& module, const StoredState& state, int bits
 }
 
 void check_finite(const std::string& module, const StoredState& state) {
-  for (const char* name : {"scale", "weight_scale", "bias", "weight", "multiplier", "offset"}) {
+  for (const char* name :
+       {"scale", "weight_scale", "bias", "weight", "multiplier", "offset", "zero_point"}) {
     const auto found = state.values.find(name);
     if (found == state.values.end() || !found->second.isTensor()) continue;
     if (at::isfinite(found->second.toTensor()).all().item<bool>()) continue;

@@ -128,7 +128,7 @@ std::vector<SitePlan> min_max_plans(const Model& model, const std::vector<Site>&
           plan.plan = linear_plan(site.path, *linear, first, options);
         } else if (is_lookup(site)) {
           plan.plan = EmbeddingPlan{nearest(constant_of(site), 8)};
-        } else if (!options.attention || options.weight_only) {
+        } else if (convolution_of(site) != nullptr || !options.attention || options.weight_only) {
           return false;
         } else if (plan.kind == SiteKind::kScores) {
           plan.plan =

@@ -16,6 +16,7 @@ from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, support
 from test_hostile import rewrite
 
 GATE, USAGE, FILE = 1, 2, 5
+MOBILE = support.FIXTURES / "architectures" / "mobile_like.pt"
 NAMES = ["archive", "format", "table", "codes", "coverage", "integers", "log grid", "model", "fold",
          "forms", "reproduction"]
 
@@ -48,12 +49,13 @@ class VerifyTest(ArtifactTest):
         self.assertTrue(all(claim["holds"] for claim in result["claims"][:-1]))
         self.assertIn(sentence, done.stderr)
 
-    def forged(self, edit: Callable[[str, bytes], bytes]) -> Path:
+    def forged(self, edit: Callable[[str, bytes], bytes], artifact: Path | None = None) -> Path:
         path = self.folder / "forged.pt"
-        rewrite(self.artifact, path, edit)
+        rewrite(artifact or self.artifact, path, edit)
         return path
 
-    def described(self, edit: Callable[[dict[str, Any]], None]) -> Path:
+    def described(self, edit: Callable[[dict[str, Any]], None],
+                  artifact: Path | None = None) -> Path:
         def change(name: str, data: bytes) -> bytes:
             if name != "extra/repquant.json":
                 return data
@@ -61,7 +63,7 @@ class VerifyTest(ArtifactTest):
             edit(description)
             return json.dumps(description).encode()
 
-        return self.forged(change)
+        return self.forged(change, artifact)
 
     def test_all_claims_hold(self) -> None:
         result = self.result("verify", self.artifact, "--reference", DIGITS_MODEL, "--data",
@@ -110,6 +112,18 @@ class VerifyTest(ArtifactTest):
         self.refuted("table", "nowhere", self.described(module))
         self.refuted("coverage", "sums to", self.described(coverage))
         self.refuted("coverage", "parameters, but stores", self.described(parameters))
+
+    def test_convolutions(self) -> None:
+        made = self.folder / "mobile.pt"
+        data = MOBILE.with_suffix(".npz")
+        self.succeed("quantize", MOBILE, "--bits", "w8a8", "--calib", data, "-o", made)
+        self.succeed("verify", made, "--reference", MOBILE, "--data", data)
+
+        def bits(description: dict[str, Any]) -> None:
+            kind = "grouped_convolution"
+            next(s for s in description["sites"] if s["kind"] == kind)["activation_bits"] = 4
+
+        self.refuted("table", "the largest code of its input is 255", self.described(bits, made))
 
     def test_code_that_computes_something_else(self) -> None:
         path = self.forged(lambda name, data: data.replace(b"exp2_", b"exp_")

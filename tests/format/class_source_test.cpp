@@ -58,6 +58,7 @@ TEST(ClassSource, KindsNameTheirClasses) {
   EXPECT_EQ(class_source(ClassKind::kTokenRange).name, "TokenRange");
   EXPECT_EQ(class_source(ClassKind::kTokenQuantize).name, "TokenQuantize");
   EXPECT_EQ(class_source(ClassKind::kTokenScale).name, "TokenScale");
+  EXPECT_EQ(class_source(ClassKind::kConvolution).name, "Convolution");
   EXPECT_EQ(find_class("__torch__.repquant.Scores"), &class_source(ClassKind::kScores));
   EXPECT_EQ(find_class("__torch__.Scores"), nullptr);
 }

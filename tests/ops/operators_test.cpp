@@ -14,7 +14,7 @@ namespace {
 TEST(OperatorsTest, AreRegisteredWithAnExample) {
   for (const char* name :
        {"pack_weight", "norm_quantize", "quantize", "token_quantize", "norm_tokens", "linear",
-        "linear_tokens", "linear_side", "attention", "cpu_level", "set_cpu_level"}) {
+        "linear_tokens", "linear_side", "windows", "attention", "cpu_level", "set_cpu_level"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
   }
@@ -42,6 +42,53 @@ TEST(OperatorsTest, MetaTensorsGiveTheSameShapesAndTypes) {
     EXPECT_EQ(real.sizes(), meta.sizes());
     EXPECT_EQ(real.scalar_type(), meta.scalar_type());
   }
+}
+
+struct WindowCase {
+  std::vector<std::int64_t> sizes, before, after, kernel, stride, dilation;
+};
+
+TEST(OperatorsTest, WindowsAreThoseOfUnfold) {
+  at::manual_seed(7);
+  const std::vector<WindowCase> cases{
+      {{2, 9, 5}, {1}, {1}, {3}, {2}, {1}},
+      {{2, 7, 8, 3}, {0, 0}, {0, 0}, {3, 2}, {1, 3}, {1, 1}},
+      {{3, 7, 8, 4}, {2, 1}, {1, 3}, {2, 3}, {2, 1}, {3, 2}},
+      {{1, 2, 2, 1}, {4, 4}, {4, 4}, {3, 3}, {1, 1}, {1, 1}},
+  };
+  for (const WindowCase& c : cases) {
+    for (const auto type : {at::kByte, at::kFloat}) {
+      const at::Tensor x = at::randint(0, 200, c.sizes, type);
+      const at::Tensor got =
+          ops::windows_cpu(x, c.before, c.after, c.kernel, c.stride, c.dilation, 7.0);
+      const auto n = static_cast<std::int64_t>(c.kernel.size());
+      std::vector<std::int64_t> pad{0, 0}, order;
+      for (std::size_t d = c.kernel.size(); d-- > 0;) {
+        pad.insert(pad.end(), {c.before[d], c.after[d]});
+      }
+      at::Tensor expected = at::constant_pad_nd(x, pad, 7);
+      for (std::int64_t d = 0; d < n; ++d) {
+        const auto i = static_cast<std::size_t>(d);
+        const std::int64_t reach = c.dilation[i] * (c.kernel[i] - 1) + 1;
+        expected = expected.unfold(d + 1, reach, c.stride[i]).slice(-1, 0, reach, c.dilation[i]);
+      }
+      for (std::int64_t d = 0; d <= n; ++d) order.push_back(d);
+      for (std::int64_t d = 0; d < n; ++d) order.push_back(n + 2 + d);
+      order.push_back(n + 1);
+      expected = expected.permute(order).flatten(n + 1);
+      EXPECT_TRUE(at::equal(got, expected));
+      // Any strides will do.
+      const at::Tensor moved = x.transpose(0, 1).contiguous().transpose(0, 1);
+      EXPECT_TRUE(
+          at::equal(ops::windows_cpu(moved, c.before, c.after, c.kernel, c.stride, c.dilation, 7.0),
+                    expected));
+    }
+  }
+  const at::Tensor small = at::zeros({1, 2, 3}, at::kByte);
+  EXPECT_THROW(ops::windows_cpu(small, {0}, {0}, {3}, {1}, {1}, 0.0), c10::Error);
+  EXPECT_THROW(ops::windows_cpu(small, {0}, {0}, {1}, {0}, {1}, 0.0), c10::Error);
+  EXPECT_THROW(ops::windows_cpu(small, {-1}, {0}, {1}, {1}, {1}, 0.0), c10::Error);
+  EXPECT_THROW(ops::windows_cpu(small, {0, 0}, {0, 0}, {1, 1}, {1, 1}, {1, 1}, 0.0), c10::Error);
 }
 
 TEST(OperatorsTest, SideColumnsAddTheirProduct) {

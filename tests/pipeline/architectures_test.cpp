@@ -95,8 +95,8 @@ TEST(SharedLayers, AreStoredOnce) {
 
 INSTANTIATE_TEST_SUITE_P(All, Architecture,
                          ::testing::Values("albert", "bert", "clip", "detr_like", "gpt2", "llama",
-                                           "opt_post_norm", "opt_pre_norm", "swin_padded", "t5",
-                                           "torch_encoder_pre_norm"),
+                                           "mobile_like", "opt_post_norm", "opt_pre_norm",
+                                           "swin_padded", "t5", "torch_encoder_pre_norm"),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

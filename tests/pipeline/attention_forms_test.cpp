@@ -4,11 +4,10 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
-#include <torch/csrc/jit/serialization/pickle.h>
 
 #include <cmath>
-#include <fstream>
 
+#include "pipeline/model_run.h"
 #include "recipe/json.h"
 #include "repquant/load.h"
 #include "repquant/quantize.h"
@@ -16,6 +15,10 @@
 
 namespace repquant {
 namespace {
+
+using testing::run;
+using testing::save_tensor;
+using testing::sqnr_db;
 
 constexpr std::int64_t kWidth = 32;
 
@@ -74,6 +77,11 @@ const std::vector<Spelling> kSpellings{
     a = torch.softmax(torch.matmul(q, k.transpose(-1, -2)) * 0.5, -1)
     y = torch.matmul(a, v).transpose(1, 2).reshape(b, n, 32))",
      true},
+    {"zeros_among_keys", R"(
+    k = torch.constant_pad_nd(k, [0, 0, 0, 2])
+    v = torch.constant_pad_nd(v, [0, 0, 0, 2])
+    y = torch.matmul(torch.softmax(torch.matmul(q, k.transpose(1, 2)) / 4.0, -1), v))",
+     true},
     {"softmax_over_queries", R"(
     a = torch.softmax(torch.matmul(q, k.transpose(1, 2)) / 4.0, -1)
     y = torch.matmul(a.transpose(1, 2), v))",
@@ -100,21 +108,6 @@ def forward(self, x: Tensor) -> Tensor:
     return torch.linear(y, self.wo)
 )");
   return module;
-}
-
-void save_tensor(const at::Tensor& tensor, const std::filesystem::path& path) {
-  const std::vector<char> bytes = torch::jit::pickle_save(tensor);
-  std::ofstream(path, std::ios::binary).write(bytes.data(), std::ssize(bytes));
-}
-
-at::Tensor run(torch::jit::Module module, const at::Tensor& x) {
-  at::NoGradGuard no_grad;
-  return module.forward({x.clone()}).toTensor();
-}
-
-double sqnr_db(const at::Tensor& expected, const at::Tensor& got) {
-  const double noise = (expected - got).square().sum().item<double>();
-  return 10 * std::log10(expected.square().sum().item<double>() / std::max(noise, 1e-30));
 }
 
 class AttentionForms : public ::testing::TestWithParam<Spelling> {};

@@ -103,6 +103,25 @@ TEST(Serialize, GridPerTokenIsLossless) {
                    .input.per_token);
 }
 
+TEST(Serialize, ConvolutionsAreLossless) {
+  SitePlan plan;
+  plan.path = "blocks.0.depthwise";
+  plan.kind = SiteKind::kGroupedConvolution;
+  ConvolutionPlan convolution;
+  convolution.input = operand(4);
+  convolution.weight = std::get<LinearPlan>(linear_plan().plan).weight;
+  convolution.bias = at::rand({convolution.weight.codes.size(0)});
+  convolution.shape = {{3, 5}, {1, 2}, {1, 0}, {2, 1}, 4};
+  plan.plan = convolution;
+  expect_lossless(plan);
+  const SitePlan again = plan_from_ivalue(round_trip(to_ivalue(plan)));
+  EXPECT_EQ(std::get<ConvolutionPlan>(again.plan).shape, convolution.shape);
+  convolution.quantized_input = false;
+  convolution.input = {};
+  plan.plan = convolution;
+  expect_lossless(plan);
+}
+
 TEST(Serialize, AttentionIsLossless) {
   SitePlan scores;
   scores.path = "blocks.0.attn.scores";

@@ -93,7 +93,7 @@ class ClassesTest(unittest.TestCase):
         names = {path.stem for path in CLASSES.glob("*.py")}
         source = inspect.getsource(ClassesTest)
         self.assertEqual({name for name in names if f'make("{name}"' not in source}, set())
-        self.assertEqual(len(names), 10)
+        self.assertEqual(len(names), 11)
 
     def test_norm_quantize(self) -> None:
         x, weight, bias = torch.randn(3, 5, 16), torch.rand(16) + 3, torch.randn(16) + 8
@@ -225,6 +225,30 @@ class ClassesTest(unittest.TestCase):
         for bits, stored in ((4, nibbles(codes)), (8, codes)):
             module = make("embedding", codes=stored, scale=scale, bits=bits, columns=5)
             self.assert_close(module(indices), (codes * scale)[indices])
+
+    def test_convolution(self) -> None:
+        x, bias = torch.randn(2, 6, 9), torch.randn(6)
+        shape = {"kernel": [3], "stride": [2], "padding": [1], "dilation": [2], "groups": 3}
+        grid = {"multiplier": torch.rand(6, 1) * 20 + 10, "zero_point": torch.full((6, 1), 7.0)}
+        codes, scale = torch.randint(-8, 8, (6, 6), dtype=torch.int8), torch.rand(6)
+        weight = (codes * scale[:, None]).view(6, 2, 3)
+        quantized = (x * grid["multiplier"] + 7).round().clamp(0, 15) - 7
+        for bits, stored in ((4, nibbles(codes)), (8, codes)):
+            for max_code, values in ((15, quantized), (0, x)):
+                module = make("convolution", codes=stored, scale=scale, bias=bias, bits=bits,
+                              columns=6, max_code=max_code, **grid, **shape)
+                self.assert_close(module(x), torch.conv1d(values, weight, bias, 2, 1, 2, 3))
+
+    def test_convolution_in_more_dimensions(self) -> None:
+        for sizes in ((7, 8), (5, 6, 7)):
+            n = len(sizes)
+            x, codes = torch.randn(2, 4, *sizes), torch.randint(-9, 9, (4, 3**n), dtype=torch.int8)
+            module = make("convolution", codes=codes, scale=torch.ones(4), bias=torch.zeros(4),
+                          bits=8, columns=3**n, kernel=[3] * n, stride=[1] * n, padding=[1] * n,
+                          dilation=[1] * n, groups=4)
+            operator = (torch.conv2d, torch.conv3d)[n - 2]
+            self.assert_close(module(x), operator(x, codes.float().view(4, 1, *[3] * n), padding=1,
+                                                  groups=4))
 
     def test_token_range_quantize_and_scale(self) -> None:
         x, y, sums, bias = torch.randn(4, 6), torch.randn(4, 3), torch.randn(3), torch.randn(3)

@@ -1,0 +1,107 @@
+// The windows of a convolution as rows: what pad, unfold, permute and flatten give, copied in runs
+// of channels instead of through strided views.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "ops/operators.h"
+
+namespace repquant::ops {
+namespace {
+
+constexpr std::int64_t kGrain = 1 << 16;  // bytes that one thread should write at least
+constexpr std::int64_t kMostStep = 1 << 16;
+
+/// Two dimensions; of one, the first has size 1.
+struct Plane {
+  std::array<std::int64_t, 2> size{1, 1}, before{0, 0}, kernel{1, 1}, stride{1, 1}, dilation{1, 1},
+      grid{1, 1};
+};
+
+Plane plane_of(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
+               at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation) {
+  const std::size_t n = kernel.size();
+  TORCH_CHECK((n == 1 || n == 2) && before.size() == n && after.size() == n && stride.size() == n &&
+                  dilation.size() == n && x.dim() == static_cast<std::int64_t>(n) + 2,
+              "repquant::windows: needs [B, sizes.., C] and numbers for each of 1 or 2 dimensions");
+  Plane plane;
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t d = i + 2 - n;
+    for (const auto& list : {before, after, kernel, stride, dilation}) {
+      TORCH_CHECK(list[i] >= 0 && list[i] <= kMostStep, "repquant::windows: no such window");
+    }
+    TORCH_CHECK(kernel[i] > 0 && stride[i] > 0 && dilation[i] > 0,
+                "repquant::windows: no such window");
+    plane.size[d] = x.size(static_cast<std::int64_t>(i) + 1);
+    plane.before[d] = before[i];
+    plane.kernel[d] = kernel[i];
+    plane.stride[d] = stride[i];
+    plane.dilation[d] = dilation[i];
+    const std::int64_t reach = dilation[i] * (kernel[i] - 1) + 1;
+    const std::int64_t room = plane.size[d] + before[i] + after[i] - reach;
+    TORCH_CHECK(room >= 0, "repquant::windows: the input is smaller than a window");
+    plane.grid[d] = room / stride[i] + 1;
+  }
+  return plane;
+}
+
+/// Copies the row of pixels that one window row needs; `source` is null where it lies outside.
+void copy_pixels(const Plane& plane, const char* source, const char* zeros, std::int64_t first,
+                 std::int64_t pixel, char*& out) {
+  const std::int64_t count = plane.kernel[1], step = plane.dilation[1], width = plane.size[1];
+  if (source != nullptr && step == 1 && first >= 0 && first + count <= width) {
+    std::memcpy(out, source + first * pixel, static_cast<std::size_t>(count * pixel));
+    out += count * pixel;
+    return;
+  }
+  for (std::int64_t k = 0; k < count; ++k, out += pixel) {
+    const std::int64_t at = first + k * step;
+    const bool inside = source != nullptr && at >= 0 && at < width;
+    std::memcpy(out, inside ? source + at * pixel : zeros, static_cast<std::size_t>(pixel));
+  }
+}
+
+}  // namespace
+
+at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
+                       at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,
+                       double zero) {
+  const Plane plane = plane_of(x, before, after, kernel, stride, dilation);
+  const at::Tensor input = x.contiguous();
+  const at::Tensor pad = at::full({std::max<std::int64_t>(1, x.size(-1))}, zero, x.options());
+  std::vector<std::int64_t> sizes{x.size(0)};
+  if (kernel.size() == 2) sizes.push_back(plane.grid[0]);
+  sizes.insert(sizes.end(), {plane.grid[1], plane.kernel[0] * plane.kernel[1] * x.size(-1)});
+  const at::Tensor result = at::empty(sizes, x.options());
+  if (result.numel() == 0) return result;
+  const auto pixel = static_cast<std::int64_t>(x.element_size()) * x.size(-1);
+  const auto* from = static_cast<const char*>(input.const_data_ptr());
+  const auto* zeros = static_cast<const char*>(pad.const_data_ptr());
+  auto* to = static_cast<char*>(result.mutable_data_ptr());
+  const std::int64_t line = plane.grid[1] * plane.kernel[0] * plane.kernel[1] * pixel;
+  const std::int64_t image = plane.size[0] * plane.size[1] * pixel;
+  at::parallel_for(
+      0, x.size(0) * plane.grid[0], std::max<std::int64_t>(1, kGrain / line),
+      [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t task = begin; task < end; ++task) {
+          const char* picture = from + task / plane.grid[0] * image;
+          const std::int64_t top = task % plane.grid[0] * plane.stride[0] - plane.before[0];
+          char* out = to + task * line;
+          for (std::int64_t w = 0; w < plane.grid[1]; ++w) {
+            const std::int64_t left = w * plane.stride[1] - plane.before[1];
+            for (std::int64_t k = 0; k < plane.kernel[0]; ++k) {
+              const std::int64_t row = top + k * plane.dilation[0];
+              const bool inside = row >= 0 && row < plane.size[0];
+              copy_pixels(plane, inside ? picture + row * plane.size[1] * pixel : nullptr, zeros,
+                          left, pixel, out);
+            }
+          }
+        }
+      });
+  return result;
+}
+
+}  // namespace repquant::ops

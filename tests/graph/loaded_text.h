@@ -1,0 +1,75 @@
+// A model written as TorchScript text, saved, and loaded as the tool loads it.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "graph/archive.h"
+#include "graph/site.h"
+#include "graph/walker.h"
+#include "repquant/error.h"
+
+namespace repquant::testing {
+
+class LoadedText : public ::testing::Test {
+ protected:
+  LoadedText() : module_("m") { at::manual_seed(3); }
+
+  void parameter(const std::string& name, const at::Tensor& tensor) {
+    module_.register_parameter(name, tensor, false);
+  }
+
+  /// Saves the module with this forward method and loads it as the tool does. `rank`: of the input,
+  /// where it is known.
+  Model load(const std::string& code, std::size_t inputs = 1, std::int64_t rank = 0) {
+    module_.define(code);
+    module_.eval();
+    path_ = (std::filesystem::path(::testing::TempDir()) /
+             (std::string("load_") +
+              ::testing::UnitTest::GetInstance()->current_test_info()->name() + ".pt"))
+                .string();
+    module_.save(path_);
+    std::vector<GivenInput> given;
+    if (rank > 0) given.assign(inputs, {.name = "", .rank = rank});
+    return load_model(path_, inputs, given);
+  }
+
+  /// The outputs of the graph, which must be those of the module in stock LibTorch.
+  at::Tensor run(const Model& model, const std::vector<at::Tensor>& tensors,
+                 std::vector<c10::IValue> arguments = {}) {
+    at::NoGradGuard no_grad;
+    if (arguments.empty()) arguments.assign(tensors.begin(), tensors.end());
+    const at::Tensor expected = torch::jit::load(path_).forward(arguments).toTensor();
+    const at::Tensor got =
+        output_tensors(run_graph(*model.graph, Schedule(*model.graph), copies_of(tensors))).at(0);
+    EXPECT_TRUE(at::allclose(got, expected.to(got.scalar_type()), 1e-4, 1e-5));
+    return got;
+  }
+
+  SiteSearch sites(const Model& model, const std::vector<at::Tensor>& inputs) {
+    SiteSearch search = find_sites(model);
+    prove_sites(model, search, inputs);
+    return search;
+  }
+
+  std::string refusal(const std::string& code) {
+    try {
+      load(code);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
+      return error.parts().what;
+    }
+    return "";
+  }
+
+  torch::jit::Module module_;
+  std::string path_;
+};
+
+}  // namespace repquant::testing
