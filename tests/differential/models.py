@@ -39,14 +39,20 @@ class Stock(nn.Module):
         self.encoder = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(**settings), len(spec.blocks), enable_nested_tensor=False
         )
-        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**settings), 1)
+        self.decoder = nn.TransformerDecoder(
+            nn.TransformerDecoderLayer(**settings), len(spec.blocks)
+        )
+        self.pads = block.mask == "boolean"
         self.first = block.residual != "swapped"  # the batch is the first dimension
         self.attention = nn.MultiheadAttention(width, spec.heads, batch_first=self.first)
         self.head = nn.Linear(width, CLASSES)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.embedding(x)
-        y = self.encoder(x)
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        x = self.embedding(inputs)
+        if self.pads:
+            y = self.encoder(x, src_key_padding_mask=inputs[:, :, 0] > 1.5)
+        else:
+            y = self.encoder(x)
         if self.decodes:
             y = self.decoder(x, y)
         q = y if self.first else y.transpose(0, 1)
