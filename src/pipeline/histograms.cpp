@@ -37,7 +37,7 @@ Operand operand_of(const LinearPlan& plan, const at::Tensor& x) {
   const InputQuantizer& grid = plan.input;
   const at::Tensor values = x.to(at::kFloat);
   Operand operand{.name = "input", .values = values, .quantized = fake_quantize(values, grid)};
-  if (grid.per_token) {  // nothing lies beyond a token's own maximum
+  if (grid.per_token) {  // nothing lies beyond a token's own range
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     operand.lower = at::full({1}, -kInfinity);
     operand.upper = at::full({1}, kInfinity);
@@ -77,20 +77,25 @@ Operand operand_of(std::string name, std::int64_t channels, const OperandQuantiz
 std::vector<Operand> operands_of(const SitePlan& plan, const Node* node, const Values& values) {
   using Operands = std::vector<Operand>;
   const auto input = [&](std::size_t i) { return values.at(node->input(i)).toTensor(); };
-  return std::visit(Overloaded{[&](const LinearPlan& linear) {
-                                 return linear.quantized_input
-                                            ? Operands{operand_of(linear, input(0))}
-                                            : Operands{};
-                               },
-                               [&](const ScoresPlan& scores) {
-                                 return Operands{operand_of("left", -1, scores.left, input(0)),
-                                                 operand_of("right", -2, scores.right, input(1))};
-                               },
-                               [&](const AttendPlan& attend) {
-                                 return Operands{operand_of("value", -1, attend.value, input(1))};
-                               },
-                               [](const EmbeddingPlan&) { return Operands{}; }},
-                    plan.plan);
+  return std::visit(
+      Overloaded{[&](const LinearPlan& linear) {
+                   return linear.quantized_input ? Operands{operand_of(linear, input(0))}
+                                                 : Operands{};
+                 },
+                 [&](const ScoresPlan& scores) {
+                   return Operands{operand_of("left", -1, scores.left, input(0)),
+                                   operand_of("right", -2, scores.right, input(1))};
+                 },
+                 [&](const AttendPlan& attend) {
+                   return Operands{operand_of("value", -1, attend.value, input(1))};
+                 },
+                 [&](const ConvolutionPlan& convolution) {
+                   if (!convolution.quantized_input) return Operands{};
+                   const OperandQuantizer& grid = convolution.input;
+                   return Operands{operand_of("input", -grid.scale.dim(), grid, input(0))};
+                 },
+                 [](const EmbeddingPlan&) { return Operands{}; }},
+      plan.plan);
 }
 
 std::vector<double> shares_of(const at::Tensor& values, double lower, double upper) {
