@@ -108,7 +108,7 @@ std::string html_of(const ReportHistograms& all) {
         html += "<line class=\"w\" y1=\"0\" y2=\"100\" x1=\"" + at + "\" x2=\"" + at + "\"/>";
       }
     }
-    html += "</svg><figcaption>" + element("b", histogram.label) + " " +
+    html += "</svg><figcaption>" + element("strong", histogram.label) + " " +
             markup_text(histogram.text) + "</figcaption></figure>\n";
   }
   return html + "</div>\n";
