@@ -12,6 +12,20 @@ namespace repquant {
 
 using torch::jit::Node;
 
+namespace {
+
+/// What adds the bias goes on to operand codes.
+template <typename State>
+void write_codes(const OperandCodes& operands, State& state) {
+  state.bias =
+      state.bias * operands.multiplier + operands.zero_point - static_cast<double>(operands.shift);
+  state.output = LinearOutput::kOperandCodes;
+  state.output_low = -operands.shift;
+  state.output_high = operands.max_code - operands.shift;
+}
+
+}  // namespace
+
 LinearState linear_state(const LinearPlan& plan, const std::string& path) {
   LinearState state;
   state.weight_codes = plan.weight.codes;
@@ -38,20 +52,12 @@ TokenScaleState token_scale_state(const LinearPlan& plan) {
 void write_operands(const OperandCodes& operands, LinearState& product, TokenScaleState& state) {
   product.scale = product.scale * operands.multiplier;
   state.sums = state.sums * operands.multiplier;
-  state.bias =
-      state.bias * operands.multiplier + operands.zero_point - static_cast<double>(operands.shift);
-  state.output = LinearOutput::kOperandCodes;
-  state.output_low = -operands.shift;
-  state.output_high = operands.max_code - operands.shift;
+  write_codes(operands, state);
 }
 
 void write_operands(const OperandCodes& operands, LinearState& state) {
   state.scale = state.scale * operands.multiplier;
-  state.bias =
-      state.bias * operands.multiplier + operands.zero_point - static_cast<double>(operands.shift);
-  state.output = LinearOutput::kOperandCodes;
-  state.output_low = -operands.shift;
-  state.output_high = operands.max_code - operands.shift;
+  write_codes(operands, state);
 }
 
 void write_activation(const Node& activation, const std::optional<ProductCodes>& product,

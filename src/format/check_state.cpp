@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "archive/pickled_tensor.h"
@@ -199,13 +200,19 @@ void check_quantize(const State& state) {
   }
 }
 
-void check_linear(const State& state) {
+/// Weight codes with a scale and a bias for each row; [N] and the number of columns.
+std::pair<Sizes, std::int64_t> check_rows(const State& state) {
   const std::int64_t bits = state.integer("bits", 2, 8);
   const std::int64_t columns = state.integer("columns", 1, kMaxColumns);
   const Sizes scale = state.tensor("scale");
   if (scale.size() != 1) state.fail("scale", "[N]", text_of(scale));
   state.tensor_of("bias", scale);
   state.codes("codes", scale[0], columns, bits);
+  return {scale, columns};
+}
+
+void check_linear(const State& state) {
+  check_rows(state);
   state.integer("zero_point", 0, 255);
   state.integer("max_product_code", 1, 255);
   const bool gelu = state.text("activation", {"none", "relu", "gelu"}) == "gelu";
@@ -288,12 +295,7 @@ void check_token_scale(const State& state) {
 }
 
 void check_convolution(const State& state) {
-  const std::int64_t bits = state.integer("bits", 2, 8);
-  const std::int64_t columns = state.integer("columns", 1, kMaxColumns);
-  const Sizes scale = state.tensor("scale");
-  if (scale.size() != 1) state.fail("scale", "[N]", text_of(scale));
-  state.tensor_of("bias", scale);
-  state.codes("codes", scale[0], columns, bits);
+  const auto [scale, columns] = check_rows(state);
   const auto kernel = state.integers("kernel");
   std::int64_t elements = 1;
   for (const char* name : {"kernel", "stride", "padding", "dilation"}) {

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "repquant/error.h"
+#include "support/errors.h"
 
 namespace repquant {
 namespace {
@@ -38,7 +39,7 @@ TEST(Failure, OfNoSiteGoesOn) {
   for (const ErrorKind kind : {ErrorKind::kUsage, ErrorKind::kFile, ErrorKind::kInterrupted}) {
     EXPECT_THROW(reason_of(Error(kind, {.what = "stop"})), Error);
   }
-  EXPECT_THROW(reason_of(std::bad_alloc()), std::bad_alloc);
+  EXPECT_ERROR(reason_of(std::bad_alloc()), ErrorKind::kResource, "out of memory");
 }
 
 }  // namespace

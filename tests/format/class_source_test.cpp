@@ -46,7 +46,7 @@ TEST(ClassSource, TextWithoutAClassIsAnError) {
 }
 
 TEST(ClassSource, KindsNameTheirClasses) {
-  EXPECT_EQ(class_sources().size(), 11U);
+  EXPECT_EQ(class_sources().size(), 12U);
   EXPECT_EQ(class_source(ClassKind::kNormQuantize).name, "NormQuantize");
   EXPECT_EQ(class_source(ClassKind::kQuantize).name, "Quantize");
   EXPECT_EQ(class_source(ClassKind::kLinear).name, "Linear");
@@ -58,6 +58,7 @@ TEST(ClassSource, KindsNameTheirClasses) {
   EXPECT_EQ(class_source(ClassKind::kTokenRange).name, "TokenRange");
   EXPECT_EQ(class_source(ClassKind::kTokenQuantize).name, "TokenQuantize");
   EXPECT_EQ(class_source(ClassKind::kTokenScale).name, "TokenScale");
+  EXPECT_EQ(class_source(ClassKind::kConvolution).name, "Convolution");
   EXPECT_EQ(class_source(ClassKind::kConvolution).name, "Convolution");
   EXPECT_EQ(find_class("__torch__.repquant.Scores"), &class_source(ClassKind::kScores));
   EXPECT_EQ(find_class("__torch__.Scores"), nullptr);
