@@ -227,7 +227,7 @@ class ReportTest(ArtifactTest):
         self.succeed(*arguments, "--force", "--report", "report.html")  # replaced
         self.succeed(*arguments, "--force", "--report", "report.md")
         markdown = (self.folder / "report.md").read_text()
-        self.assertIn("| site | kind |", markdown)
+        self.assertIn("| site | bits |", markdown)
         self.assertNotIn("<b>", markdown.replace("\\<b\\>", ""))
 
     def test_evaluate_and_benchmark(self) -> None:
