@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -12,6 +13,7 @@
 namespace repquant {
 namespace {
 
+constexpr std::int64_t kValuesAtOnce = std::int64_t{1} << 20;
 constexpr std::size_t kFine = static_cast<std::size_t>(kMaxLevel) + 1;
 
 /// Half of the fold: m = 1 / sqrt(half width), a = -middle m. Padding between norm and Linear
@@ -32,20 +34,25 @@ at::Tensor fit_levels(const WeightedRows& rows, const LinearProblem& problem,
                       const InputQuantizer& quantizer) {
   InputQuantizer fine = quantizer;
   fine.bits = 8;
-  const TokenGrids grids = token_grids(rows.x, fine);
-  const at::Tensor u =
-      quantizer.per_channel() ? rows.x * quantizer.multiplier + quantizer.offset : rows.x;
-  const at::Tensor values =
-      ((u - grids.low) / grids.step).clamp_(0.0, static_cast<double>(kMaxLevel));
   const at::Tensor channels =
       problem.gram.diagonal().to(at::kDouble) / quantizer.multiplier.to(at::kDouble).square();
-  at::Tensor weights = grids.step.to(at::kDouble).square() * channels;
-  if (rows.weights.defined()) weights = weights * rows.weights.unsqueeze(1);
-  const at::Tensor bins = values.round().to(at::kLong).flatten();
-  const at::Tensor flat = weights.expand_as(values).flatten();
   at::Tensor counts = at::zeros({kMaxLevel + 1}, at::kDouble), sums = at::zeros_like(counts);
-  counts.index_add_(0, bins, flat);
-  sums.index_add_(0, bins, flat * values.flatten());
+  // Part by part: bins and weights take several times the memory of the values.
+  const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / rows.x.size(1));
+  for (std::int64_t from = 0; from < rows.x.size(0); from += step) {
+    const at::Tensor u = token_rows(rows.x.slice(0, from, from + step), fine);
+    const TokenGrids grids = token_grids(u, fine);
+    const at::Tensor values =
+        ((u - grids.low) / grids.step).clamp_(0.0, static_cast<double>(kMaxLevel));
+    at::Tensor weights = grids.step.to(at::kDouble).square() * channels;
+    if (rows.weights.defined()) {
+      weights = weights * rows.weights.slice(0, from, from + step).unsqueeze(1);
+    }
+    const at::Tensor bins = values.round().to(at::kLong).flatten();
+    const at::Tensor flat = weights.flatten();
+    counts.index_add_(0, bins, flat);
+    sums.index_add_(0, bins, flat * values.flatten());
+  }
   return best_levels(counts, sums, quantizer.bits);
 }
 

@@ -22,22 +22,6 @@ at::Tensor product_of(const LinearPlan& plan, const at::Tensor& codes) {
   return product * (plan.weight.scale * plan.input.scale);
 }
 
-/// The rows that a grid per token spans.
-at::Tensor token_rows(const at::Tensor& x, const InputQuantizer& quantizer) {
-  const at::Tensor rows = x.to(at::kFloat);
-  return quantizer.per_channel() ? at::mul(rows, quantizer.multiplier).add_(quantizer.offset)
-                                 : rows;
-}
-
-TokenGrids grids_of_rows(const at::Tensor& rows, const InputQuantizer& quantizer) {
-  TokenGrids grids;
-  grids.low = rows.amin(-1, /*keepdim=*/true);
-  grids.step = (rows.amax(-1, /*keepdim=*/true) - grids.low)
-                   .div_(static_cast<double>(quantizer.max_product_code()))
-                   .clamp_min_(std::numeric_limits<float>::min());
-  return grids;
-}
-
 /// Levels where there are any.
 at::Tensor token_product_codes(const at::Tensor& rows, const TokenGrids& grids,
                                const InputQuantizer& quantizer) {
@@ -64,8 +48,19 @@ InputQuantizer per_token_quantizer(int bits) {
   return quantizer;
 }
 
-TokenGrids token_grids(const at::Tensor& x, const InputQuantizer& quantizer) {
-  return grids_of_rows(token_rows(x, quantizer), quantizer);
+at::Tensor token_rows(const at::Tensor& x, const InputQuantizer& quantizer) {
+  const at::Tensor rows = x.to(at::kFloat);
+  return quantizer.per_channel() ? at::mul(rows, quantizer.multiplier).add_(quantizer.offset)
+                                 : rows;
+}
+
+TokenGrids token_grids(const at::Tensor& rows, const InputQuantizer& quantizer) {
+  TokenGrids grids;
+  grids.low = rows.amin(-1, /*keepdim=*/true);
+  grids.step = (rows.amax(-1, /*keepdim=*/true) - grids.low)
+                   .div_(static_cast<double>(quantizer.max_product_code()))
+                   .clamp_min_(std::numeric_limits<float>::min());
+  return grids;
 }
 
 at::Tensor level_table(const at::Tensor& levels) {
@@ -80,7 +75,7 @@ at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
   const auto max_code = static_cast<double>(quantizer.max_code());
   if (quantizer.per_token) {
     const at::Tensor rows = token_rows(x, quantizer);
-    const at::Tensor codes = token_product_codes(rows, grids_of_rows(rows, quantizer), quantizer);
+    const at::Tensor codes = token_product_codes(rows, token_grids(rows, quantizer), quantizer);
     if (!quantizer.levels.defined()) return codes;
     return at::bucketize(codes, quantizer.levels.to(at::kFloat)).to(at::kFloat);
   }
@@ -111,7 +106,7 @@ at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantize
 at::Tensor product_input(const at::Tensor& x, const InputQuantizer& quantizer) {
   if (quantizer.per_token) {
     const at::Tensor rows = token_rows(x, quantizer);
-    const TokenGrids grids = grids_of_rows(rows, quantizer);
+    const TokenGrids grids = token_grids(rows, quantizer);
     return token_product_codes(rows, grids, quantizer).mul_(grids.step).add_(grids.low);
   }
   at::Tensor codes = product_codes(encode(x, quantizer), quantizer);
@@ -160,7 +155,7 @@ at::Tensor simulate_rows(const LinearPlan& plan, const at::Tensor& x) {
   }
   if (plan.input.per_token) {
     const at::Tensor rows = token_rows(x, plan.input);
-    const TokenGrids grids = grids_of_rows(rows, plan.input);
+    const TokenGrids grids = token_grids(rows, plan.input);
     const at::Tensor codes = token_product_codes(rows, grids, plan.input);
     const at::Tensor product =
         at::matmul(codes, plan.weight.codes.to(at::kFloat).t()) * plan.weight.scale;

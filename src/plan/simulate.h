@@ -13,15 +13,17 @@ namespace repquant {
 /// The uniform grid per token at `bits` bits (2..8), nothing folded.
 InputQuantizer per_token_quantizer(int bits);
 
-/// The grid of each row: u^ = low + step l.
+/// What a grid per token spans: the rows u = x m + a, float32 [.., K], of the unfolded input x.
+at::Tensor token_rows(const at::Tensor& x, const InputQuantizer& quantizer);
+
+/// The grid of each row: u^ = low + step l. A step is at least the smallest normal number, so that
+/// a constant row has codes 0.
 struct TokenGrids {
-  at::Tensor low;  // float32 [.., 1]
-  at::Tensor
-      step;  // float32 [.., 1], at least the smallest normal number: a constant row has codes 0
+  at::Tensor low, step;  // float32 [.., 1]
 };
 
-/// The rows' grids under a grid per token; `x` is the unfolded input [.., K].
-TokenGrids token_grids(const at::Tensor& x, const InputQuantizer& quantizer);
+/// The grids of rows as token_rows() gives them.
+TokenGrids token_grids(const at::Tensor& rows, const InputQuantizer& quantizer);
 
 /// The level of every code of a codebook's fine grid, uint8 [256]: the one that is nearest to it,
 /// of two the lower one. `levels` as InputQuantizer has them.

@@ -17,11 +17,11 @@ using torch::jit::Value;
 
 /// A Linear and what is taken into its epilogue, in the order of the data.
 struct LinearPattern {
-  Node* rows = nullptr;             // call of TokenScale
-  Node* side = nullptr;             // call of SideColumns
-  Node* activation = nullptr;       // aten::relu, gelu or silu that the Linear does not have itself
-  Node* quantize = nullptr;         // call of Quantize
-  std::optional<TokenGrid> tokens;  // the next Linear's grid per token
+  Node* rows = nullptr;        // call of TokenScale
+  Node* side = nullptr;        // call of SideColumns
+  Node* activation = nullptr;  // aten::relu, gelu or silu that the Linear does not have itself
+  Node* quantize = nullptr;    // call of Quantize
+  std::optional<TokenCalls> tokens;  // the next Linear's grid per token
   Node* add = nullptr;
   Value* residual = nullptr;
   Node* last = nullptr;
@@ -87,7 +87,7 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
     pattern.last = pattern.activation = next;
   }
   pattern.tokens =
-      pattern.side == nullptr ? only_token_grid(context, pattern.last->output()) : std::nullopt;
+      pattern.side == nullptr ? only_token_calls(context, pattern.last->output()) : std::nullopt;
   if (pattern.tokens) return pattern;
   if (const auto quantize = context.call_of(reader()); pattern.side == nullptr && quantize &&
                                                        quantize->state->kind == "Quantize" &&
@@ -116,6 +116,12 @@ const std::pair<at::Tensor, at::Tensor>& packed_weight(FusionContext& context,
       ops::pack_weight_cpu(linear.state->tensor("codes"), linear.state->integer("bits"),
                            linear.state->integer("columns"));
   return context.packed[linear.name] = {weight, sums * linear.state->integer("zero_point")};
+}
+
+/// The operator's argument: what the pattern takes in, or the Linear has itself.
+std::int64_t activation_of(const LinearPattern& pattern, const StoredState& state) {
+  return static_cast<std::int64_t>(
+      pattern.activation != nullptr ? *activation_of(pattern.activation) : activation_of(state));
 }
 
 /// Of the call that adds the bias and makes the output: TokenScale's under a grid per token.
@@ -162,8 +168,6 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
                      const LinearPattern& pattern, std::int64_t channels) {
   const auto& [weight, compensation] = packed_weight(context, linear);
   const StoredState& state = *linear.state;
-  const ops::Activation activation =
-      pattern.activation != nullptr ? *activation_of(pattern.activation) : activation_of(state);
   const StoredState& last = last_state(context, linear, pattern);
   std::int64_t output = last.integer("output"), low = 0, high = 255;
   bool quadratic = false;
@@ -192,9 +196,9 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
       pattern.last, "repquant::linear",
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
        padded(last.tensor("bias"), channels), multiplier, offset, value_or_none(pattern.residual),
-       channels, state.integer("columns"), state.integer("bits"),
-       static_cast<std::int64_t>(activation), output, low, high, quadratic,
-       value_or_none(rows_of(context, pattern)), sums_of(context, pattern, channels)});
+       channels, state.integer("columns"), state.integer("bits"), activation_of(pattern, state),
+       output, low, high, quadratic, value_or_none(rows_of(context, pattern)),
+       sums_of(context, pattern, channels)});
 }
 
 /// With the codes of the next Linear and the grids of rows that these are on as outputs.
@@ -202,14 +206,12 @@ std::pair<Value*, Value*> insert_tokens(FusionContext& context, const SubmoduleC
                                         const LinearPattern& pattern, std::int64_t channels) {
   const auto& [weight, compensation] = packed_weight(context, linear);
   const StoredState& state = *linear.state;
-  const ops::Activation activation =
-      pattern.activation != nullptr ? *activation_of(pattern.activation) : activation_of(state);
   const StoredState& last = last_state(context, linear, pattern);
   return insert_token_operator(
       pattern.tokens->range.node, "repquant::linear_tokens",
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
        padded(last.tensor("bias"), channels), channels, state.integer("columns"),
-       state.integer("bits"), static_cast<std::int64_t>(activation),
+       state.integer("bits"), activation_of(pattern, state),
        value_or_none(rows_of(context, pattern)), sums_of(context, pattern, channels),
        pattern.tokens->top, pattern.tokens->codebook()});
 }
@@ -246,8 +248,8 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
     const std::string into = "fused into " + linear.name;
     context.report_fused(pattern.tokens->range.name, "repquant::linear_tokens", into);
     context.report_fused(pattern.tokens->quantize.name, "repquant::linear_tokens", into);
-    replace_token_grid(context, *pattern.tokens, insert_tokens(context, linear, pattern, channels),
-                       linear.name);
+    replace_token_calls(context, *pattern.tokens, insert_tokens(context, linear, pattern, channels),
+                        linear.name);
   } else {
     Value* output = pattern.side != nullptr ? insert_side(context, linear, pattern, channels)
                                             : insert_linear(context, linear, pattern, channels);

@@ -53,30 +53,29 @@ std::optional<NormPattern> norm_before(Value* value) {
 
 }  // namespace
 
-NamedValue TokenGrid::codebook() const {
+NamedValue TokenCalls::codebook() const {
   const c10::IValue none;
   return learned() ? NamedValue(c10::IValue(levels)) : NamedValue(none);
 }
 
-std::optional<TokenGrid> token_grid(const FusionContext& context, const SubmoduleCall& quantize) {
+std::optional<TokenCalls> token_calls(const FusionContext& context, const SubmoduleCall& quantize) {
   const auto range = context.call_of(quantize.argument(1)->node());
-  if (!range || range->state->kind != "TokenRange" || range->argument(0) != quantize.argument(0) ||
-      range->node->output()->uses().empty()) {
+  if (!range || range->state->kind != "TokenRange" || range->argument(0) != quantize.argument(0)) {
     return {};
   }
-  return TokenGrid{.range = *range,
-                   .quantize = quantize,
-                   .top = quantize.state->integer("top"),
-                   .levels = quantize.state->tensor("levels")};
+  return TokenCalls{.range = *range,
+                    .quantize = quantize,
+                    .top = quantize.state->integer("top"),
+                    .levels = quantize.state->tensor("levels")};
 }
 
-std::optional<TokenGrid> only_token_grid(const FusionContext& context, const Value* value) {
+std::optional<TokenCalls> only_token_calls(const FusionContext& context, const Value* value) {
   if (value->uses().size() != 2) return {};
   for (const auto& use : value->uses()) {
     if (use.user->owningBlock() != value->node()->owningBlock()) return {};
     const auto call = context.call_of(use.user);
     if (call && call->state->kind == "TokenQuantize" && use.offset == 1) {
-      return token_grid(context, *call);
+      return token_calls(context, *call);
     }
   }
   return {};
@@ -90,8 +89,8 @@ std::pair<Value*, Value*> insert_token_operator(Node* before, const char* name,
   return outputs;
 }
 
-void replace_token_grid(FusionContext& context, const TokenGrid& grid,
-                        const std::pair<Value*, Value*>& made, const std::string& module) {
+void replace_token_calls(FusionContext& context, const TokenCalls& grid,
+                         const std::pair<Value*, Value*>& made, const std::string& module) {
   context.replace(grid.range.node->output(), made.second, {.module = module});
   context.replace(grid.quantize.node->output(), made.first,
                   {.module = module, .levels = grid.learned() ? grid.levels : at::Tensor()});
@@ -100,7 +99,7 @@ void replace_token_grid(FusionContext& context, const TokenGrid& grid,
 }
 
 bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize) {
-  const auto grid = token_grid(context, quantize);
+  const auto grid = token_calls(context, quantize);
   if (!grid) return leave_token_call(context, quantize);
   const auto norm = norm_before(quantize.argument(0));
   const char* name = norm ? "repquant::norm_tokens" : "repquant::token_quantize";
@@ -112,7 +111,7 @@ bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize) 
                                    {quantize.argument(0), grid->top, grid->codebook()});
   context.report_fused(grid->range.name, name, "fused into " + quantize.name);
   context.report_fused(quantize.name, name, norm ? "with the norm" : "");
-  replace_token_grid(context, *grid, made, quantize.name);
+  replace_token_calls(context, *grid, made, quantize.name);
   if (norm) {
     norm->node->output(0)->replaceAllUsesWith(made.first);  // what reads its shape
     norm->node->destroy();

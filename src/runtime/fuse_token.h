@@ -11,7 +11,7 @@
 namespace repquant {
 
 /// The two calls that find the grids of rows and make codes on them, of one value.
-struct TokenGrid {
+struct TokenCalls {
   SubmoduleCall range;
   SubmoduleCall quantize;
   std::int64_t top = 255;
@@ -23,11 +23,11 @@ struct TokenGrid {
 };
 
 /// The pair that a call of TokenQuantize belongs to.
-std::optional<TokenGrid> token_grid(const FusionContext& context, const SubmoduleCall& quantize);
+std::optional<TokenCalls> token_calls(const FusionContext& context, const SubmoduleCall& quantize);
 
 /// The pair that reads `value`, if nothing else does.
-std::optional<TokenGrid> only_token_grid(const FusionContext& context,
-                                         const torch::jit::Value* value);
+std::optional<TokenCalls> only_token_calls(const FusionContext& context,
+                                           const torch::jit::Value* value);
 
 /// Inserts an operator that gives codes and the grids of rows.
 std::pair<torch::jit::Value*, torch::jit::Value*> insert_token_operator(
@@ -35,8 +35,8 @@ std::pair<torch::jit::Value*, torch::jit::Value*> insert_token_operator(
     const std::vector<torch::jit::NamedValue>& arguments);
 
 /// Puts `made` in the place of the pair, which goes.
-void replace_token_grid(FusionContext& context, const TokenGrid& grid,
-                        const std::pair<torch::jit::Value*, torch::jit::Value*>& made,
-                        const std::string& module);
+void replace_token_calls(FusionContext& context, const TokenCalls& grid,
+                         const std::pair<torch::jit::Value*, torch::jit::Value*>& made,
+                         const std::string& module);
 
 }  // namespace repquant
