@@ -21,12 +21,8 @@
 namespace repquant {
 namespace {
 
+using testing::count_kind;
 using testing::LoadedText;
-
-int count_kind(const SiteSearch& search, SiteKind kind) {
-  return static_cast<int>(std::count_if(search.sites.begin(), search.sites.end(),
-                                        [&](const Site& site) { return kind_of(site) == kind; }));
-}
 
 TEST_F(LoadedText, HalfWeightsBecomeFloat32) {
   for (const auto type : {at::kHalf, at::kBFloat16}) {
@@ -276,12 +272,7 @@ TEST_F(LoadedText, AttentionTheOtherWayRound) {
         "def forward(self, x):\n"
         "    q, k, v = torch.linear(x, self.w).transpose(1, 2).chunk(3, 1)\n    return " +
         body + "\n");
-    const at::Tensor x = at::randn({3, 5, 4});
-    run(model, {x});
-    const SiteSearch search = sites(model, {x});
-    EXPECT_EQ(count_kind(search, SiteKind::kScores), 1) << body;
-    EXPECT_EQ(count_kind(search, SiteKind::kAttend), 1) << body;
-    EXPECT_TRUE(search.skipped.empty()) << body;
+    expect_attention(model, at::randn({3, 5, 4}), body);
   }
 }
 
@@ -335,12 +326,7 @@ TEST_F(LoadedText, BetweenScoresAndProductOfAttention) {
         "    s = q @ k.transpose(-2, -1) * 0.5\n    w = torch.softmax(s, -1)\n    return " +
             body + "\n",
         1, 3);
-    const at::Tensor x = at::randn({3, 5, 4});
-    run(model, {x});
-    const SiteSearch search = sites(model, {x});
-    EXPECT_EQ(count_kind(search, SiteKind::kScores), 1) << body;
-    EXPECT_EQ(count_kind(search, SiteKind::kAttend), 1) << body;
-    EXPECT_TRUE(search.skipped.empty()) << body;
+    expect_attention(model, at::randn({3, 5, 4}), body);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -16,6 +17,12 @@
 #include "repquant/error.h"
 
 namespace repquant::testing {
+
+/// How many sites of this kind were found.
+inline int count_kind(const SiteSearch& search, SiteKind kind) {
+  return static_cast<int>(std::count_if(search.sites.begin(), search.sites.end(),
+                                        [&](const Site& site) { return kind_of(site) == kind; }));
+}
 
 class LoadedText : public ::testing::Test {
  protected:
@@ -56,6 +63,15 @@ class LoadedText : public ::testing::Test {
     SiteSearch search = find_sites(model);
     prove_sites(model, search, inputs);
     return search;
+  }
+
+  /// One attention and nothing skipped, and the outputs of the module.
+  void expect_attention(const Model& model, const at::Tensor& x, const std::string& what) {
+    run(model, {x});
+    const SiteSearch search = sites(model, {x});
+    EXPECT_EQ(count_kind(search, SiteKind::kScores), 1) << what;
+    EXPECT_EQ(count_kind(search, SiteKind::kAttend), 1) << what;
+    EXPECT_TRUE(search.skipped.empty()) << what;
   }
 
   std::string refusal(const std::string& code) {
