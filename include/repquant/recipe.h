@@ -26,7 +26,8 @@ enum class Clipping { kMinMax, kPercentile, kSearch, kLearned };
 /// Granularity of a Linear's input grid. kPerChannel needs a fold into a norm or a vector in the
 /// requantization; kAuto takes whichever gives the smaller error of the layer's output. kPerToken
 /// gives each row a scale and an offset of its own at run time, and up to 4 bits learned levels;
-/// such a site has neither side columns nor a quadratic grid, and a norm takes half of the fold.
+/// such a site has neither side columns nor a quadratic grid, and the fold that fit_token_fold()
+/// finds. The other settings of NormRecipe and InputRecipe are for static grids.
 enum class InputGranularity { kPerTensor, kPerChannel, kAuto, kPerToken };
 
 /// Grid for inputs bounded below by a small constant (GELU outputs): x = s (q - z) or s (q^2 - z).
@@ -65,7 +66,7 @@ struct WeightRecipe {
 };
 
 struct NormRecipe {
-  InputGranularity granularity = InputGranularity::kPerChannel;
+  InputGranularity granularity = InputGranularity::kPerToken;
   Clipping clipping = Clipping::kSearch;
   double fold_exponent = 1.0;   // r = (s / s~)^fold_exponent, 0..1; 1 is the paper's fold
   bool integer_offsets = true;  // per-channel zero points are integers (else real, folded exactly)
@@ -87,7 +88,7 @@ struct AttentionRecipe {
 };
 
 struct InputRecipe {  // inputs of Linear sites that no norm feeds directly
-  InputGranularity granularity = InputGranularity::kAuto;
+  InputGranularity granularity = InputGranularity::kPerToken;
   GeluGrid gelu_grid = GeluGrid::kAuto;  // kAuto: quadratic up to 4 bits
   double massive_threshold = 12.0;  // channel wider than this times the median: side column; 0: off
   int massive_bits = 8;             // bits of a side column

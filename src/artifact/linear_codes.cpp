@@ -89,7 +89,9 @@ Value* LinearCodes::token_input(const PlannedSite& planned, Value* x, Node* befo
     return shift == shifted_.end() ? x : apply(c10::aten::add, x, shift->second);
   }
   if (!quantizer.per_channel()) return x;
-  return apply(c10::aten::add, apply(c10::aten::mul, x, quantizer.multiplier), quantizer.offset);
+  Value* scaled = apply(c10::aten::mul, x, quantizer.multiplier);
+  return quantizer.offset.any().item<bool>() ? apply(c10::aten::add, scaled, quantizer.offset)
+                                             : scaled;
 }
 
 void LinearCodes::lower_norm(Node* original, const InputQuantizer& quantizer) {

@@ -26,7 +26,9 @@ struct AnalyzeCommandOptions {
 
 void run_analyze(const Context& context, const AnalyzeCommandOptions& given) {
   AnalyzeOptions options = given.analyze;
-  options.recipe = resolve(*given.recipe).recipe;
+  const ResolvedRecipe recipe = resolve(*given.recipe);
+  for (const auto& warning : settings_without_effect(recipe)) context.log.warning(warning);
+  options.recipe = recipe.recipe;
   options.threads = context.threads;
   options.calib = calibration_of(given.samples);
   if (std::holds_alternative<Synthetic>(options.calib)) {

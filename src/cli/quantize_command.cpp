@@ -113,6 +113,7 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
     print_config(context, recipe, *given.recipe->app);
     return;
   }
+  for (const auto& warning : settings_without_effect(recipe)) context.log.warning(warning);
   QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
   options.histograms = !given.report->empty();
   check_report(*given.report);

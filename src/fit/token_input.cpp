@@ -6,29 +6,23 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <tuple>
+#include <utility>
 #include <vector>
 
+#include "fit/token_fold.h"
 #include "plan/simulate.h"
+#include "quantizer/output_metric.h"
 
 namespace repquant {
 namespace {
 
 constexpr std::int64_t kValuesAtOnce = std::int64_t{1} << 20;
+// Rows that folds are fitted and judged on: more change no figure (docs/decisions-accuracy.md).
+constexpr std::int64_t kRowsOfFold = 512;
+// A fold that no norm carries must take away a fifth of the site's error.
+constexpr double kWorthAPass = 0.8;
 constexpr std::size_t kFine = static_cast<std::size_t>(kMaxLevel) + 1;
-
-/// Half of the fold: m = 1 / sqrt(half width), a = -middle m. Padding between norm and Linear
-/// inserts true zeros, which must stay zeros: no shift there.
-void fold_half(const at::Tensor& x, bool scale_only, InputQuantizer& quantizer) {
-  const at::Tensor low = x.amin(0).to(at::kDouble), high = x.amax(0).to(at::kDouble);
-  const at::Tensor reach = scale_only ? at::maximum(high, -low) : (high - low) / 2;
-  const double typical = reach.median().item<double>();
-  if (!(typical > 0.0) || !std::isfinite(typical)) return;
-  // A channel that hardly moves would get a multiplier that only amplifies rounding.
-  const at::Tensor m = reach.clamp_min(typical * 0x1p-10).rsqrt();
-  quantizer.multiplier = m.to(at::kFloat);
-  quantizer.offset = scale_only ? at::zeros_like(quantizer.multiplier)
-                                : ((low + high) / -2 * quantizer.multiplier).to(at::kFloat);
-}
 
 at::Tensor fit_levels(const WeightedRows& rows, const LinearProblem& problem,
                       const InputQuantizer& quantizer) {
@@ -54,6 +48,64 @@ at::Tensor fit_levels(const WeightedRows& rows, const LinearProblem& problem,
     sums.index_add_(0, bins, flat * values.flatten());
   }
   return best_levels(counts, sums, quantizer.bits);
+}
+
+/// What a fold may be. At a norm it costs nothing; elsewhere it is a pass over the input.
+enum class FoldForm { kNone, kScale, kScaleAndShift };
+
+TokenFoldProblem fold_problem(const at::Tensor& sample, const LinearProblem& problem) {
+  return {.x = sample,
+          .importance = problem.gram.diagonal(),
+          .weight = problem.site->weight,
+          .activation_bits = problem.activation_bits,
+          .weight_bits = problem.weight_bits};
+}
+
+InputQuantizer quantizer_with(FoldForm form, const WeightedRows& rows, const at::Tensor& sample,
+                              const LinearProblem& problem) {
+  InputQuantizer quantizer = per_token_quantizer(problem.activation_bits);
+  if (form != FoldForm::kNone) {
+    TokenFold fold =
+        fit_token_fold(fold_problem(sample, problem), form == FoldForm::kScaleAndShift);
+    quantizer.multiplier = std::move(fold.multiplier);
+    quantizer.offset = std::move(fold.offset);
+  }
+  if (quantizer.bits <= kMostLevelBits) quantizer.levels = fit_levels(rows, problem, quantizer);
+  return quantizer;
+}
+
+/// Mean over the rows x [n, K] of e G e^T, e what the grids lose of them but for its mean, and what
+/// the weight is expected to lose.
+double error_of(const at::Tensor& x, const LinearProblem& problem,
+                const InputQuantizer& quantizer) {
+  at::Tensor error = fake_quantize(x, quantizer).sub_(x);
+  error.sub_(error.mean(0));
+  const double of_input =
+      error.matmul(problem.gram.to(at::kFloat)).mul_(error).sum(at::kDouble).item<double>();
+  return of_input / static_cast<double>(x.size(0)) +
+         weight_error(fold_problem(x, problem), quantizer.multiplier);
+}
+
+/// Fitted on the first half of the rows, judged on the second.
+FoldForm best_form(const WeightedRows& rows, const LinearProblem& problem) {
+  const LinearSite& site = *problem.site;
+  const auto halves = halves_of(rows);
+  if (problem.one_grid || problem.rounded != nullptr || halves.empty()) return FoldForm::kNone;
+  const bool free = site.norm != nullptr;
+  std::vector<FoldForm> forms{FoldForm::kScale};
+  // Padding between norm and Linear inserts true zeros, which must stay zeros.
+  const bool centred = free || site.source == InputSource::kNorm;
+  if (centred && !site.scale_only_fold) forms.push_back(FoldForm::kScaleAndShift);
+  const at::Tensor seen = sample_rows(halves[0].x, kRowsOfFold, halves[0].weights);
+  const at::Tensor other = sample_rows(halves[1].x, kRowsOfFold, halves[1].weights);
+  FoldForm best = FoldForm::kNone;
+  double least = error_of(other, problem, quantizer_with(best, halves[0], seen, problem)) *
+                 (free ? 1.0 : kWorthAPass);
+  for (const FoldForm form : forms) {
+    const double error = error_of(other, problem, quantizer_with(form, halves[0], seen, problem));
+    if (error < least) std::tie(best, least) = std::tuple(form, error);
+  }
+  return best;
 }
 
 }  // namespace
@@ -104,12 +156,9 @@ at::Tensor best_levels(const at::Tensor& counts, const at::Tensor& sums, int bit
 }
 
 InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& problem) {
-  InputQuantizer quantizer = per_token_quantizer(problem.activation_bits);
-  const bool folds =
-      problem.site->norm != nullptr && !problem.one_grid && problem.rounded == nullptr;
-  if (folds) fold_half(rows.x, problem.site->scale_only_fold, quantizer);
-  if (quantizer.bits <= kMostLevelBits) quantizer.levels = fit_levels(rows, problem, quantizer);
-  return quantizer;
+  const FoldForm form = best_form(rows, problem);
+  const auto all = sample_rows(rows.x, kRowsOfFold, rows.weights);
+  return quantizer_with(form, rows, all, problem);
 }
 
 }  // namespace repquant

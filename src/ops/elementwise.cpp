@@ -70,8 +70,22 @@ std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int
 }  // namespace
 
 std::tuple<at::Tensor, at::Tensor> token_quantize_cpu(const at::Tensor& x, std::int64_t top,
-                                                      const OptionalTensor& levels) {
-  return quantize_tokens(x, top, levels, {});
+                                                      const OptionalTensor& levels,
+                                                      const OptionalTensor& multiplier,
+                                                      const OptionalTensor& offset) {
+  TORCH_CHECK(multiplier || !offset, "repquant::token_quantize: an offset without a multiplier");
+  const auto fits = [&](const OptionalTensor& given) {
+    return !given || (x.dim() >= 1 && given->dim() == 1 && given->numel() == x.size(-1) &&
+                      given->is_contiguous() && given->scalar_type() == at::kFloat);
+  };
+  if (!fits(multiplier) || !fits(offset)) {  // broadcasts: not on the way
+    const at::Tensor scaled = at::mul(x, *multiplier);
+    return quantize_tokens(offset ? at::add(scaled, *offset) : scaled, top, levels, {});
+  }
+  TokenArgs args;
+  if (multiplier) args.multiplier = multiplier->const_data_ptr<float>();
+  if (offset) args.offset = offset->const_data_ptr<float>();
+  return quantize_tokens(x, top, levels, args);
 }
 
 std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at::Tensor& weight,

@@ -13,7 +13,9 @@ at::Tensor norm_quantize_meta(const at::Tensor& x, const at::Tensor&, const at::
 }
 
 std::tuple<at::Tensor, at::Tensor> token_quantize_meta(const at::Tensor& x, std::int64_t,
-                                                       const std::optional<at::Tensor>&) {
+                                                       const std::optional<at::Tensor>&,
+                                                       const std::optional<at::Tensor>& = {},
+                                                       const std::optional<at::Tensor>& = {}) {
   TORCH_CHECK(x.dim() >= 1, "repquant::token_quantize: x must be [.., K]");
   auto rows = x.sym_sizes().vec();
   rows.back() = 2;
@@ -126,11 +128,13 @@ TORCH_LIBRARY(repquant, m) {
       "float zero) -> Tensor");
 
   // float32 [.., K] -> codes on a grid of each row's own, and these grids float32 [.., 2] (low,
-  // step): v = clamp(round((x - low) / step), 0, top), low the row's smallest value, step (largest
+  // step): v = clamp(round((x - low) (1 / step)), 0, top), low the row's smallest value, step (largest
   // - low) / top, at least the smallest normal number. levels (uint8 [n], rising; top is 255): the
   // one that is nearest to v, of two the lower one. A row that is not finite gets a grid that is
-  // not.
-  m.def("token_quantize(Tensor x, int top, Tensor? levels) -> (Tensor codes, Tensor rows)");
+  // not. With multiplier, and perhaps offset, float32 [K]: of x multiplier + offset.
+  m.def(
+      "token_quantize(Tensor x, int top, Tensor? levels, Tensor? multiplier=None, "
+      "Tensor? offset=None) -> (Tensor codes, Tensor rows)");
 
   // The same after LayerNorm or RMSNorm over the last dimension. weight, bias float32 [K].
   m.def(

@@ -28,7 +28,9 @@ at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const
                         std::int64_t max_code, bool quadratic, bool is_signed, std::int64_t shift);
 
 std::tuple<at::Tensor, at::Tensor> token_quantize_cpu(const at::Tensor& x, std::int64_t top,
-                                                      const OptionalTensor& levels);
+                                                      const OptionalTensor& levels,
+                                                      const OptionalTensor& multiplier = {},
+                                                      const OptionalTensor& offset = {});
 
 std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at::Tensor& weight,
                                                    const at::Tensor& bias, double epsilon,

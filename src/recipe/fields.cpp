@@ -186,11 +186,12 @@ std::vector<RecipeField> make_fields() {
   add(name_field(
       "norm.granularity", &R::norm, &NormRecipe::granularity,
       "grids of normalisation outputs; per_token: a scale and an offset for each row at run time, "
-      "with half of the fold"));
+      "channels folded as suits rows and weights"));
   add(name_field("norm.clipping", &R::norm, &NormRecipe::clipping,
-                 "how the two clipping factors of a channel are found"));
-  add(number_field("norm.fold_exponent", &R::norm, &NormRecipe::fold_exponent, 0, 1,
-                   "how much of a channel's scale is folded into the weights; 1 is all"));
+                 "static grids: how the two clipping factors of a channel are found"));
+  add(number_field(
+      "norm.fold_exponent", &R::norm, &NormRecipe::fold_exponent, 0, 1,
+      "static grids: how much of a channel's scale is folded into the weights; 1 is all"));
   add(bool_field("norm.integer_offsets", &R::norm, &NormRecipe::integer_offsets,
                  "per-channel zero points are integers, else real and folded exactly"));
   add(bool_field("attention.quantize", &R::attention, &AttentionRecipe::quantize,
@@ -215,12 +216,14 @@ std::vector<RecipeField> make_fields() {
       "grids of Linear inputs that no normalisation feeds; per_token: a scale and an offset for "
       "each row at run time, without side columns and quadratic grid"));
   add(name_field("input.gelu_grid", &R::input, &InputRecipe::gelu_grid,
-                 "grid of GELU outputs; auto is quadratic up to 4 bits"));
-  add(number_field("input.massive_threshold", &R::input, &InputRecipe::massive_threshold, 0, 1e6,
-                   "a channel this many times wider than the median gets its own grid; 0: never"));
-  add(bool_field("input.head_room", &R::input, &InputRecipe::head_room,
-                 "ranges of Linear inputs, norms too, reach beyond the calibration data, by "
-                 "cross-validation"));
+                 "static grids: of GELU outputs; auto is quadratic up to 4 bits"));
+  add(number_field(
+      "input.massive_threshold", &R::input, &InputRecipe::massive_threshold, 0, 1e6,
+      "static grids: a channel this many times wider than the median gets its own; 0: never"));
+  add(bool_field(
+      "input.head_room", &R::input, &InputRecipe::head_room,
+      "static grids: ranges of Linear inputs, norms too, reach beyond the calibration data, "
+      "by cross-validation"));
   add(integer_field("input.massive_bits", &R::input, &InputRecipe::massive_bits, 2, 8,
                     "bits of such a channel"));
   add(width_field("first_layer.weight_bits", &R::first_layer, &EdgeRecipe::weight_bits,

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <string_view>
 #include <utility>
 
@@ -169,6 +170,31 @@ ResolvedRecipe resolve_recipe(const RecipeSources& sources) {
                                origin == origins.end() ? "default" : origin->second});
   }
   return result;
+}
+
+std::vector<std::string> settings_without_effect(const ResolvedRecipe& resolved) {
+  constexpr std::array<std::string_view, 3> kOfNorms = {"norm.clipping", "norm.fold_exponent",
+                                                        "norm.integer_offsets"};
+  constexpr std::array<std::string_view, 3> kOfInputs = {
+      "input.gelu_grid", "input.massive_threshold", "input.massive_bits"};
+  std::vector<std::string> warnings;
+  const auto check = [&](std::string_view granularity, InputGranularity chosen,
+                         const auto& of_static_grids) {
+    if (chosen != InputGranularity::kPerToken) return;
+    for (const ResolvedSetting& setting : resolved.settings) {
+      if (setting.origin == "default" || setting.origin.starts_with("recipe ") ||
+          std::find(of_static_grids.begin(), of_static_grids.end(), setting.key) ==
+              of_static_grids.end()) {
+        continue;
+      }
+      warnings.push_back(setting.key + "=" + setting.value + " (" + setting.origin +
+                         ") is for static grids, and has no effect with " +
+                         std::string(granularity) + "=per_token; --recipe static has such grids");
+    }
+  };
+  check("norm.granularity", resolved.recipe.norm.granularity, kOfNorms);
+  check("input.granularity", resolved.recipe.input.granularity, kOfInputs);
+  return warnings;
 }
 
 std::string ResolvedRecipe::to_string() const {

@@ -50,6 +50,10 @@ struct ResolvedRecipe {
   std::string to_string() const;
 };
 
+/// Settings of static grids that somebody gave although the granularity that counts has none, as
+/// warnings: "norm.clipping=learned (--clipping) ...".
+std::vector<std::string> settings_without_effect(const ResolvedRecipe& resolved);
+
 /// The environment variable of a setting: "norm.clipping" is REPQUANT_NORM_CLIPPING.
 std::string environment_name(const std::string& key);
 

@@ -51,6 +51,43 @@ std::optional<NormPattern> norm_before(Value* value) {
   return norm;
 }
 
+/// What multiplies and shifts each channel before a grid per token: x multiplier + offset, made for
+/// the two calls alone.
+struct ScalePattern {
+  Value* x = nullptr;
+  at::Tensor multiplier{}, offset{};
+  std::vector<Node*> nodes{};  // last first
+};
+
+/// The constant vector of `symbol`(value, vector), or none.
+at::Tensor vector_operand(const Node* node, const char* symbol) {
+  if (!is_kind(node, symbol) || !constant_tensor(node->input(1)).defined()) return {};
+  const at::Tensor vector = constant_tensor(node->input(1));
+  return vector.dim() == 1 && vector.scalar_type() == at::kFloat ? vector : at::Tensor();
+}
+
+std::optional<ScalePattern> scale_before(Value* value) {
+  ScalePattern scale;
+  if (value->uses().size() != 2) return {};
+  Node* node = value->node();
+  const auto plain_sum = [](const Node* add) {
+    const auto alpha = torch::jit::toIValue(add->input(2));
+    return alpha && alpha->isScalar() && alpha->toScalar().equal(1);
+  };
+  if (is_kind(node, "aten::add") && node->inputs().size() == 3 && plain_sum(node)) {
+    scale.offset = vector_operand(node, "aten::add");
+    if (!scale.offset.defined() || node->input(0)->uses().size() != 1) return {};
+    scale.nodes.push_back(node);
+    node = node->input(0)->node();
+  }
+  scale.multiplier = vector_operand(node, "aten::mul");
+  if (!scale.multiplier.defined()) return {};
+  if (scale.offset.defined() && scale.offset.numel() != scale.multiplier.numel()) return {};
+  scale.nodes.push_back(node);
+  scale.x = node->input(0);
+  return scale;
+}
+
 }  // namespace
 
 NamedValue TokenCalls::codebook() const {
@@ -102,16 +139,29 @@ bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize) 
   const auto grid = token_calls(context, quantize);
   if (!grid) return leave_token_call(context, quantize);
   const auto norm = norm_before(quantize.argument(0));
+  const auto scale = scale_before(quantize.argument(0));
   const char* name = norm ? "repquant::norm_tokens" : "repquant::token_quantize";
+  const auto optional = [](const at::Tensor& tensor) {
+    return NamedValue(tensor.defined() ? c10::IValue(tensor) : c10::IValue());
+  };
   const auto made =
-      norm ? insert_token_operator(norm->node, name,
-                                   {norm->node->input(0), norm->weight, norm->bias, norm->epsilon,
-                                    norm->root_mean_square, grid->top, grid->codebook()})
-           : insert_token_operator(grid->range.node, name,
-                                   {quantize.argument(0), grid->top, grid->codebook()});
+      norm    ? insert_token_operator(norm->node, name,
+                                      {norm->node->input(0), norm->weight, norm->bias, norm->epsilon,
+                                       norm->root_mean_square, grid->top, grid->codebook()})
+      : scale ? insert_token_operator(grid->range.node, name,
+                                      {scale->x, grid->top, grid->codebook(),
+                                       optional(scale->multiplier), optional(scale->offset)})
+              : insert_token_operator(grid->range.node, name,
+                                      {quantize.argument(0), grid->top, grid->codebook()});
   context.report_fused(grid->range.name, name, "fused into " + quantize.name);
-  context.report_fused(quantize.name, name, norm ? "with the norm" : "");
+  context.report_fused(quantize.name, name,
+                       norm    ? "with the norm"
+                       : scale ? "with the scales of channels"
+                               : "");
   replace_token_calls(context, *grid, made, quantize.name);
+  if (scale) {
+    for (Node* node : scale->nodes) node->destroy();
+  }
   if (norm) {
     norm->node->output(0)->replaceAllUsesWith(made.first);  // what reads its shape
     norm->node->destroy();

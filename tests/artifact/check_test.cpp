@@ -7,6 +7,7 @@
 #include "graph/rewrite.h"
 #include "recipe/json.h"
 #include "support/errors.h"
+#include "support/recipes.h"
 #include "support/temp_dir.h"
 #include "tensor/deviation.h"
 
@@ -26,7 +27,7 @@ const Prepared& planted() {
 }
 
 const std::vector<SitePlan>& plans() {
-  static const std::vector<SitePlan> result = plans_of(planted(), recipe_for_bits({4, 4}));
+  static const std::vector<SitePlan> result = plans_of(planted(), testing::static_recipe({4, 4}));
   return result;
 }
 

@@ -59,6 +59,10 @@ LinearPlan linear_plan(const std::string& path, const LinearSite& site, const at
   }
   if (options.per_token_inputs) {
     plan.input = per_token_quantizer(plan.input.bits);
+    if (options.per_token_scale && site.norm == nullptr) {
+      plan.input.multiplier = at::linspace(0.5, 2.0, columns);
+      weight = weight / plan.input.multiplier;
+    }
     plan.weight = nearest(weight, options.weight_bits);
     return plan;
   }

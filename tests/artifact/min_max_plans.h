@@ -17,6 +17,7 @@ struct MinMaxOptions {
   int activation_bits = 4;
   bool per_channel_inputs = false;  // Linear inputs that no norm feeds: vectors instead of scalars
   bool per_token_inputs = false;    // of all Linears; nothing is folded
+  bool per_token_scale = false;     // with it: a multiplier for each channel where no norm is
   bool attention = true;
   bool quadratic = true;  // for GELU outputs, up to 4 bits
   bool uniform_softmax = false;

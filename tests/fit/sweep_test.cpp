@@ -13,6 +13,7 @@
 #include "recipe/json.h"
 #include "support/errors.h"
 #include "support/prepared.h"
+#include "support/recipes.h"
 #include "support/temp_dir.h"
 
 namespace repquant {
@@ -179,7 +180,7 @@ TEST(Sweep, PaddingAllowsNoShift) {
 }
 
 TEST(Sweep, ChannelsHaveIntegerZeroPoints) {
-  const SweepResult result = sweep(planted(), w4a4());
+  const SweepResult result = sweep(planted(), testing::static_recipe({4, 4}));
   for (const auto& plan : result.plans) {
     const auto* site = std::get_if<LinearPlan>(&plan.plan);
     if (site == nullptr) continue;

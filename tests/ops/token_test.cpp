@@ -62,6 +62,26 @@ TEST(TokenOperators, CodesAndGridsAreTheSimulations) {
   }
 }
 
+TEST(TokenOperators, ChannelsAreScaledAndShiftedOnTheWay) {
+  at::manual_seed(12);
+  const at::Tensor x = rows();
+  const at::Tensor multiplier = at::rand({x.size(-1)}) + 0.5, offset = at::randn({x.size(-1)});
+  for (const auto& level : testing::machine_levels()) {
+    const testing::LevelScope scope(level);
+    const auto equal = [&](const auto& got, const at::Tensor& scaled) {
+      const auto [codes, grids] = ops::token_quantize_cpu(scaled, 255, {});
+      EXPECT_TRUE(at::equal(std::get<0>(got), codes)) << level;
+      EXPECT_TRUE(at::equal(std::get<1>(got), grids)) << level;
+    };
+    equal(ops::token_quantize_cpu(x, 255, {}, multiplier, offset), x * multiplier + offset);
+    equal(ops::token_quantize_cpu(x, 255, {}, multiplier), x * multiplier);
+    // One value by a vector: the product is wider than x.
+    const at::Tensor narrow = at::randn({5, 1});
+    equal(ops::token_quantize_cpu(narrow, 255, {}, multiplier, offset),
+          narrow * multiplier + offset);
+  }
+}
+
 TEST(TokenOperators, ARowThatIsNotFiniteGetsAGridThatIsNot) {
   at::Tensor x = at::randn({3, 40});
   x[0][39] = std::numeric_limits<float>::quiet_NaN();

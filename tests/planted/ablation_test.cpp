@@ -79,7 +79,8 @@ std::vector<std::string> words(const std::string& text) {
 constexpr const char* kPlain =
     "weights.compensation=none weights.sensitivity=0 weights.shrinkage=false "
     "weights.descent_passes=0 "
-    "input.granularity=per_tensor input.head_room=false attention.head_room=false "
+    "norm.granularity=per_channel input.granularity=per_tensor input.head_room=false "
+    "attention.head_room=false "
     "attention.value_per_channel=false ";
 
 Recipe recipe_of(const std::string& bits, const std::string& settings) {

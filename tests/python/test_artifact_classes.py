@@ -260,7 +260,7 @@ class ClassesTest(unittest.TestCase):
             step = ((x.amax(-1, keepdim=True) - low) / top).clamp_min(2.0**-126)
             rows = make("token_range", top=top)(x)
             self.assert_close(rows, torch.cat([low, step], -1))
-            fine = ((x - low) / step).round().clamp(0, top)
+            fine = ((x - low) * step.reciprocal()).round().clamp(0, top)
             distance = (fine.unsqueeze(-1) - levels.float()).abs()
             codes = levels[distance.argmin(-1)]
             self.assert_codes(make("token_quantize", top=top, levels=levels)(x, rows), torch.uint8, codes)

@@ -42,6 +42,21 @@ TEST(RecipeResolveTest, BitsChooseTheReadyRecipe) {
   expect_setting(resolved, "norm.clipping", "search", "default");
 }
 
+TEST(RecipeResolveTest, SettingsOfStaticGridsAreNamedWhereThereAreNone) {
+  const std::vector<CommandLineSetting> given{{"norm.clipping", "learned", "--clipping"},
+                                              {"input.massive_bits", "6", "--set"},
+                                              {"attention.per_head", "false", "--set"}};
+  const auto warnings = settings_without_effect(resolve_recipe({.settings = given}));
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_NE(warnings[0].find("norm.clipping=learned (--clipping)"), std::string::npos);
+  EXPECT_NE(warnings[1].find("input.massive_bits=6 (--set)"), std::string::npos);
+  const RecipeSources fixed{.ready = "static", .settings = given};
+  EXPECT_TRUE(settings_without_effect(resolve_recipe(fixed)).empty());
+  // What a ready recipe says for its own reasons is no mistake of the user's.
+  EXPECT_TRUE(settings_without_effect(resolve_recipe({.ready = "paper"})).empty());
+  EXPECT_TRUE(settings_without_effect(resolve_recipe({})).empty());
+}
+
 TEST(RecipeResolveTest, EffortSetsOthersWhateverTheOrder) {
   const ResolvedRecipe fast = resolve_recipe(
       {.settings = {{"weights.sensitivity", "0.25", "--set"}, {"effort", "fast", "--effort"}}});

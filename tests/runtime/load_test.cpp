@@ -219,6 +219,23 @@ TEST(LoadTest, GridsOfRowsAreTakenIn) {
   }
 }
 
+TEST(LoadTest, ChannelsAreScaledByTheOperatorOfTheGrid) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  MinMaxOptions options = bits(8, 8);
+  options.per_token_inputs = options.per_token_scale = true;
+  save(lowered("vit_fused", "trace", options).module, path);
+  LoadReport report;
+  const torch::jit::Module fused = load(path, {}, &report);
+  const LoadedSite* site = find(report, "blocks_1_mlp_fc2_input");
+  ASSERT_NE(site, nullptr);
+  EXPECT_EQ(site->op, "repquant::token_quantize");
+  EXPECT_EQ(site->reason, "with the scales of channels");
+  const auto inputs = fixture_data("vit_fused").inputs;
+  const auto expected = outputs(torch::jit::load(path), inputs), got = outputs(fused, inputs);
+  for (std::size_t i = 0; i < got.size(); ++i) EXPECT_GT(sqnr_db(expected[i], got[i]), 60);
+}
+
 TEST(LoadTest, SaysWhyASiteStaysPortable) {
   const TempDir dir;
   const auto path = (dir / "a.pt").string();

@@ -1,5 +1,5 @@
-"""(float, the grids of its rows) -> u8 product codes: v = clamp(round((x - low) / step), 0, top), or
-the level that is nearest to v where there is a codebook.
+"""(float, the grids of its rows) -> u8 product codes: v = clamp(round((x - low) (1 / step)), 0, top),
+or the level that is nearest to v where there is a codebook.
 """
 
 
@@ -20,7 +20,7 @@ class TokenQuantize:
         self.table = torch.index_select(self.levels, 0, nearest)
 
     def forward(self, x: Tensor, rows: Tensor) -> Tensor:
-        y = torch.sub(x, rows.narrow(-1, 0, 1)).div_(rows.narrow(-1, 1, 1)).round_().clamp_(0.0, float(self.top))
+        y = torch.sub(x, rows.narrow(-1, 0, 1)).mul_(rows.narrow(-1, 1, 1).reciprocal()).round_().clamp_(0.0, float(self.top))
         if self.top <= 127:
             return y.to(1).to(0)
         codes = y.to(2).to(0)

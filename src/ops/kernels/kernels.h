@@ -48,7 +48,7 @@ struct QuantizeArgs {
 };
 
 /// Codes on a grid of each row's own; see the schema of token_quantize. With a norm first if it has
-/// a weight.
+/// a weight, or a multiplier for each channel.
 struct TokenArgs {
   const float* x = nullptr;       // [rows, width]
   std::uint8_t* codes = nullptr;  // [rows, width]
@@ -61,6 +61,8 @@ struct TokenArgs {
   const float* bias = nullptr;    // [width]
   float epsilon = 0;
   bool root_mean_square = false;
+  const float* multiplier = nullptr;  // [width], or null
+  const float* offset = nullptr;      // [width], with it; or null
 };
 
 /// y = activation((x - z) w^T scale + bias + side), then one of the outputs.

@@ -39,6 +39,15 @@ typename V::F load_lanes(const float* p, std::int64_t n) {
 }
 
 template <class V>
+void store_float_lanes(float* p, typename V::F values, std::int64_t n) {
+  if (n == 16) {
+    V::store(p, values);
+  } else {
+    V::store_n(p, values, n);
+  }
+}
+
+template <class V>
 void store_code_lanes(void* p, typename V::I codes, std::int64_t n) {
   if (n == 16) {
     V::store_bytes(p, codes);

@@ -30,6 +30,16 @@ inline void nearest_levels(const std::uint8_t* levels, int count, std::uint8_t* 
   }
 }
 
+/// y = x multiplier + offset, in two roundings as LibTorch's operators have it.
+template <class V>
+void scale_row(const TokenArgs& args, const float* x, float* y) {
+  over_lanes(args.width, [&](std::int64_t i, std::int64_t n) {
+    auto scaled = V::mul(load_lanes<V>(x + i, n), load_lanes<V>(args.multiplier + i, n));
+    if (args.offset != nullptr) scaled = V::add(scaled, load_lanes<V>(args.offset + i, n));
+    store_float_lanes<V>(y + i, scaled, n);
+  });
+}
+
 template <class V>
 void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t row_end,
                     float* scratch) {
@@ -45,12 +55,11 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
         const auto normal = V::mul(V::sub(load_lanes<V>(raw + i, n), centre), inverse);
         const auto y =
             V::fma(normal, load_lanes<V>(args.weight + i, n), load_lanes<V>(args.bias + i, n));
-        if (n == 16) {
-          V::store(scratch + i, y);
-        } else {
-          V::store_n(scratch + i, y, n);
-        }
+        store_float_lanes<V>(scratch + i, y, n);
       });
+      x = scratch;
+    } else if (args.multiplier != nullptr) {
+      scale_row<V>(args, x, scratch);
       x = scratch;
     }
     auto lows = V::set(x[0]), highs = lows, poison = zero;
@@ -72,9 +81,9 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
     args.rows[2 * row] = low + bad;
     args.rows[2 * row + 1] = step;
     std::uint8_t* codes = args.codes + row * width;
-    const auto lowest = V::set(low), width_of_code = V::set(step);
+    const auto lowest = V::set(low), inverse = V::set(1.0F / step);
     over_lanes(width, [&](std::int64_t at, std::int64_t n) {
-      const auto u = V::round(V::div(V::sub(load_lanes<V>(x + at, n), lowest), width_of_code));
+      const auto u = V::round(V::mul(V::sub(load_lanes<V>(x + at, n), lowest), inverse));
       store_code_lanes<V>(codes + at, V::to_int(V::min(V::max(u, zero), limit)), n);
     });
     if (args.levels != nullptr) nearest_levels(args.levels, args.level_count, codes, width);

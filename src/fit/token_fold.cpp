@@ -1,0 +1,145 @@
+#include "fit/token_fold.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+namespace repquant {
+namespace {
+
+constexpr int kSteps = 50;
+constexpr double kFirstStep = 0.1;  // falls to zero linearly
+// A channel that hardly moves would get a multiplier that only amplifies rounding.
+constexpr double kNarrowest = 0x1p-10;
+constexpr std::int64_t kMostWeightRows = 512;
+constexpr double kDamping = 0.01;  // of the covariance, as GPTQ has it
+
+/// Adam's moments of one vector of parameters.
+class Momentum {
+ public:
+  explicit Momentum(const at::Tensor& like)
+      : first_(at::zeros_like(like)), second_(at::zeros_like(like)) {}
+
+  at::Tensor step(const at::Tensor& gradient, int count) {
+    constexpr double kFirst = 0.9, kSecond = 0.999, kEpsilon = 1e-8;
+    first_.mul_(kFirst).add_(gradient, 1 - kFirst);
+    second_.mul_(kSecond).addcmul_(gradient, gradient, 1 - kSecond);
+    return first_ / (1 - std::pow(kFirst, count)) /
+           ((second_ / (1 - std::pow(kSecond, count))).sqrt_().add_(kEpsilon));
+  }
+
+ private:
+  at::Tensor first_, second_;
+};
+
+/// Sum over rows with their highest or lowest value in channel c of `of_rows`: [K].
+at::Tensor by_channel(const at::Tensor& channels, const at::Tensor& of_rows, std::int64_t count) {
+  return at::zeros({count}, at::kDouble).index_add_(0, channels, of_rows);
+}
+
+double sum_of(const at::Tensor& x) { return x.sum().item<double>(); }
+
+/// l^2 of the header, float64 [K].
+at::Tensor unexplained(const at::Tensor& x) {
+  const at::Tensor rows = x - x.mean(0);
+  at::Tensor covariance =
+      at::matmul(rows.t(), rows).to(at::kDouble).div_(static_cast<double>(x.size(0)));
+  const double mean = covariance.diagonal().mean().item<double>();
+  covariance.diagonal().add_(kDamping * mean + 1e-300);
+  return std::get<0>(at::linalg_cholesky_ex(covariance)).diagonal().square();
+}
+
+/// The error in its two terms as functions of log m; both constant factors are in `importance`
+/// and `rest`.
+struct Terms {
+  at::Tensor x, magnitudes;     // float32 [n, K], [N, K]
+  at::Tensor importance, rest;  // float64 [K]
+
+  explicit Terms(const TokenFoldProblem& problem) : x(problem.x) {
+    const at::Tensor given = problem.importance.to(at::kDouble);
+    const double mean = given.mean().item<double>();
+    const auto top = static_cast<double>((1 << problem.activation_bits) - 1);
+    const auto top_weight = static_cast<double>((1 << problem.weight_bits) - 1) / 2;
+    importance = given.clamp_min(mean * 1e-6 + 1e-300) / (top * top);
+    const double own = sum_of(problem.weight.to(at::kDouble).square());
+    const double share = own > 0.0 ? sum_of(given) / own : 0.0;
+    const std::int64_t count = problem.weight.size(0);
+    const std::int64_t stride = (count + kMostWeightRows - 1) / kMostWeightRows;
+    magnitudes = problem.weight.slice(0, 0, count, stride).abs().to(at::kFloat).contiguous();
+    const double rows = static_cast<double>(count) / static_cast<double>(magnitudes.size(0));
+    rest = unexplained(x) * (share * rows / (top_weight * top_weight));
+  }
+
+  double of_weight(const at::Tensor& multiplier) const {
+    const at::Tensor largest = at::div(magnitudes, multiplier).amax(1).to(at::kDouble);
+    return sum_of(largest.square()) * sum_of(rest * multiplier.to(at::kDouble).square()) / 12;
+  }
+};
+
+}  // namespace
+
+double weight_error(const TokenFoldProblem& problem, const at::Tensor& multiplier) {
+  return Terms(problem).of_weight(multiplier);
+}
+
+TokenFold fit_token_fold(const TokenFoldProblem& problem, bool with_shift) {
+  const at::Tensor& x = problem.x;
+  const std::int64_t channels = x.size(1);
+  const at::Tensor low = x.amin(0).to(at::kDouble), high = x.amax(0).to(at::kDouble);
+  const at::Tensor centre = with_shift ? (low + high) / 2 : at::zeros_like(low);
+  at::Tensor reach = with_shift ? (high - low) / 2 : at::maximum(high, -low);
+  const double typical = reach.median().item<double>();
+  const double widest = reach.max().item<double>();
+  if (!(widest > 0.0) || !std::isfinite(widest)) {
+    return {at::ones({channels}, at::kFloat), at::zeros({channels}, at::kFloat)};
+  }
+  reach = reach.clamp_min((typical > 0.0 ? typical : widest) * kNarrowest);
+  const Terms terms(problem);
+
+  at::Tensor log_multiplier = reach.log().mul_(-0.5);
+  at::Tensor shift = at::zeros_like(reach);  // of the centre, in reaches
+  Momentum of_multiplier(reach), of_shift(reach);
+  const auto fold = [&] {
+    const at::Tensor m = log_multiplier.exp();
+    const at::Tensor a = -m * (centre + shift * reach);
+    return TokenFold{m.to(at::kFloat), a.to(at::kFloat)};
+  };
+  for (int step = 1; step <= kSteps; ++step) {
+    const TokenFold now = fold();
+    const at::Tensor u = at::mul(x, now.multiplier).add_(now.offset);
+    const auto [tops, top_channels] = u.max(1);
+    const auto [bottoms, bottom_channels] = u.min(1);
+    const at::Tensor range = (tops - bottoms).to(at::kDouble);
+    const double squares = range.square().sum().item<double>();
+    const auto [largest, largest_channels] = at::div(terms.magnitudes, now.multiplier).max(1);
+    const at::Tensor weight_squares = largest.to(at::kDouble).square();
+    const at::Tensor square = (log_multiplier * 2).exp_();
+    const at::Tensor noise = terms.importance / square, rest = terms.rest * square;
+    const double of_input = squares / static_cast<double>(x.size(0)) * sum_of(noise);
+    const double of_weight = sum_of(weight_squares) * sum_of(rest);
+    const double all = of_input + of_weight;
+    if (!(squares > 0.0) || !(all > 0.0) || !std::isfinite(all)) break;
+    // Of log(error). Only the two channels that make a row's range move it: the derivative of
+    // m (x - centre) by log m is itself, and -m reach by the shift.
+    const at::Tensor share = range * (2 / squares * (of_input / all));
+    at::Tensor gradient = by_channel(top_channels, share * tops, channels) -
+                          by_channel(bottom_channels, share * bottoms, channels);
+    gradient.sub_(noise, 2 / sum_of(noise) * (of_input / all));
+    if (of_weight > 0.0) {
+      gradient.sub_(by_channel(largest_channels, weight_squares, channels),
+                    2 / sum_of(weight_squares) * (of_weight / all));
+      gradient.add_(rest, 2 / sum_of(rest) * (of_weight / all));
+    }
+    const double rate = kFirstStep * (1 - static_cast<double>(step - 1) / kSteps);
+    if (with_shift) {
+      const at::Tensor moves = (by_channel(bottom_channels, share, channels) -
+                                by_channel(top_channels, share, channels)) *
+                               (log_multiplier.exp() * reach);
+      shift.sub_(of_shift.step(moves, step), rate);
+    }
+    log_multiplier.sub_(of_multiplier.step(gradient, step), rate);
+  }
+  return fold();
+}
+
+}  // namespace repquant
