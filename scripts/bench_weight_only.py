@@ -4,6 +4,7 @@ packed weight, in turns and on one thread.
 
     scripts/bench_weight_only.py [--library build/release/src/ops/librepquant_ops.so] [--runs 15]
 
+Times are processor time: what else the machine does counts only as far as it takes cache and memory.
 Results are compared before anything is timed. Ratios are of pairs of runs that follow each other:
 their median, and in brackets the quartiles. A read is a sum of the bytes as 64-bit integers.
 """
@@ -35,9 +36,9 @@ def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     call()
-    return time.perf_counter() - begin
+    return time.thread_time() - begin
 
 
 def spread(values: list[float]) -> str:

@@ -4,7 +4,9 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "artifact/classes.h"
@@ -40,7 +42,9 @@ struct WeightOnlyProblem {
 /// `mean`: of the inputs; codes up to 4 bits are multiplied with 8 added to them.
 WeightOnlyProblem weight_only_problem(const ProductShape& shape, std::int64_t bits,
                                       double mean = 0.0) {
-  WeightOnlyProblem p{.shape = shape, .bits = bits};
+  WeightOnlyProblem p;
+  p.shape = shape;
+  p.bits = bits;
   const std::int64_t limit = (std::int64_t{1} << (bits - 1)) - 1;
   const std::int64_t width = shape.group_size > 0 ? shape.group_size : shape.columns;
   const std::int64_t groups = (shape.columns + width - 1) / width;
