@@ -157,7 +157,9 @@ TEST_P(LoadFixture, FusedGivesThePortableOutputs) {
       if (linear && site.reason.find("fused into") != 0) ++linears;
       EXPECT_TRUE(site.fused || !site.reason.empty()) << site.module;
     }
-    if (!result.sites.empty()) EXPECT_GT(linears, 0U) << "no Linear was fused";
+    if (!result.sites.empty()) {
+      EXPECT_GT(linears, 0U) << "no Linear was fused";
+    }
   }
 }
 

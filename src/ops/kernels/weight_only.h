@@ -87,22 +87,22 @@ void chunk_tile(const ChunkInputs& in, const std::uint8_t* weight, std::int64_t 
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) acc[r][v] = offset;
   }
-  std::int64_t place[kRows];
+  // Pointers of their own: gcc makes one of them out of sums that it keeps on the stack.
+  const float* inputs[kRows];
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) place[r] = opaque(r * in.stride);
-  const float* x = in.x;
+  for (int r = 0; r < kRows; ++r) inputs[r] = opaque(in.x + r * in.stride);
   for (std::int64_t s = 0; s < steps; ++s) {
 #pragma GCC unroll 8
     for (int j = 0; j < kStep; ++j) {
       const auto column = Source::column(j);
       // Where a weight is used once or twice, its vectors are loaded for each column anew.
       const std::uint8_t* step = kRows <= kVectors ? opaque(weight) : weight;
-      const float* inputs = opaque(x) + j;
+      const std::int64_t k = s * kStep + j;
       // Held is what there is less of, so that the accumulators stay in registers.
       if constexpr (kRows <= kVectors) {
         typename V::F input[kRows];
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) input[r] = V::set(inputs[place[r]]);
+        for (int r = 0; r < kRows; ++r) input[r] = V::set(inputs[r][k]);
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; ++v) {
           if (const int line = Source::line(j, v); line >= 0) V::prefetch(step + line + kPrefetch);
@@ -119,13 +119,12 @@ void chunk_tile(const ChunkInputs& in, const std::uint8_t* weight, std::int64_t 
         }
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-          const auto input = V::set(inputs[place[r]]);
+          const auto input = V::set(inputs[r][k]);
 #pragma GCC unroll 8
           for (int v = 0; v < kVectors; ++v) acc[r][v] = V::fma(input, w[v], acc[r][v]);
         }
       }
     }
-    x += kStep;
     weight += Source::step(kVectors);
   }
 #pragma GCC unroll 8
@@ -166,14 +165,35 @@ void packed_tile_rows(int rows, const ChunkInputs& in, const std::uint8_t* weigh
   }
 }
 
+/// Chunks that are unpacked beside each other.
+struct Block {
+  Chunk chunks[kUnpackedColumns / kStep];
+  int count = 0;
+
+  std::int64_t first_step() const { return chunks[0].first_step; }
+  std::int64_t steps() const {
+    return chunks[count - 1].first_step + chunks[count - 1].steps - first_step();
+  }
+  bool has_room(const Chunk& chunk) const {
+    return count == 0 || chunk.first_step + chunk.steps - first_step() <= kUnpackedColumns / kStep;
+  }
+};
+
+/// kFloatVectors vectors of a block's unpacked weights; `in` is of the rows' first columns.
 template <class V, int kRows = V::kFloatRows>
-void float_tile_rows(int rows, const ChunkInputs& in, const float* weight, std::int64_t steps,
+void block_tile_rows(int rows, const ChunkInputs& in, const Block& block, const float* weight,
                      const float* scale, float* totals) {
   if (rows == kRows) {
-    chunk_tile<V, Floats<V>, kRows, V::kFloatVectors>(
-        in, reinterpret_cast<const std::uint8_t*>(weight), steps, scale, totals);
+    for (int i = 0; i < block.count; ++i) {
+      const Chunk& chunk = block.chunks[i];
+      const std::int64_t place = (chunk.first_step - block.first_step()) * kStep;
+      chunk_tile<V, Floats<V>, kRows, V::kFloatVectors>(
+          {in.x + chunk.first_step * kStep, in.stride, in.offsets + chunk.index, in.offset_stride},
+          reinterpret_cast<const std::uint8_t*>(weight + place * 16 * V::kFloatVectors),
+          chunk.steps, scale + chunk.group * kPanel, totals);
+    }
   } else if constexpr (kRows > 1) {
-    float_tile_rows<V, kRows - 1>(rows, in, weight, steps, scale, totals);
+    block_tile_rows<V, kRows - 1>(rows, in, block, weight, scale, totals);
   }
 }
 
@@ -207,17 +227,16 @@ void few_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t r
   const std::int64_t count = row_end - row_begin;
   const std::int64_t tiles = (count + V::kFloatRows - 1) / V::kFloatRows;
   const std::int64_t step_rows = (count + tiles - 1) / tiles;
-  for (std::int64_t i = 0; i < chunks; ++i) {
-    const Chunk chunk = layout.chunk(i);
-    const std::uint8_t* packed = weight + chunk.first_step * Source::step(0);
+  layout.each_chunk([&](const Chunk& chunk) {
     for (std::int64_t row = row_begin; row < row_end; row += step_rows) {
       const int rows = static_cast<int>(row_end - row < step_rows ? row_end - row : step_rows);
       const ChunkInputs in{args.x + row * args.stride + chunk.first_step * kStep, args.stride,
-                           args.offsets + row * chunks + i, chunks};
-      packed_tile_rows<V, Source>(rows, in, packed, chunk.steps, scale + chunk.group * kPanel,
-                                  vectors, totals + (row - row_begin) * kPanel);
+                           args.offsets + row * chunks + chunk.index, chunks};
+      packed_tile_rows<V, Source>(rows, in, weight + chunk.first_step * Source::step(0),
+                                  chunk.steps, scale + chunk.group * kPanel, vectors,
+                                  totals + (row - row_begin) * kPanel);
     }
-  }
+  });
 }
 
 /// A panel's product with many rows; kUnpackedColumns columns at a time are unpacked.
@@ -229,31 +248,27 @@ void many_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t 
   const std::int64_t chunks = layout.chunks();
   const std::uint8_t* weight = args.weight + panel * layout.steps() * Source::step(0);
   const float* scale = args.scale + panel * layout.groups() * kPanel;
-  for (std::int64_t begin = 0, end = 0; begin < chunks; begin = end) {
-    const std::int64_t first = layout.chunk(begin).first_step;
-    std::int64_t steps = 0;
-    for (; end < chunks; ++end) {
-      const Chunk chunk = layout.chunk(end);
-      if (chunk.first_step + chunk.steps - first > kUnpackedColumns / kStep) break;
-      steps = chunk.first_step + chunk.steps - first;
-    }
-    unpack_steps<V, Source>(weight + first * Source::step(0), steps, unpacked);
+  Block block;
+  const auto multiply = [&] {
+    unpack_steps<V, Source>(weight + block.first_step() * Source::step(0), block.steps(), unpacked);
     for (std::int64_t part = 0; part * V::kFloatVectors < vectors; ++part) {
-      const float* floats = unpacked + part * steps * kStep * kWidth;
+      const float* floats = unpacked + part * block.steps() * kStep * kWidth;
       for (std::int64_t row = row_begin; row < row_end; row += V::kFloatRows) {
         const int rows =
             static_cast<int>(row_end - row < V::kFloatRows ? row_end - row : V::kFloatRows);
-        for (std::int64_t i = begin; i < end; ++i) {
-          const Chunk chunk = layout.chunk(i);
-          const ChunkInputs in{args.x + row * args.stride + chunk.first_step * kStep, args.stride,
-                               args.offsets + row * chunks + i, chunks};
-          float_tile_rows<V>(rows, in, floats + (chunk.first_step - first) * kStep * kWidth,
-                             chunk.steps, scale + chunk.group * kPanel + part * kWidth,
-                             totals + (row - row_begin) * kPanel + part * kWidth);
-        }
+        block_tile_rows<V>(
+            rows, {args.x + row * args.stride, args.stride, args.offsets + row * chunks, chunks},
+            block, floats, scale + part * kWidth,
+            totals + (row - row_begin) * kPanel + part * kWidth);
       }
     }
-  }
+    block.count = 0;
+  };
+  layout.each_chunk([&](const Chunk& chunk) {
+    if (!block.has_room(chunk)) multiply();
+    block.chunks[block.count++] = chunk;
+  });
+  multiply();
 }
 
 template <class V>

@@ -25,8 +25,7 @@ void pack_weight_only(const std::uint8_t* codes, const float* scale, std::int64_
     for (std::int64_t g = 0; g < groups; ++g) {
       packed_scale[(panel * groups + g) * kPanel + lane] = scale[n * groups + g];
     }
-    for (std::int64_t i = 0; i < layout.chunks(); ++i) {
-      const Chunk chunk = layout.chunk(i);
+    layout.each_chunk([&](const Chunk& chunk) {
       std::uint8_t* out = packed + (panel * layout.steps() + chunk.first_step) * bytes;
       for (std::int64_t k = 0; k < chunk.width; k += kStep) {
         std::uint8_t* step = out + k / kStep * bytes;
@@ -40,7 +39,7 @@ void pack_weight_only(const std::uint8_t* codes, const float* scale, std::int64_
         }
         if (nibbles) std::memcpy(step + 4 * lane, &word, sizeof(word));
       }
-    }
+    });
   }
 }
 
@@ -51,8 +50,7 @@ void arrange_row(const float* x, const ColumnLayout& layout, bool nibbles, float
       {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F},
       {1.0F, 0x1p-4F, 0x1p-8F, 0x1p-12F, 0x1p-16F, 0x1p-20F, 0x1p-24F, 1.0F}};
   const float* places = kPlaces[nibbles ? 1 : 0];
-  for (std::int64_t i = 0; i < layout.chunks(); ++i) {
-    const Chunk chunk = layout.chunk(i);
+  layout.each_chunk([&](const Chunk& chunk) {
     const float* from = x + chunk.column;
     float* to = arranged + chunk.first_step * kStep;
     float sums[kStep] = {};
@@ -70,8 +68,8 @@ void arrange_row(const float* x, const ColumnLayout& layout, bool nibbles, float
     }
     const float sum =
         ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-    offsets[i] = nibbles ? -8.0F * sum : 0.0F;
-  }
+    offsets[chunk.index] = nibbles ? -8.0F * sum : 0.0F;
+  });
 }
 
 }  // namespace repquant::ops

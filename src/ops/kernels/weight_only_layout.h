@@ -15,7 +15,8 @@ inline std::int64_t step_bytes(bool nibbles) { return kStep * kPanel / (nibbles 
 
 /// Neighbouring columns that share a scale and are summed before they are scaled.
 struct Chunk {
-  std::int64_t group = 0, column = 0, width = 0;
+  std::int64_t index = 0, group = 0;
+  std::int64_t column = 0, width = 0;
   std::int64_t first_step = 0, steps = 0;  // its place in weight and input, padded to whole steps
 };
 
@@ -27,30 +28,37 @@ class ColumnLayout {
   ColumnLayout(std::int64_t columns, std::int64_t group_size)
       : columns_(columns),
         width_(group_size > 0 && group_size < columns ? group_size : columns),
-        group_steps_((width_ + kStep - 1) / kStep),
-        group_chunks_((width_ + kChunk - 1) / kChunk) {}
+        groups_((columns + width_ - 1) / width_) {}
 
-  std::int64_t groups() const { return (columns_ + width_ - 1) / width_; }
-  std::int64_t chunks() const {
-    return (groups() - 1) * group_chunks_ + (last_width() + kChunk - 1) / kChunk;
-  }
-  std::int64_t steps() const {
-    return (groups() - 1) * group_steps_ + (last_width() + kStep - 1) / kStep;
-  }
-  Chunk chunk(std::int64_t i) const {
-    const std::int64_t group = i / group_chunks_, place = i % group_chunks_;
-    const std::int64_t begin = place * kChunk;
-    const std::int64_t rest = (group + 1 == groups() ? last_width() : width_) - begin;
-    const std::int64_t width = rest < kChunk ? rest : kChunk;
-    return {group, group * width_ + begin, width, group * group_steps_ + begin / kStep,
-            (width + kStep - 1) / kStep};
+  std::int64_t groups() const { return groups_; }
+  std::int64_t chunks() const { return in_groups(kChunk); }
+  std::int64_t steps() const { return in_groups(kStep); }
+
+  /// Calls visit(chunk) for one after the other.
+  template <class Visit>
+  void each_chunk(Visit visit) const {
+    Chunk chunk;
+    for (; chunk.group < groups_; ++chunk.group) {
+      const std::int64_t begin = chunk.group * width_;
+      const std::int64_t end = begin + width_ < columns_ ? begin + width_ : columns_;
+      for (chunk.column = begin; chunk.column < end; chunk.column += kChunk) {
+        chunk.width = end - chunk.column < kChunk ? end - chunk.column : kChunk;
+        chunk.steps = (chunk.width + kStep - 1) / kStep;
+        visit(static_cast<const Chunk&>(chunk));
+        ++chunk.index;
+        chunk.first_step += chunk.steps;
+      }
+    }
   }
 
  private:
-  std::int64_t last_width() const { return columns_ - (groups() - 1) * width_; }
+  /// Pieces of `size` columns, counted group by group.
+  std::int64_t in_groups(std::int64_t size) const {
+    const std::int64_t last = columns_ - (groups_ - 1) * width_;
+    return (groups_ - 1) * ((width_ + size - 1) / size) + (last + size - 1) / size;
+  }
 
-  std::int64_t columns_, width_;
-  std::int64_t group_steps_, group_chunks_;
+  std::int64_t columns_, width_, groups_;
 };
 
 /// Packs weight codes as the artifact stores them, int8 [channels, columns] or nibbles (code + 8,
