@@ -88,6 +88,15 @@ at::Tensor linear_side_meta(const at::Tensor& codes, const at::Tensor& weight,
                      bits, 0, 0, 0, 0, false, {}, {});
 }
 
+at::Tensor weight_only_linear_meta(const at::Tensor& x, const at::Tensor&, const at::Tensor&,
+                                   const at::Tensor&, std::int64_t channels, std::int64_t,
+                                   std::int64_t, std::int64_t, std::int64_t) {
+  TORCH_CHECK(x.dim() >= 1, "repquant::weight_only_linear: x must be [.., columns]");
+  auto sizes = x.sym_sizes().vec();
+  sizes.back() = channels;
+  return at::empty_symint(sizes, x.options());
+}
+
 at::Tensor attention_meta(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                           const std::optional<at::Tensor>& mask, const at::Tensor&,
                           const at::Tensor&, const at::Tensor&, const at::Tensor&, double,
@@ -168,6 +177,18 @@ TORCH_LIBRARY(repquant, m) {
       "Tensor x, Tensor side_channels, Tensor side_inverse, Tensor side_zero, Tensor side_weight, "
       "int side_max_code, Tensor? residual, int channels, int columns, int bits) -> Tensor");
 
+  // Weight codes as pack_weight takes them and float32 scales [N, G] (group_size > 0: of groups of
+  // as many columns; 0: [N]) -> (packed weight, scales [p N / 64, G, 64]) of weight_only_linear.
+  m.def(
+      "pack_weight_only(Tensor codes, Tensor scale, int bits, int columns, int group_size) -> "
+      "(Tensor packed, Tensor scale)");
+
+  // y = activation(x w^T + bias), w = codes times scales, x float32 [.., K]. weight, scale: packed;
+  // bias float32 [p N]; activation as in linear. A row's result does not depend on other rows.
+  m.def(
+      "weight_only_linear(Tensor x, Tensor weight, Tensor scale, Tensor bias, int channels, "
+      "int columns, int bits, int group_size, int activation) -> Tensor");
+
   // Attention on int8 codes. query [.., T, d], key [.., S, d], value [.., S, e]; they and the mask,
   // which is added to integer scores * score_scale * score_factor, broadcast as in matmul and add.
   // Grids broadcast to [.., H, 1, e], H being axis -3: query_zero int32, score_scale and factor
@@ -198,6 +219,8 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("linear", &linear_cpu);
   m.impl("linear_tokens", &linear_tokens_cpu);
   m.impl("linear_side", &linear_side_cpu);
+  m.impl("pack_weight_only", &pack_weight_only_cpu);
+  m.impl("weight_only_linear", &weight_only_linear_cpu);
   m.impl("attention", &attention_cpu);
 }
 
@@ -210,6 +233,7 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("linear", &linear_meta);
   m.impl("linear_tokens", &linear_tokens_meta);
   m.impl("linear_side", &linear_side_meta);
+  m.impl("weight_only_linear", &weight_only_linear_meta);
   m.impl("attention", &attention_meta);
 }
 

@@ -64,6 +64,16 @@ at::Tensor linear_side_cpu(const at::Tensor& codes, const at::Tensor& weight,
                            std::int64_t side_max_code, const OptionalTensor& residual,
                            std::int64_t channels, std::int64_t columns, std::int64_t bits);
 
+std::tuple<at::Tensor, at::Tensor> pack_weight_only_cpu(const at::Tensor& codes,
+                                                        const at::Tensor& scale, std::int64_t bits,
+                                                        std::int64_t columns,
+                                                        std::int64_t group_size);
+
+at::Tensor weight_only_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
+                                  const at::Tensor& scale, const at::Tensor& bias,
+                                  std::int64_t channels, std::int64_t columns, std::int64_t bits,
+                                  std::int64_t group_size, std::int64_t activation);
+
 at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                          const OptionalTensor& mask, const at::Tensor& query_zero,
                          const at::Tensor& value_zero, const at::Tensor& score_scale,

@@ -41,7 +41,10 @@ FusedSite describe(const LoadedSite& loaded, const std::map<std::string, Role>& 
   if (const auto role = roles.find(loaded.module); role != roles.end()) {
     row.path = role->second.site->site.path;
     row.part = role->second.part;
-    if (row.part == SitePart::kSite) row.macs = role->second.site->site.macs;
+    if (row.part == SitePart::kSite) {
+      row.macs = role->second.site->site.macs;
+      if (role->second.site->input == SiteInput::kFloat) row.integer = false;
+    }
   }
   const auto same =
       std::find_if(portable.sites.begin(), portable.sites.end(),

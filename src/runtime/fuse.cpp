@@ -108,6 +108,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
   // In this order: a fusion takes in calls of later kinds, and of none before.
   const std::vector<std::pair<std::string, Fusion>> fusions{{"Attend", &fuse_attention},
                                                             {"Linear", &fuse_linear},
+                                                            {"WeightOnlyLinear", &fuse_weight_only},
                                                             {"NormQuantize", &fuse_norm},
                                                             {"Quantize", &fuse_quantize},
                                                             {"TokenQuantize", &fuse_token_quantize},

@@ -39,7 +39,7 @@ struct FusionContext {
   const PortableSites& kept;  // are not to be fused
   const GraphCopy& copy;      // of the portable graph; its `graph` is rewritten
   std::map<std::string, LoadedSite> sites{};
-  /// Packed weight and row sums by submodule; a weight may be read by several calls.
+  /// Packed weight, and its row sums or scales, by submodule; a weight may be read by several calls.
   std::map<std::string, std::pair<at::Tensor, at::Tensor>> packed{};
 
   std::vector<Replacement> replaced{};
@@ -62,6 +62,8 @@ torch::jit::Value* insert_operator(torch::jit::Node* before, const char* name,
 /// Each returns true if it has replaced the call (and what it could take in with it).
 bool fuse_attention(FusionContext& context, const SubmoduleCall& attend);
 bool fuse_linear(FusionContext& context, const SubmoduleCall& linear);
+/// A product of float activations with packed weight codes.
+bool fuse_weight_only(FusionContext& context, const SubmoduleCall& linear);
 bool fuse_norm(FusionContext& context, const SubmoduleCall& norm);
 bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize);
 /// With the call that finds the rows' grids, and the norm in front if nothing else reads it.

@@ -4,6 +4,7 @@
 #include "graph/rewrite.h"
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
+#include "runtime/epilogue.h"
 #include "runtime/fuse.h"
 #include "runtime/fuse_token.h"
 #include "tensor/deviation.h"
@@ -26,15 +27,6 @@ struct LinearPattern {
   Value* residual = nullptr;
   Node* last = nullptr;
 };
-
-std::optional<ops::Activation> activation_of(const Node* node) {
-  if (is_kind(node, "aten::relu")) return ops::Activation::kRelu;
-  if (is_kind(node, "aten::silu")) return ops::Activation::kSilu;
-  if (!is_kind(node, "aten::gelu")) return {};
-  const auto form = torch::jit::constant_as<std::string>(node->input(1));
-  if (!form || (*form != "none" && *form != "tanh")) return {};
-  return *form == "tanh" ? ops::Activation::kGeluTanh : ops::Activation::kGelu;
-}
 
 ops::Activation activation_of(const StoredState& state) {
   if (state.text("activation") == "relu") return ops::Activation::kRelu;
@@ -82,8 +74,8 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
       pattern.rows == nullptr && side && side->state->kind == "SideColumns" &&
       side->argument(0) == pattern.last->output() && linear.state->text("activation") == "none") {
     pattern.last = pattern.side = side->node;
-  } else if (Node* next = reader();
-             next != nullptr && activation_of(next) && linear.state->text("activation") == "none") {
+  } else if (Node* next = reader(); next != nullptr && fusible_activation(next) &&
+                                    linear.state->text("activation") == "none") {
     pattern.last = pattern.activation = next;
   }
   pattern.tokens =
@@ -102,12 +94,6 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
   return pattern;
 }
 
-at::Tensor padded(const at::Tensor& vector, std::int64_t channels) {
-  const std::int64_t rest = (ops::kPanel - channels % ops::kPanel) % ops::kPanel;
-  const at::Tensor full = vector.numel() == 1 ? vector.view({1}).expand({channels}) : vector;
-  return at::constant_pad_nd(full, {0, rest}).contiguous();
-}
-
 const std::pair<at::Tensor, at::Tensor>& packed_weight(FusionContext& context,
                                                        const SubmoduleCall& linear) {
   const auto found = context.packed.find(linear.name);
@@ -120,8 +106,9 @@ const std::pair<at::Tensor, at::Tensor>& packed_weight(FusionContext& context,
 
 /// The operator's argument: what the pattern takes in, or the Linear has itself.
 std::int64_t activation_of(const LinearPattern& pattern, const StoredState& state) {
-  return static_cast<std::int64_t>(
-      pattern.activation != nullptr ? *activation_of(pattern.activation) : activation_of(state));
+  return static_cast<std::int64_t>(pattern.activation != nullptr
+                                       ? *fusible_activation(pattern.activation)
+                                       : activation_of(state));
 }
 
 /// Of the call that adds the bias and makes the output: TokenScale's under a grid per token.

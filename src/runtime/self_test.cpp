@@ -72,6 +72,40 @@ bool linear_is_right(int bits) {
   return apart(got, expected) < 1e-6;
 }
 
+/// Whole inputs and scales that are powers of two: no product is rounded. Few rows and many take
+/// different ways through the kernel.
+bool weight_only_is_right(int bits) {
+  constexpr std::int64_t kMany = 11, kGroup = 12;
+  Pattern pattern(1664525U);
+  const int limit = (1 << (bits - 1)) - 1;
+  const at::Tensor x = pattern.codes(-200, 300, {kMany, kColumns}, at::kInt);
+  const at::Tensor w = pattern.codes(-limit - 1, limit, {kChannels, kColumns}, at::kChar);
+  const std::int64_t groups = (kColumns + kGroup - 1) / kGroup;
+  const at::Tensor powers = pattern.codes(-3, 0, {kChannels, groups}, at::kInt);
+  at::Tensor expected = at::zeros({kMany, kChannels}, at::kDouble);
+  for (std::int64_t r = 0; r < kMany; ++r) {
+    for (std::int64_t n = 0; n < kChannels; ++n) {
+      double sum = 3.0;
+      for (std::int64_t k = 0; k < kColumns; ++k) {
+        sum += std::ldexp(x.const_data_ptr<std::int32_t>()[r * kColumns + k] *
+                              w.const_data_ptr<std::int8_t>()[n * kColumns + k],
+                          powers.const_data_ptr<std::int32_t>()[n * groups + k / kGroup]);
+      }
+      expected.mutable_data_ptr<double>()[r * kChannels + n] = sum;
+    }
+  }
+  const auto [packed, scale] = ops::pack_weight_only_cpu(
+      pack_codes(w, bits), at::exp2(powers.to(at::kFloat)), bits, kColumns, kGroup);
+  const at::Tensor bias = whole_panels(at::full({kChannels}, 3.0, at::kFloat));
+  const auto right = [&](std::int64_t rows) {
+    const at::Tensor got =
+        ops::weight_only_linear_cpu(x.narrow(0, 0, rows).to(at::kFloat), packed, scale, bias,
+                                    kChannels, kColumns, bits, kGroup, 0);
+    return at::equal(got.to(at::kDouble), expected.narrow(0, 0, rows));
+  };
+  return right(1) && right(kMany);
+}
+
 /// x is a quarter above whole codes, so that nothing is at a tie.
 bool quantize_is_right() {
   Pattern pattern(40503U);
@@ -149,6 +183,8 @@ std::string wrong_operators() {
   };
   note(linear_is_right(4), "linear w4");
   note(linear_is_right(8), "linear w8");
+  note(weight_only_is_right(4), "weight_only_linear w4");
+  note(weight_only_is_right(8), "weight_only_linear w8");
   note(quantize_is_right(), "quantize");
   note(norm_is_right(), "norm_quantize");
   note(attention_is_right(), "attention");

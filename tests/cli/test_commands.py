@@ -203,19 +203,33 @@ class InspectTest(program.ProgramTest):
         done = self.succeed("inspect", "q.pt", "--runtime",
                             environment={"REPQUANT_CPU_LEVEL": "generic"})
         self.assertIn("instruction set generic", done.stdout)
-        self.assertIn(f"fused integer operators: {100 * fused['fused_share']:.1f} %", done.stdout)
+        self.assertIn(f"fused operators: {100 * fused['fused_share']:.1f} %", done.stdout)
         self.assertNotIn("fused", self.result("inspect", "q.pt"))
 
     def test_runtime_says_what_stays_portable(self) -> None:
+        self.succeed("quantize", DIGITS_MODEL, "--bits", "w8a8", "--set",
+                     "attention.softmax_scaling=per_tensor", "--calib", DIGITS_CALIB,
+                     "--calib-samples", "8", "--effort", "fast", "-o", "q.pt")
+        fused = self.result("inspect", "q.pt", "--runtime")["fused"]
+        sites = {site["path"]: site for site in fused["sites"] if site["part"] == "site"}
+        self.assertEqual(sites["blocks.0.fc1"]["form"], "fused")
+        self.assertEqual(sites["blocks.0.attn.attend"]["form"], "portable")
+        self.assertIn("one scale per tensor", sites["blocks.0.attn.attend"]["reason"])
+        self.assertLess(fused["fused_share"], 1.0)
+
+    def test_runtime_of_weights_only(self) -> None:
         self.succeed("quantize", DIGITS_MODEL, "--bits", "w4a16", "--calib", DIGITS_CALIB,
                      "--calib-samples", "8", "-o", "q.pt")
         fused = self.result("inspect", "q.pt", "--runtime")["fused"]
-        forms = {site["path"]: site["form"] for site in fused["sites"]}
-        self.assertEqual(forms["blocks.0.fc1"], "portable")
-        self.assertEqual(forms["blocks.0.attn.scores"], "float")
-        self.assertNotIn("fused", forms.values())
-        self.assertTrue(all(site["reason"] for site in fused["sites"]))
-        self.assertEqual((fused["fused_share"], fused["integer_share"]), (0.0, 0.0))
+        sites = {site["path"]: site for site in fused["sites"]}
+        self.assertEqual(sites["blocks.0.fc1"]["form"], "fused")
+        self.assertEqual(sites["blocks.0.fc1"]["op"], "repquant::weight_only_linear f32 x s4")
+        self.assertFalse(sites["blocks.0.fc1"]["integer"])
+        self.assertEqual(sites["blocks.0.attn.scores"]["form"], "float")
+        self.assertTrue(sites["blocks.0.attn.scores"]["reason"])
+        self.assertNotIn("portable", {site["form"] for site in fused["sites"]})
+        self.assertGreater(fused["fused_share"], 0.9)
+        self.assertEqual(fused["integer_share"], 0.0)
 
     def test_runtime_needs_an_artifact(self) -> None:
         self.fails(4, "only an artifact of repquant has a fused form", "inspect", DIGITS_MODEL,

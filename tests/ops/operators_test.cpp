@@ -14,7 +14,8 @@ namespace {
 TEST(OperatorsTest, AreRegisteredWithAnExample) {
   for (const char* name :
        {"pack_weight", "norm_quantize", "quantize", "token_quantize", "norm_tokens", "linear",
-        "linear_tokens", "linear_side", "windows", "attention", "cpu_level", "set_cpu_level"}) {
+        "linear_tokens", "linear_side", "pack_weight_only", "weight_only_linear", "windows",
+        "attention", "cpu_level", "set_cpu_level"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
   }
@@ -47,6 +48,23 @@ TEST(OperatorsTest, MetaTensorsGiveTheSameShapesAndTypes) {
 struct WindowCase {
   std::vector<std::int64_t> sizes, before, after, kernel, stride, dilation;
 };
+
+TEST(OperatorsTest, WeightOnlyMetaTensorsGiveTheSameShapesAndTypes) {
+  const at::Tensor codes = testing::random_codes(-8, 7, {10, 12}, at::kByte);
+  const auto [packed, scale] =
+      ops::pack_weight_only_cpu(codes.narrow(1, 0, 6), at::rand({10, 3}), 4, 12, 4);
+  using Linear =
+      at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                 std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t);
+  const auto linear = c10::Dispatcher::singleton()
+                          .findSchemaOrThrow("repquant::weight_only_linear", "")
+                          .typed<Linear>();
+  const at::Tensor x = at::rand({2, 5, 12}), bias = testing::padded(at::rand({10}));
+  const at::Tensor real = linear.call(x, packed, scale, bias, 10, 12, 4, 4, 0);
+  const at::Tensor meta = linear.call(x.to(at::kMeta), packed, scale, bias, 10, 12, 4, 4, 0);
+  EXPECT_EQ(real.sizes(), meta.sizes());
+  EXPECT_EQ(real.scalar_type(), meta.scalar_type());
+}
 
 TEST(OperatorsTest, WindowsAreThoseOfUnfold) {
   at::manual_seed(7);

@@ -50,6 +50,22 @@ class LoadTest(unittest.TestCase):
         noise = (expected - got).square().sum() / expected.square().sum()
         self.assertLess(noise.item(), 1e-3)
 
+    def test_weights_alone_are_fused(self) -> None:
+        import repquant
+
+        path = Path(self.folder.name) / "weights.pt"
+        subprocess.run([str(binary()), "quantize", str(DIGITS / "digits_vit.pt"), "--calib",
+                        str(DIGITS / "digits_calib.npz"), "--bits", "w4a16", "--calib-samples", "8",
+                        "--threads", "1", "-q", "-o", str(path)], check=True)
+        model, report = repquant.load_with_report(path)
+        self.assertTrue(all(site.fused for site in report.sites), report.sites)
+        self.assertIn("repquant::weight_only_linear f32 x s4", {site.op for site in report.sites})
+        with torch.inference_mode():
+            expected, got = torch.jit.load(str(path))(self.inputs), model(self.inputs)
+            alone = torch.cat([model(image) for image in self.inputs.split(1)])
+        self.assertLess((expected - got).abs().max(), 1e-4 * expected.abs().max())
+        self.assertLess((alone - got).abs().max(), 1e-4 * expected.abs().max())
+
     def test_signature_is_kept(self) -> None:
         import repquant
 

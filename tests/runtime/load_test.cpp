@@ -152,10 +152,12 @@ TEST_P(LoadFixture, FusedGivesThePortableOutputs) {
     }
     std::size_t linears = 0;
     for (const auto& site : report.sites) {
-      if (site.op.find("repquant::linear") == 0 && site.reason.find("fused into") != 0) ++linears;
+      const bool linear = site.op.find("repquant::linear") == 0 ||
+                          site.op.find("repquant::weight_only_linear") == 0;
+      if (linear && site.reason.find("fused into") != 0) ++linears;
       EXPECT_TRUE(site.fused || !site.reason.empty()) << site.module;
     }
-    if (!variant.options.weight_only && !result.sites.empty()) {
+    if (!result.sites.empty()) {
       EXPECT_GT(linears, 0U) << "no Linear was fused";
     }
   }
@@ -234,6 +236,34 @@ TEST(LoadTest, ChannelsAreScaledByTheOperatorOfTheGrid) {
   const auto inputs = fixture_data("vit_fused").inputs;
   const auto expected = outputs(torch::jit::load(path), inputs), got = outputs(fused, inputs);
   for (std::size_t i = 0; i < got.size(); ++i) EXPECT_GT(sqnr_db(expected[i], got[i]), 60);
+}
+
+TEST(LoadTest, WeightOnlySitesComputeOnPackedWeights) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  const auto data = fixture_data("vit_fused");
+  for (const auto& [weight_bits, op] :
+       std::vector<std::pair<int, std::string>>{{3, "repquant::weight_only_linear f32 x s4"},
+                                                {8, "repquant::weight_only_linear f32 x s8"}}) {
+    MinMaxOptions options = bits(weight_bits, 8);
+    options.weight_only = true;
+    save(lowered("vit_fused", "trace", options).module, path);
+    LoadReport report;
+    const auto fused = load(path, {}, &report);
+    ASSERT_NE(find(report, "blocks_1_mlp_fc1"), nullptr);
+    EXPECT_EQ(find(report, "blocks_1_mlp_fc1")->op, op);
+    EXPECT_EQ(find(report, "blocks_1_mlp_fc1")->reason, "with activation");
+    EXPECT_EQ(find(report, "blocks_1_mlp_fc2")->op, op);
+    EXPECT_EQ(find(report, "blocks_1_mlp_fc2")->reason, "");
+    for (const auto& site : report.sites) {
+      EXPECT_TRUE(site.fused) << site.module;
+      // The float weight is not made: nothing of the portable submodule is left in the module.
+      EXPECT_FALSE(fused.hasattr(site.module)) << site.module;
+    }
+    EXPECT_TRUE(differences(load_both(path, {}), data.inputs).empty());
+    const auto expected = outputs(torch::jit::load(path), data.inputs);
+    EXPECT_GE(sqnr_db(expected[0], outputs(fused, data.inputs)[0]), 100);
+  }
 }
 
 TEST(LoadTest, SaysWhyASiteStaysPortable) {

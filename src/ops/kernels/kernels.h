@@ -1,8 +1,8 @@
 // The integer kernels behind the operators: plain pointers in, plain pointers out, no LibTorch.
 //
-// One source (norm.h, linear.h, attention.h) is compiled for several instruction sets over a thin
-// layer of 16-lane vectors (vector_*.h). Sums run in the same order, and multiply-adds are fused or
-// not in the same places, so every level gives the same bits.
+// One source (norm.h, linear.h, weight_only.h, attention.h) is compiled for several instruction
+// sets over a thin layer of 16-lane vectors (vector_*.h). Sums run in the same order, and
+// multiply-adds are fused or not in the same places, so every level gives the same bits.
 #pragma once
 
 #include <cstdint>
@@ -96,6 +96,25 @@ inline std::int64_t panel_bytes(std::int64_t groups, bool nibbles) {
   return groups * kPanel * (nibbles ? 2 : 4);
 }
 
+/// y = activation(x w^T + bias), the weight w being codes times a scale for each group of columns.
+/// weight_only_layout.h says how weight and input are arranged.
+struct WeightOnlyArgs {
+  const float* x = nullptr;  // [rows, stride], arranged
+  std::int64_t stride = 0;
+  const float* offsets = nullptr;  // [rows, chunks]
+  const std::uint8_t* weight = nullptr;
+  const float* scale = nullptr;  // [panels, groups, kPanel]
+  bool nibbles = false;
+  std::int64_t columns = 0, group_size = 0;  // group_size 0: the whole row
+  std::int64_t channels = 0;                 // N, not padded
+  const float* bias = nullptr;               // padded to whole panels
+  Activation activation = Activation::kNone;
+  float* out = nullptr;  // [rows, channels]
+};
+
+/// Columns of a panel that weight_only() unpacks at a time for many rows.
+inline constexpr std::int64_t kUnpackedColumns = 256;
+
 /// How codes of exp(score - row maximum) become integer weights (quantizer/log.h).
 enum class SoftmaxCode {
   kLog = 0,      // 2^(-c / steps), steps 1 or 2, c <= 15: two planes of powers of two
@@ -150,6 +169,9 @@ struct Kernels {
   /// `scratch`: 4 groups * kPanel bytes, 64-byte aligned; used for nibbles and more than kFewRows.
   void (*linear)(const LinearArgs&, std::int64_t row_begin, std::int64_t row_end,
                  std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch);
+  /// `scratch`: (row_end - row_begin + kUnpackedColumns) kPanel floats, 64-byte aligned.
+  void (*weight_only)(const WeightOnlyArgs&, std::int64_t row_begin, std::int64_t row_end,
+                      std::int64_t panel_begin, std::int64_t panel_end, float* scratch);
   /// Heads are numbered batch * heads + head.
   void (*attention)(const AttentionArgs&, std::int64_t begin, std::int64_t end,
                     std::uint8_t* scratch);

@@ -5,10 +5,12 @@
 #include "ops/kernels/norm.h"
 #include "ops/kernels/token.h"
 #include "ops/kernels/vector_avx2.h"
+#include "ops/kernels/weight_only.h"
 
 namespace repquant::ops {
 
-const Kernels kAvx2Kernels{&norm_quantize<Avx2>, &quantize<Avx2>,  &token_quantize<Avx2>,
-                           &linear<Avx2>,        &attention<Avx2>, &activate_array<Avx2>};
+const Kernels kAvx2Kernels{&norm_quantize<Avx2>, &quantize<Avx2>,    &token_quantize<Avx2>,
+                           &linear<Avx2>,        &weight_only<Avx2>, &attention<Avx2>,
+                           &activate_array<Avx2>};
 
 }  // namespace repquant::ops

@@ -5,10 +5,12 @@
 #include "ops/kernels/norm.h"
 #include "ops/kernels/token.h"
 #include "ops/kernels/vector_avx512.h"
+#include "ops/kernels/weight_only.h"
 
 namespace repquant::ops {
 
-const Kernels kAvx512Kernels{&norm_quantize<Avx512>, &quantize<Avx512>,  &token_quantize<Avx512>,
-                             &linear<Avx512>,        &attention<Avx512>, &activate_array<Avx512>};
+const Kernels kAvx512Kernels{&norm_quantize<Avx512>, &quantize<Avx512>,    &token_quantize<Avx512>,
+                             &linear<Avx512>,        &weight_only<Avx512>, &attention<Avx512>,
+                             &activate_array<Avx512>};
 
 }  // namespace repquant::ops

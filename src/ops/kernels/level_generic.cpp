@@ -5,11 +5,12 @@
 #include "ops/kernels/norm.h"
 #include "ops/kernels/token.h"
 #include "ops/kernels/vector_generic.h"
+#include "ops/kernels/weight_only.h"
 
 namespace repquant::ops {
 
-const Kernels kGenericKernels{&norm_quantize<Generic>,  &quantize<Generic>,
-                              &token_quantize<Generic>, &linear<Generic>,
-                              &attention<Generic>,      &activate_array<Generic>};
+const Kernels kGenericKernels{
+    &norm_quantize<Generic>, &quantize<Generic>,  &token_quantize<Generic>, &linear<Generic>,
+    &weight_only<Generic>,   &attention<Generic>, &activate_array<Generic>};
 
 }  // namespace repquant::ops

@@ -80,7 +80,9 @@ typename V::I square_code(typename V::F u) {
 
 template <class V, Activation kActivation>
 void activate_all(float* x, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; i += 16) {
+  std::int64_t i = 0;
+  for (; i + 16 <= count; i += 16) V::store(x + i, activate<V, kActivation>(V::load(x + i)));
+  if (i < count) {
     V::store_n(x + i, activate<V, kActivation>(V::load_n(x + i, count - i)), count - i);
   }
 }

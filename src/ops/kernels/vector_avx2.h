@@ -12,6 +12,8 @@ namespace {
 struct Avx2 {
   static constexpr int kRows = 4;
   static constexpr int kVectors = 1;
+  static constexpr int kFloatRows = 6;
+  static constexpr int kFloatVectors = 1;
 
   struct F {
     __m256 a, b;
@@ -81,6 +83,11 @@ struct Avx2 {
   }
 
   static I set_int(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+  /// Not set1: gcc 12 takes it through a register and the stack.
+  static I broadcast_int(const std::int32_t* p) {
+    const __m256i all = _mm256_broadcastd_epi32(_mm_loadu_si32(p));
+    return {all, all};
+  }
   static I load_int(const std::int32_t* p) {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
             _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
@@ -88,6 +95,12 @@ struct Avx2 {
   static void store_int(std::int32_t* p, I x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.a);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.b);
+  }
+  static I load_bytes(const std::int8_t* p) {
+    const auto half = [](const std::int8_t* q) {
+      return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(q)));
+    };
+    return {half(p), half(p + 8)};
   }
   static I add(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
   static I sub(I x, I y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
@@ -98,6 +111,10 @@ struct Avx2 {
   template <int kCount>
   static I shift_right(I x) {
     return {_mm256_srai_epi32(x.a, kCount), _mm256_srai_epi32(x.b, kCount)};
+  }
+  template <int kCount>
+  static I shift_right_logical(I x) {
+    return {_mm256_srli_epi32(x.a, kCount), _mm256_srli_epi32(x.b, kCount)};
   }
   static I shift_right(I x, I n) {
     return {_mm256_srlv_epi32(x.a, n.a), _mm256_srlv_epi32(x.b, n.b)};

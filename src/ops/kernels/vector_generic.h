@@ -10,8 +10,10 @@ namespace repquant::ops {
 namespace {
 
 struct Generic {
-  static constexpr int kRows = 4;     // of a tile of the matrix product
-  static constexpr int kVectors = 1;  // of 16 columns
+  static constexpr int kRows = 4;       // of a tile of the matrix product
+  static constexpr int kVectors = 1;    // of 16 columns
+  static constexpr int kFloatRows = 4;  // of a tile of the float product
+  static constexpr int kFloatVectors = 1;
 
   struct F {
     float v[16];
@@ -108,12 +110,16 @@ struct Generic {
   static I set_int(std::int32_t x) {
     return each<I>([&](int) { return x; });
   }
+  static I broadcast_int(const std::int32_t* p) { return set_int(*p); }
   static I load_int(const std::int32_t* p) {
     I r;
     std::memcpy(r.v, p, sizeof(r.v));
     return r;
   }
   static void store_int(std::int32_t* p, I a) { std::memcpy(p, a.v, sizeof(a.v)); }
+  static I load_bytes(const std::int8_t* p) {
+    return each<I>([&](int i) { return static_cast<std::int32_t>(p[i]); });
+  }
   static I add(I a, I b) {
     return each<I>([&](int i) { return a.v[i] + b.v[i]; });
   }
@@ -135,6 +141,12 @@ struct Generic {
   template <int kCount>
   static I shift_right(I a) {
     return each<I>([&](int i) { return a.v[i] >> kCount; });
+  }
+  template <int kCount>
+  static I shift_right_logical(I a) {
+    return each<I>([&](int i) {
+      return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.v[i]) >> kCount);
+    });
   }
   /// a >> n for a >= 0; 0 for n outside [0, 31], which lanes beyond the last column may hold.
   static I shift_right(I a, I n) {

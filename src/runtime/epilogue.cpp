@@ -1,0 +1,27 @@
+#include "runtime/epilogue.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/constants.h>
+
+#include <string>
+
+#include "graph/rewrite.h"
+
+namespace repquant {
+
+std::optional<ops::Activation> fusible_activation(const torch::jit::Node* node) {
+  if (is_kind(node, "aten::relu")) return ops::Activation::kRelu;
+  if (is_kind(node, "aten::silu")) return ops::Activation::kSilu;
+  if (!is_kind(node, "aten::gelu")) return {};
+  const auto form = torch::jit::constant_as<std::string>(node->input(1));
+  if (!form || (*form != "none" && *form != "tanh")) return {};
+  return *form == "tanh" ? ops::Activation::kGeluTanh : ops::Activation::kGelu;
+}
+
+at::Tensor padded(const at::Tensor& vector, std::int64_t channels) {
+  const std::int64_t rest = (ops::kPanel - channels % ops::kPanel) % ops::kPanel;
+  const at::Tensor full = vector.numel() == 1 ? vector.view({1}).expand({channels}) : vector;
+  return at::constant_pad_nd(full, {0, rest}).contiguous();
+}
+
+}  // namespace repquant

@@ -1,0 +1,20 @@
+// What products take in from behind them, and vectors as their kernels read them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "ops/kernels/kernels.h"
+
+namespace repquant {
+
+/// Of a node aten::relu, gelu or silu; nothing for others.
+std::optional<ops::Activation> fusible_activation(const torch::jit::Node* node);
+
+/// A vector over output channels, or one value for all, padded with zeros to whole panels.
+at::Tensor padded(const at::Tensor& vector, std::int64_t channels);
+
+}  // namespace repquant

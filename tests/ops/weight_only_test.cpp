@@ -1,0 +1,200 @@
+// Products of float rows with packed weight codes, against the dequantized weight in double
+// precision, and all levels, batch sizes and numbers of threads against each other.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "artifact/classes.h"
+#include "ops/levels.h"
+#include "ops/operators.h"
+
+namespace repquant {
+namespace {
+
+using testing::LevelScope;
+using testing::padded;
+using testing::random_codes;
+
+struct ProductShape {
+  std::int64_t rows, channels, columns, group_size;
+};
+
+/// Nothing is a multiple of anything; few and many rows; groups and steps with a rest; empty.
+const std::vector<ProductShape> kProductShapes{
+    {1, 1, 1, 0},      {1, 10, 7, 0},     {2, 64, 64, 32},     {3, 70, 33, 0},
+    {4, 65, 130, 64},  {5, 17, 300, 128}, {6, 65, 130, 20},    {7, 129, 31, 7},
+    {8, 48, 200, 500}, {9, 33, 65, 32},   {13, 100, 9, 1},     {24, 80, 520, 128},
+    {130, 70, 97, 32}, {250, 40, 300, 0}, {1, 200, 1100, 128}, {0, 8, 8, 0}};
+
+struct WeightOnlyProblem {
+  ProductShape shape;
+  std::int64_t bits = 0;
+  at::Tensor x, bias, weight, packed, scale;
+  at::Tensor dequantized;  // float32 [N, K]
+  at::Tensor bound;        // of rounding errors, [rows, N]
+};
+
+/// `mean`: of the inputs; codes up to 4 bits are multiplied with 8 added to them.
+WeightOnlyProblem weight_only_problem(const ProductShape& shape, std::int64_t bits,
+                                      double mean = 0.0) {
+  WeightOnlyProblem p;
+  p.shape = shape;
+  p.bits = bits;
+  const std::int64_t limit = (std::int64_t{1} << (bits - 1)) - 1;
+  const std::int64_t width = shape.group_size > 0 ? shape.group_size : shape.columns;
+  const std::int64_t groups = (shape.columns + width - 1) / width;
+  p.x = at::randn({shape.rows, shape.columns}) + mean;
+  p.bias = at::randn({shape.channels});
+  p.weight = random_codes(-limit - 1, limit, {shape.channels, shape.columns}, at::kChar);
+  const at::Tensor scale = at::rand({shape.channels, groups}) * 0.01 + 0.001;
+  std::tie(p.packed, p.scale) = ops::pack_weight_only_cpu(
+      pack_codes(p.weight, static_cast<int>(bits)), shape.group_size > 0 ? scale : scale.squeeze(1),
+      bits, shape.columns, shape.group_size);
+  const at::Tensor scales =
+      at::repeat_interleave(scale, width, 1).narrow(1, 0, shape.columns).contiguous();
+  p.dequantized = p.weight.to(at::kFloat) * scales;
+  const at::Tensor largest = (p.weight.to(at::kDouble).abs() + (bits <= 4 ? 8 : 0)) * scales;
+  p.bound = (at::matmul(p.x.to(at::kDouble).abs(), largest.t()) + p.bias.abs()) * 1e-6;
+  return p;
+}
+
+at::Tensor product(const WeightOnlyProblem& p, const at::Tensor& x, std::int64_t activation = 0) {
+  return ops::weight_only_linear_cpu(x, p.packed, p.scale, padded(p.bias), p.shape.channels,
+                                     p.shape.columns, p.bits, p.shape.group_size, activation);
+}
+
+std::string text_of(const ProductShape& shape) {
+  return std::to_string(shape.rows) + " x " + std::to_string(shape.channels) + " x " +
+         std::to_string(shape.columns) + " by " + std::to_string(shape.group_size);
+}
+
+class WeightOnlyTest : public ::testing::TestWithParam<int> {
+ protected:
+  void SetUp() override { at::manual_seed(200 + GetParam()); }
+};
+
+TEST_P(WeightOnlyTest, IsTheProductWithTheDequantizedWeight) {
+  for (const ProductShape& shape : kProductShapes) {
+    const WeightOnlyProblem p = weight_only_problem(shape, GetParam());
+    const at::Tensor exact =
+        at::linear(p.x.to(at::kDouble), p.dequantized.to(at::kDouble), p.bias.to(at::kDouble));
+    at::Tensor first;
+    for (const auto& level : testing::machine_levels()) {
+      SCOPED_TRACE(level + " " + text_of(shape));
+      const LevelScope scope(level);
+      const at::Tensor y = product(p, p.x);
+      ASSERT_EQ(y.sizes(), exact.sizes());
+      EXPECT_TRUE((y.to(at::kDouble) - exact).abs().le(p.bound).all().item<bool>());
+      if (!first.defined()) first = y;
+      EXPECT_TRUE(at::equal(y, first)) << "levels differ";
+    }
+  }
+}
+
+TEST_P(WeightOnlyTest, IsAsCloseAsTheFloatProductWhereInputsHaveAMean) {
+  const WeightOnlyProblem p = weight_only_problem({20, 70, 1024, 0}, GetParam(), 3.0);
+  const at::Tensor exact =
+      at::linear(p.x.to(at::kDouble), p.dequantized.to(at::kDouble), p.bias.to(at::kDouble));
+  const double largest = exact.abs().max().item<double>();
+  EXPECT_LT((product(p, p.x) - exact).abs().max().item<double>(), 3e-6 * largest);
+}
+
+TEST_P(WeightOnlyTest, ARowDoesNotDependOnTheOthers) {
+  for (const ProductShape& shape : kProductShapes) {
+    SCOPED_TRACE(text_of(shape));
+    const WeightOnlyProblem p = weight_only_problem(shape, GetParam());
+    const at::Tensor all = product(p, p.x);
+    for (const std::int64_t count : {1, 2, 5, 8, 11, 122}) {
+      if (count > shape.rows) continue;
+      const std::int64_t begin = shape.rows - count;
+      EXPECT_TRUE(at::equal(product(p, p.x.narrow(0, begin, count)), all.narrow(0, begin, count)))
+          << count << " rows";
+    }
+  }
+}
+
+TEST_P(WeightOnlyTest, ThreadsDoNotChangeTheResult) {
+  for (const std::int64_t rows : {1, 300}) {
+    const WeightOnlyProblem p = weight_only_problem({rows, 400, 700, 128}, GetParam());
+    const int before = at::get_num_threads();
+    at::set_num_threads(1);
+    const at::Tensor one = product(p, p.x, 2);
+    at::set_num_threads(2);
+    const at::Tensor two = product(p, p.x, 2);
+    at::set_num_threads(before);
+    EXPECT_TRUE(at::equal(one, two));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Bits, WeightOnlyTest, ::testing::Values(2, 3, 4, 5, 8));
+
+TEST(WeightOnlyOperatorTest, TakesAnActivationIn) {
+  at::manual_seed(210);
+  const WeightOnlyProblem p = weight_only_problem({5, 70, 40, 16}, 4);
+  const at::Tensor y = product(p, p.x);
+  const std::vector<at::Tensor> expected{y, at::relu(y), at::gelu(y), at::gelu(y, "tanh"),
+                                         at::silu(y)};
+  for (std::int64_t i = 0; i < 5; ++i) {
+    EXPECT_TRUE(at::allclose(product(p, p.x, i), expected[static_cast<std::size_t>(i)], 1e-5, 1e-6))
+        << i;
+  }
+}
+
+TEST(WeightOnlyOperatorTest, InputsHaveAnyShapeAndStrides) {
+  at::manual_seed(211);
+  const WeightOnlyProblem p = weight_only_problem({12, 70, 40, 16}, 4);
+  const at::Tensor y = product(p, p.x);
+  EXPECT_TRUE(at::equal(product(p, p.x.view({2, 2, 3, 40})), y.view({2, 2, 3, 70})));
+  EXPECT_TRUE(at::equal(product(p, p.x.t().contiguous().t()), y));
+  EXPECT_TRUE(at::equal(product(p, p.x[3]), y[3]));
+}
+
+TEST(WeightOnlyOperatorTest, WeightsStayAtTheirWidth) {
+  const ProductShape shape{1, 128, 512, 128};
+  EXPECT_EQ(weight_only_problem(shape, 4).packed.numel(), 128 * 512 / 2);
+  EXPECT_EQ(weight_only_problem(shape, 8).packed.numel(), 128 * 512);
+  EXPECT_EQ(weight_only_problem(shape, 4).scale.numel(), 128 * 4);
+}
+
+TEST(WeightOnlyOperatorTest, AValueThatIsNotFiniteStaysInItsRow) {
+  at::manual_seed(212);
+  WeightOnlyProblem p = weight_only_problem({4, 70, 40, 16}, 4);
+  const at::Tensor y = product(p, p.x);
+  p.x[2][5] = std::numeric_limits<float>::quiet_NaN();
+  const at::Tensor changed = product(p, p.x);
+  EXPECT_TRUE(changed[2].isnan().all().item<bool>());
+  EXPECT_TRUE(at::equal(changed.narrow(0, 0, 2), y.narrow(0, 0, 2)));
+  EXPECT_TRUE(at::equal(changed[3], y[3]));
+}
+
+TEST(WeightOnlyOperatorTest, RefusesUnsuitableArguments) {
+  const WeightOnlyProblem p = weight_only_problem({3, 10, 20, 8}, 4);
+  const at::Tensor bias = padded(p.bias);
+  const auto call = [&](const at::Tensor& x, const at::Tensor& b, std::int64_t channels,
+                        std::int64_t columns, std::int64_t bits, std::int64_t group,
+                        std::int64_t activation) {
+    return ops::weight_only_linear_cpu(x, p.packed, p.scale, b, channels, columns, bits, group,
+                                       activation);
+  };
+  EXPECT_NO_THROW(call(p.x, bias, 10, 20, 4, 8, 0));
+  EXPECT_THROW(call(p.x.to(at::kDouble), bias, 10, 20, 4, 8, 0), c10::Error);
+  EXPECT_THROW(call(p.x.narrow(1, 0, 19), bias, 10, 20, 4, 8, 0), c10::Error);
+  EXPECT_THROW(call(p.x, p.bias, 10, 20, 4, 8, 0), c10::Error);
+  EXPECT_THROW(call(p.x, bias, 10, 20, 8, 8, 0), c10::Error);
+  EXPECT_THROW(call(p.x, bias, 10, 20, 4, 4, 0), c10::Error);
+  EXPECT_THROW(call(p.x, bias, 10, 20, 4, -1, 0), c10::Error);
+  EXPECT_THROW(call(p.x, bias, 10, 20, 4, 8, 5), c10::Error);
+  const at::Tensor codes = pack_codes(p.weight, 4), scale = at::ones({10, 3});
+  EXPECT_NO_THROW(ops::pack_weight_only_cpu(codes, scale, 4, 20, 8));
+  EXPECT_THROW(ops::pack_weight_only_cpu(codes, scale, 8, 20, 8), c10::Error);
+  EXPECT_THROW(ops::pack_weight_only_cpu(codes, scale, 4, 22, 8), c10::Error);
+  EXPECT_THROW(ops::pack_weight_only_cpu(codes, scale, 4, 20, 4), c10::Error);
+}
+
+}  // namespace
+}  // namespace repquant
