@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <functional>
 #include <random>
 
 #include "base/clock.h"
@@ -85,7 +86,13 @@ Inputs make_inputs(const CalibrationSource& source, std::int64_t size, const Loa
   CalibrationRecipe recipe;
   recipe.samples = static_cast<int>(size);
   recipe.batch_size = static_cast<int>(size);
-  Inputs inputs = load_calibration(source, recipe, model.signature()).batches.front();
+  const auto parts = load_calibration(source, recipe, model.signature()).batches;
+  Inputs inputs = parts.front();
+  for (std::size_t i = 0; parts.size() > 1 && i < inputs.size(); ++i) {  // long texts come in parts
+    std::vector<at::Tensor> all;
+    for (const Inputs& part : parts) all.push_back(part.at(i));
+    inputs[i] = at::cat(all, 0);
+  }
   if (!inputs.empty() && inputs.front().dim() > 0 && inputs.front().size(0) < size) {
     throw Error(ErrorKind::kUsage, {.what = "the data has fewer samples than the batch size",
                                     .where = "`data`",
