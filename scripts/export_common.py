@@ -1,8 +1,10 @@
-"""What the export scripts share: errors, torchvision's shim, seeded weights, saving, comparison."""
+"""What the export scripts share: errors, torchvision's shim, seeded weights, saving, comparison,
+and decoders that take and give back keys and values."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 import warnings
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 NMS_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+CACHE_FILE = "cache.json"
 TOLERANCE = 1e-4  # relative to the largest output; an export and its source differ by rounding only
 
 
@@ -109,6 +112,42 @@ def deviation(model: Any, exported: Any, inputs: tuple[Any, ...], what: str) -> 
             f"{what} (allowed {TOLERANCE:.0e}); try the other of trace and --script"
         )
     return worst
+
+
+def cache_file(shapes: list[list[int]]) -> dict[str, bytes]:
+    """The extra file by which `repquant` knows the keys and values of a decoder.
+
+    `shapes`: of each tensor for one sample, 0 where the tokens count: [heads, 0, width]. They are the
+    last inputs of forward(), empty before the first token, and its last outputs.
+    """
+    return {CACHE_FILE: json.dumps({"schema_version": 1, "past": shapes}).encode()}
+
+
+def random_past(shapes: list[list[int]], batch: int, tokens: int, generator: Any) -> list[Any]:
+    """Keys and values of `tokens` tokens."""
+    import torch
+
+    return [torch.randn([batch, *(size or tokens for size in shape)], generator=generator)
+            for shape in shapes]
+
+
+def check_continued(exported: Any, logits: Any, ids: Any, shapes: list[list[int]]) -> float:
+    """Largest difference from `logits` of the whole text when it is read in three calls, relative to
+    the largest logit. Raises ExportError above TOLERANCE."""
+    import torch
+
+    past = random_past(shapes, ids.shape[0], 0, None)
+    parts = []
+    for part in ids[:, :-4], ids[:, -4:-1], ids[:, -1:]:
+        found, past = exported(part, past)
+        parts.append(found)
+    difference = (torch.cat(parts, 1) - logits).abs().max() / logits.abs().max()
+    if not float(difference) <= TOLERANCE:
+        raise ExportError(
+            f"with keys and values kept the logits differ by {float(difference):.2e} of the largest "
+            f"from those of the whole text (allowed {TOLERANCE:.0e}): the model reads more of the past "
+            "than its keys and values")
+    return float(difference)
 
 
 def convert(model: Any, example: tuple[Any, ...], script: bool) -> Any:

@@ -2,7 +2,9 @@
 """Exports a checkpoint of the llama2.c format (stories260K and its siblings) as TorchScript.
 
 The model takes token ids int64 [batch, tokens], tokens up to the context length, and gives logits
-[batch, tokens, vocabulary]. RMSNorm stands in elementary operators (or as one operator with
+[batch, tokens, vocabulary]. With --cache it also takes a list of the keys and values of the tokens
+before, float32 [batch, key-value heads, tokens before, head width] for each layer one after the
+other, and gives the pair of logits and the list for the next call. RMSNorm stands in elementary operators (or as one operator with
 --fused-norm), attention as `scaled_dot_product_attention`, the head shares the embedding's values.
 
 Format (llama2.c, export.py version 0): seven int32 (width, hidden, layers, heads, key-value heads,
@@ -82,7 +84,7 @@ def read_checkpoint(path: Path) -> tuple[Shape, dict[str, Any]]:
     return shape, tensors
 
 
-def make_classes() -> type:
+def make_class(cache: bool) -> type:
     import torch
     import torch.nn.functional as F
     from torch import Tensor, nn
@@ -125,6 +127,17 @@ def make_classes() -> type:
                 q, k, self.heads(self.wv(x)), is_causal=True, enable_gqa=self.grouped)
             return self.wo(y.transpose(1, 2).flatten(2))
 
+    class CachedAttention(Attention):
+        def forward(self, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor,
+                    mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            """Also the keys and values of all tokens so far, [batch, heads, tokens, width]."""
+            q = self.rotate(self.heads(self.wq(x)), cos, sin)
+            keys = torch.cat([keys, self.rotate(self.heads(self.wk(x)), cos, sin)], 2)
+            values = torch.cat([values, self.heads(self.wv(x))], 2)
+            y = F.scaled_dot_product_attention(
+                q, keys, values, attn_mask=mask, enable_gqa=self.grouped)
+            return self.wo(y.transpose(1, 2).flatten(2)), keys, values
+
     class FeedForward(nn.Module):
         def __init__(self, shape: Shape) -> None:
             super().__init__()
@@ -147,11 +160,24 @@ def make_classes() -> type:
             x = x + self.attention(self.attention_norm(x), cos, sin)
             return x + self.feed_forward(self.ffn_norm(x))
 
+    class CachedBlock(Block):
+        def __init__(self, shape: Shape, fused: bool) -> None:
+            super().__init__(shape, fused)
+            self.attention = CachedAttention(shape)
+
+        def forward(self, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor,
+                    mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            y, keys, values = self.attention(self.attention_norm(x), cos, sin, keys, values, mask)
+            x = x + y
+            return x + self.feed_forward(self.ffn_norm(x)), keys, values
+
     class Llama(nn.Module):
+        block = Block
+
         def __init__(self, shape: Shape, fused: bool) -> None:
             super().__init__()
             self.embedding = nn.Embedding(shape.vocabulary, shape.width)
-            self.layers = nn.ModuleList([Block(shape, fused) for _ in range(shape.layers)])
+            self.layers = nn.ModuleList([self.block(shape, fused) for _ in range(shape.layers)])
             self.norm = RmsNorm(shape.width, fused)
             self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
             pairs = torch.arange(0, shape.head_width, 2) / shape.head_width
@@ -166,14 +192,30 @@ def make_classes() -> type:
                 x = layer(x, cos, sin)
             return self.head(self.norm(x))
 
-    return Llama
+    class CachedLlama(Llama):
+        block = CachedBlock
+
+        def forward(self, input_ids: Tensor,
+                    past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+            before, total = past[0].size(2), past[0].size(2) + input_ids.size(1)
+            cos, sin = self.cos[before:total], self.sin[before:total]
+            positions = torch.arange(total, device=input_ids.device)
+            mask = positions <= positions[before:, None]
+            x = self.embedding(input_ids)
+            present: list[Tensor] = []
+            for i, layer in enumerate(self.layers):
+                x, keys, values = layer(x, cos, sin, past[2 * i], past[2 * i + 1], mask)
+                present += [keys, values]
+            return self.head(self.norm(x)), present
+
+    return CachedLlama if cache else Llama
 
 
-def build_model(shape: Shape, tensors: dict[str, Any], fused: bool) -> Any:
+def build_model(shape: Shape, tensors: dict[str, Any], fused: bool, cache: bool = False) -> Any:
     """The eager model with the checkpoint's weights, in eval mode."""
     import torch
 
-    model = make_classes()(shape, fused)
+    model = make_class(cache)(shape, fused)
     state = {"cos": model.cos, "sin": model.sin}
 
     def put(name: str, array: Any) -> None:
@@ -198,6 +240,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, type=Path, help="llama2.c .bin file")
     parser.add_argument("--output", required=True, type=Path, help="TorchScript file to write")
+    parser.add_argument("--cache", action="store_true",
+                        help="take and give back the keys and values of earlier tokens")
     parser.add_argument("--script", action="store_true", help="torch.jit.script instead of trace")
     parser.add_argument("--fused-norm", action="store_true", help="RMSNorm as one operator")
     parser.add_argument("--force", action="store_true", help="replace an existing output")
@@ -210,25 +254,40 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     shape, tensors = read_checkpoint(args.checkpoint)
     import torch
 
-    model = build_model(shape, tensors, args.fused_norm)
+    model = build_model(shape, tensors, args.fused_norm, args.cache)
     generator = torch.Generator().manual_seed(0)
+    past_shapes = [[shape.kv_heads, 0, shape.head_width]] * (2 * shape.layers if args.cache else 0)
 
     def ids(batch: int, tokens: int) -> tuple[Any, ...]:
-        size = (batch, min(tokens, shape.context))
-        return (torch.randint(0, shape.vocabulary, size, generator=generator),)
+        tokens = min(tokens, shape.context)
+        inputs = (torch.randint(0, shape.vocabulary, (batch, tokens), generator=generator),)
+        if not args.cache:
+            return inputs
+        before = min(5, shape.context - tokens)
+        return *inputs, export_common.random_past(past_shapes, batch, before, generator)
 
-    module = export_common.convert(model, ids(2, 16), args.script)
-    checked = [(1, 9), (3, 24), (2, 1)]
-    worst = export_common.save_checked(
-        module, args.output, {},
-        lambda reloaded: max(export_common.deviation(model, reloaded, ids(*size),
-                                                     f"batch size {size[0]}, {size[1]} tokens")
-                             for size in checked))
+    def check(reloaded: Any) -> float:
+        worst = max(export_common.deviation(model, reloaded, ids(*size),
+                                            f"batch size {size[0]}, {size[1]} tokens")
+                    for size in ((1, 9), (3, 24), (2, 1)))
+        if args.cache:
+            text = ids(2, 12)[0]
+            whole = build_model(shape, tensors, args.fused_norm)(text)
+            worst = max(worst, export_common.check_continued(reloaded, whole, text, past_shapes))
+        return worst
+
+    module = export_common.convert(model, ids(2, 6 if args.cache else 16), args.script)
+    extra_files = export_common.cache_file(past_shapes) if args.cache else {}
+    worst = export_common.save_checked(module, args.output, extra_files, check)
+    inputs = {"input_ids": "int64 [batch, tokens]"}
+    if args.cache:
+        inputs["past"] = (f"{len(past_shapes)} x float32 [batch, {shape.kv_heads}, tokens before, "
+                          f"{shape.head_width}]")
     return {
         "output": str(args.output), "bytes": args.output.stat().st_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "form": "script" if args.script else "trace",
-        "inputs": {"input_ids": "int64 [batch, tokens]"},
+        "inputs": inputs,
         "context": shape.context, "vocabulary": shape.vocabulary, "deviation": worst,
     }
 

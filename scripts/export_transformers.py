@@ -7,7 +7,9 @@ with --set KEY=VALUE). Inputs keep their names and are int64 unless said otherwi
 
   --kind encoder   input_ids, attention_mask -> last hidden state [batch, tokens, width], or with
                    --pool mean|cls one vector per text, of unit length with --normalize
-  --kind decoder   input_ids -> logits [batch, tokens, vocabulary]
+  --kind decoder   input_ids -> logits [batch, tokens, vocabulary]; with --cache also a list of the
+                   keys and values of the tokens before, [batch, heads, tokens before, width] for each
+                   layer one after the other -> logits and the list for the next call
   --kind seq2seq   input_ids, attention_mask, decoder_input_ids -> logits
   --kind clip      pixel_values float32, input_ids, attention_mask -> image and text embeddings, of
                    unit length, as a tuple
@@ -83,6 +85,25 @@ def make_wrappers() -> dict[str, type]:
         def forward(self, input_ids: Tensor) -> Tensor:
             return self.model(input_ids=input_ids, use_cache=False).logits
 
+    class CachedDecoder(nn.Module):
+        def __init__(self, model: Any, layers: int) -> None:
+            super().__init__()
+            self.model, self.layers = model, layers
+
+        def forward(self, input_ids: Tensor,
+                    past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+            from transformers.cache_utils import DynamicCache, DynamicLayer
+
+            cache = DynamicCache()
+            for i in range(self.layers):
+                layer = DynamicLayer()
+                layer.lazy_initialization(past[2 * i], past[2 * i + 1])
+                layer.keys, layer.values = past[2 * i], past[2 * i + 1]
+                cache.layers.append(layer)
+            output = self.model(input_ids=input_ids, past_key_values=cache, use_cache=True)
+            kept = output.past_key_values.layers
+            return output.logits, [tensor for layer in kept for tensor in (layer.keys, layer.values)]
+
     class Seq2Seq(nn.Module):
         def __init__(self, model: Any) -> None:
             super().__init__()
@@ -104,7 +125,25 @@ def make_wrappers() -> dict[str, type]:
                                 attention_mask=attention_mask)
             return output.image_embeds, output.text_embeds
 
-    return {"encoder": Encoder, "decoder": Decoder, "seq2seq": Seq2Seq, "clip": Clip}
+    return {"encoder": Encoder, "decoder": Decoder, "cached": CachedDecoder, "seq2seq": Seq2Seq,
+            "clip": Clip}
+
+
+def past_shapes(model: Any) -> list[list[int]]:
+    """Shapes of the keys and values of a decoder for one sample, 0 where the tokens count.
+
+    Raises ExportError for a model that keeps anything else.
+    """
+    import torch
+
+    kept = model(input_ids=torch.ones(1, 3, dtype=torch.long), use_cache=True).past_key_values
+    tensors = [tensor for layer in getattr(kept, "layers", [])
+               for tensor in (getattr(layer, "keys", None), getattr(layer, "values", None))]
+    plain = [getattr(tensor, "ndim", 0) == 4 and tensor.shape[2] == 3 for tensor in tensors]
+    if not tensors or not all(plain):
+        raise ExportError("the model keeps other things than keys and values of all tokens; export "
+                          "it without --cache")
+    return [[tensor.shape[1], 0, tensor.shape[3]] for tensor in tensors]
 
 
 def put(config: dict[str, Any], assignment: str) -> None:
@@ -196,6 +235,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help="change of the configuration, value in JSON; may be repeated")
     parser.add_argument("--seed", type=int, default=0, help="seed of random weights (default 0)")
     parser.add_argument("--output", "-o", required=True, type=Path, help="file to write")
+    parser.add_argument("--cache", action="store_true",
+                        help="decoder: take and give back the keys and values of earlier tokens")
     parser.add_argument("--pool", choices=("none", "mean", "cls"), default="none",
                         help="encoder: one vector per text (default: none, all tokens)")
     parser.add_argument("--normalize", action="store_true", help="encoder: vectors of length 1")
@@ -220,27 +261,45 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     export_common.check_output_path(args.output, args.force)
     if args.tokens < 4:
         raise ExportError("--tokens must be at least 4")
+    if args.cache and args.kind != "decoder":
+        raise ExportError("--cache is for --kind decoder")
     transformers = import_transformers()
     import torch
 
     with export_common.explained(unsupported(args)):
         library_model = build_model(transformers, args)
-    wrapper = make_wrappers()[args.kind]
-    options = (args.pool, args.normalize) if args.kind == "encoder" else ()
+    wrapper = make_wrappers()["cached" if args.cache else args.kind]
+    shapes: list[list[int]] = []
+    if args.cache:
+        with export_common.explained(unsupported(args)):
+            shapes = past_shapes(library_model)
+    options = {"encoder": (args.pool, args.normalize),
+               "decoder": (len(shapes) // 2,) if args.cache else ()}.get(args.kind, ())
     model = wrapper(library_model, *options).eval()
     generator = torch.Generator().manual_seed(0)
 
     def inputs(batch: int, tokens: int) -> tuple:
-        return example_inputs(library_model.config, args.kind, batch, tokens, generator)
+        example = example_inputs(library_model.config, args.kind, batch, tokens, generator)
+        if not args.cache:
+            return example
+        return *example, export_common.random_past(shapes, batch, tokens // 4, generator)
+
+    checked = [(1, args.tokens), (3, args.tokens), (2, args.tokens - 2)]
+
+    def check(reloaded: Any) -> float:
+        worst = max(export_common.deviation(model, reloaded, inputs(*size),
+                                            f"batch size {size[0]}, {size[1]} tokens")
+                    for size in checked)
+        if args.cache:
+            ids = inputs(2, args.tokens + 2)[0]
+            whole = library_model(input_ids=ids, use_cache=False).logits
+            worst = max(worst, export_common.check_continued(reloaded, whole, ids, shapes))
+        return worst
 
     with export_common.explained(unsupported(args)):
         module = export_common.convert(model, inputs(2, args.tokens), script=False)
-    checked = [(1, args.tokens), (3, args.tokens), (2, args.tokens - 2)]
-    worst = export_common.save_checked(
-        module, args.output, {},
-        lambda reloaded: max(export_common.deviation(model, reloaded, inputs(*size),
-                                                     f"batch size {size[0]}, {size[1]} tokens")
-                             for size in checked))
+    extra_files = export_common.cache_file(shapes) if args.cache else {}
+    worst = export_common.save_checked(module, args.output, extra_files, check)
     return {
         "output": str(args.output), "bytes": args.output.stat().st_size,
         "kind": args.kind, "model_type": library_model.config.model_type,

@@ -12,7 +12,13 @@
 
 namespace repquant {
 
+enum class BenchmarkTask {
+  kForward,   // whole passes
+  kGenerate,  // text: one pass over a prompt, then token by token
+};
+
 struct BenchmarkOptions {
+  BenchmarkTask task = BenchmarkTask::kForward;
   std::vector<std::string> models;           // the first one is the baseline of all ratios
   std::vector<Form> forms{Form::kPortable};  // see expand_forms()
   SampleSource data = Synthetic{};           // what they run on; speed hardly depends on it
@@ -21,9 +27,11 @@ struct BenchmarkOptions {
   int threads = 1;
   int warmup = 3;   // passes of each model that are not timed; the executor optimises in them
   int rounds = 20;  // timed passes of each model, one round after another
+  std::int64_t prompt = 128;  // kGenerate: tokens of the prompt, random ids if `data` is Synthetic
+  std::int64_t tokens = 64;   // and tokens that are written behind it
 };
 
-/// Times of single forward passes, in seconds.
+/// Times of single forward passes, in seconds. Of a token that is written: the mean of its round.
 struct Latency {
   double median = 0.0;
   double p90 = 0.0;
@@ -41,9 +49,10 @@ struct SpeedUp {
 /// One model at one batch size.
 struct BenchmarkRow {
   std::size_t model = 0;  // index into BenchmarkReport::models
+  std::string phase;      // of writing text: "prefill" or "decode"; empty: whole passes
   std::int64_t batch_size = 1;
   Latency latency;
-  double throughput = 0.0;  // samples per second at the median
+  double throughput = 0.0;  // samples, or tokens, per second at the median
   SpeedUp speed_up;
   std::int64_t peak_memory_bytes = 0;  // of the process during this model's warm-up
 };
@@ -59,16 +68,21 @@ struct BenchmarkModel {
   double sqnr_db = 0.0;                    // outputs against the baseline's on the first batch
   Proportion agreement;                    // rows in which both rank the same class first
   std::optional<double> recorded_sqnr_db;  // what the artifact says about itself
+  bool keeps_past = false;  // keys and values; without them every token costs a whole pass
+  /// kGenerate: how many tokens of the first text are the baseline's, before one that is not.
+  std::optional<std::int64_t> same_tokens;
 };
 
 struct BenchmarkReport {
+  BenchmarkTask task = BenchmarkTask::kForward;
   std::string protocol;  // what the inputs are
   int threads = 1;
   int warmup = 3;
   int rounds = 20;
+  std::int64_t tokens = 0;  // that each text of kGenerate has
   std::string cpu_level;  // instruction set of the fused operators; empty if there is no fused form
   std::vector<BenchmarkModel> models;  // in the order of expand_forms()
-  std::vector<BenchmarkRow> rows;      // by batch size, then model
+  std::vector<BenchmarkRow> rows;      // by batch size, then phase, then model
 };
 
 /// A greater distance from what an artifact has recorded about itself is worth a warning: that

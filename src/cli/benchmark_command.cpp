@@ -39,6 +39,23 @@ Command add_benchmark(CLI::App& parent) {
                  "TorchScript files; the first one is what the others are compared with")
       ->required()
       ->expected(1, -1);
+  auto task = std::make_shared<std::string>("forward");
+  CLI::Option* tasks =
+      app.add_option("--task", *task, "what is timed: forward passes, or writing text with generate")
+          ->type_name("NAME")
+          ->check(CLI::IsMember({"forward", "generate"}))
+          ->capture_default_str();
+  constexpr std::int64_t kLongest = std::int64_t{1} << 20;
+  app.add_option("--prompt", options->prompt, "generate: tokens of the prompt")
+      ->type_name("N")
+      ->check(CLI::Range(std::int64_t{2}, kLongest))
+      ->needs(tasks)
+      ->capture_default_str();
+  app.add_option("--tokens", options->tokens, "generate: tokens written behind it")
+      ->type_name("N")
+      ->check(CLI::Range(std::int64_t{1}, kLongest))
+      ->needs(tasks)
+      ->capture_default_str();
   app.add_option("--data", samples->data,
                  "data to run on (default: random numbers of the preset's shape)")
       ->type_name("DATA");
@@ -66,7 +83,8 @@ Command add_benchmark(CLI::App& parent) {
   const auto page = add_report_option(app);
   command.example = "repquant benchmark vit.pt vit.w8a8.pt --form portable,fused";
   command.common = add_common_options(app);
-  command.run = [options, samples, forms, page](const Context& context) {
+  command.run = [options, samples, task, forms, page](const Context& context) {
+    if (*task == "generate") options->task = BenchmarkTask::kGenerate;
     options->data = samples_of(*samples).value_or(Synthetic{});
     options->forms = forms_of(*forms);
     run_benchmark(context, *options, *page);

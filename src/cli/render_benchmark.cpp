@@ -16,27 +16,36 @@ std::string name_of(const BenchmarkModel& model) {
 }  // namespace
 
 std::string benchmark_text(const BenchmarkReport& report, const Layout& layout) {
-  Table models({{"model"},
-                {"file", Align::kRight},
-                {"in memory", Align::kRight, 3},
-                {"load s", Align::kRight, 2},
-                {"in integers", Align::kRight},
-                {"SQNR dB", Align::kRight},
-                {"agreement", Align::kRight}},
-               layout);
+  const bool generate = report.task == BenchmarkTask::kGenerate;
+  std::vector<Column> columns{{"model"},
+                              {"file", Align::kRight},
+                              {"in memory", Align::kRight, 3},
+                              {"load s", Align::kRight, 2},
+                              {"in integers", Align::kRight},
+                              {"SQNR dB", Align::kRight},
+                              {"agreement", Align::kRight}};
+  if (generate) columns.push_back({"same text", Align::kRight});
+  Table models(columns, layout);
   for (const auto& model : report.models) {
-    models.add_row({name_of(model), format_bytes(static_cast<double>(model.file_bytes)),
-                    format_bytes(static_cast<double>(model.resident_bytes)),
-                    format_number(model.load_seconds, 2),
-                    model.integer_share ? percent(*model.integer_share) : "-",
-                    format_number(model.sqnr_db, 1), percent(model.agreement.value)});
+    std::vector<std::string> row{name_of(model),
+                                 format_bytes(static_cast<double>(model.file_bytes)),
+                                 format_bytes(static_cast<double>(model.resident_bytes)),
+                                 format_number(model.load_seconds, 2),
+                                 model.integer_share ? percent(*model.integer_share) : "-",
+                                 format_number(model.sqnr_db, 1),
+                                 percent(model.agreement.value)};
+    if (generate) {
+      row.push_back(std::to_string(model.same_tokens.value_or(0)) + " of " +
+                    std::to_string(report.tokens));
+    }
+    models.add_row(std::move(row));
   }
-  Table rows({{"batch", Align::kRight},
+  Table rows({{generate ? "phase" : "batch", generate ? Align::kLeft : Align::kRight},
               {"model"},
               {"median ms", Align::kRight},
               {"p90", Align::kRight, 4},
               {"p99", Align::kRight, 5},
-              {"samples/s", Align::kRight, 3},
+              {generate ? "tokens/s" : "samples/s", Align::kRight, generate ? 0 : 3},
               {"peak memory", Align::kRight, 2},
               {"speed-up", Align::kRight},
               {"95 % interval", Align::kRight, 1}},
@@ -44,7 +53,9 @@ std::string benchmark_text(const BenchmarkReport& report, const Layout& layout) 
   for (std::size_t i = 0; i < report.rows.size(); ++i) {
     const auto& row = report.rows[i];
     if (i > 0 && row.model == 0) rows.add_rule();
-    rows.add_row({std::to_string(row.batch_size), name_of(report.models[row.model]),
+    const std::string size = std::to_string(row.batch_size);
+    const std::string phase = row.batch_size == 1 ? row.phase : row.phase + " x " + size;
+    rows.add_row({generate ? phase : size, name_of(report.models[row.model]),
                   milliseconds(row.latency.median), milliseconds(row.latency.p90),
                   milliseconds(row.latency.p99), format_number(row.throughput, 1),
                   format_bytes(static_cast<double>(row.peak_memory_bytes)),
@@ -66,6 +77,8 @@ Json benchmark_json(const BenchmarkReport& report) {
   json["threads"] = report.threads;
   json["warmup"] = report.warmup;
   json["rounds"] = report.rounds;
+  const bool generate = report.task == BenchmarkTask::kGenerate;
+  json["task"] = generate ? "generate" : "forward";
   json["cpu_level"] = report.cpu_level.empty() ? Json(nullptr) : Json(report.cpu_level);
   json["models"] = Json::array();
   for (const auto& model : report.models) {
@@ -81,6 +94,9 @@ Json benchmark_json(const BenchmarkReport& report) {
          {"recorded_sqnr_db",
           model.recorded_sqnr_db ? Json(*model.recorded_sqnr_db) : Json(nullptr)},
          {"agreement", model.agreement.value}});
+    if (!generate) continue;
+    json["models"].back()["keeps_past"] = model.keeps_past;
+    json["models"].back()["same_tokens"] = model.same_tokens.value_or(0);
   }
   json["rows"] = Json::array();
   for (const auto& row : report.rows) {
@@ -93,11 +109,12 @@ Json benchmark_json(const BenchmarkReport& report) {
            {"p90", row.latency.p90},
            {"p99", row.latency.p99},
            {"minimum", row.latency.minimum}}},
-         {"samples_per_second", row.throughput},
+         {generate ? "tokens_per_second" : "samples_per_second", row.throughput},
          {"peak_memory_bytes", row.peak_memory_bytes},
          {"speed_up",
           {{"median", row.speed_up.median},
            {"interval95", {row.speed_up.interval.lower, row.speed_up.interval.upper}}}}});
+    if (generate) json["rows"].back()["phase"] = row.phase;
   }
   return json;
 }

@@ -48,6 +48,18 @@ const at::Tensor& token_ids(const Batch& batch) {
 }
 
 std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature& signature) {
+  const std::size_t kept = signature.past.size();
+  if (kept > 0 && batch.inputs.size() + kept == signature.names.size()) {
+    ModelSignature rest = signature;
+    rest.names.resize(batch.inputs.size());
+    rest.required = batch.inputs.size();
+    rest.past.clear();
+    std::vector<at::Tensor> arranged = arrange_inputs(batch, rest);
+    for (auto& tensor : empty_past(signature.past, arranged.front().size(0))) {
+      arranged.push_back(std::move(tensor));
+    }
+    return arranged;
+  }
   const std::size_t given = batch.inputs.size();
   if (given < signature.required || given > signature.names.size() || given == 0) {
     fail(batch, signature);

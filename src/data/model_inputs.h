@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/past.h"
 
 namespace repquant {
 
@@ -14,10 +15,12 @@ namespace repquant {
 struct ModelSignature {
   std::vector<std::string> names;  // without self
   std::size_t required = 0;        // the first so many have no default
+  PastShapes past;                 // of the last inputs: keys and values that data need not give
 };
 
 /// The tensors of `batch` in the order of forward(). A single array goes to the first input under
-/// any name, arrays without names go in their order, others by name.
+/// any name, arrays without names go in their order, others by name. Keys and values of earlier
+/// tokens that are not given are empty: the samples begin with their first token.
 /// Throws Error kUsage, naming both sides, when number or names do not fit.
 std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature& signature);
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <utility>
 
-#include "archive/zip_reader.h"
+#include "archive/extra_file.h"
 #include "base/json_text.h"
 #include "data/preprocess.h"
 #include "repquant/error.h"
@@ -154,18 +154,9 @@ std::optional<ImagePreset> find_preset(const std::filesystem::path& model) {
     const auto bytes = read_bytes(sidecar, kLimits.bytes);
     return preset_from_json(std::string(bytes.begin(), bytes.end()), sidecar.string());
   }
-  const ZipReader archive(model);
-  for (const std::string& name : archive.names()) {
-    // Extra files lie in <archive name>/extra/.
-    const std::size_t slash = name.find('/');
-    if (slash == std::string::npos || name.substr(slash) != std::string("/extra/") + kPresetFile) {
-      continue;
-    }
-    const auto bytes = archive.read(name, kLimits.bytes);
-    return preset_from_json(std::string(bytes.begin(), bytes.end()),
-                            model.string() + ":" + kPresetFile);
-  }
-  return std::nullopt;
+  const auto text = read_extra_file(model, kPresetFile, kLimits.bytes);
+  if (!text) return std::nullopt;
+  return preset_from_json(*text, model.string() + ":" + kPresetFile);
 }
 
 }  // namespace repquant

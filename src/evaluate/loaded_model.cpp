@@ -9,7 +9,6 @@
 
 #include "evaluate/explain_failure.h"
 #include "graph/archive.h"
-#include "graph/inputs.h"
 #include "graph/walker.h"
 #include "repquant/error.h"
 #include "repquant/load.h"
@@ -20,12 +19,13 @@ namespace {
 
 constexpr std::size_t kLongestMessage = 400;
 
-ModelSignature signature_of(const torch::jit::Module& module) {
+ModelSignature signature_of(const std::vector<InputForm>& forms, const std::string& path) {
   ModelSignature signature;
-  for (const auto& argument : named_arguments(module)) {
-    signature.names.insert(signature.names.end(), argument.leaves.begin(), argument.leaves.end());
-    if (!argument.has_default) signature.required = signature.names.size();
+  for (const InputForm& form : forms) {
+    for (auto& leaf : leaves_of(form)) signature.names.push_back(std::move(leaf));
+    if (!form.has_default) signature.required = signature.names.size();
   }
+  signature.past = find_past(path);
   return signature;
 }
 
@@ -75,7 +75,8 @@ LoadedModel::LoadedModel(const ModelForm& model)
 LoadedModel::LoadedModel(const ModelForm& model, const torch::jit::Module& module)
     : path_(model.path), form_(model.form), module_(std::make_unique<torch::jit::Module>(module)) {
   file_bytes_ = static_cast<std::int64_t>(std::filesystem::file_size(path_));
-  signature_ = signature_of(*module_);
+  forms_ = input_forms(*module_);
+  signature_ = signature_of(forms_, path_);
   try {
     module_->eval();
   } catch (const std::exception& e) {
@@ -103,7 +104,7 @@ std::vector<at::Tensor> LoadedModel::outputs(const std::vector<at::Tensor>& inpu
     rethrow_if_out_of_memory(path_);
     ErrorParts parts = explain_failure(inputs, [this](const std::vector<at::Tensor>& part) {
       try {
-        module_->forward(module_arguments(*module_, part));
+        module_->forward(module_arguments(forms_, part));
         return true;
       } catch (const std::exception&) {
         return false;
@@ -117,7 +118,7 @@ std::vector<at::Tensor> LoadedModel::outputs(const std::vector<at::Tensor>& inpu
     throw Error(ErrorKind::kUnsupported, std::move(parts));
   };
   at::NoGradGuard no_grad;
-  const std::vector<c10::IValue> arguments = module_arguments(*module_, inputs);
+  const std::vector<c10::IValue> arguments = module_arguments(forms_, inputs);
   c10::IValue output;
   try {
     output = module_->forward(arguments);

@@ -10,11 +10,8 @@
 #include <vector>
 
 #include "data/model_inputs.h"
+#include "graph/inputs.h"
 #include "repquant/form.h"
-
-namespace torch::jit {
-struct Module;
-}  // namespace torch::jit
 
 namespace repquant {
 
@@ -61,6 +58,7 @@ class LoadedModel {
   std::string path_;
   Form form_;
   std::int64_t file_bytes_ = 0;
+  std::vector<InputForm> forms_;
   ModelSignature signature_;
   std::unique_ptr<torch::jit::Module> module_;
 };

@@ -179,7 +179,7 @@ class Differentiation {
   /// The gradient of a projection sum(output * r) is r.
   void project(const Values& values, Ends& outputs, Ends& logits) {
     std::mt19937_64 engine(options_.seed);
-    const std::vector<at::Tensor> tensors = output_tensors(graph_, values);
+    const std::vector<at::Tensor> tensors = result_tensors(graph_, values);
     for (const auto& output : tensors) {
       if (!output.is_floating_point()) continue;
       result_.outputs.push_back(output.detach());

@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include "base/clock.h"
+#include "graph/results.h"
 #include "graph/rewrite.h"
 #include "tensor/parallel.h"
 
@@ -88,8 +89,8 @@ void Streams::finish(const SeeOutputs& see) {
     const auto batch = static_cast<std::size_t>(i);
     run_batch(batch, end);
     auto& state = state_[batch];
-    see(batch, output_tensors(*model_.graph, state.floating.in_memory()),
-        output_tensors(*model_.graph, state.quantized.in_memory()));
+    see(batch, result_tensors(*model_.graph, state.floating.in_memory()),
+        result_tensors(*model_.graph, state.quantized.in_memory()));
     state.floating = {};
     state.quantized = {};
   });

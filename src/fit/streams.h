@@ -37,7 +37,7 @@ class Streams {
   /// Runs both streams up to (not including) `node`, all batches.
   void advance_to(const torch::jit::Node* node);
   /// Runs both streams to the end, batch by batch, and drops each batch after `see`, which gets the
-  /// output tensors of both streams and may be called from several threads.
+  /// results of both streams (result_tensors()) and may be called from several threads.
   using SeeOutputs = std::function<void(std::size_t batch, const std::vector<at::Tensor>& floating,
                                         const std::vector<at::Tensor>& quantized)>;
   void finish(const SeeOutputs& see);

@@ -6,6 +6,7 @@
 
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
+#include "graph/value_facts.h"
 
 namespace repquant {
 namespace {
@@ -16,9 +17,11 @@ using torch::jit::Value;
 
 // 11 is c10::ScalarType::Bool, which TorchScript text compiled from C++ cannot name.
 // Semantics of torch.nn.functional.scaled_dot_product_attention at inference, documented there.
+// Nothing but the sum or the softmax reads the scores, so that all of it can become one operator.
 constexpr const char* kAttention = R"(
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor], dropout_p: float,
-              is_causal: bool, scale: Optional[float], enable_gqa: bool) -> Tensor:
+              is_causal: bool, scale: Optional[float], enable_gqa: bool,
+              bool_mask: bool) -> Tensor:
     if enable_gqa:
         groups = q.size(-3) // k.size(-3)
         k = k.repeat_interleave(groups, -3)
@@ -32,12 +35,15 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor], dropout_p
         allowed = torch.ones([q.size(-2), k.size(-2)], dtype=11, device=q.device).tril()
         scores = scores.masked_fill(allowed.logical_not(), float("-inf"))
     if mask is not None:
-        if mask.dtype == 11:
-            bias = torch.zeros_like(mask, dtype=scores.dtype)
-            bias = bias.masked_fill(mask.logical_not(), float("-inf"))
+        if bool_mask:
+            scores = scores.masked_fill(mask.logical_not(), float("-inf"))
         else:
-            bias = mask
-        scores = scores + bias
+            if mask.dtype == 11:
+                bias = torch.zeros_like(mask, dtype=q.dtype)
+                bias = bias.masked_fill(mask.logical_not(), float("-inf"))
+            else:
+                bias = mask
+            scores = scores + bias
     return torch.matmul(torch._safe_softmax(scores, -1), v)
 )";
 
@@ -52,6 +58,10 @@ void decompose_attention(std::shared_ptr<Graph>& graph) {
     for (const char* name :
          {"query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"}) {
       inputs.push_back(named_input(node, name));
+    }
+    {
+      torch::jit::WithInsertPoint guard(node);
+      inputs.push_back(graph->insertConstant(is_bool(named_input(node, "attn_mask"))));
     }
     replace_node(node, *body, inputs);
     changed = true;

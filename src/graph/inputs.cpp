@@ -76,36 +76,34 @@ class Filler {
   Filler(const std::vector<c10::IValue>& tensors, std::size_t inputs)
       : tensors_(tensors), inputs_(inputs) {}
 
-  c10::IValue fill(const c10::TypePtr& type, const Value* input) {
+  c10::IValue fill(const InputForm& input) {
+    const c10::TypePtr& type = input.type;
     if (const auto tuple = type->cast<c10::TupleType>()) {
       if (is_ready([](const c10::IValue& v) { return v.isTuple(); })) return take();
       std::vector<c10::IValue> items;
-      for (const auto& element : tuple->elements()) items.push_back(fill(element, nullptr));
+      for (const auto& element : tuple->elements()) items.push_back(fill(part_of(input, element)));
       return tuple->schema() ? c10::ivalue::Tuple::createNamed(std::move(items), tuple)
                              : c10::ivalue::Tuple::create(std::move(items));
     }
     if (const auto list = type->cast<c10::ListType>(); list && is_tensor(list->getElementType())) {
       if (is_ready([](const c10::IValue& v) { return v.isList(); })) return take();
       // A list that is read as a whole takes what remains.
-      const std::size_t known = input != nullptr ? elements_read(input) : 0;
-      const std::size_t count = known > 0 ? known : tensors_.size() - next_;
+      const std::size_t count = input.elements > 0 ? input.elements : tensors_.size() - next_;
       c10::List<at::Tensor> items;
       for (std::size_t i = 0; i < count; ++i) items.push_back(take().toTensor());
       return items;
     }
-    if (const auto dict = type->cast<c10::DictType>(); dict && input != nullptr) {
+    if (const auto dict = type->cast<c10::DictType>()) {
       if (is_ready([](const c10::IValue& v) { return v.isGenericDict(); })) return take();
       c10::impl::GenericDict items(dict->getKeyType(), dict->getValueType());
-      for (const auto& key : keys_read(input)) items.insert(c10::IValue(key), take());
+      for (const auto& key : input.keys) items.insert(c10::IValue(key), take());
       return items;
     }
     const c10::IValue given = take();
     const auto kind = type->kind();
     const bool number = kind == c10::TypeKind::BoolType || kind == c10::TypeKind::IntType ||
                         kind == c10::TypeKind::FloatType;
-    return number && given.isTensor()
-               ? number_from(given.toTensor(), type, input != nullptr ? input->debugName() : "")
-               : given;
+    return number && given.isTensor() ? number_from(given.toTensor(), type, input.name) : given;
   }
 
   void check_all_taken() const {
@@ -113,6 +111,12 @@ class Filler {
   }
 
  private:
+  static InputForm part_of(const InputForm& tuple, const c10::TypePtr& type) {
+    InputForm part;
+    part.type = type;
+    part.name = tuple.name;
+    return part;
+  }
   template <typename Test>
   bool is_ready(const Test& test) const {
     return next_ < tensors_.size() && test(tensors_[next_]);
@@ -143,66 +147,79 @@ std::shared_ptr<Graph> forward_graph(const torch::jit::Module& module) {
 
 }  // namespace
 
-std::vector<std::string> leaves_of(const Value* input, const std::string& name) {
-  const c10::TypePtr type = input->type();
+InputForm form_of(const Value* input, const std::string& name) {
+  InputForm form;
+  form.type = input->type();
+  form.name = name;
+  if (form.type->kind() == c10::TypeKind::ListType) form.elements = elements_read(input);
+  if (form.type->kind() == c10::TypeKind::DictType) form.keys = keys_read(input);
+  return form;
+}
+
+std::vector<InputForm> input_forms(const torch::jit::Module& module) {
+  const auto& arguments = module.get_method("forward").function().getSchema().arguments();
+  const auto graph = forward_graph(module);
+  std::vector<InputForm> forms;
+  for (std::size_t i = 1; i < arguments.size(); ++i) {
+    forms.push_back(form_of(graph->inputs()[i], arguments[i].name()));
+    forms.back().has_default = arguments[i].default_value().has_value();
+  }
+  return forms;
+}
+
+std::vector<std::string> leaves_of(const InputForm& input) {
   std::vector<std::string> leaves;
-  if (const auto tuple = type->cast<c10::TupleType>()) {
+  const auto add = [&](const std::string& part) { leaves.push_back(input.name + "." + part); };
+  if (const auto tuple = input.type->cast<c10::TupleType>()) {
     for (std::size_t i = 0; i < tuple->elements().size(); ++i) {
       const bool named = tuple->schema() != nullptr;
-      leaves.push_back(name + "." +
-                       (named ? tuple->schema()->arguments()[i].name() : std::to_string(i)));
+      add(named ? tuple->schema()->arguments()[i].name() : std::to_string(i));
     }
     return leaves;
   }
-  if (const auto list = type->cast<c10::ListType>(); list && is_tensor(list->getElementType())) {
-    const std::size_t count = std::max<std::size_t>(elements_read(input), 1);
-    for (std::size_t i = 0; i < count; ++i) leaves.push_back(name + "." + std::to_string(i));
+  if (const auto list = input.type->cast<c10::ListType>();
+      list && is_tensor(list->getElementType())) {
+    for (std::size_t i = 0; i < std::max<std::size_t>(input.elements, 1); ++i) {
+      add(std::to_string(i));
+    }
     return leaves;
   }
-  if (type->cast<c10::DictType>()) {
-    for (const auto& key : keys_read(input)) leaves.push_back(name + "." + key);
+  if (input.type->kind() == c10::TypeKind::DictType) {
+    for (const auto& key : input.keys) add(key);
     return leaves;
   }
-  return {name};
+  return {input.name};
 }
 
 std::vector<c10::IValue> structured_inputs(c10::ArrayRef<const Value*> inputs,
                                            const std::vector<c10::IValue>& tensors) {
   Filler filler(tensors, inputs.size());
   std::vector<c10::IValue> values;
-  for (const Value* input : inputs) values.push_back(filler.fill(input->type(), input));
+  for (const Value* input : inputs) values.push_back(filler.fill(form_of(input, input->debugName())));
+  filler.check_all_taken();
+  return values;
+}
+
+std::vector<c10::IValue> module_arguments(const std::vector<InputForm>& forms,
+                                          const std::vector<at::Tensor>& tensors) {
+  const std::vector<c10::IValue> given(tensors.begin(), tensors.end());
+  const bool plain = std::all_of(forms.begin(), forms.end(), [](const InputForm& form) {
+    return is_tensor(form.type) || form.type->kind() == c10::TypeKind::OptionalType;
+  });
+  if (plain) return given;
+  Filler filler(given, forms.size());
+  std::vector<c10::IValue> values;
+  for (const InputForm& form : forms) {
+    if (values.size() >= given.size() && form.has_default) break;
+    values.push_back(filler.fill(form));
+  }
   filler.check_all_taken();
   return values;
 }
 
 std::vector<c10::IValue> module_arguments(const torch::jit::Module& module,
                                           const std::vector<at::Tensor>& tensors) {
-  const std::vector<c10::IValue> given(tensors.begin(), tensors.end());
-  const auto& arguments = module.get_method("forward").function().getSchema().arguments();
-  const bool plain = std::all_of(arguments.begin() + 1, arguments.end(), [](const auto& argument) {
-    return is_tensor(argument.type()) || argument.type()->kind() == c10::TypeKind::OptionalType;
-  });
-  if (plain) return given;
-  const auto graph = forward_graph(module);
-  Filler filler(given, arguments.size() - 1);
-  std::vector<c10::IValue> values;
-  for (std::size_t i = 1; i < arguments.size(); ++i) {
-    if (values.size() >= given.size() && arguments[i].default_value()) break;
-    values.push_back(filler.fill(graph->inputs()[i]->type(), graph->inputs()[i]));
-  }
-  filler.check_all_taken();
-  return values;
-}
-
-std::vector<NamedArgument> named_arguments(const torch::jit::Module& module) {
-  const auto& arguments = module.get_method("forward").function().getSchema().arguments();
-  const auto graph = forward_graph(module);
-  std::vector<NamedArgument> named;
-  for (std::size_t i = 1; i < arguments.size(); ++i) {
-    named.push_back({.leaves = leaves_of(graph->inputs()[i], arguments[i].name()),
-                     .has_default = arguments[i].default_value().has_value()});
-  }
-  return named;
+  return module_arguments(input_forms(module), tensors);
 }
 
 }  // namespace repquant

@@ -14,9 +14,24 @@ struct Value;
 
 namespace repquant {
 
-/// The names of the tensors that an input of a flat graph consists of: "x" itself, or "obs.0",
-/// "obs.1" of a tuple or list, "batch.ids" of a dict (keys that the graph reads, in their order).
-std::vector<std::string> leaves_of(const torch::jit::Value* input, const std::string& name);
+/// An input of forward(): its type, and what the graph reads of it.
+struct InputForm {
+  c10::TypePtr type;
+  std::string name;
+  std::size_t elements = 0;       // of a list; 0: no single ones, it takes all that remains
+  std::vector<std::string> keys;  // of a dict, in the order in which they are read
+  bool has_default = false;
+};
+
+InputForm form_of(const torch::jit::Value* input, const std::string& name);
+
+/// The inputs of a module's forward(), without self. Copies and inlines its graph where there are
+/// lists or dicts: not to be done for every call.
+std::vector<InputForm> input_forms(const torch::jit::Module& module);
+
+/// The names of the tensors that an input consists of: "x" itself, or "obs.0", "obs.1" of a tuple or
+/// list, "batch.ids" of a dict.
+std::vector<std::string> leaves_of(const InputForm& input);
 
 /// One value for each of `inputs` from the tensors of all of them in order: tuples, lists and dicts
 /// are filled, and numbers are read from tensors whose elements are all equal. Values that already
@@ -25,14 +40,9 @@ std::vector<c10::IValue> structured_inputs(c10::ArrayRef<const torch::jit::Value
                                            const std::vector<c10::IValue>& tensors);
 
 /// The arguments of a module's forward() from such tensors.
+std::vector<c10::IValue> module_arguments(const std::vector<InputForm>& forms,
+                                          const std::vector<at::Tensor>& tensors);
 std::vector<c10::IValue> module_arguments(const torch::jit::Module& module,
                                           const std::vector<at::Tensor>& tensors);
-
-/// The names of the tensors of forward(), argument by argument, and whether it has a default.
-struct NamedArgument {
-  std::vector<std::string> leaves;
-  bool has_default = false;
-};
-std::vector<NamedArgument> named_arguments(const torch::jit::Module& module);
 
 }  // namespace repquant

@@ -19,7 +19,7 @@ void drop_defaults(Model& model, const torch::jit::Module& module, std::size_t p
   std::size_t kept = 0, tensors = 0;
   for (std::size_t i = 1; i < arguments.size(); ++i) {
     if (tensors >= provided && arguments[i].default_value()) break;
-    tensors += leaves_of(model.graph->inputs()[i - 1], arguments[i].name()).size();
+    tensors += leaves_of(form_of(model.graph->inputs()[i - 1], arguments[i].name())).size();
     model.argument_names.push_back(arguments[i].name());
     ++kept;
   }
@@ -49,7 +49,7 @@ void set_ranks(Model& model, const std::vector<GivenInput>& given) {
 
 void name_inputs(Model& model) {
   for (std::size_t i = 0; i < model.argument_names.size(); ++i) {
-    for (auto& leaf : leaves_of(model.graph->inputs()[i], model.argument_names[i])) {
+    for (auto& leaf : leaves_of(form_of(model.graph->inputs()[i], model.argument_names[i]))) {
       model.input_names.push_back(std::move(leaf));
     }
   }

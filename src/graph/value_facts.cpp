@@ -171,10 +171,41 @@ bool is_float32_at(const Value* value, int depth) {
                      [](const Use& use) { return multiplies_by_float32(use, 0); });
 }
 
+/// Truth values, whatever they read.
+const std::set<std::string> kTruthKinds{"aten::eq",          "aten::ne",          "aten::lt",
+                                        "aten::le",          "aten::gt",          "aten::ge",
+                                        "aten::logical_not", "aten::logical_and", "aten::logical_or",
+                                        "aten::logical_xor", "aten::isnan",       "aten::isinf"};
+/// Truth values if all operands are.
+const std::set<std::string> kBitKinds{"aten::__and__",     "aten::__or__",     "aten::__xor__",
+                                      "aten::bitwise_and", "aten::bitwise_or", "aten::bitwise_xor",
+                                      "aten::bitwise_not"};
+/// Elements of the first operand, or 0.
+const std::set<std::string> kPickKinds{"aten::index", "aten::tril", "aten::triu",
+                                       "aten::contiguous"};
+
+bool is_bool_at(const Value* value, int depth) {
+  if (depth > kFarthest || !gives_tensor(value)) return false;
+  if (const at::Tensor t = constant_tensor(value); t.defined()) return t.scalar_type() == at::kBool;
+  const Node* node = value->node();
+  if (is_one_of(node, kTruthKinds)) return true;
+  if (const Value* type = node->maybeSchema() ? named_input(node, "dtype") : nullptr) {
+    const auto number = constant_int(type);
+    return number == static_cast<std::int64_t>(at::kBool);
+  }
+  const auto of_operand = [&](const Value* operand) { return is_bool_at(operand, depth + 1); };
+  if (is_one_of(node, kBitKinds)) {
+    return std::all_of(node->inputs().begin(), node->inputs().end(), of_operand);
+  }
+  return (is_shape_only(node) || is_one_of(node, kPickKinds)) && of_operand(node->input(0));
+}
+
 }  // namespace
 
 std::optional<std::int64_t> width_of(const Value* value) { return width_at(value, 0); }
 
 bool is_float32(const Value* value) { return is_float32_at(value, 0); }
+
+bool is_bool(const Value* value) { return is_bool_at(value, 0); }
 
 }  // namespace repquant

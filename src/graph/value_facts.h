@@ -19,4 +19,7 @@ std::optional<std::int64_t> width_of(const torch::jit::Value* value);
 /// is loaded.
 bool is_float32(const torch::jit::Value* value);
 
+/// True if a tensor is known to be of truth values: a comparison, or what is made of such.
+bool is_bool(const torch::jit::Value* value);
+
 }  // namespace repquant

@@ -10,6 +10,7 @@
 #include "artifact/check.h"
 #include "base/text_table.h"
 #include "graph/walker.h"
+#include "pipeline/after_tokens.h"
 #include "repquant/error.h"
 #include "runtime/both_forms.h"
 #include "tensor/current_error.h"
@@ -63,7 +64,7 @@ std::optional<Shorter> shorter(const std::vector<at::Tensor>& batch) {
   if (first->dim() > 3 || cut == length) return {};
   result.shape = "length " + std::to_string(cut);
   for (auto& tensor : result.inputs) {  // masks may have the length twice
-    for (std::int64_t axis = 1; axis < tensor.dim(); ++axis) {
+    for (std::int64_t axis = 1; axis < tensor.dim() && tensor.numel() > 0; ++axis) {
       if (tensor.size(axis) == length) tensor = tensor.narrow(axis, 0, cut);
     }
     tensor = tensor.contiguous();
@@ -190,6 +191,13 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
   });
   if (batched) add(counted(count == 1 ? 2 : 1), samples(batch, count == 1 ? 2 : 1));
   if (const auto cut = shorter(batch)) add(cut->shape, cut->inputs);
+  const std::int64_t length = batch.empty() || batch[0].dim() < 2 ? 0 : batch[0].size(1);
+  const auto run = [&](const std::vector<at::Tensor>& part) { return run_model(model, part); };
+  for (const std::int64_t begin : {length / 3, length - 1}) {
+    if (const auto later = after_tokens(batch, begin, run)) {
+      add("tokens behind " + std::to_string(begin) + " kept ones", *later);
+    }
+  }
   return inputs;
 }
 

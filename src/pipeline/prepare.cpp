@@ -9,6 +9,7 @@
 #include "base/text_table.h"
 #include "evaluate/loaded_model.h"
 #include "graph/walker.h"
+#include "pipeline/after_tokens.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
 
@@ -70,9 +71,21 @@ SiteSearch find_some_sites(const Model& model) {
                .got = why_no_site(search)});
 }
 
+/// check_normalized() on later tokens, for a decoder that keeps keys and values.
+void check_continued(const Model& model, const std::vector<at::Tensor>& batch) {
+  const auto run = [&](const std::vector<at::Tensor>& inputs) {
+    return output_tensors(run_graph(*model.graph, Schedule(*model.graph), copies_of(inputs)));
+  };
+  const at::NoGradGuard no_grad;
+  const std::int64_t length = batch.empty() || batch[0].dim() < 2 ? 0 : batch[0].size(1);
+  if (const auto later = after_tokens(batch, length / 3, run)) check_normalized(model, *later);
+}
+
 /// The inputs that load_model() kept: all of them are needed.
 ModelSignature signature_of(const Model& model) {
-  return {.names = model.input_names, .required = model.input_names.size()};
+  return {.names = model.input_names,
+          .required = model.input_names.size(),
+          .past = find_past(model.path)};
 }
 
 }  // namespace
@@ -98,6 +111,7 @@ PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const O
 
   begin_phase(observer, "prove", 0);
   check_normalized(run.model, run.calibration.batches.front());
+  check_continued(run.model, run.calibration.batches.front());
   run.model.module.reset();
   prove_sites(run.model, run.search, run.calibration.batches.front());
   run.bits = resolve_bits(run.search.sites, recipe);  // the proof may have changed the sites

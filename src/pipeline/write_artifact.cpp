@@ -11,6 +11,7 @@
 #include "artifact/save.h"
 #include "base/atomic_file.h"
 #include "base/text_table.h"
+#include "data/past.h"
 #include "data/preprocess.h"
 #include "fit/plan_hook.h"
 #include "format/description.h"
@@ -119,6 +120,9 @@ void write_artifact(PreparedRun&& given, const SweepResult& sweep, const Quantiz
   std::map<std::string, std::string> extra;
   extra[kArtifactFile] = artifact_to_json(info);
   if (run.source.preset) extra[kPresetFile] = preset_to_json(*run.source.preset);
+  if (const PastShapes past = find_past(options.model); !past.empty()) {
+    extra[kCacheFile] = past_to_json(past);
+  }
 
   std::optional<AtomicFile> file;
   file.emplace(options.output, options.force);

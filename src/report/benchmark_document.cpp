@@ -10,20 +10,29 @@ std::string name_of_row(const Json& row) {
   return model_name(text_at(row, "model"), text_at(row, "form"));
 }
 
+bool writes_text(const Json& result) { return text_at(result, "task") == "generate"; }
+
+/// "a pass of 8 samples", or of a text "prefill", "decode".
+std::string what_of(const Json& row) {
+  const std::string size = number_text(row, "batch_size", 0);
+  const std::string phase = text_at(row, "phase");
+  if (!phase.empty()) return size == "1" ? phase : phase + " of " + size + " texts";
+  return "a pass of " + size + (size == "1" ? " sample" : " samples");
+}
+
 std::string milliseconds_text(const Json& row, const char* path) {
   const auto seconds = number_at(row, path);
   return seconds ? format_number(1e3 * *seconds, 2) : "-";
 }
 
-/// Median latency of one batch size: the interval drawn is from the fastest pass to the 90th
+/// Median latency of one thing that is timed: the interval drawn is from the fastest pass to the 90th
 /// percentile.
-ReportBars latency_bars(const Json& result, double batch_size) {
-  ReportBars bars{.caption = "median milliseconds of a pass of " + format_number(batch_size, 0) +
-                             (batch_size > 1 ? " samples" : " sample") +
+ReportBars latency_bars(const Json& result, const std::string& what) {
+  ReportBars bars{.caption = "median milliseconds of " + what +
                              "; the line is from the fastest pass to the 90th percentile",
                   .bars = {}};
   for (const Json& row : items_at(result, "rows")) {
-    if (number_at(row, "batch_size") != batch_size) continue;
+    if (what_of(row) != what) continue;
     const double median = number_at(row, "seconds.median").value_or(0.0);
     bars.bars.push_back({.label = name_of_row(row),
                          .value = median,
@@ -37,21 +46,23 @@ ReportBars latency_bars(const Json& result, double batch_size) {
 }
 
 ReportTable latency_table(const Json& result) {
-  ReportTable table{.columns = {{"batch", Align::kRight},
+  const bool text = writes_text(result);
+  ReportTable table{.columns = {{text ? "phase" : "batch", text ? Align::kLeft : Align::kRight},
                                 {"model"},
                                 {"median ms", Align::kRight},
                                 {"p90", Align::kRight},
                                 {"p99", Align::kRight},
-                                {"samples/s", Align::kRight},
+                                {text ? "tokens/s" : "samples/s", Align::kRight},
                                 {"peak memory", Align::kRight},
                                 {"speed-up", Align::kRight},
                                 {"95 % interval", Align::kRight}},
                     .rows = {}};
   for (const Json& row : items_at(result, "rows")) {
     table.rows.push_back(
-        {number_text(row, "batch_size", 0), name_of_row(row),
+        {text ? what_of(row) : number_text(row, "batch_size", 0), name_of_row(row),
          milliseconds_text(row, "seconds.median"), milliseconds_text(row, "seconds.p90"),
-         milliseconds_text(row, "seconds.p99"), number_text(row, "samples_per_second", 1),
+         milliseconds_text(row, "seconds.p99"),
+         number_text(row, text ? "tokens_per_second" : "samples_per_second", 1),
          bytes_text(row, "peak_memory_bytes"), number_text(row, "speed_up.median", 2),
          interval_text(row, "speed_up.interval95", 1.0, 2)});
   }
@@ -81,11 +92,10 @@ ReportTable models_table(const Json& result) {
 Document benchmark_document(const Json& result) {
   Document document{.title = "Speed, memory and size", .headline = {}, .sections = {}};
   const Json* best = nullptr;
-  std::vector<double> batch_sizes;
+  std::vector<std::string> timed;
   for (const Json& row : items_at(result, "rows")) {
-    const double size = number_at(row, "batch_size").value_or(0.0);
-    if (std::find(batch_sizes.begin(), batch_sizes.end(), size) == batch_sizes.end()) {
-      batch_sizes.push_back(size);
+    if (std::find(timed.begin(), timed.end(), what_of(row)) == timed.end()) {
+      timed.push_back(what_of(row));
     }
     const double speed_up = number_at(row, "speed_up.median").value_or(0.0);
     if (best == nullptr || speed_up > number_at(*best, "speed_up.median").value_or(0.0)) {
@@ -95,12 +105,14 @@ Document benchmark_document(const Json& result) {
   if (best != nullptr) {
     document.headline = {
         {number_text(*best, "speed_up.median", 2) + "x",
-         "speed-up of " + name_of_row(*best) + " at batch " + number_text(*best, "batch_size", 0)},
+         "speed-up of " + name_of_row(*best) +
+             (writes_text(result) ? " in " + what_of(*best)
+                                  : " at batch " + number_text(*best, "batch_size", 0))},
         {interval_text(*best, "speed_up.interval95", 1.0, 2), "its 95 % interval"},
         {milliseconds_text(*best, "seconds.median") + " ms", "its median pass"}};
   }
   ReportSection latency{.title = "Latency", .blocks = {}};
-  for (const double size : batch_sizes) latency.blocks.push_back(latency_bars(result, size));
+  for (const std::string& what : timed) latency.blocks.push_back(latency_bars(result, what));
   latency.blocks.push_back(latency_table(result));
   document.sections.push_back(std::move(latency));
   document.sections.push_back({.title = "Models", .blocks = {models_table(result)}});

@@ -124,7 +124,8 @@ std::string look_at_reproduction(const Subject& subject, const VerifyOptions& op
               .preset_file = options.preset,
               .model = options.reference,
               .threads = options.threads});
-  const ModelSignature signature{subject.info.inputs, subject.info.inputs.size()};
+  const ModelSignature signature{subject.info.inputs, subject.info.inputs.size(),
+                                 find_past(subject.path)};
   const std::string hash = cache.load(quantization.recipe.calibration, signature, observer).hash;
   if (hash != subject.info.calibration_hash) {
     refute("the artifact was calibrated on data with SHA-256 " + subject.info.calibration_hash +

@@ -97,7 +97,8 @@ std::vector<at::Tensor> batch_for(const Subject& subject, const VerifyOptions& o
                                                      .preset_file = options.preset,
                                                      .model = subject.path,
                                                      .threads = options.threads});
-  const ModelSignature signature{subject.info.inputs, subject.info.inputs.size()};
+  const ModelSignature signature{subject.info.inputs, subject.info.inputs.size(),
+                                 find_past(subject.path)};
   return load_calibration(source, few_samples({}), signature).batches.front();
 }
 

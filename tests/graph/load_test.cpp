@@ -13,6 +13,7 @@
 #include "graph/archive.h"
 #include "graph/loaded_text.h"
 #include "graph/products.h"
+#include "graph/results.h"
 #include "graph/rewrite.h"
 #include "graph/site.h"
 #include "graph/walker.h"
@@ -369,6 +370,60 @@ TEST_F(LoadedText, ParametersThatForwardNeverReads) {
   const Model model = load("def forward(self, x):\n    return torch.linear(x, self.w)\n");
   EXPECT_EQ(model.tensors.parameters, 32 + 80);
   EXPECT_EQ(model.tensors.unread, 80);
+}
+
+/// q, k, v of one Linear and an attention with what stands in `mask`.
+std::string masked_attention(const std::string& lines) {
+  return "def forward(self, x):\n    q, k, v = torch.linear(x, self.w).chunk(3, -1)\n"
+         "    n = torch.arange(x.size(1))\n" +
+         lines + "    return torch.scaled_dot_product_attention(q, k, v, mask)\n";
+}
+
+// Nothing but the softmax reads the scores, or they could not become one operator with it.
+TEST_F(LoadedText, MasksOfTruthValuesNeedNoBranch) {
+  const char* masks[] = {
+      "    mask = n <= n[:, None]\n",
+      "    mask = (n <= n[:, None]).logical_not().logical_not()[None].expand([1, 5, 5])\n",
+      "    mask = torch.ones([5, 5], dtype=11).tril() & (n < 4).to(11)\n",
+  };
+  for (const char* mask : masks) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({12, 4}));
+    const Model model = load(masked_attention(mask), 1, 3);
+    expect_attention(model, at::randn({3, 5, 4}), mask);
+    for (const auto* node : model.graph->nodes()) {
+      EXPECT_NE(node->kind(), c10::prim::If) << mask;
+      if (is_kind(node, "aten::matmul")) EXPECT_EQ(node->output()->uses().size(), 1U) << mask;
+    }
+  }
+}
+
+TEST_F(LoadedText, MasksOfUnknownTypeKeepBothMeanings) {
+  parameter("w", at::randn({12, 4}));
+  const Model model = load(
+      "def forward(self, x, mask):\n    q, k, v = torch.linear(x, self.w).chunk(3, -1)\n"
+      "    return torch.scaled_dot_product_attention(q, k, v, mask)\n",
+      2);
+  const at::Tensor x = at::randn({3, 5, 4});
+  run(model, {x, at::ones({5, 5}, at::kBool).tril()});
+  run(model, {x, at::randn({5, 5})});
+}
+
+TEST_F(LoadedText, WhatContinuesAnInputIsNoResult) {
+  parameter("w", at::randn({4, 4}));
+  const Model model = load(
+      "def forward(self, x, past: List[Tensor]):\n    k = torch.cat([past[0], x], 1)\n"
+      "    y = torch.linear(k, self.w)\n    z = torch.cat([y, past[1]], 1)\n"
+      "    return y, [k, z]\n",
+      3);
+  const std::vector<at::Tensor> inputs{at::randn({2, 3, 4}), at::randn({2, 5, 4}),
+                                       at::randn({2, 1, 4})};
+  const auto outputs = run_graph(*model.graph, Schedule(*model.graph), copies_of(inputs));
+  EXPECT_EQ(output_tensors(outputs).size(), 3U);
+  const auto results = result_tensors(*model.graph, outputs);
+  ASSERT_EQ(results.size(), 2U);  // y, and z: what it begins with is computed
+  EXPECT_TRUE(at::equal(results[0], output_tensors(outputs)[0]));
+  EXPECT_TRUE(at::equal(results[1], output_tensors(outputs)[2]));
 }
 
 }  // namespace

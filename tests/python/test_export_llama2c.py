@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import struct
 import tempfile
 import unittest
@@ -12,13 +13,13 @@ from pathlib import Path
 
 import support
 import export_llama2c
+from llama2c import HEADS, KV_HEADS, LAYERS, VOCABULARY, WIDTH, checkpoint
 
 HAVE_TORCH = importlib.util.find_spec("torch") is not None
 if HAVE_TORCH:
-    import numpy as np
     import torch
 
-WIDTH, HIDDEN, LAYERS, HEADS, KV_HEADS, VOCABULARY, CONTEXT = 16, 24, 2, 4, 2, 30, 12
+CONTEXT = 12
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -29,22 +30,12 @@ def run(*arguments: str) -> tuple[int, str]:
     return code, err.getvalue()
 
 
-def checkpoint() -> bytes:
-    head = WIDTH // HEADS
-    kv = KV_HEADS * head
-    count = (VOCABULARY * WIDTH + 2 * LAYERS * WIDTH + 2 * LAYERS * WIDTH * WIDTH
-             + 2 * LAYERS * kv * WIDTH + 3 * LAYERS * HIDDEN * WIDTH + WIDTH + CONTEXT * head)
-    values = np.random.default_rng(0).normal(size=count).astype("<f4") * 0.3
-    header = struct.pack("<7i", WIDTH, HIDDEN, LAYERS, HEADS, KV_HEADS, VOCABULARY, CONTEXT)
-    return header + values.tobytes()
-
-
 @unittest.skipUnless(HAVE_TORCH, "torch is not installed")
 class ExportTest(unittest.TestCase):
     def test_all_forms_agree_and_see_no_later_token(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "model.bin"
-            source.write_bytes(checkpoint())
+            source.write_bytes(checkpoint(CONTEXT))
             ids = torch.arange(10)[None, :] % VOCABULARY
             outputs = []
             for i, form in enumerate(([], ["--script"], ["--script", "--fused-norm"])):
@@ -59,8 +50,34 @@ class ExportTest(unittest.TestCase):
             for other in outputs[1:]:
                 torch.testing.assert_close(other, outputs[0], rtol=1e-4, atol=1e-5)
 
+    def test_kept_keys_and_values_change_nothing(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "model.bin"
+            source.write_bytes(checkpoint(CONTEXT))
+            ids = torch.arange(20).reshape(2, 10) % VOCABULARY
+            plain = Path(folder) / "plain.pt"
+            self.assertEqual(run("--checkpoint", str(source), "--output", str(plain))[0], 0)
+            whole = torch.jit.load(str(plain))(ids)
+            for form in ([], ["--script"]):
+                target = Path(folder) / "cached.pt"
+                code, error = run("--checkpoint", str(source), "--output", str(target), "--cache",
+                                  "--force", *form)
+                self.assertEqual(code, 0, error)
+                extra = {"cache.json": ""}
+                model = torch.jit.load(str(target), _extra_files=extra)
+                shape = [KV_HEADS, 0, WIDTH // HEADS]
+                self.assertEqual(json.loads(extra["cache.json"]),
+                                 {"schema_version": 1, "past": [shape] * (2 * LAYERS)})
+                past = [torch.zeros(2, *shape)] * (2 * LAYERS)
+                parts = []
+                for part in ids[:, :6], ids[:, 6:9], ids[:, 9:]:
+                    logits, past = model(part, past)
+                    parts.append(logits)
+                self.assertEqual(past[0].shape, (2, KV_HEADS, 10, WIDTH // HEADS))
+                torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-4, atol=1e-5)
+
     def test_damaged_checkpoints_are_refused(self) -> None:
-        whole = checkpoint()
+        whole = checkpoint(CONTEXT)
         bad = {"empty": b"", "short": whole[:-4], "long": whole + b"1234",
                "header": struct.pack("<7i", 15, 1, 1, 4, 2, 9, 9) + whole[28:]}
         with tempfile.TemporaryDirectory() as folder:

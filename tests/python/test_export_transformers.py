@@ -61,6 +61,35 @@ class ExportTest(unittest.TestCase):
             torch.testing.assert_close(model(ids[:, :5]), model(ids)[:, :5], rtol=1e-4, atol=1e-5)
 
 
+    def test_cached_decoders_go_on_where_they_were(self) -> None:
+        import torch
+
+        with tempfile.TemporaryDirectory() as folder:
+            for config in ("llama", "gpt2"):
+                with self.subTest(config):
+                    target = Path(folder) / f"{config}.pt"
+                    arguments = ("--kind", "decoder", "--config", config, *settings(*TINY), "--force",
+                                 "--output", str(target))
+                    self.assertEqual(run(*arguments)[0], 0)
+                    ids = torch.arange(3, 15)[None, :]
+                    whole = torch.jit.load(str(target))(ids)
+                    code, _, error = run(*arguments, "--cache")
+                    self.assertEqual(code, 0, error)
+                    extra = {"cache.json": ""}
+                    model = torch.jit.load(str(target), _extra_files=extra)
+                    past = [torch.zeros(1, *shape)
+                            for shape in json.loads(extra["cache.json"])["past"]]
+                    first, past = model(ids[:, :7], past)
+                    second, past = model(ids[:, 7:8], past)
+                    torch.testing.assert_close(torch.cat([first, second], 1), whole[:, :8],
+                                               rtol=1e-4, atol=1e-5)
+                    self.assertEqual(past[0].shape[2], 8)
+            code, _, error = run("--kind", "encoder", "--config", "bert", "--cache", "--output",
+                                 str(Path(folder) / "x.pt"))
+            self.assertEqual(code, 2)
+            self.assertIn("--cache is for --kind decoder", error)
+
+
 class UsageTest(unittest.TestCase):
     @unittest.skipUnless(HAVE, "torch and transformers are not both installed")
     def test_mistakes_are_named(self) -> None:

@@ -1,0 +1,20 @@
+// Which outputs of a model say something of its samples.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "graph/walker.h"
+
+namespace repquant {
+
+/// The tensors of the outputs, in order, without those that only continue an input: a decoder that
+/// keeps keys and values gives cat([past, new]) back for its next call. By them errors would count
+/// that the results show anyway, where these are read. All of them if nothing else is given.
+std::vector<at::Tensor> result_tensors(const torch::jit::Graph& graph,
+                                       const std::vector<c10::IValue>& outputs);
+/// Those of the graph's outputs, which must be among `values`.
+std::vector<at::Tensor> result_tensors(const torch::jit::Graph& graph, const Values& values);
+
+}  // namespace repquant

@@ -1,0 +1,63 @@
+// Keys and values of earlier tokens: their description, and inputs that data does not give.
+#include "data/past.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "data/model_inputs.h"
+#include "repquant/error.h"
+
+namespace repquant {
+namespace {
+
+const PastShapes kShapes{{4, 0, 8}, {4, 0, 6}};
+
+TEST(Past, JsonReadsBack) {
+  EXPECT_EQ(past_from_json(past_to_json(kShapes), "x"), kShapes);
+}
+
+TEST(Past, WrongDescriptionsAreRefused) {
+  for (const char* text :
+       {"[]", "{}", R"({"schema_version": 1, "past": []})",
+        R"({"schema_version": 2, "past": [[4, 0, 8]]})",
+        R"({"schema_version": 1, "past": [[4, 0, 8]], "more": 1})",
+        R"({"schema_version": 1, "past": [[4, 1, 8]]})",
+        R"({"schema_version": 1, "past": [[4, 0, 0]]})",
+        R"({"schema_version": 1, "past": [[4, 0, -8]]})",
+        R"({"schema_version": 1, "past": [[0, 99999999999999]]})",
+        R"({"schema_version": 1, "past": [[0]]})", R"({"schema_version": 1, "past": ["4"]})"}) {
+    try {
+      past_from_json(text, "model.pt:cache.json");
+      ADD_FAILURE() << text;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kUsage);
+      EXPECT_NE(std::string(e.what()).find("model.pt:cache.json"), std::string::npos) << e.what();
+    }
+  }
+}
+
+TEST(Past, SamplesBeginWithoutKeysAndValues) {
+  const ModelSignature signature{
+      .names = {"input_ids", "past.0", "past.1"}, .required = 3, .past = kShapes};
+  const at::Tensor ids = at::ones({2, 5}, at::kLong);
+  const auto inputs =
+      arrange_inputs({.names = {"ids"}, .inputs = {ids}, .labels = {}}, signature);
+  ASSERT_EQ(inputs.size(), 3U);
+  EXPECT_TRUE(inputs[0].is_same(ids));
+  EXPECT_EQ(inputs[1].sizes(), (std::vector<std::int64_t>{2, 4, 0, 8}));
+  EXPECT_EQ(inputs[2].sizes(), (std::vector<std::int64_t>{2, 4, 0, 6}));
+}
+
+TEST(Past, GivenKeysAndValuesAreTaken) {
+  const ModelSignature signature{
+      .names = {"input_ids", "past.0", "past.1"}, .required = 3, .past = kShapes};
+  const at::Tensor a = at::ones({2, 4, 3, 8}), b = at::ones({2, 4, 3, 6});
+  const auto inputs = arrange_inputs(
+      {.names = {"past.1", "input_ids", "past.0"}, .inputs = {b, at::ones({2, 5}), a}, .labels = {}},
+      signature);
+  EXPECT_TRUE(inputs[1].is_same(a) && inputs[2].is_same(b));
+  EXPECT_THROW(arrange_inputs({.names = {}, .inputs = {a, b}, .labels = {}}, signature), Error);
+}
+
+}  // namespace
+}  // namespace repquant
