@@ -97,6 +97,14 @@ bool leave_convolution(FusionContext& context, const SubmoduleCall& call) {
   return false;
 }
 
+/// Scores that no attention took in.
+bool leave_product(FusionContext& context, const SubmoduleCall& call) {
+  if (context.sites.count(call.name) == 0) {
+    context.report_portable(call, "a product that is no part of a fused attention");
+  }
+  return false;
+}
+
 void fuse(FusionContext& context, torch::jit::Graph& graph) {
   using Fusion = bool (*)(FusionContext&, const SubmoduleCall&);
   for (const auto& [name, reason] : context.kept) {
@@ -106,14 +114,12 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
     }
   }
   // In this order: a fusion takes in calls of later kinds, and of none before.
-  const std::vector<std::pair<std::string, Fusion>> fusions{{"Attend", &fuse_attention},
-                                                            {"Linear", &fuse_linear},
-                                                            {"NormQuantize", &fuse_norm},
-                                                            {"Quantize", &fuse_quantize},
-                                                            {"TokenQuantize", &fuse_token_quantize},
-                                                            {"TokenRange", &leave_token_call},
-                                                            {"TokenScale", &leave_token_call},
-                                                            {"Convolution", &leave_convolution}};
+  const std::vector<std::pair<std::string, Fusion>> fusions{
+      {"Attend", &fuse_attention},        {"Scores", &leave_product},
+      {"Linear", &fuse_linear},           {"NormQuantize", &fuse_norm},
+      {"Quantize", &fuse_quantize},       {"TokenQuantize", &fuse_token_quantize},
+      {"TokenRange", &leave_token_call},  {"TokenScale", &leave_token_call},
+      {"Convolution", &leave_convolution}};
   for (const auto& [kind, fusion] : fusions) {
     std::vector<SubmoduleCall> calls;
     for (Node* node : all_nodes(graph)) {
