@@ -164,7 +164,7 @@ class Fit {
     const at::Tensor exact = at::matmul(left[0], right[0]);
     fit.signal = energy(exact);
     for (const int bits : choices_.sites[i].activation_bits) {
-      fit.scores.push_back(fit_scores(left, right, site.heads, bits, recipe_.attention,
+      fit.scores.push_back(fit_scores(left, right, site, bits, recipe_.attention,
                                       weights_of(node->input(0)), weights_of(node->input(1))));
       fit.activation_noise.push_back(
           energy(simulate_scores(fit.scores.back(), left[0], right[0]) - exact));

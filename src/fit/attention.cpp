@@ -137,19 +137,19 @@ double steps_for(int bits) {
 }  // namespace
 
 ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right,
-                      bool heads, int bits, const AttentionRecipe& recipe,
+                      const ScoresSite& site, int bits, const AttentionRecipe& recipe,
                       const at::Tensor& left_weights, const at::Tensor& right_weights) {
-  const bool per_head = recipe.per_head && heads && left[0].size(-3) == right[0].size(-3);
+  const bool per_head = recipe.per_head && site.heads && left[0].size(-3) == right[0].size(-3);
   std::vector<at::Tensor> keys;  // [.., S, d]
   for (const auto& batch : right) keys.push_back(batch.transpose(-2, -1));
   const at::Tensor none;
   ScoresPlan plan;
   plan.left = operand_from(fit_heads(head_rows(left, per_head), per_head ? left_weights : none,
-                                     head_gram(keys, per_head, /*centred=*/true), bits, false,
-                                     recipe.head_room));
+                                     head_gram(keys, per_head, /*centred=*/site.softmax), bits,
+                                     false, recipe.head_room));
   plan.right = operand_from(fit_heads(head_rows(keys, per_head), per_head ? right_weights : none,
-                                      head_gram(left, per_head, /*centred=*/false), bits, true,
-                                      recipe.head_room));
+                                      head_gram(left, per_head, /*centred=*/false), bits,
+                                      site.softmax, recipe.head_room));
   return plan;
 }
 

@@ -6,21 +6,22 @@
 #include <string>
 #include <vector>
 
+#include "graph/site.h"
 #include "plan/site_plan.h"
 #include "repquant/recipe.h"
 
 namespace repquant {
 
-/// q k^T. left: [.., T, d] per batch, right: [.., d, S] per batch, as the graph has them.
-/// `heads`: axis -3 of both is the heads (Site::heads); they get grids of their own then.
-/// Ranges by the error of the scores that softmax sees (a constant per row cancels).
+/// A product of two activations. left: [.., T, d] per batch, right: [.., d, S] per batch, as the
+/// graph has them. Where axis -3 of both is the heads (site.heads) they get grids of their own.
+/// Ranges by the error of the product, of scores by what softmax sees (a constant per row cancels).
 /// Row weights (float64, per token over all batches; or undefined) as in sensitivity.h.
 ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right,
-                      bool heads, int bits, const AttentionRecipe& recipe,
+                      const ScoresSite& site, int bits, const AttentionRecipe& recipe,
                       const at::Tensor& left_weights = {}, const at::Tensor& right_weights = {});
 
-/// softmax(..) v. value: [.., S, d] per batch; `heads` as above. The softmax grid needs no data:
-/// its row maximum is 1.
+/// softmax(..) v. value: [.., S, d] per batch; `heads` as site.heads above. The softmax grid needs
+/// no data: its row maximum is 1.
 AttendPlan fit_attend(const std::vector<at::Tensor>& value, bool heads, int bits,
                       const AttentionRecipe& recipe, const at::Tensor& weights = {});
 

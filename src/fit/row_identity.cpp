@@ -12,20 +12,6 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-/// True if the node or one inside it reads one of the values.
-bool reads(const Node* node, const ValueSet& values) {
-  for (const Value* input : node->inputs()) {
-    if (values.count(input) > 0) return true;
-  }
-  for (const torch::jit::Block* block : node->blocks()) {
-    for (const Node* inner : block->nodes()) {
-      if (reads(inner, values)) return true;
-    }
-    if (reads(block->return_node(), values)) return true;
-  }
-  return false;
-}
-
 /// Operand 0 in the order, or those elements of it, that the other operands say.
 const std::set<std::string> kSelecting{
     "aten::index",         "aten::index_select",   "aten::gather",    "aten::take",
@@ -91,17 +77,6 @@ class Search {
 };
 
 }  // namespace
-
-ValueSet quantized_values(const Schedule& schedule, const std::vector<Site>& sites) {
-  std::unordered_set<const Node*> nodes;
-  for (const Site& site : sites) nodes.insert(site.node);
-  ValueSet values;
-  for (const Node* node : schedule.nodes()) {
-    const bool depends = nodes.count(node) > 0 || (!reads_shape_only(node) && reads(node, values));
-    if (depends) values.insert(node->outputs().begin(), node->outputs().end());
-  }
-  return values;
-}
 
 bool rows_depend_on_data(const Value* value, const ValueSet& quantized) {
   return Search(quantized).depends(value);

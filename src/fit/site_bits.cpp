@@ -48,6 +48,10 @@ std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe&
   }
   for (std::size_t i = 0; i < sites.size(); ++i) {
     if (is_lookup(sites[i])) bits[i].weight_bits = recipe.embedding.bits;
+    const auto* product = std::get_if<ScoresSite>(&sites[i].kind);
+    if (product != nullptr && !product->softmax) {
+      bits[i].activation_bits = std::max(bits[i].activation_bits, kProductBits);
+    }
   }
   std::vector<std::string> paths;
   for (const auto& site : sites) paths.push_back(site.path);

@@ -17,6 +17,10 @@ struct SiteBits {
   friend bool operator==(const SiteBits&, const SiteBits&) = default;
 };
 
+/// Least bits of both operands of a product without a softmax, unless an override names others:
+/// nothing behind it makes up for their errors, and it is a small part of a model.
+inline constexpr int kProductBits = 8;
+
 /// Effective bits of each site: edge layers, overrides, excludes. An embedding has the bits of
 /// embedding.bits or of an override, and floating-point output.
 /// Throws Error kUsage if a pattern of overrides or exclude matches no site.

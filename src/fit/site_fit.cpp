@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -17,12 +18,17 @@
 #include "fit/rows.h"
 #include "fit/shared_weights.h"
 #include "gptq/gptq.h"
+#include "plan/simulate.h"
+#include "repquant/error.h"
 #include "tensor/parallel.h"
 
 namespace repquant {
 namespace {
 
 using torch::jit::Value;
+
+// Operands with long tails, such as exponentials, have no grid of 8 bits that is worth it.
+constexpr double kLeastProductDb = 20.0;
 
 std::vector<bool> present(const std::map<std::size_t, QuantizedWeight>& weights,
                           std::size_t sites) {
@@ -189,12 +195,29 @@ void SiteFit::fit_kind(std::size_t i, const ScoresSite& site, SitePlan& plan) {
   const auto* node = sites_[i].node;
   const Value *left = node->input(0), *right = node->input(1);
   const auto batches = some_batches(left);
-  const ScoresPlan scores = fit_scores(values_in(batches, left), values_in(batches, right),
-                                       site.heads, bits_[i].activation_bits, recipe_.attention,
+  const ScoresPlan scores = fit_scores(values_in(batches, left), values_in(batches, right), site,
+                                       bits_[i].activation_bits, recipe_.attention,
                                        weights_in(batches, left), weights_in(batches, right));
   plan.errors = scores_errors(scores, first_of(left), first_of(right));
+  if (!site.softmax && bits_[i].activation_bits >= kProductBits) require_rows(scores, left, right);
   plan.note = describe(scores);
   plan.plan = scores;
+}
+
+/// Rows count alike, large or small: what comes behind such a product mostly scales each by itself.
+void SiteFit::require_rows(const ScoresPlan& plan, const Value* left, const Value* right) const {
+  const at::Tensor a = streams_.first_value(left, Stream::kQuantized);
+  const at::Tensor b = streams_.first_value(right, Stream::kQuantized);
+  const at::Tensor exact = at::matmul(a, b);
+  const at::Tensor noise = (simulate_scores(plan, a, b) - exact).square().sum(-1);
+  const at::Tensor lost = (noise / exact.square().sum(-1)).clamp_max(1.0);
+  const at::Tensor known = lost.masked_select(lost.isfinite());  // not rows of zeros
+  if (known.numel() == 0) return;
+  const double kept = -10.0 * std::log10(std::max(known.mean().item<double>(), 1e-20));
+  if (kept >= kLeastProductDb) return;
+  throw Error(ErrorKind::kNumerical, {.what = "grids of " + std::to_string(plan.left.bits) +
+                                              " bits for its operands would keep only " +
+                                              format_number(kept, 1) + " dB of this product"});
 }
 
 void SiteFit::fit_kind(std::size_t i, const AttendSite& site, SitePlan& plan) {

@@ -61,6 +61,9 @@ class SiteFit {
   RowSource rows_of_site(std::size_t i, bool with_target) const;
   std::vector<ReaderRows> other_readers_of(std::size_t i) const;
   double fold_deviation_of(const InputGroup& group, const InputQuantizer& quantizer) const;
+  /// Throws where the grids of a product without a softmax lose too much of its rows.
+  void require_rows(const ScoresPlan& plan, const torch::jit::Value* left,
+                    const torch::jit::Value* right) const;
 
   std::vector<std::size_t> some_batches(const torch::jit::Value* value) const;
   std::vector<at::Tensor> values_in(const std::vector<std::size_t>& batches,

@@ -45,14 +45,12 @@ bool is_float_matrix(const at::Tensor& t) {
 }
 
 /// aten::addmm(bias, x, W) with constants: beta = alpha = 1.
-bool rewrite_addmm(Node* node) {
-  const auto bias = constant_tensor(node->input(0));
-  const auto weight = constant_tensor(node->input(2));
-  if (!is_float_matrix(weight) || !bias.defined() || bias.dim() != 1) return false;
-  if (bias.size(0) != weight.size(1)) return false;
-  if (!is_one(named_input(node, "beta")) || !is_one(named_input(node, "alpha"))) return false;
-  replace_by_linear(node, node->input(1), weight, bias);
-  return true;
+bool is_linear(const Node* addmm) {
+  const auto bias = constant_tensor(addmm->input(0));
+  const auto weight = constant_tensor(addmm->input(2));
+  return is_float_matrix(weight) && bias.defined() && bias.dim() == 1 &&
+         bias.size(0) == weight.size(1) && is_one(named_input(addmm, "beta")) &&
+         is_one(named_input(addmm, "alpha"));
 }
 
 /// aten::matmul(x, W), with a following aten::add of a constant vector as bias.
@@ -79,14 +77,20 @@ bool rewrite_matmul(Node* node) {
 constexpr std::int64_t kMostMatrices = 64;
 
 /// x @ W with constant W [E, K, N] -> E Linears on the parts of x, [.., E, T, K] or [.., 1, T, K].
-bool rewrite_batch_of_constants(Node* node) {
-  const auto weight = constant_tensor(node->input(1));
-  if (!weight.defined() || weight.scalar_type() != at::kFloat || weight.dim() != 3) return false;
-  const std::int64_t count = weight.size(0);
-  if (count > kMostMatrices || constant_tensor(node->input(0)).defined()) return false;
-  const auto rank =
-      is_kind(node, "aten::bmm") ? std::optional<std::int64_t>(3) : rank_of(node->input(0));
+/// W @ x with constant W [E, M, K] is (x^T @ W^T)^T.
+bool rewrite_batch_of_constants(Node* node, bool on_the_left) {
+  Value* x = node->input(on_the_left ? 1 : 0);
+  at::Tensor weight = constant_tensor(node->input(on_the_left ? 0 : 1));
+  if (!weight.defined() || weight.scalar_type() != at::kFloat) return false;
+  const auto rank = is_kind(node, "aten::bmm") ? std::optional<std::int64_t>(3) : rank_of(x);
   if (!rank || *rank < 2) return false;
+  while (weight.dim() > 3 && weight.size(0) == 1 && *rank >= weight.dim()) {
+    weight = weight.squeeze(0);
+  }
+  if (weight.dim() != 3) return false;
+  const std::int64_t count = weight.size(0);
+  if (count > kMostMatrices || constant_tensor(x).defined()) return false;
+  const std::string turn = on_the_left ? ".transpose(-2, -1)" : "";
   std::string text = "def batch(x: Tensor", stack, sizes;
   for (std::int64_t i = 3; i < *rank; ++i) sizes += "-1, ";
   for (std::int64_t i = 0; i < count; ++i) {
@@ -95,11 +99,11 @@ bool rewrite_batch_of_constants(Node* node) {
     stack += (i > 0 ? ", " : "") + std::string("torch.linear(x.select(-3, ") + name + "), weight_" +
              name + ", None)";
   }
-  text += ") -> Tensor:\n    x = x.expand([" + sizes + std::to_string(count) +
-          ", -1, -1])\n    return torch.stack([" + stack + "], -3)\n";
-  std::vector<Value*> operands{node->input(0)};
+  text += ") -> Tensor:\n    x = x" + turn + ".expand([" + sizes + std::to_string(count) +
+          ", -1, -1])\n    return torch.stack([" + stack + "], -3)" + turn + "\n";
+  std::vector<Value*> operands{x};
   for (std::int64_t i = 0; i < count; ++i) {
-    operands.push_back(insert_tensor(node, weight[i].t().contiguous()));
+    operands.push_back(insert_tensor(node, (on_the_left ? weight[i] : weight[i].t()).contiguous()));
   }
   replace_node(node, *compile_function(text, "batch"), operands);
   return true;
@@ -119,6 +123,21 @@ def left(x: Tensor, weight: Tensor) -> Tensor:
   return true;
 }
 
+/// A Linear whose weight is computed [N, K] -> x @ weight^T + bias.
+void rewrite_computed_linear(Node* node) {
+  if (constant_tensor(node->input(1)).defined()) return;
+  if (rank_of(node->input(1)) != std::optional<std::int64_t>(2)) return;
+  static const auto body = compile_function(R"(
+def linear(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    y = torch.matmul(x, weight.transpose(-2, -1))
+    if bias is not None:
+        y = y + bias
+    return y
+)",
+                                            "linear");
+  replace_node(node, *body, {node->input(0), node->input(1), node->input(2)});
+}
+
 }  // namespace
 
 void canonicalize_matmul(std::shared_ptr<Graph>& graph) {
@@ -126,13 +145,18 @@ void canonicalize_matmul(std::shared_ptr<Graph>& graph) {
   for (Node* node : all_nodes(*graph)) {
     if (is_kind(node, "aten::einsum")) {
       rewrite_einsum(node);
-    } else if (is_kind(node, "aten::bmm") && rewrite_batch_of_constants(node)) {
+    } else if (is_kind(node, "aten::linear")) {
+      rewrite_computed_linear(node);
+    } else if (is_kind(node, "aten::bmm") && (rewrite_batch_of_constants(node, false) ||
+                                              rewrite_batch_of_constants(node, true))) {
       continue;
-    } else if (is_kind(node, "aten::baddbmm")) {
+    } else if (is_kind(node, "aten::baddbmm") ||
+               (is_kind(node, "aten::addmm") && !is_linear(node))) {
       replace_node(node, *baddbmm,
                    {node->input(0), node->input(1), node->input(2), named_input(node, "beta"),
                     named_input(node, "alpha")});
-    } else if (is_kind(node, "aten::bmm")) {
+    } else if (is_kind(node, "aten::bmm") || is_kind(node, "aten::mm") ||
+               is_kind(node, "aten::linalg_matmul")) {
       node->replaceWithNewSymbol(c10::Symbol::fromQualString("aten::matmul"));
       node->destroy();
     }
@@ -144,16 +168,17 @@ void canonicalize_linear(std::shared_ptr<Graph>& graph) {
   // another product.
   std::vector<Node*> products;
   for (Node* node : all_nodes(*graph)) {
-    if (is_kind(node, "aten::addmm") || is_kind(node, "aten::matmul") ||
-        is_kind(node, "aten::mm")) {
-      products.push_back(node);
-    }
+    if (is_kind(node, "aten::addmm") || is_kind(node, "aten::matmul")) products.push_back(node);
   }
   for (Node* node : products) {
     if (is_kind(node, "aten::addmm")) {
-      rewrite_addmm(node);
-    } else if (!rewrite_matmul(node) && !rewrite_batch_of_constants(node)) {
-      rewrite_left_constant(node);
+      if (is_linear(node)) {
+        replace_by_linear(node, node->input(1), constant_tensor(node->input(2)),
+                          constant_tensor(node->input(0)));
+      }
+    } else if (!rewrite_matmul(node) && !rewrite_batch_of_constants(node, false) &&
+               !rewrite_left_constant(node)) {
+      rewrite_batch_of_constants(node, true);
     }
   }
 }

@@ -22,11 +22,6 @@ using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
 
-bool is_softmax(const Node* node) {
-  return is_kind(node, "aten::softmax") || is_kind(node, "aten::_softmax") ||
-         is_kind(node, "aten::_safe_softmax");
-}
-
 /// x with its last two dimensions exchanged; of an exchange that is there already, its operand.
 Value* transposed(Value* x, Node* before) {
   if (swaps_last_two(x->node())) return x->node()->input(0);

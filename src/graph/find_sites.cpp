@@ -9,6 +9,7 @@
 
 #include "base/overloaded.h"
 #include "graph/convolution.h"
+#include "graph/dependence.h"
 #include "graph/normalize.h"
 #include "graph/products.h"
 #include "graph/rank.h"
@@ -144,17 +145,34 @@ Node* attend_after(Node* softmax, std::string& reason) {
   return nullptr;
 }
 
-/// The first node whose place the site takes: a softmax is evaluated by the product behind it, so
-/// what lies between the two comes later, whatever it is.
-const Node* first_node_of(const Site& site) {
-  const auto* attend = std::get_if<AttendSite>(&site.kind);
-  return attend != nullptr ? attend->softmax : site.node;
-}
-
 bool softmax_over_last(const Node* softmax) {
   const Value* dim = named_input(softmax, "dim");
   if (const auto known = dimension_from_end(dim, softmax->input(0))) return *known == -1;
   return constant_int(dim) == std::optional<std::int64_t>(3);
+}
+
+/// True if no element of `value` reaches an output: only the places of the largest do, as where
+/// neighbours are looked for.
+bool only_chooses(const Value* value) {
+  static const std::set<std::string> kPlaces{"aten::topk", "aten::sort", "aten::max", "aten::min"};
+  static const std::set<std::string> kOnlyPlaces{"aten::argmax", "aten::argmin", "aten::argsort"};
+  std::set<const Value*> seen;
+  std::vector<const Value*> open{value};
+  while (!open.empty()) {
+    const Value* next = open.back();
+    open.pop_back();
+    if (!seen.insert(next).second) continue;
+    for (const auto& use : next->uses()) {
+      const Node* user = use.user;
+      if (user->kind() == c10::prim::Return) return false;
+      if (is_any(user, kReadsShapeOnly) || is_any(user, kOnlyPlaces)) continue;
+      const bool places = is_any(user, kPlaces) && user->outputs().size() == 2;
+      for (const Value* output : user->outputs()) {
+        if (!places || output == user->outputs()[0]) open.push_back(output);
+      }
+    }
+  }
+  return !value->uses().empty();
 }
 
 /// All Linear inputs that a norm's output reaches through shape-only operators.
@@ -186,11 +204,12 @@ void reach(const Value* value, const std::unordered_map<const Node*, std::size_t
 std::string named(const Site& site, const std::string& path) {
   const auto inside = [&](const char* name) { return path.empty() ? name : path + "." + name; };
   return std::visit(
-      Overloaded{[&](const LinearSite&) { return path.empty() ? "linear" : path; },
-                 [&](const ScoresSite&) { return inside("scores"); },
-                 [&](const AttendSite&) { return inside("attend"); },
-                 [&](const EmbeddingSite&) { return path.empty() ? "embedding" : path; },
-                 [&](const ConvolutionSite&) { return path.empty() ? "convolution" : path; }},
+      Overloaded{
+          [&](const LinearSite&) { return path.empty() ? "linear" : path; },
+          [&](const ScoresSite& product) { return inside(product.softmax ? "scores" : "product"); },
+          [&](const AttendSite&) { return inside("attend"); },
+          [&](const EmbeddingSite&) { return path.empty() ? "embedding" : path; },
+          [&](const ConvolutionSite&) { return path.empty() ? "convolution" : path; }},
       site.kind);
 }
 
@@ -206,6 +225,7 @@ class Search {
     for (Node* node : graph_.nodes()) add_convolution(node);
     for (Node* node : graph_.nodes()) add_embedding(node);
     for (Node* node : graph_.nodes()) add_attention(node);
+    add_products();
     order_and_name();
     find_norms();
     list_skipped();
@@ -224,6 +244,7 @@ class Search {
     if (kind_of(node) != "aten::linear") return;
     const auto weight = constant_tensor(node->input(1));
     if (!weight.defined() || weight.dim() != 2 || weight.scalar_type() != at::kFloat) return;
+    if (is_of_positions(node)) return;
     LinearSite linear;
     linear.weight = weight;
     linear.bias = constant_tensor(node->input(2));
@@ -262,27 +283,50 @@ class Search {
   }
 
   void add_attention(Node* softmax) {
-    if (!is_any(softmax, kSoftmax)) return;
+    if (!is_softmax(softmax)) return;
     std::string reason;
     const bool over_last = softmax_over_last(softmax);
     Node* attend = over_last ? attend_after(softmax, reason) : nullptr;
     if (!over_last) reason = "its softmax is not over the last dimension";
     Node* scores = scores_behind(softmax->input(0));
-    if (attend == nullptr || scores == nullptr || scores->owningBlock() != graph_.block() ||
-        attend->owningBlock() != graph_.block()) {
-      if (reason.empty()) reason = "no matrix product feeds this softmax";
-      if (attend != nullptr || scores != nullptr) reasons_[attend ? attend : scores] = reason;
+    if (attend == nullptr || attend->owningBlock() != graph_.block()) {
+      if (scores != nullptr) reasons_[scores] = reason;
       return;
     }
-    add(scores, ScoresSite{});
     add(attend, AttendSite{softmax});
+    // Two softmaxes may read the same scores, or one what is no product (a pooling).
+    if (scores == nullptr || scores->owningBlock() != graph_.block()) return;
+    if (!is_planned(scores)) add(scores, ScoresSite{});
+  }
+
+  /// Other products of two activations, such as those of linear attention. Where an operand
+  /// depends on no site (positions times frequencies) it may take any value, and stays exact.
+  void add_products() {
+    const ValueSet varying = quantized_values(Schedule(graph_), result_.sites);
+    for (Node* node : graph_.nodes()) {
+      if (kind_of(node) != "aten::matmul" || is_planned(node)) continue;
+      if (varying.count(node->input(0)) == 0 || varying.count(node->input(1)) == 0) {
+        if (parameters_of(node).empty()) {
+          reasons_.emplace(node, "a product of values that no quantized operator gives");
+        }
+        continue;
+      }
+      if (only_chooses(node->output())) {
+        reasons_[node] = "it only decides which elements are taken";
+      } else {
+        add(node, ScoresSite{.softmax = false});
+      }
+    }
+  }
+
+  bool is_planned(const Node* node) const {
+    return std::any_of(result_.sites.begin(), result_.sites.end(),
+                       [node](const Site& site) { return site.node == node; });
   }
 
   void order_and_name() {
     auto& sites = result_.sites;
-    std::stable_sort(sites.begin(), sites.end(), [](const Site& a, const Site& b) {
-      return first_node_of(a)->isBefore(first_node_of(b));
-    });
+    sort_by_place(sites);
     std::map<std::string, int> used;
     for (auto& site : sites) {
       const std::string path = named(site, module_path(site.node));
@@ -351,6 +395,7 @@ class Search {
       const bool table =
           kind_of(node) == "aten::embedding" || kind_of(node) == "aten::embedding_bag";
       if (!is_product(node) && !is_unknown_operator(node) && !table) continue;
+      if (is_of_positions(node)) continue;
       if (node->owningBlock() != graph_.block() && kind_of(node) == "aten::linear") {
         throw Error(ErrorKind::kUnsupported,
                     {.what = "a Linear lies inside a branch or loop that depends on the data",
@@ -376,6 +421,25 @@ class Search {
     }
   }
 
+  /// Positions times frequencies, as rotary embeddings have them: a product of what depends on no
+  /// element of an input, or that times a single column. Angles have no use for a grid.
+  bool is_of_positions(const Node* node) {
+    const bool linear = kind_of(node) == "aten::linear";
+    if ((!linear && kind_of(node) != "aten::matmul") || node->owningBlock() != graph_.block()) {
+      return false;
+    }
+    const at::Tensor weight = linear ? constant_tensor(node->input(1)) : at::Tensor();
+    if (linear ? !weight.defined() || weight.size(-1) != 1 : !parameters_of(node).empty()) {
+      return false;
+    }
+    if (of_inputs_.empty()) {
+      const auto inputs = graph_.inputs();
+      of_inputs_ = dependent_values(Schedule(graph_), ValueSet(inputs.begin(), inputs.end()));
+    }
+    return of_inputs_.count(node->input(0)) == 0 &&
+           (linear || of_inputs_.count(node->input(1)) == 0);
+  }
+
   bool has_nested_tensors() {
     const std::vector<Node*> nodes = all_nodes(graph_);
     return std::any_of(nodes.begin(), nodes.end(), [](const Node* node) {
@@ -387,12 +451,15 @@ class Search {
   std::set<const Node*> patches_;
   const std::map<const Node*, Node*>& windows_;
   std::unordered_map<const Node*, std::string> reasons_;
+  ValueSet of_inputs_;  // values that depend on an element of an input, once they are asked for
   SiteSearch result_;
 };
 
 }  // namespace
 
 bool is_shape_only(const Node* node) { return is_any(node, kShapeOnly); }
+
+bool is_softmax(const Node* node) { return is_any(node, kSoftmax); }
 
 bool reads_shape_only(const Node* node) { return is_any(node, kReadsShapeOnly); }
 

@@ -82,6 +82,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
   canonicalize_attention(model.graph);
   fold_batch_norms(model.graph);
   model.convolutions = decompose_convolutions(model.graph);
+  separate_softmax_readers(model.graph);
   set_ranks(model, {});
   name_inputs(model);
   return model;

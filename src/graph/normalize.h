@@ -42,6 +42,11 @@ void canonicalize_matmul(std::shared_ptr<torch::jit::Graph>& graph);
 /// softmax(x, -2) and v @ a^T -> softmax over the last dimension, as the left operand of a product.
 void canonicalize_attention(std::shared_ptr<torch::jit::Graph>& graph);
 
+/// A softmax that a product and something else read, as where a model gives its attention as an
+/// output, too -> a softmax for each of them, so that the product may take its own over. Last of
+/// all, since cleaning would make one of them again.
+void separate_softmax_readers(std::shared_ptr<torch::jit::Graph>& graph);
+
 /// aten::batch_norm with constants behind a convolution or a Linear that nothing else reads -> into
 /// the weight and the bias of that.
 void fold_batch_norms(std::shared_ptr<torch::jit::Graph>& graph);

@@ -32,6 +32,19 @@ std::vector<c10::IValue> repeated_samples(const std::vector<at::Tensor>& inputs,
   return result;
 }
 
+/// One sample that is shorter by one along axis 1, where all inputs have the same length there.
+std::vector<c10::IValue> shorter_sample(const std::vector<at::Tensor>& inputs) {
+  std::vector<c10::IValue> result = repeated_samples(inputs, 1);
+  std::int64_t length = 0;
+  for (c10::IValue& value : result) {
+    const at::Tensor input = value.toTensor();
+    if (input.dim() < 2) continue;
+    if (length == 0) length = input.size(1);
+    if (length > 1 && input.size(1) == length) value = input.narrow(1, 0, length - 1);
+  }
+  return result;
+}
+
 /// Numbers that tell the columns of a row, and neighbouring rows, apart; exact in float32.
 at::Tensor row_marker(const at::Tensor& like) {
   constexpr std::int64_t kRows = 128, kColumns = 65536;
@@ -69,6 +82,7 @@ std::vector<std::int64_t> heads_of(const std::vector<at::Tensor>& tensors) {
 struct Seen {
   std::map<const Node*, std::vector<std::int64_t>> heads;  // by product
   std::set<const Node*> broken;                            // products whose rows are not whole
+  std::set<const Node*> vectors;                           // products of no two matrices
 };
 
 Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& search,
@@ -103,6 +117,7 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
     if (attend != nullptr && !rows_are_whole(left, columns.at(attend->softmax))) {
       seen.broken.insert(node);
     }
+    if (left.dim() < 2 || right.dim() < 2) seen.vectors.insert(node);
     run_node(node, values);
     seen.heads[node] =
         attend == nullptr ? heads_of({left, right}) : heads_of({right, tensor(node->output())});
@@ -115,34 +130,47 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
 
 void prove_attention(const Model& model, const Schedule& schedule, SiteSearch& search,
                      const std::vector<at::Tensor>& inputs) {
-  const auto is_attend = [](const Site& site) {
-    return std::holds_alternative<AttendSite>(site.kind);
+  const auto is_product = [](const Site& site) {
+    return std::holds_alternative<ScoresSite>(site.kind) ||
+           std::holds_alternative<AttendSite>(site.kind);
   };
-  if (std::none_of(search.sites.begin(), search.sites.end(), is_attend)) return;
-  const Seen one = run_once(model, schedule, search, repeated_samples(inputs, 1));
-  Seen two = one;
-  try {
-    two = run_once(model, schedule, search, repeated_samples(inputs, 2));
-  } catch (const Error& e) {
-    if (e.kind() == ErrorKind::kResource) throw;
-    // The model takes this batch size alone: every axis has its size for good.
+  if (std::none_of(search.sites.begin(), search.sites.end(), is_product)) return;
+  std::vector<Seen> runs{run_once(model, schedule, search, repeated_samples(inputs, 1))};
+  for (const auto& other : {repeated_samples(inputs, 2), shorter_sample(inputs)}) {
+    try {
+      runs.push_back(run_once(model, schedule, search, other));
+    } catch (const Error& e) {
+      if (e.kind() == ErrorKind::kResource) throw;
+      // The model takes this batch size or length alone: every axis has its size for good.
+    }
   }
   std::vector<Site> kept;
   for (Site& site : search.sites) {
-    const auto heads = one.heads.find(site.node);
-    const bool fixed = heads != one.heads.end() && !heads->second.empty() &&
-                       heads->second == two.heads.at(site.node);
+    const auto heads_in = [&](const Seen& run) {
+      const auto found = run.heads.find(site.node);
+      return found == run.heads.end() ? std::vector<std::int64_t>() : found->second;
+    };
+    const bool fixed = std::all_of(runs.begin(), runs.end(), [&](const Seen& run) {
+      return !heads_in(run).empty() && heads_in(run) == heads_in(runs.front());
+    });
     if (auto* scores = std::get_if<ScoresSite>(&site.kind)) scores->heads = fixed;
     if (auto* attend = std::get_if<AttendSite>(&site.kind)) attend->heads = fixed;
-    if (one.broken.count(site.node) == 0 && two.broken.count(site.node) == 0) {
-      kept.push_back(std::move(site));
-    } else {
+    const auto in_any = [&](std::set<const Node*> Seen::*nodes) {
+      return std::any_of(runs.begin(), runs.end(),
+                         [&](const Seen& run) { return (run.*nodes).count(site.node) > 0; });
+    };
+    if (in_any(&Seen::vectors)) {
       search.skipped.push_back({.path = site.path,
                                 .op = site.node->kind().toQualString(),
-                                .reason = "the softmax is not over what this product sums over",
+                                .reason = "a product with a vector",
                                 .node = site.node});
+      continue;
     }
+    // The softmax is not over what its product sums over: a product as any other.
+    if (in_any(&Seen::broken)) site.kind = ScoresSite{.softmax = false};
+    kept.push_back(std::move(site));
   }
+  sort_by_place(kept);
   search.sites = std::move(kept);
 }
 

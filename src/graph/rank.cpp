@@ -85,6 +85,18 @@ const std::set<std::string> kSameRank{"aten::transpose",
                                       "aten::constant_pad_nd",
                                       "aten::pad",
                                       "aten::relu6",
+                                      "aten::mish",
+                                      "aten::softplus",
+                                      "aten::log_softmax",
+                                      "aten::log",
+                                      "aten::sqrt",
+                                      "aten::rsqrt",
+                                      "aten::abs",
+                                      "aten::square",
+                                      "aten::cumsum",
+                                      "aten::glu",
+                                      "aten::triu",
+                                      "aten::tril",
                                       "aten::hardtanh",
                                       "aten::_transformer_encoder_layer_fwd",
                                       "aten::_native_multi_head_attention"};
@@ -99,6 +111,9 @@ Rank rank_of_node(const Node* node, int depth) {
   if (kind == "aten::view" || kind == "aten::reshape" || kind == "aten::permute" ||
       kind == "aten::expand") {
     return length_of(node->input(1));
+  }
+  if (kind == "aten::expand_as" || kind == "aten::view_as" || kind == "aten::reshape_as") {
+    return rank(node->input(1), depth + 1);
   }
   if (kind == "aten::t") return 2;
   if (kind == "aten::unsqueeze" || kind == "aten::unfold") return offset(first(), 1);

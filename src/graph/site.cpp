@@ -1,5 +1,9 @@
 #include "graph/site.h"
 
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+
 #include "base/overloaded.h"
 
 namespace repquant {
@@ -10,11 +14,22 @@ SiteKind kind_of(const Site& site) {
                    if (linear.of_patches) return SiteKind::kPatchEmbedding;
                    return linear.windows != nullptr ? SiteKind::kConvolution : SiteKind::kLinear;
                  },
-                 [](const ScoresSite&) { return SiteKind::kScores; },
+                 [](const ScoresSite& scores) {
+                   return scores.softmax ? SiteKind::kScores : SiteKind::kProduct;
+                 },
                  [](const AttendSite&) { return SiteKind::kAttend; },
                  [](const EmbeddingSite&) { return SiteKind::kEmbedding; },
                  [](const ConvolutionSite&) { return SiteKind::kGroupedConvolution; }},
       site.kind);
+}
+
+void sort_by_place(std::vector<Site>& sites) {
+  const auto place = [](const Site& site) {
+    const auto* attend = std::get_if<AttendSite>(&site.kind);
+    return attend != nullptr ? attend->softmax : site.node;
+  };
+  std::stable_sort(sites.begin(), sites.end(),
+                   [&](const Site& a, const Site& b) { return place(a)->isBefore(place(b)); });
 }
 
 at::Tensor constant_of(const Site& site) {

@@ -36,11 +36,13 @@ struct LinearSite {
   torch::jit::Node* windows = nullptr;
 };
 
-/// q k^T of an attention block. node: the matmul.
+/// A product of two activations: q k^T of an attention block, or one without a softmax, as linear
+/// attention has. node: the matmul.
 struct ScoresSite {
-  /// Axis -3 of both operands is the heads, of the same number at every batch size. Where it is
-  /// not, axis -3 may be the batch, or heads folded into the batch.
+  /// Axis -3 of both operands is the heads, of the same number at every batch size and length.
+  /// Where it is not, axis -3 may be the batch, or heads folded into the batch.
   bool heads = false;
+  bool softmax = true;  // behind it, which does not see a constant of a row
 };
 
 /// softmax(..) v of an attention block. node: the matmul.
@@ -97,6 +99,10 @@ inline const torch::jit::Node* begin_of(const Site& site) {
   return linear != nullptr && linear->windows != nullptr ? linear->windows : site.node;
 }
 
+/// Into the order of execution. The place of a site is that of the first node that it takes over: a
+/// softmax is evaluated by the product behind it, so what lies between the two comes later.
+void sort_by_place(std::vector<Site>& sites);
+
 /// The constant that a site reads: a weight or a table; undefined for products of activations.
 at::Tensor constant_of(const Site& site);
 
@@ -123,12 +129,16 @@ SiteSearch find_sites(const Model& model);
 /// Runs the model with marked norm outputs and keeps a fold only where every consumer's input is
 /// exactly r * norm + b per channel, at the batch size of `inputs` and at batch size 1 (where the
 /// model takes it). Folds that fail are removed, with a note. Likewise an attention product is kept
-/// only if the rows of its softmax arrive whole. Also fills in `macs` and `heads`.
+/// only if the rows of its softmax arrive whole, and other products only if both operands are
+/// matrices. Also fills in `macs` and `heads`.
 /// inputs: one sample batch, each [B, ...].
 void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::Tensor>& inputs);
 
 /// True for operators that only move elements (reshape, permute, slice, roll, ...).
 bool is_shape_only(const torch::jit::Node* node);
+
+/// True for a softmax, over any dimension.
+bool is_softmax(const torch::jit::Node* node);
 
 /// True for operators that read shape, type or device and no element.
 bool reads_shape_only(const torch::jit::Node* node);

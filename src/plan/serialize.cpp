@@ -321,7 +321,7 @@ SitePlan plan_from_ivalue(const c10::IValue& value) {
   SitePlan plan;
   plan.path = reader.text("path");
   plan.kind = static_cast<SiteKind>(
-      reader.integer("kind", 0, static_cast<std::int64_t>(SiteKind::kGroupedConvolution)));
+      reader.integer("kind", 0, static_cast<std::int64_t>(SiteKind::kProduct)));
   plan.note = reader.text("note");
   plan.errors.own_output_sqnr_db = reader.number("own_output_sqnr_db");
   plan.errors.output_sqnr_db = reader.number("output_sqnr_db");
@@ -335,6 +335,7 @@ SitePlan plan_from_ivalue(const c10::IValue& value) {
       plan.plan = read_linear(nested);
       break;
     case SiteKind::kScores:
+    case SiteKind::kProduct:
       plan.plan =
           ScoresPlan{read_operand(nested.nested("left")), read_operand(nested.nested("right"))};
       break;

@@ -10,11 +10,12 @@ enum class SiteKind {
   kAttend,
   kEmbedding,
   kConvolution,
-  kGroupedConvolution
+  kGroupedConvolution,
+  kProduct
 };
 
 /// "linear", "patch_embedding", "scores", "attend", "embedding", "convolution",
-/// "grouped_convolution": as written in reports and artifacts.
+/// "grouped_convolution", "product": as written in reports and artifacts.
 constexpr const char* name_of(SiteKind kind) {
   switch (kind) {
     case SiteKind::kLinear:
@@ -31,6 +32,8 @@ constexpr const char* name_of(SiteKind kind) {
       return "convolution";
     case SiteKind::kGroupedConvolution:
       return "grouped_convolution";
+    case SiteKind::kProduct:
+      return "product";
   }
   return "";
 }

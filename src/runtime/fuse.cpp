@@ -97,6 +97,14 @@ bool leave_convolution(FusionContext& context, const SubmoduleCall& call) {
   return false;
 }
 
+/// Scores that no attention took in.
+bool leave_product(FusionContext& context, const SubmoduleCall& call) {
+  if (context.sites.count(call.name) == 0) {
+    context.report_portable(call, "a product that is no part of a fused attention");
+  }
+  return false;
+}
+
 void fuse(FusionContext& context, torch::jit::Graph& graph) {
   using Fusion = bool (*)(FusionContext&, const SubmoduleCall&);
   for (const auto& [name, reason] : context.kept) {
@@ -107,6 +115,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
   }
   // In this order: a fusion takes in calls of later kinds, and of none before.
   const std::vector<std::pair<std::string, Fusion>> fusions{{"Attend", &fuse_attention},
+                                                            {"Scores", &leave_product},
                                                             {"Linear", &fuse_linear},
                                                             {"WeightOnlyLinear", &fuse_weight_only},
                                                             {"NormQuantize", &fuse_norm},

@@ -112,7 +112,7 @@ std::string obstacle(const SubmoduleCall& attend, const ScoreChain& chain) {
   const StoredState& state = *attend.state;
   if (!state.flag("row_maximum")) return "probabilities with one scale per tensor";
   if (!softmax_code(state)) return "softmax grid without an integer form";
-  if (!chain.scores) return "operators between scores and softmax";
+  if (!chain.scores) return "its softmax reads no scores, or not through scaling and masks alone";
   if (!is_integral(state.tensor("value_zero")) ||
       !is_integral(chain.scores->state->tensor("left_zero"))) {
     return "zero points that are no integers";

@@ -23,7 +23,7 @@ std::int64_t max_code(int bits) { return (std::int64_t{1} << bits) - 1; }
 
 /// The classes that a site's own submodule may have.
 std::vector<std::string> classes_of(const SiteReport& site) {
-  if (site.kind == "scores") return {"Scores"};
+  if (site.kind == "scores" || site.kind == "product") return {"Scores"};
   if (site.kind == "attend") return {"Attend"};
   if (site.kind == "embedding") return {"Embedding"};
   if (site.kind == "grouped_convolution") return {"Convolution"};

@@ -42,7 +42,7 @@ TEST(FitAttend, AFourthAxisThatIsNoHeadsGetsNoGridsOfItsOwn) {
   const AttendPlan plan = fit_attend(value, false, 4, AttentionRecipe{});
   EXPECT_EQ(plan.value.scale.sizes(), (std::vector<std::int64_t>{8}));
   const ScoresPlan scores =
-      fit_scores(value, {value[0].mT(), value[1].mT()}, false, 4, AttentionRecipe{});
+      fit_scores(value, {value[0].mT(), value[1].mT()}, ScoresSite{}, 4, AttentionRecipe{});
   EXPECT_EQ(scores.left.scale.numel(), 1);
 }
 

@@ -63,6 +63,18 @@ TEST(ResolveBits, TheFirstMatchingOverrideDecides) {
   EXPECT_EQ(bits_text(recipe), "w4a4 w2a4 w6a6 w6a6 w6a6 w3a8");
 }
 
+TEST(ResolveBits, ProductsWithoutASoftmaxKeepEightBits) {
+  std::vector<Site> sites = six_sites();
+  sites[2].kind = ScoresSite{.softmax = false};
+  Recipe recipe = w4a4_bits();
+  EXPECT_EQ(resolve_bits(sites, recipe)[2].activation_bits, 8);
+  recipe.overrides = {{"*.scores", 0, 6}};
+  EXPECT_EQ(resolve_bits(sites, recipe)[2].activation_bits, 6);
+  recipe.bits = {4, 16};
+  recipe.overrides = {};
+  EXPECT_FALSE(resolve_bits(sites, recipe)[2].quantized);
+}
+
 TEST(ResolveBits, ExcludedSitesStayInFloatingPoint) {
   Recipe recipe = w4a4_bits();
   recipe.exclude = {"*.fc?", "blocks.0.scores"};

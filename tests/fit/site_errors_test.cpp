@@ -49,7 +49,7 @@ TEST(SiteErrors, OfALinearAreAgainstItsOwnInputAndTheFloatOne) {
 TEST(SiteErrors, OfAttentionProducts) {
   testing::Random random(7);
   const StreamedValue left = streamed(random, {2, 2, 5, 4}), right = streamed(random, {2, 2, 4, 5});
-  const ScoresPlan scores = fit_scores({left.quantized}, {right.quantized}, true, 4, {});
+  const ScoresPlan scores = fit_scores({left.quantized}, {right.quantized}, {.heads = true}, 4, {});
   const SiteErrors of_scores = scores_errors(scores, left, right);
   const at::Tensor got = simulate_scores(scores, left.quantized, right.quantized);
   EXPECT_NEAR(of_scores.own_output_sqnr_db,

@@ -228,6 +228,10 @@ TEST_F(LoadedText, ConstantsInAnySpellingAreLinears) {
       {"torch.einsum(\"...d,de\", x, self.w)", {4, 6}, {3, 4}, 0},  // the rank is not known
       {"torch.bmm(x, self.w)", {3, 8, 4}, {3, 5, 8}, 3},
       {"torch.matmul(self.w, x)", {6, 5}, {3, 5, 8}, 1},
+      {"torch.bmm(self.w, x)", {3, 4, 5}, {3, 5, 8}, 3},
+      {"torch.matmul(x.view([-1, 3, 5, 8]), self.w)", {1, 3, 8, 4}, {6, 5, 8}, 3},
+      {"torch.matmul(self.w, x.view([-1, 3, 5, 8]))", {1, 3, 4, 5}, {6, 5, 8}, 3},
+      {"torch.mm(x, self.w)", {8, 4}, {5, 8}, 1},
       {"torch.conv1d(x, self.w)", {6, 8, 1}, {3, 8, 7}, 1},
       {"torch.conv2d(x, self.w, None, [2, 2])", {6, 8, 1, 1}, {3, 8, 5, 7}, 1},
       {"torch.conv3d(x, self.w, None, [2, 2, 2])", {6, 3, 2, 2, 2}, {3, 3, 4, 5, 6}, 1},

@@ -86,6 +86,31 @@ const std::vector<Spelling> kSpellings{
     a = torch.softmax(torch.matmul(q, k.transpose(1, 2)) / 4.0, -1)
     y = torch.matmul(a.transpose(1, 2), v))",
      false},
+    {"linear_attention", R"(
+    q = torch.relu(q.view(b, n, 4, 8).transpose(1, 2)) + 0.1
+    k = torch.relu(k.view(b, n, 4, 8).transpose(1, 2)) + 0.1
+    v = v.view(b, n, 4, 8).transpose(1, 2)
+    sums = k.sum(2).unsqueeze(-1)
+    y = torch.matmul(q, torch.matmul(k.transpose(-1, -2), v)) / torch.matmul(q, sums)
+    y = y.transpose(1, 2).reshape(b, n, 32))",
+     false},
+    {"retention", R"(
+    decay = torch.tril(torch.full([n, n], 1.0, dtype=q.dtype))
+    y = torch.matmul(torch.matmul(q, k.transpose(1, 2)) * decay, v) / 8.0)",
+     false},
+    {"weights_with_two_readers", R"(
+    a = torch.softmax(torch.matmul(q, k.transpose(1, 2)) / 4.0, -1)
+    y = torch.matmul(a, v) * (1.0 + a.amax(-1, True)))",
+     false},
+    {"scores_with_two_readers", R"(
+    s = torch.matmul(q, k.transpose(1, 2)) / 4.0
+    y = torch.matmul(torch.softmax(s, -1), v)
+    y = y + torch.matmul(torch.softmax(s.transpose(1, 2), -1), q))",
+     false},
+    {"pooling_without_scores", R"(
+    a = torch.softmax(q.transpose(1, 2), -1)
+    y = torch.matmul(a, v))",
+     false},
 };
 
 torch::jit::Module make_model(const Spelling& form) {
@@ -144,6 +169,27 @@ TEST_P(AttentionForms, FusedAndPortableFormsAgreeAtAnySize) {
       attention = attention || (site.fused && site.op.starts_with("repquant::attention"));
     }
     EXPECT_EQ(attention, form.fused);
+  }
+}
+
+// No grid of 8 bits holds exponentials of every size: the product stays, and the table says why.
+TEST(ProductForms, LongTailsStayInFloatingPoint) {
+  const testing::TempDir folder;
+  torch::jit::Module model = make_model({"tails", R"(
+    y = torch.matmul(torch.exp(8.0 * k).transpose(1, 2), v)
+    y = torch.layer_norm(torch.matmul(torch.exp(8.0 * q), y), [32]))",
+                                         false});
+  model.save((folder / "model.pt").string());
+  save_tensor(at::randn({24, 12, kWidth}), folder / "calib.pt");
+  QuantizeOptions options;
+  options.model = (folder / "model.pt").string();
+  options.calib = DataPath{(folder / "calib.pt").string()};
+  options.output = (folder / "out.pt").string();
+  const QuantizeReport report = quantize(options);
+  ASSERT_EQ(report.coverage.gaps.size(), 2U);
+  for (const auto& gap : report.coverage.gaps) {
+    EXPECT_EQ(gap.op, "product");
+    EXPECT_NE(gap.reason.find("dB of this product"), std::string::npos) << gap.reason;
   }
 }
 
