@@ -18,9 +18,9 @@ std::string milliseconds_text(const Json& row, const char* path) {
 /// Median latency of one batch size: the interval drawn is from the fastest pass to the 90th
 /// percentile.
 ReportBars latency_bars(const Json& result, double batch_size) {
-  ReportBars bars{.caption = "median milliseconds of a pass of " + format_number(batch_size, 0) +
-                             (batch_size > 1 ? " samples" : " sample") +
-                             "; the line is from the fastest pass to the 90th percentile",
+  ReportBars bars{.caption = "median milliseconds of a pass of " +
+                             counted(static_cast<std::int64_t>(batch_size), "sample"),
+                  .drawn = "the line is from the fastest pass to the 90th percentile",
                   .bars = {}};
   for (const Json& row : items_at(result, "rows")) {
     if (number_at(row, "batch_size") != batch_size) continue;
