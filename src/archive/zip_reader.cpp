@@ -55,10 +55,10 @@ void ZipReader::check_sizes() const {
   const std::uint64_t most = std::filesystem::file_size(path_, failed);
   if (failed) return;  // not to be told, as of a pipe
   std::uint64_t sum = 0;
-  for (const auto& [name, index] : indices_) {
+  for (const auto& [name, place] : indices_) {
     zip_stat_t info;
     zip_stat_init(&info);
-    if (zip_stat_index(archive_.get(), index, 0, &info) != 0) continue;  // size() says so
+    if (zip_stat_index(archive_.get(), place, 0, &info) != 0) continue;  // size() says so
     if ((info.valid & ZIP_STAT_COMP_SIZE) == 0) continue;
     if (info.comp_size > most - sum) {
       throw_file_error("the entries of the zip archive claim more than the file holds",

@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 
+#include "base/text_table.h"
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
 
