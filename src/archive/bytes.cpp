@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/text_table.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -57,9 +58,8 @@ std::vector<std::uint8_t> read_bytes(const std::filesystem::path& path, std::uin
   const Descriptor file(path);
   const std::uint64_t size = file.regular_file_size(path);
   if (size > max_size) {
-    throw_file_error("the file is too large", path.string(),
-                     "at most " + std::to_string(max_size) + " bytes",
-                     std::to_string(size) + " bytes");
+    throw_file_error("the file is too large", path.string(), "at most " + counted(max_size, "byte"),
+                     counted(size, "byte"));
   }
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(size));
   std::size_t done = 0;

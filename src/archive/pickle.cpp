@@ -7,6 +7,8 @@
 #include <cstring>
 #include <map>
 
+#include "base/text_table.h"
+
 namespace repquant::internal {
 namespace {
 
@@ -23,7 +25,7 @@ class Reader {
   Pickle read() {
     while (!step()) {
     }
-    if (stack_.size() != 1) fail("a stack of " + std::to_string(stack_.size()) + " values");
+    if (stack_.size() != 1) fail("a stack of " + counted(stack_.size(), "value"));
     pickle_.root = stack_.back();
     return std::move(pickle_);
   }

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/text_table.h"
 #include "repquant/error.h"
 
 namespace repquant::internal {
@@ -99,7 +100,7 @@ PickledStorage pickled_storage(const Pickle& pickle, const PickleValue& value,
   if (known == kStorages.end()) malformed(name, "elements of " + storage.type.substr(0, 60));
   if (storage.elements < 0 || __builtin_mul_overflow(static_cast<std::uint64_t>(storage.elements),
                                                      known->second, &storage.bytes)) {
-    malformed(name, "a storage of " + std::to_string(storage.elements) + " elements");
+    malformed(name, "a storage of " + counted(storage.elements, "element"));
   }
   return storage;
 }
@@ -143,7 +144,7 @@ void check_extent(std::int64_t available, std::int64_t offset,
   valid = valid && count <= kMaxElements && (empty ? offset <= available : last < available);
   if (!valid) {
     throw_file_error("the file has a tensor larger than its data", name,
-                     "a tensor inside a storage of " + std::to_string(available) + " elements");
+                     "a tensor inside a storage of " + counted(available, "element"));
   }
 }
 
@@ -160,8 +161,7 @@ void check_pickled_tensors(const Pickle& pickle,
       // Nothing is read for a storage without elements.
       if (storage.elements > 0 && known[storage.key] != storage.bytes) {
         throw_file_error("the file has a tensor whose data has another size", name,
-                         std::to_string(storage.bytes) + " bytes",
-                         std::to_string(known[storage.key]) + " bytes",
+                         counted(storage.bytes, "byte"), counted(known[storage.key], "byte"),
                          "copy the file again, or export the model again");
       }
     } else if (value.kind == PickleKind::kCall) {

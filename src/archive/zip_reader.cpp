@@ -2,7 +2,10 @@
 
 #include <zip.h>
 
+#include <system_error>
+
 #include "archive/bytes.h"
+#include "base/text_table.h"
 
 namespace repquant {
 namespace {
@@ -43,6 +46,26 @@ ZipReader::ZipReader(const std::filesystem::path& path) : path_(path.string()) {
     }
     names_.emplace_back(name);
   }
+  check_sizes();
+}
+
+/// Entries lie behind one another, so together they are no larger than the file.
+void ZipReader::check_sizes() const {
+  std::error_code failed;
+  const std::uint64_t most = std::filesystem::file_size(path_, failed);
+  if (failed) return;  // not to be told, as of a pipe
+  std::uint64_t sum = 0;
+  for (const auto& [name, place] : indices_) {
+    zip_stat_t info;
+    zip_stat_init(&info);
+    if (zip_stat_index(archive_.get(), place, 0, &info) != 0) continue;  // size() says so
+    if ((info.valid & ZIP_STAT_COMP_SIZE) == 0) continue;
+    if (info.comp_size > most - sum) {
+      throw_file_error("the entries of the zip archive claim more than the file holds",
+                       path_ + ":" + name, "at most " + counted(most, "byte") + " in all");
+    }
+    sum += info.comp_size;
+  }
 }
 
 std::optional<std::uint64_t> ZipReader::find(const std::string& name) const {
@@ -81,7 +104,7 @@ std::uint64_t ZipReader::size(const std::string& name) const {
                              : info.size / kMaxExpansion <= info.comp_size;
   if (!plausible) {
     throw_file_error("the archive entry claims an impossible size", path_ + ":" + name, {},
-                     std::to_string(info.size) + " bytes out of " + std::to_string(info.comp_size));
+                     counted(info.size, "byte") + " out of " + std::to_string(info.comp_size));
   }
   return info.size;
 }
@@ -102,8 +125,8 @@ void ZipReader::read(const std::string& name, void* target, std::uint64_t size) 
     const zip_int64_t count = zip_fread(file.get(), out + done, size - done);
     if (count <= 0) {
       throw_file_error("the archive entry is truncated or corrupt", path_ + ":" + name,
-                       std::to_string(size) + " bytes",
-                       std::to_string(done) + " bytes (" + zip_file_strerror(file.get()) + ")");
+                       counted(size, "byte"),
+                       counted(done, "byte") + " (" + zip_file_strerror(file.get()) + ")");
     }
     done += static_cast<std::uint64_t>(count);
   }
@@ -120,8 +143,7 @@ std::vector<std::uint8_t> ZipReader::read(const std::string& name, std::uint64_t
   const std::uint64_t entry_size = size(name);
   if (entry_size > max_size) {
     throw_file_error("the archive entry is too large", path_ + ":" + name,
-                     "at most " + std::to_string(max_size) + " bytes",
-                     std::to_string(entry_size) + " bytes");
+                     "at most " + counted(max_size, "byte"), counted(entry_size, "byte"));
   }
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(entry_size));
   read(name, bytes.data(), entry_size);

@@ -15,8 +15,8 @@ namespace repquant {
 
 class ZipReader {
  public:
-  /// Throws Error kFile if the file is missing or not a zip archive, or has two entries of one
-  /// name.
+  /// Throws Error kFile if the file is missing or not a zip archive, has two entries of one name,
+  /// or entries that claim more than it holds.
   explicit ZipReader(const std::filesystem::path& path);
 
   const std::vector<std::string>& names() const { return names_; }
@@ -40,6 +40,7 @@ class ZipReader {
   };
   std::optional<std::uint64_t> find(const std::string& name) const;
   std::uint64_t index(const std::string& name) const;
+  void check_sizes() const;
 
   std::string path_;
   std::unique_ptr<zip, Close> archive_;

@@ -14,6 +14,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/text_table.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -172,7 +173,7 @@ void check_output(const fs::path& target, bool force) {
 void check_room(const fs::path& target, std::uint64_t bytes) {
   const auto fail = [&](std::uint64_t room, const std::string& what, const char* hint) {
     throw file_error("there is no room for the output", target,
-                     what + " of " + std::to_string(room) + " bytes, where at least " +
+                     what + " of " + counted(room, "byte") + ", where at least " +
                          std::to_string(bytes) + " are needed",
                      hint);
   };

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/text_table.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -71,10 +72,9 @@ class StrictParser {
  private:
   void check_depth() const {
     if (static_cast<int>(frames_.size()) < limits_.depth) return;
-    throw Error(ErrorKind::kUsage,
-                {.what = "JSON is nested too deeply",
-                 .where = json_location(source_, pointer_of(frames_)),
-                 .expected = "at most " + std::to_string(limits_.depth) + " levels"});
+    throw Error(ErrorKind::kUsage, {.what = "JSON is nested too deeply",
+                                    .where = json_location(source_, pointer_of(frames_)),
+                                    .expected = "at most " + counted(limits_.depth, "level")});
   }
 
   void add_key(std::string key) {
@@ -106,11 +106,10 @@ std::string parse_message(const std::string& what) {
 
 Json parse_json(std::string_view text, std::string_view source, const JsonLimits& limits) {
   if (text.size() > limits.bytes) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "JSON is too large",
-                 .where = std::string(source),
-                 .expected = "at most " + std::to_string(limits.bytes) + " bytes",
-                 .got = std::to_string(text.size()) + " bytes"});
+    throw Error(ErrorKind::kUsage, {.what = "JSON is too large",
+                                    .where = std::string(source),
+                                    .expected = "at most " + counted(limits.bytes, "byte"),
+                                    .got = counted(text.size(), "byte")});
   }
   StrictParser strict(source, limits);
   try {
@@ -122,7 +121,8 @@ Json parse_json(std::string_view text, std::string_view source, const JsonLimits
     throw Error(ErrorKind::kUsage,
                 {.what = "malformed JSON",
                  .where = source.empty() ? position : std::string(source) + ", " + position,
-                 .got = parse_message(error.what())});
+                 .got = text.starts_with("PK\x03\x04") ? "a zip archive: a model or arrays?"
+                                                       : parse_message(error.what())});
   } catch (const Json::exception& error) {  // a number outside of the range of double
     throw Error(ErrorKind::kUsage, {.what = "malformed JSON",
                                     .where = std::string(source),

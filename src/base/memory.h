@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
+#include <string>
 
 namespace repquant {
 
@@ -13,9 +15,26 @@ std::int64_t resident_memory_bytes();
 /// Largest resident set size since the start, or since reset_peak_memory().
 std::int64_t peak_memory_bytes();
 
-/// Bytes that this process may still map under the limit of its address space (ulimit -v), not
-/// below 0; nothing where there is none.
-std::optional<std::int64_t> memory_left();
+/// How much more memory this process may take, and what says so.
+struct MemoryRoom {
+  std::int64_t bytes = 0;  // not below 0
+  std::string limit;       // "of the address space (ulimit -v)", to follow "the limit"
+};
+
+/// The least room under the limits of the process (ulimit -v, ulimit -d, limit_memory()), of its
+/// control groups, and of what is free on the machine; nothing where the system does not tell.
+std::optional<MemoryRoom> memory_room();
+
+/// The same of control groups alone, versions 1 and 2: those that `membership` (as in
+/// /proc/self/cgroup) names below `mount` (as in /sys/fs/cgroup), and the ones they are in. Pages
+/// of files, which the kernel takes back, count as free.
+std::optional<MemoryRoom> control_group_room(const std::filesystem::path& membership,
+                                             const std::filesystem::path& mount);
+
+/// From now on this process allocates at most `bytes` in all (RLIMIT_DATA): what is beyond fails as
+/// where memory is exhausted. Mapped libraries do not count. Throws Error kResource where it has
+/// taken more already.
+void limit_memory(std::int64_t bytes);
 
 /// Lets tensors of 2 MB and more go back to the system when they are freed. By default glibc learns
 /// to keep them, and a long run with tensors of many sizes then holds several times what it uses.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <string>
 #include <system_error>
 
@@ -15,10 +16,27 @@ namespace fs = std::filesystem;
 
 }  // namespace
 
-void check_no_input(const fs::path& target, std::initializer_list<InputPath> inputs) {
+void check_distinct(std::span<const NamedPath> outputs) {
+  std::map<fs::path, const char*> known;
+  for (const NamedPath& output : outputs) {
+    if (output.path.empty()) continue;
+    std::error_code failed;  // a path that cannot be resolved is found out when it is written
+    const fs::path absolute = fs::absolute(output.path, failed);
+    const fs::path file = fs::weakly_canonical(absolute, failed);
+    const auto [earlier, is_new] = known.emplace(failed ? absolute : file, output.name);
+    if (is_new) continue;
+    throw Error(ErrorKind::kUsage, {.what = std::string("the ") + output.name +
+                                            " would replace the " + earlier->second,
+                                    .where = output.path.string(),
+                                    .expected = "another file for each",
+                                    .hint = "choose another name"});
+  }
+}
+
+void check_no_input(const fs::path& target, std::initializer_list<NamedPath> inputs) {
   std::error_code failed;
   if (!fs::exists(target, failed)) return;
-  for (const InputPath& input : inputs) {
+  for (const NamedPath& input : inputs) {
     if (input.path.empty() || !fs::exists(input.path, failed)) continue;
     bool inside = fs::equivalent(target, input.path, failed);
     if (!inside && fs::is_directory(input.path, failed)) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/text_table.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -99,7 +100,7 @@ std::vector<std::size_t> match_names(std::string_view pattern, std::span<const s
     throw Error(ErrorKind::kUsage, {.what = "pattern matches nothing",
                                     .where = std::string(where),
                                     .expected = "a pattern that matches at least one of " +
-                                                std::to_string(names.size()) + " sites",
+                                                counted(names.size(), "site"),
                                     .got = "'" + std::string(pattern) + "'",
                                     .hint = nearest_hint(pattern, names)});
   }

@@ -100,6 +100,12 @@ std::string format_percent(double share, int decimals) {
   return format_number(100.0 * share, decimals) + " %";
 }
 
+std::string counted(std::int64_t count, std::string_view one, std::string_view more) {
+  const std::string number = std::to_string(count) + " ";
+  if (count == 1) return number + std::string(one);
+  return number + (more.empty() ? std::string(one) + "s" : std::string(more));
+}
+
 std::string format_bytes(double bytes) {
   constexpr std::array<const char*, 5> kUnits = {"B", "kB", "MB", "GB", "TB"};
   std::size_t unit = 0;

@@ -1,6 +1,7 @@
 // Aligned columns of text for stdout.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,6 +52,9 @@ std::string format_count(double count);
 
 /// A share as "82.5 %".
 std::string format_percent(double share, int decimals = 1);
+
+/// "1 site", "3 sites", "2 batches"; `more` is the plural where no s does.
+std::string counted(std::int64_t count, std::string_view one, std::string_view more = "");
 
 /// Bytes with a decimal unit and three significant digits: "999 B", "1.77 MB".
 std::string format_bytes(double bytes);

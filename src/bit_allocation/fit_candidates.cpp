@@ -51,6 +51,7 @@ class Fit {
         options_(options),
         streams_(model, batches, options.threads, options.check_interrupt),
         group_of_(sites.size(), nullptr) {
+    streams_.spill_to(options.spill);
     recipe_.weights.compensation = Compensation::kNone;
     for (const auto& group : choices.groups) {
       for (const std::size_t i : group) group_of_[i] = &group;

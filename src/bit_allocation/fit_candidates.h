@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bit_allocation/choices.h"
+#include "fit/spill.h"
 #include "graph/site.h"
 #include "plan/site_plan.h"
 #include "repquant/recipe.h"
@@ -43,6 +44,7 @@ at::Tensor weight_error(const LinearSite& site, const SiteCandidates& candidates
 
 struct FitCandidatesOptions {
   int threads = 1;
+  SpillPlace spill{};
   std::function<void(std::size_t site)> on_site;
   std::function<void()> check_interrupt;
 };

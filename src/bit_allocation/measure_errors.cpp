@@ -301,6 +301,7 @@ ErrorTable measure_errors(const Model& model, const std::vector<Site>& sites,
                           const Choices& choices, const MeasureErrorsOptions& options) {
   const auto candidates = fit_candidates(model, sites, batches, recipe, choices,
                                          {.threads = options.threads,
+                                          .spill = options.spill,
                                           .on_site = options.on_site,
                                           .check_interrupt = options.check_interrupt});
   const Schedule schedule(*model.graph);

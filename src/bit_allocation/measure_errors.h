@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bit_allocation/choices.h"
+#include "fit/spill.h"
 #include "graph/site.h"
 #include "repquant/recipe.h"
 
@@ -36,6 +37,7 @@ struct ErrorTable {
 
 struct MeasureErrorsOptions {
   int threads = 1;
+  SpillPlace spill{};
   std::function<void(std::size_t site)> on_site;  // while the candidates are fitted
   std::function<void()> check_interrupt;
 };

@@ -43,6 +43,7 @@ void run_analyze(const Context& context, const AnalyzeCommandOptions& given) {
                                   {"calibration data", data != nullptr ? data->path : ""},
                                   {"preset", options.preset},
                                   {"recipe", given.recipe->recipe}});
+  check_outputs(context, {{"recipe", options.output}, {"report", *given.report}});
   check_report(*given.report);
   const AnalyzeReport report = analyze(options, observer_of(context));
   context.progress.finish();

@@ -87,6 +87,40 @@ std::string meant_word(int argc, const char* const* argv, const CLI::App& app) {
   return "";
 }
 
+/// The command that is asked for and that there is not; empty if CLI11 does not mind the first
+/// word.
+std::string unknown_command(const std::vector<std::string>& words, const CLI::App& app) {
+  const CLI::App* parent = &app;
+  for (const std::string& word : words) {
+    const auto all = parent->get_subcommands([](const CLI::App*) { return true; });
+    if (all.empty() || word.empty() || word.front() == '-') return "";
+    const auto found = std::find_if(all.begin(), all.end(), [&](const CLI::App* command) {
+      return command->get_name() == word;
+    });
+    if (found == all.end()) return word;
+    parent = *found;
+  }
+  return "";
+}
+
+/// What CLI11 says of the arguments, in the parts that other errors have. `command` is what was
+/// parsed: an option that was not typed has its value from the environment.
+ErrorParts parts_of(const CLI::ParseError& error, const std::vector<std::string>& words,
+                    const CLI::App& command) {
+  const std::string what = error.what();
+  const std::size_t colon = what.find(": ");
+  if (colon == what.npos || what.rfind("--", 0) != 0 || what.find(' ') < colon) {
+    return {.what = what};
+  }
+  std::string where = what.substr(0, colon);
+  const bool typed = std::any_of(words.begin(), words.end(), [&](const std::string& word) {
+    return word == where || word.starts_with(where + "=");
+  });
+  const CLI::Option* option = typed ? nullptr : command.get_option_no_throw(where);
+  if (option != nullptr && !option->get_envname().empty()) where = option->get_envname();
+  return {.what = what.substr(colon + 2), .where = where};
+}
+
 /// True if the arguments ask for JSON, whether or not the rest of them makes sense.
 bool wants_json(int argc, const char* const* argv) {
   return std::any_of(argv + 1, argv + argc,
@@ -137,10 +171,13 @@ void run_command(int argc, const char* const* argv, std::ostream& out,
   } catch (const CLI::ParseError& e) {
     const auto parsed = app.get_subcommands();
     const std::string meant = meant_word(argc, argv, parsed.empty() ? app : *parsed.front());
-    throw Error(ErrorKind::kUsage,
-                {.what = e.what(),
-                 .hint = (meant.empty() ? "" : meant + " ") + std::string("see repquant ") +
-                         (parsed.empty() ? "" : parsed.front()->get_name() + " ") + "--help"});
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    ErrorParts parts = parts_of(e, words, parsed.empty() ? app : *parsed.front());
+    const std::string unknown = unknown_command(words, app);
+    if (!unknown.empty()) parts = {.what = "no such command", .got = unknown};
+    parts.hint = (meant.empty() ? "" : meant + " ") + std::string("see repquant ") +
+                 (parsed.empty() ? "" : parsed.front()->get_name() + " ") + "--help";
+    throw Error(ErrorKind::kUsage, std::move(parts));
   }
   const Command& command = *chosen_command(commands);  // CLI11 has made sure that there is one
   check_values(*command.app);

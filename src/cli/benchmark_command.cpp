@@ -14,6 +14,7 @@ namespace repquant::cli {
 namespace {
 
 void run_benchmark(const Context& context, BenchmarkOptions options, const std::string& page) {
+  check_outputs(context, {{"report", page}});
   check_report(page);
   options.threads = context.threads;
   const BenchmarkReport report = benchmark(options, observer_of(context));
@@ -81,7 +82,7 @@ Command add_benchmark(CLI::App& parent) {
       ->capture_default_str();
   const auto forms = add_form_options(app);
   const auto page = add_report_option(app);
-  command.example = "repquant benchmark vit.pt vit.w8a8.pt --form portable,fused";
+  command.example = "repquant benchmark vit.pt vit.w8a8.pt --form fused --data images/";
   command.common = add_common_options(app);
   command.run = [options, samples, task, forms, page](const Context& context) {
     if (*task == "generate") options->task = BenchmarkTask::kGenerate;

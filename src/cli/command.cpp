@@ -9,7 +9,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 
+#include "base/memory.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {
@@ -35,6 +37,10 @@ std::shared_ptr<CommonOptions> add_common_options(CLI::App& app) {
       ->group(group)
       ->type_name("N")
       ->check(CLI::Range(1, kMostThreads));
+  app.add_option("--max-memory", common->max_memory,
+                 "most memory to allocate, such as 2GB or 512MiB; what does not fit fails")
+      ->group(group)
+      ->type_name("SIZE");
   app.add_flag("--trust", common->trust,
                "allow the code of models to use operators that reach files and processes")
       ->group(group);
@@ -45,11 +51,13 @@ Context make_context(const CommonOptions& common, std::ostream& out,
                      const InterruptToken& interrupt) {
   // What a model prints is no part of the result.
   torch::jit::setPrintHandler([](const std::string& text) { std::cerr << text; });
+  if (!common.max_memory.empty()) limit_memory(parse_bytes(common.max_memory, "--max-memory"));
   Context context;
   context.out = &out;
   context.interrupt = interrupt;
   context.json = common.json;
   context.verbose = common.verbose;
+  context.log_file = common.log_file;
   context.layout = {.width = common.wide ? std::string::npos : terminal_width(),
                     .verbose = common.verbose};
   context.threads = common.threads > 0 ? common.threads : at::get_num_threads();
@@ -91,6 +99,11 @@ void check_values(const CLI::App& app) {
   }
 }
 
+void check_outputs(const Context& context, std::vector<NamedPath> outputs) {
+  outputs.push_back({"log", context.log_file});
+  check_distinct(outputs);
+}
+
 std::vector<std::string> environment_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::Option* option : app.get_options()) {
@@ -109,6 +122,36 @@ double parse_target_bits(const std::string& text) {
                                     .got = text});
   }
   return value;
+}
+
+std::int64_t parse_bytes(const std::string& text, const std::string& option) {
+  // "2G" counts as "2GB": sizes that the program prints are decimal, too.
+  static const std::map<std::string, double> kUnits{{"", 1.0},
+                                                    {"B", 1.0},
+                                                    {"K", 1e3},
+                                                    {"KB", 1e3},
+                                                    {"M", 1e6},
+                                                    {"MB", 1e6},
+                                                    {"G", 1e9},
+                                                    {"GB", 1e9},
+                                                    {"T", 1e12},
+                                                    {"TB", 1e12},
+                                                    {"KiB", 1024.0},
+                                                    {"MiB", 1048576.0},
+                                                    {"GiB", 1073741824.0},
+                                                    {"TiB", 1099511627776.0}};
+  double value = 0.0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const auto unit = kUnits.find(std::string(end, text.data() + text.size()));
+  constexpr double kMost = 1e18;
+  const double bytes = unit == kUnits.end() ? -1.0 : value * unit->second;
+  if (code == std::errc{} && bytes >= 1.0 && bytes <= kMost) {
+    return static_cast<std::int64_t>(bytes);
+  }
+  throw Error(ErrorKind::kUsage, {.what = "not a number of bytes",
+                                  .where = option,
+                                  .expected = "a number with a unit: 2GB, 1.5GiB, 512MB",
+                                  .got = text});
 }
 
 double parse_share(const std::string& text, const std::string& option) {

@@ -2,13 +2,16 @@
 #pragma once
 
 #include <CLI/App.hpp>
+#include <cstdint>
 #include <functional>
 #include <iosfwd>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/overwrite.h"
 #include "base/progress.h"
 #include "cli/layout.h"
 
@@ -21,7 +24,8 @@ struct CommonOptions {
   bool wide = false;
   std::string log_file;
   bool trust = false;
-  int threads = 0;  // 0: as many as LibTorch takes
+  int threads = 0;         // 0: as many as LibTorch takes
+  std::string max_memory;  // as typed; empty: no limit
 };
 
 /// Where a command writes and what it asks while it runs.
@@ -34,6 +38,7 @@ struct Context {
   Layout layout;
   bool json = false;
   bool verbose = false;
+  std::string log_file{};  // empty: none
 };
 
 struct Command {
@@ -43,10 +48,11 @@ struct Command {
   std::function<void(const Context&)> run;
 };
 
-/// Adds --json, --quiet, --verbose, --wide, --log-file, --threads and --trust.
+/// Adds --json, --quiet, --verbose, --wide, --log-file, --threads, --max-memory and --trust.
 std::shared_ptr<CommonOptions> add_common_options(CLI::App& app);
 
-/// Opens the log. Throws Error kFile.
+/// Opens the log and limits the memory, if so asked. Throws Error kFile, and as parse_bytes() and
+/// limit_memory().
 Context make_context(const CommonOptions& common, std::ostream& out,
                      const InterruptToken& interrupt);
 
@@ -60,6 +66,9 @@ void add_environment_names(CLI::App& app);
 /// Throws Error kUsage for an option that was given an empty value, on the command line or in its
 /// environment variable: a gate must not vanish because a variable was not set.
 void check_values(const CLI::App& app);
+
+/// check_distinct() of these and the log.
+void check_outputs(const Context& context, std::vector<NamedPath> outputs);
 
 /// The environment variables so named.
 std::vector<std::string> environment_names(const CLI::App& app);
@@ -77,6 +86,9 @@ Command add_doctor(CLI::App& parent);
 
 /// An average number of bits: a finite number. Throws Error kUsage naming --target-bits.
 double parse_target_bits(const std::string& text);
+
+/// A number of bytes given as 512MB or 2GiB. Throws Error kUsage naming `option` for anything else.
+std::int64_t parse_bytes(const std::string& text, const std::string& option);
 
 /// A share given as 0.97 or 97%. Throws Error kUsage naming `option` for anything else.
 double parse_share(const std::string& text, const std::string& option);

@@ -108,7 +108,7 @@ std::string comparison_text(const Comparison& comparison, const Layout& layout) 
   std::string text = different > 0 ? table.to_string() : std::string();
   if (!comparison.sites.empty()) text += "\n" + sites_table(comparison, layout);
   if (same > 0) {
-    text += std::to_string(same) + " values are the same on both sides" +
+    text += counted(same, "value is", "values are") + " the same on both sides" +
             (different > 0 ? "; -v shows them" : "") + "\n";
   }
   return text;

@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <ostream>
 
@@ -18,6 +19,8 @@
 
 namespace repquant::cli {
 namespace {
+
+constexpr std::int64_t kMostSamples = std::numeric_limits<std::int32_t>::max();
 
 struct EvaluateOptions {
   EvaluationOptions evaluation;
@@ -94,11 +97,12 @@ std::string next_step(const EvaluationReport& report, const Layout& layout) {
     return next_command(
         {"quantize", report.models.front().model, "--bits", "w8a8", "--calib", "DATA"}, layout);
   }
-  words.insert(words.end(), {"--form", "portable,fused"});
+  words.insert(words.end(), {"--form", "portable,fused", "--data", "DATA"});
   return next_command(words, layout);
 }
 
 void run_evaluate(const Context& context, EvaluateOptions options, const std::string& page) {
+  check_outputs(context, {{"report", page}});
   check_report(page);
   const std::vector<Gate> gates = parse_gates(options);
   options.evaluation.task = parse_task(options.task, "--task");
@@ -176,8 +180,10 @@ Command add_evaluate(CLI::App& parent) {
       ->type_name("FILE");
   app.add_option("--samples", evaluation.samples, "evaluate on a seeded draw of N (default: all)")
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--seed", evaluation.seed, "seed of the draw")->type_name("N");
+      ->check(CLI::Range(std::int64_t{1}, kMostSamples));
+  app.add_option("--seed", evaluation.seed, "seed of the draw")
+      ->type_name("N")
+      ->check(CLI::Range(std::int64_t{0}, kMostSamples));
   app.add_option("--batch-size", evaluation.batch_size, "samples at a time")
       ->type_name("N")
       ->check(CLI::Range(1, 65536))
@@ -191,8 +197,7 @@ Command add_evaluate(CLI::App& parent) {
   }
   const auto forms = add_form_options(app);
   const auto page = add_report_option(app);
-  command.example =
-      "repquant evaluate vit.w8a8.pt --reference vit.pt --data images/ --classes classes.tsv";
+  command.example = "repquant evaluate vit.w8a8.pt --reference vit.pt --data images/";
   command.common = add_common_options(app);
   command.run = [options, forms, page](const Context& context) {
     options->evaluation.forms = forms_of(*forms);

@@ -2,6 +2,7 @@
 #include "repquant/quantize.h"
 
 #include <CLI/App.hpp>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -116,6 +117,7 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
   for (const auto& warning : settings_without_effect(recipe)) context.log.warning(warning);
   QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
   options.histograms = !given.report->empty();
+  check_outputs(context, {{"artifact", options.output}, {"report", *given.report}});
   check_report(*given.report);
   check_no_input(options.output, {{"recipe", given.recipe->recipe}});
   if (std::holds_alternative<Synthetic>(options.calib)) {
@@ -189,7 +191,12 @@ Command add_quantize(CLI::App& parent) {
       ->transform(
           CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}},
                                 CLI::AsNumberWithUnit::CASE_SENSITIVE, "TIME"))
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            const bool positive = std::strtod(text.c_str(), nullptr) > 0.0;
+            return positive ? std::string() : "Value " + text + " is no time above 0, such as 20m";
+          },
+          ""))
       ->needs(bound);
   app.add_option("--candidates", options->candidates,
                  "bits to choose from, with the two above (default: w3a3,w4a4,w6a6,w8a8)")

@@ -41,6 +41,7 @@ Command add_recipe(CLI::App& parent) {
   CLI::App* show = command.app->add_subcommand("show", "Every setting of one, for --recipe FILE");
   auto name = std::make_shared<std::string>();
   show->add_option("NAME", *name, "a ready recipe, or a width such as w4a8")->required();
+  command.example = "repquant recipe show paper > mine.json";
   command.common = add_common_options(*command.app);
   list->fallthrough();
   show->fallthrough();

@@ -84,7 +84,8 @@ ResolvedRecipe resolve(const RecipeOptions& options) {
   }
   for (const auto& setting : options.settings) {
     RecipeChange change = parse_setting(setting, "--set");
-    sources.settings.push_back({std::move(change.key), std::move(change.value), "--set"});
+    const std::string where = "--set " + change.key;
+    sources.settings.push_back({std::move(change.key), std::move(change.value), "--set", where});
   }
   const auto add = [&sources](const char* key, const std::string& value, const char* option) {
     if (!value.empty()) sources.settings.push_back({key, value, option});

@@ -1,5 +1,6 @@
 #include "cli/render.h"
 
+#include <algorithm>
 #include <array>
 #include <ostream>
 
@@ -33,19 +34,39 @@ void write_json(std::ostream& out, const Json& json) {
   out << json.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
 }
 
+std::string shell_word(const std::string& word) {
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  const bool control = std::any_of(word.begin(), word.end(), is_control);
+  const bool plain =
+      !control && !word.empty() && word.find_first_of(" \"'\\$&();<>|*?#~`![]{}") == word.npos;
+  if (plain) return word;
+  std::string quoted = control ? "$'" : "'";
+  for (const char c : word) {
+    if (!control) {
+      quoted += c == '\'' ? "'\\''" : std::string(1, c);
+    } else if (is_control(c)) {
+      constexpr const char* kDigits = "0123456789abcdef";
+      const auto byte = static_cast<unsigned char>(c);
+      quoted.append("\\x").append({kDigits[byte / 16], kDigits[byte % 16]});
+    } else {
+      quoted += (c == '\'' || c == '\\' ? "\\" : "") + std::string(1, c);
+    }
+  }
+  return quoted + "'";
+}
+
 std::string next_command(const std::vector<std::string>& words, const Layout& layout) {
-  std::string text = "next: repquant";
+  constexpr std::size_t kContinued = 2;  // broken lines end as a shell wants them
+  std::string text, line = "next: repquant";
   for (const std::string& word : words) {
-    const bool plain = !word.empty() && word.find_first_of(" \t\"'\\$&();<>|*?#~`") == word.npos;
-    text += " " + (plain ? word : "'" + word + "'");
+    const std::string quoted = shell_word(word);
+    if (width_of(line) + 1 + width_of(quoted) > layout.width - kContinued) {
+      text += line + " \\\n";
+      line = "     ";
+    }
+    line += " " + quoted;
   }
-  // Broken lines end as a shell wants them, so that the command can be copied.
-  std::string lines;
-  for (const char c : wrapped(text, layout.width - 2, 6)) {
-    if (c == '\n') lines += " \\";
-    lines += c;
-  }
-  return lines + "\n";
+  return text + line + "\n";
 }
 
 std::string percent(double share, int decimals) { return format_percent(share, decimals); }

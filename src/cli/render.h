@@ -43,6 +43,9 @@ std::string count_text(std::int64_t count);
 /// "w4a8", "w4a16" for weight-only, "a4" for products of activations, "-" for neither.
 std::string bits_text(int weight_bits, int activation_bits);
 
+/// A word as a shell takes it: in quotes where it has to be.
+std::string shell_word(const std::string& word);
+
 /// "next: repquant ..." as the last line of a result; `words` are quoted where a shell needs it.
 std::string next_command(const std::vector<std::string>& words, const Layout& layout);
 

@@ -39,8 +39,8 @@ std::string facts_text(const std::string& path, const ArtifactReport& report,
                                   " dB against FP32 on the samples that were fitted"});
   if (info.judgement) {
     table.add_row({"held back", format_number(info.judgement->sqnr_db, 2) + " dB on " +
-                                    std::to_string(info.judgement->samples) +
-                                    " samples that were not"});
+                                    counted(info.judgement->samples, "sample that was not",
+                                            "samples that were not")});
   }
   table.add_row({"average bits", format_number(info.coverage.average_bits, 2)});
   if (info.mixed) table.add_row({"mixed bits", mixed_text(*info.mixed)});

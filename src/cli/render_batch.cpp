@@ -61,7 +61,7 @@ std::string remark_of(const RowResult& row) {
       text += gate_text(gate);
     }
   }
-  if (text.empty() && met > 0) text = std::to_string(met) + (met == 1 ? " gate met" : " gates met");
+  if (text.empty() && met > 0) text = counted(met, "gate met", "gates met");
   if (row.resumed) text += text.empty() ? "not run again" : ", not run again";
   return text;
 }
@@ -95,9 +95,9 @@ std::string planned_text(const BatchReport& report) {
 }
 
 std::string totals(const BatchReport& report) {
-  return std::to_string(report.rows.size()) + " rows: " + std::to_string(report.passed) +
-         " passed, " + std::to_string(report.missed) + " missed a gate, " +
-         std::to_string(report.failed) + " failed" + planned_text(report);
+  return counted(report.rows.size(), "row") + ": " + std::to_string(report.passed) + " passed, " +
+         std::to_string(report.missed) + " missed a gate, " + std::to_string(report.failed) +
+         " failed" + planned_text(report);
 }
 
 std::string attribute(const char* name, const std::string& value) {

@@ -64,9 +64,9 @@ std::string benchmark_text(const BenchmarkReport& report, const Layout& layout) 
                       format_number(row.speed_up.interval.upper, 2)});
   }
   const std::string protocol =
-      "protocol: " + report.protocol + "; " + std::to_string(report.threads) + " threads, " +
-      std::to_string(report.warmup) + " passes of warm-up, " + std::to_string(report.rounds) +
-      " rounds, models interleaved" +
+      "protocol: " + report.protocol + "; " + counted(report.threads, "thread") + ", " +
+      counted(report.warmup, "pass", "passes") + " of warm-up, " + counted(report.rounds, "round") +
+      ", models interleaved" +
       (report.cpu_level.empty() ? "" : "; fused operators on " + report.cpu_level);
   return wrapped(protocol, layout.width) + "\n" + models.to_string() + "\n" + rows.to_string();
 }

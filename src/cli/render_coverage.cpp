@@ -91,7 +91,7 @@ std::string sites_text(const std::vector<SiteReport>& sites, bool errors, const 
   for (const auto& site : sites) {
     std::string form = site.form;
     if (site.side_columns > 0) {
-      form += ", " + std::to_string(site.side_columns) + " side columns";
+      form += ", " + counted(site.side_columns, "side column");
     }
     std::vector<std::string> cells{site.path,
                                    site.kind,

@@ -18,8 +18,8 @@ std::string summary_text(const FusedReport& report) {
   const auto fused = std::count_if(report.sites.begin(), report.sites.end(),
                                    [](const FusedSite& site) { return site.fused; });
   return "fused operators: " + percent(report.fused_share) + " of " + count_text(macs) +
-         " multiply-adds, " + std::to_string(fused) + " of " + std::to_string(report.sites.size()) +
-         " submodules; instruction set " + report.cpu_level + "\n";
+         " multiply-adds, " + std::to_string(fused) + " of " +
+         counted(report.sites.size(), "submodule") + "; instruction set " + report.cpu_level + "\n";
 }
 
 }  // namespace

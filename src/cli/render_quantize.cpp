@@ -15,7 +15,7 @@ std::string multiple_text(double seconds, double unit) {
 std::string held_back_text(const std::optional<HeldBackReport>& held_back) {
   if (!held_back) return "";
   return "; KL divergence " + format_number(held_back->kl, 4) + " nats on " +
-         std::to_string(held_back->samples) + " held-back samples (at most " +
+         counted(held_back->samples, "held-back sample") + " (at most " +
          format_number(held_back->max_kl, 4) + ")";
 }
 
@@ -77,8 +77,8 @@ std::string quantize_text(const QuantizeReport& report, const Layout& layout) {
                                   agreement_text(report.judgement, true)});
   if (report.judgement) {
     table.add_row({"held back", format_number(report.judgement->sqnr_db, 2) + " dB on " +
-                                    std::to_string(report.judgement->samples) +
-                                    " samples that were not" +
+                                    counted(report.judgement->samples, "sample that was not",
+                                            "samples that were not") +
                                     agreement_text(report.judgement, false)});
   }
   add_checks(report.checks, layout.verbose, table);

@@ -30,6 +30,15 @@ void run_plan(const Context& context, const RunOptions& options) {
   // A summary that cannot be written should not cost a night's work first.
   if (!options.markdown.empty()) check_own_output(options.markdown, kMarkdownBeginning);
   if (!options.junit.empty()) check_own_output(options.junit, kJunitBeginning);
+  std::vector<NamedPath> written;
+  for (const BatchRow& row : plan.rows) {
+    written.push_back({"artifact of a row", row.quantize.output});
+    written.push_back({"result of a row", row.result_file});
+  }
+  written.insert(written.end(), {{"summary as Markdown", options.markdown},
+                                 {"summary as JUnit XML", options.junit},
+                                 {"report", *options.report}});
+  check_outputs(context, std::move(written));
   check_report(*options.report);
   return_large_blocks();
   const Observer observer = observer_of(context);

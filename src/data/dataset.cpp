@@ -9,6 +9,7 @@
 
 #include "archive/bytes.h"
 #include "base/sha256.h"
+#include "base/text_table.h"
 #include "data/dataset_source.h"
 #include "data/labels.h"
 #include "repquant/error.h"
@@ -32,10 +33,9 @@ std::vector<std::int64_t> to_labels(const at::Tensor& tensor) {
 std::vector<double> to_scores(const at::Tensor& tensor, std::int64_t samples,
                               const std::string& where) {
   if (tensor.dim() != 1 || samples % 2 != 0 || tensor.size(0) != samples / 2) {
-    throw_file_error(
-        "the scores do not fit the samples", where,
-        "one score for each pair: samples 0 and 1, 2 and 3, ...",
-        std::to_string(tensor.numel()) + " scores, " + std::to_string(samples) + " samples");
+    throw_file_error("the scores do not fit the samples", where,
+                     "one score for each pair: samples 0 and 1, 2 and 3, ...",
+                     counted(tensor.numel(), "score") + ", " + counted(samples, "sample"));
   }
   const at::Tensor scores = tensor.to(at::kDouble).contiguous();
   if (!at::isfinite(scores).all().item<bool>()) {
@@ -54,7 +54,7 @@ void open_tokens(DatasetSource& source) {
   source.windows = cut_windows(source.stream, tokens, source.options.whole_windows);
   if (source.windows.empty()) {
     throw_file_error("the stream of token ids gives no window", source.root.string(),
-                     describe(tokens), std::to_string(source.stream.size(0)) + " ids",
+                     describe(tokens), counted(source.stream.size(0), "id"),
                      "use a smaller `window`");
   }
   source.spec.shapes = {{tokens.window}};
@@ -77,7 +77,7 @@ std::vector<std::int64_t> open_single_file(DatasetSource& source) {
         at::isIntegralType(tensor.scalar_type(), /*includeBool=*/false)) {
       throw_file_error("the file is one stream of integers, no samples", label,
                        "rows of token ids, or a stream that is cut into windows",
-                       std::to_string(tensor.size(0)) + " integers",
+                       counted(tensor.size(0), "integer"),
                        "cut a stream of token ids with `window=N`, at most the model's context");
     }
     if (tensor.size(0) < 1) throw_file_error("the array holds no samples", label);
@@ -228,14 +228,13 @@ TokenSpan Dataset::targets(std::int64_t index) const {
 const std::vector<double>& Dataset::scores() const { return source_->scores; }
 
 std::string Dataset::describe() const {
-  std::string text = std::to_string(size()) + " ";
   if (holds_tokens()) {
-    return text + repquant::describe(source_->options.tokens) + "; " +
-           std::to_string(source_->stream.size(0)) + " ids";
+    return std::to_string(size()) + " " + repquant::describe(source_->options.tokens) + "; " +
+           counted(source_->stream.size(0), "id");
   }
-  text += source_->list.images ? "images" : "samples";
+  std::string text = counted(size(), source_->list.images ? "image" : "sample");
   if (!class_folders().empty()) {
-    text += " in " + std::to_string(class_folders().size()) + " class folders";
+    text += " in " + counted(std::ssize(class_folders()), "class folder");
   }
   for (std::size_t i = 0; i < source_->spec.shapes.size(); ++i) {
     text += ", " + (source_->spec.names.empty() ? "" : source_->spec.names[i] + " ") +

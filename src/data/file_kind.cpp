@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <string_view>
 
@@ -51,7 +53,7 @@ std::vector<std::uint8_t> read_head(const std::filesystem::path& path) {
   std::array<char, 512> head{};
   file.read(head.data(), head.size());
   if (file.bad() || (!file && !file.eof())) {
-    throw_file_error("cannot read the file", path.string());
+    throw_file_error("cannot read the file", path.string(), {}, std::strerror(errno));
   }
   return {head.begin(), head.begin() + file.gcount()};
 }

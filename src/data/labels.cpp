@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "archive/bytes.h"
+#include "base/text_table.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -35,8 +36,7 @@ std::vector<std::int64_t> read_plain_labels(const std::filesystem::path& path,
   }
   if (labels.size() != samples) {
     throw_file_error("the labels file does not fit the data", path.string(),
-                     std::to_string(samples) + " lines, one per sample",
-                     std::to_string(labels.size()));
+                     counted(samples, "line") + ", one per sample", std::to_string(labels.size()));
   }
   return labels;
 }
@@ -60,7 +60,7 @@ std::vector<std::int64_t> read_named_labels(const std::filesystem::path& path,
     const auto found = by_name.find(sample);
     if (found == by_name.end()) {
       throw_file_error("the labels file lacks a sample", path.string(),
-                       "a line for each of " + std::to_string(samples.size()) + " samples",
+                       "a line for each of " + counted(samples.size(), "sample"),
                        "none for " + sample, "paths are relative to the folder or list file");
     }
     labels.push_back(found->second);

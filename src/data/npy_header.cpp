@@ -7,6 +7,8 @@
 #include <set>
 #include <string_view>
 
+#include "base/text_table.h"
+
 namespace repquant::internal {
 namespace {
 
@@ -156,7 +158,7 @@ std::size_t read_little_endian(Bytes bytes) {
 
 NpyHeader parse_npy_header(Bytes bytes, const std::string& name) {
   const auto truncated = [&name](const std::string& expected, std::size_t got) {
-    throw_file_error("the .npy file is truncated", name, expected, std::to_string(got) + " bytes");
+    throw_file_error("the .npy file is truncated", name, expected, counted(got, "byte"));
   };
   constexpr std::string_view kMagic = "\x93NUMPY";
   if (bytes.size() < kMagicSize + 2) truncated("a header", bytes.size());
@@ -175,7 +177,7 @@ NpyHeader parse_npy_header(Bytes bytes, const std::string& name) {
   const std::size_t header_begin = kMagicSize + length_size;
   if (length > kMaxHeader) {
     throw_file_error("the .npy header is too long", name, std::to_string(kMaxHeader) + " bytes",
-                     std::to_string(length) + " bytes");
+                     counted(length, "byte"));
   }
   if (length > bytes.size() - header_begin) truncated("the whole header", bytes.size());
 
@@ -196,9 +198,8 @@ NpyHeader parse_npy_header(Bytes bytes, const std::string& name) {
   if (overflow || size != available) {
     throw_file_error(overflow || size > available ? "the .npy file is truncated"
                                                   : "the .npy file has bytes after its array",
-                     name,
-                     overflow ? "a shape that fits in memory" : std::to_string(size) + " bytes",
-                     std::to_string(available) + " bytes of data");
+                     name, overflow ? "a shape that fits in memory" : counted(size, "byte"),
+                     counted(available, "byte") + " of data");
   }
   header.data_size = available;
   return header;

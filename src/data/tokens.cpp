@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "archive/bytes.h"
+#include "base/text_table.h"
 #include "data/arrays.h"
 #include "repquant/error.h"
 
@@ -23,8 +24,8 @@ template <class Element>
 at::Tensor parse_ids(Bytes bytes, const std::string& name) {
   if (bytes.size() % sizeof(Element) != 0) {
     throw_file_error("the size of the file is no multiple of its elements", name,
-                     "ids of " + std::to_string(sizeof(Element)) + " bytes",
-                     std::to_string(bytes.size()) + " bytes", "check `dtype`");
+                     "ids of " + counted(sizeof(Element), "byte"), counted(bytes.size(), "byte"),
+                     "check `dtype`");
   }
   const std::size_t count = bytes.size() / sizeof(Element);
   at::Tensor ids = at::empty({static_cast<std::int64_t>(count)}, at::kLong);
@@ -52,8 +53,8 @@ at::Tensor read_array(const std::filesystem::path& path) {
   const at::Tensor& ids = arrays.tensors.front();
   if (arrays.tensors.size() != 1 || ids.dim() != 1) {
     throw_file_error("the file is no stream of token ids", name, "one array of one dimension",
-                     arrays.tensors.size() != 1 ? std::to_string(arrays.tensors.size()) + " arrays"
-                                                : std::to_string(ids.dim()) + " dimensions",
+                     arrays.tensors.size() != 1 ? counted(arrays.tensors.size(), "array")
+                                                : counted(ids.dim(), "dimension"),
                      "`window` is for streams; rows of ids need none");
   }
   if (at::isFloatingType(ids.scalar_type()) || ids.scalar_type() == at::kBool) {
@@ -140,7 +141,7 @@ at::Tensor window_ids(const at::Tensor& stream, std::span<const TokenWindow> win
 }
 
 std::string describe(const TokenOptions& options) {
-  std::string text = "windows of " + std::to_string(options.window) + " ids, ";
+  std::string text = "windows of " + counted(options.window, "id") + ", ";
   text += options.stride > 0 ? "stride " + std::to_string(options.stride) : "no overlap";
   text += options.bos >= 0 ? ", BOS " + std::to_string(options.bos) + " first in each"
                            : ", no BOS added";

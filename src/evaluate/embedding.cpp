@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/text_table.h"
 #include "data/model_inputs.h"
 #include "data/sampling.h"
 #include "evaluate/metrics.h"
@@ -78,7 +79,7 @@ at::Tensor pooled(const at::Tensor& output, const Batch& batch) {
   if (values.dim() != 3) {
     throw Error(ErrorKind::kUsage, {.what = "the output of the model is no embedding",
                                     .expected = "[samples, width] or [samples, length, width]",
-                                    .got = std::to_string(values.dim()) + " dimensions",
+                                    .got = counted(values.dim(), "dimension"),
                                     .hint = "`outputs` chooses another output"});
   }
   const at::Tensor* given = attention_mask(batch);
@@ -87,7 +88,7 @@ at::Tensor pooled(const at::Tensor& output, const Batch& batch) {
   if (!mask.sizes().equals(values.sizes().slice(0, 2))) {
     throw Error(ErrorKind::kUsage, {.what = "the attention mask does not fit the output",
                                     .expected = "[samples, length] as the output",
-                                    .got = std::to_string(mask.numel()) + " values"});
+                                    .got = counted(mask.numel(), "value")});
   }
   const at::Tensor weights = mask.sum(1, true);
   if (weights.min().item<double>() <= 0.0) {
@@ -130,7 +131,7 @@ EvaluationReport evaluate_embedding(Session& session) {
   std::string protocol = averaged ? "mean over unmasked positions" : "output as embedding";
   if (!scores.empty()) {
     protocol +=
-        ", cosine similarity of " + std::to_string(scores.size()) + " pairs against their scores";
+        ", cosine similarity of " + counted(scores.size(), "pair") + " against their scores";
   }
   return make_report(session, protocol, [&](std::size_t run, ModelEvaluation& model) {
     model.embedding =

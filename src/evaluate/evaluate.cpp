@@ -1,8 +1,6 @@
 #include "repquant/evaluate.h"
 
 #include <algorithm>
-#include <array>
-#include <utility>
 
 #include "data/sampling.h"
 #include "evaluate/tasks.h"
@@ -10,15 +8,6 @@
 #include "tensor/parallel.h"
 
 namespace repquant {
-namespace {
-
-constexpr std::array<std::pair<Task, const char*>, 4> kTasks{
-    {{Task::kClassification, "classification"},
-     {Task::kPerplexity, "perplexity"},
-     {Task::kEmbedding, "embedding"},
-     {Task::kRetrieval, "retrieval"}}};
-
-}  // namespace
 
 void check_evaluation(const EvaluationOptions& options) {
   const OperatorThreads threads(std::max(1, options.threads));
@@ -49,23 +38,6 @@ void draw(Session& session) {
   if (session.options->samples < 1) return;
   session.indices =
       draw_samples(session.data.dataset.size(), session.options->samples, session.options->seed);
-}
-
-std::string name_of(Task task) {
-  for (const auto& [value, name] : kTasks) {
-    if (value == task) return name;
-  }
-  throw Error(ErrorKind::kInternal, {.what = "a task without a name"});
-}
-
-Task parse_task(const std::string& name, const std::string& where) {
-  std::string expected;
-  for (const auto& [value, known] : kTasks) {
-    if (name == known) return value;
-    expected += (expected.empty() ? "" : ", ") + std::string(known);
-  }
-  throw Error(ErrorKind::kUsage,
-              {.what = "unknown task", .where = where, .expected = expected, .got = name});
 }
 
 }  // namespace repquant

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <string>
 
+#include "base/text_table.h"
+
 namespace repquant {
 namespace {
 
@@ -62,7 +64,7 @@ ErrorParts explain_failure(const Inputs& inputs, const std::function<bool(const 
     const std::int64_t context = context_length(with_small_ids(inputs), longest, runs);
     if (context > 0) {
       return {.what = "the samples are longer than the context of the model",
-              .expected = "at most " + std::to_string(context) + " ids in a sample",
+              .expected = "at most " + counted(context, "id") + " in a sample",
               .got = std::to_string(longest),
               .hint = "cut the ids shorter, a stream of them with `window=" +
                       std::to_string(context) + "`"};

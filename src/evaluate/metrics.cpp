@@ -7,6 +7,7 @@
 #include <limits>
 #include <string>
 
+#include "base/text_table.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -144,8 +145,8 @@ void check_same_shape(const at::Tensor& reference, const at::Tensor& output) {
   if (reference.sizes().equals(output.sizes())) return;
   throw Error(ErrorKind::kUsage,
               {.what = "model and reference have outputs of different shapes",
-               .expected = std::to_string(reference.numel()) + " values, as the reference",
-               .got = std::to_string(output.numel()) + " values",
+               .expected = counted(reference.numel(), "value") + ", as the reference",
+               .got = counted(output.numel(), "value"),
                .hint = "compare a quantized model with the model it was made from"});
 }
 

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "archive/bytes.h"
+#include "base/text_table.h"
 #include "data/model_inputs.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
@@ -73,7 +74,7 @@ void check_logits(const at::Tensor& logits, const TokenTargets& targets) {
 }
 
 std::string words_text(std::int64_t words) {
-  return words > 0 ? ", " + std::to_string(words) + " words" : std::string();
+  return words > 0 ? ", " + counted(words, "word") : std::string();
 }
 
 }  // namespace
@@ -210,7 +211,7 @@ EvaluationReport evaluate_perplexity(Session& session) {
     throw Error(ErrorKind::kUsage,
                 {.what = "no token is predicted from one before it", .where = options.data});
   }
-  return make_report(session, std::to_string(tokens) + " tokens count" + words_text(words),
+  return make_report(session, counted(tokens, "token counts", "tokens count") + words_text(words),
                      [&](std::size_t run, ModelEvaluation& model) {
                        const bool compared = session.has_reference && !session.is_reference(run);
                        model.perplexity = summarize_perplexity(sums[run], words, compared);

@@ -6,6 +6,7 @@
 #include <array>
 #include <numeric>
 
+#include "base/text_table.h"
 #include "data/labels.h"
 #include "evaluate/embedding.h"
 #include "evaluate/tasks.h"
@@ -29,7 +30,7 @@ at::Tensor embedding_of(const at::Tensor& output) {
   if (output.dim() == 2) return output.to(at::kDouble);
   throw Error(ErrorKind::kUsage, {.what = "an output of the model is no embedding",
                                   .expected = "[samples, width]",
-                                  .got = std::to_string(output.dim()) + " dimensions",
+                                  .got = counted(output.dim(), "dimension"),
                                   .hint = "`outputs` chooses the embeddings by position, from 0"});
 }
 
@@ -72,8 +73,8 @@ std::vector<std::int64_t> choose_matches(Session& session) {
       throw Error(ErrorKind::kUsage,
                   {.what = "images and texts are no pairs, and the images have no labels",
                    .where = options.texts,
-                   .expected = std::to_string(dataset.size()) + " texts, or labels",
-                   .got = std::to_string(session.texts->size()) + " texts"});
+                   .expected = counted(dataset.size(), "text") + ", or labels",
+                   .got = counted(session.texts->size(), "text")});
     }
     session.text_indices = session.indices;
   }
@@ -133,8 +134,8 @@ EvaluationReport evaluate_retrieval(Session& session) {
   }
 
   const std::string protocol =
-      labelled ? std::to_string(texts) + " texts, one for each class, by cosine similarity"
-               : std::to_string(texts) + " pairs, by cosine similarity";
+      labelled ? counted(texts, "text") + ", one for each class, by cosine similarity"
+               : counted(texts, "pair") + ", by cosine similarity";
   EvaluationReport report =
       make_report(session, protocol, [&](std::size_t run, ModelEvaluation& model) {
         const Towers& tower = towers[run];

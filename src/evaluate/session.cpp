@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/clock.h"
+#include "base/text_table.h"
 #include "data/model_inputs.h"
 #include "evaluate/gates.h"
 #include "evaluate/model_file.h"
@@ -223,7 +224,7 @@ std::vector<int> output_positions(const EvaluationOptions& options, std::vector<
     throw Error(ErrorKind::kUsage,
                 {.what = "bad choice of outputs",
                  .where = "`outputs`",
-                 .expected = std::to_string(defaults.size()) + " positions, counted from 0",
+                 .expected = counted(defaults.size(), "position") + ", counted from 0",
                  .got = std::to_string(given.size()) + " given"});
   }
   return given;

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/text_table.h"
 #include "fit/linear.h"
 #include "repquant/error.h"
 #include "tensor/parallel.h"
@@ -167,7 +168,7 @@ ConvolutionPlan fit_convolution(const ConvolutionProblem& problem, const Recipe&
   plan.shape = site.shape;
   if (plan.quantized_input) plan.input = grids_of(groups, site);
   note = (plan.quantized_input ? std::string("per group; ") : std::string("weight only; ")) +
-         plan.weight.outcome + "; " + std::to_string(windows.size(0)) + " windows";
+         plan.weight.outcome + "; " + counted(windows.size(0), "window");
   return plan;
 }
 

@@ -94,10 +94,11 @@ std::string describe_rows(const SourceRows& rows, bool routed) {
   if (rows.size() == 0) {
     text = "; no calibration row reaches it: rounded to nearest";
   } else if (routed) {
-    text = "; " + std::to_string(rows.size()) + " calibration rows";
+    text = "; " + counted(rows.size(), "calibration row");
   }
   if (rows.left_out() > 0) {
-    text += "; " + std::to_string(rows.left_out()) + " rows that are not finite left out";
+    text += "; " + counted(rows.left_out(), "row that is not finite left out",
+                           "rows that are not finite left out");
   }
   return text;
 }

@@ -66,7 +66,7 @@ std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe&
     }
   }
   for (const auto& pattern : recipe.exclude) {
-    for (const auto index : match_names(pattern, paths, "exclude")) bits[index].quantized = false;
+    for (const auto index : match_names(pattern, paths, "`exclude`")) bits[index].quantized = false;
   }
   for (std::size_t i = 0; i < sites.size(); ++i) {
     if (is_lookup(sites[i])) {

@@ -14,6 +14,12 @@
 
 namespace repquant {
 
+/// Where living activations go once they take too much memory.
+struct SpillPlace {
+  std::string folder;                                // empty: they stay in memory
+  std::int64_t least_bytes = std::int64_t{1} << 28;  // of all batches, from which on they do
+};
+
 /// A temporary file without a name in `folder`, in regions that are written and read as a whole.
 /// It disappears with the object, and with the process. Regions may be used from several threads,
 /// each from one at a time.

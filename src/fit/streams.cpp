@@ -35,11 +35,6 @@ Streams::Streams(const Model& model, const std::vector<std::vector<at::Tensor>>&
 
 void Streams::add_plan(const Site& site, const SitePlan& plan) { hook_.add(site, plan); }
 
-void Streams::spill_to(const std::string& folder, std::int64_t least_bytes) {
-  spill_folder_ = folder;
-  spill_least_ = least_bytes;
-}
-
 void Streams::run_batch(std::size_t batch, std::size_t end) {
   if (check_interrupt_) check_interrupt_();
   auto& state = state_[batch];
@@ -64,12 +59,12 @@ void Streams::advance(std::size_t end) {
                  [&](std::int64_t i) { body(from + static_cast<std::size_t>(i)); });
   };
   std::size_t first = 0;
-  if (!spill_folder_.empty() && !spill_ && !state_.empty()) {
+  if (!place_.folder.empty() && !spill_ && !state_.empty()) {
     // The first batch tells how much the others will take.
     run_batch(0, end);
     const std::int64_t bytes = state_[0].floating.bytes(keep_) + state_[0].quantized.bytes(keep_);
-    if (bytes * std::ssize(state_) > spill_least_) {
-      spill_ = std::make_unique<SpillFile>(spill_folder_);
+    if (bytes * std::ssize(state_) > place_.least_bytes) {
+      spill_ = std::make_unique<SpillFile>(place_.folder);
       each(0, [&](std::size_t i) { spill_batch(i); });
     }
     first = 1;

@@ -27,9 +27,8 @@ class Streams {
   Streams(const Model& model, const std::vector<std::vector<at::Tensor>>& batches, int threads,
           std::function<void()> check_interrupt);
 
-  /// From now on values that are alive go to a file in `folder` once those of all batches exceed
-  /// `least_bytes`. Does not change a result.
-  void spill_to(const std::string& folder, std::int64_t least_bytes);
+  /// From now on values that are alive go there once they take more. Does not change a result.
+  void spill_to(SpillPlace place) { place_ = std::move(place); }
 
   /// From now on the quantized stream evaluates this site by its plan.
   void add_plan(const Site& site, const SitePlan& plan);
@@ -80,8 +79,7 @@ class Streams {
   std::size_t position_ = 0;
   std::vector<BatchState> state_;
   PlanHook hook_;
-  std::string spill_folder_;
-  std::int64_t spill_least_ = 0;
+  SpillPlace place_;
   std::unique_ptr<SpillFile> spill_;      // once something has been spilled
   std::unordered_set<const void*> keep_;  // memory of parameters and inputs
 };

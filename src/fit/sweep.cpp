@@ -35,7 +35,7 @@ class Sweep {
         sensitivities_(sensitivities_of(model, batches, recipe)),
         fit_(sites, bits_, recipe, sensitivities_, streams_,
              {options.threads, options.largest_fold_deviation}) {
-    if (!options.workdir.empty()) streams_.spill_to(options.workdir, options.spill_bytes);
+    streams_.spill_to(options.spill);
   }
 
   SweepResult run() {

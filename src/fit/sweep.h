@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "fit/fold_check.h"
+#include "fit/spill.h"
 #include "graph/site.h"
 #include "plan/site_plan.h"
 #include "repquant/recipe.h"
@@ -25,9 +26,8 @@ struct SweepProgress {
 
 struct SweepOptions {
   int threads = 1;
-  std::string workdir;  // checkpoints and activations go here; empty: neither is written
-  /// Bytes of living activations from which on they are kept in workdir instead of in memory.
-  std::int64_t spill_bytes = std::int64_t{1} << 28;
+  std::string workdir;  // checkpoints go here; empty: none are written
+  SpillPlace spill{};
   double largest_fold_deviation = kLargestFoldDeviation;
   bool resume = false;      // continue from the checkpoint in workdir
   std::string fingerprint;  // identifies model, data and recipe; a checkpoint of another is refused

@@ -4,6 +4,8 @@
 #include <torch/csrc/jit/frontend/error_report.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <utility>
@@ -59,9 +61,17 @@ void check_model_path(const std::string& path) {
             ? "a folder of transformers is exported by scripts/export_transformers.py --model"
             : "name the .pt file");
   }
+  if (!fs::is_regular_file(path, ec) && !ec) {
+    throw model_file_error(path, "the model path is no file", "a device, a pipe or a socket",
+                           "save what it gives to a file first");
+  }
   const auto size = fs::file_size(path, ec);
   if (ec) {
     throw model_file_error(path, "the model file cannot be read", ec.message(),
+                           "check its permissions");
+  }
+  if (!std::ifstream(path, std::ios::binary)) {
+    throw model_file_error(path, "the model file cannot be read", std::strerror(errno),
                            "check its permissions");
   }
   if (size == 0) {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/text_table.h"
 #include "graph/rewrite.h"
 #include "repquant/error.h"
 
@@ -50,7 +51,7 @@ std::size_t elements_read(const Value* list) {
 [[noreturn]] void fail_count(std::size_t expected, std::size_t got) {
   throw Error(ErrorKind::kUsage,
               {.what = "the data has another number of inputs than the model",
-               .expected = std::to_string(expected) + " inputs",
+               .expected = counted(expected, "input"),
                .got = std::to_string(got),
                .hint = "give named arrays (.npz) with one array for each input of forward()"});
 }

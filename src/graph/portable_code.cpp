@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 
+#include "base/text_table.h"
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
 
@@ -131,8 +132,8 @@ void switch_dropout_off(const std::vector<std::shared_ptr<Graph>>& graphs,
     }
   }
   if (count > 0) {
-    notes.push_back(std::to_string(count) +
-                    " dropouts that the export left in training mode are switched off");
+    notes.push_back("switched off: " + counted(count, "dropout") +
+                    " that the export left in training mode");
   }
 }
 

@@ -6,6 +6,7 @@
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "evaluate/model_file.h"
+#include "pipeline/memory_limits.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "recipe/json.h"
@@ -103,11 +104,12 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer) {
                                   options.recipe, observer, cache);
   const std::vector<Site>& sites = run.search.sites;
   require_quantized(run.search, run.bits);
+  check_run_fits(run);
 
   begin_phase(observer, "rank", sites.size());
   const auto [choices, table] =
       rank_widths(run, run.calibration.batches, options.recipe, candidates_of(mixed.candidates),
-                  options.threads, observer);
+                  spill_place("", options.output), options.threads, observer);
   // What the recipe states for single sites may be above its bits; then so is the least target.
   TargetBits target = average_bits(sites, run.bits);
   if (options.target_bits) target = {*options.target_bits, *options.target_bits};

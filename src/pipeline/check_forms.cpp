@@ -5,14 +5,13 @@
 #include <torch/csrc/jit/api/module.h>
 
 #include <algorithm>
-#include <optional>
+#include <utility>
 
 #include "artifact/check.h"
 #include "base/text_table.h"
 #include "graph/walker.h"
 #include "pipeline/after_tokens.h"
 #include "repquant/error.h"
-#include "runtime/both_forms.h"
 #include "tensor/current_error.h"
 #include "tensor/deviation.h"
 
@@ -124,10 +123,10 @@ PortableSites differing(const BothForms& forms, const std::vector<FormCheckInput
 std::string db(const Energies& energies) { return format_number(energies.sqnr_db(), 1) + " dB"; }
 
 PortableSites compare_forms(const std::string& path, const std::vector<FormCheckInput>& inputs,
-                            QuantizeReport& report) {
+                            QuantizeReport& report, std::optional<BothForms> loaded) {
   PortableSites kept;
   for (int round = 0;; ++round) {
-    const BothForms forms = load_both(path, kept);
+    const BothForms forms = loaded ? *std::exchange(loaded, std::nullopt) : load_both(path, kept);
     const PortableSites found = differing(forms, inputs);
     if (found.empty()) {
       const OutputErrors errors = compare_outputs(forms, inputs, path);
@@ -146,13 +145,15 @@ PortableSites compare_forms(const std::string& path, const std::vector<FormCheck
       }
       report.checks.push_back(
           {.name = "forms",
-           .measured = std::to_string(forms.replaced.size()) +
-                       " fused operators equal portable ones (" + text_of_check(inputs) +
-                       "); outputs: fused " + db(errors.fused) + ", portable " +
-                       db(errors.portable) + " against FP32, " + db(errors.between) + " apart" +
-                       (kept.empty() ? ""
-                                     : "; " + std::to_string(kept.size()) +
-                                           " stay portable, such as " + kept.begin()->first),
+           .measured =
+               counted(std::ssize(forms.replaced), "fused operator equals its portable form",
+                       "fused operators equal their portable forms") +
+               " (" + text_of_check(inputs) + "); outputs: fused " + db(errors.fused) +
+               ", portable " + db(errors.portable) + " against FP32, " + db(errors.between) +
+               " apart" +
+               (kept.empty() ? ""
+                             : "; " + counted(std::ssize(kept), "stays", "stay") +
+                                   " portable, such as " + kept.begin()->first),
            .limit = "as above",
            .passed = true});
       return kept;
@@ -174,10 +175,7 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
                                               const std::vector<at::Tensor>& batch,
                                               const std::vector<at::Tensor>& reference) {
   const std::int64_t count = batch.empty() || batch[0].dim() == 0 ? 1 : batch[0].size(0);
-  const auto counted = [](std::int64_t n) {
-    return std::to_string(n) + (n == 1 ? " sample" : " samples");
-  };
-  std::vector<FormCheckInput> inputs{{counted(count), batch, reference}};
+  std::vector<FormCheckInput> inputs{{counted(count, "sample"), batch, reference}};
   const auto add = [&](const std::string& shape, const std::vector<at::Tensor>& changed) {
     try {
       inputs.push_back({shape, changed, run_model(model, changed)});
@@ -189,7 +187,7 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
   const bool batched = std::all_of(batch.begin(), batch.end(), [&](const at::Tensor& tensor) {
     return tensor.dim() > 0 && tensor.size(0) == count;
   });
-  if (batched) add(counted(count == 1 ? 2 : 1), samples(batch, count == 1 ? 2 : 1));
+  if (batched) add(counted(count == 1 ? 2 : 1, "sample"), samples(batch, count == 1 ? 2 : 1));
   if (const auto cut = shorter(batch)) add(cut->shape, cut->inputs);
   const std::int64_t length = batch.empty() || batch[0].dim() < 2 ? 0 : batch[0].size(1);
   const auto run = [&](const std::vector<at::Tensor>& part) { return run_model(model, part); };
@@ -202,7 +200,7 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
 }
 
 PortableSites check_forms(const std::string& path, const std::vector<FormCheckInput>& inputs,
-                          QuantizeReport& report) {
+                          QuantizeReport& report, std::optional<BothForms> loaded) {
   const at::NoGradGuard no_grad;
   const auto fail = [&](const std::string& message) {
     rethrow_if_out_of_memory(path);
@@ -214,7 +212,7 @@ PortableSites check_forms(const std::string& path, const std::vector<FormCheckIn
                  .hint = "please report the model"});
   };
   try {
-    return compare_forms(path, inputs, report);
+    return compare_forms(path, inputs, report, std::move(loaded));
   } catch (const Error&) {
     throw;
   } catch (const c10::Error& e) {

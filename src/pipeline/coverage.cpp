@@ -158,7 +158,7 @@ void check_coverage(const Coverage& coverage, bool strict, double minimum) {
               {.what = "operators would stay in floating point (`strict`)",
                .where = list,
                .expected = "every multiply-accumulate operator quantized or excluded on purpose",
-               .got = std::to_string(gaps.size()) + " operators left",
+               .got = counted(gaps.size(), "operator") + " left",
                .hint = "without `strict` they are listed in the coverage table"});
 }
 

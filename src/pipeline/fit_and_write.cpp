@@ -11,6 +11,7 @@
 #include "pipeline/coverage.h"
 #include "pipeline/histograms.h"
 #include "pipeline/judge.h"
+#include "pipeline/memory_limits.h"
 #include "pipeline/prepare.h"
 #include "pipeline/site_report.h"
 #include "pipeline/write_artifact.h"
@@ -75,21 +76,12 @@ void warn_of_lost_sites(const std::vector<SiteReport>& sites, const Observer& ob
     names += (i > 0 ? ", " : "") + lost[i]->path + " (" + format_number(lost[i]->own_sqnr_db, 1) +
              " dB)";
   }
-  observer.warn(std::to_string(lost.size()) + (lost.size() == 1 ? " site keeps" : " sites keep") +
-                " less than " + format_number(kLowSqnrDb, 0) +
-                " dB of the output when quantized alone: " + names +
+  observer.warn(counted(std::ssize(lost), "site keeps", "sites keep") + " less than " +
+                format_number(kLowSqnrDb, 0) + " dB of the output when quantized alone: " + names +
                 (lost.size() > kNamed ? " ..." : "") +
                 "; give them more bits (`target_bits`, or overrides in a recipe) or leave them in "
                 "floating point (`exclude='" +
                 lost.front()->path + "'`)");
-}
-
-/// Bytes of activations that stay in memory: less than by default where the process may not have
-/// many more. A fit needs room beside them.
-std::int64_t spill_bytes() {
-  const std::int64_t most = SweepOptions{}.spill_bytes;
-  const std::optional<std::int64_t> left = memory_left();
-  return left ? std::min(most, *left / 4) : most;
 }
 
 }  // namespace
@@ -101,7 +93,7 @@ SweepResult sweep_prepared(const PreparedRun& run, const QuantizeOptions& option
   SweepOptions sweep;
   sweep.threads = options.threads;
   sweep.workdir = options.workdir;
-  sweep.spill_bytes = spill_bytes();
+  sweep.spill = spill_place(options.workdir, options.output);
   sweep.resume = options.resume;
   sweep.fingerprint = fingerprint(run, options.recipe, samples);
   sweep.warn = observer.warn;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "pipeline/form_reports.h"
 #include "repquant/artifact.h"
 #include "repquant/load.h"
 
@@ -62,9 +63,7 @@ double share(std::int64_t part, std::int64_t total) {
 
 }  // namespace
 
-FusedReport inspect_fused(const std::string& path, const ArtifactReport& artifact) {
-  LoadReport loaded;
-  load(path, {}, &loaded);
+FusedReport fused_report(const LoadReport& loaded, const ArtifactReport& artifact) {
   FusedReport report{.cpu_level = loaded.cpu_level, .sites = {}};
   const auto roles = roles_of(artifact.info.sites);
   std::int64_t fused = 0, integer = 0, quantized = 0, all = 0;
@@ -89,6 +88,12 @@ FusedReport inspect_fused(const std::string& path, const ArtifactReport& artifac
   report.fused_share = share(fused, all);
   report.integer_share = share(integer, quantized);
   return report;
+}
+
+FusedReport inspect_fused(const std::string& path, const ArtifactReport& artifact) {
+  LoadReport loaded;
+  load(path, {}, &loaded);
+  return fused_report(loaded, artifact);
 }
 
 }  // namespace repquant

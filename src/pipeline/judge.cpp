@@ -138,17 +138,17 @@ void warn_below_floor(const JudgedPlans& plans, const PlanHook& simulate,
     names += (i > 0 ? ", " : "") + losses[i].path + " (" + db(losses[i].own_sqnr_db) + ")";
   }
   observer.warn(
-      "the outputs keep " + db(judgement.sqnr_db) + " on " + std::to_string(judgement.samples) +
-      " samples that were not fitted (" + db(fitted_db) + " on those that were), below " +
-      db(judgement.floor_db) + " for these bits; quantized alone, these sites lose most: " + names +
+      "the outputs keep " + db(judgement.sqnr_db) + " on " +
+      counted(judgement.samples, "sample that was not fitted", "samples that were not fitted") +
+      " (" + db(fitted_db) + " on those that were), below " + db(judgement.floor_db) +
+      " for these bits; quantized alone, these sites lose most: " + names +
       "; try more and more varied calibration samples (`calibration.samples`), more bits for these "
       "sites (`target_bits`, or overrides in a recipe) or `exclude='" +
       (losses.empty() ? "" : losses.front().path) + "'`");
 }
 
 void check_gates(const JudgementReport& judgement, const QuantizeOptions& options) {
-  const std::string samples =
-      " on " + std::to_string(judgement.samples) + " held-back calibration samples";
+  const std::string samples = " on " + counted(judgement.samples, "held-back calibration sample");
   if (options.min_sqnr_db && !(judgement.sqnr_db >= *options.min_sqnr_db)) {
     throw Error(ErrorKind::kGate, {.what = "the quantized outputs are too far from FP32",
                                    .where = "`min_sqnr`",

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/text_table.h"
+#include "pipeline/memory_limits.h"
 #include "recipe/bit_width.h"
 #include "repquant/error.h"
 
@@ -19,7 +20,7 @@ void check_mixed(const MixedOptions& mixed, const Recipe& recipe) {
   const Candidates candidates = candidates_of(mixed.candidates);
   if (recipe.bits.weight_only()) {
     throw Error(ErrorKind::kUsage, {.what = "weight-only bits cannot be mixed",
-                                    .where = mixed.search ? "`max_kl`" : "`target_bits`",
+                                    .where = "`bits`",
                                     .expected = "activations of 2 to 8 bits",
                                     .got = to_string(recipe.bits),
                                     .hint = "leave out `bits`, or give for example `bits=w4a4`"});
@@ -50,13 +51,16 @@ MixedReport mixed_report(const Allocation& allocation, double target_bits) {
 }
 
 RankedWidths rank_widths(const PreparedRun& run, const Batches& batches, const Recipe& recipe,
-                         const Candidates& candidates, int threads, const Observer& observer) {
+                         const Candidates& candidates, const SpillPlace& spill, int threads,
+                         const Observer& observer) {
   const std::vector<Site>& sites = run.search.sites;
   const auto on_site = [&](std::size_t site) { observer.on_item(sites[site].path, site); };
   RankedWidths ranked{.choices = find_choices(sites, recipe, candidates), .table = {}};
-  ranked.table = measure_errors(
-      run.model, sites, batches, recipe, ranked.choices,
-      {.threads = threads, .on_site = on_site, .check_interrupt = observer.check_interrupt});
+  ranked.table = measure_errors(run.model, sites, batches, recipe, ranked.choices,
+                                {.threads = threads,
+                                 .spill = spill,
+                                 .on_site = on_site,
+                                 .check_interrupt = observer.check_interrupt});
   return ranked;
 }
 
@@ -66,7 +70,7 @@ MixedBits choose_mixed_bits(const PreparedRun& run, const QuantizeOptions& optio
   const std::vector<Site>& sites = run.search.sites;
   const auto [choices, table] =
       rank_widths(run, run.calibration.batches, options.recipe, candidates_of(mixed.candidates),
-                  options.threads, observer);
+                  spill_place(options.workdir, options.output), options.threads, observer);
   const Allocation allocation =
       choose_bits(sites, choices, table, {mixed.target_bits, mixed.target_bits});
   return {.recipe = with_bits(options.recipe, sites, allocation.bits),

@@ -7,6 +7,7 @@
 #include "bit_allocation/choose_bits.h"
 #include "bit_allocation/measure_errors.h"
 #include "fit/hold_back.h"
+#include "fit/spill.h"
 #include "pipeline/prepare.h"
 #include "repquant/quantize.h"
 
@@ -30,7 +31,8 @@ struct RankedWidths {
 /// Ranks the widths of the run's sites on `batches`: its own, or some of them. Reports every site
 /// to the observer. Throws Error as find_choices() and measure_errors().
 RankedWidths rank_widths(const PreparedRun& run, const Batches& batches, const Recipe& recipe,
-                         const Candidates& candidates, int threads, const Observer& observer);
+                         const Candidates& candidates, const SpillPlace& spill, int threads,
+                         const Observer& observer);
 
 /// Uses the recipe, candidates, target and threads of `options`. Throws Error as rank_widths() and
 /// choose_bits().

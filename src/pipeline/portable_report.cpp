@@ -5,10 +5,12 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <set>
+#include <utility>
 
 #include "format/class_source.h"
 #include "graph/archive.h"
 #include "graph/rewrite.h"
+#include "pipeline/form_reports.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
 
@@ -87,13 +89,12 @@ std::vector<std::string> float_products(const Module& root) {
 
 }  // namespace
 
-ArtifactReport inspect_artifact(const std::string& path) {
-  ArtifactReport result{.info = read_artifact(path), .runtime = {}};
-  const Module root = load_archive(path);
-  RuntimeReport& report = result.runtime;
+RuntimeReport portable_report(const Module& root, const ArtifactInfo& info,
+                              const std::string& path) {
+  RuntimeReport report;
   report.vnni = products_are_exact();
   std::int64_t macs = 0, integer = 0;
-  for (const auto& row : result.info.sites) {
+  for (const auto& row : info.sites) {
     if (row.module.empty()) continue;  // left in floating point
     report.sites.push_back(describe_site(root, row, path));
     macs += report.sites.back().macs;
@@ -101,7 +102,13 @@ ArtifactReport inspect_artifact(const std::string& path) {
   }
   report.integer_share = macs > 0 ? static_cast<double>(integer) / static_cast<double>(macs) : 0.0;
   report.float_products = float_products(root);
-  return result;
+  return report;
+}
+
+ArtifactReport inspect_artifact(const std::string& path) {
+  ArtifactInfo info = read_artifact(path);
+  RuntimeReport runtime = portable_report(load_archive(path), info, path);
+  return {std::move(info), std::move(runtime)};
 }
 
 }  // namespace repquant

@@ -10,6 +10,7 @@
 #include "evaluate/loaded_model.h"
 #include "graph/walker.h"
 #include "pipeline/after_tokens.h"
+#include "pipeline/memory_limits.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
 
@@ -45,8 +46,8 @@ double deviation_of(const at::Tensor& actual, const at::Tensor& expected) {
 std::string why_no_site(const SiteSearch& search) {
   if (search.skipped.empty()) return "no Linear, convolution or matrix product at all";
   const auto& first = search.skipped.front();
-  return std::to_string(search.skipped.size()) + " products, such as " + first.path + " (" +
-         first.op + "): " + first.reason;
+  return counted(search.skipped.size(), "product") + ", such as " + first.path + " (" + first.op +
+         "): " + first.reason;
 }
 
 Model load_unquantized(const std::string& path, const std::vector<GivenInput>& given) {
@@ -101,6 +102,7 @@ PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const O
                              .model = options.model,
                              .threads = options.threads});
   }
+  check_model_fits(options.model);
   run.model = load_unquantized(options.model, run.source.given);
   run.search = find_some_sites(run.model);
   run.bits = resolve_bits(run.search.sites, recipe);  // a bad pattern fails before the long work
@@ -124,7 +126,7 @@ void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bi
   if (any) return;
   throw Error(ErrorKind::kUsage,
               {.what = "the recipe leaves nothing to quantize",
-               .got = std::to_string(search.sites.size()) + " sites, all of them excluded"});
+               .got = counted(search.sites.size(), "site") + ", all of them excluded"});
 }
 
 void begin_phase(const Observer& observer, const char* name, std::size_t items) {

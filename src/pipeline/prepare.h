@@ -37,9 +37,9 @@ struct PrepareOptions {
 
 /// Opens the data, loads the model and finds its sites, resolves their bits, draws the samples,
 /// proves normalisation and folds on the first batch. Reports the phases "load" and "prove".
-/// Throws Error as open_calibration(), load_model(), resolve_bits(), load_calibration(),
-/// check_normalized(); kUnsupported for an artifact of repquant and for a model without any site,
-/// with what was seen instead.
+/// Throws Error as open_calibration(), check_model_fits(), load_model(), resolve_bits(),
+/// load_calibration(), check_normalized(); kUnsupported for an artifact of repquant and for a model
+/// without any site, with what was seen instead.
 PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const Observer& observer,
                     CalibrationCache& cache);
 

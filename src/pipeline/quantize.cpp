@@ -7,6 +7,7 @@
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/overwrite.h"
+#include "base/text_table.h"
 #include "data/preprocess.h"
 #include "evaluate/model_file.h"
 #include "fit/failure.h"
@@ -14,6 +15,7 @@
 #include "pipeline/calibration_cache.h"
 #include "pipeline/coverage.h"
 #include "pipeline/fit_and_write.h"
+#include "pipeline/memory_limits.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "pipeline/search_bits.h"
@@ -78,7 +80,7 @@ std::int64_t judging_samples(const Calibration& calibration, const QuantizeOptio
                  .where = options.min_sqnr_db ? "`min_sqnr`" : "`min_agreement`",
                  .expected = "at least " + std::to_string(kJudgedOneIn) +
                              " samples, and `calibration.hold_back` above 0",
-                 .got = std::to_string(calibration.samples) + " samples, of which at most " +
+                 .got = counted(calibration.samples, "sample") + ", of which at most " +
                         std::to_string(most) + " are held back"});
   }
   return count;
@@ -95,7 +97,7 @@ void hold_back_to_judge(PreparedRun& run, const QuantizeOptions& options) {
 
 void warn_of_few_samples(const PreparedRun& run, const Recipe& recipe, const Observer& observer) {
   if (recipe.calibration.samples <= run.calibration.samples) return;
-  observer.warn("only " + std::to_string(run.calibration.samples) + " calibration samples, " +
+  observer.warn("only " + counted(run.calibration.samples, "calibration sample") + ", " +
                 std::to_string(recipe.calibration.samples) + " were asked for");
 }
 
@@ -119,6 +121,7 @@ QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
                               .threads = options.threads};
   PreparedRun run = prepare(source, options.recipe, observer, cache);
   check_coverage(run, options);
+  check_run_fits(run);
   warn_of_few_samples(run, options.recipe, observer);
 
   if (options.mixed && options.mixed->search) return search_bits(run, options, observer);

@@ -11,6 +11,7 @@
 #include "fit/plan_hook.h"
 #include "graph/walker.h"
 #include "pipeline/judge.h"
+#include "pipeline/memory_limits.h"
 #include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "repquant/error.h"
@@ -97,8 +98,7 @@ std::vector<double> targets_between(const TargetBits& smallest, const TargetBits
               {.what = "no choice of bits keeps the outputs that close",
                .where = "`max_kl`",
                .expected = "a KL divergence of at most " + format_number(held_back.max_kl, 4) +
-                           " nats on " + std::to_string(held_back.samples) +
-                           " held-back calibration samples",
+                           " nats on " + counted(held_back.samples, "held-back calibration sample"),
                .got = format_number(held_back.kl, 4) + " at " + format_number(bits, 2) + " bits",
                .hint = "allow more, calibrate on more samples, or offer more bits with "
                        "`candidates`"});
@@ -123,7 +123,7 @@ QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& option
   begin_phase(observer, "rank", sites.size());
   const RankedWidths ranked =
       rank_widths(run, samples.fitted, options.recipe, candidates_of(mixed.candidates),
-                  options.threads, observer);
+                  spill_place(options.workdir, options.output), options.threads, observer);
   const std::vector<double> targets = targets_between(smallest_average(sites, ranked.choices),
                                                       largest_average(sites, ranked.choices));
 
@@ -150,8 +150,8 @@ QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& option
         HeldBackReport{.max_kl = bound.max_kl, .kl = judge.kl(sweep.plans), .samples = judging};
     const bool kept = report.held_back->kl <= bound.max_kl;
     observer.info(format_number(target, 2) + " bits: KL divergence " +
-                  format_number(report.held_back->kl, 4) + " nats on " + std::to_string(judging) +
-                  " held-back samples, " + (kept ? "within" : "above") + " " +
+                  format_number(report.held_back->kl, 4) + " nats on " +
+                  counted(judging, "held-back sample") + ", " + (kept ? "within" : "above") + " " +
                   format_number(bound.max_kl, 4));
     if (!kept && !best) fail_bound(*report.held_back, target);
     if (!kept) return false;

@@ -36,14 +36,14 @@ std::vector<at::Tensor> check_batch(const Calibration& calibration) {
 }
 
 void report_lowering(const LoweringCheck& check, QuantizeReport& report) {
-  report.checks.push_back(
-      {.name = "sites",
-       .measured = std::to_string(check.calls) + " calls, codes differ by at most " +
-                   std::to_string(check.codes.largest) + " on " +
-                   format_number(100.0 * check.codes.changed_share, 4) + " % (" + check.codes.path +
-                   "), values by " + format_scientific(check.floating.relative),
-       .limit = "by 1 on 0.1 %, values by 1e-4 of the largest",
-       .passed = true});
+  report.checks.push_back({.name = "sites",
+                           .measured = counted(check.calls, "call") + ", codes differ by at most " +
+                                       std::to_string(check.codes.largest) + " on " +
+                                       format_number(100.0 * check.codes.changed_share, 4) +
+                                       " % (" + check.codes.path + "), values by " +
+                                       format_scientific(check.floating.relative),
+                           .limit = "by 1 on 0.1 %, values by 1e-4 of the largest",
+                           .passed = true});
   report.checks.push_back(
       {.name = "end to end",
        .measured = format_number(check.lowered_db - check.simulated_db, 1) +

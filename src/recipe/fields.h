@@ -35,10 +35,18 @@ const std::vector<RecipeField>& recipe_fields();
 /// The row with this dotted path. Throws Error kUsage with the nearest valid path as hint.
 const RecipeField& recipe_field(std::string_view path, std::string_view where);
 
-/// Checks type and range of `value`, then stores it. Throws Error kUsage that names `source` and
-/// the JSON pointer (for a value inside of a list, of the element).
+/// Where a value stands, for messages.
+struct ValuePlace {
+  std::string where;      // "recipe.json#/exclude", "--exclude"
+  bool document = false;  // a JSON document: parts of the value have a place of their own
+
+  ValuePlace part(std::string_view key) const;
+};
+
+/// Checks type and range of `value`, then stores it. Throws Error kUsage that names `place` (of a
+/// value inside of a list in a document the element).
 void set_field(Recipe& recipe, const RecipeField& field, const Json& value,
-               std::string_view source);
+               const ValuePlace& place);
 
 /// The text of an option or environment variable as the JSON value that `field` expects: names and
 /// text as they are, numbers and booleans strictly, pattern lists separated by commas or as a JSON

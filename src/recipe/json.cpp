@@ -73,7 +73,7 @@ void check_heading(const Json& document, std::string_view source) {
   }
   for (const std::string_view key : {kSchemaKey, kDescriptionKey, kExtendsKey}) {
     if (document.contains(key) && !document.at(std::string(key)).is_string()) {
-      throw wrong("wrong type in recipe", where(key), "text", document.at(std::string(key)));
+      throw wrong("wrong type", where(key), "text", document.at(std::string(key)));
     }
   }
 }
@@ -84,7 +84,7 @@ void apply_object(RecipeDocument& result, const Json& object, const std::string&
   // The effort stands for other settings, which the document may change whatever its order.
   if (prefix.empty() && object.contains(kEffortKey)) {
     set_field(result.recipe, recipe_field(kEffortKey, source), object.at(std::string(kEffortKey)),
-              source);
+              {json_location(source, pointer_to("", kEffortKey)), true});
     result.changes.push_back(
         {std::string(kEffortKey), setting_text(object.at(std::string(kEffortKey)))});
   }
@@ -98,15 +98,15 @@ void apply_object(RecipeDocument& result, const Json& object, const std::string&
     const bool plain = key.find('.') == std::string::npos;
     const RecipeField* field = plain ? find_field(path) : nullptr;
     if (field != nullptr) {
-      set_field(result.recipe, *field, value, source);
+      set_field(result.recipe, *field, value, {json_location(source, here), true});
       result.changes.push_back({path, setting_text(value)});
     } else if (plain && prefix.empty() && is_section(path)) {
       if (!value.is_object()) {
-        throw wrong("wrong type in recipe", json_location(source, here), "an object", value);
+        throw wrong("wrong type", json_location(source, here), "an object", value);
       }
       apply_object(result, value, path + ".", here, source);
     } else {
-      throw Error(ErrorKind::kUsage, {.what = "unknown key in recipe",
+      throw Error(ErrorKind::kUsage, {.what = "unknown key of a recipe",
                                       .where = json_location(source, here),
                                       .got = describe_json(key),
                                       .hint = nearest_hint(key, keys_below(prefix))});
@@ -157,7 +157,7 @@ std::string recipe_to_json(const Recipe& recipe) {
 void apply_setting(Recipe& recipe, std::string_view key, std::string_view value,
                    std::string_view source) {
   const RecipeField& field = recipe_field(key, source);
-  set_field(recipe, field, field_value(field, value, source), source);
+  set_field(recipe, field, field_value(field, value, source), {std::string(source)});
 }
 
 RecipeChange parse_setting(std::string_view text, std::string_view source) {

@@ -38,7 +38,8 @@ std::vector<Layer> environment_layers(const std::map<std::string, std::string>& 
 std::vector<Layer> command_line_layers(const std::vector<CommandLineSetting>& settings) {
   std::vector<Layer> layers;
   for (const CommandLineSetting& setting : settings) {
-    layers.push_back({setting.key, setting.value, setting.option, setting.option});
+    const std::string& where = setting.where.empty() ? setting.option : setting.where;
+    layers.push_back({setting.key, setting.value, setting.option, where});
   }
   return layers;
 }
@@ -160,7 +161,7 @@ ResolvedRecipe resolve_recipe(const RecipeSources& sources) {
     std::vector<std::string>& exclude = result.recipe.exclude;
     exclude.insert(exclude.end(), sources.exclude.begin(), sources.exclude.end());
     set_field(result.recipe, recipe_field("exclude", sources.exclude_option), Json(exclude),
-              sources.exclude_option);
+              {sources.exclude_option});
     std::string& origin = origins["exclude"];
     origin += (origin.empty() ? "" : " and ") + sources.exclude_option;
   }

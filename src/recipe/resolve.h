@@ -15,9 +15,10 @@ namespace repquant {
 
 /// One setting given on the command line.
 struct CommandLineSetting {
-  std::string key;     // dotted path, "norm.clipping"
-  std::string value;   // as typed
-  std::string option;  // what the user typed, for origins and errors: "--clipping", "--set"
+  std::string key;      // dotted path, "norm.clipping"
+  std::string value;    // as typed
+  std::string option;   // what the user typed, for origins and errors: "--clipping", "--set"
+  std::string where{};  // in errors instead of `option`: "--set norm.clipping"
 };
 
 /// Everything that can say something about a recipe.

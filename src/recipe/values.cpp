@@ -25,12 +25,6 @@ Error wrong_value(std::string what, std::string where, const RecipeField& field,
                                    .got = describe_json(value)});
 }
 
-std::string pointer_of(const RecipeField& field) {
-  std::string pointer = "/" + field.path;
-  std::replace(pointer.begin(), pointer.end(), '.', '/');
-  return pointer;
-}
-
 void check_text(const Json& value, const std::string& where, std::string_view expected) {
   const auto fail = [&](std::string what) {
     return Error(ErrorKind::kUsage, {.what = std::move(what),
@@ -38,7 +32,7 @@ void check_text(const Json& value, const std::string& where, std::string_view ex
                                      .expected = std::string(expected),
                                      .got = describe_json(value)});
   };
-  if (!value.is_string()) throw fail("wrong type in recipe");
+  if (!value.is_string()) throw fail("wrong type");
   const auto& text = value.get_ref<const std::string&>();
   if (text.empty()) throw fail("empty text in recipe");
   if (text.size() > kMostText) throw fail("text in recipe is too long");
@@ -56,19 +50,19 @@ void check_text(const Json& value, const std::string& where, std::string_view ex
 void check_number(const RecipeField& field, const Json& value, const std::string& where) {
   const bool integer = field.kind == FieldKind::kInteger;
   if (integer ? !value.is_number_integer() : !value.is_number()) {
-    throw wrong_value("wrong type in recipe", where, field, value);
+    throw wrong_value("wrong type", where, field, value);
   }
   const auto number = value.get<double>();
   const bool listed =
       field.integers.empty() ||
       std::find(field.integers.begin(), field.integers.end(), number) != field.integers.end();
   if (!(number >= field.minimum && number <= field.maximum) || !listed) {
-    throw wrong_value("value in recipe is out of range", where, field, value);
+    throw wrong_value("the value is out of range", where, field, value);
   }
 }
 
 void check_list(const RecipeField& field, const Json& value, const std::string& where) {
-  if (!value.is_array()) throw wrong_value("wrong type in recipe", where, field, value);
+  if (!value.is_array()) throw wrong_value("wrong type", where, field, value);
   if (value.size() > kMostEntries) throw wrong_value("list is too long", where, field, value);
 }
 
@@ -77,17 +71,17 @@ void check_pattern_text(const Json& value, const std::string& where) {
   check_pattern(value.get_ref<const std::string&>(), where);
 }
 
-void check_override(const Json& value, const std::string& source, const std::string& pointer) {
-  const std::string where = json_location(source, pointer);
+void check_override(const Json& value, const ValuePlace& place) {
+  const std::string& where = place.where;
   if (!value.is_object()) {
-    throw Error(ErrorKind::kUsage, {.what = "wrong type in recipe",
+    throw Error(ErrorKind::kUsage, {.what = "wrong type",
                                     .where = where,
                                     .expected = "an object with pattern and bits",
                                     .got = describe_json(value)});
   }
   const std::vector<std::string> keys = {"pattern", "weight_bits", "activation_bits"};
   for (const auto& [key, entry] : value.items()) {
-    const std::string key_where = json_location(source, pointer_to(pointer, key));
+    const std::string key_where = place.part(key).where;
     if (key == "pattern") {
       check_pattern_text(entry, key_where);
     } else if (key == "weight_bits" || key == "activation_bits") {
@@ -101,7 +95,7 @@ void check_override(const Json& value, const std::string& source, const std::str
                               .integers = widths};
       check_number(field, entry, key_where);
     } else {
-      throw Error(ErrorKind::kUsage, {.what = "unknown key in recipe",
+      throw Error(ErrorKind::kUsage, {.what = "unknown key of a recipe",
                                       .where = key_where,
                                       .expected = "pattern, weight_bits or activation_bits",
                                       .hint = nearest_hint(key, keys)});
@@ -142,10 +136,13 @@ Json split_patterns(std::string_view text) {
 
 }  // namespace
 
+ValuePlace ValuePlace::part(std::string_view key) const {
+  return document ? ValuePlace{pointer_to(where, key), true} : *this;
+}
+
 void set_field(Recipe& recipe, const RecipeField& field, const Json& value,
-               std::string_view source) {
-  const std::string pointer = pointer_of(field);
-  const std::string where = json_location(source, pointer);
+               const ValuePlace& place) {
+  const std::string& where = place.where;
   switch (field.kind) {
     case FieldKind::kBits:
       check_text(value, where, expected_value(field));
@@ -155,10 +152,10 @@ void set_field(Recipe& recipe, const RecipeField& field, const Json& value,
       check_text(value, where, expected_value(field));
       break;
     case FieldKind::kName: {
-      if (!value.is_string()) throw wrong_value("wrong type in recipe", where, field, value);
+      if (!value.is_string()) throw wrong_value("wrong type", where, field, value);
       const auto& text = value.get_ref<const std::string&>();
       if (std::find(field.names.begin(), field.names.end(), text) == field.names.end()) {
-        throw Error(ErrorKind::kUsage, {.what = "unknown name in recipe",
+        throw Error(ErrorKind::kUsage, {.what = "unknown name",
                                         .where = where,
                                         .expected = expected_value(field),
                                         .got = describe_json(value),
@@ -167,7 +164,7 @@ void set_field(Recipe& recipe, const RecipeField& field, const Json& value,
       break;
     }
     case FieldKind::kBool:
-      if (!value.is_boolean()) throw wrong_value("wrong type in recipe", where, field, value);
+      if (!value.is_boolean()) throw wrong_value("wrong type", where, field, value);
       break;
     case FieldKind::kInteger:
     case FieldKind::kNumber:
@@ -176,13 +173,13 @@ void set_field(Recipe& recipe, const RecipeField& field, const Json& value,
     case FieldKind::kPatterns:
       check_list(field, value, where);
       for (std::size_t i = 0; i < value.size(); ++i) {
-        check_pattern_text(value[i], json_location(source, pointer_to(pointer, std::to_string(i))));
+        check_pattern_text(value[i], place.part(std::to_string(i)).where);
       }
       break;
     case FieldKind::kOverrides:
       check_list(field, value, where);
       for (std::size_t i = 0; i < value.size(); ++i) {
-        check_override(value[i], std::string(source), pointer_to(pointer, std::to_string(i)));
+        check_override(value[i], place.part(std::to_string(i)));
       }
       break;
   }
@@ -213,8 +210,7 @@ Json field_value(const RecipeField& field, std::string_view text, std::string_vi
       return parse_json(text, source);
   }
   if (value.is_null()) {
-    throw wrong_value("wrong type in recipe", json_location(source, pointer_of(field)), field,
-                      std::string(text));
+    throw wrong_value("wrong type", std::string(source), field, std::string(text));
   }
   return value;
 }

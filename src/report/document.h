@@ -43,6 +43,7 @@ struct ReportBar {
 /// Bars on one scale.
 struct ReportBars {
   std::string caption;  // what their length is
+  std::string drawn{};  // what the page draws how; no part of Markdown, which has the texts alone
   std::vector<ReportBar> bars;
   double from = 0.0;  // where the scale begins; elsewhere than at zero values are points, not bars
 };

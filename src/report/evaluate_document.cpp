@@ -93,8 +93,9 @@ std::optional<ReportBars> metric_bars(const std::vector<Json>& models) {
     }
     // Bars of shares near each other are alike: the scale begins below the lowest interval.
     bars.from = std::max(0.0, least - (most - least) / 4);
-    bars.caption = std::string(metric.title) + " with its 95 % interval, from " +
-                   format_number(metric.factor * bars.from, metric.decimals) + " on";
+    bars.caption = metric.title;
+    bars.drawn = "with its 95 % interval, from " +
+                 format_number(metric.factor * bars.from, metric.decimals) + " on";
     return bars;
   }
   return std::nullopt;
@@ -138,7 +139,8 @@ Document evaluate_document(const Json& result) {
   const std::vector<Json> models = all_models(result);
   Document document{
       .title = "Evaluation: " + text_at(result, "task"), .headline = {}, .sections = {}};
-  document.headline.push_back({number_text(result, "samples", 0), "samples"});
+  const bool one = number_at(result, "samples") == 1.0;
+  document.headline.push_back({number_text(result, "samples", 0), one ? "sample" : "samples"});
   if (!models.empty()) {
     for (const Metric& metric : kMetrics) {
       const auto value = number_at(models.back(), metric.value);

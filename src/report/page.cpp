@@ -5,6 +5,7 @@
 
 #include "base/embedded_file.h"
 #include "base/markup.h"
+#include "base/text_table.h"
 #include "report/document.h"
 #include "report/report.h"
 #include "repquant/error.h"
@@ -71,7 +72,10 @@ std::string html_of(const ReportBars& bars) {
   for (const ReportBar& bar : bars.bars) {
     largest = std::max({largest, bar.value, bar.interval ? bar.interval->second : 0.0});
   }
-  std::string html = element("p", bars.caption, " class=\"caption\"") + "\n<div class=\"bars\">\n";
+  std::string html =
+      element("p", bars.drawn.empty() ? bars.caption : bars.caption + "; " + bars.drawn,
+              " class=\"caption\"") +
+      "\n<div class=\"bars\">\n";
   for (const ReportBar& bar : bars.bars) {
     html += "<div class=\"bar\">" + element("span", bar.label) +
             bar_drawing(bar, bars.from, largest) + element("span", bar.text, " class=\"t\"") +
@@ -134,7 +138,7 @@ std::string html_of(const ReportStrip& strip) {
     html += element("span", row.name) +
             "<svg preserveAspectRatio=\"none\" role=\"img\" viewBox=\"0 0 " +
             std::to_string(std::max<std::size_t>(1, row.cells.size())) + " 1\">" +
-            element("title", row.name + " SQNR of " + std::to_string(row.cells.size()) + " sites");
+            element("title", row.name + " SQNR of " + counted(row.cells.size(), "site"));
     for (std::size_t i = 0; i < row.cells.size(); ++i) {
       html += "<rect x=\"" + std::to_string(i) + "\" y=\"0\" width=\"0.92\" height=\"1\" class=\"" +
               class_of(row.cells[i].level) + "\">" + element("title", row.cells[i].text) +

@@ -131,10 +131,11 @@ ReportSection checks_section(const Json& result) {
 }
 
 ReportSection measured_section(const Json& result) {
-  const std::string held = value_at(result, "held_back").is_null()
-                               ? "No samples were held back."
-                               : "Held back: " + number_text(result, "held_back.samples", 0) +
-                                     " samples that nothing was fitted on.";
+  const std::string held =
+      value_at(result, "held_back").is_null()
+          ? "No samples were held back."
+          : "Held back: " + counted_text(result, "held_back.samples", "sample") +
+                " for which nothing was fitted.";
   ReportSection section{.title = "How each figure was measured", .blocks = {}};
   section.blocks.push_back(ReportText{
       "Fitted on " + number_text(result, "samples", 0) + " of " + text_at(result, "protocol") +

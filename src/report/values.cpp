@@ -43,6 +43,10 @@ std::string number_text(const Json& json, std::string_view path, int decimals) {
   return value ? format_number(*value, decimals) : "-";
 }
 
+std::string counted_text(const Json& json, std::string_view path, std::string_view one) {
+  return counted(static_cast<std::int64_t>(number_at(json, path).value_or(0.0)), one);
+}
+
 std::string share_text(const Json& json, std::string_view path, int decimals) {
   const auto value = number_at(json, path);
   return value ? format_percent(*value, decimals) : "-";

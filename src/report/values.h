@@ -23,6 +23,8 @@ std::string text_at(const Json& json, std::string_view path);
 const std::vector<Json>& items_at(const Json& json, std::string_view path);
 
 std::string number_text(const Json& json, std::string_view path, int decimals);
+/// "1 sample", "3 samples".
+std::string counted_text(const Json& json, std::string_view path, std::string_view one);
 /// A share, 0..1, as "82.5 %".
 std::string share_text(const Json& json, std::string_view path, int decimals = 1);
 /// An interval [lower, upper] times `factor` as "80.1 - 84.9".

@@ -24,6 +24,9 @@ struct BothForms {
 /// portable. Throws Error as load().
 BothForms load_both(const std::string& path, const PortableSites& kept);
 
+/// The same of an archive that is read already.
+BothForms both_forms(LazyArchive archive, const std::string& path, const PortableSites& kept);
+
 /// A fused operator that computes something else than the portable form does on the same inputs.
 struct FormDifference {
   std::string module;

@@ -113,6 +113,10 @@ class ArchiveReader {
 LazyArchive read_lazily(const std::string& path, bool trusted) {
   check_archive(path);
   validate_archive(path, trusted);
+  return read_validated(path);
+}
+
+LazyArchive read_validated(const std::string& path) {
   const auto fail = [&](const std::string& message) {
     rethrow_if_out_of_memory(path);
     throw Error(ErrorKind::kFile, {.what = "the artifact cannot be loaded",

@@ -37,6 +37,9 @@ struct LazyArchive {
 /// artifact, of a newer major version, or with operators that a model does not need).
 LazyArchive read_lazily(const std::string& path, bool trusted = false);
 
+/// The same of a file that validate_archive() has found nothing in.
+LazyArchive read_validated(const std::string& path);
+
 /// Runs the set-up that loading left out. A submodule is set up once.
 void prepare(LazyArchive& archive, const std::string& name);
 

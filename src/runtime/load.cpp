@@ -169,8 +169,11 @@ Module load(const std::string& path, const LoadOptions& options, LoadReport* rep
 }
 
 BothForms load_both(const std::string& path, const PortableSites& kept) {
+  return both_forms(read_lazily(path), path, kept);
+}
+
+BothForms both_forms(LazyArchive archive, const std::string& path, const PortableSites& kept) {
   const at::NoGradGuard no_grad;
-  LazyArchive archive = read_lazily(path);
   BothForms forms;
   forms.report = {cpu_level_report().level, {}};
   PortableSites all = kept;

@@ -17,7 +17,7 @@ std::string look_at_archive(const std::string& path) {
   const ZipReader archive(path);
   std::uint64_t bytes = 0;
   for (const auto& name : archive.names()) bytes += archive.read(name).size();
-  return std::to_string(archive.names().size()) + " entries of " +
+  return counted(archive.names().size(), "entry", "entries") + " of " +
          format_bytes(static_cast<double>(bytes)) +
          " have their checksums; sizes, stored values and code are within bounds; SHA-256 " +
          sha256_of_file(path);

@@ -8,7 +8,6 @@
 #include <numbers>
 
 #include "base/text_table.h"
-#include "graph/archive.h"
 #include "quantizer/log.h"
 
 namespace repquant {
@@ -68,7 +67,6 @@ void check_deviation(const std::string& module, const std::string& what, double 
 
 std::string look_at_log_grids(const Subject& subject) {
   const at::NoGradGuard no_grad;
-  const torch::jit::Module root = load_archive(subject.path);
   std::size_t grids = 0, split = 0;
   double largest = 0.0, largest_split = 0.0;
   for (const auto& [name, state] : subject.stored) {
@@ -77,8 +75,9 @@ std::string look_at_log_grids(const Subject& subject) {
     const at::Tensor factor = state.tensor("factor");
     // Without the row's maximum the scores do not fall on codes; a model may scale them by zero.
     if (!state.flag("row_maximum") || grid.bits < 2 || !factor.gt(0).all().item<bool>()) continue;
-    const double deviation = relative_deviation(
-        own_weights(root.attr(name).toModule(), state, grid), exact_weights(grid));
+    const double deviation =
+        relative_deviation(own_weights(subject.forms.portable.attr(name).toModule(), state, grid),
+                           exact_weights(grid));
     check_deviation(name, "the powers that their codes stand for", deviation);
     ++grids;
     largest = std::max(largest, deviation);

@@ -5,23 +5,24 @@
 #include <string>
 
 #include "repquant/artifact.h"
+#include "runtime/both_forms.h"
 #include "runtime/lazy_archive.h"
 
 namespace repquant {
 
 using StoredStates = std::map<std::string, StoredState>;  // by submodule
 
+/// Filled in from claim to claim; the file is read and loaded once.
 struct Subject {
   std::string path;
-  ArtifactInfo info;
-  StoredStates stored;
+  ArtifactInfo info{};
+  LazyArchive archive{};  // until `forms` takes it
+  StoredStates stored{};
+  BothForms forms{};
 };
 
 /// Throws Error kGate: the claim that is being looked at does not hold. `sentence` says what is
 /// wrong, without a full stop.
 [[noreturn]] void refute(const std::string& sentence);
-
-/// "1 site", "3 sites".
-std::string counted(std::size_t count, const std::string& noun);
 
 }  // namespace repquant

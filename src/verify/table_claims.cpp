@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "base/text_table.h"
-#include "graph/archive.h"
 #include "graph/rewrite.h"
+#include "pipeline/form_reports.h"
 #include "repquant/recipe.h"
 
 namespace repquant {
@@ -200,7 +200,7 @@ std::string look_at_codes(const StoredStates& stored) {
   std::string text;
   for (const auto& [bits, width] : widths) {
     text += (text.empty() ? "" : "; ") + std::to_string(bits) + " bits: at most " +
-            std::to_string(width.most) + " different codes in each of " +
+            counted(width.most, "different code") + " in each of " +
             counted(width.tensors, "tensor");
   }
   return text.empty() ? "no weight is stored as codes" : text;
@@ -225,15 +225,15 @@ std::string look_at_coverage(const Subject& subject) {
     }
     const std::int64_t elements = stored_elements(subject.stored.at(row.module));
     if (elements != row.site.parameters) {
-      refute("site " + row.site.path + " states " + std::to_string(row.site.parameters) +
-             " parameters, but stores " + std::to_string(elements) + " codes");
+      refute("site " + row.site.path + " states " + counted(row.site.parameters, "parameter") +
+             ", but stores " + counted(elements, "code"));
     }
   }
   if (stated != found || all.parameters != coverage.quantized_parameters ||
       all.macs != coverage.quantized_macs) {
-    refute("the coverage states " + std::to_string(coverage.quantized_parameters) +
-           " quantized parameters, but its table of sites sums to " +
-           std::to_string(all.parameters) + ", or differs from it for a kind of sites");
+    refute("the coverage states " + counted(coverage.quantized_parameters, "quantized parameter") +
+           ", but its table of sites sums to " + std::to_string(all.parameters) +
+           ", or differs from it for a kind of sites");
   }
   return format_percent(coverage.parameter_share()) + " of the parameters, " +
          format_percent(coverage.mac_share()) + " of the multiply-accumulates and " +
@@ -241,21 +241,21 @@ std::string look_at_coverage(const Subject& subject) {
 }
 
 std::string look_at_integers(const Subject& subject) {
-  const torch::jit::Module root = load_archive(subject.path);
-  const std::set<std::string> called = attributes_in(root);
+  const std::set<std::string> called = attributes_in(subject.forms.portable);
   for (const ArtifactSite& row : subject.info.sites) {
     for (const auto& module : {row.module, row.input_module, row.side_module, row.scale_module}) {
       if (module.empty() || called.count(module) > 0) continue;
       refute("forward() never calls the submodule " + module + " of site " + row.site.path);
     }
   }
-  const ArtifactReport portable = inspect_artifact(subject.path);
+  const ArtifactReport portable{
+      subject.info, portable_report(subject.forms.portable, subject.info, subject.path)};
   const auto& products = portable.runtime.float_products;
   if (!products.empty() && subject.info.coverage.gaps.empty()) {
     refute("the coverage names nothing that is left in floating point, but forward() has " +
            products.front());
   }
-  const FusedReport fused = inspect_fused(subject.path, portable);
+  const FusedReport fused = fused_report(subject.forms.report, portable);
   return "in integers here: " + format_percent(portable.runtime.integer_share) +
          " of the quantized multiply-accumulates in the portable form, " +
          format_percent(fused.integer_share) + " in the fused one (" + fused.cpu_level + "); " +

@@ -18,7 +18,7 @@ std::string look_at_codes(const StoredStates& stored);
 std::string look_at_coverage(const Subject& subject);
 
 /// forward() calls every submodule of the table, no product is left that the coverage does not
-/// name; says what runs in integers here, by form. Throws Error as inspect_artifact().
+/// name; says what runs in integers here, by form.
 std::string look_at_integers(const Subject& subject);
 
 }  // namespace repquant

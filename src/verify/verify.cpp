@@ -15,6 +15,7 @@
 #include "runtime/lazy_archive.h"
 #include "tensor/parallel.h"
 #include "verify/file_claims.h"
+#include "verify/fold_claim.h"
 #include "verify/log_claim.h"
 #include "verify/model_claims.h"
 #include "verify/reproduce.h"
@@ -77,12 +78,17 @@ bool file_holds(Subject& subject, VerifyReport& report, const Observer& observer
               }) &&
          look("table",
               [&] {
-                subject.stored = read_lazily(subject.path).stored;
+                subject.archive = read_validated(subject.path);
+                subject.stored = subject.archive.stored;
                 return look_at_table(subject);
               }) &&
          look("codes", [&] { return look_at_codes(subject.stored); }) &&
          look("coverage", [&] { return look_at_coverage(subject); }) &&
-         look("integers", [&] { return look_at_integers(subject); }) &&
+         look("integers",
+              [&] {
+                subject.forms = both_forms(std::move(subject.archive), subject.path, {});
+                return look_at_integers(subject);
+              }) &&
          look("log grid", [&] { return look_at_log_grids(subject); });
 }
 
@@ -146,7 +152,7 @@ VerifyReport verify(const VerifyOptions& options, const Observer& observer) {
   check_archive(options.artifact);
   if (!is_artifact(options.artifact)) read_artifact(options.artifact);  // says what it is instead
   if (!options.reference.empty()) check_archive(options.reference);
-  Subject subject{.path = options.artifact, .info = {}, .stored = {}};
+  Subject subject{.path = options.artifact};
   VerifyReport report;
   bool good = file_holds(subject, report, observer);
   if (good && options.reproduce) check_reproducible(subject, options);

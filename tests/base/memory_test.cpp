@@ -1,31 +1,115 @@
-// The limit of the address space.
+// Limits of memory: of the process, of its control groups.
 #include "base/memory.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <fstream>
+
+#include "support/errors.h"
+#include "support/temp_dir.h"
+
 namespace repquant {
 namespace {
 
-TEST(MemoryLeft, FollowsTheLimit) {
-  rlimit before{};
-  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
-  if (before.rlim_cur == RLIM_INFINITY) {
-    EXPECT_FALSE(memory_left().has_value());
+using testing::TempDir;
+
+/// A limit of this process that is put back.
+class Limit {
+ public:
+  explicit Limit(int resource) : resource_(static_cast<decltype(resource_)>(resource)) {
+    EXPECT_EQ(getrlimit(resource_, &before_), 0);
   }
-  rlimit limit = before;
-  constexpr rlim_t kLarge = rlim_t{1} << 46;  // more than sanitizers reserve
-  limit.rlim_cur = kLarge;
-  if (setrlimit(RLIMIT_AS, &limit) != 0) GTEST_SKIP() << "a lower limit is set";
-  const auto left = memory_left();
-  limit.rlim_cur = 1 << 20;  // less than what is there already
-  ASSERT_EQ(setrlimit(RLIMIT_AS, &limit), 0);
-  const auto none = memory_left();
-  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
-  ASSERT_TRUE(left.has_value());
-  EXPECT_GT(*left, 0);
-  EXPECT_LT(*left, std::int64_t{1} << 46);
-  EXPECT_EQ(none.value_or(-1), 0);
+  ~Limit() { EXPECT_EQ(setrlimit(resource_, &before_), 0); }
+  Limit(const Limit&) = delete;
+  Limit& operator=(const Limit&) = delete;
+
+  bool set(rlim_t bytes) const {
+    rlimit limit = before_;
+    limit.rlim_cur = bytes;
+    return setrlimit(resource_, &limit) == 0;
+  }
+
+ private:
+  decltype(RLIMIT_AS) resource_;
+  rlimit before_{};
+};
+
+void write(const std::filesystem::path& file, const std::string& text) {
+  std::filesystem::create_directories(file.parent_path());
+  std::ofstream(file) << text;
+}
+
+TEST(MemoryRoom, FollowsTheLimitOfTheAddressSpace) {
+  const Limit limit(RLIMIT_AS);
+  ASSERT_TRUE(limit.set(1 << 20)) << "less than what is there already";
+  const auto room = memory_room();
+  ASSERT_TRUE(room.has_value());
+  EXPECT_EQ(room->bytes, 0);
+  EXPECT_NE(room->limit.find("ulimit -v"), std::string::npos);
+}
+
+TEST(MemoryRoom, IsWhatLimitMemoryLeaves) {
+  const Limit limit(RLIMIT_DATA);
+  EXPECT_ERROR(limit_memory(4096), ErrorKind::kResource, "begin with");
+  ASSERT_TRUE(limit.set(RLIM_INFINITY));
+  constexpr std::int64_t kMost = std::int64_t{1} << 46;  // more than sanitizers take
+  limit_memory(kMost);
+  rlimit now{};
+  ASSERT_EQ(getrlimit(RLIMIT_DATA, &now), 0);
+  EXPECT_EQ(now.rlim_cur, static_cast<rlim_t>(kMost));
+  ASSERT_TRUE(limit.set(4096));
+  const auto room = memory_room();
+  ASSERT_TRUE(room.has_value());
+  EXPECT_EQ(room->bytes, 0);
+  EXPECT_NE(room->limit.find("`max_memory`"), std::string::npos);
+}
+
+TEST(ControlGroupRoom, TheLeastOfAGroupAndThoseItIsIn) {
+  const TempDir folder;
+  const auto mount = folder.path() / "cgroup";
+  write(folder / "membership", "0::/outer/inner\n");
+  EXPECT_FALSE(control_group_room(folder / "membership", mount).has_value());
+  write(mount / "outer/inner/memory.max", "max\n");
+  write(mount / "outer/inner/memory.current", "500\n");
+  EXPECT_FALSE(control_group_room(folder / "membership", mount).has_value());
+  write(mount / "outer/memory.max", "10000\n");
+  write(mount / "outer/memory.current", "7000\n");
+  write(mount / "outer/memory.stat", "anon 1\ninactive_file 1500\nactive_file 500\n");
+  const auto outer = control_group_room(folder / "membership", mount);
+  ASSERT_TRUE(outer.has_value());
+  EXPECT_EQ(outer->bytes, 5000);  // 7000 in use, of which 2000 are pages of files
+  EXPECT_NE(outer->limit.find("outer"), std::string::npos);
+  write(mount / "outer/inner/memory.max", "600\n");
+  const auto inner = control_group_room(folder / "membership", mount);
+  ASSERT_TRUE(inner.has_value());
+  EXPECT_EQ(inner->bytes, 100);
+}
+
+TEST(ControlGroupRoom, InAContainerThatSeesItsOwnRootOnly) {
+  const TempDir folder;
+  const auto mount = folder.path() / "cgroup";
+  write(folder / "membership", "0::/machine/docker-1\n");
+  write(mount / "memory.max", "1000\n");
+  write(mount / "memory.current", "1200\n");
+  const auto room = control_group_room(folder / "membership", mount);
+  ASSERT_TRUE(room.has_value());
+  EXPECT_EQ(room->bytes, 0);
+}
+
+TEST(ControlGroupRoom, VersionOne) {
+  const TempDir folder;
+  const auto mount = folder.path() / "cgroup";
+  write(folder / "membership", "7:cpu,cpuacct:/a\n4:hugetlb,memory:/a\n0::/\n");
+  write(mount / "memory/memory.limit_in_bytes", "9223372036854771712\n");
+  write(mount / "memory/memory.usage_in_bytes", "5000\n");
+  EXPECT_FALSE(control_group_room(folder / "membership", mount).has_value());
+  write(mount / "memory/a/memory.limit_in_bytes", "9000\n");
+  write(mount / "memory/a/memory.usage_in_bytes", "5000\n");
+  write(mount / "memory/a/memory.stat", "total_inactive_file 1000\ninactive_file 7\n");
+  const auto room = control_group_room(folder / "membership", mount);
+  ASSERT_TRUE(room.has_value());
+  EXPECT_EQ(room->bytes, 5000);
 }
 
 }  // namespace

@@ -30,14 +30,42 @@ TEST(OptionsTest, HelpNamesTheCommands) {
   }
 }
 
+TEST(OptionsTest, EveryCommandHasAnExampleOfOneLine) {
+  for (const char* name : {"quantize", "evaluate", "inspect", "benchmark", "analyze", "run",
+                           "verify", "compare", "recipe", "doctor"}) {
+    const std::string help = output_of({name, "--help"});
+    EXPECT_THAT(help, HasSubstr("Example:\n  repquant " + std::string(name)));
+    EXPECT_THAT(help, ContainsRegex("Example:\n  [^\n]*\n\nAn option")) << name;
+  }
+}
+
 TEST(OptionsTest, MisspeltWordsGetTheNearest) {
   EXPECT_THAT(output_of({}), HasSubstr("Usage: repquant"));
   EXPECT_ERROR(output_of({"quantise"}), ErrorKind::kUsage, "did you mean quantize?");
+  EXPECT_ERROR(output_of({"xyzzy"}), ErrorKind::kUsage, "no such command\n  got: xyzzy");
+  EXPECT_ERROR(output_of({"recipe", "xyzzy"}), ErrorKind::kUsage, "no such command");
   EXPECT_ERROR(output_of({"quantize", "m.pt", "--bit=w4a4"}), ErrorKind::kUsage,
                "did you mean --bits");
   EXPECT_ERROR(output_of({"doctor", "--device", "cuda"}), ErrorKind::kUsage, "--device is gone");
-  EXPECT_ERROR(output_of({"doctor", "--threads", "0"}), ErrorKind::kUsage, "--threads");
+  EXPECT_ERROR(output_of({"doctor", "--threads", "0"}), ErrorKind::kUsage,
+               "Value 0 not in range 1 to 1024\n  where: --threads");
+  EXPECT_ERROR(output_of({"evaluate", "m.pt", "--data", "d", "--samples", "0"}), ErrorKind::kUsage,
+               "range 1 to 2147483647\n  where: --samples");
+  EXPECT_ERROR(output_of({"quantize", "m.pt", "--max-drop-kl", "1", "--time-limit", "0s"}),
+               ErrorKind::kUsage, "no time above 0, such as 20m\n  where: --time-limit");
   EXPECT_ERROR(output_of({"doctor", "--quiet", "--verbose"}), ErrorKind::kUsage, "excludes");
+}
+
+TEST(OptionsTest, BytesHaveUnits) {
+  EXPECT_EQ(parse_bytes("1500000", "--x"), 1500000) << "without a unit: bytes";
+  EXPECT_EQ(parse_bytes("512MB", "--x"), 512000000);
+  EXPECT_EQ(parse_bytes("512M", "--x"), 512000000);
+  EXPECT_EQ(parse_bytes("1.5GiB", "--x"), 1610612736);
+  EXPECT_EQ(parse_bytes("2K", "--x"), 2000);
+  for (const char* bad : {"", "G", "-1G", "0", "nanG", "inf", "1e30", "2 G", "2GG", "2gigs"}) {
+    EXPECT_ERROR(parse_bytes(bad, "--x"), ErrorKind::kUsage, "a number with a unit") << bad;
+  }
+  EXPECT_ERROR(output_of({"doctor", "--max-memory", "lots"}), ErrorKind::kUsage, "--max-memory");
 }
 
 TEST(OptionsTest, PrintConfigSaysWhereAValueComesFrom) {

@@ -33,6 +33,22 @@ TEST(RenderTest, JsonHoldsWhatNumbersAndPathsCannot) {
   EXPECT_EQ(again.at("path"), "a\xef\xbf\xbd");
 }
 
+TEST(RenderTest, WordsAsAShellTakesThem) {
+  EXPECT_EQ(shell_word("a/b-1.pt"), "a/b-1.pt");
+  EXPECT_EQ(shell_word("my dir/m\xc3\xb6.pt"), "'my dir/m\xc3\xb6.pt'");
+  EXPECT_EQ(shell_word("it's $x"), "'it'\\''s $x'");
+  EXPECT_EQ(shell_word("a\nb's\\"), "$'a\\x0ab\\'s\\\\'");
+  EXPECT_EQ(shell_word(""), "''");
+}
+
+TEST(RenderTest, TheNextCommandIsNotBrokenInsideAWord) {
+  Layout narrow;
+  narrow.width = 30;
+  EXPECT_EQ(next_command({"inspect", "a long name of a file.pt", "--json"}, narrow),
+            "next: repquant inspect \\\n      'a long name of a file.pt' \\\n      --json\n");
+  EXPECT_EQ(next_command({"doctor"}, narrow), "next: repquant doctor\n");
+}
+
 TEST(RenderTest, Gates) {
   const GateResult met{.gate = "min-top1", .limit = 0.95, .value = 0.9712, .passed = true};
   EXPECT_EQ(gate_text(met), "min-top1 0.9500: 0.9712, met");

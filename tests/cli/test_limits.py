@@ -1,15 +1,19 @@
-"""Too little address space: exit code 6 and what helps, whatever allocates; enough of it: the same
-files as without a limit."""
+"""Too little memory: exit code 6 and what helps, whatever allocates; enough of it: the same files as
+without a limit."""
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import program
-from program import DIGITS_MODEL, support
+from program import BINARY, DIGITS_MODEL, support
 
 RESOURCE = 6
 MIB = 1 << 20
@@ -43,6 +47,66 @@ class LimitsTest(program.ProgramTest):
     def test_evaluate(self) -> None:
         self.expect_success_or_code_6("evaluate", DIGITS_MODEL, "--data", "many.npz",
                                       "--batch-size", "2000")
+
+    def run_to_success(self, *arguments: object) -> int:
+        """With --max-memory from too little to enough: refusals first, each with code 6. Returns the
+        MB that were enough."""
+        for megabytes in range(20, 2000, 30):
+            done = self.run_program(*arguments, "--threads", "1", "--max-memory", f"{megabytes}MB")
+            if done.returncode == 0:
+                self.assertGreater(megabytes, 20)
+                return megabytes
+            self.assertEqual(done.returncode, RESOURCE, f"{megabytes}: {done.stderr}")
+            self.assertIn("memory", done.stderr)
+        self.fail("no limit was enough")
+
+    def test_max_memory(self) -> None:
+        fast = ["--calib", "many.npz", "--calib-samples", "500", "--effort", "fast", "--clipping",
+                "minmax", "--exclude", "blocks.[123].*", "--bits", "w4a4"]
+        quantize = ["quantize", DIGITS_MODEL, *fast, "--hold-back", "0"]
+        enough = self.run_to_success(*quantize, "-o", "out.pt")
+        self.succeed(*quantize, "-o", "free.pt", "--threads", "1")
+        self.assertEqual((self.folder / "out.pt").read_bytes(),
+                         (self.folder / "free.pt").read_bytes())
+        self.assertEqual(sorted(path.name for path in self.folder.iterdir()),
+                         ["free.pt", "many.npz", "out.pt"])
+        self.run_to_success("analyze", DIGITS_MODEL, *fast, "--candidates", "w4a4,w8a8",
+                            "-o", "recipe.json")
+        self.run_to_success("evaluate", DIGITS_MODEL, "--data", "many.npz", "--batch-size", "500")
+        self.assertGreater(enough, 60)
+
+    def test_what_cannot_fit_is_refused_beforehand(self) -> None:
+        done = self.run_program("quantize", DIGITS_MODEL, "--calib", "many.npz", "--calib-samples",
+                                "2000", "--batch-size", "2000", "-o", "out.pt", "--threads", "1",
+                                "--max-memory", "110MB")
+        self.assertEqual(done.returncode, RESOURCE, done.stderr)
+        self.assertIn("does not fit into memory", done.stderr)
+        self.assertIn("--max-memory", done.stderr)
+        self.assertIn("more, for the activations of one batch", done.stderr)
+        self.assertNotIn("quantize ", done.stderr.split("error:")[0])  # no site has been fitted
+
+    def test_activations_go_to_disk_under_a_limit(self) -> None:
+        """Without --workdir, to the folder of the output: seen as an open file without a name."""
+        arguments = ["quantize", DIGITS_MODEL, "--bits", "w8a8", "--calib", "many.npz",
+                     "--calib-samples", "2000", "--hold-back", "0", "-o", "out.pt", "--threads", "1"]
+        process = subprocess.Popen([str(BINARY), *map(str, arguments), "--max-memory", "160MB"],
+                                   cwd=self.folder, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        files: set[str] = set()
+        folder = Path(f"/proc/{process.pid}/fd")
+        while process.poll() is None and not files:
+            for entry in os.listdir(folder) if folder.exists() else []:
+                try:
+                    target = os.readlink(folder / entry)
+                except OSError:
+                    continue
+                if "activations." in target:
+                    files.add(target)
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        self.assertEqual(len(files), 1, "nothing was put on disk")
+        self.assertTrue(files.pop().startswith(str(self.folder.resolve())))
 
     def test_quantize(self) -> None:
         arguments = ["quantize", DIGITS_MODEL, "--calib", "many.npz", "--calib-samples", "2000",

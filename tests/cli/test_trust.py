@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import subprocess
 import tempfile
 import zipfile
@@ -124,6 +125,26 @@ class VerifyTest(ArtifactTest):
             next(s for s in description["sites"] if s["kind"] == kind)["activation_bits"] = 4
 
         self.refuted("table", "the largest code of its input is 255", self.described(bits, made))
+
+    def test_half_folds_before_grids_per_token(self) -> None:
+        made = self.folder / "token.pt"
+        self.succeed("quantize", DIGITS_MODEL, "--bits", "w4a4", "--set",
+                     "norm.granularity=per_token", "--set", "input.granularity=per_token",
+                     "--effort", "fast", "--calib", DIGITS_CALIB, "--calib-samples", "16", "-o", made)
+        against = ["--reference", DIGITS_MODEL, "--data", DIGITS_TEST]
+        claims = self.result("verify", made, *against)["claims"]
+        sentence = next(claim for claim in claims if claim["name"] == "fold")["sentence"]
+        self.assertIn("half folds of norms before grids per token", sentence)
+
+        def negated(name: str, data: bytes) -> bytes:
+            """Weights of norms are constants of the graph: 64 positive numbers."""
+            if not name.startswith("constants/") or len(data) != 4 * 64:
+                return data
+            values = struct.unpack("<64f", data)
+            return struct.pack("<64f", *(-v for v in values)) if min(values) > 0 else data
+
+        self.refuted("fold", "not the model's with positive multipliers",
+                     self.forged(negated, made), *against)
 
     def test_code_that_computes_something_else(self) -> None:
         path = self.forged(lambda name, data: data.replace(b"exp2_", b"exp_")

@@ -117,6 +117,12 @@ TEST(Npz, NumbersAreNotNames) {
   EXPECT_TRUE(at::equal(arrays.tensors[1], base().to(at::kLong)));
 }
 
+// A fuzzer's finding: 550 bytes with a stored array of 2 GB.
+TEST(Npz, EntriesAreNoLargerThanTheFile) {
+  EXPECT_ERROR(read_npz(fixture("forged/size.npz")), ErrorKind::kFile,
+               "claim more than the file holds");
+}
+
 TEST(Npz, DamageIsAnError) {
   const TempDir dir;
   const auto bytes = read_bytes(fixture("arrays/deflated.npz"));

@@ -85,7 +85,7 @@ TEST(Spill, SweepGivesTheSamePlansAndOutputs) {
   SweepOptions plain, spilling;
   spilling.workdir = (folder.path() / "work").string();
   spilling.fingerprint = "run";
-  spilling.spill_bytes = 0;
+  spilling.spill = {spilling.workdir, 0};
   spilling.threads = 2;
   const Recipe recipe = recipe_for_bits({8, 8});
   const auto expected = run_sweep(prepared.model, prepared.search, prepared.batches, recipe, plain);

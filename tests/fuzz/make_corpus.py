@@ -82,6 +82,35 @@ def arrays(folder: Path) -> None:
         put("npz", name, (folder / name).read_bytes())
 
 
+def saved(folder: Path) -> None:
+    tensors = torch.arange(6.0).reshape(2, 3)
+    for name, value in (("tensor", tensors), ("list", [tensors, tensors.half()]),
+                        ("dict", {"x": tensors[:, 1:], "ids": torch.arange(3)})):
+        torch.save(value, folder / f"{name}.pt")
+        put("saved", f"{name}.pt", (folder / f"{name}.pt").read_bytes())
+
+
+def tokens(folder: Path) -> None:
+    """Type, window, stride, id of BOS plus one, of documents plus one, and then the file."""
+    ids = np.array([1, 5, 6, 1, 7, 8, 9, 2], np.uint16)
+    np.save(folder / "ids16.npy", ids)
+    put("tokens", "array", bytes([0, 4, 2, 2, 0]) + (folder / "ids16.npy").read_bytes())
+    put("tokens", "raw16", bytes([1, 3, 0, 0, 2]) + ids.tobytes())
+    put("tokens", "raw64", bytes([4, 4, 0, 0, 0]) + ids.astype(np.int64).tobytes())
+
+
+def images() -> None:
+    for name in ("jpeg_420.jpg", "jpeg_progressive.jpg", "jpeg_cmyk.jpg", "rgb8_interlaced.png",
+                 "palette4.png", "gray16_trns.png"):
+        put("image", name, (ROOT / "tests/data/fixtures/images" / name).read_bytes())
+    preset = {"schema_version": 1, "resize": 248, "resize_mode": "shorter",
+              "interpolation": "bicubic", "crop": [224, 224], "mean": [0.5, 0.5, 0.5],
+              "std": [0.5, 0.5, 0.5], "color": "rgb"}
+    put("preset", "rgb.json", json.dumps(preset).encode())
+    put("preset", "gray.json", json.dumps({**preset, "color": "gray", "mean": [0.5], "std": [0.5],
+                                           "resize_mode": "exact"}).encode())
+
+
 def settings() -> None:
     for path in sorted((ROOT / "configs").glob("*.json")):
         if path.name != "recipe.schema.json":
@@ -103,6 +132,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         models(Path(name), binary)
         arrays(Path(name))
+        saved(Path(name))
+        tokens(Path(name))
+    images()
     settings()
     return 0
 

@@ -24,6 +24,8 @@ const std::map<std::string, Target>& targets() {
       {"archive", &fuzz::fuzz_archive}, {"pickle", &fuzz::fuzz_pickle},
       {"code", &fuzz::fuzz_code},       {"description", &fuzz::fuzz_description},
       {"npy", &fuzz::fuzz_npy},         {"npz", &fuzz::fuzz_npz},
+      {"saved", &fuzz::fuzz_saved},     {"tokens", &fuzz::fuzz_tokens},
+      {"image", &fuzz::fuzz_image},     {"preset", &fuzz::fuzz_preset},
       {"recipe", &fuzz::fuzz_recipe},   {"plan", &fuzz::fuzz_plan}};
   return kTargets;
 }
@@ -59,7 +61,7 @@ TEST_P(FuzzReplay, EndsInAResultOrAnError) {
 
 INSTANTIATE_TEST_SUITE_P(Targets, FuzzReplay,
                          ::testing::Values("archive", "pickle", "code", "description", "npy", "npz",
-                                           "recipe", "plan"),
+                                           "saved", "tokens", "image", "preset", "recipe", "plan"),
                          [](const auto& given) { return given.param; });
 
 }  // namespace

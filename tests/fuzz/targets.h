@@ -16,6 +16,10 @@ void fuzz_code(Input input);         // its code
 void fuzz_description(Input input);  // repquant.json of an artifact
 void fuzz_npy(Input input);          // arrays
 void fuzz_npz(Input input);
+void fuzz_saved(Input input);   // tensors saved by PyTorch
+void fuzz_tokens(Input input);  // a stream of token ids; the first bytes are its options
+void fuzz_image(Input input);   // JPEG and PNG
+void fuzz_preset(Input input);  // preprocess.json
 void fuzz_recipe(Input input);
 void fuzz_plan(Input input);  // of repquant run
 

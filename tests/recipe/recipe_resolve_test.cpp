@@ -157,12 +157,14 @@ TEST(RecipeResolveTest, ErrorsNameTheirSource) {
                "my.json#/norm/clipping");
   EXPECT_ERROR(resolve_recipe({.file = dir / "none.json"}), ErrorKind::kFile, "none.json");
   EXPECT_ERROR(resolve_recipe({.environment = {{"REPQUANT_BITS", "w1a1"}}}), ErrorKind::kUsage,
-               "where: REPQUANT_BITS");
+               "where: REPQUANT_BITS\n");
   EXPECT_ERROR(resolve_recipe({.settings = {{"bits", "w9a9", "--bits"}}}), ErrorKind::kUsage,
-               "where: --bits");
+               "where: --bits\n");
+  EXPECT_ERROR(resolve_recipe({.settings = {{"weights.damping", "7", "--set", "--set x"}}}),
+               ErrorKind::kUsage, "where: --set x\n");
   EXPECT_ERROR(resolve_recipe({.settings = {{"nom.clipping", "x", "--set"}}}), ErrorKind::kUsage,
                "did you mean norm.clipping?");
-  EXPECT_ERROR(resolve_recipe({.exclude = {"a["}}), ErrorKind::kUsage, "exclude#/exclude/0");
+  EXPECT_ERROR(resolve_recipe({.exclude = {"a["}}), ErrorKind::kUsage, "where: exclude\n");
 }
 
 TEST(RecipeResolveTest, PrintedConfigurationReadsBack) {

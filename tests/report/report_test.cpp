@@ -113,6 +113,8 @@ TEST(Report, MetricsFromBelowTheLowestInterval) {
   EXPECT_NE(page.find("from 95.00 on"), page.npos);  // 0.96 less a quarter of 0.04
   EXPECT_EQ(count(page, "class=\"p\""), 2U);
   EXPECT_NE(page.find("x1=\"400.0\" x2=\"400.0\""), page.npos);
+  // Markdown draws nothing, so it says nothing of what is drawn.
+  EXPECT_EQ(report_markdown(json).find("from 95.00 on"), std::string::npos);
 }
 
 TEST(Report, OtherResultsHaveNone) {
