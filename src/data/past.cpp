@@ -11,19 +11,18 @@
 namespace repquant {
 namespace {
 
-constexpr int kSchemaVersion = 1;
-constexpr JsonLimits kLimits{std::size_t{1} << 20, 4};
+constexpr int kPastVersion = 1;
+constexpr JsonLimits kPastLimits{std::size_t{1} << 20, 4};
 constexpr std::size_t kMostTensors = 4096;
 constexpr std::int64_t kLargestSize = std::int64_t{1} << 20;
 
 [[noreturn]] void fail(const std::string& where, const std::string& pointer, std::string expected,
                        const Json& got) {
-  throw Error(ErrorKind::kUsage,
-              {.what = "wrong description of a decoder's keys and values",
-               .where = json_location(where, pointer),
-               .expected = std::move(expected),
-               .got = describe_json(got),
-               .hint = "the export scripts write it with --cache"});
+  throw Error(ErrorKind::kUsage, {.what = "wrong description of a decoder's keys and values",
+                                  .where = json_location(where, pointer),
+                                  .expected = std::move(expected),
+                                  .got = describe_json(got),
+                                  .hint = "the export scripts write it with --cache"});
 }
 
 std::vector<std::int64_t> read_shape(const Json& value, const std::string& where,
@@ -46,13 +45,13 @@ std::vector<std::int64_t> read_shape(const Json& value, const std::string& where
 }  // namespace
 
 PastShapes past_from_json(const std::string& text, const std::string& where) {
-  const Json json = parse_json(text, where, kLimits);
+  const Json json = parse_json(text, where, kPastLimits);
   if (!json.is_object() || json.size() != 2 || !json.contains("schema_version") ||
       !json.contains("past")) {
     fail(where, "", "the keys schema_version and past", json);
   }
-  if (json["schema_version"] != kSchemaVersion) {
-    fail(where, "/schema_version", std::to_string(kSchemaVersion), json["schema_version"]);
+  if (json["schema_version"] != kPastVersion) {
+    fail(where, "/schema_version", std::to_string(kPastVersion), json["schema_version"]);
   }
   const Json& tensors = json["past"];
   if (!tensors.is_array() || tensors.empty() || tensors.size() > kMostTensors) {
@@ -67,13 +66,13 @@ PastShapes past_from_json(const std::string& text, const std::string& where) {
 
 std::string past_to_json(const PastShapes& past) {
   Json json;
-  json["schema_version"] = kSchemaVersion;
+  json["schema_version"] = kPastVersion;
   json["past"] = past;
   return json.dump();
 }
 
 PastShapes find_past(const std::filesystem::path& model) {
-  const auto text = read_extra_file(model, kCacheFile, kLimits.bytes);
+  const auto text = read_extra_file(model, kCacheFile, kPastLimits.bytes);
   return text ? past_from_json(*text, model.string() + ":" + kCacheFile) : PastShapes{};
 }
 
