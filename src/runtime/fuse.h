@@ -39,7 +39,7 @@ struct FusionContext {
   const PortableSites& kept;  // are not to be fused
   const GraphCopy& copy;      // of the portable graph; its `graph` is rewritten
   std::map<std::string, LoadedSite> sites{};
-  /// Packed weight, and its row sums or scales, by submodule; a weight may be read by several calls.
+  /// Packed weight, with row sums or scales, by submodule; several calls may read a weight.
   std::map<std::string, std::pair<at::Tensor, at::Tensor>> packed{};
 
   std::vector<Replacement> replaced{};
