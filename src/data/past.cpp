@@ -18,12 +18,11 @@ constexpr std::int64_t kLargestSize = std::int64_t{1} << 20;
 
 [[noreturn]] void fail(const std::string& where, const std::string& pointer, std::string expected,
                        const Json& got) {
-  throw Error(ErrorKind::kUsage,
-              {.what = "wrong description of a decoder's keys and values",
-               .where = json_location(where, pointer),
-               .expected = std::move(expected),
-               .got = describe_json(got),
-               .hint = "the export scripts write it with --cache"});
+  throw Error(ErrorKind::kUsage, {.what = "wrong description of a decoder's keys and values",
+                                  .where = json_location(where, pointer),
+                                  .expected = std::move(expected),
+                                  .got = describe_json(got),
+                                  .hint = "the export scripts write it with --cache"});
 }
 
 std::vector<std::int64_t> read_shape(const Json& value, const std::string& where,

@@ -25,8 +25,8 @@ std::string milliseconds_text(const Json& row, const char* path) {
   return seconds ? format_number(1e3 * *seconds, 2) : "-";
 }
 
-/// Median latency of one thing that is timed: the interval drawn is from the fastest pass to the 90th
-/// percentile.
+/// Median latency of one thing that is timed: the interval drawn is from the fastest pass to the
+/// 90th percentile.
 ReportBars latency_bars(const Json& result, const std::string& what) {
   ReportBars bars{.caption = "median milliseconds of " + what +
                              "; the line is from the fastest pass to the 90th percentile",
