@@ -46,7 +46,8 @@ void check_options(const BenchmarkOptions& options) {
   if (options.warmup < 1) fail("bad number of warm-up passes", "at least 1");
   if (options.rounds < 1 || options.rounds > 1000) fail("bad number of rounds", "1 to 1000");
   constexpr std::int64_t kLongest = std::int64_t{1} << 20;
-  if (options.prompt < 2 || options.prompt > kLongest) fail("bad length of the prompt", "2 to 2^20");
+  if (options.prompt < 2 || options.prompt > kLongest)
+    fail("bad length of the prompt", "2 to 2^20");
   if (options.tokens < 1 || options.tokens > kLongest) fail("bad number of tokens", "1 to 2^20");
 }
 
@@ -207,11 +208,12 @@ Work forward_work(const CalibrationSource& source, std::int64_t size, const Load
   const Inputs inputs = make_inputs(source, size, first);
   return {.inputs = [inputs](const LoadedModel&) { return inputs; },
           .phases = {{.name = "", .items = static_cast<double>(size)}},
-          .pass = [inputs](const LoadedModel& model) {
-            const auto start = Clock::now();
-            model.forward(inputs);
-            return std::vector<double>{seconds_since(start)};
-          }};
+          .pass =
+              [inputs](const LoadedModel& model) {
+                const auto start = Clock::now();
+                model.forward(inputs);
+                return std::vector<double>{seconds_since(start)};
+              }};
 }
 
 Work generate_work(const at::Tensor& prompts, std::int64_t tokens) {
@@ -223,15 +225,16 @@ Work generate_work(const at::Tensor& prompts, std::int64_t tokens) {
               },
           .phases = {{.name = "prefill", .items = size * static_cast<double>(prompts.size(1))},
                      {.name = "decode", .items = size}},
-          .pass = [prompts, tokens](const LoadedModel& model) {
-            GreedyDecoder decoder(model);
-            const auto start = Clock::now();
-            at::Tensor ids = decoder.prefill(prompts);
-            const double prefill = seconds_since(start);
-            for (std::int64_t i = 0; i < tokens; ++i) ids = decoder.step(ids);
-            const double all = seconds_since(start);
-            return std::vector<double>{prefill, (all - prefill) / static_cast<double>(tokens)};
-          }};
+          .pass =
+              [prompts, tokens](const LoadedModel& model) {
+                GreedyDecoder decoder(model);
+                const auto start = Clock::now();
+                at::Tensor ids = decoder.prefill(prompts);
+                const double prefill = seconds_since(start);
+                for (std::int64_t i = 0; i < tokens; ++i) ids = decoder.step(ids);
+                const double all = seconds_since(start);
+                return std::vector<double>{prefill, (all - prefill) / static_cast<double>(tokens)};
+              }};
 }
 
 /// Prompts, int64 [size, options.prompt]: the first windows of the data, else seeded random ids.
@@ -258,7 +261,8 @@ void compare_texts(std::vector<Contender>& contenders, const at::Tensor& prompts
   for (auto& contender : contenders) {
     observer.check_interrupt();
     try {
-      const at::Tensor text = greedy_text(contender.model, prompts.slice(0, 0, 1), tokens).flatten();
+      const at::Tensor text =
+          greedy_text(contender.model, prompts.slice(0, 0, 1), tokens).flatten();
       if (!expected.defined()) expected = text;
       contender.report.same_tokens = text.eq(expected).cumprod(0).sum().item<std::int64_t>();
     } catch (const Error& e) {

@@ -42,7 +42,8 @@ Command add_benchmark(CLI::App& parent) {
       ->expected(1, -1);
   auto task = std::make_shared<std::string>("forward");
   CLI::Option* tasks =
-      app.add_option("--task", *task, "what is timed: forward passes, or writing text with generate")
+      app.add_option("--task", *task,
+                     "what is timed: forward passes, or writing text with generate")
           ->type_name("NAME")
           ->check(CLI::IsMember({"forward", "generate"}))
           ->capture_default_str();

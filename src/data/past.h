@@ -14,9 +14,9 @@ namespace repquant {
 /// Name of the extra file in a TorchScript archive that says which tensors these are.
 inline constexpr const char* kCacheFile = "cache.json";
 
-/// For each tensor its sizes for one sample without tokens, the 0 where the tokens count: [heads, 0,
-/// width] for keys. They are the last inputs of forward() and, longer by the tokens of the call, its
-/// last outputs. None: the model keeps nothing.
+/// For each tensor its sizes for one sample without tokens, the 0 where the tokens count: [heads,
+/// 0, width] for keys. They are the last inputs of forward() and, longer by the tokens of the call,
+/// its last outputs. None: the model keeps nothing.
 using PastShapes = std::vector<std::vector<std::int64_t>>;
 
 /// Parses {"schema_version": 1, "past": [[heads, 0, width], ...]}. `where` names the source in

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <random>
 
+#include "graph/results.h"
+
 namespace repquant {
 namespace {
 

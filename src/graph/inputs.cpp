@@ -196,7 +196,8 @@ std::vector<c10::IValue> structured_inputs(c10::ArrayRef<const Value*> inputs,
                                            const std::vector<c10::IValue>& tensors) {
   Filler filler(tensors, inputs.size());
   std::vector<c10::IValue> values;
-  for (const Value* input : inputs) values.push_back(filler.fill(form_of(input, input->debugName())));
+  for (const Value* input : inputs)
+    values.push_back(filler.fill(form_of(input, input->debugName())));
   filler.check_all_taken();
   return values;
 }

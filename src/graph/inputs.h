@@ -29,8 +29,8 @@ InputForm form_of(const torch::jit::Value* input, const std::string& name);
 /// lists or dicts: not to be done for every call.
 std::vector<InputForm> input_forms(const torch::jit::Module& module);
 
-/// The names of the tensors that an input consists of: "x" itself, or "obs.0", "obs.1" of a tuple or
-/// list, "batch.ids" of a dict.
+/// The names of the tensors that an input consists of: "x" itself, or "obs.0", "obs.1" of a tuple
+/// or list, "batch.ids" of a dict.
 std::vector<std::string> leaves_of(const InputForm& input);
 
 /// One value for each of `inputs` from the tensors of all of them in order: tuples, lists and dicts

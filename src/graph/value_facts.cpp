@@ -172,10 +172,10 @@ bool is_float32_at(const Value* value, int depth) {
 }
 
 /// Truth values, whatever they read.
-const std::set<std::string> kTruthKinds{"aten::eq",          "aten::ne",          "aten::lt",
-                                        "aten::le",          "aten::gt",          "aten::ge",
-                                        "aten::logical_not", "aten::logical_and", "aten::logical_or",
-                                        "aten::logical_xor", "aten::isnan",       "aten::isinf"};
+const std::set<std::string> kTruthKinds{
+    "aten::eq",         "aten::ne",          "aten::lt",          "aten::le",
+    "aten::gt",         "aten::ge",          "aten::logical_not", "aten::logical_and",
+    "aten::logical_or", "aten::logical_xor", "aten::isnan",       "aten::isinf"};
 /// Truth values if all operands are.
 const std::set<std::string> kBitKinds{"aten::__and__",     "aten::__or__",     "aten::__xor__",
                                       "aten::bitwise_and", "aten::bitwise_or", "aten::bitwise_xor",

@@ -13,9 +13,9 @@ namespace repquant {
 namespace {
 
 /// Keys that name an element of a list, in the order in which they are put together.
-constexpr std::array<const char*, 11> kNaming{"path",       "model",          "row",  "form",
-                                              "gate",       "name",           "kind", "weight_bits",
-                                              "batch_size", "activation_bits", "phase"};
+constexpr std::array<const char*, 11> kNaming{
+    "path",       "model",           "row",  "form", "gate", "name", "kind", "weight_bits",
+    "batch_size", "activation_bits", "phase"};
 
 /// What an element of a list calls itself; empty if it has no name.
 std::string name_of_element(const Json& element) {

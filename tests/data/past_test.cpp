@@ -12,9 +12,7 @@ namespace {
 
 const PastShapes kShapes{{4, 0, 8}, {4, 0, 6}};
 
-TEST(Past, JsonReadsBack) {
-  EXPECT_EQ(past_from_json(past_to_json(kShapes), "x"), kShapes);
-}
+TEST(Past, JsonReadsBack) { EXPECT_EQ(past_from_json(past_to_json(kShapes), "x"), kShapes); }
 
 TEST(Past, WrongDescriptionsAreRefused) {
   for (const char* text :
@@ -40,8 +38,7 @@ TEST(Past, SamplesBeginWithoutKeysAndValues) {
   const ModelSignature signature{
       .names = {"input_ids", "past.0", "past.1"}, .required = 3, .past = kShapes};
   const at::Tensor ids = at::ones({2, 5}, at::kLong);
-  const auto inputs =
-      arrange_inputs({.names = {"ids"}, .inputs = {ids}, .labels = {}}, signature);
+  const auto inputs = arrange_inputs({.names = {"ids"}, .inputs = {ids}, .labels = {}}, signature);
   ASSERT_EQ(inputs.size(), 3U);
   EXPECT_TRUE(inputs[0].is_same(ids));
   EXPECT_EQ(inputs[1].sizes(), (std::vector<std::int64_t>{2, 4, 0, 8}));
@@ -52,9 +49,10 @@ TEST(Past, GivenKeysAndValuesAreTaken) {
   const ModelSignature signature{
       .names = {"input_ids", "past.0", "past.1"}, .required = 3, .past = kShapes};
   const at::Tensor a = at::ones({2, 4, 3, 8}), b = at::ones({2, 4, 3, 6});
-  const auto inputs = arrange_inputs(
-      {.names = {"past.1", "input_ids", "past.0"}, .inputs = {b, at::ones({2, 5}), a}, .labels = {}},
-      signature);
+  const auto inputs = arrange_inputs({.names = {"past.1", "input_ids", "past.0"},
+                                      .inputs = {b, at::ones({2, 5}), a},
+                                      .labels = {}},
+                                     signature);
   EXPECT_TRUE(inputs[1].is_same(a) && inputs[2].is_same(b));
   EXPECT_THROW(arrange_inputs({.names = {}, .inputs = {a, b}, .labels = {}}, signature), Error);
 }
