@@ -63,7 +63,8 @@ TEST(OptionsTest, BytesHaveUnits) {
   EXPECT_EQ(parse_bytes("1.5GiB", "--x"), 1610612736);
   EXPECT_EQ(parse_bytes("2K", "--x"), 2000);
   for (const char* bad : {"", "G", "-1G", "0", "nanG", "inf", "1e30", "2 G", "2GG", "2gigs"}) {
-    EXPECT_ERROR(parse_bytes(bad, "--x"), ErrorKind::kUsage, "a number with a unit") << bad;
+    SCOPED_TRACE(bad);
+    EXPECT_ERROR(parse_bytes(bad, "--x"), ErrorKind::kUsage, "a number with a unit");
   }
   EXPECT_ERROR(output_of({"doctor", "--max-memory", "lots"}), ErrorKind::kUsage, "--max-memory");
 }

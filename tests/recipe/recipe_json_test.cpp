@@ -47,7 +47,7 @@ Json other_value(const RecipeField& field, const Recipe& recipe) {
 TEST(RecipeJsonTest, EveryFieldRoundTripsAndIsIndependent) {
   for (const RecipeField& field : recipe_fields()) {
     Recipe changed;
-    set_field(changed, field, other_value(field, changed), "");
+    set_field(changed, field, other_value(field, changed), {});
     EXPECT_NE(changed, Recipe{}) << field.path;
     EXPECT_EQ(parse(recipe_to_json(changed)), changed) << field.path;
     if (field.path == "effort") continue;  // stands for others
