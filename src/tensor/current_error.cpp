@@ -2,11 +2,15 @@
 
 #include <c10/util/Exception.h>
 
+#include <cstdint>
 #include <exception>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
+
+#include "base/memory.h"
 
 namespace repquant {
 namespace {
@@ -31,6 +35,11 @@ bool is_out_of_memory(const std::exception& e) {
            system->code() == std::errc::resource_unavailable_try_again;
   }
   const std::string_view text = e.what();
+  if (text.find("could not create") != text.npos) {  // oneDNN names no reason
+    constexpr std::int64_t kLittle = std::int64_t{1} << 26;
+    const std::optional<MemoryRoom> room = memory_room();
+    return room && room->bytes < kLittle;
+  }
   return text.find("allocate memory") != text.npos || text.find("std::bad_alloc") != text.npos;
 }
 
