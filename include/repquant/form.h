@@ -9,7 +9,7 @@ namespace repquant {
 enum class Form {
   kFloat,     // no artifact: the model as it is
   kPortable,  // an artifact as torch::jit::load gives it, with the operators of stock LibTorch
-  kFused,     // an artifact as repquant::load gives it, with fused integer operators
+  kFused,     // an artifact as repquant::load gives it, with fused operators
 };
 
 /// "float", "portable" or "fused".

@@ -1,4 +1,4 @@
-// Loading an artifact for use: the same file, rewritten at load to fused integer operators.
+// Loading an artifact for use: the same file, rewritten at load to fused operators.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Where the codes of a Linear's input come from: a norm that writes them or carries half of a fold,
+// Where the codes of a Linear's input come from: a norm that writes them or carries a fold,
 // a value that is quantized for all its readers, windows that are taken of codes.
 #pragma once
 

@@ -11,7 +11,7 @@ std::string form_of(const LinearPlan& plan) {
   if (plan.input.levels.defined()) text = counted(plan.input.levels.numel(), "level");
   if (plan.input.per_token) {
     text += ", per token at run time";
-    if (plan.input.per_channel()) text += ", half folded";
+    if (plan.input.per_channel()) text += plan.norm.empty() ? ", channels scaled" : ", folded";
   } else if (plan.input.per_channel()) {
     text += plan.norm.empty() ? ", per channel at run time" : ", per channel, folded";
   }

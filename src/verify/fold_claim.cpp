@@ -87,7 +87,7 @@ struct FoldedSite {
   const LinearSite* linear = nullptr;
   std::string path;
   InputQuantizer quantizer;
-  bool half = false;
+  bool per_token = false;
 };
 
 using FoldedSites = std::unordered_map<const Node*, FoldedSite>;  // by the Linear's node
@@ -156,7 +156,7 @@ class FoldReader {
     FoldedSite folded{.linear = linear_of(site),
                       .path = row.site.path,
                       .quantizer = fold_between(*got, reference, zero),
-                      .half = !codes};
+                      .per_token = !codes};
     if (!codes && changes_nothing(folded.quantizer)) return std::nullopt;
     const auto& m = folded.quantizer.multiplier;
     if (!at::isfinite(m).all().item<bool>() || !m.gt(0).all().item<bool>()) {
@@ -172,14 +172,14 @@ class FoldReader {
 };
 
 std::string fold_sentence(const FoldedSites& folded, double largest) {
-  const auto halves = static_cast<std::int64_t>(std::count_if(
-      folded.begin(), folded.end(), [](const auto& entry) { return entry.second.half; }));
+  const auto per_token = static_cast<std::int64_t>(std::count_if(
+      folded.begin(), folded.end(), [](const auto& entry) { return entry.second.per_token; }));
   const auto all = std::ssize(folded);
   std::string text = "norms folded into " + counted(all, "Linear");
-  if (halves == all) {
-    text = "half folds of norms before grids per token, into " + counted(all, "Linear") + ",";
-  } else if (halves > 0) {
-    text += " (" + std::to_string(halves) + " of them by half, before grids per token)";
+  if (per_token == all) {
+    text = "folds of norms before grids per token, into " + counted(all, "Linear") + ",";
+  } else if (per_token > 0) {
+    text += " (" + std::to_string(per_token) + " of them before grids per token)";
   }
   return text + " change their outputs by at most " + format_scientific(largest) +
          " of the largest (limit " + format_scientific(kLargestFoldDeviation) + ")";

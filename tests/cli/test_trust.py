@@ -126,7 +126,7 @@ class VerifyTest(ArtifactTest):
 
         self.refuted("table", "the largest code of its input is 255", self.described(bits, made))
 
-    def test_half_folds_before_grids_per_token(self) -> None:
+    def test_folds_before_grids_per_token(self) -> None:
         made = self.folder / "token.pt"
         self.succeed("quantize", DIGITS_MODEL, "--bits", "w4a4", "--set",
                      "norm.granularity=per_token", "--set", "input.granularity=per_token",
@@ -134,7 +134,7 @@ class VerifyTest(ArtifactTest):
         against = ["--reference", DIGITS_MODEL, "--data", DIGITS_TEST]
         claims = self.result("verify", made, *against)["claims"]
         sentence = next(claim for claim in claims if claim["name"] == "fold")["sentence"]
-        self.assertIn("half folds of norms before grids per token", sentence)
+        self.assertIn("folds of norms before grids per token", sentence)
 
         def negated(name: str, data: bytes) -> bytes:
             """Weights of norms are constants of the graph: 64 positive numbers."""
