@@ -221,7 +221,8 @@ class HeldBackTest(NegativeTest):
         self.digits_fail(GATE, "--min-sqnr", "--min-sqnr", "90")
 
     def test_min_agreement(self) -> None:
-        self.digits_fail(GATE, "--min-agreement", "--recipe", "static", "--bits", "w2a2", "--min-agreement", "100%")
+        self.digits_fail(GATE, "--min-agreement", "--recipe", "static", "--bits", "w2a2",
+                         "--min-agreement", "100%")
 
     def test_nothing_to_judge_by(self) -> None:
         self.digits_fail(USAGE, "held back", "--min-sqnr", "1", "--hold-back", "0")
