@@ -137,7 +137,8 @@ TORCH_LIBRARY(repquant, m) {
       "float zero) -> Tensor");
 
   // float32 [.., K] -> codes on a grid of each row's own, and these grids float32 [.., 2] (low,
-  // step): v = clamp(round((x - low) (1 / step)), 0, top), low the row's smallest value, step (largest
+  // step): v = clamp(round((x - low) (1 / step)), 0, top), low the row's smallest value, step
+  // (largest
   // - low) / top, at least the smallest normal number. levels (uint8 [n], rising; top is 255): the
   // one that is nearest to v, of two the lower one. A row that is not finite gets a grid that is
   // not. With multiplier, and perhaps offset, float32 [K]: of x multiplier + offset.

@@ -26,7 +26,8 @@ at::Tensor product_of(const LinearPlan& plan, const at::Tensor& codes) {
 at::Tensor token_product_codes(const at::Tensor& rows, const TokenGrids& grids,
                                const InputQuantizer& quantizer) {
   const auto top = static_cast<double>(quantizer.max_product_code());
-  at::Tensor codes = at::sub(rows, grids.low).mul_(grids.step.reciprocal()).round_().clamp_(0.0, top);
+  at::Tensor codes =
+      at::sub(rows, grids.low).mul_(grids.step.reciprocal()).round_().clamp_(0.0, top);
   if (!quantizer.levels.defined()) return codes;
   // A row that is not finite has a grid that is not: any level does.
   const at::Tensor fine = codes.nan_to_num_(0.0).to(at::kInt).flatten();
