@@ -62,13 +62,16 @@ std::optional<MixedOptions> read_mixed(JsonObject& object) {
 }
 
 /// The settings of the recipe below `value`: `weights.group_size` from {"weights": {...}}.
-void flatten(const std::string& key, const Json& value, std::vector<CommandLineSetting>& settings) {
+void flatten(const std::string& key, const std::string& where, const Json& value,
+             std::vector<CommandLineSetting>& settings) {
   if (value.is_object()) {
-    for (const auto& [name, inner] : value.items()) flatten(key + "." + name, inner, settings);
+    for (const auto& [name, inner] : value.items()) {
+      flatten(key + "." + name, where + "/" + name, inner, settings);
+    }
     return;
   }
   settings.push_back(
-      {key, value.is_string() ? value.get<std::string>() : value.dump(), "arguments"});
+      {key, value.is_string() ? value.get<std::string>() : value.dump(), "arguments", where});
 }
 
 Recipe read_recipe_settings(JsonObject& object) {
@@ -76,7 +79,7 @@ Recipe read_recipe_settings(JsonObject& object) {
   const std::string recipe = object.text("recipe");
   take_recipe(sources, recipe, recipe);
   for (const auto& [key, value] : object.items()) {
-    if (!kNotRecipe.contains(key)) flatten(key, *value, sources.settings);
+    if (!kNotRecipe.contains(key)) flatten(key, object.where(key), *value, sources.settings);
   }
   return resolve_recipe(sources).recipe;
 }

@@ -100,7 +100,7 @@ class InterfaceTest(unittest.TestCase):
         import repquant
 
         out = Path(self.folder.name) / "none.pt"
-        error = self.fails("usage", "arguments", repquant.quantize, MODEL, out,
+        error = self.fails("usage", "arguments#/weights/group_sizes", repquant.quantize, MODEL, out,
                            calib=CALIB, weights={"group_sizes": 32})
         self.assertIn("weights.group_size", error.hint)
         self.fails("usage", "arguments#/norm/clipping", repquant.quantize, MODEL, out, calib=CALIB,

@@ -85,7 +85,8 @@ class CompareTest(FolderTest):
         code, out, err = run(profile_fused, artifact, "--input-shape", "2,1,8,8", "--rounds", 2)
         self.assertEqual(code, 0, err)
         # 2 samples of 17 tokens, width 64, hidden width 256, four blocks.
-        self.assertIn("| repquant::linear | 34 x 64 -> 256 | 4 |", out)
+        self.assertIn("| repquant::linear_tokens | 34 x 64 -> 256 | 4 |", out)
+        self.assertIn("| repquant::linear | 34 x 256 -> 64 | 4 |", out)
         self.assertIn("repquant::attention", out)
         code, _, err = run(profile_fused, MODEL, "--input-shape", "2,1,8,8")
         self.assertEqual(code, 1)
