@@ -36,11 +36,11 @@ Layouts wanted_values(const std::vector<Site>& sites) {
                             wanted[node->output()] = {-1, false};
                           },
                           [&](const ScoresSite&) {
-                            wanted[node->input(0)] = {-1, true};
-                            wanted[node->input(1)] = {-2, true};
+                            wanted.emplace(node->input(0), Layout{-1, true});
+                            wanted.emplace(node->input(1), Layout{-2, true});
                           },
                           [&](const AttendSite&) {
-                            wanted[node->input(1)] = {-1, true};
+                            wanted.emplace(node->input(1), Layout{-1, true});
                           },
                           [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
                site.kind);
@@ -180,6 +180,7 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
   Sensitivities result;
   for (const auto& [value, layout] : wanted) {
     Sensitivity sensitivity;
+    sensitivity.channel_axis = layout.channel_axis;
     double rows = 0;
     for (std::size_t i = 0; i < parts.size(); ++i) {
       const auto found = parts[i].find(value);

@@ -19,10 +19,12 @@ struct Sensitivity {
   /// Per batch, float64 [rows]: 0 for tokens on which the outputs depend at no site at all (those
   /// that pad a sentence), else 1. Values with as many rows share it.
   std::vector<at::Tensor> used;
+  std::int64_t channel_axis = -1;  // -2 for the right operand of q k^T
 };
 
 /// By graph value: outputs of Linear sites [.., N], and operands of attention products, whose rows
 /// are all but the channel axis, without heads: left and value [.., H, T, d], right [.., H, d, S].
+/// What is a Linear's output and an operand counts as the former.
 using Sensitivities = std::unordered_map<const torch::jit::Value*, Sensitivity>;
 
 /// A forward and a backward pass over the batches, two samples and one block of the graph at a

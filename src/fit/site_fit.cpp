@@ -195,9 +195,9 @@ void SiteFit::fit_kind(std::size_t i, const ScoresSite& site, SitePlan& plan) {
   const auto* node = sites_[i].node;
   const Value *left = node->input(0), *right = node->input(1);
   const auto batches = some_batches(left);
-  const ScoresPlan scores = fit_scores(values_in(batches, left), values_in(batches, right), site,
-                                       bits_[i].activation_bits, recipe_.attention,
-                                       weights_in(batches, left), weights_in(batches, right));
+  const ScoresPlan scores = fit_scores(
+      values_in(batches, left), values_in(batches, right), site, bits_[i].activation_bits,
+      recipe_.attention, weights_in(batches, left, -1), weights_in(batches, right, -2));
   plan.errors = scores_errors(scores, first_of(left), first_of(right));
   if (!site.softmax && bits_[i].activation_bits >= kProductBits) require_rows(scores, left, right);
   plan.note = describe(scores);
@@ -225,7 +225,7 @@ void SiteFit::fit_kind(std::size_t i, const AttendSite& site, SitePlan& plan) {
   const auto batches = some_batches(value);
   const AttendPlan attend =
       fit_attend(values_in(batches, value), site.heads, bits_[i].activation_bits, recipe_.attention,
-                 weights_in(batches, value));
+                 weights_in(batches, value, -1));
   const auto* node = sites_[i].node;
   const at::Tensor exact = at::matmul(streams_.first_value(node->input(0), Stream::kFloat),
                                       streams_.first_value(value, Stream::kFloat));
@@ -291,9 +291,15 @@ std::vector<at::Tensor> SiteFit::values_in(const std::vector<std::size_t>& batch
   return result;
 }
 
-at::Tensor SiteFit::weights_in(const std::vector<std::size_t>& batches, const Value* value) const {
+/// Weights of the rows of an operand whose channels are on `axis`; none where the value's rows are
+/// known in another order, as a Linear's output.
+at::Tensor SiteFit::weights_in(const std::vector<std::size_t>& batches, const Value* value,
+                               std::int64_t axis) const {
   const auto* all = find_sensitivity(sensitivities_, value);
-  if (all == nullptr) return {};
+  if (all == nullptr || all->channel_axis != axis) return {};
+  const at::Tensor first = streams_.value(batches[0], value, Stream::kQuantized);
+  const std::int64_t heads = first.dim() >= 4 ? first.size(-3) : 1;
+  if (all->tokens[batches[0]].numel() * first.size(axis) * heads != first.numel()) return {};
   Sensitivity chosen;
   for (const std::size_t i : batches) {
     chosen.tokens.push_back(all->tokens[i]);

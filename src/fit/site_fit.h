@@ -68,8 +68,8 @@ class SiteFit {
   std::vector<std::size_t> some_batches(const torch::jit::Value* value) const;
   std::vector<at::Tensor> values_in(const std::vector<std::size_t>& batches,
                                     const torch::jit::Value* value) const;
-  at::Tensor weights_in(const std::vector<std::size_t>& batches,
-                        const torch::jit::Value* value) const;
+  at::Tensor weights_in(const std::vector<std::size_t>& batches, const torch::jit::Value* value,
+                        std::int64_t axis) const;
   StreamedValue first_of(const torch::jit::Value* value) const;
 
   const std::vector<Site>& sites_;
