@@ -50,7 +50,7 @@ class InterfaceTest(unittest.TestCase):
         self.assertEqual(sites["head"]["weight_bits"], 0)
         self.assertEqual(sites["blocks.0.fc1"]["weight_bits"], 4)
         self.assertEqual(sites["blocks.0.fc1"]["activation_bits"], 8)
-        self.assertFalse(any("channel" in site["form"] for site in sites.values()
+        self.assertFalse(any("per channel" in site["form"] for site in sites.values()
                              if site["kind"] == "linear"), sites)
         self.assertEqual(self.report["samples"], 14)  # an eighth judges
         self.assertFalse(self.report["synthetic"])
