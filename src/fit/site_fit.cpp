@@ -297,9 +297,9 @@ at::Tensor SiteFit::weights_in(const std::vector<std::size_t>& batches, const Va
                                std::int64_t axis) const {
   const auto* all = find_sensitivity(sensitivities_, value);
   if (all == nullptr || all->channel_axis != axis) return {};
-  const at::Tensor first = streams_.value(batches[0], value, Stream::kQuantized);
+  const at::Tensor first = streams_.first_value(value, Stream::kQuantized);
   const std::int64_t heads = first.dim() >= 4 ? first.size(-3) : 1;
-  if (all->tokens[batches[0]].numel() * first.size(axis) * heads != first.numel()) return {};
+  if (all->tokens.front().numel() * first.size(axis) * heads != first.numel()) return {};
   Sensitivity chosen;
   for (const std::size_t i : batches) {
     chosen.tokens.push_back(all->tokens[i]);

@@ -49,41 +49,30 @@ at::Tensor unexplained(const at::Tensor& x) {
   return std::get<0>(at::linalg_cholesky_ex(covariance)).diagonal().square();
 }
 
-/// The error in its two terms as functions of log m; both constant factors are in `importance`
-/// and `rest`.
-struct Terms {
-  at::Tensor x, magnitudes;     // float32 [n, K], [N, K]
-  at::Tensor importance, rest;  // float64 [K]
-
-  explicit Terms(const TokenFoldProblem& problem) : x(problem.x) {
-    const at::Tensor given = problem.importance.to(at::kDouble);
-    const double mean = given.mean().item<double>();
-    const auto top = static_cast<double>((1 << problem.activation_bits) - 1);
-    const auto top_weight = static_cast<double>((1 << problem.weight_bits) - 1) / 2;
-    importance = given.clamp_min(mean * 1e-6 + 1e-300) / (top * top);
-    const double own = sum_of(problem.weight.to(at::kDouble).square());
-    const double share = own > 0.0 ? sum_of(given) / own : 0.0;
-    const std::int64_t count = problem.weight.size(0);
-    const std::int64_t stride = (count + kMostWeightRows - 1) / kMostWeightRows;
-    magnitudes = problem.weight.slice(0, 0, count, stride).abs().to(at::kFloat).contiguous();
-    const double rows = static_cast<double>(count) / static_cast<double>(magnitudes.size(0));
-    rest = unexplained(x) * (share * rows / (top_weight * top_weight));
-  }
-
-  double of_weight(const at::Tensor& multiplier) const {
-    const at::Tensor largest = at::div(magnitudes, multiplier).amax(1).to(at::kDouble);
-    return sum_of(largest.square()) * sum_of(rest * multiplier.to(at::kDouble).square()) / 12;
-  }
-};
-
 }  // namespace
 
-double weight_error(const TokenFoldProblem& problem, const at::Tensor& multiplier) {
-  return Terms(problem).of_weight(multiplier);
+FoldTerms::FoldTerms(const TokenFoldProblem& problem) : x(problem.x) {
+  const at::Tensor given = problem.importance.to(at::kDouble);
+  const double mean = given.mean().item<double>();
+  const auto top = static_cast<double>((1 << problem.activation_bits) - 1);
+  const auto top_weight = static_cast<double>((1 << problem.weight_bits) - 1) / 2;
+  importance = given.clamp_min(mean * 1e-6 + 1e-300) / (top * top);
+  const double own = sum_of(problem.weight.to(at::kDouble).square());
+  const double share = own > 0.0 ? sum_of(given) / own : 0.0;
+  const std::int64_t count = problem.weight.size(0);
+  const std::int64_t stride = (count + kMostWeightRows - 1) / kMostWeightRows;
+  magnitudes = problem.weight.slice(0, 0, count, stride).abs().to(at::kFloat).contiguous();
+  const double rows = static_cast<double>(count) / static_cast<double>(magnitudes.size(0));
+  rest = unexplained(x) * (share * rows / (top_weight * top_weight));
 }
 
-TokenFold fit_token_fold(const TokenFoldProblem& problem, bool with_shift) {
-  const at::Tensor& x = problem.x;
+double weight_error(const FoldTerms& terms, const at::Tensor& multiplier) {
+  const at::Tensor largest = at::div(terms.magnitudes, multiplier).amax(1).to(at::kDouble);
+  return sum_of(largest.square()) * sum_of(terms.rest * multiplier.to(at::kDouble).square()) / 12;
+}
+
+TokenFold fit_token_fold(const FoldTerms& terms, bool with_shift) {
+  const at::Tensor& x = terms.x;
   const std::int64_t channels = x.size(1);
   const at::Tensor low = x.amin(0).to(at::kDouble), high = x.amax(0).to(at::kDouble);
   const at::Tensor centre = with_shift ? (low + high) / 2 : at::zeros_like(low);
@@ -94,7 +83,6 @@ TokenFold fit_token_fold(const TokenFoldProblem& problem, bool with_shift) {
     return {at::ones({channels}, at::kFloat), at::zeros({channels}, at::kFloat)};
   }
   reach = reach.clamp_min((typical > 0.0 ? typical : widest) * kNarrowest);
-  const Terms terms(problem);
 
   at::Tensor log_multiplier = reach.log().mul_(-0.5);
   at::Tensor shift = at::zeros_like(reach);  // of the centre, in reaches

@@ -19,6 +19,16 @@ struct TokenFoldProblem {
   int weight_bits = 8;
 };
 
+/// What of the problem the search goes by, computed once: the error below as a function of m and a.
+struct FoldTerms {
+  explicit FoldTerms(const TokenFoldProblem& problem);
+
+  at::Tensor x;           // float32 [n, K]
+  at::Tensor magnitudes;  // float32 [some of N, K]: of the weight
+  at::Tensor importance;  // float64 [K]: g / top^2
+  at::Tensor rest;        // float64 [K]: l^2 / top_w^2, for all N
+};
+
 /// The fold u = m x + a with the least expected error of the output, since what is taken from the
 /// input's channels is given to the weight's columns, W / m. A row of u with range R_t has steps in
 /// proportion to R_t, a row of W / m with largest magnitude R_o steps in proportion to R_o, and
@@ -30,9 +40,9 @@ struct TokenFoldProblem {
 /// arXiv 1412.6980) over log m and, `with_shift`, the channels' centres; without, a = 0.
 /// RepQuant's fold (arXiv 2402.05628, section on LayerNorm) gives each channel its own step
 /// instead, and leaves the weight what that makes of it.
-TokenFold fit_token_fold(const TokenFoldProblem& problem, bool with_shift);
+TokenFold fit_token_fold(const FoldTerms& terms, bool with_shift);
 
 /// The second term, by which a fold makes the weight harder to round; per row of x.
-double weight_error(const TokenFoldProblem& problem, const at::Tensor& multiplier);
+double weight_error(const FoldTerms& terms, const at::Tensor& multiplier);
 
 }  // namespace repquant

@@ -6,8 +6,8 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <tuple>
-#include <utility>
 #include <vector>
 
 #include "fit/token_fold.h"
@@ -53,37 +53,35 @@ at::Tensor fit_levels(const WeightedRows& rows, const LinearProblem& problem,
 /// What a fold may be. At a norm it costs nothing; elsewhere it is a pass over the input.
 enum class FoldForm { kNone, kScale, kScaleAndShift };
 
-TokenFoldProblem fold_problem(const at::Tensor& sample, const LinearProblem& problem) {
-  return {.x = sample,
-          .importance = problem.gram.diagonal(),
-          .weight = problem.site->weight,
-          .activation_bits = problem.activation_bits,
-          .weight_bits = problem.weight_bits};
+FoldTerms terms_of(const WeightedRows& rows, const LinearProblem& problem) {
+  return FoldTerms({.x = sample_rows(rows.x, kRowsOfFold, rows.weights),
+                    .importance = problem.gram.diagonal(),
+                    .weight = problem.site->weight,
+                    .activation_bits = problem.activation_bits,
+                    .weight_bits = problem.weight_bits});
 }
 
-InputQuantizer quantizer_with(FoldForm form, const WeightedRows& rows, const at::Tensor& sample,
+InputQuantizer quantizer_with(const std::optional<TokenFold>& fold, const WeightedRows& rows,
                               const LinearProblem& problem) {
   InputQuantizer quantizer = per_token_quantizer(problem.activation_bits);
-  if (form != FoldForm::kNone) {
-    TokenFold fold =
-        fit_token_fold(fold_problem(sample, problem), form == FoldForm::kScaleAndShift);
-    quantizer.multiplier = std::move(fold.multiplier);
-    quantizer.offset = std::move(fold.offset);
+  if (fold) {
+    quantizer.multiplier = fold->multiplier;
+    quantizer.offset = fold->offset;
   }
   if (quantizer.bits <= kMostLevelBits) quantizer.levels = fit_levels(rows, problem, quantizer);
   return quantizer;
 }
 
-/// Mean over the rows x [n, K] of e G e^T, e what the grids lose of them but for its mean, and what
-/// the weight is expected to lose.
-double error_of(const at::Tensor& x, const LinearProblem& problem,
+/// Mean over the rows of `terms` of e G e^T, e what the grids lose of them but for its mean, and
+/// what the weight is expected to lose.
+double error_of(const FoldTerms& terms, const LinearProblem& problem,
                 const InputQuantizer& quantizer) {
-  at::Tensor error = fake_quantize(x, quantizer).sub_(x);
+  at::Tensor error = fake_quantize(terms.x, quantizer).sub_(terms.x);
   error.sub_(error.mean(0));
   const double of_input =
       error.matmul(problem.gram.to(at::kFloat)).mul_(error).sum(at::kDouble).item<double>();
-  return of_input / static_cast<double>(x.size(0)) +
-         weight_error(fold_problem(x, problem), quantizer.multiplier);
+  return of_input / static_cast<double>(terms.x.size(0)) +
+         weight_error(terms, quantizer.multiplier);
 }
 
 /// Fitted on the first half of the rows, judged on the second.
@@ -96,13 +94,14 @@ FoldForm best_form(const WeightedRows& rows, const LinearProblem& problem) {
   // Padding between norm and Linear inserts true zeros, which must stay zeros.
   const bool centred = free || site.source == InputSource::kNorm;
   if (centred && !site.scale_only_fold) forms.push_back(FoldForm::kScaleAndShift);
-  const at::Tensor seen = sample_rows(halves[0].x, kRowsOfFold, halves[0].weights);
-  const at::Tensor other = sample_rows(halves[1].x, kRowsOfFold, halves[1].weights);
+  const FoldTerms seen = terms_of(halves[0], problem), other = terms_of(halves[1], problem);
+  const auto judged = [&](const std::optional<TokenFold>& fold) {
+    return error_of(other, problem, quantizer_with(fold, halves[0], problem));
+  };
   FoldForm best = FoldForm::kNone;
-  double least = error_of(other, problem, quantizer_with(best, halves[0], seen, problem)) *
-                 (free ? 1.0 : kWorthAPass);
+  double least = judged({}) * (free ? 1.0 : kWorthAPass);
   for (const FoldForm form : forms) {
-    const double error = error_of(other, problem, quantizer_with(form, halves[0], seen, problem));
+    const double error = judged(fit_token_fold(seen, form == FoldForm::kScaleAndShift));
     if (error < least) std::tie(best, least) = std::tuple(form, error);
   }
   return best;
@@ -157,8 +156,11 @@ at::Tensor best_levels(const at::Tensor& counts, const at::Tensor& sums, int bit
 
 InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& problem) {
   const FoldForm form = best_form(rows, problem);
-  const auto all = sample_rows(rows.x, kRowsOfFold, rows.weights);
-  return quantizer_with(form, rows, all, problem);
+  std::optional<TokenFold> fold;
+  if (form != FoldForm::kNone) {
+    fold = fit_token_fold(terms_of(rows, problem), form == FoldForm::kScaleAndShift);
+  }
+  return quantizer_with(fold, rows, problem);
 }
 
 }  // namespace repquant

@@ -61,9 +61,10 @@ struct ScalePattern {
 
 /// The constant vector of `symbol`(value, vector), or none.
 at::Tensor vector_operand(const Node* node, const char* symbol) {
-  if (!is_kind(node, symbol) || !constant_tensor(node->input(1)).defined()) return {};
+  if (!is_kind(node, symbol)) return {};
   const at::Tensor vector = constant_tensor(node->input(1));
-  return vector.dim() == 1 && vector.scalar_type() == at::kFloat ? vector : at::Tensor();
+  const bool fits = vector.defined() && vector.dim() == 1 && vector.scalar_type() == at::kFloat;
+  return fits ? vector : at::Tensor();
 }
 
 std::optional<ScalePattern> scale_before(Value* value) {
@@ -144,15 +145,15 @@ bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize) 
   const auto optional = [](const at::Tensor& tensor) {
     return NamedValue(tensor.defined() ? c10::IValue(tensor) : c10::IValue());
   };
-  const auto made =
-      norm    ? insert_token_operator(norm->node, name,
-                                      {norm->node->input(0), norm->weight, norm->bias, norm->epsilon,
-                                       norm->root_mean_square, grid->top, grid->codebook()})
-      : scale ? insert_token_operator(grid->range.node, name,
-                                      {scale->x, grid->top, grid->codebook(),
-                                       optional(scale->multiplier), optional(scale->offset)})
-              : insert_token_operator(grid->range.node, name,
-                                      {quantize.argument(0), grid->top, grid->codebook()});
+  std::vector<NamedValue> arguments{quantize.argument(0), grid->top, grid->codebook()};
+  if (norm) {
+    arguments = {norm->node->input(0),   norm->weight, norm->bias,      norm->epsilon,
+                 norm->root_mean_square, grid->top,    grid->codebook()};
+  } else if (scale) {
+    arguments = {scale->x, grid->top, grid->codebook(), optional(scale->multiplier),
+                 optional(scale->offset)};
+  }
+  const auto made = insert_token_operator(norm ? norm->node : grid->range.node, name, arguments);
   context.report_fused(grid->range.name, name, "fused into " + quantize.name);
   context.report_fused(quantize.name, name,
                        norm    ? "with the norm"

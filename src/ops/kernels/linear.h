@@ -156,11 +156,7 @@ void epilogue(const LinearArgs& args, const std::int32_t* sums, std::int64_t row
       y = activate<V, kActivation>(y);
       if constexpr (kOutput == Output::kFloat) {
         if (args.residual != nullptr) y = V::add(load_lanes<V>(args.residual + place, n), y);
-        if (n == 16) {
-          V::store(static_cast<float*>(args.out) + place, y);
-        } else {
-          V::store_n(static_cast<float*>(args.out) + place, y, n);
-        }
+        store_float_lanes<V>(static_cast<float*>(args.out) + place, y, n);
       } else if constexpr (kOutput == Output::kOperandCodes) {
         const auto q = V::to_int(V::min(V::max(y, low), high));
         store_code_lanes<V>(static_cast<std::int8_t*>(args.out) + place, q, n);

@@ -297,12 +297,7 @@ void weight_only(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_
     for (std::int64_t r = 0; r < count; ++r) {
       float* out = args.out + (row_begin + r) * args.channels + column;
       over_lanes(live, [&](std::int64_t i, std::int64_t n) {
-        const auto y = V::load(totals + r * kPanel + i);
-        if (n == 16) {
-          V::store(out + i, y);
-        } else {
-          V::store_n(out + i, y, n);
-        }
+        store_float_lanes<V>(out + i, V::load(totals + r * kPanel + i), n);
       });
     }
   }
