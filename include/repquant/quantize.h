@@ -123,7 +123,7 @@ struct JudgementReport {
 struct QuantizeReport {
   std::string output;
   std::string recipe;  // name
-  Clipping clipping = Clipping::kSearch;
+  std::optional<Clipping> clipping{};  // of norms with static grids; none: grids per token
   Coverage coverage;
   std::optional<MixedReport> mixed;
   std::vector<SiteReport> sites;

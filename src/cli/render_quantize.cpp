@@ -65,7 +65,10 @@ std::string quantize_text(const QuantizeReport& report, const Layout& layout) {
   const std::string apart =
       report.judgement ? " and " + std::to_string(report.judgement->samples) + " held back" : "";
   table.add_row({"calibration", std::to_string(report.samples) + apart + " of " + report.protocol});
-  table.add_row({"recipe", report.recipe + ", clipping " + std::string(name_of(report.clipping))});
+  table.add_row(
+      {"recipe",
+       report.recipe +
+           (report.clipping ? ", clipping " + std::string(name_of(*report.clipping)) : "")});
   if (report.mixed) table.add_row({"mixed bits", mixed_text(*report.mixed)});
   if (layout.verbose) {
     table.add_row({"fold", "outputs of Linears differ by " +
@@ -99,7 +102,7 @@ Json quantize_json(const QuantizeReport& report) {
   Json json = result_object("quantize");
   json["output"] = report.output;
   json["recipe"] = report.recipe;
-  json["clipping"] = std::string(name_of(report.clipping));
+  if (report.clipping) json["clipping"] = std::string(name_of(*report.clipping));
   json["protocol"] = report.protocol;
   json["samples"] = report.samples;
   json["synthetic"] = report.synthetic;

@@ -111,7 +111,9 @@ QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
   QuantizeReport report;
   report.output = options.output;
   report.recipe = options.recipe.name;
-  report.clipping = options.recipe.norm.clipping;
+  if (options.recipe.norm.granularity != InputGranularity::kPerToken) {
+    report.clipping = options.recipe.norm.clipping;
+  }
   report.protocol = run.source.protocol;
   report.samples = run.calibration.samples;
   report.synthetic = std::holds_alternative<Synthetic>(options.calib);
