@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the layout of the sources with clang-format 14, the rooms' includes, and the code with
-# clang-tidy 14. Installs both tools where they are missing.
+# clang-tidy 14. Installs the tools that it needs where they are missing.
 #
 #   scripts/lint.sh                   everything
 #   scripts/lint.sh --format          the layout and the includes only
@@ -11,13 +11,14 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-if ! command -v clang-format-14 >/dev/null || ! command -v clang-tidy-14 >/dev/null; then
-  ./scripts/setup.sh clang-format-14 clang-tidy-14
-fi
+need() {
+  if ! command -v "$1" >/dev/null; then ./scripts/setup.sh "$1"; fi
+}
 
 mapfile -t sources < <(git ls-files '*.h' '*.cpp')
 
 check_layout() {
+  need clang-format-14
   clang-format-14 --dry-run --Werror "${sources[@]}"
   python3 scripts/check_includes.py
 }
@@ -30,6 +31,7 @@ changed_since() {
 files=()
 case "${1:-}" in
   --fix)
+    need clang-format-14
     clang-format-14 -i "${sources[@]}"
     exit 0
     ;;
@@ -54,6 +56,7 @@ case "${1:-}" in
 esac
 
 if ((${#files[@]} > 0)); then
+  need clang-tidy-14
   mkdir -p build
   if ! cmake --preset tidy >build/configure.log 2>&1; then
     cat build/configure.log >&2

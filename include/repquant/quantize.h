@@ -122,7 +122,7 @@ struct JudgementReport {
 
 struct QuantizeReport {
   std::string output;
-  std::string recipe;  // name
+  std::string recipe;                  // name
   std::optional<Clipping> clipping{};  // of norms with static grids; none: grids per token
   Coverage coverage;
   std::optional<MixedReport> mixed;

@@ -25,12 +25,13 @@ struct CallDeviation {
 };
 
 struct LoweringCheck {
-  CallDeviation codes;           // the call with the largest share of different codes
-  CallDeviation floating;        // the call with the largest relative difference
-  std::size_t calls = 0;         // compared
-  double simulated_db = 0.0;     // simulation against FP32, the model's outputs
-  double lowered_db = 0.0;       // lowered module against the simulation, ties decided alike
-  double free_running_db = 0.0;  // the same where each decides its own ties
+  CallDeviation codes;              // the call with the largest share of different codes
+  CallDeviation floating;           // the call with the largest relative difference
+  std::size_t calls = 0;            // compared
+  double simulated_db = 0.0;        // simulation against FP32, the model's outputs
+  double lowered_db = 0.0;          // lowered module against the simulation, ties decided alike
+  double free_running_db = 0.0;     // the same where each decides its own ties
+  std::vector<at::Tensor> outputs;  // of the lowered module by itself
 };
 
 /// The lowered module's error against the simulation lies this far below the simulation's own, when

@@ -147,9 +147,11 @@ void limit_memory(std::int64_t bytes) {
 
 void return_large_blocks() {
 #if defined(__GLIBC__)
-  constexpr int kLargeBytes = 1 << 21;
+  // The most that glibc takes. Smaller blocks are used again: pages given back are cleared anew
+  // each time, which had taken a quarter of the time of `quantize`.
+  constexpr int kLargeBytes = 1 << 25;
   mallopt(M_MMAP_THRESHOLD, kLargeBytes);  // fixed from now on
-  mallopt(M_TRIM_THRESHOLD, 1 << 25);
+  mallopt(M_TRIM_THRESHOLD, 2 * kLargeBytes);
 #endif
 }
 

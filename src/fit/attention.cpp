@@ -15,6 +15,9 @@
 namespace repquant {
 namespace {
 
+// Of the rows that grids of heads are searched on, and of those that judge them.
+constexpr std::int64_t kSearchedRows = 512, kJudgedRows = 256;
+
 /// Rows per head [n, H, d] of operands [.., H, T, d].
 at::Tensor head_rows(const std::vector<at::Tensor>& batches, bool per_head) {
   std::vector<at::Tensor> rows;
@@ -63,14 +66,17 @@ AffineGrid widened_heads(const WeightedRows& rows, const AffineGrid& grid, doubl
 
 double heads_error(const WeightedRows& rows, const at::Tensor& gram, const AffineGrid& grid,
                    bool centred) {
-  constexpr std::int64_t kRows = 256;
-  const at::Tensor x = sample_rows(rows.x, kRows, rows.weights);
+  const at::Tensor x = sample_rows(rows.x, kJudgedRows, rows.weights);
   const AffineGrid columns{grid.bits, grid.scale.unsqueeze(1), grid.zero_point.unsqueeze(1)};
   const at::Tensor got = fake_quantize(x, columns);
+  if (!gram.defined()) {  // heads may be channels: all at once
+    at::Tensor error = got.to(at::kDouble).sub_(x);
+    if (centred) error.sub_(error.mean(0, /*keepdim=*/true));
+    return error.square_().sum().item<double>() / static_cast<double>(x.size(0));
+  }
   double sum = 0.0;
   for (std::int64_t head = 0; head < x.size(1); ++head) {
-    sum += output_error(x.select(1, head), got.select(1, head),
-                        gram.defined() ? gram.select(0, head) : gram, centred);
+    sum += output_error(x.select(1, head), got.select(1, head), gram.select(0, head), centred);
   }
   return sum;
 }
@@ -81,12 +87,13 @@ AffineGrid fit_heads(const at::Tensor& x, const at::Tensor& weights, const at::T
                      int bits, bool centred, bool head_room) {
   const WeightedRows rows{x, weights};
   SearchOptions options;
+  options.max_rows = kSearchedRows;
   options.centred_error = centred;
   options.row_weights = weights;
   AffineGrid grid = search_per_head(x, gram, bits, options);
   const std::vector<WeightedRows> halves = halves_of(rows);
   if (!head_room || halves.empty()) return grid;
-  options.max_rows = 256;
+  options.max_rows = kJudgedRows;
   std::array<AffineGrid, 2> grids;
   for (std::size_t i = 0; i < 2; ++i) {
     options.row_weights = halves[i].weights;

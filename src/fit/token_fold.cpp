@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "quantizer/kernels.h"
+
 namespace repquant {
 namespace {
 
@@ -38,6 +40,34 @@ at::Tensor by_channel(const at::Tensor& channels, const at::Tensor& of_rows, std
 }
 
 double sum_of(const at::Tensor& x) { return x.sum().item<double>(); }
+
+/// The ends of each row: values float64 [n] and their channels.
+struct RowEnds {
+  at::Tensor lows, low_channels, highs, high_channels;
+};
+
+/// Of multiplier * rows + offset; rows [n, K], the others [K], all float32.
+RowEnds ends_of_rows(const at::Tensor& rows, const at::Tensor& multiplier,
+                     const at::Tensor& offset) {
+  const at::Tensor x = rows.contiguous(), m = multiplier.contiguous(), a = offset.contiguous();
+  const std::int64_t count = x.size(0), channels = x.size(1);
+  RowEnds result{at::empty({count}, at::kDouble), at::empty({count}, at::kLong),
+                 at::empty({count}, at::kDouble), at::empty({count}, at::kLong)};
+  const float *row = x.const_data_ptr<float>(), *factor = m.const_data_ptr<float>(),
+              *term = a.const_data_ptr<float>();
+  auto *low = result.lows.mutable_data_ptr<double>(),
+       *high = result.highs.mutable_data_ptr<double>();
+  auto *low_at = result.low_channels.mutable_data_ptr<std::int64_t>(),
+       *high_at = result.high_channels.mutable_data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < count; ++i, row += channels) {
+    const Ends ends = ends_of(row, factor, term, channels);
+    low[i] = ends.low;
+    high[i] = ends.high;
+    low_at[i] = ends.low_at;
+    high_at[i] = ends.high_at;
+  }
+  return result;
+}
 
 /// l^2 of the header, float64 [K].
 at::Tensor unexplained(const at::Tensor& x) {
@@ -94,13 +124,13 @@ TokenFold fit_token_fold(const FoldTerms& terms, bool with_shift) {
   };
   for (int step = 1; step <= kSteps; ++step) {
     const TokenFold now = fold();
-    const at::Tensor u = at::mul(x, now.multiplier).add_(now.offset);
-    const auto [tops, top_channels] = u.max(1);
-    const auto [bottoms, bottom_channels] = u.min(1);
-    const at::Tensor range = (tops - bottoms).to(at::kDouble);
+    const auto [bottoms, bottom_channels, tops, top_channels] =
+        ends_of_rows(x, now.multiplier, now.offset);
+    const at::Tensor range = tops - bottoms;
     const double squares = range.square().sum().item<double>();
-    const auto [largest, largest_channels] = at::div(terms.magnitudes, now.multiplier).max(1);
-    const at::Tensor weight_squares = largest.to(at::kDouble).square();
+    const RowEnds widths =
+        ends_of_rows(terms.magnitudes, now.multiplier.reciprocal(), at::zeros_like(now.multiplier));
+    const at::Tensor weight_squares = widths.highs.square();
     const at::Tensor square = (log_multiplier * 2).exp_();
     const at::Tensor noise = terms.importance / square, rest = terms.rest * square;
     const double of_input = squares / static_cast<double>(x.size(0)) * sum_of(noise);
@@ -114,7 +144,7 @@ TokenFold fit_token_fold(const FoldTerms& terms, bool with_shift) {
                           by_channel(bottom_channels, share * bottoms, channels);
     gradient.sub_(noise, 2 / sum_of(noise) * (of_input / all));
     if (of_weight > 0.0) {
-      gradient.sub_(by_channel(largest_channels, weight_squares, channels),
+      gradient.sub_(by_channel(widths.high_channels, weight_squares, channels),
                     2 / sum_of(weight_squares) * (of_weight / all));
       gradient.add_(rest, 2 / sum_of(rest) * (of_weight / all));
     }

@@ -13,6 +13,7 @@
 #include "fit/token_fold.h"
 #include "plan/simulate.h"
 #include "quantizer/output_metric.h"
+#include "tensor/simd.h"
 
 namespace repquant {
 namespace {
@@ -24,30 +25,46 @@ constexpr std::int64_t kRowsOfFold = 512;
 constexpr double kWorthAPass = 0.8;
 constexpr std::size_t kFine = static_cast<std::size_t>(kMaxLevel) + 1;
 
+/// Sums over values by the nearest whole number.
+struct LevelSums {
+  at::Tensor counts = at::zeros({kMaxLevel + 1}, at::kDouble);
+  at::Tensor sums = at::zeros({kMaxLevel + 1}, at::kDouble);
+
+  /// values [n, K] in 0..kMaxLevel, float32; each counts rows [n] times channels [K], float64.
+  void add(const at::Tensor& values, const at::Tensor& rows, const at::Tensor& channels) {
+    const float* value = values.const_data_ptr<float>();
+    const double *row = rows.const_data_ptr<double>(), *channel = channels.const_data_ptr<double>();
+    double *count = counts.mutable_data_ptr<double>(), *sum = sums.mutable_data_ptr<double>();
+    for (std::int64_t i = 0; i < values.size(0); ++i) {
+      for (std::int64_t c = 0; c < values.size(1); ++c, ++value) {
+        const double weight = row[i] * channel[c];
+        const auto bin = static_cast<std::size_t>(round_even(*value > 0 ? *value : 0));  // NaN: 0
+        count[bin] += weight;
+        sum[bin] += weight * static_cast<double>(*value);
+      }
+    }
+  }
+};
+
 at::Tensor fit_levels(const WeightedRows& rows, const LinearProblem& problem,
                       const InputQuantizer& quantizer) {
   InputQuantizer fine = quantizer;
   fine.bits = 8;
   const at::Tensor channels =
       problem.gram.diagonal().to(at::kDouble) / quantizer.multiplier.to(at::kDouble).square();
-  at::Tensor counts = at::zeros({kMaxLevel + 1}, at::kDouble), sums = at::zeros_like(counts);
-  // Part by part: bins and weights take several times the memory of the values.
+  LevelSums sums;
+  // Part by part: they take several times the memory of the values.
   const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / rows.x.size(1));
   for (std::int64_t from = 0; from < rows.x.size(0); from += step) {
     const at::Tensor u = token_rows(rows.x.slice(0, from, from + step), fine);
     const TokenGrids grids = token_grids(u, fine);
     const at::Tensor values =
         ((u - grids.low) / grids.step).clamp_(0.0, static_cast<double>(kMaxLevel));
-    at::Tensor weights = grids.step.to(at::kDouble).square() * channels;
-    if (rows.weights.defined()) {
-      weights = weights * rows.weights.slice(0, from, from + step).unsqueeze(1);
-    }
-    const at::Tensor bins = values.round().to(at::kLong).flatten();
-    const at::Tensor flat = weights.flatten();
-    counts.index_add_(0, bins, flat);
-    sums.index_add_(0, bins, flat * values.flatten());
+    at::Tensor weights = grids.step.to(at::kDouble).square_().flatten();
+    if (rows.weights.defined()) weights.mul_(rows.weights.slice(0, from, from + step));
+    sums.add(values.contiguous(), weights, channels.contiguous());
   }
-  return best_levels(counts, sums, quantizer.bits);
+  return best_levels(sums.counts, sums.sums, quantizer.bits);
 }
 
 /// What a fold may be. At a norm it costs nothing; elsewhere it is a pass over the input.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "tensor/simd.h"
 
@@ -118,6 +119,29 @@ REPQUANT_SIMD GradientSums gradient_sums(const LineGrid& grid, const float* x, c
     inside[lane] += t < grid.low || t > grid.high ? 0.0F : e[i] * error;
   });
   return {sum_lanes(below), sum_lanes(above), sum_lanes(inside)};
+}
+
+REPQUANT_SIMD Ends ends_of(const float* x, const float* multiplier, const float* offset,
+                           std::int64_t count) {
+  float lows[kLanes], highs[kLanes];
+  std::fill_n(lows, kLanes, std::numeric_limits<float>::infinity());
+  std::fill_n(highs, kLanes, -std::numeric_limits<float>::infinity());
+  REPQUANT_FOR_LANES(count, i, lane, {
+    const float value = multiplier[i] * x[i] + offset[i];
+    lows[lane] = value < lows[lane] ? value : lows[lane];
+    highs[lane] = value > highs[lane] ? value : highs[lane];
+  });
+  Ends ends;
+  ends.low = *std::min_element(lows, lows + kLanes);
+  ends.high = *std::max_element(highs, highs + kLanes);
+  const auto place_of = [&](float wanted, const float* of_lanes) {
+    std::int64_t i = std::find(of_lanes, of_lanes + kLanes, wanted) - of_lanes;
+    while (i + kLanes < count && multiplier[i] * x[i] + offset[i] != wanted) i += kLanes;
+    return std::min(i, count - 1);
+  };
+  ends.low_at = place_of(ends.low, lows);
+  ends.high_at = place_of(ends.high, highs);
+  return ends;
 }
 
 REPQUANT_SIMD void add_scaled(float* target, const float* source, float coefficient,

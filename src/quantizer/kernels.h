@@ -50,6 +50,13 @@ struct GradientSums {
 GradientSums gradient_sums(const LineGrid& grid, const float* x, const float* e,
                            std::int64_t count);
 
+/// The ends of multiplier[i] * x[i] + offset[i], and for each an i that has it; count > 0.
+struct Ends {
+  float low = 0, high = 0;
+  std::int64_t low_at = 0, high_at = 0;
+};
+Ends ends_of(const float* x, const float* multiplier, const float* offset, std::int64_t count);
+
 /// target += coefficient * source
 void add_scaled(float* target, const float* source, float coefficient, std::int64_t count);
 

@@ -54,14 +54,25 @@ at::Tensor low_rank_factor(const at::Tensor& gram, std::int64_t max_rank) {
   return transposed.t().contiguous();
 }
 
-// Row by row, since the lanes of a sum are float.
-double squares_of_rows(const at::Tensor& rows) {
-  const at::Tensor values = rows.contiguous();
+// In runs, since the lanes of a sum are float.
+constexpr std::int64_t kRun = 1024;
+
+double in_runs(const at::Tensor& tensor, double (*sum_of_run)(const float*, std::int64_t)) {
+  const at::Tensor values = tensor.contiguous();
   double sum = 0;
-  for (std::int64_t i = 0; i < values.size(0); ++i) {
-    sum += sum_of_squares(values.const_data_ptr<float>() + i * values.size(1), values.size(1));
+  for (std::int64_t i = 0; i < values.numel(); i += kRun) {
+    sum += sum_of_run(values.const_data_ptr<float>() + i, std::min(kRun, values.numel() - i));
   }
   return sum;
+}
+
+double squares_of(const at::Tensor& tensor) { return in_runs(tensor, sum_of_squares); }
+
+/// Of all rows [n, K] but for their mean.
+double centred_squares_of(const at::Tensor& rows) {
+  if (rows.size(1) > 1) return squares_of(rows - rows.mean(0, /*keepdim=*/true));
+  const double sum = in_runs(rows, sum_of);
+  return std::max(0.0, squares_of(rows) - sum * sum / static_cast<double>(rows.size(0)));
 }
 
 double products_of_rows(const at::Tensor& a, const at::Tensor& b) {
@@ -109,15 +120,12 @@ std::int64_t OutputMetric::cost() const {
 double OutputMetric::of(const at::Tensor& error) const {
   const std::int64_t rows = error.size(0);
   if (rows == 0) return 0;
-  const at::Tensor used = centred_ ? error - error.mean(0, /*keepdim=*/true) : error;
-  double sum = 0;
-  if (factor_.defined()) {
-    sum = squares_of_rows(at::mm(used, factor_));
-  } else if (gram_.defined()) {
-    sum = products_of_rows(at::mm(used, gram_), used);
-  } else {
-    sum = squares_of_rows(used);
+  if (!factor_.defined() && !gram_.defined()) {
+    return (centred_ ? centred_squares_of(error) : squares_of(error)) / static_cast<double>(rows);
   }
+  const at::Tensor used = centred_ ? error - error.mean(0, /*keepdim=*/true) : error;
+  const double sum = factor_.defined() ? squares_of(at::mm(used, factor_))
+                                       : products_of_rows(at::mm(used, gram_), used);
   return sum / static_cast<double>(rows);
 }
 

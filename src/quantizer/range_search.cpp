@@ -99,8 +99,10 @@ std::int64_t affordable_rows(const OutputMetric& metric, std::int64_t max_rows) 
 class Scorer {
  public:
   Scorer(const at::Tensor& x, const at::Tensor& gram, const SearchOptions& options)
-      : metric_(gram, x.size(1), options.centred_error),
-        rows_(sample_rows(x, affordable_rows(metric_, options.max_rows), options.row_weights)) {
+      : Scorer(OutputMetric(gram, x.size(1), options.centred_error), x, options) {}
+
+  /// Scores all of `rows` [n, K] float32.
+  Scorer(const OutputMetric& metric, const at::Tensor& rows) : metric_(metric), rows_(rows) {
     if (!metric_.plain()) error_ = at::empty_like(rows_);
   }
 
@@ -120,16 +122,17 @@ class Scorer {
   }
 
  private:
+  Scorer(const OutputMetric& metric, const at::Tensor& x, const SearchOptions& options)
+      : Scorer(metric,
+               sample_rows(x, affordable_rows(metric, options.max_rows), options.row_weights)) {}
+
   OutputMetric metric_;
   at::Tensor rows_;
   at::Tensor error_;
 };
 
-Range search_range(const at::Tensor& x, const at::Tensor& gram, int bits,
-                   const SearchOptions& options) {
-  const Range full = extremes(x);
-  if (full.upper - full.lower <= 0) return full;
-  Scorer scorer(x, gram, options);
+/// `full`: the extremes of all rows.
+Range search_range(const Range& full, Scorer& scorer, int bits, const SearchOptions& options) {
   const auto range_of = [&](Steps steps) {
     return Range{full.lower * factor_of(steps[0]), full.upper * factor_of(steps[1])};
   };
@@ -149,7 +152,11 @@ at::Tensor one(double value) { return at::full({1}, value, at::kFloat); }
 AffineGrid search_per_tensor(const at::Tensor& x, const at::Tensor& gram, int bits,
                              const SearchOptions& options) {
   require(x.dim() == 2, "search_per_tensor", "a sample [n, K]");
-  const Range range = search_range(x, gram, bits, options);
+  Range range = extremes(x);
+  if (range.upper > range.lower) {
+    Scorer scorer(x, gram, options);
+    range = search_range(range, scorer, bits, options);
+  }
   return affine_grid(one(range.lower), one(range.upper), bits);
 }
 
@@ -158,14 +165,30 @@ AffineGrid search_per_head(const at::Tensor& x, const at::Tensor& gram, int bits
   require(x.dim() == 3, "search_per_head", "a sample [n, H, d]");
   require(!gram.defined() || (gram.dim() == 3 && gram.size(0) == x.size(1)), "search_per_head",
           "a Gram matrix [H, d, d]");
-  AffineGrid grid{bits, at::empty({x.size(1)}, at::kFloat), at::empty({x.size(1)}, at::kFloat)};
+  require(x.numel() > 0, "search_per_head", "a sample that is not empty");
+  require_finite(x, "search_per_head", "the sample");
+  const at::Tensor lower = x.amin({0, 2}).to(at::kDouble).clamp_max_(0.0);
+  const at::Tensor upper = x.amax({0, 2}).to(at::kDouble).clamp_min_(0.0);
+  const auto bounds = [&](std::int64_t head) {
+    return std::array{lower.mutable_data_ptr<double>() + head,
+                      upper.mutable_data_ptr<double>() + head};
+  };
+  // Without a metric of their own heads share the rows: there may be one for each channel.
+  const at::Tensor shared =
+      gram.defined()
+          ? gram
+          : sample_rows(x, options.max_rows, options.row_weights).transpose(0, 1).contiguous();
   for (std::int64_t head = 0; head < x.size(1); ++head) {
-    const at::Tensor metric = gram.defined() ? gram.select(0, head) : gram;
-    const AffineGrid own = search_per_tensor(x.select(1, head), metric, bits, options);
-    grid.scale.select(0, head).copy_(own.scale[0]);
-    grid.zero_point.select(0, head).copy_(own.zero_point[0]);
+    const auto [low, high] = bounds(head);
+    if (*high <= *low) continue;
+    Scorer scorer = gram.defined() ? Scorer(x.select(1, head), gram.select(0, head), options)
+                                   : Scorer(OutputMetric({}, x.size(2), options.centred_error),
+                                            shared.select(0, head));
+    const Range range = search_range({*low, *high}, scorer, bits, options);
+    *low = range.lower;
+    *high = range.upper;
   }
-  return grid;
+  return affine_grid(lower.to(at::kFloat), upper.to(at::kFloat), bits);
 }
 
 QuadraticGrid search_quadratic(const at::Tensor& x, const at::Tensor& gram, int bits,

@@ -44,16 +44,17 @@ at::Tensor square_levels() { return at::arange(16, at::kByte).square(); }
 
 CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected,
                                const at::Tensor& levels) {
-  if (got.numel() == 0) return {};
+  const at::Tensor differs = got.ne(expected);
+  CodeDifference result;
+  result.changed = at::count_nonzero(differs).item<std::int64_t>();
+  if (result.changed == 0) return result;
   const auto plain = [&](const at::Tensor& codes) {
-    const auto wide = codes.to(at::kFloat);
+    const auto wide = codes.masked_select(differs).to(at::kFloat);
     return levels.defined() ? at::bucketize(wide, levels.to(at::kFloat)).to(at::kFloat) : wide;
   };
-  const auto difference = (plain(got) - plain(expected)).abs();
-  CodeDifference result;
-  result.changed = at::count_nonzero(difference).item<std::int64_t>();
   result.share = static_cast<double>(result.changed) / static_cast<double>(got.numel());
-  result.largest = static_cast<std::int64_t>(difference.max().item<float>());
+  result.largest =
+      static_cast<std::int64_t>((plain(got) - plain(expected)).abs().max().item<float>());
   result.few = static_cast<double>(result.changed) <=
                1.0 + kChangedCodesLimit * static_cast<double>(got.numel());
   return result;

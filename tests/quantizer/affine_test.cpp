@@ -149,5 +149,19 @@ TEST(Affine, SearchLoopsAgreeWithTheQuantizer) {
   }
 }
 
+TEST(Kernels, EndsOfARowAreThoseOfTheTensor) {
+  testing::Random random(3);
+  for (const std::int64_t count : {1, 31, 32, 33, 200}) {
+    const at::Tensor x = random.normal({count}), multiplier = random.normal({count}).exp();
+    const at::Tensor offset = random.normal({count}), values = multiplier * x + offset;
+    const Ends ends = ends_of(x.const_data_ptr<float>(), multiplier.const_data_ptr<float>(),
+                              offset.const_data_ptr<float>(), count);
+    EXPECT_EQ(ends.low, values.min().item<float>()) << count;
+    EXPECT_EQ(ends.high, values.max().item<float>()) << count;
+    EXPECT_EQ(ends.low_at, values.argmin().item<std::int64_t>()) << count;
+    EXPECT_EQ(ends.high_at, values.argmax().item<std::int64_t>()) << count;
+  }
+}
+
 }  // namespace
 }  // namespace repquant

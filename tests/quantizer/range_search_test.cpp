@@ -61,6 +61,28 @@ TEST(OutputMetric, MatchesTheDefinitionInEveryForm) {
               1e-3);
 }
 
+TEST(OutputMetric, OneCentredColumnIsItsVariance) {
+  testing::Random random(2);
+  const at::Tensor error = random.normal({2500, 1}) + 3.0;  // several runs, a mean that goes
+  EXPECT_NEAR(OutputMetric({}, 1, true).of(error), error.var(0, false).item<double>(), 1e-4);
+}
+
+TEST(SearchPerHead, WithoutMetricIsEachHeadByItself) {
+  testing::Random random(5);
+  at::Tensor x = random.normal({600, 5, 1}) * at::arange(5, at::kFloat).view({5, 1});
+  x = x.contiguous();  // the first head is zero
+  SearchOptions options;
+  options.max_rows = 100;
+  options.centred_error = true;
+  const AffineGrid heads = search_per_head(x, {}, 4, options);
+  for (std::int64_t head = 1; head < 5; ++head) {
+    const AffineGrid own = search_per_tensor(x.select(1, head), {}, 4, options);
+    EXPECT_EQ(heads.scale[head].item<float>(), own.scale.item<float>()) << head;
+    EXPECT_EQ(heads.zero_point[head].item<float>(), own.zero_point.item<float>()) << head;
+  }
+  EXPECT_GT(heads.scale[0].item<float>(), 0.0F);
+}
+
 TEST(SampleRows, FixedStride) {
   const at::Tensor x = at::arange(10, at::kFloat).view({10, 1});
   EXPECT_TRUE(at::equal(sample_rows(x, 4).flatten(), at::tensor({0.0F, 3.0F, 6.0F, 9.0F})));
