@@ -196,6 +196,7 @@ std::vector<at::Tensor> run_lock_step(const Lowered& lowered, LockStep& step,
 
 std::vector<at::Tensor> run_module(const torch::jit::Module& module,
                                    const std::vector<at::Tensor>& inputs) {
+  const at::NoGradGuard no_grad;
   std::vector<at::Tensor> copies;
   for (const at::Tensor& tensor : inputs) copies.push_back(tensor.clone());
   // A few calls are not worth the passes over the graph, which take longer than they do.
@@ -208,11 +209,6 @@ std::vector<at::Tensor> run_module(const torch::jit::Module& module,
 std::vector<at::Tensor> run_model(const Model& model, const std::vector<at::Tensor>& inputs) {
   at::NoGradGuard no_grad;
   return output_tensors(run_graph(*model.graph, Schedule(*model.graph), copies_of(inputs)));
-}
-
-std::vector<at::Tensor> run_lowered(const Lowered& lowered, const std::vector<at::Tensor>& inputs) {
-  at::NoGradGuard no_grad;
-  return run_module(lowered.module, inputs);
 }
 
 LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
@@ -249,7 +245,6 @@ LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
 
 void check_reloaded(const std::string& path, const std::vector<at::Tensor>& expected,
                     const std::vector<at::Tensor>& inputs) {
-  at::NoGradGuard no_grad;
   const auto got = run_module(load_archive(path), inputs);
   bool equal = got.size() == expected.size();
   for (std::size_t i = 0; equal && i < got.size(); ++i) {

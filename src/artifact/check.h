@@ -59,9 +59,8 @@ LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
 std::vector<at::Tensor> run_module(const torch::jit::Module& module,
                                    const std::vector<at::Tensor>& inputs);
 
-/// The output tensors of the FP32 model and of a lowered module.
+/// Those of the FP32 model.
 std::vector<at::Tensor> run_model(const Model& model, const std::vector<at::Tensor>& inputs);
-std::vector<at::Tensor> run_lowered(const Lowered& lowered, const std::vector<at::Tensor>& inputs);
 
 /// Loads the file and runs it on the same inputs. Throws Error kNumerical unless every output is
 /// bit-equal to `expected`, those of the module in memory.

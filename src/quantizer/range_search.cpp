@@ -169,24 +169,22 @@ AffineGrid search_per_head(const at::Tensor& x, const at::Tensor& gram, int bits
   require_finite(x, "search_per_head", "the sample");
   const at::Tensor lower = x.amin({0, 2}).to(at::kDouble).clamp_max_(0.0);
   const at::Tensor upper = x.amax({0, 2}).to(at::kDouble).clamp_min_(0.0);
-  const auto bounds = [&](std::int64_t head) {
-    return std::array{lower.mutable_data_ptr<double>() + head,
-                      upper.mutable_data_ptr<double>() + head};
+  // Without a metric heads share the sample: there may be one for each channel.
+  at::Tensor sample;
+  if (!gram.defined()) {
+    sample = sample_rows(x, options.max_rows, options.row_weights).transpose(0, 1).contiguous();
+  }
+  const auto scorer_of = [&](std::int64_t head) {
+    if (gram.defined()) return Scorer(x.select(1, head), gram.select(0, head), options);
+    return Scorer(OutputMetric({}, x.size(2), options.centred_error), sample.select(0, head));
   };
-  // Without a metric of their own heads share the rows: there may be one for each channel.
-  const at::Tensor shared =
-      gram.defined()
-          ? gram
-          : sample_rows(x, options.max_rows, options.row_weights).transpose(0, 1).contiguous();
+  auto *low = lower.mutable_data_ptr<double>(), *high = upper.mutable_data_ptr<double>();
   for (std::int64_t head = 0; head < x.size(1); ++head) {
-    const auto [low, high] = bounds(head);
-    if (*high <= *low) continue;
-    Scorer scorer = gram.defined() ? Scorer(x.select(1, head), gram.select(0, head), options)
-                                   : Scorer(OutputMetric({}, x.size(2), options.centred_error),
-                                            shared.select(0, head));
-    const Range range = search_range({*low, *high}, scorer, bits, options);
-    *low = range.lower;
-    *high = range.upper;
+    if (high[head] <= low[head]) continue;
+    Scorer scorer = scorer_of(head);
+    const Range range = search_range({low[head], high[head]}, scorer, bits, options);
+    low[head] = range.lower;
+    high[head] = range.upper;
   }
   return affine_grid(lower.to(at::kFloat), upper.to(at::kFloat), bits);
 }

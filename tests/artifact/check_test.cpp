@@ -71,7 +71,7 @@ TEST(CheckLowered, NeedsNoFloatWeights) {
   };
   const auto& batch = prepared.batches[0];
   const auto reference = run_model(prepared.model, batch);
-  const auto outputs = run_lowered(lowered(prepared, plans()), batch);
+  const auto outputs = run_module(lowered(prepared, plans()).module, batch);
   EXPECT_GT(weight_bytes(), 0U) << "the graph is shared";
   for (Site& site : prepared.search.sites) {
     if (auto* linear = std::get_if<LinearSite>(&site.kind)) linear->weight = at::Tensor();
@@ -82,7 +82,7 @@ TEST(CheckLowered, NeedsNoFloatWeights) {
   const PlanHook hook = plan_hook(prepared.search.sites, plans());
   const LoweringCheck result = check_lowered(module, hook, batch, reference);
   EXPECT_GT(result.lowered_db, result.simulated_db + kMarginDb);
-  const auto got = run_lowered(module, batch);
+  const auto got = run_module(module.module, batch);
   for (std::size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(at::equal(got[i], outputs[i]));
 }
 
@@ -149,18 +149,18 @@ TEST(CheckReloaded, EqualFileOnly) {
   const Lowered module = lowered(planted(), plans());
   testing::save(module, path);
   const auto& batch = planted().batches[0];
-  check_reloaded(path.string(), run_lowered(module, batch), batch);
+  check_reloaded(path.string(), run_module(module.module, batch), batch);
 
   Changed other("head");
   other.linear().bias = other.linear().bias * 1.0001;
   testing::save(lowered(planted(), other.all), path);
-  EXPECT_ERROR(check_reloaded(path.string(), run_lowered(module, batch), batch),
+  EXPECT_ERROR(check_reloaded(path.string(), run_module(module.module, batch), batch),
                ErrorKind::kNumerical, "bit-equal");
 
   const std::string whole = read_text(path);
   write_text(path, whole.substr(0, whole.size() / 2));
-  EXPECT_ERROR(check_reloaded(path.string(), run_lowered(module, batch), batch), ErrorKind::kFile,
-               "model.pt");
+  EXPECT_ERROR(check_reloaded(path.string(), run_module(module.module, batch), batch),
+               ErrorKind::kFile, "model.pt");
 }
 
 TEST(SaveArtifact, EqualModulesGiveEqualBytes) {

@@ -72,7 +72,8 @@ TEST_P(LowerTest, ComputesWhatWasSimulated) {
 
     const auto path = folder / "model.pt";
     testing::save(module, path);
-    check_reloaded(path.string(), run_lowered(module, prepared.batches[0]), prepared.batches[0]);
+    check_reloaded(path.string(), run_module(module.module, prepared.batches[0]),
+                   prepared.batches[0]);
     const auto outputs = outputs_of(load_archive(path.string()), data.inputs);
     ASSERT_EQ(outputs.size(), data.outputs.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {

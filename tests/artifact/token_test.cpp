@@ -73,7 +73,7 @@ TEST(Tokens, SmallRowsSurviveBesideLargeOnes) {
     testing::check(prepared, module, plans);  // throws where a call differs
     const auto path = folder / "model.pt";
     testing::save(module, path);
-    check_reloaded(path.string(), run_lowered(module, {x}), {x});
+    check_reloaded(path.string(), run_module(module.module, {x}), {x});
     return error_of_rows(expected, outputs_of(load_archive(path.string()), {x})[0]);
   };
   EXPECT_LT(error({8, 8}, InputGranularity::kPerToken), 0.05);
@@ -157,7 +157,7 @@ TEST_P(TokensFixture, ComputesWhatWasSimulated) {
     const Lowered module = lowered(prepared, plans);
     testing::check(prepared, module, plans);  // throws where a call differs
     testing::save(module, folder / "model.pt");
-    check_reloaded((folder / "model.pt").string(), run_lowered(module, inputs), inputs);
+    check_reloaded((folder / "model.pt").string(), run_module(module.module, inputs), inputs);
     std::size_t scaled = 0;
     for (std::size_t i = 0; i < plans.size(); ++i) {
       const auto* linear = std::get_if<LinearPlan>(&plans[i].plan);

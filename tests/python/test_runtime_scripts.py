@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -84,8 +85,11 @@ class CompareTest(FolderTest):
             self.assertIn(name, out)
         code, out, err = run(profile_fused, artifact, "--input-shape", "2,1,8,8", "--rounds", 2)
         self.assertEqual(code, 0, err)
-        # 2 samples of 17 tokens, width 64, hidden width 256, four blocks.
-        self.assertIn("| repquant::linear_tokens | 34 x 64 -> 256 | 4 |", out)
+        # 2 samples of 17 tokens, width 64, hidden width 256, four blocks. Where a fold pays at the second
+        # Linear of one, the first does not make its codes.
+        calls = dict(re.findall(r"\| repquant::(linear\w*) \| 34 x 64 -> 256 \| (\d+) \|", out))
+        self.assertGreater(int(calls["linear_tokens"]), 0, out)
+        self.assertEqual(sum(int(count) for count in calls.values()), 4, out)
         self.assertIn("| repquant::linear | 34 x 256 -> 64 | 4 |", out)
         self.assertIn("repquant::attention", out)
         code, _, err = run(profile_fused, MODEL, "--input-shape", "2,1,8,8")
