@@ -106,7 +106,10 @@ class Measurement {
     const Differentiated at_values = differentiate(*model_.graph, schedule_, batch, options);
     const at::NoGradGuard no_grad;
     if (at_values.outputs_gradients.empty()) {
-      throw Error(ErrorKind::kUnsupported, {.what = "the model's outputs have no gradient"});
+      throw Error(ErrorKind::kUnsupported,
+                  {.what = "the model's outputs have no gradient, by which sites are ranked",
+                   .hint = "export the model without its argmax or comparison, or "
+                           "give bits by site (`overrides`)"});
     }
     for (const auto& output : at_values.outputs) {
       sums.signal += output.square().sum(at::kDouble).item<double>();

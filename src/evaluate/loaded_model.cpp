@@ -51,7 +51,9 @@ at::Tensor output_at(const std::vector<at::Tensor>& tensors, int position,
   throw Error(ErrorKind::kUnsupported, {.what = "output " + std::to_string(position) +
                                                 " of the model is no floating-point tensor",
                                         .where = path,
-                                        .got = tensors.empty() ? "no tensor" : shapes_of(tensors)});
+                                        .got = tensors.empty() ? "no tensor" : shapes_of(tensors),
+                                        .hint = "metrics need scores: export the model without its "
+                                                "argmax or comparison"});
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -67,6 +68,33 @@ void Energies::add(const at::Tensor& expected, const at::Tensor& got) {
   const auto difference = at::where(wide.isfinite(), wide - got, 0.0);
   signal += at::where(wide.isfinite(), wide, 0.0).square().sum().item<double>();
   noise += difference.square().sum().item<double>();
+}
+
+void Energies::add_equality(const at::Tensor& expected, const at::Tensor& got) {
+  const auto count = static_cast<double>(expected.numel());
+  signal += count;
+  noise += got.sizes().equals(expected.sizes())
+               ? static_cast<double>(at::count_nonzero(expected.ne(got)).item<std::int64_t>())
+               : count;
+}
+
+void Energies::operator+=(const Energies& other) {
+  signal += other.signal;
+  noise += other.noise;
+}
+
+bool whole_numbers(const std::vector<at::Tensor>& tensors) {
+  return std::none_of(tensors.begin(), tensors.end(),
+                      [](const at::Tensor& tensor) { return tensor.is_floating_point(); });
+}
+
+Energies energies_of(const std::vector<at::Tensor>& expected, const std::vector<at::Tensor>& got) {
+  Energies energies;
+  const bool whole = whole_numbers(expected);
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    whole ? energies.add_equality(expected[i], got.at(i)) : energies.add(expected[i], got.at(i));
+  }
+  return energies;
 }
 
 double Energies::sqnr_db() const {

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace repquant {
 
@@ -51,7 +52,16 @@ struct Energies {
   double signal = 0.0, noise = 0.0;
 
   void add(const at::Tensor& expected, const at::Tensor& got);
+  /// Of whole numbers and truth values: each that differs is lost, so 99 % equal ones are 20 dB.
+  void add_equality(const at::Tensor& expected, const at::Tensor& got);
+  void operator+=(const Energies& other);
   double sqnr_db() const;
 };
+
+/// Whether no tensor is floating-point, such as the classes of a model that ends in argmax.
+bool whole_numbers(const std::vector<at::Tensor>& tensors);
+
+/// Of a model's outputs: of those that are floating-point, or of all where none is.
+Energies energies_of(const std::vector<at::Tensor>& expected, const std::vector<at::Tensor>& got);
 
 }  // namespace repquant

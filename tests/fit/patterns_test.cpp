@@ -170,6 +170,13 @@ TEST(Patterns, RowsMayDependOnRouting) {
       << "index_add puts rows back in their place";
 }
 
+TEST(Patterns, OutputsMayBeWholeNumbers) {
+  expect_good(scripted("  y = torch.linear(x, self.w0, self.b0)\n"
+                       "  return torch.linear(y, self.w1, self.b1).argmax(-1)\n",
+                       two_linears(), normal_batches(3, {4, 6, 16})),
+              2, 10.0);
+}
+
 TEST(Patterns, RowsThatAreNotFiniteInOneStream) {
   Constants constants;
   for (const char* name : {"q", "k", "v", "o"}) add_linear(constants, name, 16, 16, name[0]);

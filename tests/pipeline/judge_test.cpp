@@ -2,14 +2,17 @@
 #include "pipeline/judge.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/jit/api/module.h>
 
 #include <cmath>
 
+#include "pipeline/model_run.h"
 #include "recipe/json.h"
 #include "repquant/artifact.h"
 #include "repquant/load.h"
 #include "support/errors.h"
 #include "support/paths.h"
+#include "support/random.h"
 #include "support/temp_dir.h"
 
 namespace repquant {
@@ -75,6 +78,32 @@ TEST_F(JudgeRun, AnEighthJudgesAndTheArtifactSaysSo) {
   EXPECT_EQ(read_artifact(options_.output).judgement->sqnr_db, report.judgement->sqnr_db);
   EXPECT_EQ(warnings_, "");
   EXPECT_EQ(report.checks.back().name, "forms");
+}
+
+// A model that ends in argmax: equal values count, there is no error to measure.
+TEST_F(JudgeRun, WholeNumbersAreJudgedByEquality) {
+  testing::Random random(4);
+  torch::jit::Module module("Classes");
+  module.register_parameter("w", random.normal({24, 16}), false);
+  module.register_parameter("head", random.normal({5, 24}), false);
+  module.define(R"(
+def forward(self, x):
+    return torch.linear(torch.relu(torch.linear(x, self.w)), self.head).argmax(-1)
+)");
+  module.save((folder_ / "classes.pt").string());
+  testing::save_tensor(random.normal({32, 6, 16}), folder_ / "x.pt");
+  options_.model = (folder_ / "classes.pt").string();
+  options_.calib = DataPath{(folder_ / "x.pt").string()};
+  const QuantizeReport report = quantize(options_, observer_);
+  ASSERT_TRUE(report.judgement.has_value());
+  ASSERT_TRUE(report.judgement->agreement.has_value());
+  EXPECT_GT(*report.judgement->agreement, 0.9);
+  const double lost = 1.0 - *report.judgement->agreement;
+  EXPECT_NEAR(std::pow(10.0, -report.judgement->sqnr_db / 10.0), lost, 1e-9);
+  EXPECT_GT(report.output_sqnr_db, 10.0);
+  options_.min_agreement = 1.01;  // cannot be met
+  options_.force = true;
+  EXPECT_ERROR(quantize(options_, observer_), ErrorKind::kGate, "min_agreement");
 }
 
 TEST_F(JudgeRun, WarnsBelowTheFloorAndNamesSites) {

@@ -26,5 +26,17 @@ TEST(Deviation, NothingIsNoDifference) {
   EXPECT_FLOAT_EQ(static_cast<float>(relative_difference(zero, at::full({4}, 1e-20F))), 1.0F);
 }
 
+TEST(Deviation, WholeNumbersCountByEquality) {
+  const at::Tensor expected = at::arange(100);
+  at::Tensor got = expected.clone();
+  got[3] = 7;
+  EXPECT_FLOAT_EQ(static_cast<float>(energies_of({expected}, {got}).sqnr_db()), 20.0F);
+  EXPECT_TRUE(std::isinf(energies_of({expected}, {expected}).sqnr_db()));
+  EXPECT_EQ(energies_of({expected}, {got.slice(0, 1)}).sqnr_db(), 0.0) << "all is lost";
+  // Beside floating-point outputs they are left out.
+  const at::Tensor logits = at::ones({2, 3});
+  EXPECT_TRUE(std::isinf(energies_of({logits, expected}, {logits, got}).sqnr_db()));
+}
+
 }  // namespace
 }  // namespace repquant
