@@ -147,11 +147,13 @@ void limit_memory(std::int64_t bytes) {
 
 void return_large_blocks() {
 #if defined(__GLIBC__)
-  // The most that glibc takes. Smaller blocks are used again: pages given back are cleared anew
-  // each time, which had taken a quarter of the time of `quantize`.
-  constexpr int kLargeBytes = 1 << 25;
-  mallopt(M_MMAP_THRESHOLD, kLargeBytes);  // fixed from now on
-  mallopt(M_TRIM_THRESHOLD, 2 * kLargeBytes);
+  // Pages given back are cleared anew each time, which had taken a quarter of the time of
+  // `quantize`: where there is room, only the largest go (more than 32 MB glibc does not take).
+  constexpr std::int64_t kLittle = std::int64_t{1} << 30;
+  const std::optional<MemoryRoom> room = memory_room();
+  const int large = room && room->bytes < kLittle ? 1 << 21 : 1 << 25;
+  mallopt(M_MMAP_THRESHOLD, large);  // fixed from now on
+  mallopt(M_TRIM_THRESHOLD, 1 << 26);
 #endif
 }
 

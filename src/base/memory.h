@@ -36,9 +36,9 @@ std::optional<MemoryRoom> control_group_room(const std::filesystem::path& member
 /// taken more already.
 void limit_memory(std::int64_t bytes);
 
-/// Lets tensors of 32 MB and more go back to the system when they are freed. By default glibc
-/// learns to keep them, and a long run with tensors of many sizes then holds several times what it
-/// uses.
+/// Lets tensors of 32 MB and more go back to the system when they are freed, of 2 MB where less
+/// than 1 GB is left. By default glibc learns to keep them, and a long run with tensors of many
+/// sizes then holds several times what it uses.
 void return_large_blocks();
 
 /// Starts a new peak; false where the system does not allow it.

@@ -38,7 +38,7 @@ SpillPlace spill_place(const std::string& workdir, const std::string& output) {
   } else if (room) {
     place.folder = output.empty() ? fs::temp_directory_path().string()
                                   : fs::absolute(output).parent_path().string();
-    place.least_bytes = room->bytes / 2;
+    place.least_bytes = room->bytes / 8;
   }
   return place;
 }

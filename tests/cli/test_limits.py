@@ -87,7 +87,7 @@ class LimitsTest(program.ProgramTest):
         """Without --workdir, to the folder of the output: seen as an open file without a name."""
         arguments = ["quantize", DIGITS_MODEL, "--bits", "w8a8", "--calib", "many.npz",
                      "--calib-samples", "2000", "--hold-back", "0", "-o", "out.pt", "--threads", "1"]
-        process = subprocess.Popen([str(BINARY), *map(str, arguments), "--max-memory", "160MB"],
+        process = subprocess.Popen([str(BINARY), *map(str, arguments), "--max-memory", "240MB"],
                                    cwd=self.folder, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)
         files: set[str] = set()
