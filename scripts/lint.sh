@@ -15,7 +15,13 @@ need() {
   if ! command -v "$1" >/dev/null; then ./scripts/setup.sh "$1"; fi
 }
 
-mapfile -t sources < <(git ls-files '*.h' '*.cpp')
+# Outside of a repository, as of an archive, everything that lies here.
+mapfile -t sources < <(git ls-files '*.h' '*.cpp' 2>/dev/null ||
+  find examples include src tests -name '*.h' -o -name '*.cpp')
+if ((${#sources[@]} == 0)); then
+  echo "lint: no sources here" >&2
+  exit 1
+fi
 
 check_layout() {
   need clang-format-14
