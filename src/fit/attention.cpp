@@ -69,11 +69,8 @@ double heads_error(const WeightedRows& rows, const at::Tensor& gram, const Affin
   const at::Tensor x = sample_rows(rows.x, kJudgedRows, rows.weights);
   const AffineGrid columns{grid.bits, grid.scale.unsqueeze(1), grid.zero_point.unsqueeze(1)};
   const at::Tensor got = fake_quantize(x, columns);
-  if (!gram.defined()) {  // heads may be channels: all at once
-    at::Tensor error = got.to(at::kDouble).sub_(x);
-    if (centred) error.sub_(error.mean(0, /*keepdim=*/true));
-    return error.square_().sum().item<double>() / static_cast<double>(x.size(0));
-  }
+  // Heads may be channels: all at once.
+  if (!gram.defined()) return output_error(x.flatten(1), got.flatten(1), gram, centred);
   double sum = 0.0;
   for (std::int64_t head = 0; head < x.size(1); ++head) {
     sum += output_error(x.select(1, head), got.select(1, head), gram.select(0, head), centred);

@@ -2,8 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "repquant/error.h"
@@ -12,32 +12,20 @@
 namespace repquant {
 
 double output_sqnr_db(Streams& streams, const std::string& where) {
-  std::vector<double> signals(streams.batches()), noises(streams.batches());
-  std::vector<std::int64_t> compared(streams.batches());
+  std::vector<Energies> parts(streams.batches());
+  std::vector<char> compared(streams.batches());  // not bool: batches are written side by side
   streams.finish([&](std::size_t batch, const std::vector<at::Tensor>& reference,
                      const std::vector<at::Tensor>& got) {
-    if (whole_numbers(reference)) {
-      const Energies energies = energies_of(reference, got);
-      signals[batch] = energies.signal;
-      noises[batch] = energies.noise;
-      compared[batch] = 1;
-      return;
-    }
-    for (std::size_t k = 0; k < reference.size(); ++k) {
-      if (!reference[k].is_floating_point()) continue;
-      const at::Tensor finite = reference[k].isfinite();
-      const at::Tensor exact = at::where(finite, reference[k], 0.0).to(at::kDouble);
-      const double signal = exact.square().sum().item<double>();
-      signals[batch] += signal;
-      compared[batch] += at::count_nonzero(finite).item<std::int64_t>();
-      noises[batch] += got[k].sizes() != exact.sizes()
-                           ? signal  // as many rows as the data asks for: lost
-                           : (exact - at::where(finite, got[k], 0.0)).square().sum().item<double>();
-    }
+    parts[batch] = energies_of(reference, got);
+    const bool whole = whole_numbers(reference);
+    compared[batch] = std::any_of(reference.begin(), reference.end(), [&](const at::Tensor& x) {
+      return (whole || x.is_floating_point()) && x.isfinite().any().item<bool>();
+    });
   });
-  const double signal = std::accumulate(signals.begin(), signals.end(), 0.0);
-  const double noise = std::accumulate(noises.begin(), noises.end(), 0.0);
-  const bool any = std::accumulate(compared.begin(), compared.end(), std::int64_t{0}) > 0;
+  Energies sums;
+  for (const Energies& part : parts) sums += part;
+  const auto [signal, noise] = sums;
+  const bool any = std::count(compared.begin(), compared.end(), 1) > 0;
   if (!any || !std::isfinite(signal) || !std::isfinite(noise)) {
     throw Error(ErrorKind::kNumerical,
                 {.what = any ? "the quantized outputs hold NaN or infinite values"

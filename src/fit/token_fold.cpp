@@ -117,6 +117,7 @@ TokenFold fit_token_fold(const FoldTerms& terms, bool with_shift) {
   at::Tensor log_multiplier = reach.log().mul_(-0.5);
   at::Tensor shift = at::zeros_like(reach);  // of the centre, in reaches
   Momentum of_multiplier(reach), of_shift(reach);
+  const at::Tensor no_offset = at::zeros({channels}, at::kFloat);
   const auto fold = [&] {
     const at::Tensor m = log_multiplier.exp();
     const at::Tensor a = -m * (centre + shift * reach);
@@ -128,8 +129,7 @@ TokenFold fit_token_fold(const FoldTerms& terms, bool with_shift) {
         ends_of_rows(x, now.multiplier, now.offset);
     const at::Tensor range = tops - bottoms;
     const double squares = range.square().sum().item<double>();
-    const RowEnds widths =
-        ends_of_rows(terms.magnitudes, now.multiplier.reciprocal(), at::zeros_like(now.multiplier));
+    const RowEnds widths = ends_of_rows(terms.magnitudes, now.multiplier.reciprocal(), no_offset);
     const at::Tensor weight_squares = widths.highs.square();
     const at::Tensor square = (log_multiplier * 2).exp_();
     const at::Tensor noise = terms.importance / square, rest = terms.rest * square;

@@ -38,9 +38,10 @@ struct LevelSums {
     for (std::int64_t i = 0; i < values.size(0); ++i) {
       for (std::int64_t c = 0; c < values.size(1); ++c, ++value) {
         const double weight = row[i] * channel[c];
-        const auto bin = static_cast<std::size_t>(round_even(*value > 0 ? *value : 0));  // NaN: 0
+        const float level = *value > 0 ? *value : 0;  // of NaN too
+        const auto bin = static_cast<std::size_t>(round_even(level));
         count[bin] += weight;
-        sum[bin] += weight * static_cast<double>(*value);
+        sum[bin] += weight * static_cast<double>(level);
       }
     }
   }

@@ -98,9 +98,6 @@ std::int64_t affordable_rows(const OutputMetric& metric, std::int64_t max_rows) 
 // Scores candidate quantizers on one sample.
 class Scorer {
  public:
-  Scorer(const at::Tensor& x, const at::Tensor& gram, const SearchOptions& options)
-      : Scorer(OutputMetric(gram, x.size(1), options.centred_error), x, options) {}
-
   /// Scores all of `rows` [n, K] float32.
   Scorer(const OutputMetric& metric, const at::Tensor& rows) : metric_(metric), rows_(rows) {
     if (!metric_.plain()) error_ = at::empty_like(rows_);
@@ -122,14 +119,16 @@ class Scorer {
   }
 
  private:
-  Scorer(const OutputMetric& metric, const at::Tensor& x, const SearchOptions& options)
-      : Scorer(metric,
-               sample_rows(x, affordable_rows(metric, options.max_rows), options.row_weights)) {}
-
   OutputMetric metric_;
   at::Tensor rows_;
   at::Tensor error_;
 };
+
+/// On a sample of x [n, K].
+Scorer scorer_of(const at::Tensor& x, const at::Tensor& gram, const SearchOptions& options) {
+  const OutputMetric metric(gram, x.size(1), options.centred_error);
+  return {metric, sample_rows(x, affordable_rows(metric, options.max_rows), options.row_weights)};
+}
 
 /// `full`: the extremes of all rows.
 Range search_range(const Range& full, Scorer& scorer, int bits, const SearchOptions& options) {
@@ -154,7 +153,7 @@ AffineGrid search_per_tensor(const at::Tensor& x, const at::Tensor& gram, int bi
   require(x.dim() == 2, "search_per_tensor", "a sample [n, K]");
   Range range = extremes(x);
   if (range.upper > range.lower) {
-    Scorer scorer(x, gram, options);
+    Scorer scorer = scorer_of(x, gram, options);
     range = search_range(range, scorer, bits, options);
   }
   return affine_grid(one(range.lower), one(range.upper), bits);
@@ -174,14 +173,14 @@ AffineGrid search_per_head(const at::Tensor& x, const at::Tensor& gram, int bits
   if (!gram.defined()) {
     sample = sample_rows(x, options.max_rows, options.row_weights).transpose(0, 1).contiguous();
   }
-  const auto scorer_of = [&](std::int64_t head) {
-    if (gram.defined()) return Scorer(x.select(1, head), gram.select(0, head), options);
+  const auto scorer_of_head = [&](std::int64_t head) {
+    if (gram.defined()) return scorer_of(x.select(1, head), gram.select(0, head), options);
     return Scorer(OutputMetric({}, x.size(2), options.centred_error), sample.select(0, head));
   };
   auto *low = lower.mutable_data_ptr<double>(), *high = upper.mutable_data_ptr<double>();
   for (std::int64_t head = 0; head < x.size(1); ++head) {
     if (high[head] <= low[head]) continue;
-    Scorer scorer = scorer_of(head);
+    Scorer scorer = scorer_of_head(head);
     const Range range = search_range({low[head], high[head]}, scorer, bits, options);
     low[head] = range.lower;
     high[head] = range.upper;
@@ -196,7 +195,7 @@ QuadraticGrid search_quadratic(const at::Tensor& x, const at::Tensor& gram, int 
   const Range full = extremes(x);
   const double top = std::pow((1 << bits) - 1, 2);
   if (full.upper - full.lower <= 0) return {bits, 1.0, 0};
-  Scorer scorer(x, gram, options);
+  Scorer scorer = scorer_of(x, gram, options);
   const auto grid_of = [&](Steps steps) {
     const double lower = full.lower * factor_of(steps[0]);
     const double upper = full.upper * factor_of(steps[1]);

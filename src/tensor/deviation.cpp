@@ -65,9 +65,11 @@ void Energies::add(const at::Tensor& expected, const at::Tensor& got) {
   if (!expected.is_floating_point()) return;
   const auto wide = expected.to(at::kDouble);
   // Masked outputs may hold infinities, which are equal or not but have no energy.
-  const auto difference = at::where(wide.isfinite(), wide - got, 0.0);
-  signal += at::where(wide.isfinite(), wide, 0.0).square().sum().item<double>();
-  noise += difference.square().sum().item<double>();
+  const double own = at::where(wide.isfinite(), wide, 0.0).square().sum().item<double>();
+  signal += own;
+  noise += got.sizes().equals(wide.sizes())
+               ? at::where(wide.isfinite(), wide - got, 0.0).square().sum().item<double>()
+               : own;
 }
 
 void Energies::add_equality(const at::Tensor& expected, const at::Tensor& got) {

@@ -47,7 +47,8 @@ CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected
 at::Tensor square_levels();
 
 /// 10 log10 of the energy of `signal` over that of `signal - other`, summed over floating-point
-/// tensors, infinite values left out; infinity where they are equal to kNothing.
+/// tensors, infinite values left out; infinity where they are equal to kNothing. Of another shape,
+/// such as as many rows as the data asks for, all is lost.
 struct Energies {
   double signal = 0.0, noise = 0.0;
 
