@@ -56,7 +56,8 @@ struct WeightRecipe {
   int block_size = 128;      // columns per lazy update
   int descent_passes = 2;    // of coordinate descent on the codes that GPTQ found, below 8 bits
   int group_size = 0;        // weight-only sites: columns that share a scale; 0: the whole row
-  bool shrinkage = true;     // more damping where the Hessian has few rows
+  bool codebook = true;   // up to 4 bits, integer products: learned levels instead of whole numbers
+  bool shrinkage = true;  // more damping where the Hessian has few rows
   bool bias_correction = true;  // move the mean output error of the site into its bias
   Compensation compensation = Compensation::kStream;
   bool share_calls = true;   // a weight that several Linears read is rounded and stored once
@@ -78,6 +79,7 @@ struct AttentionRecipe {
   bool quantize = true;           // quantize q, k, v and the softmax output
   bool per_head = true;           // one grid per head for q, k and v
   bool value_per_channel = true;  // one grid per channel for v
+  bool equalization = true;       // keys centred, channels of q and k scaled against each other
   SoftmaxGrid softmax_grid = SoftmaxGrid::kAuto;
   SoftmaxScaling softmax_scaling = SoftmaxScaling::kRowMaximum;
   double log_steps_per_octave = 0;  // 2 is log-sqrt2, 1 is log2; 0: chosen by bits

@@ -124,12 +124,12 @@ Module ModuleFactory::quantize(const QuantizeState& s) {
 
 Module ModuleFactory::linear(const LinearState& s) {
   const auto activation = stored_names(s.activation);
-  return make(
-      ClassKind::kLinear,
-      {stored_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
-       static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.zero_point, s.max_product_code,
-       activation.first, activation.second, static_cast<std::int64_t>(s.output), s.output_low,
-       s.output_high, s.output_scale, s.output_zero, s.output_max_code, s.output_quadratic});
+  return make(ClassKind::kLinear,
+              {stored_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
+               static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), nibble_levels(s.levels),
+               s.zero_point, s.max_product_code, activation.first, activation.second,
+               static_cast<std::int64_t>(s.output), s.output_low, s.output_high, s.output_scale,
+               s.output_zero, s.output_max_code, s.output_quadratic});
 }
 
 Module ModuleFactory::weight_only(const WeightOnlyState& s) {

@@ -39,8 +39,9 @@ struct QuantizeState {
 };
 
 struct LinearState {
-  at::Tensor weight_codes;  // int8 [N, K]
+  at::Tensor weight_codes;  // int8 [N, K], with levels their numbers (QuantizedWeight::numbered)
   int bits = 8;             // of the weight
+  at::Tensor levels;        // int8 [2^bits]; undefined: the codes themselves
   at::Tensor scale;         // [N] input scale times weight scale (times output multiplier)
   at::Tensor bias;          // [N] (times output multiplier, plus output zero point)
   std::int64_t zero_point = 0;
@@ -87,7 +88,9 @@ struct EmbeddingState {
 };
 
 struct ScoresState {
-  at::Tensor left_zero, right_zero;  // float32 [1] or [H, 1, 1], relative to the int8 codes
+  // float32 [1] or [H, 1, 1], relative to the int8 codes; right_zero perhaps by channel, [1, d] or
+  // [H, 1, d]
+  at::Tensor left_zero, right_zero;
   std::int64_t left_bits = 8, right_bits = 8;
   at::Tensor scale;  // [1] or [H, 1, 1]; kept apart (not applied) when `raw`
   bool raw = false;  // output (left - zero) right as integers: the softmax that follows does

@@ -28,8 +28,9 @@ void write_codes(const OperandCodes& operands, State& state) {
 
 LinearState linear_state(const LinearPlan& plan, const std::string& path) {
   LinearState state;
-  state.weight_codes = plan.weight.codes;
+  state.weight_codes = plan.weight.numbered();
   state.bits = plan.weight.bits;
+  state.levels = plan.weight.levels;
   state.scale = plan.weight.scale.to(at::kDouble) * plan.input.scale;
   state.bias = plan.bias.to(at::kDouble);
   if (plan.input.per_token) state.bias = at::zeros_like(state.bias);  // TokenScale adds it

@@ -226,10 +226,12 @@ class Lowering {
     Value* right = operand_codes(original, 1, plan.right, site, "_right");
     ScoresState state;
     state.left_zero = stored_zero(plan.left);
+    // As the rows of keys [.., S, d] have it.
     state.right_zero = stored_zero(plan.right);
+    if (state.right_zero.dim() > 1) state.right_zero = state.right_zero.transpose(-2, -1);
     state.left_bits = plan.left.bits;
     state.right_bits = plan.right.bits;
-    state.scale = plan.left.scale * plan.right.scale;
+    state.scale = plan.scale();
     for (const auto& [attend, decision] : decisions_.attends) {
       state.raw = state.raw || decision.raw_scores == original;
     }
@@ -271,8 +273,7 @@ class Lowering {
     }
     if (decision.raw_scores != nullptr) {
       const auto& scores = *planned_.at(decision.raw_scores).scores();
-      state.factor = state.factor * to_double(scores.left.scale) * to_double(scores.right.scale) *
-                     decision.score_factor;
+      state.factor = state.factor * scores.scale() * decision.score_factor;
       state.fresh = true;
     }
     form.output = SiteOutput::kFloat;

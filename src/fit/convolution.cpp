@@ -147,6 +147,7 @@ ConvolutionPlan fit_convolution(const ConvolutionProblem& problem, const Recipe&
   Recipe recipe = given;
   // Rows of windows have no scale of their own, and none is a token.
   recipe.input.granularity = InputGranularity::kPerTensor;
+  recipe.weights.codebook = false;  // one for all groups would have to suit them all
   const ConvolutionSite& site = *problem.site;
   const at::Tensor windows = windows_of(problem.values.x, problem);
   if (windows.size(0) == 0) {

@@ -32,6 +32,7 @@ at::Tensor target_of(const RowBlock& rows, const LinearSite& site, const SideCol
 FittedWeight fit_weight_alone(const LinearProblem& problem, const SourceRows& rows,
                               WeightRecipe recipe) {
   recipe.shrinkage = false;
+  recipe.codebook = false;
   const LinearSite& site = *problem.site;
   const at::Tensor zero = at::zeros({site.weight.size(0)}, at::kFloat);
   const WeightProblem weight{.weight = site.weight.contiguous(),
@@ -119,6 +120,7 @@ std::string describe(const LinearPlan& plan) {
   if (input.form == CodeForm::kQuadratic) text << ", quadratic";
   if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
   text << "; " << plan.weight.outcome;
+  if (plan.weight.levels.defined()) text << ", " << plan.weight.levels.numel() << " weight levels";
   return text.str();
 }
 

@@ -26,7 +26,11 @@ std::map<std::size_t, QuantizedWeight> round_shared_weights(const std::vector<Si
     if (indices.size() < 2) continue;
     WeightRecipe nearest = recipe;
     nearest.rounding = WeightRounding::kNearest;
-    if (!std::get<bool>(key)) nearest.group_size = 0;
+    if (std::get<bool>(key)) {
+      nearest.codebook = false;
+    } else {
+      nearest.group_size = 0;
+    }
     const auto weight = quantize_weight(linear_of(sites[indices[0]])->weight.contiguous(), {},
                                         std::get<int>(key), nearest, threads);
     for (const std::size_t i : indices) rounded.emplace(i, weight);

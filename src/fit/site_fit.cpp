@@ -240,6 +240,7 @@ void SiteFit::fit_kind(std::size_t i, const EmbeddingSite& site, SitePlan& plan)
   // A row is read by itself: there are no errors of other columns to make up for.
   recipe.rounding = WeightRounding::kNearest;
   recipe.group_size = 0;
+  recipe.codebook = false;
   EmbeddingPlan embedding{
       quantize_weight(site.table, {}, bits_[i].weight_bits, recipe, options_.threads)};
   const auto indices = streams_.first_value(sites_[i].node->input(1), Stream::kQuantized);

@@ -11,7 +11,7 @@
 namespace repquant {
 
 /// At most this many bits: codes are indices of learned levels.
-inline constexpr int kMostLevelBits = 4;
+inline constexpr int kMostLevelBits = 6;
 
 /// The grid per token of a Linear's input. Where a norm in front can carry it, every channel is
 /// centred and divided by the square root of its half width on `rows` (x [n, K]) first: half of
@@ -19,10 +19,5 @@ inline constexpr int kMostLevelBits = 4;
 /// levels that best_levels() finds for the rows, each value counting by the square of its row's
 /// range times what the channel's error makes of the output (problem.gram) and by the row's weight.
 InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& problem);
-
-/// The 2^bits levels in 0..255 with the smallest weighted squared error, uint8, rising. `counts`
-/// and `sums` are float64 [256]: weights of the values whose nearest integer is i, and weights
-/// times values. Optimal by dynamic programming over intervals (one-dimensional k-means).
-at::Tensor best_levels(const at::Tensor& counts, const at::Tensor& sums, int bits);
 
 }  // namespace repquant

@@ -213,6 +213,7 @@ std::pair<Sizes, std::int64_t> check_rows(const State& state) {
 
 void check_linear(const State& state) {
   check_rows(state);
+  state.tensor_of("levels", {16}, kChars);
   state.integer("zero_point", 0, 255);
   state.integer("max_product_code", 1, 255);
   const bool gelu = state.text("activation", {"none", "relu", "gelu"}) == "gelu";

@@ -20,4 +20,18 @@ at::Tensor unpack_codes(const at::Tensor& packed, int bits, std::int64_t columns
   return (pairs.narrow(1, 0, columns) - 8).to(at::kChar).contiguous();
 }
 
+at::Tensor nibble_levels(const at::Tensor& levels) {
+  const at::Tensor all = at::arange(-8, 8, at::kChar);
+  if (!levels.defined()) return all;
+  const std::int64_t count = levels.numel();
+  return levels.index_select(0, (all.to(at::kLong) + count / 2).clamp_(0, count - 1));
+}
+
+at::Tensor unpack_levels(const at::Tensor& packed, int bits, std::int64_t columns,
+                         const at::Tensor& nibbles) {
+  const at::Tensor codes = unpack_codes(packed, bits, columns);
+  if (bits > 4) return codes;
+  return nibbles.index_select(0, codes.flatten().to(at::kLong) + 8).view_as(codes);
+}
+
 }  // namespace repquant

@@ -23,4 +23,13 @@ at::Tensor pack_codes(const at::Tensor& codes, int bits);
 /// The inverse of pack_codes; `columns` is K.
 at::Tensor unpack_codes(const at::Tensor& packed, int bits, std::int64_t columns);
 
+/// What each nibble of packed codes stands for, int8 [16]: `levels` (int8 [2^bits]) where
+/// pack_codes puts their numbers from -2^(bits - 1) on, the first and last level beside them.
+/// Undefined levels are the codes -8 .. 7.
+at::Tensor nibble_levels(const at::Tensor& levels);
+/// The product codes of a Linear, int8 [N, K]: unpacked, and up to 4 bits looked up in its
+/// nibble_levels().
+at::Tensor unpack_levels(const at::Tensor& packed, int bits, std::int64_t columns,
+                         const at::Tensor& nibbles);
+
 }  // namespace repquant

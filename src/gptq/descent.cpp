@@ -15,13 +15,28 @@ constexpr std::int64_t kBlock = 128;  // columns whose steps reach all others in
 
 /// The best code of a column for every row, and steps = s times its change.
 REPQUANT_SIMD void update_column(const double* gradient, const double* scale, double diagonal,
-                                 double low, double high, double* codes, double* steps,
+                                 const WeightCodes& allowed, double* codes, double* steps,
                                  std::int64_t rows) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const double wanted = std::nearbyint(codes[r] + gradient[r] / (diagonal * scale[r]));
-    const double next = std::min(high, std::max(low, wanted));
-    steps[r] = scale[r] * (next - codes[r]);
-    codes[r] = next;
+  const auto low = static_cast<double>(allowed.low), high = static_cast<double>(allowed.high);
+  for (std::int64_t r = 0; r < rows; ++r) steps[r] = codes[r] + gradient[r] / (diagonal * scale[r]);
+  if (allowed.levels.empty()) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const double next = std::min(high, std::max(low, std::nearbyint(steps[r])));
+      steps[r] = scale[r] * (next - codes[r]);
+      codes[r] = next;
+    }
+    return;
+  }
+  for (std::int64_t from = 0; from < rows; from += kLanes) {
+    const std::int64_t count = std::min(kLanes, rows - from);
+    float wanted[kLanes], next[kLanes];
+    for (std::int64_t i = 0; i < count; ++i) wanted[i] = static_cast<float>(steps[from + i]);
+    nearest_lanes(allowed, wanted, next, count);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto code = static_cast<double>(next[i]);
+      steps[from + i] = scale[from + i] * (code - codes[from + i]);
+      codes[from + i] = code;
+    }
   }
 }
 
@@ -33,7 +48,7 @@ REPQUANT_SIMD void subtract_scaled(double* target, const double* source, double 
 }  // namespace
 
 void descend(const at::Tensor& weight, const at::Tensor& scale, const at::Tensor& hessian,
-             double low, double high, at::Tensor& codes) {
+             const WeightCodes& allowed, at::Tensor& codes) {
   const std::int64_t rows = codes.size(0), columns = codes.size(1);
   // Transposed, so that a column of all rows is contiguous. The gradient is H dW^T.
   at::Tensor transposed = codes.t().contiguous();
@@ -53,7 +68,7 @@ void descend(const at::Tensor& weight, const at::Tensor& scale, const at::Tensor
     for (std::int64_t j = 0; j < count; ++j) {
       const double diagonal = h[j * count + j];
       if (!(diagonal > 0)) continue;
-      update_column(g + j * rows, s + j * rows, diagonal, low, high, q + j * rows, step + j * rows,
+      update_column(g + j * rows, s + j * rows, diagonal, allowed, q + j * rows, step + j * rows,
                     rows);
       for (std::int64_t k = j + 1; k < count; ++k) {
         subtract_scaled(g + k * rows, step + j * rows, h[j * count + k], rows);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "gptq/codebook.h"
 #include "gptq/descent.h"
 #include "gptq/row_scale.h"
 #include "tensor/check.h"
@@ -98,20 +99,23 @@ struct Groups {
 };
 
 // Rounds one column of all rows; error = (w - w^) / U_jj.
-REPQUANT_SIMD void round_column(const float* w, const float* scale, CodeRange range,
+REPQUANT_SIMD void round_column(const float* w, const float* scale, const WeightCodes& allowed,
                                 float inverse_d, float* codes, float* error, std::int64_t rows) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    const float q = round_even(clamp_to(w[i] / scale[i], range.low, range.high));
-    codes[i] = q;
-    error[i] = (w[i] - scale[i] * q) * inverse_d;
+  for (std::int64_t from = 0; from < rows; from += kLanes) {
+    const std::int64_t count = rows - from < kLanes ? rows - from : kLanes;
+    float u[kLanes];
+    for (std::int64_t i = 0; i < count; ++i) u[i] = w[from + i] / scale[from + i];
+    nearest_lanes(allowed, u, codes + from, count);
   }
+  for (std::int64_t i = 0; i < rows; ++i) error[i] = (w[i] - scale[i] * codes[i]) * inverse_d;
 }
 
 // The column loop on a chunk of rows. weight is W^T [K, R] in loop order and is used up, so that a
 // column of all rows is contiguous; scale [K, R] likewise. Group scales are fixed before the loop,
 // so that columns may come in any order. Returns codes [K, R], float, in loop order.
 at::Tensor round_columns(const at::Tensor& weight, const at::Tensor& inverse,
-                         const at::Tensor& scale, CodeRange range, std::int64_t block_size) {
+                         const at::Tensor& scale, const WeightCodes& allowed,
+                         std::int64_t block_size) {
   const std::int64_t columns = weight.size(0);
   const std::int64_t rows = weight.size(1);
   at::Tensor codes = at::empty_like(weight);
@@ -125,7 +129,7 @@ at::Tensor round_columns(const at::Tensor& weight, const at::Tensor& inverse,
     const std::int64_t to = std::min(from + block_size, columns);
     for (std::int64_t j = from; j < to; ++j) {
       float* error = e + (j - from) * rows;
-      round_column(w + j * rows, s + j * rows, range, 1.0F / u[j * columns + j], q + j * rows,
+      round_column(w + j * rows, s + j * rows, allowed, 1.0F / u[j * columns + j], q + j * rows,
                    error, rows);
       for (std::int64_t k = j + 1; k < to; ++k) {
         subtract_scaled(w + k * rows, error, u[j * columns + k], rows);
@@ -189,7 +193,7 @@ struct Problem {
   at::Tensor importance;  // float32 [K], diag H or ones
   std::optional<Factor> factor;
   WeightRecipe recipe;
-  CodeRange range{};
+  WeightCodes codes{};
   Groups groups{};
 };
 
@@ -205,7 +209,7 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
       const std::int64_t first = groups.from(g);
       const WeightRow row{weight.const_data_ptr<float>() + i * columns + first,
                           problem.importance.const_data_ptr<float>() + first, groups.to(g) - first,
-                          problem.range};
+                          problem.codes};
       *s = problem.recipe.scale_search ? search_row_scale(row) : absolute_maximum_scale(row);
       nearest_codes(row, *s, nearest.data_ptr<float>() + i * columns + first);
     }
@@ -223,7 +227,7 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
     for (int round = 0; round < (groups.count() > 1 ? kGroupRounds : 1); ++round) {
       const at::Tensor loop_codes =
           round_columns(weight.t().index_select(0, factor.order), factor.inverse,
-                        groups.spread(refit).t().index_select(0, factor.order), problem.range,
+                        groups.spread(refit).t().index_select(0, factor.order), problem.codes,
                         problem.recipe.block_size);
       at::Tensor rounded = at::empty_like(codes);
       rounded.index_copy_(1, factor.order, loop_codes.t().to(at::kDouble));
@@ -241,8 +245,7 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
       error_gptq = at::where(better, error_next, error_gptq);
     }
     for (int pass = 0; pass < problem.recipe.descent_passes; ++pass) {
-      descend(weight, groups.spread(refit.to(at::kDouble)), problem.damped, problem.range.low,
-              problem.range.high, gptq);
+      descend(weight, groups.spread(refit.to(at::kDouble)), problem.damped, problem.codes, gptq);
       refit = refit_scale(weight, gptq, refit, groups, problem.damped);
     }
     if (problem.recipe.descent_passes > 0) {
@@ -305,6 +308,16 @@ at::Tensor QuantizedWeight::dequantize() const {
   return codes.to(at::kFloat).mul_(Groups{codes.size(1), group_size}.spread(scale));
 }
 
+at::Tensor QuantizedWeight::numbered() const {
+  if (!levels.defined()) return codes;
+  const auto* level = levels.const_data_ptr<std::int8_t>();
+  at::Tensor number = at::zeros({256}, at::kChar);  // at level + 128
+  for (std::int64_t i = levels.numel(); i-- > 0;) {
+    number[level[i] + 128] = i - levels.numel() / 2;
+  }
+  return number.index_select(0, codes.flatten().to(at::kLong) + 128).view_as(codes);
+}
+
 QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hessian, int bits,
                                 const WeightRecipe& recipe, int threads) {
   check_arguments(weight, hessian, bits, recipe);
@@ -313,7 +326,7 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
   problem.recipe = recipe;
   const bool grouped = recipe.group_size > 0 && recipe.group_size < weight.size(1);
   problem.groups = {weight.size(1), grouped ? recipe.group_size : weight.size(1)};
-  problem.range = weight_codes(bits, grouped);
+  problem.codes = weight_codes(bits, grouped);
   // With 8 bits it gains nothing (docs/decisions-accuracy.md, section 12).
   if (bits == 8) problem.recipe.descent_passes = 0;
   const std::int64_t rows = weight.size(0);
@@ -329,6 +342,10 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
       problem.importance = at::ones({weight.size(1)}, at::kFloat);
     }
     quantized.outcome = prepare_factor(problem);
+    if (recipe.codebook && bits <= kMostCodebookBits && !grouped) {
+      problem.codes = fit_codebook(problem.weight, problem.importance, bits);
+      quantized.levels = at::tensor(problem.codes.levels).to(at::kChar);
+    }
   });
   parallel_for(chunks, threads, [&](std::int64_t chunk) {
     results[static_cast<std::size_t>(chunk)] =

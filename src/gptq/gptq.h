@@ -17,16 +17,20 @@ struct QuantizedWeight {
                        // where the lowest code is used: the widest weight has it
   int group_size = 0;  // columns that share a scale; 0: the whole row
   int bits = 8;
+  at::Tensor levels;      // int8 [2^bits], not falling: the codes that there are; undefined: all
   std::string outcome;    // "gptq", "gptq, damping x10", "nearest", "nearest: <reason>"
   double error_rtn = 0;   // tr(dW H dW^T) of round-to-nearest (sum of squares without H)
   double error_gptq = 0;  // the same for the codes above, never larger
 
   at::Tensor dequantize() const;  // float32 [N, K]
+  /// int8 [N, K]: the codes, or with levels their numbers, the middle one as 0: of `bits` bits.
+  at::Tensor numbered() const;
 };
 
 /// Quantizes weight [N, K] (float32) to bits 2..8 for inputs with the Hessian H [K, K] (double;
 /// undefined: nearest rounding on the plain squared error). recipe.rounding, scale_search,
-/// act_order, damping, block_size and group_size apply (a group_size of K or more is one group).
+/// act_order, damping, block_size, codebook (up to kMostCodebookBits bits, without groups) and
+/// group_size apply (a group_size of K or more is one group).
 ///
 /// A Hessian that cannot be factorised raises the damping up to three times by ten, then falls back
 /// to nearest; so does a result that is worse than nearest. `outcome` says which.

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-
-#include "tensor/simd.h"
+#include <utility>
 
 namespace repquant {
 namespace {
@@ -21,36 +20,34 @@ REPQUANT_SIMD CodeSums code_sums(const WeightRow& row, float scale) {
   float cross[kLanes] = {};
   float square[kLanes] = {};
   const float inverse = 1.0F / scale;
-  const auto [low, top] = row.codes;
-  std::int64_t k = 0;
-  for (; k + kLanes <= row.columns; k += kLanes) {
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-      const float w = row.values[k + lane];
-      const float h = row.importance[k + lane];
-      const float q = round_even(clamp_to(w * inverse, low, top));
-      const float difference = w - scale * q;
-      error[lane] += h * difference * difference;
-      cross[lane] += h * w * q;
-      square[lane] += h * q * q;
+  for (std::int64_t k = 0; k < row.columns; k += kLanes) {
+    const std::int64_t count = row.columns - k < kLanes ? row.columns - k : kLanes;
+    float w[kLanes] = {}, h[kLanes] = {}, u[kLanes], q[kLanes];
+    for (std::int64_t lane = 0; lane < count; ++lane) {
+      w[lane] = row.values[k + lane];
+      h[lane] = row.importance[k + lane];
     }
-  }
-  for (std::int64_t lane = 0; k < row.columns; ++k, ++lane) {
-    const float w = row.values[k];
-    const float h = row.importance[k];
-    const float q = round_even(clamp_to(w * inverse, low, top));
-    const float difference = w - scale * q;
-    error[lane] += h * difference * difference;
-    cross[lane] += h * w * q;
-    square[lane] += h * q * q;
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) u[lane] = w[lane] * inverse;
+    nearest_lanes(row.codes, u, q, kLanes);
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      const float difference = w[lane] - scale * q[lane];
+      error[lane] += h[lane] * difference * difference;
+      cross[lane] += h[lane] * w[lane] * q[lane];
+      square[lane] += h[lane] * q[lane] * q[lane];
+    }
   }
   return {sum_lanes(error), sum_lanes(cross), sum_lanes(square)};
 }
 
 }  // namespace
 
-CodeRange weight_codes(int bits, bool grouped) {
+WeightCodes weight_codes(int bits, bool grouped) {
   const auto half = static_cast<float>(1 << (bits - 1));
-  return {bits == 8 && !grouped ? 1 - half : -half, half - 1};
+  return {bits == 8 && !grouped ? 1 - half : -half, half - 1, {}};
+}
+
+WeightCodes with_levels(std::vector<float> levels) {
+  return {levels.front(), levels.back(), std::move(levels)};
 }
 
 float absolute_maximum_scale(const WeightRow& row) {
@@ -98,8 +95,11 @@ float search_row_scale(const WeightRow& row) {
 }
 
 REPQUANT_SIMD void nearest_codes(const WeightRow& row, float scale, float* codes) {
-  for (std::int64_t k = 0; k < row.columns; ++k) {
-    codes[k] = round_even(clamp_to(row.values[k] / scale, row.codes.low, row.codes.high));
+  for (std::int64_t k = 0; k < row.columns; k += kLanes) {
+    const std::int64_t count = row.columns - k < kLanes ? row.columns - k : kLanes;
+    float u[kLanes];
+    for (std::int64_t i = 0; i < count; ++i) u[i] = row.values[k + i] / scale;
+    nearest_lanes(row.codes, u, codes + k, count);
   }
 }
 

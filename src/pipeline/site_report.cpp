@@ -19,7 +19,7 @@ std::string form_of(const LinearPlan& plan) {
 }
 
 std::string form_of(const ScoresPlan& plan) {
-  return plan.left.scale.numel() > 1 ? "uniform, per head" : "uniform";
+  return plan.scale().numel() > 1 ? "uniform, per head" : "uniform";
 }
 
 std::string form_of(const AttendPlan& plan) {

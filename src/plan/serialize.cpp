@@ -126,6 +126,7 @@ Dict store(const QuantizedWeight& weight) {
   put(dict, "codes", weight.codes);
   put(dict, "scale", weight.scale);
   put(dict, "bits", weight.bits);
+  put(dict, "levels", weight.levels);
   put(dict, "group_size", weight.group_size);
   put(dict, "outcome", weight.outcome);
   put(dict, "error_rtn", weight.error_rtn);
@@ -138,6 +139,7 @@ QuantizedWeight read_weight(const Reader& reader, bool optional) {
   weight.codes = reader.tensor("codes", at::kChar, optional);
   weight.scale = reader.tensor("scale", at::kFloat, optional);
   weight.bits = reader.integer("bits", 0, 8);
+  weight.levels = reader.tensor("levels", at::kChar, true);
   weight.group_size = reader.integer("group_size", 0, kMaxGroupSize);
   weight.outcome = reader.text("outcome");
   weight.error_rtn = reader.number("error_rtn");

@@ -210,11 +210,17 @@ at::Tensor simulate_embedding(const EmbeddingPlan& plan, const at::Tensor& indic
   return at::embedding(plan.table.codes, indices).to(at::kFloat) * scale;
 }
 
+at::Tensor ScoresPlan::scale() const {
+  const at::Tensor a = left.scale.to(at::kDouble), b = right.scale.to(at::kDouble);
+  if (b.dim() < 2 || b.size(-2) == 1) return a * b;
+  return (a * b.transpose(-2, -1)).mean(-1, /*keepdim=*/true);  // equal but for rounding
+}
+
 at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left,
                            const at::Tensor& right) {
   const at::Tensor product = at::matmul(encode(left, plan.left) - plan.left.zero_point,
                                         encode(right, plan.right) - plan.right.zero_point);
-  return product * (plan.left.scale * plan.right.scale);
+  return product * plan.scale().to(at::kFloat);
 }
 
 at::Tensor simulate_softmax_weights(const AttendPlan& plan, const at::Tensor& scores) {

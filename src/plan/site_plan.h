@@ -13,12 +13,10 @@
 #include "gptq/gptq.h"
 #include "plan/convolution_shape.h"
 #include "plan/site_kind.h"
+#include "quantizer/levels.h"
 #include "quantizer/log.h"
 
 namespace repquant {
-
-/// The largest level of a codebook.
-inline constexpr std::int64_t kMaxLevel = 255;
 
 /// How a code enters the integer product: as it is, or squared (x = s (q^2 - z)).
 enum class CodeForm { kUniform, kQuadratic };
@@ -73,7 +71,9 @@ struct LinearPlan {
 };
 
 /// One operand of an attention product: q = clamp(round(x m + a), 0, 2^b - 1), x^ = (q - a) / m
-/// where a is an integer zero point. Shapes broadcast against the operand: [1] or [H, 1, 1].
+/// where a is an integer zero point, of channels perhaps beyond the codes. Shapes broadcast against
+/// the operand: [1] or [H, 1, 1], with grids by channel [d], [1, d] or [H, 1, d], of the right
+/// operand of scores [d, 1] or [H, d, 1].
 struct OperandQuantizer {
   int bits = 8;
   at::Tensor multiplier;  // 1 / scale
@@ -83,10 +83,13 @@ struct OperandQuantizer {
   std::int64_t max_code() const { return (std::int64_t{1} << bits) - 1; }
 };
 
-/// Scores: left right. `left` is [.., T, d], `right` is [.., d, S] as the graph has them.
+/// Scores: left right. `left` is [.., T, d], `right` is [.., d, S] as the graph has them. Scales of
+/// channels cancel in the product: left.scale times right.scale is the same for all of them.
 struct ScoresPlan {
   OperandQuantizer left;
   OperandQuantizer right;
+
+  at::Tensor scale() const;  // float64 [1] or [H, 1, 1] (or [1, 1]), of products of codes
 };
 
 /// Softmax over the last dimension, quantized, times V: see quantizer/log.h for the grids.

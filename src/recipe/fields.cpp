@@ -173,6 +173,8 @@ std::vector<RecipeField> make_fields() {
                     "passes of coordinate descent on the codes that GPTQ found, below 8 bits"));
   add(integer_field("weights.group_size", &R::weights, &WeightRecipe::group_size, 0, 65536,
                     "weight-only sites: columns that share a scale; 0: the whole row"));
+  add(bool_field("weights.codebook", &R::weights, &WeightRecipe::codebook,
+                 "up to 4 bits, integer products: learned levels instead of whole numbers"));
   add(bool_field("weights.bias_correction", &R::weights, &WeightRecipe::bias_correction,
                  "move a site's mean output error into its bias"));
   add(name_field("weights.compensation", &R::weights, &WeightRecipe::compensation,
@@ -196,6 +198,9 @@ std::vector<RecipeField> make_fields() {
                  "per-channel zero points are integers, else real and folded exactly"));
   add(bool_field("attention.quantize", &R::attention, &AttentionRecipe::quantize,
                  "quantize q, k, v and the softmax output"));
+  add(bool_field(
+      "attention.equalization", &R::attention, &AttentionRecipe::equalization,
+      "keys are centred and channels of q and k scaled against each other where it pays"));
   add(bool_field("attention.per_head", &R::attention, &AttentionRecipe::per_head,
                  "one grid per head for q, k and v"));
   add(bool_field("attention.head_room", &R::attention, &AttentionRecipe::head_room,

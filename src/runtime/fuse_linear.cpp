@@ -1,6 +1,9 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/constants.h>
 
+#include <algorithm>
+
+#include "format/codes.h"
 #include "graph/rewrite.h"
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
@@ -94,14 +97,30 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
   return pattern;
 }
 
+/// True if a nibble is the code itself, which kernels unpack in registers.
+bool whole_numbers(const StoredState& linear) {
+  return at::equal(linear.tensor("levels"), nibble_levels({}));
+}
+
+/// Of the packed weight: levels are looked up when it is packed, and are bytes from then on.
+std::int64_t packed_bits(const StoredState& linear) {
+  const std::int64_t bits = linear.integer("bits");
+  return whole_numbers(linear) ? bits : std::max<std::int64_t>(bits, 8);
+}
+
 const std::pair<at::Tensor, at::Tensor>& packed_weight(FusionContext& context,
                                                        const SubmoduleCall& linear) {
   const auto found = context.packed.find(linear.name);
   if (found != context.packed.end()) return found->second;
-  const auto [weight, sums] =
-      ops::pack_weight_cpu(linear.state->tensor("codes"), linear.state->integer("bits"),
-                           linear.state->integer("columns"));
-  return context.packed[linear.name] = {weight, sums * linear.state->integer("zero_point")};
+  const StoredState& state = *linear.state;
+  const std::int64_t columns = state.integer("columns"), bits = packed_bits(state);
+  at::Tensor codes = state.tensor("codes");
+  if (bits != state.integer("bits")) {
+    codes = unpack_levels(codes, static_cast<int>(state.integer("bits")), columns,
+                          state.tensor("levels"));
+  }
+  const auto [weight, sums] = ops::pack_weight_cpu(codes, bits, columns);
+  return context.packed[linear.name] = {weight, sums * state.integer("zero_point")};
 }
 
 /// The operator's argument: what the pattern takes in, or the Linear has itself.
@@ -148,7 +167,7 @@ Value* insert_side(FusionContext& context, const SubmoduleCall& linear,
        columns.tensor("scale").reciprocal(), columns.tensor("zero_point"),
        at::constant_pad_nd(side_weight, {0, rest}).contiguous(),
        (std::int64_t{1} << columns.integer("bits")) - 1, value_or_none(pattern.residual), channels,
-       state.integer("columns"), state.integer("bits")});
+       state.integer("columns"), packed_bits(state)});
 }
 
 Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
@@ -183,7 +202,7 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
       pattern.last, "repquant::linear",
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
        padded(last.tensor("bias"), channels), multiplier, offset, value_or_none(pattern.residual),
-       channels, state.integer("columns"), state.integer("bits"), activation_of(pattern, state),
+       channels, state.integer("columns"), packed_bits(state), activation_of(pattern, state),
        output, low, high, quadratic, value_or_none(rows_of(context, pattern)),
        sums_of(context, pattern, channels)});
 }
@@ -198,9 +217,8 @@ std::pair<Value*, Value*> insert_tokens(FusionContext& context, const SubmoduleC
       pattern.tokens->range.node, "repquant::linear_tokens",
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
        padded(last.tensor("bias"), channels), channels, state.integer("columns"),
-       state.integer("bits"), activation_of(pattern, state),
-       value_or_none(rows_of(context, pattern)), sums_of(context, pattern, channels),
-       pattern.tokens->top, pattern.tokens->codebook()});
+       packed_bits(state), activation_of(pattern, state), value_or_none(rows_of(context, pattern)),
+       sums_of(context, pattern, channels), pattern.tokens->top, pattern.tokens->codebook()});
 }
 
 /// True if the codes that it writes are squares (quadratic form).
@@ -229,7 +247,7 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
   note(pattern.add, "residual");
   context.report_fused(
       linear.name,
-      "repquant::linear u8 x s" + std::string(linear.state->integer("bits") <= 4 ? "4" : "8"),
+      "repquant::linear u8 x s" + std::string(packed_bits(*linear.state) <= 4 ? "4" : "8"),
       taken_in);
   if (pattern.tokens) {
     const std::string into = "fused into " + linear.name;

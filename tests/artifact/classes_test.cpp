@@ -113,6 +113,27 @@ TEST_F(ClassesTest, LinearFloatOutput) {
   }
 }
 
+TEST_F(ClassesTest, LinearWithLevels) {
+  for (const int weight_bits : {2, 3, 4}) {
+    LinearPlan plan = random_linear(48, 65, weight_bits, 8);
+    // No two alike, both ends at their bounds.
+    const std::int64_t count = std::int64_t{1} << weight_bits;
+    plan.weight.levels = at::linspace(-64, 64, count).round().to(at::kChar);
+    plan.weight.codes =
+        plan.weight.levels.index_select(0, at::randint(0, count, {48 * 65}, at::kLong))
+            .view({48, 65});
+    LinearState state = lowered(plan);
+    state.weight_codes = plan.weight.numbered();
+    state.levels = plan.weight.levels;
+    const Module module = reloaded(factory.linear(state));
+    const at::Tensor codes = encode(at::randn({2, 37, 65}) * 2, plan.input);
+    expect_close(run(module, {codes.to(at::kByte)}), linear_from_codes(plan, codes, {}));
+    EXPECT_TRUE(at::equal(unpack_levels(pack_codes(state.weight_codes, weight_bits), weight_bits,
+                                        65, nibble_levels(plan.weight.levels)),
+                          plan.weight.codes));
+  }
+}
+
 TEST_F(ClassesTest, LinearTakesAnyRankAndNonContiguousCodes) {
   const LinearPlan plan = random_linear(16, 24, 4, 4);
   const Module module = factory.linear(lowered(plan));

@@ -23,7 +23,7 @@ TEST(Descent, TwoColumnsByHand) {
   const at::Tensor scale = at::ones({1, 2}, at::kDouble);
   at::Tensor codes = at::tensor({1.0, 3.0}, at::kDouble).view({1, 2});
   EXPECT_NEAR(objective(weight, codes, scale, hessian), 0.8, 1e-6);
-  descend(weight, scale, hessian, -7, 7, codes);
+  descend(weight, scale, hessian, {-7, 7, {}}, codes);
   EXPECT_TRUE(at::equal(codes, at::tensor({0.0, 3.0}, at::kDouble).view({1, 2})));
   EXPECT_NEAR(objective(weight, codes, scale, hessian), 0.4, 1e-6);
 }
@@ -41,7 +41,7 @@ TEST(Descent, EndsWhereNoSingleCodeCanBeBettered) {
   at::Tensor codes = at::round(weight.to(at::kDouble) / scale).clamp(-3, 3);
   double error = objective(weight, codes, scale, hessian);
   for (int pass = 0; pass < 50; ++pass) {
-    descend(weight, scale, hessian, -3, 3, codes);
+    descend(weight, scale, hessian, {-3, 3, {}}, codes);
     const double next = objective(weight, codes, scale, hessian);
     EXPECT_LE(next, error * (1 + 1e-12)) << pass;
     error = next;
@@ -65,7 +65,7 @@ TEST(Descent, KeepsColumnsWithoutData) {
   at::Tensor hessian = at::zeros({2, 2}, at::kDouble);
   hessian[0][0] = 1.0;
   at::Tensor codes = at::tensor({0.0, 5.0}, at::kDouble).view({1, 2});
-  descend(weight, at::ones({1, 2}, at::kDouble), hessian, -7, 7, codes);
+  descend(weight, at::ones({1, 2}, at::kDouble), hessian, {-7, 7, {}}, codes);
   EXPECT_TRUE(at::equal(codes, at::tensor({1.0, 5.0}, at::kDouble).view({1, 2})));
 }
 

@@ -120,14 +120,17 @@ class ClassesTest(unittest.TestCase):
             self.assert_codes(quadratic(x), torch.uint8,
                               codes.clamp(0, 225).sqrt().round().square())
 
-    def linear(self, bits: int, **stored: object):
+    def linear(self, bits: int, levels: torch.Tensor = torch.arange(-8, 8, dtype=torch.int8),
+               **stored: object):
         limit = 1 << (bits - 1)
         codes = torch.randint(-limit + (bits == 8), limit, (10, 33), dtype=torch.int8)
         scale, bias = torch.rand(10) / 500, torch.randn(10)
         module = make("linear", codes=nibbles(codes) if bits <= 4 else codes, scale=scale,
-                      bias=bias, bits=bits, columns=33, zero_point=9, max_product_code=255,
-                      **stored)
+                      bias=bias, bits=bits, columns=33, levels=levels, zero_point=9,
+                      max_product_code=255, **stored)
         x = torch.randint(0, 256, (2, 7, 33), dtype=torch.uint8)
+        if bits <= 4:
+            codes = levels[codes.long() + 8]
         y = (x.double() - 9) @ codes.double().t() * scale + bias
         return module(x), y, module, x
 
@@ -139,6 +142,13 @@ class ClassesTest(unittest.TestCase):
             self.assert_close(module(x.unsqueeze(0)), y.unsqueeze(0))  # four
             got, y, _, _ = self.linear(bits, activation="gelu", algorithm="tanh")
             self.assert_close(got, torch.nn.functional.gelu(y, approximate="tanh"))
+
+    def test_linear_looks_levels_up(self) -> None:
+        levels = torch.tensor([-64, -50, -41, -30, -22, -15, -9, -4, 0, 3, 8, 15, 24, 36, 50, 63],
+                              dtype=torch.int8)
+        for bits in (3, 4):
+            got, y, _, _ = self.linear(bits, levels, activation="none", algorithm="")
+            self.assert_close(got, y)
 
     def test_linear_writes_codes(self) -> None:
         for bits in (4, 8):

@@ -3,6 +3,8 @@
 Without VNNI, oneDNN adds pairs of u8 x s8 products in 16 bits with saturation. prepare() looks
 whether this processor does so, and whether these codes can reach the limit (2 u w > 32767). If
 both, the weight is split into two halves of at most 64, whose pairs cannot saturate.
+
+Up to 4 bits a nibble is the number of one of `levels`, -8 .. 7 where weights are whole numbers.
 """
 
 
@@ -13,6 +15,7 @@ class Linear:
     bias: Tensor
     bits: int
     columns: int
+    levels: Tensor
     zero_point: int
     max_product_code: int
     activation: str
@@ -39,8 +42,8 @@ class Linear:
             return self.codes
         low = torch.bitwise_and(self.codes, 15)
         high = torch.bitwise_right_shift(self.codes, 4)
-        pairs = torch.stack([low, high], -1).flatten(1)
-        return torch.sub(pairs.narrow(1, 0, self.columns).to(1), 8)
+        pairs = torch.stack([low, high], -1).flatten(1).narrow(1, 0, self.columns)
+        return torch.index_select(self.levels, 0, pairs.flatten().to(3)).view_as(pairs)
 
     def saturates(self) -> bool:
         weight = torch.full([32, 64], 127, dtype=1)

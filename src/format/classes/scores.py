@@ -1,4 +1,4 @@
-"""Attention scores q k^T from int8 codes, one head at a time.
+"""Attention scores q k^T from int8 codes, one head at a time. Keys may have a zero point by channel.
 
 Below about a million multiply-accumulates per head the calls of _int_mm cost more than they save:
 then float32, which is as exact (every sum is below 2^24).
@@ -60,6 +60,6 @@ class Scores:
         if self.raw:
             return products
         if not self.right_centred:
-            rows = left.to(6).sub_(self.left_zero).sum(-1, True)
-            products = products.sub_(torch.mul(rows, self.right_zero))
+            rows = torch.mul(left.to(6).sub_(self.left_zero), self.right_zero).sum(-1, True)
+            products = products.sub_(rows)
         return products.mul_(self.scale)

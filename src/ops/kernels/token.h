@@ -7,8 +7,22 @@
 namespace repquant::ops {
 namespace {
 
+/// Of two neighbouring levels the lower one has the codes up to here.
+inline std::uint8_t middle_of(const std::uint8_t* levels, int upper) {
+  return static_cast<std::uint8_t>((levels[upper - 1] + levels[upper]) / 2);
+}
+
+/// The level that is nearest to each code.
+inline void fill_table(const std::uint8_t* levels, int count, std::uint8_t* table) {
+  int level = 0;
+  for (int code = 0; code < 256; ++code) {
+    while (level + 1 < count && code > middle_of(levels, level + 1)) ++level;
+    table[code] = levels[level];
+  }
+}
+
 /// codes = the level that is nearest to each, of two the lower one. Counted up from the lowest
-/// level rather than looked up: bytes compare and add in vectors.
+/// level rather than looked up: bytes compare and add in vectors. For few levels.
 inline void nearest_levels(const std::uint8_t* levels, int count, std::uint8_t* codes,
                            std::int64_t width) {
   constexpr std::int64_t kChunk = 64;
@@ -20,7 +34,7 @@ inline void nearest_levels(const std::uint8_t* levels, int count, std::uint8_t* 
       nearest[i] = levels[0];
     }
     for (int t = 1; t < count; ++t) {
-      const auto middle = static_cast<std::uint8_t>((levels[t - 1] + levels[t]) / 2);
+      const std::uint8_t middle = middle_of(levels, t);
       const auto step = static_cast<std::uint8_t>(levels[t] - levels[t - 1]);
       for (std::int64_t i = 0; i < kChunk; ++i) {
         nearest[i] = static_cast<std::uint8_t>(nearest[i] + (fine[i] > middle ? step : 0));
@@ -46,6 +60,9 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
   constexpr float kSmallest = 1.1754943508222875e-38F;  // normal
   const std::int64_t width = args.width;
   const auto limit = V::set(static_cast<float>(args.top)), zero = V::set(0.0F);
+  constexpr int kFewLevels = 16;
+  std::uint8_t table[256];
+  if (args.level_count > kFewLevels) fill_table(args.levels, args.level_count, table);
   for (std::int64_t row = row_begin; row < row_end; ++row) {
     const float* x = args.x + row * width;
     if (args.weight != nullptr) {
@@ -86,7 +103,11 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
       const auto u = V::round(V::mul(V::sub(load_lanes<V>(x + at, n), lowest), inverse));
       store_code_lanes<V>(codes + at, V::to_int(V::min(V::max(u, zero), limit)), n);
     });
-    if (args.levels != nullptr) nearest_levels(args.levels, args.level_count, codes, width);
+    if (args.level_count > kFewLevels) {
+      for (std::int64_t c = 0; c < width; ++c) codes[c] = table[codes[c]];
+    } else if (args.levels != nullptr) {
+      nearest_levels(args.levels, args.level_count, codes, width);
+    }
   }
 }
 

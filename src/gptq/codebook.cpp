@@ -1,0 +1,66 @@
+#include "gptq/codebook.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "quantizer/levels.h"
+
+namespace repquant {
+namespace {
+
+constexpr std::int64_t kValues = 65536;  // of a sample: thousands for each level
+constexpr int kRounds = 4;
+
+/// The whole numbers of `bits`, as widely spread as levels may be.
+WeightCodes even_levels(int bits) {
+  const WeightCodes whole = weight_codes(bits, true);
+  std::vector<float> levels;
+  for (float code = whole.low; code <= whole.high; ++code) {
+    levels.push_back(code * kMaxWeightLevel / -whole.low);
+  }
+  return with_levels(std::move(levels));
+}
+
+}  // namespace
+
+WeightCodes fit_codebook(const at::Tensor& weight, const at::Tensor& importance, int bits) {
+  const std::int64_t rows = weight.size(0), columns = weight.size(1);
+  const std::int64_t stride = std::max<std::int64_t>(1, rows * columns / kValues);
+  const float* values = weight.const_data_ptr<float>();
+  const float* counted = importance.const_data_ptr<float>();
+  constexpr auto kBound = static_cast<double>(kMaxWeightLevel);
+  WeightCodes codes = even_levels(bits);
+  for (int round = 0; round < kRounds; ++round) {
+    const at::Tensor counts = at::zeros({kMaxLevel + 1}, at::kDouble);
+    const at::Tensor sums = at::zeros({kMaxLevel + 1}, at::kDouble);
+    auto *count = counts.mutable_data_ptr<double>(), *sum = sums.mutable_data_ptr<double>();
+    for (std::int64_t row = 0; row < rows; row += stride) {
+      const float* w = values + row * columns;
+      const auto scale = static_cast<double>(search_row_scale({w, counted, columns, codes}));
+      for (std::int64_t k = 0; k < columns; ++k) {
+        const double weighs = static_cast<double>(counted[k]) * scale * scale;
+        // No level can follow a value beyond the bounds.
+        const double u = std::clamp(static_cast<double>(w[k]) / scale, -kBound, kBound) + kBound;
+        const auto bin = static_cast<std::size_t>(std::llround(u));
+        count[bin] += weighs;
+        sum[bin] += weighs * u;
+      }
+    }
+    const at::Tensor best = best_levels(counts, sums, bits);
+    std::vector<float> levels;
+    for (std::int64_t i = 0; i < best.numel(); ++i) {
+      const auto level = static_cast<float>(best.const_data_ptr<std::uint8_t>()[i]);
+      levels.push_back(std::min(level - kMaxWeightLevel, kMaxWeightLevel));
+    }
+    // A weight of zeros has no levels of its own.
+    if (!(levels.front() < 0 && levels.back() > 0)) break;
+    codes = with_levels(std::move(levels));
+  }
+  return codes;
+}
+
+}  // namespace repquant
