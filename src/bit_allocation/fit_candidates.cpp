@@ -183,7 +183,7 @@ class Fit {
     fit.signal = energy(exact);
     for (const int bits : choices_.sites[i].activation_bits) {
       fit.attends.push_back(
-          fit_attend(value, site.heads, bits, recipe_.attention, weights_of(node->input(1))));
+          fit_attend(value, site, bits, recipe_.attention, weights_of(node->input(1))));
       fit.activation_noise.push_back(
           energy(simulate_attend(fit.attends.back(), scores, value[0]) - exact));
     }

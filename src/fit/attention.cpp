@@ -257,15 +257,15 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
                  fit_heads(equalized.right, bits, recipe.head_room), chosen, per_head);
 }
 
-AttendPlan fit_attend(const std::vector<at::Tensor>& value, bool heads, int bits,
+AttendPlan fit_attend(const std::vector<at::Tensor>& value, const AttendSite& site, int bits,
                       const AttentionRecipe& recipe, const at::Tensor& weights) {
   AttendPlan plan;
   plan.bits = bits;
-  const bool per_head = recipe.per_head && heads;
+  const bool heads = site.heads, per_head = recipe.per_head && heads;
   // Rows of softmax sum to one, so a constant error of V is a constant of the output, which the
   // bias of the next Linear takes up: score the error without its mean.
   plan.value =
-      recipe.value_per_channel
+      recipe.value_per_channel && site.columns
           ? value_per_channel(value, heads, bits, heads ? weights : at::Tensor(), recipe.head_room)
           : operand_from(fit_heads(
                 {{head_rows(value, per_head), per_head ? weights : at::Tensor()}, {}, true}, bits,

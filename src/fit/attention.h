@@ -20,9 +20,9 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
                       const ScoresSite& site, int bits, const AttentionRecipe& recipe,
                       const at::Tensor& left_weights = {}, const at::Tensor& right_weights = {});
 
-/// softmax(..) v. value: [.., S, d] per batch; `heads` as site.heads above. The softmax grid needs
-/// no data: its row maximum is 1.
-AttendPlan fit_attend(const std::vector<at::Tensor>& value, bool heads, int bits,
+/// softmax(..) v. value: [.., S, d] per batch. Its channels get grids of their own only where all
+/// batches have the same (site.columns). The softmax grid needs no data: its row maximum is 1.
+AttendPlan fit_attend(const std::vector<at::Tensor>& value, const AttendSite& site, int bits,
                       const AttentionRecipe& recipe, const at::Tensor& weights = {});
 
 /// Plans in words: "per head"; "log2 softmax grid, 1.5 steps per octave, row maximum; v per head".

@@ -205,13 +205,21 @@ void SiteFit::fit_kind(std::size_t i, const ScoresSite& site, SitePlan& plan) {
 }
 
 /// Rows count alike, large or small: what comes behind such a product mostly scales each by itself.
+/// Of a single column all elements are one row, as of a matrix times a vector.
 void SiteFit::require_rows(const ScoresPlan& plan, const Value* left, const Value* right) const {
   const at::Tensor a = streams_.first_value(left, Stream::kQuantized);
   const at::Tensor b = streams_.first_value(right, Stream::kQuantized);
   const at::Tensor exact = at::matmul(a, b);
-  const at::Tensor noise = (simulate_scores(plan, a, b) - exact).square().sum(-1);
-  const at::Tensor lost = (noise / exact.square().sum(-1)).clamp_max(1.0);
-  const at::Tensor known = lost.masked_select(lost.isfinite());  // not rows of zeros
+  const bool column = exact.dim() > 1 && exact.size(-1) == 1;
+  const auto energy_of = [&](const at::Tensor& t) { return t.square().sum(column ? -2 : -1); };
+  const at::Tensor noise = energy_of(simulate_scores(plan, a, b) - exact);
+  const at::Tensor lost = (noise / energy_of(exact)).clamp_max(1.0);
+  // Not rows of zeros, such as those of padding, whatever a corrected bias makes of them.
+  const at::Tensor wanted = energy_of(at::matmul(streams_.first_value(left, Stream::kFloat),
+                                                 streams_.first_value(right, Stream::kFloat)));
+  at::Tensor counted = lost.isfinite();
+  if (wanted.sizes().equals(lost.sizes())) counted = counted.logical_and(wanted > 0);
+  const at::Tensor known = lost.masked_select(counted);
   if (known.numel() == 0) return;
   const double kept = -10.0 * std::log10(std::max(known.mean().item<double>(), 1e-20));
   if (kept >= kLeastProductDb) return;
@@ -223,9 +231,8 @@ void SiteFit::require_rows(const ScoresPlan& plan, const Value* left, const Valu
 void SiteFit::fit_kind(std::size_t i, const AttendSite& site, SitePlan& plan) {
   const Value* value = sites_[i].node->input(1);
   const auto batches = some_batches(value);
-  const AttendPlan attend =
-      fit_attend(values_in(batches, value), site.heads, bits_[i].activation_bits, recipe_.attention,
-                 weights_in(batches, value, -1));
+  const AttendPlan attend = fit_attend(values_in(batches, value), site, bits_[i].activation_bits,
+                                       recipe_.attention, weights_in(batches, value, -1));
   const auto* node = sites_[i].node;
   const at::Tensor exact = at::matmul(streams_.first_value(node->input(0), Stream::kFloat),
                                       streams_.first_value(value, Stream::kFloat));

@@ -109,6 +109,30 @@ bool rewrite_batch_of_constants(Node* node, bool on_the_left) {
   return true;
 }
 
+/// Rows sorted by expert times the experts' constant matrices [E, K, N] -> a Linear for each
+/// expert. `offs` says where the rows of each end; behind the last of them the operator gives
+/// anything.
+void rewrite_grouped(Node* node) {
+  const at::Tensor weight = constant_tensor(node->input(1));
+  Value* ends = named_input(node, "offs");
+  const bool plain = weight.defined() && weight.dim() == 3 && weight.scalar_type() == at::kFloat;
+  if (!plain || ends->mustBeNone() || !named_input(node, "bias")->mustBeNone()) return;
+  const std::int64_t count = weight.size(0);
+  std::string text = "def grouped(x: Tensor, ends: Tensor", parts, begin;
+  std::vector<Value*> operands{node->input(0), ends};
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::string name = std::to_string(i);
+    const std::string end = i + 1 < count ? "int(ends[" + name + "])" : "";
+    text += ", weight_" + name + ": Tensor";
+    parts += (i > 0 ? ", " : "") + std::string("torch.linear(x[") + begin + ":" + end +
+             "], weight_" + name + ", None)";
+    begin = end;
+    operands.push_back(insert_tensor(node, weight[i].t().contiguous()));
+  }
+  text += ") -> Tensor:\n    return torch.cat([" + parts + "], 0)\n";
+  replace_node(node, *compile_function(text, "grouped"), operands);
+}
+
 /// W @ x with a constant matrix on the left -> (x^T W^T)^T, a Linear.
 bool rewrite_left_constant(Node* node) {
   const auto weight = constant_tensor(node->input(0));
@@ -150,6 +174,8 @@ void canonicalize_matmul(std::shared_ptr<Graph>& graph) {
     } else if (is_kind(node, "aten::bmm") && (rewrite_batch_of_constants(node, false) ||
                                               rewrite_batch_of_constants(node, true))) {
       continue;
+    } else if (is_kind(node, "aten::_grouped_mm")) {
+      rewrite_grouped(node);
     } else if (is_kind(node, "aten::baddbmm") ||
                (is_kind(node, "aten::addmm") && !is_linear(node))) {
       replace_node(node, *baddbmm,

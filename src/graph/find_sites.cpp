@@ -299,19 +299,23 @@ class Search {
     if (!is_planned(scores)) add(scores, ScoresSite{});
   }
 
-  /// Other products of two activations, such as those of linear attention. Where an operand
-  /// depends on no site (positions times frequencies) it may take any value, and stays exact.
+  /// Other products of two activations, such as those of linear attention. One that reads elements
+  /// of an input past every site may take any value, and stays exact; so does a product of two
+  /// that depend on no input (positions times frequencies).
   void add_products() {
     const ValueSet varying = quantized_values(Schedule(graph_), result_.sites);
+    const auto any_value = [&](const Value* v) {
+      return varying.count(v) == 0 && of_inputs().count(v) > 0;
+    };
     for (Node* node : graph_.nodes()) {
       if (kind_of(node) != "aten::matmul" || is_planned(node)) continue;
-      if (varying.count(node->input(0)) == 0 || varying.count(node->input(1)) == 0) {
-        if (parameters_of(node).empty()) {
-          reasons_.emplace(node, "a product of values that no quantized operator gives");
-        }
-        continue;
-      }
-      if (only_chooses(node->output())) {
+      const Value *left = node->input(0), *right = node->input(1);
+      const bool fixed = varying.count(left) == 0 && varying.count(right) == 0;
+      if (!parameters_of(node).empty()) continue;
+      if (fixed || any_value(left) || any_value(right)) {
+        reasons_.emplace(node, fixed ? "a product of values that no quantized operator gives"
+                                     : "an operand that no quantized operator gives");
+      } else if (only_chooses(node->output())) {
         reasons_[node] = "it only decides which elements are taken";
       } else {
         add(node, ScoresSite{.softmax = false});
@@ -432,12 +436,17 @@ class Search {
     if (linear ? !weight.defined() || weight.size(-1) != 1 : !parameters_of(node).empty()) {
       return false;
     }
+    return of_inputs().count(node->input(0)) == 0 &&
+           (linear || of_inputs().count(node->input(1)) == 0);
+  }
+
+  /// Values that depend on an element of an input.
+  const ValueSet& of_inputs() {
     if (of_inputs_.empty()) {
       const auto inputs = graph_.inputs();
       of_inputs_ = dependent_values(Schedule(graph_), ValueSet(inputs.begin(), inputs.end()));
     }
-    return of_inputs_.count(node->input(0)) == 0 &&
-           (linear || of_inputs_.count(node->input(1)) == 0);
+    return of_inputs_;
   }
 
   bool has_nested_tensors() {
@@ -451,7 +460,7 @@ class Search {
   std::set<const Node*> patches_;
   const std::map<const Node*, Node*>& windows_;
   std::unordered_map<const Node*, std::string> reasons_;
-  ValueSet of_inputs_;  // values that depend on an element of an input, once they are asked for
+  ValueSet of_inputs_;  // once they are asked for
   SiteSearch result_;
 };
 

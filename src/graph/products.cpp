@@ -318,7 +318,9 @@ const std::set<std::string> kElementwise{"add",
                                          "lift_fresh_copy",
                                          "masked_select",
                                          "linspace",
-                                         "is_floating_point"};
+                                         "is_floating_point",
+                                         "append",
+                                         "_set_item"};
 
 std::string base_kind(const Node* node) {
   std::string kind = node->kind().toQualString();

@@ -10,6 +10,7 @@
 
 #include "base/overloaded.h"
 #include "graph/normalize.h"
+#include "graph/shorter_inputs.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -18,30 +19,25 @@ namespace {
 using torch::jit::Node;
 
 /// `count` samples, the first ones over and over.
-std::vector<c10::IValue> repeated_samples(const std::vector<at::Tensor>& inputs,
-                                          std::int64_t count) {
-  std::vector<c10::IValue> result;
+std::vector<at::Tensor> repeated_samples(const std::vector<at::Tensor>& inputs,
+                                         std::int64_t count) {
+  std::vector<at::Tensor> result;
   for (const auto& input : inputs) {
     if (input.dim() == 0) {
-      result.emplace_back(input);
+      result.push_back(input);
     } else {
       const std::int64_t size = std::max<std::int64_t>(1, input.size(0));
-      result.emplace_back(input.index_select(0, at::arange(count).remainder(size)));
+      result.push_back(input.index_select(0, at::arange(count).remainder(size)));
     }
   }
   return result;
 }
 
-/// One sample that is shorter by one along axis 1, where all inputs have the same length there.
-std::vector<c10::IValue> shorter_sample(const std::vector<at::Tensor>& inputs) {
-  std::vector<c10::IValue> result = repeated_samples(inputs, 1);
-  std::int64_t length = 0;
-  for (c10::IValue& value : result) {
-    const at::Tensor input = value.toTensor();
-    if (input.dim() < 2) continue;
-    if (length == 0) length = input.size(1);
-    if (length > 1 && input.size(1) == length) value = input.narrow(1, 0, length - 1);
-  }
+/// A sample as it is, two, and a shorter one if there is such a thing.
+std::vector<std::vector<at::Tensor>> varied_samples(const std::vector<at::Tensor>& inputs) {
+  std::vector<std::vector<at::Tensor>> result{repeated_samples(inputs, 1),
+                                              repeated_samples(inputs, 2)};
+  if (auto shorter = shorter_inputs(result.front())) result.push_back(std::move(shorter->inputs));
   return result;
 }
 
@@ -81,12 +77,13 @@ std::vector<std::int64_t> heads_of(const std::vector<at::Tensor>& tensors) {
 
 struct Seen {
   std::map<const Node*, std::vector<std::int64_t>> heads;  // by product
+  std::map<const Node*, std::int64_t> value_columns;       // by product with a softmax
   std::set<const Node*> broken;                            // products whose rows are not whole
   std::set<const Node*> vectors;                           // products of no two matrices
 };
 
 Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& search,
-              const std::vector<c10::IValue>& inputs) {
+              const std::vector<at::Tensor>& inputs) {
   std::map<const Node*, const Site*> products;
   std::map<const Node*, std::int64_t> columns;  // by softmax
   for (const auto& site : search.sites) {
@@ -100,7 +97,8 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
                site.kind);
   }
   Seen seen;
-  run_graph(*model.graph, schedule, inputs, [&](const Node* node, Values& values) {
+  const std::vector<c10::IValue> arguments(inputs.begin(), inputs.end());
+  run_graph(*model.graph, schedule, arguments, [&](const Node* node, Values& values) {
     const auto found = products.find(node);
     if (columns.count(node) == 0 && found == products.end()) return false;
     const auto tensor = [&](const torch::jit::Value* value) { return values.at(value).toTensor(); };
@@ -119,6 +117,7 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
     }
     if (left.dim() < 2 || right.dim() < 2) seen.vectors.insert(node);
     run_node(node, values);
+    if (attend != nullptr && right.dim() > 0) seen.value_columns[node] = right.size(-1);
     seen.heads[node] =
         attend == nullptr ? heads_of({left, right}) : heads_of({right, tensor(node->output())});
     return true;
@@ -135,26 +134,37 @@ void prove_attention(const Model& model, const Schedule& schedule, SiteSearch& s
            std::holds_alternative<AttendSite>(site.kind);
   };
   if (std::none_of(search.sites.begin(), search.sites.end(), is_product)) return;
-  std::vector<Seen> runs{run_once(model, schedule, search, repeated_samples(inputs, 1))};
-  for (const auto& other : {repeated_samples(inputs, 2), shorter_sample(inputs)}) {
+  std::vector<Seen> runs;
+  for (const auto& samples : varied_samples(inputs)) {
     try {
-      runs.push_back(run_once(model, schedule, search, other));
+      runs.push_back(run_once(model, schedule, search, samples));
     } catch (const Error& e) {
       if (e.kind() == ErrorKind::kResource) throw;
       // The model takes this batch size or length alone: every axis has its size for good.
     }
   }
+  if (runs.empty()) runs.push_back(run_once(model, schedule, search, inputs));
   std::vector<Site> kept;
   for (Site& site : search.sites) {
     const auto heads_in = [&](const Seen& run) {
       const auto found = run.heads.find(site.node);
       return found == run.heads.end() ? std::vector<std::int64_t>() : found->second;
     };
+    const auto columns_in = [&](const Seen& run) {
+      const auto found = run.value_columns.find(site.node);
+      return found == run.value_columns.end() ? -1 : found->second;
+    };
     const bool fixed = std::all_of(runs.begin(), runs.end(), [&](const Seen& run) {
       return !heads_in(run).empty() && heads_in(run) == heads_in(runs.front());
     });
     if (auto* scores = std::get_if<ScoresSite>(&site.kind)) scores->heads = fixed;
-    if (auto* attend = std::get_if<AttendSite>(&site.kind)) attend->heads = fixed;
+    if (auto* attend = std::get_if<AttendSite>(&site.kind)) {
+      attend->heads = fixed;
+      // Attention between channels sums over them: the columns of its V are the tokens.
+      attend->columns = std::all_of(runs.begin(), runs.end(), [&](const Seen& run) {
+        return columns_in(run) == columns_in(runs.front());
+      });
+    }
     const auto in_any = [&](std::set<const Node*> Seen::*nodes) {
       return std::any_of(runs.begin(), runs.end(),
                          [&](const Seen& run) { return (run.*nodes).count(site.node) > 0; });

@@ -49,6 +49,7 @@ struct ScoresSite {
 struct AttendSite {
   torch::jit::Node* softmax = nullptr;  // feeds operand 0
   bool heads = false;                   // as in ScoresSite
+  bool columns = false;                 // axis -1 of V has one size at every batch size and length
 };
 
 /// A lookup in a constant table. node: aten::embedding.

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/text_table.h"
 #include "graph/inputs.h"
 #include "graph/site_path.h"
 #include "repquant/error.h"
@@ -90,7 +91,11 @@ void unpack(const Node* node, c10::ArrayRef<c10::IValue> items, Values& values) 
   if (items.size() != node->outputs().size()) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "a list or tuple of the model has another length than the graph expects",
-                 .where = describe_node(node)});
+                 .where = describe_node(node),
+                 .expected = counted(std::ssize(node->outputs()), "item"),
+                 .got = counted(std::ssize(items), "item"),
+                 .hint = "torch.jit.trace keeps as many turns of a loop over data as its example "
+                         "took: write it without the loop, or script that part"});
   }
   for (std::size_t i = 0; i < items.size(); ++i) values[node->output(i)] = items[i];
 }

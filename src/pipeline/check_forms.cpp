@@ -9,6 +9,7 @@
 
 #include "artifact/check.h"
 #include "base/text_table.h"
+#include "graph/shorter_inputs.h"
 #include "graph/walker.h"
 #include "pipeline/after_tokens.h"
 #include "repquant/error.h"
@@ -25,48 +26,12 @@ constexpr double kFormMarginDb = 6.0;
 constexpr double kSameFormDb = 40.0;
 /// A fused operator that is taken out gives way to others.
 constexpr int kRounds = 4;
-constexpr std::int64_t kImageStep = 32;
 
 std::vector<at::Tensor> samples(const std::vector<at::Tensor>& batch, std::int64_t count) {
   std::vector<at::Tensor> result;
   for (const auto& tensor : batch) {
     const std::int64_t size = std::max<std::int64_t>(1, tensor.size(0));
     result.push_back(tensor.index_select(0, at::arange(count).remainder(size)));
-  }
-  return result;
-}
-
-struct Shorter {
-  std::string shape;
-  std::vector<at::Tensor> inputs;
-};
-
-/// Tokens cut to two thirds of their length, images to half their sides; nothing if the inputs have
-/// neither.
-std::optional<Shorter> shorter(const std::vector<at::Tensor>& batch) {
-  const auto first = std::find_if(batch.begin(), batch.end(),
-                                  [](const at::Tensor& tensor) { return tensor.dim() >= 2; });
-  if (first == batch.end()) return {};
-  Shorter result{.shape = "", .inputs = batch};
-  if (first->dim() == 4) {
-    const auto half = [](std::int64_t side) { return side / 2 / kImageStep * kImageStep; };
-    const std::int64_t height = half(first->size(2)), width = half(first->size(3));
-    if (height == 0 || width == 0) return {};
-    result.shape = std::to_string(height) + " x " + std::to_string(width);
-    for (auto& tensor : result.inputs) {
-      if (tensor.dim() != 4) return {};
-      tensor = tensor.narrow(2, 0, height).narrow(3, 0, width).contiguous();
-    }
-    return result;
-  }
-  const std::int64_t length = first->size(1), cut = length - length / 3;
-  if (first->dim() > 3 || cut == length) return {};
-  result.shape = "length " + std::to_string(cut);
-  for (auto& tensor : result.inputs) {  // masks may have the length twice
-    for (std::int64_t axis = 1; axis < tensor.dim() && tensor.numel() > 0; ++axis) {
-      if (tensor.size(axis) == length) tensor = tensor.narrow(axis, 0, cut);
-    }
-    tensor = tensor.contiguous();
   }
   return result;
 }
@@ -188,7 +153,7 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
     return tensor.dim() > 0 && tensor.size(0) == count;
   });
   if (batched) add(counted(count == 1 ? 2 : 1, "sample"), samples(batch, count == 1 ? 2 : 1));
-  if (const auto cut = shorter(batch)) add(cut->shape, cut->inputs);
+  if (const auto cut = shorter_inputs(batch)) add(cut->shape, cut->inputs);
   const std::int64_t length = batch.empty() || batch[0].dim() < 2 ? 0 : batch[0].size(1);
   const auto run = [&](const std::vector<at::Tensor>& part) { return run_model(model, part); };
   for (const std::int64_t begin : {length / 3, length - 1}) {

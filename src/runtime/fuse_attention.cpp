@@ -34,6 +34,16 @@ bool is_number(const Value* value) {
   return type.isSubtypeOf(*c10::NumberType::get());
 }
 
+/// The number that scores are scaled by: a number, or a constant without axes as tracing writes
+/// Python's numbers; null for anything else.
+Value* number_behind(Value* value) {
+  if (is_number(value)) return value;
+  const at::Tensor constant = constant_tensor(value);
+  if (!constant.defined() || constant.dim() > 0) return nullptr;
+  torch::jit::WithInsertPoint guard(value->node());
+  return value->owningGraph()->insertConstant(constant.item<double>());
+}
+
 bool is_minus_infinity(const Value* value) {
   const auto constant = torch::jit::toIValue(value);
   return constant && constant->isScalar() &&
@@ -52,9 +62,10 @@ bool is_tensor(const Value* value) { return value->type()->isSubtypeOf(*c10::Ten
 bool step_back(Node* node, std::size_t operand, ScoreChain& chain) {
   const bool first = operand == 0;
   if ((is_kind(node, "aten::mul") || is_kind(node, "aten::div")) && node->inputs().size() == 2 &&
-      first && is_number(node->input(1))) {
-    chain.numbers.push_back({node->input(1), is_kind(node, "aten::div")});
-    return true;
+      first) {
+    Value* number = number_behind(node->input(1));
+    if (number != nullptr) chain.numbers.push_back({number, is_kind(node, "aten::div")});
+    return number != nullptr;
   }
   if (!chain.numbers.empty()) return false;  // the operator adds masks after scaling
   if (is_kind(node, "aten::add") && node->inputs().size() == 3 && operand <= 1 &&

@@ -146,6 +146,16 @@ TEST_F(ClassesTest, LinearTakesAnyRankAndNonContiguousCodes) {
   expect_close(run(module, {codes.to(at::kByte)}), linear_from_codes(plan, codes, {}));
 }
 
+TEST_F(ClassesTest, LinearKeepsTheSizesOfNoRows) {
+  const Module module = factory.linear(lowered(random_linear(16, 24, 8, 8)));
+  for (std::vector<std::int64_t> shape :
+       std::vector<std::vector<std::int64_t>>{{0, 24}, {2, 0, 24}, {0, 3, 24}, {2, 0, 4, 24}}) {
+    const at::Tensor y = run(module, {at::zeros(shape, at::kByte)});
+    shape.back() = 16;
+    EXPECT_EQ(y.sizes(), shape);
+  }
+}
+
 TEST_F(ClassesTest, SaturatingExtremesAreExact) {
   // All codes at their largest: where pairs of products are added in 16 bits, this is wrong.
   LinearPlan plan = random_linear(32, 64, 8, 8);
@@ -426,6 +436,21 @@ TEST_F(ClassesTest, AttendLeavesForeignScoresAlone) {
   run(factory.attend(lowered(plan)),
       {scores, stored_codes(at::randn({1, 3, 6, 4}), plan.value), 1.0});
   EXPECT_TRUE(at::equal(scores, before));
+}
+
+TEST_F(ClassesTest, AttendToNoKeysGivesZeros) {
+  for (const bool row_maximum : {true, false}) {
+    AttendPlan plan;
+    plan.grid = LogGrid{4, 2, true, false};
+    plan.row_maximum = row_maximum;
+    plan.value = per_head(4, 3, 6.0);
+    const Module module = factory.attend(lowered(plan));
+    for (const std::int64_t rows : {0, 5}) {
+      const at::Tensor y = run(module, {at::zeros({2, 3, rows, 0}),
+                                        stored_codes(at::zeros({2, 3, 0, 4}), plan.value), 1.0});
+      EXPECT_TRUE(at::equal(y, at::zeros({2, 3, rows, 4})));
+    }
+  }
 }
 
 TEST_F(ClassesTest, AttendWritesCodesOfTheNextInput) {

@@ -10,6 +10,9 @@
 namespace repquant {
 namespace {
 
+const AttendSite kHeads{.heads = true, .columns = true};
+const AttendSite kNoHeads{.columns = true};
+
 double value_error(const at::Tensor& value, const AttendPlan& plan) {
   return (fake_quantize(value, plan.value) - value).square().mean().item<double>();
 }
@@ -20,17 +23,24 @@ TEST(FitAttend, GridsPerChannelFollowTheChannels) {
       random.normal({2, 3, 50, 8}) * at::exp(random.normal({3, 1, 8})) + random.normal({3, 1, 8});
   AttentionRecipe recipe;
   recipe.value_per_channel = false;
-  const AttendPlan heads = fit_attend({value}, true, 4, recipe);
+  const AttendPlan heads = fit_attend({value}, kHeads, 4, recipe);
   EXPECT_EQ(heads.value.scale.sizes(), (std::vector<std::int64_t>{3, 1, 1}));
   recipe.value_per_channel = true;
-  const AttendPlan channels = fit_attend({value}, true, 4, recipe);
+  const AttendPlan channels = fit_attend({value}, kHeads, 4, recipe);
   EXPECT_EQ(channels.value.scale.sizes(), (std::vector<std::int64_t>{3, 1, 8}));
   EXPECT_LT(value_error(value, channels), 0.5 * value_error(value, heads));
 }
 
+TEST(FitAttend, TokensAsColumnsGetNoGridsOfTheirOwn) {
+  testing::Random random(3);
+  const AttendPlan plan =
+      fit_attend({random.normal({2, 3, 8, 50})}, {.heads = true}, 4, AttentionRecipe{});
+  EXPECT_EQ(plan.value.scale.sizes(), (std::vector<std::int64_t>{3, 1, 1}));
+}
+
 TEST(FitAttend, GridsPerChannelWithoutHeads) {
   testing::Random random(2);
-  const AttendPlan plan = fit_attend({random.normal({2, 50, 8})}, false, 4, AttentionRecipe{});
+  const AttendPlan plan = fit_attend({random.normal({2, 50, 8})}, kNoHeads, 4, AttentionRecipe{});
   EXPECT_EQ(plan.value.scale.sizes(), (std::vector<std::int64_t>{8}));
 }
 
@@ -39,7 +49,7 @@ TEST(FitAttend, AFourthAxisThatIsNoHeadsGetsNoGridsOfItsOwn) {
   // Batches of two sizes in axis -3: [H, B, S, d].
   const std::vector<at::Tensor> value = {random.normal({3, 2, 50, 8}),
                                          random.normal({3, 1, 50, 8})};
-  const AttendPlan plan = fit_attend(value, false, 4, AttentionRecipe{});
+  const AttendPlan plan = fit_attend(value, kNoHeads, 4, AttentionRecipe{});
   EXPECT_EQ(plan.value.scale.sizes(), (std::vector<std::int64_t>{8}));
   const ScoresPlan scores =
       fit_scores(value, {value[0].mT(), value[1].mT()}, ScoresSite{}, 4, AttentionRecipe{});
@@ -50,18 +60,18 @@ TEST(FitAttend, OnlyParitySplitsDoWithoutATable) {
   testing::Random random(3);
   const std::vector<at::Tensor> value = {random.normal({1, 1, 20, 4})};
   AttentionRecipe recipe;
-  EXPECT_TRUE(fit_attend(value, true, 4, recipe).grid.u8_table);
-  EXPECT_EQ(fit_attend(value, true, 4, recipe).grid.steps_per_octave, 1.5);
+  EXPECT_TRUE(fit_attend(value, kHeads, 4, recipe).grid.u8_table);
+  EXPECT_EQ(fit_attend(value, kHeads, 4, recipe).grid.steps_per_octave, 1.5);
   recipe.log_steps_per_octave = 2;
-  EXPECT_FALSE(fit_attend(value, true, 4, recipe).grid.u8_table);
-  EXPECT_TRUE(fit_attend(value, true, 6, recipe).grid.u8_table);
+  EXPECT_FALSE(fit_attend(value, kHeads, 4, recipe).grid.u8_table);
+  EXPECT_TRUE(fit_attend(value, kHeads, 6, recipe).grid.u8_table);
 }
 
 TEST(FitAttend, TheTableKeepsAllItsCodesApart) {
   testing::Random random(4);
   const std::vector<at::Tensor> value = {random.normal({1, 1, 20, 4})};
   for (const int bits : {3, 4}) {
-    const LogGrid grid = fit_attend(value, true, bits, AttentionRecipe{}).grid;
+    const LogGrid grid = fit_attend(value, kHeads, bits, AttentionRecipe{}).grid;
     const at::Tensor table = log_table(grid);
     // Nothing above the zero code that 8 bits could not tell from its neighbour, but the last three
     // (-8 octaves, beyond, 0).

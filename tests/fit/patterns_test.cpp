@@ -94,6 +94,19 @@ TEST(Patterns, ValuesMayBeComputedInAnyOrder) {
   EXPECT_NEAR(sweep_at_8(after).output_sqnr_db, sweep_at_8(before).output_sqnr_db, 1.0);
 }
 
+TEST(Patterns, RowsOfZerosOfAProductDoNotCount) {
+  Constants constants;
+  add_linear(constants, "a", 16, 16, 1);
+  add_linear(constants, "b", 16, 16, 2);
+  auto batches = normal_batches(3, {4, 6, 16});
+  for (auto& batch : batches) batch[0].slice(1, 3).zero_();  // padding
+  expect_good(scripted("  a = torch.linear(x, self.wa)\n"
+                       "  b = torch.linear(x + 1.0, self.wb, self.bb)\n"
+                       "  return torch.matmul(a, b.transpose(-2, -1))\n",
+                       constants, batches),
+              3);
+}
+
 TEST(Patterns, ReadersOfANormMaySeeOtherTokens) {
   Constants constants;
   add_linear(constants, "a", 10, 16, 1);

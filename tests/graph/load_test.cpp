@@ -264,6 +264,21 @@ TEST_F(LoadedText, ConstantsInAnySpellingAreLinears) {
   }
 }
 
+// Rows sorted by expert; one expert has none.
+TEST_F(LoadedText, GroupedProductsAreLinears) {
+  parameter("w", at::randn({4, 8, 12}));
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    rows = torch.relu(x).flatten(0, 1)\n"
+      "    ends = torch.tensor([2, 2, 4, rows.size(0)], dtype=3)\n"
+      "    return torch._grouped_mm(rows, self.w, ends)\n");
+  const at::Tensor x = at::randn({3, 5, 8});
+  run(model, {x});
+  const SiteSearch search = sites(model, {x});
+  EXPECT_EQ(search.sites.size(), 4U);
+  EXPECT_TRUE(search.skipped.empty());
+}
+
 TEST_F(LoadedText, AttentionTheOtherWayRound) {
   const std::vector<std::string> bodies{
       "v @ torch.softmax(q.transpose(-2, -1) @ k * 0.25, -1).transpose(-2, -1)",

@@ -32,6 +32,8 @@ TEST_F(LoadedText, ProductsOfTwoActivations) {
        "    return torch.softmax(s, -1) @ v + torch.softmax(s.transpose(-2, -1), -1) @ q",
        1, 2, 0},
       {"return torch.softmax(q.transpose(-2, -1), -1) @ v", 0, 1, 0},
+      // Relative positions, for each of the samples.
+      {"return q @ self.decay.unsqueeze(0).repeat([x.size(0), 1, 1])[:, :4] + k @ v.mT", 0, 0, 2},
   };
   for (const auto& expected : cases) {
     SCOPED_TRACE(expected.body);
@@ -64,6 +66,7 @@ TEST_F(LoadedText, ProductsThatStayExact) {
        ""},
       {"return y * (x.transpose(-2, -1) @ x).sum()",
        "a product of values that no quantized operator gives"},
+      {"return y @ x.transpose(-2, -1)", "an operand that no quantized operator gives"},
       {"return x.gather(1, torch.topk(y @ y.transpose(-2, -1), 4)[1])",
        "it only decides which elements are taken"},
       {"return y @ y.sum([0, 1])", "a product with a vector"},
@@ -97,6 +100,23 @@ TEST_F(LoadedText, HeadsAreTheSameAtEveryLength) {
   const SiteSearch search = sites(model, {at::randn({3, 5, 4})});
   ASSERT_EQ(search.sites.size(), 2U);
   EXPECT_FALSE(std::get<ScoresSite>(search.sites[1].kind).heads);
+}
+
+// Attention between channels sums over channels: the columns of its V are the tokens.
+TEST_F(LoadedText, ColumnsAreTheSameAtEverySize) {
+  for (const bool channels : {false, true}) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({12, 3}));
+    const Model model =
+        load(std::string("def forward(self, x):\n"
+                         "    y = torch.linear(x.flatten(2).transpose(1, 2), self.w)\n"
+                         "    q, k, v = y") +
+             (channels ? ".transpose(1, 2).chunk(3, 1)\n" : ".chunk(3, -1)\n") +
+             "    return torch.softmax(q @ k.transpose(-2, -1), -1) @ v\n");
+    const SiteSearch search = sites(model, {at::randn({3, 3, 64, 64})});
+    ASSERT_EQ(search.sites.size(), 3U);
+    EXPECT_EQ(std::get<AttendSite>(search.sites[2].kind).columns, !channels);
+  }
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include "runtime/lazy_archive.h"
 #include "support/fixtures.h"
 #include "support/load.h"
+#include "support/scripted.h"
 #include "support/temp_dir.h"
 
 namespace repquant {
@@ -285,6 +286,30 @@ TEST(LoadTest, SaysWhyASiteStaysPortable) {
   for (const auto& site : report.sites) EXPECT_FALSE(site.fused);
   EXPECT_TRUE(at::equal(outputs(portable, data.inputs)[0],
                         outputs(torch::jit::load(path), data.inputs)[0]));
+}
+
+// Tracing writes `scores / math.sqrt(d)` with a constant tensor without axes.
+TEST(LoadTest, ScoresAreScaledByNumbersAndByConstantsWithoutAxes) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  std::map<std::string, at::Tensor> constants{{"scale", at::scalar_tensor(2.5, at::kDouble)},
+                                              {"mask", at::randn({6, 6})}};
+  for (const char* name : {"q", "k", "v"}) testing::add_linear(constants, name, 8, 16, name[0]);
+  const auto prepared = testing::scripted(
+      "  q = torch.linear(x, self.wq, self.bq).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
+      "  k = torch.linear(x, self.wk, self.bk).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
+      "  v = torch.linear(x, self.wv, self.bv).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
+      "  a = torch.matmul(q, k.transpose(-2, -1)) / self.scale + self.mask\n"
+      "  return torch.matmul(torch.softmax(a, -1), v)\n",
+      constants, testing::normal_batches(1, {4, 6, 16}));
+  const auto& inputs = prepared.batches[0];
+  const auto plans =
+      testing::min_max_plans(prepared.model, prepared.search.sites, inputs, bits(8, 8));
+  save(lower(prepared.model, prepared.search.sites, plans, {inputs, {}}).module, path);
+  LoadReport report;
+  const auto fused = load(path, {}, &report);
+  for (const auto& site : report.sites) EXPECT_TRUE(site.fused) << site.module << site.reason;
+  EXPECT_GT(sqnr_db(outputs(torch::jit::load(path), inputs)[0], outputs(fused, inputs)[0]), 60);
 }
 
 TEST(LoadTest, LeavesPortableWhatTheDescriptionSays) {

@@ -56,6 +56,8 @@ class Attend:
         return x.mul_(torch.mul(self.factor, factor))
 
     def weights(self, scores: Tensor, factor: float) -> Tensor:
+        if scores.numel() == 0:
+            return scores  # rows of no keys have no maximum
         w = self.octaves(scores, factor)
         if self.uniform:
             return w.exp2_().mul_(self.max_code).round_().clamp_max_(self.max_code)
