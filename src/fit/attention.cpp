@@ -16,8 +16,9 @@
 namespace repquant {
 namespace {
 
-// Of the rows that grids of heads are searched on, and of those that judge them.
-constexpr std::int64_t kSearchedRows = 512, kJudgedRows = 256;
+// Of the rows that grids of heads are searched on, of those that judge them, and of either where
+// channels are equalized or not.
+constexpr std::int64_t kSearchedRows = 512, kJudgedRows = 256, kComparedRows = 96;
 
 /// Rows per head [n, H, d] of operands [.., H, T, d].
 at::Tensor head_rows(const std::vector<at::Tensor>& batches, bool per_head) {
@@ -72,8 +73,9 @@ struct HeadOperand {
   bool centred = false;  // the error counts without its mean
 };
 
-double heads_error(const HeadOperand& operand, const WeightedRows& rows, const AffineGrid& grid) {
-  const at::Tensor x = sample_rows(rows.x, kJudgedRows, rows.weights);
+double heads_error(const HeadOperand& operand, const WeightedRows& rows, const AffineGrid& grid,
+                   std::int64_t most) {
+  const at::Tensor x = sample_rows(rows.x, most, rows.weights);
   const AffineGrid columns{grid.bits, grid.scale.unsqueeze(1), grid.zero_point.unsqueeze(1)};
   const at::Tensor got = fake_quantize(x, columns), &gram = operand.gram;
   // Heads may be channels: all at once.
@@ -88,9 +90,10 @@ double heads_error(const HeadOperand& operand, const WeightedRows& rows, const A
 
 /// One grid per head for each half of the rows, as `halves` are.
 std::vector<AffineGrid> grids_of_halves(const HeadOperand& operand,
-                                        const std::vector<WeightedRows>& halves, int bits) {
+                                        const std::vector<WeightedRows>& halves, int bits,
+                                        std::int64_t most) {
   SearchOptions options;
-  options.max_rows = kJudgedRows;
+  options.max_rows = most;
   options.centred_error = operand.centred;
   std::vector<AffineGrid> grids;
   for (const WeightedRows& half : halves) {
@@ -111,11 +114,12 @@ AffineGrid fit_heads(const HeadOperand& operand, int bits, bool head_room) {
   AffineGrid grid = search_per_head(rows.x, operand.gram, bits, options);
   const std::vector<WeightedRows> halves = halves_of(rows);
   if (!head_room || halves.empty()) return grid;
-  const std::vector<AffineGrid> grids = grids_of_halves(operand, halves, bits);
+  const std::vector<AffineGrid> grids = grids_of_halves(operand, halves, bits, kJudgedRows);
   const double factor = choose_head_room([&](double candidate) {
     double error = 0.0;
     for (std::size_t i = 0; i < 2; ++i) {
-      error += heads_error(operand, halves[1 - i], widened_heads(halves[i], grids[i], candidate));
+      error += heads_error(operand, halves[1 - i], widened_heads(halves[i], grids[i], candidate),
+                           kJudgedRows);
     }
     return error;
   });
@@ -153,8 +157,9 @@ double error_on_others(const ScoreOperands& operands, int bits) {
   for (const HeadOperand* operand : {&operands.left, &operands.right}) {
     const std::vector<WeightedRows> halves = halves_of(operand->rows);
     if (halves.empty()) return 0.0;
-    const std::vector<AffineGrid> grids = grids_of_halves(*operand, halves, bits);
-    for (std::size_t i = 0; i < 2; ++i) error += heads_error(*operand, halves[1 - i], grids[i]);
+    const std::vector<AffineGrid> grids = grids_of_halves(*operand, halves, bits, kComparedRows);
+    for (std::size_t i = 0; i < 2; ++i)
+      error += heads_error(*operand, halves[1 - i], grids[i], kComparedRows);
   }
   return error;
 }

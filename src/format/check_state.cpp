@@ -66,7 +66,7 @@ class State {
                                    .where = where_ + (name.empty() ? "" : "." + name),
                                    .expected = expected,
                                    .got = got,
-                                   .hint = "copy the file again, or quantize the model again"});
+                                   .hint = "copy the file again, or quantize the model again with this version"});
   }
 
   std::int64_t integer(const char* name, std::int64_t low, std::int64_t high) const {

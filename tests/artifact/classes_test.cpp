@@ -351,6 +351,35 @@ ScoresState lowered(const ScoresPlan& plan) {
   return state;
 }
 
+// Keys with a zero point and both operands with a scale by channel.
+TEST_F(ClassesTest, ScoresOfEqualizedChannels) {
+  for (const std::int64_t size : {20, 130}) {
+    for (const int bits : {4, 8}) {
+      ScoresPlan plan{per_head(bits, 3, 6.0), per_head(bits, 3, 6.0)};
+      const at::Tensor ratio = at::rand({3, 1, 64}) + 0.5;
+      plan.left.scale = plan.left.scale / ratio;
+      plan.right.scale = (plan.right.scale * ratio).transpose(1, 2).contiguous();
+      for (OperandQuantizer* operand : {&plan.left, &plan.right}) {
+        operand->multiplier = operand->scale.reciprocal();
+      }
+      plan.right.zero_point =
+          plan.right.zero_point + at::randint(-300, 300, {3, 64, 1}, at::kFloat);
+      const at::Tensor left = at::randn({2, 3, size, 64});
+      const at::Tensor right =
+          (at::randn({2, 3, 64, size}) * 20 - plan.right.zero_point) * plan.right.scale;
+      ScoresState state;
+      state.left_zero = plan.left.zero_point - static_cast<double>(shift_of(plan.left));
+      state.right_zero =
+          (plan.right.zero_point - static_cast<double>(shift_of(plan.right))).transpose(1, 2);
+      state.left_bits = state.right_bits = bits;
+      state.scale = plan.scale();
+      expect_close(run(reloaded(factory.scores(state)),
+                       {stored_codes(left, plan.left), stored_codes(right, plan.right)}),
+                   simulate_scores(plan, left, right));
+    }
+  }
+}
+
 TEST_F(ClassesTest, ScoresLargeAndSmall) {
   // 130 x 130 x 64 takes the integer product, 20 x 33 x 16 the floating-point one.
   for (const auto& [rows, columns, depth] :

@@ -172,7 +172,7 @@ TEST_P(TokensFixture, ComputesWhatWasSimulated) {
       EXPECT_EQ(site->input, SiteInput::kQuantize) << site->path;
       EXPECT_NE(site->output, SiteOutput::kProductCodes) << site->path;
       EXPECT_TRUE(linear->side.channels.empty()) << site->path;
-      EXPECT_EQ(linear->input.levels.defined(), linear->input.bits <= kMostLevelBits) << site->path;
+      EXPECT_EQ(linear->input.levels.defined(), linear->input.bits <= 6) << site->path;
       EXPECT_EQ(linear->input.form, CodeForm::kUniform) << site->path;
     }
     if (recipe.input.granularity == InputGranularity::kPerToken) {

@@ -3,6 +3,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <string>
+#include <vector>
+
 #include "plan/simulate.h"
 #include "quantizer/log.h"
 #include "support/random.h"
@@ -54,6 +58,61 @@ TEST(FitAttend, AFourthAxisThatIsNoHeadsGetsNoGridsOfItsOwn) {
   const ScoresPlan scores =
       fit_scores(value, {value[0].mT(), value[1].mT()}, ScoresSite{}, 4, AttentionRecipe{});
   EXPECT_EQ(scores.left.scale.numel(), 1);
+}
+
+/// Scores of fitted grids against exact ones, both without the constant of each row.
+double score_error(const ScoresPlan& plan, const at::Tensor& q, const at::Tensor& k) {
+  const at::Tensor error = simulate_scores(plan, q, k.mT()) - at::matmul(q, k.mT());
+  return (error - error.mean(-1, true)).square().mean().item<double>();
+}
+
+ScoresPlan fitted(const at::Tensor& q, const at::Tensor& k, bool softmax, bool equalization) {
+  AttentionRecipe recipe;
+  recipe.equalization = equalization;
+  return fit_scores({q}, {k.mT()}, {.heads = q.dim() > 3, .softmax = softmax}, 4, recipe);
+}
+
+TEST(FitScores, KeysAreCentredBySoftmax) {
+  testing::Random random(6);
+  for (const bool heads : {true, false}) {
+    at::Tensor q = random.normal({2, 3, 60, 8}), k = random.normal({2, 3, 50, 8});
+    k += random.normal({3, 1, 8}) * 6;
+    if (!heads) {
+      q = q.select(1, 0).contiguous();
+      k = k.select(1, 0).contiguous();
+    }
+    const ScoresPlan plan = fitted(q, k, true, true);
+    EXPECT_NE(describe(plan).find("keys centred"), std::string::npos) << describe(plan);
+    const auto sizes = heads ? std::vector<std::int64_t>{3, 8, 1} : std::vector<std::int64_t>{8, 1};
+    EXPECT_EQ(plan.right.zero_point.sizes(), sizes);
+    EXPECT_TRUE(at::equal(plan.right.zero_point, plan.right.zero_point.round()));
+    EXPECT_LT(score_error(plan, q, k), 0.2 * score_error(fitted(q, k, true, false), q, k));
+    // One scale does for all channels of the product.
+    const at::Tensor exact =
+        at::matmul(fake_quantize(q, plan.left), fake_quantize(k.mT(), plan.right));
+    EXPECT_TRUE(at::allclose(simulate_scores(plan, q, k.mT()), exact, 1e-4, 1e-3));
+  }
+}
+
+TEST(FitScores, ChannelsAreEqualized) {
+  testing::Random random(7);
+  const at::Tensor width = at::logspace(-1, 1, 8);
+  const at::Tensor q = random.normal({2, 3, 60, 8}) * width;
+  const at::Tensor k = random.normal({2, 3, 50, 8}) / width;
+  const ScoresPlan plan = fitted(q, k, true, true);
+  EXPECT_NE(describe(plan).find("channels equalized"), std::string::npos) << describe(plan);
+  EXPECT_EQ(plan.left.scale.sizes(), (std::vector<std::int64_t>{3, 1, 8}));
+  EXPECT_EQ(plan.scale().sizes(), (std::vector<std::int64_t>{3, 1, 1}));
+  EXPECT_LT(score_error(plan, q, k), 0.2 * score_error(fitted(q, k, true, false), q, k));
+}
+
+TEST(FitScores, NothingIsEqualizedWhereItDoesNotPay) {
+  testing::Random random(8);
+  const at::Tensor q = random.normal({2, 3, 60, 8}), k = random.normal({2, 3, 50, 8});
+  EXPECT_EQ(describe(fitted(q, k, true, true)), "per head");
+  // Without a softmax the mean of the keys counts.
+  const at::Tensor shifted = k + 6;
+  EXPECT_EQ(describe(fitted(q, shifted, false, true)), "per head");
 }
 
 TEST(FitAttend, OnlyParitySplitsDoWithoutATable) {

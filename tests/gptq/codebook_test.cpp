@@ -21,8 +21,8 @@ WeightRecipe nearest(bool codebook) {
 
 double error_db(const at::Tensor& weight, const QuantizedWeight& quantized) {
   const at::Tensor error = quantized.dequantize() - weight;
-  return 10 *
-         at::log10(error.square().sum(at::kDouble) / weight.square().sum(at::kDouble)).item<double>();
+  return 10 * at::log10(error.square().sum(at::kDouble) / weight.square().sum(at::kDouble))
+                  .item<double>();
 }
 
 // Max (1960): the best 16 levels of a Gaussian lose 20.2 dB, the best 16 equal steps 19.4 dB. Here
@@ -71,8 +71,8 @@ TEST(Codebook, ValuesThatAreAFewLevelsAreExact) {
 
 TEST(Codebook, CodesAreLevelsAndTheirNumbersGoBack) {
   testing::Random random(8);
-  const at::Tensor x = at::mm(random.normal({300, 12}), random.normal({12, 48})) +
-                       random.normal({300, 48});
+  const at::Tensor x =
+      at::mm(random.normal({300, 12}), random.normal({12, 48})) + random.normal({300, 48});
   const at::Tensor hessian = at::mm(x.t(), x).to(at::kDouble);
   const at::Tensor weight = random.normal({70, 48});
   WeightRecipe recipe;
@@ -92,7 +92,8 @@ TEST(Codebook, CodesAreLevelsAndTheirNumbersGoBack) {
       learned.levels.index_select(0, number.flatten().to(at::kLong) + 8).view_as(number);
   EXPECT_TRUE(at::equal(back, learned.codes));
   for (const int threads : {2, 5}) {
-    EXPECT_TRUE(at::equal(quantize_weight(weight, hessian, 4, recipe, threads).codes, learned.codes));
+    EXPECT_TRUE(
+        at::equal(quantize_weight(weight, hessian, 4, recipe, threads).codes, learned.codes));
   }
 }
 
