@@ -24,6 +24,11 @@ void write_codes(const OperandCodes& operands, State& state) {
   state.output_high = operands.max_code - operands.shift;
 }
 
+at::Tensor numbered_levels(const at::Tensor& levels, const at::Tensor& numbers) {
+  const at::Tensor index = numbers.flatten().to(at::kLong) + levels.numel() / 2;
+  return levels.index_select(0, index).view_as(numbers);
+}
+
 }  // namespace
 
 LinearState linear_state(const LinearPlan& plan, const std::string& path) {
@@ -31,6 +36,11 @@ LinearState linear_state(const LinearPlan& plan, const std::string& path) {
   state.weight_codes = plan.weight.numbered();
   state.bits = plan.weight.bits;
   state.levels = plan.weight.levels;
+  if (state.levels.defined() &&
+      !at::equal(plan.weight.codes, numbered_levels(state.levels, state.weight_codes))) {
+    throw Error(ErrorKind::kInternal,
+                {.what = "codes of a weight are not among its levels", .where = path});
+  }
   state.scale = plan.weight.scale.to(at::kDouble) * plan.input.scale;
   state.bias = plan.bias.to(at::kDouble);
   if (plan.input.per_token) state.bias = at::zeros_like(state.bias);  // TokenScale adds it

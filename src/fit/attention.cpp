@@ -255,8 +255,9 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
       .right = {{head_rows(keys, per_head), per_head ? right_weights : none},
                 head_gram(left, per_head, /*centred=*/false),
                 /*centred=*/site.softmax}};
-  const Equalization chosen =
-      recipe.equalization && site.softmax ? choose_equalization(operands, bits) : Equalization{};
+  const Equalization chosen = recipe.equalization && site.softmax && site.channels
+                                  ? choose_equalization(operands, bits)
+                                  : Equalization{};
   const ScoreOperands equalized = equalize(operands, chosen);
   return plan_of(fit_heads(equalized.left, bits, recipe.head_room),
                  fit_heads(equalized.right, bits, recipe.head_room), chosen, per_head);

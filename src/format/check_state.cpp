@@ -62,11 +62,12 @@ class State {
 
   [[noreturn]] void fail(const std::string& name, const std::string& expected,
                          const std::string& got) const {
-    throw Error(ErrorKind::kFile, {.what = "the artifact stores a value that its class cannot have",
-                                   .where = where_ + (name.empty() ? "" : "." + name),
-                                   .expected = expected,
-                                   .got = got,
-                                   .hint = "copy the file again, or quantize the model again with this version"});
+    throw Error(ErrorKind::kFile,
+                {.what = "the artifact stores a value that its class cannot have",
+                 .where = where_ + (name.empty() ? "" : "." + name),
+                 .expected = expected,
+                 .got = got,
+                 .hint = "copy the file again, or quantize the model again with this version"});
   }
 
   std::int64_t integer(const char* name, std::int64_t low, std::int64_t high) const {

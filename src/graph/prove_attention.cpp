@@ -77,9 +77,10 @@ std::vector<std::int64_t> heads_of(const std::vector<at::Tensor>& tensors) {
 
 struct Seen {
   std::map<const Node*, std::vector<std::int64_t>> heads;  // by product
-  std::map<const Node*, std::int64_t> value_columns;       // by product with a softmax
-  std::set<const Node*> broken;                            // products whose rows are not whole
-  std::set<const Node*> vectors;                           // products of no two matrices
+  // By product: channels of q and k, or columns of V, whichever could have grids of their own.
+  std::map<const Node*, std::int64_t> channels;
+  std::set<const Node*> broken;   // products whose rows are not whole
+  std::set<const Node*> vectors;  // products of no two matrices
 };
 
 Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& search,
@@ -117,7 +118,9 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
     }
     if (left.dim() < 2 || right.dim() < 2) seen.vectors.insert(node);
     run_node(node, values);
-    if (attend != nullptr && right.dim() > 0) seen.value_columns[node] = right.size(-1);
+    if (left.dim() > 0 && right.dim() > 0) {
+      seen.channels[node] = attend == nullptr ? left.size(-1) : right.size(-1);
+    }
     seen.heads[node] =
         attend == nullptr ? heads_of({left, right}) : heads_of({right, tensor(node->output())});
     return true;
@@ -150,20 +153,24 @@ void prove_attention(const Model& model, const Schedule& schedule, SiteSearch& s
       const auto found = run.heads.find(site.node);
       return found == run.heads.end() ? std::vector<std::int64_t>() : found->second;
     };
-    const auto columns_in = [&](const Seen& run) {
-      const auto found = run.value_columns.find(site.node);
-      return found == run.value_columns.end() ? -1 : found->second;
+    const auto channels_in = [&](const Seen& run) {
+      const auto found = run.channels.find(site.node);
+      return found == run.channels.end() ? -1 : found->second;
     };
     const bool fixed = std::all_of(runs.begin(), runs.end(), [&](const Seen& run) {
       return !heads_in(run).empty() && heads_in(run) == heads_in(runs.front());
     });
-    if (auto* scores = std::get_if<ScoresSite>(&site.kind)) scores->heads = fixed;
+    // Attention between channels sums over tokens, and the columns of its V are the tokens.
+    const bool channels = std::all_of(runs.begin(), runs.end(), [&](const Seen& run) {
+      return channels_in(run) == channels_in(runs.front());
+    });
+    if (auto* scores = std::get_if<ScoresSite>(&site.kind)) {
+      scores->heads = fixed;
+      scores->channels = channels;
+    }
     if (auto* attend = std::get_if<AttendSite>(&site.kind)) {
       attend->heads = fixed;
-      // Attention between channels sums over them: the columns of its V are the tokens.
-      attend->columns = std::all_of(runs.begin(), runs.end(), [&](const Seen& run) {
-        return columns_in(run) == columns_in(runs.front());
-      });
+      attend->columns = channels;
     }
     const auto in_any = [&](std::set<const Node*> Seen::*nodes) {
       return std::any_of(runs.begin(), runs.end(),

@@ -42,7 +42,8 @@ struct ScoresSite {
   /// Axis -3 of both operands is the heads, of the same number at every batch size and length.
   /// Where it is not, axis -3 may be the batch, or heads folded into the batch.
   bool heads = false;
-  bool softmax = true;  // behind it, which does not see a constant of a row
+  bool softmax = true;    // behind it, which does not see a constant of a row
+  bool channels = false;  // what it sums over has one size at every batch size and length
 };
 
 /// softmax(..) v of an attention block. node: the matmul.

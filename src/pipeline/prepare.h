@@ -53,7 +53,8 @@ void begin_phase(const Observer& observer, const char* name, std::size_t items);
 /// data must fit the model, and normalisation must not have changed it. Returns the largest
 /// difference relative to the largest output.
 /// Throws Error kUsage when the model fails on the data, kNumerical for outputs that are not
-/// finite, kInternal above 1e-3.
+/// finite, kInternal above 1e-3, kUnsupported where the file itself differs as much once frozen or
+/// with rounded inputs.
 double check_normalized(const Model& model, const std::vector<at::Tensor>& batch);
 
 }  // namespace repquant

@@ -91,11 +91,16 @@ TEST(CheckLowered, OneWeightCode) {
                            "blocks.0.attn.proj", "blocks.2.mlp.fc1", "blocks.1.mlp.fc2", "head"}) {
     SCOPED_TRACE(path);
     Changed changed(path);
-    auto& codes = changed.linear().weight.codes;
-    codes = codes.clone();
-    auto row = codes[3];
+    QuantizedWeight& weight = changed.linear().weight;
+    weight.codes = weight.codes.clone();
+    auto row = weight.codes[3];
     const auto largest = row.abs().argmax();
-    row.index_fill_(0, largest, std::min(7, -row.index({largest}).item<int>()));
+    const int code = row.index({largest}).item<int>();
+    const at::Tensor& levels = weight.levels;
+    row.index_fill_(0, largest,
+                    !levels.defined() ? std::min(7, -code)
+                    : code < 0        ? levels.max().item<int>()
+                                      : levels.min().item<int>());
     changed.expect_named();
   }
 }
@@ -136,9 +141,20 @@ TEST(CheckLowered, GridOfTheSoftmax) {
 TEST(CheckLowered, CodesThatDoNotFitTheirBits) {
   // The nibble of 9 is that of -7: the packed weight differs from the one that was simulated.
   Changed changed("blocks.0.attn.proj");
-  changed.linear().weight.codes = changed.linear().weight.codes.clone().fill_diagonal_(9);
-  const auto error = testing::error_of(
-      [&] { testing::check(planted(), lowered(planted(), changed.all), changed.all); });
+  QuantizedWeight& weight = changed.linear().weight;
+  const auto error_with = [&](std::int64_t code) {
+    weight.codes = weight.codes.clone().fill_diagonal_(code);
+    return testing::error_of(
+        [&] { testing::check(planted(), lowered(planted(), changed.all), changed.all); });
+  };
+  if (weight.levels.defined()) {
+    const auto no_level = error_with(weight.levels.max().item<std::int64_t>() + 1);
+    ASSERT_TRUE(no_level.has_value());
+    EXPECT_EQ(no_level->parts().where, "blocks.0.attn.proj");
+    weight.levels = at::Tensor();
+    weight.codes = at::clamp(weight.codes, -8, 7);
+  }
+  const auto error = error_with(9);
   ASSERT_TRUE(error.has_value());
   EXPECT_EQ(error->parts().where, "blocks.0.attn.proj");
 }

@@ -66,10 +66,12 @@ double score_error(const ScoresPlan& plan, const at::Tensor& q, const at::Tensor
   return (error - error.mean(-1, true)).square().mean().item<double>();
 }
 
-ScoresPlan fitted(const at::Tensor& q, const at::Tensor& k, bool softmax, bool equalization) {
+ScoresPlan fitted(const at::Tensor& q, const at::Tensor& k, bool equalization,
+                  ScoresSite site = {.channels = true}) {
   AttentionRecipe recipe;
   recipe.equalization = equalization;
-  return fit_scores({q}, {k.mT()}, {.heads = q.dim() > 3, .softmax = softmax}, 4, recipe);
+  site.heads = q.dim() > 3;
+  return fit_scores({q}, {k.mT()}, site, 4, recipe);
 }
 
 TEST(FitScores, KeysAreCentredBySoftmax) {
@@ -81,12 +83,12 @@ TEST(FitScores, KeysAreCentredBySoftmax) {
       q = q.select(1, 0).contiguous();
       k = k.select(1, 0).contiguous();
     }
-    const ScoresPlan plan = fitted(q, k, true, true);
+    const ScoresPlan plan = fitted(q, k, true);
     EXPECT_NE(describe(plan).find("keys centred"), std::string::npos) << describe(plan);
     const auto sizes = heads ? std::vector<std::int64_t>{3, 8, 1} : std::vector<std::int64_t>{8, 1};
     EXPECT_EQ(plan.right.zero_point.sizes(), sizes);
     EXPECT_TRUE(at::equal(plan.right.zero_point, plan.right.zero_point.round()));
-    EXPECT_LT(score_error(plan, q, k), 0.2 * score_error(fitted(q, k, true, false), q, k));
+    EXPECT_LT(score_error(plan, q, k), 0.2 * score_error(fitted(q, k, false), q, k));
     // One scale does for all channels of the product.
     const at::Tensor exact =
         at::matmul(fake_quantize(q, plan.left), fake_quantize(k.mT(), plan.right));
@@ -99,20 +101,22 @@ TEST(FitScores, ChannelsAreEqualized) {
   const at::Tensor width = at::logspace(-1, 1, 8);
   const at::Tensor q = random.normal({2, 3, 60, 8}) * width;
   const at::Tensor k = random.normal({2, 3, 50, 8}) / width;
-  const ScoresPlan plan = fitted(q, k, true, true);
+  const ScoresPlan plan = fitted(q, k, true);
   EXPECT_NE(describe(plan).find("channels equalized"), std::string::npos) << describe(plan);
   EXPECT_EQ(plan.left.scale.sizes(), (std::vector<std::int64_t>{3, 1, 8}));
   EXPECT_EQ(plan.scale().sizes(), (std::vector<std::int64_t>{3, 1, 1}));
-  EXPECT_LT(score_error(plan, q, k), 0.2 * score_error(fitted(q, k, true, false), q, k));
+  EXPECT_LT(score_error(plan, q, k), 0.2 * score_error(fitted(q, k, false), q, k));
 }
 
 TEST(FitScores, NothingIsEqualizedWhereItDoesNotPay) {
   testing::Random random(8);
   const at::Tensor q = random.normal({2, 3, 60, 8}), k = random.normal({2, 3, 50, 8});
-  EXPECT_EQ(describe(fitted(q, k, true, true)), "per head");
-  // Without a softmax the mean of the keys counts.
+  EXPECT_EQ(describe(fitted(q, k, true)), "per head");
+  // Without a softmax the mean of the keys counts, and tokens have no grids of their own.
   const at::Tensor shifted = k + 6;
-  EXPECT_EQ(describe(fitted(q, shifted, false, true)), "per head");
+  EXPECT_NE(describe(fitted(q, shifted, true)), "per head");
+  EXPECT_EQ(describe(fitted(q, shifted, true, {.softmax = false, .channels = true})), "per head");
+  EXPECT_EQ(describe(fitted(q, shifted, true, {.channels = false})), "per head");
 }
 
 TEST(FitAttend, OnlyParitySplitsDoWithoutATable) {

@@ -39,6 +39,14 @@ WeightRecipe plain_recipe(WeightRounding rounding) {
   recipe.act_order = false;
   recipe.damping = 0;
   recipe.descent_passes = 0;
+  recipe.codebook = false;
+  return recipe;
+}
+
+/// The default on whole numbers.
+WeightRecipe whole_numbers() {
+  WeightRecipe recipe;
+  recipe.codebook = false;
   return recipe;
 }
 
@@ -82,7 +90,7 @@ TEST(Gptq, BetterThanNearestOnCorrelatedInputs) {
   const at::Tensor hessian = hessian_of(correlated(random, 1200, 160));
   for (const int bits : {2, 3, 4, 6, 8}) {
     for (const bool act_order : {false, true}) {
-      WeightRecipe recipe;
+      WeightRecipe recipe = whole_numbers();
       recipe.act_order = act_order;
       const auto quantized = quantize_weight(weight, hessian, bits, recipe);
       EXPECT_EQ(quantized.outcome, "gptq");
@@ -151,7 +159,7 @@ TEST(Gptq, GroupsHaveTheirOwnScales) {
   at::Tensor weight = random.normal({70, 100});
   weight.slice(1, 32, 64).mul_(20);  // one group far wider than the others
   const at::Tensor hessian = hessian_of(correlated(random, 700, 100));
-  WeightRecipe recipe;
+  WeightRecipe recipe = whole_numbers();
   const auto whole = quantize_weight(weight, hessian, 4, recipe);
   recipe.group_size = 32;  // three groups and a rest of four columns
   const auto groups = quantize_weight(weight, hessian, 4, recipe, 2);
@@ -207,8 +215,8 @@ TEST(Gptq, RowsDoNotInfluenceEachOther) {
   testing::Random random(5);
   const at::Tensor weight = random.normal({130, 50});
   const at::Tensor hessian = hessian_of(correlated(random, 400, 50));
-  const auto all = quantize_weight(weight, hessian, 3, {});
-  const auto last = quantize_weight(weight.slice(0, 64), hessian, 3, {});
+  const auto all = quantize_weight(weight, hessian, 3, whole_numbers());
+  const auto last = quantize_weight(weight.slice(0, 64), hessian, 3, whole_numbers());
   EXPECT_TRUE(at::equal(all.codes.slice(0, 64), last.codes));
 }
 
@@ -219,7 +227,7 @@ TEST(Gptq, DeadColumnsAreRoundedAndHarmless) {
   x.select(1, 3).zero_();
   x.select(1, 17).zero_();
   const at::Tensor hessian = hessian_of(x);
-  const auto quantized = quantize_weight(weight, hessian, 4, {});
+  const auto quantized = quantize_weight(weight, hessian, 4, whole_numbers());
   EXPECT_EQ(quantized.outcome, "gptq");
   EXPECT_LT(quantized.error_gptq, quantized.error_rtn);
   const at::Tensor error = (quantized.dequantize() - weight).abs().select(1, 3);

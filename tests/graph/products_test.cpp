@@ -102,7 +102,7 @@ TEST_F(LoadedText, HeadsAreTheSameAtEveryLength) {
   EXPECT_FALSE(std::get<ScoresSite>(search.sites[1].kind).heads);
 }
 
-// Attention between channels sums over channels: the columns of its V are the tokens.
+// Attention between channels sums over tokens, and the columns of its V are the tokens.
 TEST_F(LoadedText, ColumnsAreTheSameAtEverySize) {
   for (const bool channels : {false, true}) {
     module_ = torch::jit::Module("m");
@@ -115,6 +115,7 @@ TEST_F(LoadedText, ColumnsAreTheSameAtEverySize) {
              "    return torch.softmax(q @ k.transpose(-2, -1), -1) @ v\n");
     const SiteSearch search = sites(model, {at::randn({3, 3, 64, 64})});
     ASSERT_EQ(search.sites.size(), 3U);
+    EXPECT_EQ(std::get<ScoresSite>(search.sites[1].kind).channels, !channels);
     EXPECT_EQ(std::get<AttendSite>(search.sites[2].kind).columns, !channels);
   }
 }

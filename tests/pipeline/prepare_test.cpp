@@ -1,0 +1,63 @@
+// What is proven of a model before the work begins.
+#include "pipeline/prepare.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/jit/api/module.h>
+
+#include <string>
+
+#include "repquant/error.h"
+#include "repquant/quantize.h"
+#include "support/errors.h"
+#include "support/temp_dir.h"
+
+namespace repquant {
+namespace {
+
+/// A Linear with BatchNorm behind it, which normalisation folds: the same but for rounding.
+torch::jit::Module folded(const std::string& output) {
+  at::manual_seed(3);
+  torch::jit::Module module("m");
+  module.register_parameter("w", at::randn({16, 12}), false);
+  module.register_parameter("head", at::randn({4, 16}), false);
+  for (const char* name : {"gain", "shift", "mean"}) {
+    module.register_parameter(name, at::randn({16}), false);
+  }
+  module.register_parameter("variance", at::rand({16}) + 0.5, false);
+  module.define(
+      "def forward(self, x):\n"
+      "    y = torch.linear(x, self.w)\n"
+      "    y = torch.batch_norm(y, self.gain, self.shift, self.mean, self.variance, False, 0.1, "
+      "1e-5, False)\n"
+      "    y = torch.linear(torch.relu(y), self.head)\n"
+      "    return " +
+      output + "\n");
+  module.eval();
+  return module;
+}
+
+class Prepare : public ::testing::Test {
+ protected:
+  QuantizeReport run(const torch::jit::Module& module) {
+    module.save((folder_ / "model.pt").string());
+    QuantizeOptions options;
+    options.model = (folder_ / "model.pt").string();
+    options.output = (folder_ / "out.pt").string();
+    options.recipe.bits = {8, 8};
+    options.recipe.calibration.samples = 8;
+    options.calib = Synthetic{{12}};
+    return quantize(options);
+  }
+
+  testing::TempDir folder_;
+};
+
+TEST_F(Prepare, RoundingMayDiffer) { EXPECT_NO_THROW(run(folded("y"))); }
+
+TEST_F(Prepare, OutputsThatHangOnRoundingAreCalledSo) {
+  EXPECT_ERROR(run(folded("torch.frac(y * 1e7)")), ErrorKind::kUnsupported, "last bit");
+}
+
+}  // namespace
+}  // namespace repquant
