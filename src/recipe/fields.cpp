@@ -198,9 +198,9 @@ std::vector<RecipeField> make_fields() {
                  "per-channel zero points are integers, else real and folded exactly"));
   add(bool_field("attention.quantize", &R::attention, &AttentionRecipe::quantize,
                  "quantize q, k, v and the softmax output"));
-  add(bool_field(
-      "attention.equalization", &R::attention, &AttentionRecipe::equalization,
-      "keys are centred and channels of q and k scaled against each other where it pays"));
+  add(bool_field("attention.equalization", &R::attention, &AttentionRecipe::equalization,
+                 "below 8 bits keys are centred, channels of q and k scaled against each other "
+                 "where it pays"));
   add(bool_field("attention.per_head", &R::attention, &AttentionRecipe::per_head,
                  "one grid per head for q, k and v"));
   add(bool_field("attention.head_room", &R::attention, &AttentionRecipe::head_room,

@@ -88,7 +88,7 @@ TEST(FitScores, KeysAreCentredBySoftmax) {
     const auto sizes = heads ? std::vector<std::int64_t>{3, 8, 1} : std::vector<std::int64_t>{8, 1};
     EXPECT_EQ(plan.right.zero_point.sizes(), sizes);
     EXPECT_TRUE(at::equal(plan.right.zero_point, plan.right.zero_point.round()));
-    EXPECT_LT(score_error(plan, q, k), 0.2 * score_error(fitted(q, k, false), q, k));
+    EXPECT_LT(score_error(plan, q, k), 0.4 * score_error(fitted(q, k, false), q, k));
     // One scale does for all channels of the product.
     const at::Tensor exact =
         at::matmul(fake_quantize(q, plan.left), fake_quantize(k.mT(), plan.right));

@@ -78,9 +78,9 @@ std::vector<std::string> words(const std::string& text) {
 // One part at a time: without those that make up for others.
 constexpr const char* kPlain =
     "weights.compensation=none weights.sensitivity=0 weights.shrinkage=false "
-    "weights.descent_passes=0 "
+    "weights.descent_passes=0 weights.codebook=false "
     "norm.granularity=per_channel input.granularity=per_tensor input.head_room=false "
-    "attention.head_room=false "
+    "attention.head_room=false attention.equalization=false "
     "attention.value_per_channel=false ";
 
 Recipe recipe_of(const std::string& bits, const std::string& settings) {
