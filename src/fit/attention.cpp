@@ -249,18 +249,15 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
                       const ScoresSite& site, int bits, const AttentionRecipe& recipe,
                       const at::Tensor& left_weights, const at::Tensor& right_weights) {
   const bool per_head = recipe.per_head && site.heads && left[0].size(-3) == right[0].size(-3);
-  std::vector<at::Tensor> queries, keys;  // [.., T, d] and [.., S, d], of what is not finite zeros
-  for (const auto& batch : left) queries.push_back(at::nan_to_num(batch, 0, 0, 0));
-  for (const auto& batch : right) {
-    keys.push_back(at::nan_to_num(batch.transpose(-2, -1), 0, 0, 0));
-  }
+  std::vector<at::Tensor> keys;  // [.., S, d]
+  for (const auto& batch : right) keys.push_back(batch.transpose(-2, -1));
   const at::Tensor none;
   const ScoreOperands operands{
-      .left = {{head_rows(queries, per_head), per_head ? left_weights : none},
+      .left = {{head_rows(left, per_head), per_head ? left_weights : none},
                head_gram(keys, per_head, /*centred=*/site.softmax),
                /*centred=*/false},
       .right = {{head_rows(keys, per_head), per_head ? right_weights : none},
-                head_gram(queries, per_head, /*centred=*/false),
+                head_gram(left, per_head, /*centred=*/false),
                 /*centred=*/site.softmax}};
   const Equalization chosen =
       recipe.equalization && bits <= kMostEqualizedBits && site.softmax && site.channels

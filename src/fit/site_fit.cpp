@@ -37,6 +37,15 @@ std::vector<bool> present(const std::map<std::size_t, QuantizedWeight>& weights,
   return result;
 }
 
+/// What is not finite must not set a grid: another sample stands in for such a one, or zeros, which
+/// are on every grid, where there is none.
+at::Tensor of_finite_samples(const at::Tensor& x) {
+  if (x.dim() < 2) return at::nan_to_num(x, 0.0, 0.0, 0.0);
+  const at::Tensor finite = x.isfinite().flatten(1).all(1), index = finite.nonzero().flatten();
+  if (index.numel() == 0) return at::nan_to_num(x, 0.0, 0.0, 0.0);
+  return x.index_select(0, at::where(finite, at::arange(x.size(0)), index[0]));
+}
+
 }  // namespace
 
 SiteFit::SiteFit(const std::vector<Site>& sites, const std::vector<SiteBits>& bits,
@@ -293,8 +302,7 @@ std::vector<at::Tensor> SiteFit::values_in(const std::vector<std::size_t>& batch
   parallel_for(std::ssize(batches), options_.threads, [&](std::int64_t i) {
     const auto k = static_cast<std::size_t>(i);
     result[k] = streams_.value(batches[k], value, Stream::kQuantized);
-    // Zero is on every grid, and what is not finite must not set one.
-    if (!is_finite(result[k])) result[k] = at::nan_to_num(result[k], 0.0, 0.0, 0.0);
+    if (!is_finite(result[k])) result[k] = of_finite_samples(result[k]);
   });
   return result;
 }
