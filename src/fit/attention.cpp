@@ -23,6 +23,8 @@ constexpr std::int64_t kSearchedRows = 512, kJudgedRows = 256, kComparedRows = 9
 /// With finer steps it is the ranges that decide, and those of a widest channel leave the others
 /// room on data that was not seen (docs/decisions-accuracy.md, section 17).
 constexpr int kMostEqualizedBits = 7;
+// Of a centred channel: leaves codes a hundredth of a step of rounding.
+constexpr double kLargestZeroPoint = 65536;
 
 /// Rows per head [n, H, d] of operands [.., H, T, d].
 at::Tensor head_rows(const std::vector<at::Tensor>& batches, bool per_head) {
@@ -263,9 +265,15 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
       recipe.equalization && bits <= kMostEqualizedBits && site.softmax && site.channels
           ? choose_equalization(operands, bits)
           : Equalization{};
-  const ScoreOperands equalized = equalize(operands, chosen);
-  return plan_of(fit_heads(equalized.left, bits, recipe.head_room),
-                 fit_heads(equalized.right, bits, recipe.head_room), chosen, per_head);
+  const auto plan_with = [&](const Equalization& by) {
+    const ScoreOperands equalized = equalize(operands, by);
+    return plan_of(fit_heads(equalized.left, bits, recipe.head_room),
+                   fit_heads(equalized.right, bits, recipe.head_room), by, per_head);
+  };
+  ScoresPlan plan = plan_with(chosen);
+  // A code is a product plus the zero point, in float32.
+  const bool exact = plan.right.zero_point.abs().max().item<double>() <= kLargestZeroPoint;
+  return exact ? plan : plan_with({});
 }
 
 AttendPlan fit_attend(const std::vector<at::Tensor>& value, const AttendSite& site, int bits,

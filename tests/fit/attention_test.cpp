@@ -108,6 +108,12 @@ TEST(FitScores, ChannelsAreEqualized) {
   EXPECT_LT(score_error(plan, q, k), 0.2 * score_error(fitted(q, k, false), q, k));
 }
 
+TEST(FitScores, MeansThatFloat32CannotTakeAwayStay) {
+  testing::Random random(9);
+  const at::Tensor q = random.normal({2, 3, 60, 8}), k = random.normal({2, 3, 50, 8}) + 1e6;
+  EXPECT_EQ(describe(fitted(q, k, true)), "per head");
+}
+
 TEST(FitScores, NothingIsEqualizedWhereItDoesNotPay) {
   testing::Random random(8);
   const at::Tensor q = random.normal({2, 3, 60, 8}), k = random.normal({2, 3, 50, 8});
