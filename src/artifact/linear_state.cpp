@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include "format/codes.h"
 #include "graph/rewrite.h"
 #include "plan/simulate.h"
 #include "repquant/error.h"
@@ -24,11 +25,6 @@ void write_codes(const OperandCodes& operands, State& state) {
   state.output_high = operands.max_code - operands.shift;
 }
 
-at::Tensor numbered_levels(const at::Tensor& levels, const at::Tensor& numbers) {
-  const at::Tensor index = numbers.flatten().to(at::kLong) + levels.numel() / 2;
-  return levels.index_select(0, index).view_as(numbers);
-}
-
 }  // namespace
 
 LinearState linear_state(const LinearPlan& plan, const std::string& path) {
@@ -37,7 +33,8 @@ LinearState linear_state(const LinearPlan& plan, const std::string& path) {
   state.bits = plan.weight.bits;
   state.levels = plan.weight.levels;
   if (state.levels.defined() &&
-      !at::equal(plan.weight.codes, numbered_levels(state.levels, state.weight_codes))) {
+      !at::equal(plan.weight.codes,
+                 look_up_levels(nibble_levels(state.levels), state.weight_codes))) {
     throw Error(ErrorKind::kInternal,
                 {.what = "codes of a weight are not among its levels", .where = path});
   }

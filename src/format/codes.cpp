@@ -27,11 +27,14 @@ at::Tensor nibble_levels(const at::Tensor& levels) {
   return levels.index_select(0, (all.to(at::kLong) + count / 2).clamp_(0, count - 1));
 }
 
+at::Tensor look_up_levels(const at::Tensor& nibbles, const at::Tensor& codes) {
+  return nibbles.index_select(0, codes.flatten().to(at::kLong) + 8).view_as(codes);
+}
+
 at::Tensor unpack_levels(const at::Tensor& packed, int bits, std::int64_t columns,
                          const at::Tensor& nibbles) {
   const at::Tensor codes = unpack_codes(packed, bits, columns);
-  if (bits > 4) return codes;
-  return nibbles.index_select(0, codes.flatten().to(at::kLong) + 8).view_as(codes);
+  return bits > 4 ? codes : look_up_levels(nibbles, codes);
 }
 
 }  // namespace repquant

@@ -27,8 +27,9 @@ at::Tensor unpack_codes(const at::Tensor& packed, int bits, std::int64_t columns
 /// pack_codes puts their numbers from -2^(bits - 1) on, the first and last level beside them.
 /// Undefined levels are the codes -8 .. 7.
 at::Tensor nibble_levels(const at::Tensor& levels);
-/// The product codes of a Linear, int8 [N, K]: unpacked, and up to 4 bits looked up in its
-/// nibble_levels().
+/// What unpacked codes of up to 4 bits stand for by the `nibbles` of nibble_levels(), int8 [N, K].
+at::Tensor look_up_levels(const at::Tensor& nibbles, const at::Tensor& codes);
+/// The product codes of a Linear, int8 [N, K]: unpacked, and up to 4 bits looked up.
 at::Tensor unpack_levels(const at::Tensor& packed, int bits, std::int64_t columns,
                          const at::Tensor& nibbles);
 

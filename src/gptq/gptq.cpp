@@ -101,12 +101,8 @@ struct Groups {
 // Rounds one column of all rows; error = (w - w^) / U_jj.
 REPQUANT_SIMD void round_column(const float* w, const float* scale, const WeightCodes& allowed,
                                 float inverse_d, float* codes, float* error, std::int64_t rows) {
-  for (std::int64_t from = 0; from < rows; from += kLanes) {
-    const std::int64_t count = rows - from < kLanes ? rows - from : kLanes;
-    float u[kLanes];
-    for (std::int64_t i = 0; i < count; ++i) u[i] = w[from + i] / scale[from + i];
-    nearest_lanes(allowed, u, codes + from, count);
-  }
+  for (std::int64_t i = 0; i < rows; ++i) error[i] = w[i] / scale[i];
+  nearest_lanes(allowed, error, codes, rows);
   for (std::int64_t i = 0; i < rows; ++i) error[i] = (w[i] - scale[i] * codes[i]) * inverse_d;
 }
 

@@ -23,8 +23,7 @@ WeightCodes weight_codes(int bits, bool grouped);
 /// These, not falling, the first below and the last above 0.
 WeightCodes with_levels(std::vector<float> levels);
 
-/// codes[i] = the code that is nearest to u[i], of two levels the lower one; `count` at most
-/// kLanes.
+/// nearest[i] = the code that is nearest to u[i], of two levels the lower one.
 inline void nearest_lanes(const WeightCodes& codes, const float* u, float* nearest,
                           std::int64_t count) {
   if (codes.levels.empty()) {

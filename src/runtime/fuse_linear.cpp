@@ -1,8 +1,6 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/constants.h>
 
-#include <algorithm>
-
 #include "format/codes.h"
 #include "graph/rewrite.h"
 #include "ops/kernels/kernels.h"
@@ -97,15 +95,11 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
   return pattern;
 }
 
-/// True if a nibble is the code itself, which kernels unpack in registers.
-bool whole_numbers(const StoredState& linear) {
-  return at::equal(linear.tensor("levels"), nibble_levels({}));
-}
-
-/// Of the packed weight: levels are looked up when it is packed, and are bytes from then on.
+/// Of the packed weight. Kernels unpack nibbles in registers where these are the codes themselves;
+/// other levels are looked up when the weight is packed, and are bytes from then on.
 std::int64_t packed_bits(const StoredState& linear) {
-  const std::int64_t bits = linear.integer("bits");
-  return whole_numbers(linear) ? bits : std::max<std::int64_t>(bits, 8);
+  const bool plain = at::equal(linear.tensor("levels"), nibble_levels({}));
+  return plain ? linear.integer("bits") : 8;
 }
 
 const std::pair<at::Tensor, at::Tensor>& packed_weight(FusionContext& context,
