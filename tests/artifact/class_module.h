@@ -38,7 +38,8 @@ inline void expect_close_codes(const at::Tensor& got, const at::Tensor& expected
   EXPECT_LE(difference.gt(0).to(at::kDouble).mean().item<double>(), 1e-3);
 }
 
-inline void expect_close(const at::Tensor& got, const at::Tensor& expected, double tolerance = 2e-6) {
+inline void expect_close(const at::Tensor& got, const at::Tensor& expected,
+                         double tolerance = 2e-6) {
   ASSERT_EQ(got.sizes(), expected.sizes());
   ASSERT_EQ(got.scalar_type(), at::kFloat);
   const double scale = expected.abs().max().item<double>();
