@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the libFuzzer targets of tests/fuzz with Clang, AddressSanitizer and
-# UndefinedBehaviorSanitizer, runs them one after the other and prints a table. What a target finds
-# stays in build/fuzz/findings/TARGET; then the exit code is 1. Inputs that reach new code are kept in
-# build/fuzz/corpus/TARGET for the next time.
+# UndefinedBehaviorSanitizer, runs as many at a time as there are processors and prints a table. What
+# a target finds stays in build/asan/findings/TARGET; then the exit code is 1. Inputs that reach new
+# code are kept in build/asan/corpus/TARGET for the next time.
 #
 #   scripts/fuzz.sh                      every target for a minute
 #   scripts/fuzz.sh SECONDS [TARGET...]  these targets, each for so long
@@ -16,32 +16,35 @@ if [[ ! $seconds =~ ^[1-9][0-9]*$ ]]; then
 fi
 targets=("${@:2}")
 
-./scripts/setup.sh clang libclang-rt-14-dev
+./scripts/setup.sh clang libclang-rt-14-dev libomp-14-dev
 wanted=("${targets[@]/#/fuzz_}")
 if ((${#targets[@]} == 0)); then wanted=(fuzzers); fi
-REPQUANT_PRESET=fuzz ./scripts/build.sh "${wanted[@]}"
-if ((${#targets[@]} == 0)); then mapfile -t targets <build/fuzz/fuzzers.txt; fi
+REPQUANT_PRESET=asan ./scripts/build.sh "${wanted[@]}"
+if ((${#targets[@]} == 0)); then mapfile -t targets <build/asan/fuzzers.txt; fi
 
+run() {  # TARGET SECONDS
+  local corpus=build/asan/corpus/$1 findings=build/asan/findings/$1
+  mkdir -p "$corpus" "$findings"
+  echo "fuzz: $1 for $2 s" >&2
+  "build/asan/fuzz_$1" -max_total_time="$2" -timeout=20 -rss_limit_mb=2048 -max_len=262144 \
+    -print_final_stats=1 -artifact_prefix="$findings/" "$corpus" "tests/fuzz/corpus/$1" \
+    >"build/asan/fuzz_$1.log" 2>&1 || echo "fuzz: $1 ended with exit code $?" >>"build/asan/fuzz_$1.log"
+}
+export -f run
 # LibTorch keeps what it allocated when a process ends.
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
+printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I '{}' bash -c 'run "{}" "$0"' "$seconds"
+
 found=0
-rows=()
+printf '%-12s %12s   %s\n' target executions found
 for target in "${targets[@]}"; do
-  corpus=build/fuzz/corpus/$target
-  findings=build/fuzz/findings/$target
-  log=build/fuzz/$target.log
-  mkdir -p "$corpus" "$findings"
-  echo "fuzz: $target for $seconds s" >&2
+  log=build/asan/fuzz_$target.log
   outcome=nothing
-  if ! "build/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
-    -print_final_stats=1 -artifact_prefix="$findings/" "$corpus" "tests/fuzz/corpus/$target" \
-    >"$log" 2>&1; then
-    outcome="see $log and $findings"
+  if grep -q '^fuzz: ' "$log"; then
+    outcome="see $log and build/asan/findings/$target"
     found=1
   fi
   runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-  rows+=("$(printf '%-12s %12s   %s' "$target" "${runs:-?}" "$outcome")")
+  printf '%-12s %12s   %s\n' "$target" "${runs:-?}" "$outcome"
 done
-printf '%-12s %12s   %s\n' target executions found
-printf '%s\n' "${rows[@]}"
 exit "$found"

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Builds the unit tests with AddressSanitizer and UndefinedBehaviorSanitizer and runs the fast ones;
-# further arguments go to ctest instead of that choice, for example `scripts/sanitize.sh -L graph`.
+# Builds the unit tests with Clang, AddressSanitizer and UndefinedBehaviorSanitizer and runs the fast
+# ones; further arguments go to ctest instead of that choice, for example
+# `scripts/sanitize.sh -L graph`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+./scripts/setup.sh clang libclang-rt-14-dev libomp-14-dev
 REPQUANT_PRESET=asan ./scripts/build.sh unit_tests
 
 choice=("$@")

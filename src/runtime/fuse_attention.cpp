@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/constants.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "graph/rewrite.h"
@@ -13,7 +14,8 @@ using torch::jit::NamedValue;
 using torch::jit::Node;
 using torch::jit::Value;
 
-/// From integer scores to the softmax: numbers that scale them, then masks that are added.
+/// From integer scores to the softmax: numbers that scale them, then masks that are added, perhaps
+/// in another shape of the same elements, as shifted windows add theirs.
 struct ScoreChain {
   std::optional<SubmoduleCall> scores;
   struct Number {
@@ -26,7 +28,8 @@ struct ScoreChain {
   };
   std::vector<Number> numbers;  // from the softmax back to the scores
   std::vector<Mask> masks;
-  std::vector<Node*> nodes;
+  std::vector<Node*> nodes;  // from the softmax back to the scores
+  bool reshaped = false;
 };
 
 bool is_number(const Value* value) {
@@ -68,6 +71,9 @@ bool step_back(Node* node, std::size_t operand, ScoreChain& chain) {
     return number != nullptr;
   }
   if (!chain.numbers.empty()) return false;  // the operator adds masks after scaling
+  if ((is_kind(node, "aten::view") || is_kind(node, "aten::reshape")) && first) {
+    return chain.reshaped = true;
+  }
   if (is_kind(node, "aten::add") && node->inputs().size() == 3 && operand <= 1 &&
       is_one(node->input(2)) && is_tensor(node->input(1))) {
     chain.masks.push_back({node->input(1 - operand), false});
@@ -158,6 +164,29 @@ Value* additive_mask(const ScoreChain& chain, Node* before) {
   return sum;
 }
 
+/// Zeros in the shape of the scores, before them.
+Value* zero_scores(const SubmoduleCall& scores) {
+  static const auto kZeros = compile_function(
+      "def zeros(q, k):\n  return torch.zeros(q.shape[:-1] + [k.size(-1)])\n", "zeros");
+  torch::jit::WithInsertPoint guard(scores.node);
+  return torch::jit::insertGraph(*scores.node->owningGraph(), *kZeros,
+                                 {scores.argument(0), scores.argument(1)})[0];
+}
+
+/// The sum of the masks where they are added in another shape: what the chain makes of zeros.
+/// Leaves in `chain.nodes` what is not needed any more.
+Value* reshaped_mask(ScoreChain& chain, Value* behind) {
+  const auto scaling = std::find_if(chain.nodes.rbegin(), chain.nodes.rend(), [](Node* node) {
+    return !is_kind(node, "aten::mul") && !is_kind(node, "aten::div");
+  });
+  Node* first = *scaling;
+  const auto scaled = static_cast<std::ptrdiff_t>(scaling - chain.nodes.rbegin());
+  Value* scores = scaled == 0 ? chain.scores->node->output() : (*std::prev(scaling))->output();
+  first->replaceInputWith(scores, zero_scores(*chain.scores));
+  chain.nodes.erase(chain.nodes.begin(), chain.nodes.end() - scaled);
+  return behind;
+}
+
 /// The keys [.., S, d] behind the right operand [.., d, S].
 Value* keys(Value* right, Node* before) {
   const Node* node = right->node();
@@ -182,7 +211,7 @@ bool is_reordered(const Value* output) {
 }  // namespace
 
 bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
-  const ScoreChain chain = match_scores(context, attend);
+  ScoreChain chain = match_scores(context, attend);
   const StoredState& state = *attend.state;
   if (const std::string reason = obstacle(attend, chain); !reason.empty()) {
     context.report_portable(attend, reason);
@@ -192,7 +221,8 @@ bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
   const StoredState& scores = *chain.scores->state;
   Node* before = attend.node;
   Value* number = score_factor(chain, attend.argument(2), before);
-  Value* mask = additive_mask(chain, before);
+  Value* mask =
+      chain.reshaped ? reshaped_mask(chain, attend.argument(0)) : additive_mask(chain, before);
   const c10::IValue none;
   // Scores that are scaled by a module of their own still are integers for the operator.
   at::Tensor factor = state.tensor("factor");
@@ -206,7 +236,9 @@ bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
        scores.tensor("scale"), factor, number, state.tensor("multiplier"), state.tensor("offset"),
        *softmax_code(state), state.number("steps_per_octave"), max_code, state.flag("zero_code"),
        state.integer("output_max_code"), is_reordered(attend.node->output())});
-  const std::string with = mask != nullptr ? "with mask" : "";
+  const std::string with = mask == nullptr  ? ""
+                           : chain.reshaped ? "with reshaped mask"
+                                            : "with mask";
   context.report_fused(attend.name, "repquant::attention s8 x s8, u8 x s8", with);
   context.report_fused(chain.scores->name, "repquant::attention s8 x s8, u8 x s8",
                        "fused into " + attend.name);

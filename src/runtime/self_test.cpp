@@ -1,5 +1,6 @@
 // The fused operators on small problems, at every instruction set that this processor has.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <array>
@@ -97,7 +98,7 @@ bool weight_only_is_right(int bits) {
   const auto [packed, scale] = ops::pack_weight_only_cpu(
       pack_codes(w, bits), at::exp2(powers.to(at::kFloat)), bits, kColumns, kGroup);
   const at::Tensor bias = whole_panels(at::full({kChannels}, 3.0, at::kFloat));
-  const auto right = [&](std::int64_t rows) {
+  const auto right = [&, &packed = packed, &scale = scale](std::int64_t rows) {
     const at::Tensor got =
         ops::weight_only_linear_cpu(x.narrow(0, 0, rows).to(at::kFloat), packed, scale, bias,
                                     kChannels, kColumns, bits, kGroup, 0);

@@ -152,7 +152,8 @@ TEST(Preset, MistakesAreNamed) {
       {"{", "[", "here"},
   };
   for (const auto& [from, to, part] : mistakes) {
-    EXPECT_ERROR(preset_from_json(replaced(from, to), "here"), ErrorKind::kUsage, part);
+    const std::string text = replaced(from, to);
+    EXPECT_ERROR(preset_from_json(text, "here"), ErrorKind::kUsage, part);
   }
   EXPECT_ERROR(preset_from_json("[]", "here"), ErrorKind::kUsage, "here");
   EXPECT_ERROR(preset_from_json("", "here"), ErrorKind::kUsage, "here");

@@ -34,11 +34,13 @@ def put(target: str, name: str, content: bytes) -> None:
 
 
 class Net(torch.nn.Module):
-    """One of every class that an artifact may have: attention, a norm that folds, an embedding."""
+    """Every kind of site: attention, a norm that folds, an embedding, both kinds of convolution."""
 
     def __init__(self) -> None:
         super().__init__()
         self.words = torch.nn.Embedding(12, 8)
+        self.dense = torch.nn.Conv1d(8, 8, 3, padding=1)
+        self.depthwise = torch.nn.Conv1d(8, 8, 3, padding=1, groups=8)
         self.norm = torch.nn.LayerNorm(8)
         self.qkv = torch.nn.Linear(8, 24)
         self.out = torch.nn.Linear(8, 8)
@@ -46,6 +48,7 @@ class Net(torch.nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         x = self.words(ids)
+        x = x + self.depthwise(self.dense(x.transpose(1, 2)).relu()).transpose(1, 2)
         q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
         x = x + self.out((q @ k.transpose(-2, -1)).softmax(-1) @ v)
         return self.head(torch.nn.functional.gelu(x))
@@ -56,12 +59,15 @@ def models(folder: Path, binary: Path) -> None:
     ids = torch.randint(0, 12, (8, 6))
     save_portable(torch.jit.trace(Net().eval(), ids), folder / "net.pt")
     np.save(folder / "ids.npy", ids.numpy())
-    for bits in ("w8a8", "w4a4", "w4a16"):
+    for name, bits, options in (("w8a8", "w8a8", []), ("w4a4", "w4a4", []), ("w4a16", "w4a16", []),
+                                ("static", "w4a8", ["--recipe", "static"])):
         subprocess.run([binary, "quantize", folder / "net.pt", "--bits", bits, "--calib",
-                        folder / "ids.npy", "-o", folder / f"{bits}.pt"], check=True,
+                        folder / "ids.npy", "-o", folder / f"{name}.pt", *options], check=True,
                        capture_output=True)
     for path in sorted(folder.glob("*.pt")):
         put("archive", path.name, path.read_bytes())
+        if path.stem != "net":
+            put("loader", path.name, path.read_bytes())
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 content = archive.read(name)

@@ -183,7 +183,8 @@ TEST(RecipeJsonTest, BadRecipesAreUsageErrorsWithPointers) {
       {R"({"name": ""})", "r.json#/name"},
       {R"({"name": "a\nb"})", "control character"},
   };
-  for (const auto& [text, part] : bad) {
+  for (const auto& [written, part] : bad) {
+    const auto& text = written;
     SCOPED_TRACE(text);
     EXPECT_ERROR(parse(text), ErrorKind::kUsage, part);
   }

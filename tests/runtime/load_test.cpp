@@ -1,180 +1,18 @@
-// Artifacts of the fixture models, loaded portable and fused: the same outputs, and a report that
-// says what runs where.
+// What load() reports, refuses and leaves portable.
 #include "repquant/load.h"
 
-#include <ATen/ATen.h>
-#include <torch/csrc/jit/api/module.h>
-#include <torch/csrc/jit/serialization/import.h>
+#include <gtest/gtest.h>
 
-#include <cmath>
-
-#include "artifact/lower.h"
-#include "artifact/min_max_plans.h"
-#include "artifact/save.h"
-#include "base/atomic_file.h"
-#include "format/description.h"
-#include "graph/model.h"
-#include "graph/site.h"
 #include "ops/operators.h"
 #include "repquant/error.h"
 #include "runtime/both_forms.h"
-#include "runtime/lazy_archive.h"
-#include "support/fixtures.h"
-#include "support/load.h"
-#include "support/scripted.h"
+#include "runtime/saved_model.h"
 #include "support/temp_dir.h"
 
 namespace repquant {
 namespace {
 
-using testing::fixture_data;
-using testing::MinMaxOptions;
-using testing::TempDir;
-
-std::string description(const PortableSites& portable = {}) {
-  ArtifactInfo info;
-  info.recipe = "{}";
-  info.portable = portable;
-  return artifact_to_json(info);
-}
-
-void save(const torch::jit::Module& module, const std::filesystem::path& path,
-          const std::string& text = description()) {
-  AtomicFile file(path, true);
-  save_artifact(module, {{"repquant.json", text}}, file);
-  file.commit();
-}
-
-Lowered lowered(const std::string& name, const std::string& form, const MinMaxOptions& options) {
-  const auto data = fixture_data(name);
-  const Model model = testing::load_for(testing::fixture_path(name, form), data.inputs);
-  SiteSearch search = find_sites(model);
-  prove_sites(model, search, data.inputs);
-  const auto plans = testing::min_max_plans(model, search.sites, data.inputs, options);
-  return lower(model, search.sites, plans, {data.inputs, {}});
-}
-
-std::vector<at::Tensor> outputs(torch::jit::Module module, const std::vector<at::Tensor>& inputs) {
-  at::NoGradGuard no_grad;
-  const c10::IValue value = module.forward(std::vector<c10::IValue>(inputs.begin(), inputs.end()));
-  std::vector<at::Tensor> tensors;
-  if (value.isTensor()) tensors = {value.toTensor()};
-  if (value.isTuple()) {
-    for (const auto& element : value.toTupleRef().elements()) tensors.push_back(element.toTensor());
-  }
-  if (value.isGenericDict()) {
-    for (const auto& entry : value.toGenericDict()) tensors.push_back(entry.value().toTensor());
-  }
-  return tensors;
-}
-
-double sqnr_db(const at::Tensor& expected, const at::Tensor& got) {
-  const double noise = (expected - got).square().sum().item<double>();
-  return 10 * std::log10(expected.square().sum().item<double>() / std::max(noise, 1e-30));
-}
-
-struct Variant {
-  const char* name;
-  MinMaxOptions options;
-  double least_db;
-};
-
-MinMaxOptions bits(int weight_bits, int activation_bits) {
-  MinMaxOptions options;
-  options.weight_bits = weight_bits;
-  options.activation_bits = activation_bits;
-  return options;
-}
-
-/// The other forms of a model become the graph of its first one, so they do with two.
-std::vector<Variant> variants(bool first_form) {
-  if (!first_form) return {{"w8a8", bits(8, 8), 30}, {"w4a4", bits(4, 4), 15}};
-  MinMaxOptions channels = bits(8, 8), uniform = bits(8, 8), per_tensor = bits(8, 8);
-  MinMaxOptions tokens = bits(4, 8);
-  channels.per_channel_inputs = true;
-  tokens.per_token_inputs = true;
-  uniform.uniform_softmax = true;
-  per_tensor.row_maximum = false;
-  MinMaxOptions weights = bits(4, 8);
-  weights.weight_only = true;
-  return {{"w8a8", bits(8, 8), 30}, {"w4a4", bits(4, 4), 15},       {"channels", channels, 30},
-          {"uniform", uniform, 30}, {"per_tensor", per_tensor, 30}, {"weights", weights, 60},
-          {"tokens", tokens, 30}};
-}
-
-struct FixtureForm {
-  std::string name;
-  std::string form;
-  bool first_form = false;
-};
-
-std::vector<FixtureForm> fixtures() {
-  std::vector<FixtureForm> result;
-  for (const auto& entry : testing::fixture_manifest()) {
-    if (entry.at("expect").at("outcome") != "ok") continue;
-    for (const auto& form : entry.at("forms")) {
-      result.push_back({entry.at("name"), form, form == entry.at("forms")[0]});
-    }
-  }
-  return result;
-}
-
-class LoadFixture : public ::testing::TestWithParam<FixtureForm> {};
-
-TEST_P(LoadFixture, FusedGivesThePortableOutputs) {
-  const auto& [name, form, first_form] = GetParam();
-  const auto data = fixture_data(name);
-  const TempDir dir;
-  for (const Variant& variant : variants(first_form)) {
-    SCOPED_TRACE(variant.name);
-    Lowered result;
-    try {
-      result = lowered(name, form, variant.options);
-    } catch (const Error& e) {
-      ASSERT_EQ(e.kind(), ErrorKind::kUnsupported) << e.what();
-      continue;
-    }
-    const auto path = (dir / "artifact.pt").string();
-    save(result.module, path);
-    const auto expected = outputs(torch::jit::load(path), data.inputs);
-    LoadReport report;
-    const torch::jit::Module fused = load(path, {}, &report);
-    std::vector<at::Tensor> first;
-    for (const char* level : {"generic", "avx2", "avx512vnni"}) {
-      if (ops::set_cpu_level(level) != level) continue;
-      const auto got = outputs(fused, data.inputs);
-      ASSERT_EQ(got.size(), expected.size());
-      for (std::size_t i = 0; i < got.size(); ++i) {
-        ASSERT_EQ(got[i].sizes(), expected[i].sizes());
-        EXPECT_GE(sqnr_db(expected[i], got[i]), variant.least_db) << level;
-        if (first.size() <= i) first.push_back(got[i]);
-        EXPECT_TRUE(at::equal(got[i], first[i])) << level << " differs from generic";
-      }
-    }
-    std::size_t linears = 0;
-    for (const auto& site : report.sites) {
-      const bool linear = site.op.find("repquant::linear") == 0 ||
-                          site.op.find("repquant::weight_only_linear") == 0;
-      if (linear && site.reason.find("fused into") != 0) ++linears;
-      EXPECT_TRUE(site.fused || !site.reason.empty()) << site.module;
-    }
-    if (!result.sites.empty()) {
-      EXPECT_GT(linears, 0U) << "no Linear was fused";
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Models, LoadFixture, ::testing::ValuesIn(fixtures()),
-                         [](const auto& parameter) {
-                           return parameter.param.name + "_" + parameter.param.form;
-                         });
-
-const LoadedSite* find(const LoadReport& report, const std::string& module) {
-  for (const auto& site : report.sites) {
-    if (site.module == module) return &site;
-  }
-  return nullptr;
-}
+using namespace testing;
 
 TEST(LoadTest, ReportsWhatWasFusedIntoWhat) {
   const TempDir dir;
@@ -288,30 +126,6 @@ TEST(LoadTest, SaysWhyASiteStaysPortable) {
                         outputs(torch::jit::load(path), data.inputs)[0]));
 }
 
-// Tracing writes `scores / math.sqrt(d)` with a constant tensor without axes.
-TEST(LoadTest, ScoresAreScaledByNumbersAndByConstantsWithoutAxes) {
-  const TempDir dir;
-  const auto path = (dir / "a.pt").string();
-  std::map<std::string, at::Tensor> constants{{"scale", at::scalar_tensor(2.5, at::kDouble)},
-                                              {"mask", at::randn({6, 6})}};
-  for (const char* name : {"q", "k", "v"}) testing::add_linear(constants, name, 8, 16, name[0]);
-  const auto prepared = testing::scripted(
-      "  q = torch.linear(x, self.wq, self.bq).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
-      "  k = torch.linear(x, self.wk, self.bk).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
-      "  v = torch.linear(x, self.wv, self.bv).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
-      "  a = torch.matmul(q, k.transpose(-2, -1)) / self.scale + self.mask\n"
-      "  return torch.matmul(torch.softmax(a, -1), v)\n",
-      constants, testing::normal_batches(1, {4, 6, 16}));
-  const auto& inputs = prepared.batches[0];
-  const auto plans =
-      testing::min_max_plans(prepared.model, prepared.search.sites, inputs, bits(8, 8));
-  save(lower(prepared.model, prepared.search.sites, plans, {inputs, {}}).module, path);
-  LoadReport report;
-  const auto fused = load(path, {}, &report);
-  for (const auto& site : report.sites) EXPECT_TRUE(site.fused) << site.module << site.reason;
-  EXPECT_GT(sqnr_db(outputs(torch::jit::load(path), inputs)[0], outputs(fused, inputs)[0]), 60);
-}
-
 TEST(LoadTest, LeavesPortableWhatTheDescriptionSays) {
   const TempDir dir;
   const auto path = (dir / "a.pt").string();
@@ -331,58 +145,6 @@ TEST(LoadTest, LeavesPortableWhatTheDescriptionSays) {
       sqnr_db(outputs(torch::jit::load(path), data.inputs)[0], outputs(fused, data.inputs)[0]), 30);
 }
 
-std::string name_of_first(const BothForms& forms, const char* kind) {
-  for (const auto& replacement : forms.replaced) {
-    if (replacement.fused->node()->kind() == c10::Symbol::fromQualString(kind)) {
-      return replacement.module;
-    }
-  }
-  return "";
-}
-
-/// Replaces argument `index` of the first operator `kind` of the fused form.
-void change(const BothForms& forms, const char* kind, std::size_t index, const c10::IValue& value) {
-  for (auto* node : forms.fused_graph->nodes()) {
-    if (node->kind() != c10::Symbol::fromQualString(kind)) continue;
-    const torch::jit::WithInsertPoint guard(node);
-    node->replaceInput(index, forms.fused_graph->insertConstant(value));
-    return;
-  }
-  FAIL() << "no " << kind;
-}
-
-TEST(BothForms, AnOperatorThatComputesSomethingElseIsNamed) {
-  const TempDir dir;
-  const auto path = (dir / "a.pt").string();
-  const auto inputs = fixture_data("vit_fused").inputs;
-  save(lowered("vit_fused", "trace", bits(8, 8)).module, path);
-  const auto wrong = [&](const char* kind, std::size_t index, const c10::IValue& value) {
-    const BothForms forms = load_both(path, {});
-    EXPECT_TRUE(differences(forms, inputs).empty());
-    change(forms, kind, index, value);
-    const auto found = differences(forms, inputs);
-    ASSERT_EQ(found.size(), 1U) << kind;  // and none of those behind it
-    EXPECT_EQ(found[0].module, name_of_first(forms, kind));
-    EXPECT_FALSE(found[0].measured.empty());
-  };
-  wrong("repquant::norm_quantize", 4, 200);                   // max_code
-  wrong("repquant::attention", 8, 3.0);                       // score_factor
-  wrong("repquant::attention", 5, at::zeros({7}, at::kInt));  // does not run
-}
-
-TEST(BothForms, WhatIsKeptPortableIsNotCompared) {
-  const TempDir dir;
-  const auto path = (dir / "a.pt").string();
-  const auto data = fixture_data("vit_fused");
-  save(lowered("vit_fused", "trace", bits(8, 8)).module, path);
-  const std::string module = name_of_first(load_both(path, {}), "repquant::attention");
-  const BothForms forms = load_both(path, {{module, "as asked"}});
-  for (const auto& replacement : forms.replaced) EXPECT_NE(replacement.module, module);
-  EXPECT_TRUE(differences(forms, data.inputs).empty());
-  EXPECT_TRUE(at::equal(outputs(forms.portable, data.inputs)[0],
-                        outputs(torch::jit::load(path), data.inputs)[0]));
-}
-
 TEST(LoadTest, RefusesWhatIsNoArtifact) {
   const TempDir dir;
   const auto expect_kind = [](const std::string& path, ErrorKind kind) {
@@ -394,9 +156,9 @@ TEST(LoadTest, RefusesWhatIsNoArtifact) {
     }
   };
   expect_kind((dir / "missing.pt").string(), ErrorKind::kFile);
-  testing::write_text(dir / "text.pt", "no archive");
+  write_text(dir / "text.pt", "no archive");
   expect_kind((dir / "text.pt").string(), ErrorKind::kFile);
-  expect_kind(testing::fixture_path("vit_fused", "trace"), ErrorKind::kUnsupported);
+  expect_kind(fixture_path("vit_fused", "trace"), ErrorKind::kUnsupported);
 
   const auto path = dir / "a.pt";
   const Lowered result = lowered("norm_relu", "trace", {});
@@ -407,8 +169,8 @@ TEST(LoadTest, RefusesWhatIsNoArtifact) {
   save(result.module, path, R"({"format": {"major": 1, "minor": 3}})");
   expect_kind(path.string(), ErrorKind::kFile);
   save(result.module, path);
-  const std::string bytes = testing::read_text(path);
-  testing::write_text(path, bytes.substr(0, bytes.size() / 2));
+  const std::string bytes = read_text(path);
+  write_text(path, bytes.substr(0, bytes.size() / 2));
   expect_kind(path.string(), ErrorKind::kFile);
 }
 

@@ -90,7 +90,8 @@ void norm_quantize(const NormArgs& args, std::int64_t row_begin, std::int64_t ro
   for (std::int64_t row = row_begin; row < row_end; ++row) {
     const float* x = args.x + row * width;
     std::uint8_t* codes = args.codes + row * width;
-    const auto [centre, inverse] = normal_of<V>(x, width, args.epsilon, args.root_mean_square);
+    const Normal<V> of_row = normal_of<V>(x, width, args.epsilon, args.root_mean_square);
+    const auto centre = of_row.centre, inverse = of_row.inverse;
     over_lanes(width, [&](std::int64_t i, std::int64_t n) {
       const auto normal = V::mul(V::sub(load_lanes<V>(x + i, n), centre), inverse);
       // Rounds half up by truncating y + 1/2, as the portable class does.

@@ -66,7 +66,8 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
   for (std::int64_t row = row_begin; row < row_end; ++row) {
     const float* x = args.x + row * width;
     if (args.weight != nullptr) {
-      const auto [centre, inverse] = normal_of<V>(x, width, args.epsilon, args.root_mean_square);
+      const Normal<V> of_row = normal_of<V>(x, width, args.epsilon, args.root_mean_square);
+      const auto centre = of_row.centre, inverse = of_row.inverse;
       const float* raw = x;
       over_lanes(width, [&](std::int64_t i, std::int64_t n) {
         const auto normal = V::mul(V::sub(load_lanes<V>(raw + i, n), centre), inverse);

@@ -6,8 +6,8 @@ class LayerNorm(Module):
   training : bool
   _is_full_backward_hook : Optional[bool]
   def forward(self: __torch__.torch.nn.modules.normalization.LayerNorm,
-    argument_1: Tensor) -> Tensor:
+    input: Tensor) -> Tensor:
     bias = self.bias
     weight = self.weight
-    input = torch.layer_norm(argument_1, [8], weight, bias)
-    return input
+    input0 = torch.layer_norm(input, [8], weight, bias)
+    return input0

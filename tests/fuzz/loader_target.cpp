@@ -1,0 +1,33 @@
+// The whole way of an artifact into the process: checks, LibTorch, fused operators, and a call.
+#include "repquant/load.h"
+
+#include <torch/script.h>
+
+#include "fuzz/input.h"
+
+namespace repquant::fuzz {
+namespace {
+
+/// The artifacts of the corpus take ids of tokens, shape [batch, tokens].
+void call(torch::jit::Module& module) {
+  const c10::InferenceMode guard;
+  try {
+    module.forward({torch::arange(12).view({2, 6})});
+  } catch (const std::exception&) {
+    // Operators refuse what they are given; what must not happen ends the process.
+  }
+}
+
+}  // namespace
+
+void fuzz_loader(Input input) {
+  const InputFile file(input);
+  for (const bool fused : {true, false}) {
+    survive([&] {
+      torch::jit::Module module = load(file.path(), {.fused = fused});
+      call(module);
+    });
+  }
+}
+
+}  // namespace repquant::fuzz
