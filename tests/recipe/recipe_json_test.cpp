@@ -1,6 +1,5 @@
 #include "recipe/json.h"
 
-#include <cstdlib>
 #include <random>
 #include <set>
 
@@ -306,13 +305,6 @@ TEST(ReadyRecipeTest, EveryWeightOnlyWidthIsLikeW4a16) {
   expected.bits = {3, 16};
   expected.name = "w3a16";
   EXPECT_EQ(recipe_for_bits({3, 16}), expected);
-}
-
-TEST(RecipeSchemaTest, FileInConfigsIsCurrent) {
-  const std::filesystem::path file = source_dir() / "configs" / "recipe.schema.json";
-  if (std::getenv("REPQUANT_UPDATE_FILES") != nullptr) testing::write_text(file, recipe_schema());
-  EXPECT_EQ(read_text(file), recipe_schema())
-      << "run this test once with REPQUANT_UPDATE_FILES=1 to write the file anew";
 }
 
 TEST(RecipeNamesTest, TablesAreOneToOne) {
