@@ -82,7 +82,7 @@ class Lowering {
 
   void lower_convolution(Node* original, const PlannedSite& site) {
     const ConvolutionPlan& plan = *site.convolution();
-    LoweredSite form = form_of(site);
+    LoweredSite form{{}, site.plan->path};
     form.input = SiteInput::kFloat;
     form.output = SiteOutput::kFloat;
     ConvolutionState state{.weight_codes = plan.weight.codes,
@@ -111,7 +111,7 @@ class Lowering {
   void lower_linear(Node* original, const PlannedSite& site) {
     const LinearPlan& plan = *site.linear();
     Node* linear = lowered_.copy.node(original);
-    LoweredSite form = form_of(site);
+    LoweredSite form{{}, site.plan->path};
     if (!plan.quantized_input) {
       form.input = SiteInput::kFloat;
       form.output = SiteOutput::kFloat;
@@ -197,16 +197,9 @@ class Lowering {
     return operand.zero_point - static_cast<double>(operand_shift(operand));
   }
 
-  LoweredSite form_of(const PlannedSite& site) const {
-    LoweredSite form;
-    form.path = site.plan->path;
-    form.kind = site.plan->kind;
-    return form;
-  }
-
   void lower_embedding(Node* original, const PlannedSite& site) {
     const QuantizedWeight& table = site.embedding()->table;
-    LoweredSite form = form_of(site);
+    LoweredSite form{{}, site.plan->path};
     form.input = SiteInput::kIndices;
     form.output = SiteOutput::kFloat;
     Node* embedding = lowered_.copy.node(original);
@@ -220,7 +213,7 @@ class Lowering {
 
   void lower_scores(Node* original, const PlannedSite& site) {
     const ScoresPlan& plan = *site.scores();
-    LoweredSite form = form_of(site);
+    LoweredSite form{{}, site.plan->path};
     form.input = SiteInput::kOperands;
     Value* left = operand_codes(original, 0, plan.left, site, "_left");
     Value* right = operand_codes(original, 1, plan.right, site, "_right");
@@ -251,7 +244,7 @@ class Lowering {
   void lower_attend(Node* original, const PlannedSite& site) {
     const AttendPlan& plan = *site.attend();
     const AttendDecision& decision = decisions_.attends.at(original);
-    LoweredSite form = form_of(site);
+    LoweredSite form{{}, site.plan->path};
     form.input = SiteInput::kOperands;
     Value* codes = operand_codes(original, 1, plan.value, site, "_value");
     AttendState state;
