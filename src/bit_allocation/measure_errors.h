@@ -44,7 +44,7 @@ struct MeasureErrorsOptions {
 
 /// Fits the candidates on the floating-point model, then one forward and two backward passes over
 /// the batches: sum over tokens of (g e)^2, e the error of the site's output at that token and g
-/// the gradient there of a random projection of the outputs (sweep/gradients.h). Errors of
+/// the gradient there of a random projection of the outputs (fit/gradients.h). Errors of
 /// different tokens count as independent. Deterministic, whatever `threads`. Throws Error
 /// kUnsupported for a model that cannot be differentiated, kNumerical for values that are not
 /// finite.

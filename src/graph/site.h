@@ -124,7 +124,7 @@ struct SiteSearch {
   std::vector<SkippedOperator> skipped;
 };
 
-/// Finds sites by structure alone. Norm folds are candidates until prove_folds() has seen them.
+/// Finds sites by structure alone. Norm folds are candidates until prove_sites() has seen them.
 /// Throws Error kUnsupported if a Linear lies inside a branch or loop that could not be resolved.
 SiteSearch find_sites(const Model& model);
 

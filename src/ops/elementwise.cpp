@@ -150,14 +150,20 @@ std::vector<std::string> cpu_levels() {
   return names;
 }
 
+std::vector<std::string> known_cpu_levels() {
+  std::vector<std::string> names;
+  for (const CpuLevel level : kKnownLevels) names.emplace_back(level_name(level));
+  return names;
+}
+
 std::string set_cpu_level(const std::string& level) {
-  for (const CpuLevel known : {CpuLevel::kGeneric, CpuLevel::kAvx2, CpuLevel::kAvx512Vnni}) {
+  for (const CpuLevel known : kKnownLevels) {
     if (level != level_name(known)) continue;
     set_level(known);
     return cpu_level();
   }
-  TORCH_CHECK(false, "repquant::set_cpu_level: unknown level '", level,
-              "'; expected generic, avx2 or avx512vnni");
+  TORCH_CHECK(false, "repquant::set_cpu_level: unknown level '", level, "'; expected one of ",
+              known_cpu_levels());
 }
 
 }  // namespace repquant::ops
