@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/list_text.h"
 #include "base/pattern.h"
 #include "cli/command.h"
 #include "recipe/json.h"
@@ -17,12 +18,6 @@ namespace {
 const std::set<std::string> kNotListed{"help", "bits",          "clipping",
                                        "set",  "calib-samples", "exclude",
                                        "seed", "print-config",  "batch-size"};
-
-std::string join(const std::vector<std::string>& values) {
-  std::string text;
-  for (const auto& value : values) text += (text.empty() ? "" : ", ") + value;
-  return text;
-}
 
 }  // namespace
 
@@ -114,7 +109,7 @@ std::vector<ResolvedSetting> option_settings(const CLI::App& app) {
     if (option->count() == 0) continue;
     const bool from_line = std::find(typed.begin(), typed.end(), option) != typed.end();
     settings.push_back(
-        {name, join(option->results()), from_line ? "command line" : option->get_envname()});
+        {name, list_text(option->results()), from_line ? "command line" : option->get_envname()});
   }
   return settings;
 }

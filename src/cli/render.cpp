@@ -69,8 +69,6 @@ std::string next_command(const std::vector<std::string>& words, const Layout& la
   return text + line + "\n";
 }
 
-std::string percent(double share, int decimals) { return format_percent(share, decimals); }
-
 std::string count_text(std::int64_t count) { return format_count(static_cast<double>(count)); }
 
 std::string bits_text(int weight_bits, int activation_bits) {

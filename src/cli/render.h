@@ -34,9 +34,6 @@ Json error_json(const Error& error);
 /// that are not finite become null.
 void write_json(std::ostream& out, const Json& json);
 
-/// 0.8254 as "82.54 %" (`decimals` digits).
-std::string percent(double share, int decimals = 1);
-
 /// 1234567 as "1.23 M": counts of parameters and operations.
 std::string count_text(std::int64_t count);
 

@@ -9,7 +9,7 @@ constexpr std::size_t kShownGaps = 20;
 
 std::string share_text(std::int64_t part, std::int64_t whole) {
   if (whole <= 0) return "-";
-  return percent(static_cast<double>(part) / static_cast<double>(whole));
+  return format_percent(static_cast<double>(part) / static_cast<double>(whole));
 }
 
 }  // namespace

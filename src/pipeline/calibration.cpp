@@ -11,20 +11,13 @@
 #include "data/open_data.h"
 #include "data/sampling.h"
 #include "repquant/error.h"
+#include "tensor/shape_text.h"
 
 namespace repquant {
 namespace {
 
 constexpr std::int64_t kBatchTokens = 1024;
 constexpr std::int64_t kLargestSample = std::int64_t{1} << 28;  // elements
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
-  }
-  return text + "]";
-}
 
 /// Standard normal values by Box and Muller, the same on every platform.
 at::Tensor normal_samples(std::int64_t count, const std::vector<std::int64_t>& shape,

@@ -13,6 +13,7 @@
 #endif
 
 #include "artifact/graph_copy.h"
+#include "base/list_text.h"
 #include "graph/rewrite.h"
 #include "ops/operators.h"
 #include "repquant/error.h"
@@ -145,13 +146,9 @@ CpuLevelReport cpu_level_report() {
   try {
     return {ops::cpu_level(), ops::cpu_levels(), text != nullptr && *text != '\0'};
   } catch (const std::invalid_argument&) {
-    std::string available;
-    for (const auto& level : ops::cpu_levels()) {
-      available += (available.empty() ? "" : ", ") + level;
-    }
     throw Error(ErrorKind::kUsage, {.what = "no such instruction set on this processor",
                                     .where = "REPQUANT_CPU_LEVEL",
-                                    .expected = available,
+                                    .expected = list_text(ops::cpu_levels()),
                                     .got = text != nullptr ? text : ""});
   }
 }

@@ -12,8 +12,6 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(RenderTest, Numbers) {
-  EXPECT_EQ(percent(0.8254), "82.5 %");
-  EXPECT_EQ(percent(0.8254, 2), "82.54 %");
   EXPECT_EQ(bits_text(4, 8), "w4a8");
   EXPECT_EQ(bits_text(4, 16), "w4a16");
   EXPECT_EQ(bits_text(0, 4), "a4");
