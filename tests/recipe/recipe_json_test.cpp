@@ -268,6 +268,7 @@ TEST(ReadyRecipeTest, PaperHasNothingOfOurs) {
   EXPECT_EQ(recipe.norm.fold_exponent, 1);
   EXPECT_EQ(recipe.input.gelu_grid, GeluGrid::kUniform);
   EXPECT_EQ(recipe.input.massive_threshold, 0);
+  EXPECT_EQ(recipe.calibration.hold_back, 0);
 }
 
 TEST(ReadyRecipeTest, AreTheFilesInConfigs) {
