@@ -49,8 +49,10 @@ struct SensitivityRow {
 };
 
 struct AnalyzeReport {
-  std::vector<SensitivityRow> sites;  // the most sensitive first (by KL, then output error)
-  MixedReport chosen;                 // the recommended bits
+  /// The most sensitive first (by KL, then output error). Without sites whose bits are not chosen:
+  /// embeddings and grouped convolutions.
+  std::vector<SensitivityRow> sites;
+  MixedReport chosen;  // the recommended bits
   double target_weight_bits = 0.0;
   double target_activation_bits = 0.0;
   std::string protocol;  // calibration data and preprocessing
