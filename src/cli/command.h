@@ -59,6 +59,10 @@ Context make_context(const CommonOptions& common, std::ostream& out,
 /// Heading of the options that are settings of the recipe, in the help.
 inline constexpr const char* kRecipeGroup = "Recipe";
 
+/// True for options that resolve_recipe() reads as settings: all of that group but --recipe, which
+/// names a file of them.
+bool is_recipe_setting(const CLI::Option& option);
+
 /// Gives every long option of `app` that takes a value the environment variable REPQUANT_<NAME>,
 /// except for settings of the recipe, whose variables resolve_recipe() reads.
 void add_environment_names(CLI::App& app);
