@@ -26,6 +26,7 @@ struct AnalyzeOptions {
   std::vector<BitWidths> candidates = MixedOptions{}.candidates;
   /// Average of the recommended bits; none: the recipe's weight and activation bits.
   std::optional<double> target_bits;
+  bool trust = false;  // the model's code may reach files and processes (docs/security.md)
 };
 
 /// One site, quantized alone at the bits of the recipe, all else in floating point. The figures of

@@ -33,6 +33,7 @@ void run_analyze(const Context& context, const AnalyzeCommandOptions& given) {
   options.calib = calibration_of(given.samples);
   if (std::holds_alternative<Synthetic>(options.calib)) {
     context.log.warning("ranking sites on random numbers: the order means little");
+  options.trust = context.trust;
   }
   if (!given.candidates.empty()) {
     options.candidates = parse_bits_list(given.candidates, "--candidates");

@@ -57,6 +57,7 @@ Context make_context(const CommonOptions& common, std::ostream& out,
   context.interrupt = interrupt;
   context.json = common.json;
   context.verbose = common.verbose;
+  context.trust = common.trust;
   context.log_file = common.log_file;
   context.layout = {.width = common.wide ? std::string::npos : terminal_width(),
                     .verbose = common.verbose};

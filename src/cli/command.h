@@ -35,6 +35,7 @@ struct Context {
   Progress progress;
   InterruptToken interrupt;
   int threads = 1;
+  bool trust = false;
   Layout layout;
   bool json = false;
   bool verbose = false;

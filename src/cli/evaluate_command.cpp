@@ -108,6 +108,7 @@ void run_evaluate(const Context& context, EvaluateOptions options, const std::st
   options.evaluation.task = parse_task(options.task, "--task");
   options.evaluation.threads = context.threads;
   if (options.evaluation.labels == kNoLabels) {
+  options.evaluation.trust = context.trust;
     options.evaluation.labels.clear();
     options.evaluation.use_labels = false;
   }

@@ -21,13 +21,13 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kRenamed{
 }};
 
 /// Settings whose option is called like them, with dashes.
-constexpr std::array<std::string_view, 35> kAlike{
+constexpr std::array<std::string_view, 36> kAlike{
     "batch_size", "bits",        "bos",    "calib",      "candidates",    "classes",
     "data",       "document",    "dtype",  "effort",     "exclude",       "force",
     "form",       "input_shape", "labels", "max_memory", "min_agreement", "min_coverage",
     "min_sqnr",   "outputs",     "prompt", "recipe",     "reference",     "reproduce",
     "resume",     "samples",     "strict", "stride",     "target_bits",   "task",
-    "texts",      "tokens",      "window", "words",      "workdir"};
+    "texts",      "tokens",      "trust",  "window",     "words",         "workdir"};
 
 std::string option_of(std::string_view setting) {
   const std::string_view name = setting.substr(0, setting.find('='));

@@ -120,6 +120,7 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
   check_outputs(context, {{"artifact", options.output}, {"report", *given.report}});
   check_report(*given.report);
   check_no_input(options.output, {{"recipe", given.recipe->recipe}});
+  options.trust = context.trust;
   if (std::holds_alternative<Synthetic>(options.calib)) {
     context.log.warning("calibrating on random numbers: the accuracy of the result means nothing");
   }

@@ -108,7 +108,8 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer) {
   const PreparedRun run = prepare({.model = options.model,
                                    .samples = options.calib,
                                    .preset = options.preset,
-                                   .threads = options.threads},
+                                   .threads = options.threads,
+                                   .trust = options.trust},
                                   options.recipe, observer, cache);
   const std::vector<Site>& sites = run.search.sites;
   require_quantized(run.search, run.bits);

@@ -105,9 +105,9 @@ RuntimeReport portable_report(const Module& root, const ArtifactInfo& info,
   return report;
 }
 
-ArtifactReport inspect_artifact(const std::string& path) {
+ArtifactReport inspect_artifact(const std::string& path, bool trust) {
   ArtifactInfo info = read_artifact(path);
-  RuntimeReport runtime = portable_report(load_archive(path), info, path);
+  RuntimeReport runtime = portable_report(load_archive(path, trust), info, path);
   return {std::move(info), std::move(runtime)};
 }
 

@@ -129,17 +129,17 @@ void write_artifact(PreparedRun&& given, const SweepResult& sweep, const Quantiz
   save_artifact(lowered.module, extra, *file);
   observer.check_interrupt();
   made.reset();  // one copy of the weights in memory at a time
-  check_reloaded(file->temporary().string(), check.outputs, batch);
+  check_reloaded(file->temporary().string(), check.outputs, batch, options.trust);
   report.checks.push_back(
       {.name = "reload", .measured = "bit-equal", .limit = "bit-equal", .passed = true});
-  info.portable = check_forms(file->temporary().string(), shapes, report);
+  info.portable = check_forms(file->temporary().string(), shapes, options.trust, report);
   if (!info.portable.empty()) {
     warn_of_portable_sites(info.portable, observer);
-    const torch::jit::Module module = load_archive(file->temporary().string());
+    const torch::jit::Module module = load_archive(file->temporary().string(), options.trust);
     extra[kArtifactFile] = artifact_to_json(info);
     file.emplace(options.output, options.force);
     save_artifact(module, extra, *file);
-    check_reloaded(file->temporary().string(), check.outputs, batch);
+    check_reloaded(file->temporary().string(), check.outputs, batch, options.trust);
   }
   file->commit();
 }
