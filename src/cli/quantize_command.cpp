@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/lost_results.h"
 #include "cli/observer.h"
+#include "cli/option_names.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
 #include "cli/report_option.h"
@@ -114,7 +115,9 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
     print_config(context, recipe, *given.recipe->app);
     return;
   }
-  for (const auto& warning : settings_without_effect(recipe)) context.log.warning(warning);
+  for (const auto& warning : settings_without_effect(recipe)) {
+    context.log.warning(with_option_names(warning));
+  }
   QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
   options.histograms = !given.report->empty();
   check_outputs(context, {{"artifact", options.output}, {"report", *given.report}});
