@@ -101,13 +101,7 @@ void write_artifact(PreparedRun&& given, const SweepResult& sweep, const Quantiz
   const std::vector<at::Tensor> batch = check_batch(run.calibration);
   const std::vector<at::Tensor> reference = run_model(run.model, batch);
   const auto shapes = form_check_inputs(run.model, batch, reference);
-  for (auto& site : run.search.sites) {  // the graph has them still
-    if (auto* linear = std::get_if<LinearSite>(&site.kind)) linear->weight = at::Tensor();
-    if (auto* embedding = std::get_if<EmbeddingSite>(&site.kind)) embedding->table = at::Tensor();
-    if (auto* convolution = std::get_if<ConvolutionSite>(&site.kind)) {
-      convolution->weight = at::Tensor();
-    }
-  }
+  for (Site& site : run.search.sites) drop_constant(site);  // the graph has them still
   std::optional<Lowered> made = lower(std::move(run.model), run.search.sites, sweep.plans,
                                       {.example = batch, .defaults = {}});
   const Lowered& lowered = *made;
