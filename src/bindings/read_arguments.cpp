@@ -3,8 +3,8 @@
 #include <limits>
 #include <set>
 
-#include "cli/sample_options.h"
 #include "nightly/read_options.h"
+#include "pipeline/calibration.h"
 #include "recipe/bit_width.h"
 #include "recipe/resolve.h"
 #include "repquant/error.h"
@@ -36,7 +36,7 @@ SampleSource read_calibration(JsonObject& object) {
       shape.push_back(size.get<std::int64_t>());
     }
   }
-  return cli::calibration_of({.data = path, .tokens = tokens, .input_shape = std::move(shape)});
+  return named_samples(path, tokens, std::move(shape));
 }
 
 std::optional<MixedOptions> read_mixed(JsonObject& object) {

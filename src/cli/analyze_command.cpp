@@ -33,10 +33,10 @@ void run_analyze(const Context& context, const AnalyzeCommandOptions& given) {
   }
   options.recipe = recipe.recipe;
   options.threads = context.threads;
+  options.trust = context.trust;
   options.calib = calibration_of(given.samples);
   if (std::holds_alternative<Synthetic>(options.calib)) {
     context.log.warning("ranking sites on random numbers: the order means little");
-  options.trust = context.trust;
   }
   if (!given.candidates.empty()) {
     options.candidates = parse_bits_list(given.candidates, "--candidates");

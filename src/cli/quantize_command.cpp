@@ -18,6 +18,7 @@
 #include "cli/render.h"
 #include "cli/report_option.h"
 #include "cli/sample_options.h"
+#include "pipeline/result_json.h"
 #include "recipe/bit_width.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
@@ -119,11 +120,11 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
     context.log.warning(with_option_names(warning));
   }
   QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
+  options.trust = context.trust;
   options.histograms = !given.report->empty();
   check_outputs(context, {{"artifact", options.output}, {"report", *given.report}});
   check_report(*given.report);
   check_no_input(options.output, {{"recipe", given.recipe->recipe}});
-  options.trust = context.trust;
   if (std::holds_alternative<Synthetic>(options.calib)) {
     context.log.warning("calibrating on random numbers: the accuracy of the result means nothing");
   }
