@@ -144,11 +144,12 @@ struct FusedReport {
 };
 
 /// Loads the artifact in its fused form and tells what runs where. `artifact`: of the same file.
-/// Throws Error as load().
-FusedReport inspect_fused(const std::string& path, const ArtifactReport& artifact);
+/// `trust`: as LoadOptions::trust. Throws Error as load().
+FusedReport inspect_fused(const std::string& path, const ArtifactReport& artifact,
+                          bool trust = false);
 
 /// Loads the artifact and reads off its modules and its graph what runs in integers.
-/// Throws Error as read_artifact().
-ArtifactReport inspect_artifact(const std::string& path);
+/// `trust`: as LoadOptions::trust. Throws Error as read_artifact() and load().
+ArtifactReport inspect_artifact(const std::string& path, bool trust = false);
 
 }  // namespace repquant

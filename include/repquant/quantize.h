@@ -49,6 +49,7 @@ struct QuantizeOptions {
   std::string workdir;                // checkpoints; empty: none
   bool resume = false;
   bool histograms = false;  // of what the worst sites read, in the report
+  bool trust = false;       // the model's code may reach files and processes (docs/security.md)
 };
 
 /// One quantized site, for the table of sites.
@@ -158,6 +159,7 @@ struct PreviewOptions {
   std::optional<SampleSource> data;
   std::string preset;  // preprocessing preset; empty: the model's own
   int threads = 1;
+  bool trust = false;  // the model's code may reach files and processes (docs/security.md)
 };
 
 struct Preview {

@@ -247,8 +247,8 @@ LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
 }
 
 void check_reloaded(const std::string& path, const std::vector<at::Tensor>& expected,
-                    const std::vector<at::Tensor>& inputs) {
-  const auto got = run_module(load_archive(path), inputs);
+                    const std::vector<at::Tensor>& inputs, bool trusted) {
+  const auto got = run_module(load_archive(path, trusted), inputs);
   bool equal = got.size() == expected.size();
   for (std::size_t i = 0; equal && i < got.size(); ++i) {
     equal = got[i].scalar_type() == expected[i].scalar_type() && at::equal(got[i], expected[i]);

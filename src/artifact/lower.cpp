@@ -12,6 +12,7 @@
 #include "artifact/linear_codes.h"
 #include "artifact/linear_state.h"
 #include "artifact/lowered_graph.h"
+#include "base/overloaded.h"
 #include "graph/rewrite.h"
 #include "plan/simulate.h"
 #include "repquant/error.h"
@@ -47,26 +48,31 @@ class Lowering {
       }
       const auto planned = planned_.find(node);
       if (planned == planned_.end()) continue;
-      const PlannedSite& site = planned->second;
-      if (site.linear() != nullptr) {
-        lower_linear(node, site);
-        lowered_.release(node->input(1));
-      } else if (site.scores() != nullptr) {
-        lower_scores(node, site);
-      } else if (site.embedding() != nullptr) {
-        lower_embedding(node, site);
-        lowered_.release(node->input(0));
-      } else if (site.convolution() != nullptr) {
-        lower_convolution(node, site);
-        lowered_.release(node->input(1));
-      } else {
-        lower_attend(node, site);
-      }
+      lower_site(node, planned->second);
     }
     return lowered_.finish(options_);
   }
 
  private:
+  /// The float constant of the site goes once its integer form exists.
+  void lower_site(Node* node, const PlannedSite& site) {
+    std::visit(Overloaded{[&](const LinearPlan&) {
+                            lower_linear(node, site);
+                            lowered_.release(node->input(1));
+                          },
+                          [&](const ScoresPlan&) { lower_scores(node, site); },
+                          [&](const AttendPlan&) { lower_attend(node, site); },
+                          [&](const EmbeddingPlan&) {
+                            lower_embedding(node, site);
+                            lowered_.release(node->input(0));
+                          },
+                          [&](const ConvolutionPlan&) {
+                            lower_convolution(node, site);
+                            lowered_.release(node->input(1));
+                          }},
+               site.plan->plan);
+  }
+
   void match(const std::vector<Site>& sites, const std::vector<SitePlan>& plans) {
     std::unordered_map<std::string, const Site*> by_path;
     for (const auto& site : sites) by_path[site.path] = &site;

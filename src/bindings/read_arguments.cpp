@@ -3,8 +3,8 @@
 #include <limits>
 #include <set>
 
-#include "cli/sample_options.h"
 #include "nightly/read_options.h"
+#include "pipeline/calibration.h"
 #include "recipe/bit_width.h"
 #include "recipe/resolve.h"
 #include "repquant/error.h"
@@ -16,10 +16,10 @@ constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
 
 /// Settings of quantize() that are not of the recipe.
 const std::set<std::string, std::less<>> kNotRecipe{
-    "model",    "output", "calib",    "input_shape",  "window",     "stride",        "bos",
-    "document", "dtype",  "preset",   "target_bits",  "candidates", "max_kl",        "time_limit",
-    "threads",  "force",  "strict",   "min_coverage", "min_sqnr",   "min_agreement", "workdir",
-    "resume",   "recipe", "progress", "interruptible"};
+    "model",    "output", "calib",  "input_shape",  "window",       "stride",        "bos",
+    "document", "dtype",  "preset", "target_bits",  "candidates",   "max_kl",        "time_limit",
+    "threads",  "force",  "strict", "min_coverage", "min_sqnr",     "min_agreement", "workdir",
+    "resume",   "trust",  "recipe", "progress",     "interruptible"};
 
 int read_threads(JsonObject& object) {
   return static_cast<int>(object.integer("threads", 1, 1, 1024));
@@ -36,7 +36,7 @@ SampleSource read_calibration(JsonObject& object) {
       shape.push_back(size.get<std::int64_t>());
     }
   }
-  return cli::calibration_of({.data = path, .tokens = tokens, .input_shape = std::move(shape)});
+  return named_samples(path, tokens, std::move(shape));
 }
 
 std::optional<MixedOptions> read_mixed(JsonObject& object) {
@@ -100,6 +100,7 @@ QuantizeOptions read_quantize(JsonObject& object) {
   options.mixed = read_mixed(object);
   options.threads = read_threads(object);
   options.force = object.boolean("force", false);
+  options.trust = object.boolean("trust", false);
   options.strict = object.boolean("strict", false);
   if (object.find("min_coverage") != nullptr) options.min_coverage = object.number("min_coverage");
   if (object.find("min_sqnr") != nullptr) options.min_sqnr_db = object.number("min_sqnr");
@@ -118,6 +119,7 @@ EvaluationOptions read_evaluate(JsonObject& object) {
   options.reference = object.text("reference");
   options.preset = object.text("preset");
   options.threads = read_threads(object);
+  options.trust = object.boolean("trust", false);
   if (object.find("forms") != nullptr) {
     options.forms.clear();
     for (const std::string& name : object.texts("forms")) {

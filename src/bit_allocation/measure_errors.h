@@ -38,8 +38,9 @@ struct ErrorTable {
 struct MeasureErrorsOptions {
   int threads = 1;
   SpillPlace spill{};
-  std::function<void(std::size_t site)> on_site;  // while the candidates are fitted
-  std::function<void()> check_interrupt;
+  // None may be null.
+  std::function<void(std::size_t site)> on_site = [](std::size_t) {};  // candidates are fitted
+  std::function<void()> check_interrupt = [] {};
 };
 
 /// Fits the candidates on the floating-point model, then one forward and two backward passes over

@@ -13,10 +13,12 @@
 #include "cli/command.h"
 #include "cli/lost_results.h"
 #include "cli/observer.h"
+#include "cli/option_names.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
 #include "cli/report_option.h"
 #include "cli/sample_options.h"
+#include "pipeline/result_json.h"
 #include "recipe/bit_width.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
@@ -114,8 +116,11 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
     print_config(context, recipe, *given.recipe->app);
     return;
   }
-  for (const auto& warning : settings_without_effect(recipe)) context.log.warning(warning);
+  for (const auto& warning : settings_without_effect(recipe)) {
+    context.log.warning(with_option_names(warning));
+  }
   QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
+  options.trust = context.trust;
   options.histograms = !given.report->empty();
   check_outputs(context, {{"artifact", options.output}, {"report", *given.report}});
   check_report(*given.report);

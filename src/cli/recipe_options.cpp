@@ -14,10 +14,8 @@
 namespace repquant::cli {
 namespace {
 
-/// Options that are resolved as settings of the recipe, or that choose what to do.
-const std::set<std::string> kNotListed{"help", "bits",          "clipping",
-                                       "set",  "calib-samples", "exclude",
-                                       "seed", "print-config",  "batch-size"};
+/// Options that choose what to do.
+const std::set<std::string> kNotListed{"help", "print-config"};
 
 }  // namespace
 
@@ -105,7 +103,7 @@ std::vector<ResolvedSetting> option_settings(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
     const auto& long_names = option->get_lnames();
     const std::string name = long_names.empty() ? option->get_single_name() : long_names.front();
-    if (kNotListed.count(name) > 0) continue;
+    if (kNotListed.count(name) > 0 || is_recipe_setting(*option)) continue;
     if (option->count() == 0) continue;
     const bool from_line = std::find(typed.begin(), typed.end(), option) != typed.end();
     settings.push_back(

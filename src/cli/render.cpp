@@ -9,13 +9,6 @@
 
 namespace repquant::cli {
 
-Json result_object(const std::string& command) {
-  Json json;
-  json["schema_version"] = kResultSchemaVersion;
-  json["command"] = command;
-  return json;
-}
-
 Json error_json(const Error& error) {
   const auto part = [](const std::string& text) {
     return text.empty() ? Json(nullptr) : Json(text);

@@ -21,11 +21,6 @@
 
 namespace repquant::cli {
 
-inline constexpr int kResultSchemaVersion = 1;
-
-/// {"schema_version": 1, "command": name}, to be filled in.
-Json result_object(const std::string& command);
-
 /// {"schema_version": 1, "error": {kind, exit_code, what, where, expected, got, hint}}; parts that
 /// an error does not have are null.
 Json error_json(const Error& error);
@@ -53,10 +48,8 @@ std::string sites_text(const std::vector<SiteReport>& sites, bool errors, const 
 
 /// "min-top1 0.9500: 0.9712, met".
 std::string gate_text(const GateResult& gate);
-Json gate_json(const GateResult& gate);
 
 std::string evaluation_text(const EvaluationReport& report, const Layout& layout);
-Json evaluation_json(const EvaluationReport& report);
 
 /// "model.pt", with " (fused)" behind it for the fused form.
 std::string with_form(const std::string& model, Form form);
@@ -68,7 +61,6 @@ Json benchmark_json(const BenchmarkReport& report);
 std::string mixed_text(const MixedReport& mixed);
 
 std::string quantize_text(const QuantizeReport& report, const Layout& layout);
-Json quantize_json(const QuantizeReport& report);
 
 std::string analyze_text(const AnalyzeReport& report, const Layout& layout);
 Json analyze_json(const AnalyzeReport& report);

@@ -5,6 +5,7 @@
 #include "base/markup.h"
 #include "base/text_table.h"
 #include "cli/render.h"
+#include "evaluate/result_json.h"
 
 namespace repquant::cli {
 namespace {

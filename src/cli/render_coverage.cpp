@@ -100,8 +100,10 @@ std::string sites_text(const std::vector<SiteReport>& sites, bool errors, const 
                                    site.parameters > 0 ? count_text(site.parameters) : "-",
                                    site.macs > 0 ? count_text(site.macs) : "-"};
     if (errors) {
-      cells.push_back(format_number(site.own_sqnr_db, 1));
-      cells.push_back(format_number(site.output_sqnr_db, 1));
+      const bool quantized = site.weight_bits != 0 || site.activation_bits != 0;
+      for (const double sqnr_db : {site.own_sqnr_db, site.output_sqnr_db}) {
+        cells.push_back(quantized ? format_number(sqnr_db, 1) : "-");
+      }
       cells.push_back(site.rounding.empty() ? "-" : site.rounding);
     }
     cells.push_back(site.note);

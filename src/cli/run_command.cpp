@@ -26,7 +26,7 @@ struct RunOptions {
 };
 
 void run_plan(const Context& context, const RunOptions& options) {
-  const BatchPlan plan = read_plan(options.plan, options.output, context.threads);
+  const BatchPlan plan = read_plan(options.plan, options.output, context.threads, context.trust);
   // A summary that cannot be written should not cost a night's work first.
   if (!options.markdown.empty()) check_own_output(options.markdown, kMarkdownBeginning);
   if (!options.junit.empty()) check_own_output(options.junit, kJunitBeginning);

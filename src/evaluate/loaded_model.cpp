@@ -68,9 +68,9 @@ std::string interpreter_message(const std::string& text) {
   return message;
 }
 
-LoadedModel::LoadedModel(const ModelForm& model)
-    : LoadedModel(model, model.form == Form::kFused ? load(model.path) : load_archive(model.path)) {
-}
+LoadedModel::LoadedModel(const ModelForm& model, bool trusted)
+    : LoadedModel(model, model.form == Form::kFused ? load(model.path, {.trust = trusted})
+                                                    : load_archive(model.path, trusted)) {}
 
 LoadedModel::LoadedModel(const ModelForm& model, const torch::jit::Module& module)
     : path_(model.path), form_(model.form), module_(std::make_unique<torch::jit::Module>(module)) {

@@ -307,21 +307,11 @@ std::vector<at::Tensor> SiteFit::values_in(const std::vector<std::size_t>& batch
   return result;
 }
 
-/// Weights of the rows of an operand whose channels are on `axis`; none where the value's rows are
-/// known in another order, as a Linear's output.
 at::Tensor SiteFit::weights_in(const std::vector<std::size_t>& batches, const Value* value,
                                std::int64_t axis) const {
-  const auto* all = find_sensitivity(sensitivities_, value);
-  if (all == nullptr || all->channel_axis != axis) return {};
-  const at::Tensor first = streams_.first_value(value, Stream::kQuantized);
-  const std::int64_t heads = first.dim() >= 4 ? first.size(-3) : 1;
-  if (all->tokens.front().numel() * first.size(axis) * heads != first.numel()) return {};
-  Sensitivity chosen;
-  for (const std::size_t i : batches) {
-    chosen.tokens.push_back(all->tokens[i]);
-    chosen.used.push_back(all->used[i]);
-  }
-  return row_weights(&chosen, recipe_.weights.sensitivity);
+  return operand_weights(find_sensitivity(sensitivities_, value),
+                         streams_.first_value(value, Stream::kQuantized), axis, batches,
+                         recipe_.weights.sensitivity);
 }
 
 StreamedValue SiteFit::first_of(const Value* value) const {

@@ -24,8 +24,9 @@ enum class Stream { kFloat, kQuantized };
 /// spill to, of what is alive only what is being worked on.
 class Streams {
  public:
-  Streams(const Model& model, const std::vector<std::vector<at::Tensor>>& batches, int threads,
-          std::function<void()> check_interrupt);
+  Streams(
+      const Model& model, const std::vector<std::vector<at::Tensor>>& batches, int threads,
+      std::function<void()> check_interrupt = [] {});
 
   /// From now on values that are alive go there once they take more. Does not change a result.
   void spill_to(SpillPlace place) { place_ = std::move(place); }

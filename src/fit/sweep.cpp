@@ -45,7 +45,7 @@ class Sweep {
         result_.excluded.push_back(sites_[i].path);
         continue;
       }
-      if (options_.check_interrupt) options_.check_interrupt();
+      options_.check_interrupt();
       report(i, sites_[i].path);
       const std::size_t index = plans_.size();
       if (index < restored.size() && restored[index] && restored[index]->path == sites_[i].path) {
@@ -74,8 +74,7 @@ class Sweep {
     if (!options_.resume || options_.workdir.empty()) return {};
     SweepState state = read_checkpoint(options_.workdir, options_.fingerprint);
     for (const auto& file : state.damaged) {
-      if (options_.warn)
-        options_.warn("a checkpoint is damaged, its site is fitted again: " + file);
+      options_.warn("a checkpoint is damaged, its site is fitted again: " + file);
     }
     return std::move(state.plans);
   }
@@ -122,7 +121,7 @@ class Sweep {
   }
 
   void report(std::size_t finished, const std::string& path) const {
-    if (options_.on_progress) options_.on_progress({finished, sites_.size(), path});
+    options_.on_progress({finished, sites_.size(), path});
   }
 
   void finish() {

@@ -31,9 +31,11 @@ struct SweepOptions {
   double largest_fold_deviation = kLargestFoldDeviation;
   bool resume = false;      // continue from the checkpoint in workdir
   std::string fingerprint;  // identifies model, data and recipe; a checkpoint of another is refused
-  std::function<void(const SweepProgress&)> on_progress;
-  std::function<void(const std::string&)> warn;  // of files that are damaged
-  std::function<void()> check_interrupt;  // throws Error kInterrupted when the user stopped the run
+  // None may be null.
+  std::function<void(const SweepProgress&)> on_progress = [](const SweepProgress&) {};
+  std::function<void(const std::string&)> warn = [](const std::string&) {};  // of damaged files
+  /// Throws Error kInterrupted when the user stopped the run.
+  std::function<void()> check_interrupt = [] {};
 };
 
 /// A site that stays in floating point because it could not be quantized, and why.

@@ -50,6 +50,13 @@ template double read_key<double>(const Json&, const char*, const std::string&);
 template std::string read_key<std::string>(const Json&, const char*, const std::string&);
 template Json read_key<Json>(const Json&, const char*, const std::string&);
 
+Json result_object(const std::string& command) {
+  Json json;
+  json["schema_version"] = kResultSchemaVersion;
+  json["command"] = command;
+  return json;
+}
+
 Json coverage_json(const Coverage& coverage) {
   Json json;
   json["rows"] = Json::array();

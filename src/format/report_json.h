@@ -10,6 +10,12 @@
 
 namespace repquant {
 
+inline constexpr int kResultSchemaVersion = 1;
+
+/// {"schema_version": 1, "command": name}, to be filled in: what every result of --json begins
+/// with.
+Json result_object(const std::string& command);
+
 Json coverage_json(const Coverage& coverage);
 /// The inverse. Throws Error kFile, naming `source`, for missing keys and wrong types.
 Coverage parse_coverage(const Json& json, const std::string& source);

@@ -42,4 +42,12 @@ at::Tensor constant_of(const Site& site) {
       site.kind);
 }
 
+void drop_constant(Site& site) {
+  std::visit(Overloaded{[](LinearSite& linear) { linear.weight = at::Tensor(); },
+                        [](ScoresSite&) {}, [](AttendSite&) {},
+                        [](EmbeddingSite& embedding) { embedding.table = at::Tensor(); },
+                        [](ConvolutionSite& convolution) { convolution.weight = at::Tensor(); }},
+             site.kind);
+}
+
 }  // namespace repquant

@@ -108,6 +108,9 @@ void sort_by_place(std::vector<Site>& sites);
 /// The constant that a site reads: a weight or a table; undefined for products of activations.
 at::Tensor constant_of(const Site& site);
 
+/// Lets go of that constant.
+void drop_constant(Site& site);
+
 /// A multiply-accumulate operator that stays in floating point, and why.
 struct SkippedOperator {
   std::string path;

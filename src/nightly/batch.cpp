@@ -5,6 +5,7 @@
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "evaluate/model_file.h"
+#include "nightly/plan_keys.h"
 #include "pipeline/calibration_cache.h"
 #include "repquant/error.h"
 #include "tensor/current_error.h"
@@ -111,7 +112,7 @@ RowResult try_row(const BatchRow& row, const std::function<RowResult()>& work) {
   try {
     return work();
   } catch (...) {
-    const Error error = current_error();
+    const Error error = with_plan_keys(current_error());
     if (error.kind() == ErrorKind::kInterrupted) throw;
     failed.error = error.what();
     failed.error_kind = error.kind();

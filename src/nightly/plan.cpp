@@ -119,6 +119,7 @@ std::optional<EvaluationOptions> find_evaluation(JsonObject& model, const fs::pa
   options.preset = quantize.preset;
   if (object.boolean("compare", true)) options.reference = quantize.model;
   options.threads = quantize.threads;
+  options.trust = quantize.trust;
   object.finish();
   return options;
 }
@@ -166,7 +167,7 @@ void check_gates(const BatchRow& row, const std::string& where) {
 /// Reads rows of a plan one model after the other.
 class PlanReader {
  public:
-  PlanReader(const fs::path& path, const std::string& folder, int threads)
+  PlanReader(const fs::path& path, const std::string& folder, int threads, bool trust)
       : base_(path.parent_path()), json_(read_json(path)), root_(json_, path.string(), "") {
     if (root_.integer("schema_version", kPlanSchemaVersion, 0, kMost) != kPlanSchemaVersion) {
       root_.fail("schema_version", "unknown version of the plan",
@@ -175,6 +176,7 @@ class PlanReader {
     const std::string output = root_.text("output", "repquant-out");
     plan_.folder = folder.empty() ? path_below(base_, output) : folder;
     threads_ = threads;
+    trust_ = trust;
     baseline_ = read_baseline(root_, base_, plan_.folder);
   }
 
@@ -200,6 +202,7 @@ class PlanReader {
   void read_model(JsonObject& model, Settings settings, const Json* common_bits) {
     BatchRow row;
     row.quantize.threads = threads_;
+    row.quantize.trust = trust_;
     row.quantize.model = path_below(base_, model.required_text("model"));
     row.model = model.text("name", fs::path(row.quantize.model).stem().string());
     check_name(row.model, model.where("name"));
@@ -286,6 +289,7 @@ class PlanReader {
   Json json_;
   JsonObject root_;
   int threads_ = 1;
+  bool trust_ = false;
   Baseline baseline_{};
   BatchPlan plan_{};
   std::set<std::string> names_{};
@@ -299,8 +303,8 @@ const GateRule* find_batch_gate_rule(std::string_view name) {
   return found == kBatchRules.end() ? nullptr : &*found;
 }
 
-BatchPlan read_plan(const fs::path& path, const std::string& folder, int threads) {
-  return PlanReader(path, folder, threads).read();
+BatchPlan read_plan(const fs::path& path, const std::string& folder, int threads, bool trust) {
+  return PlanReader(path, folder, threads, trust).read();
 }
 
 }  // namespace repquant

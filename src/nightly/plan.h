@@ -34,11 +34,12 @@ struct BatchPlan {
 };
 
 /// Reads a plan (docs/batch-runs.md). Paths in it are relative to its folder; artifacts go to
-/// `folder`, or, if that is empty, where the plan says. The rows get `threads`.
+/// `folder`, or, if that is empty, where the plan says. The rows get `threads` and `trust`.
 /// Throws Error kFile if the plan or a recipe cannot be read, kUsage, with a JSON pointer, for
 /// everything in it that makes no sense: unknown keys, wrong types, values out of range, names that
 /// would leave the folder, and rows of the same name.
-BatchPlan read_plan(const std::filesystem::path& path, const std::string& folder, int threads);
+BatchPlan read_plan(const std::filesystem::path& path, const std::string& folder, int threads,
+                    bool trust = false);
 
 /// Gates that only a batch has: on what quantize() reports.
 const GateRule* find_batch_gate_rule(std::string_view name);

@@ -23,7 +23,7 @@ struct RowResult {
   std::vector<Metric> metrics{};
   std::vector<GateResult> gates{};
   std::string protocol{};                       // of the evaluation
-  std::string error{};                          // whole text; empty: none
+  std::string error{};                          // whole text, with_plan_keys(); empty: none
   ErrorKind error_kind = ErrorKind::kInternal;  // of `error`
   double seconds = 0.0;                         // of the run that made the artifact
   std::int64_t bytes = 0;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numbers>
 #include <random>
+#include <utility>
 
 #include "base/sha256.h"
 #include "data/open_data.h"
@@ -102,6 +103,12 @@ CalibrationSource open_random(const Synthetic& synthetic, const CalibrationReque
 }
 
 }  // namespace
+
+SampleSource named_samples(const std::string& name, const TokenOptions& tokens,
+                           std::vector<std::int64_t> shape) {
+  if (name == "synthetic") return Synthetic{std::move(shape)};
+  return DataPath{name, tokens};
+}
 
 void require_samples(const SampleSource& samples) {
   const auto* data = std::get_if<DataPath>(&samples);

@@ -118,7 +118,8 @@ QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
   const PrepareOptions source{.model = options.model,
                               .samples = options.calib,
                               .preset = options.preset,
-                              .threads = options.threads};
+                              .threads = options.threads,
+                              .trust = options.trust};
   PreparedRun run = prepare(source, options.recipe, observer, cache);
   check_coverage(run, options);
   check_run_fits(run);

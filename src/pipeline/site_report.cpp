@@ -51,6 +51,12 @@ int activation_bits(const ConvolutionPlan& plan) {
   return plan.quantized_input ? plan.input.bits : kWeightOnlyBits;
 }
 
+const QuantizedWeight* weight_of(const LinearPlan& plan) { return &plan.weight; }
+const QuantizedWeight* weight_of(const ScoresPlan&) { return nullptr; }
+const QuantizedWeight* weight_of(const AttendPlan&) { return nullptr; }
+const QuantizedWeight* weight_of(const EmbeddingPlan& plan) { return &plan.table; }
+const QuantizedWeight* weight_of(const ConvolutionPlan& plan) { return &plan.weight; }
+
 }  // namespace
 
 std::string form_of(const SitePlan& plan) {
@@ -81,16 +87,12 @@ SiteReport report_of(const Site& site, const SitePlan& plan) {
   SiteReport report = report_of(site, SiteBits{});
   report.form = form_of(plan);
   report.activation_bits = std::visit([](const auto& p) { return activation_bits(p); }, plan.plan);
+  if (const auto* weight = std::visit([](const auto& p) { return weight_of(p); }, plan.plan)) {
+    report.weight_bits = weight->bits;
+    report.rounding = weight->outcome;
+  }
   if (const auto* linear = std::get_if<LinearPlan>(&plan.plan)) {
-    report.weight_bits = linear->weight.bits;
     report.side_columns = static_cast<int>(linear->side.channels.size());
-    report.rounding = linear->weight.outcome;
-  } else if (const auto* embedding = std::get_if<EmbeddingPlan>(&plan.plan)) {
-    report.weight_bits = embedding->table.bits;
-    report.rounding = embedding->table.outcome;
-  } else if (const auto* convolution = std::get_if<ConvolutionPlan>(&plan.plan)) {
-    report.weight_bits = convolution->weight.bits;
-    report.rounding = convolution->weight.outcome;
   }
   report.own_sqnr_db = plan.errors.own_output_sqnr_db;
   report.output_sqnr_db = plan.errors.output_sqnr_db;

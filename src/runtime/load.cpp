@@ -165,8 +165,8 @@ Module load(const std::string& path, const LoadOptions& options, LoadReport* rep
   return module;
 }
 
-BothForms load_both(const std::string& path, const PortableSites& kept) {
-  return both_forms(read_lazily(path), path, kept);
+BothForms load_both(const std::string& path, const PortableSites& kept, bool trusted) {
+  return both_forms(read_lazily(path, trusted), path, kept);
 }
 
 BothForms both_forms(LazyArchive archive, const std::string& path, const PortableSites& kept) {

@@ -119,6 +119,7 @@ std::string look_at_reproduction(const Subject& subject, const VerifyOptions& op
   quantization.calib = options.calib;
   quantization.preset = options.preset;
   quantization.threads = options.threads;
+  quantization.trust = options.trust;
   CalibrationCache cache;
   cache.open({.samples = options.calib,
               .preset_file = options.preset,

@@ -56,6 +56,20 @@ TEST(RenderTest, Gates) {
   EXPECT_THAT(gate_text(missed), HasSubstr("MISSED"));
 }
 
+TEST(RenderTest, SitesInFloatingPointHaveNoErrors) {
+  SiteReport quantized, left;
+  quantized.path = "a";
+  quantized.weight_bits = 4;
+  quantized.activation_bits = kWeightOnlyBits;
+  quantized.own_sqnr_db = 21.5;
+  quantized.output_sqnr_db = 19.5;
+  left.path = "b";
+  const std::string text = sites_text({quantized, left}, true, {.width = std::string::npos});
+  EXPECT_THAT(text, HasSubstr("21.5"));
+  EXPECT_THAT(text, HasSubstr("19.5"));
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("0.0")));
+}
+
 BatchReport report() {
   BatchReport report;
   RowResult passed{.model = "a|b", .label = "w8a8", .artifact = "", .status = RowStatus::kPassed};

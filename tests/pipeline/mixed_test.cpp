@@ -98,6 +98,30 @@ TEST(Mixed, AnalyzeRanksAndItsRecipeMeetsTheTarget) {
   EXPECT_ERROR(analyze(options), ErrorKind::kFile, "recipe.json");  // not without force
 }
 
+TEST(Mixed, AnalyzeLeavesOutSitesWithoutAChoice) {
+  const testing::TempDir folder;
+  const auto models = testing::fixture_dir().parent_path() / "architectures";
+  AnalyzeOptions options;
+  options.model = (models / "mobile_like.pt").string();
+  options.calib = DataPath{(models / "mobile_like.npz").string()};
+  options.recipe = recipe_for_bits({4, 4});
+  // It moves no average: neither what is asked for nor what is recommended.
+  options.recipe.overrides = {{"depthwise.0", 8, 8}};
+  options.recipe.first_layer = {};
+  options.output = (folder / "recipe.json").string();
+  const AnalyzeReport report = analyze(options);
+  ASSERT_FALSE(report.sites.empty());
+  for (const SensitivityRow& row : report.sites) {
+    EXPECT_NE(row.kind, "grouped_convolution") << row.path;
+    EXPECT_TRUE(std::isfinite(row.local_sqnr_db)) << row.path;
+    EXPECT_LE(row.chosen_activation_bits, 8) << row.path;
+  }
+  EXPECT_DOUBLE_EQ(report.target_weight_bits, 4.0);
+  EXPECT_DOUBLE_EQ(report.target_activation_bits, 4.0);
+  const Recipe recipe = read_recipe(options.output).recipe;
+  EXPECT_EQ(recipe.overrides.size(), report.sites.size() + 1);  // and the one that was given
+}
+
 TEST(Mixed, RefusesTargetsBeforeAnyWork) {
   const Recipe recipe = recipe_for_bits({4, 4});
   for (const double target : {2.99, 8.01, 0.0, -1.0, std::nan("")}) {
