@@ -23,7 +23,7 @@ struct AnalyzeOptions {
   std::string output;  // recipe to write; empty: none
   bool force = false;  // replace an existing output
   /// Of the recommended bits; the recipe's bits count as a candidate, too.
-  std::vector<BitWidths> candidates = MixedOptions{}.candidates;
+  std::vector<BitWidths> candidates = BitAllocationOptions{}.candidates;
   /// Average of the recommended bits; none: the recipe's weight and activation bits.
   std::optional<double> target_bits;
   bool trust = false;  // the model's code may reach files and processes (docs/security.md)
@@ -53,7 +53,7 @@ struct AnalyzeReport {
   /// The most sensitive first (by KL, then output error). Without sites whose bits are not chosen:
   /// embeddings and grouped convolutions.
   std::vector<SensitivityRow> sites;
-  MixedReport chosen;  // the recommended bits
+  BitAllocationReport chosen;  // the recommended bits
   double target_weight_bits = 0.0;
   double target_activation_bits = 0.0;
   std::string protocol;  // calibration data and preprocessing

@@ -71,7 +71,7 @@ struct ArtifactInfo {
   std::string recipe_name;
   std::vector<std::string> inputs;  // names of forward()'s inputs
   Coverage coverage;
-  std::optional<MixedReport> mixed;  // bits chosen site by site; none: as the recipe says
+  std::optional<BitAllocationReport> bit_allocation;  // none: bits as the recipe says
   std::vector<ArtifactSite> sites;
   double fold_deviation = 0.0;
   double output_sqnr_db = 0.0;  // simulated against FP32, on the samples that were fitted

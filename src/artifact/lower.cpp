@@ -66,7 +66,7 @@ class Lowering {
                             lower_embedding(node, site);
                             lowered_.release(node->input(0));
                           },
-                          [&](const ConvolutionPlan&) {
+                          [&](const GroupedConvolutionPlan&) {
                             lower_convolution(node, site);
                             lowered_.release(node->input(1));
                           }},
@@ -87,7 +87,7 @@ class Lowering {
   }
 
   void lower_convolution(Node* original, const PlannedSite& site) {
-    const ConvolutionPlan& plan = *site.convolution();
+    const GroupedConvolutionPlan& plan = *site.convolution();
     LoweredSite form{{}, site.plan->path};
     form.input = SiteInput::kFloat;
     form.output = SiteOutput::kFloat;

@@ -39,26 +39,28 @@ SampleSource read_calibration(JsonObject& object) {
   return named_samples(path, tokens, std::move(shape));
 }
 
-std::optional<MixedOptions> read_mixed(JsonObject& object) {
-  std::optional<MixedOptions> mixed;
+std::optional<BitAllocationOptions> read_bit_allocation(JsonObject& object) {
+  std::optional<BitAllocationOptions> bit_allocation;
   if (object.find("target_bits") != nullptr) {
-    mixed = MixedOptions{.target_bits = object.number("target_bits")};
+    bit_allocation = BitAllocationOptions{.target_bits = object.number("target_bits")};
   }
   if (object.find("max_kl") != nullptr) {
-    if (mixed) object.fail("max_kl", "not allowed beside target_bits", "one of the two");
+    if (bit_allocation) object.fail("max_kl", "not allowed beside target_bits", "one of the two");
     BitSearch search{.max_kl = object.number("max_kl")};
     if (object.find("time_limit") != nullptr) {
       search.time_limit_seconds = object.number("time_limit");
     }
-    mixed = MixedOptions{.search = search};
+    bit_allocation = BitAllocationOptions{.search = search};
   }
-  if (object.find("candidates") == nullptr) return mixed;
-  if (!mixed) object.fail("candidates", "there is nothing to choose", "target_bits or max_kl");
-  mixed->candidates.clear();
+  if (object.find("candidates") == nullptr) return bit_allocation;
+  if (!bit_allocation) {
+    object.fail("candidates", "there is nothing to choose", "target_bits or max_kl");
+  }
+  bit_allocation->candidates.clear();
   for (const std::string& bits : object.texts("candidates")) {
-    mixed->candidates.push_back(parse_bits(bits, object.where("candidates")));
+    bit_allocation->candidates.push_back(parse_bits(bits, object.where("candidates")));
   }
-  return mixed;
+  return bit_allocation;
 }
 
 /// The settings of the recipe below `value`: `weights.group_size` from {"weights": {...}}.
@@ -97,7 +99,7 @@ QuantizeOptions read_quantize(JsonObject& object) {
   options.output = object.required_text("output");
   options.calib = read_calibration(object);
   options.preset = object.text("preset");
-  options.mixed = read_mixed(object);
+  options.bit_allocation = read_bit_allocation(object);
   options.threads = read_threads(object);
   options.force = object.boolean("force", false);
   options.trust = object.boolean("trust", false);

@@ -17,7 +17,7 @@ void add_once(std::vector<int>& widths, int bits) {
   if (at == widths.end() || *at != bits) widths.insert(at, bits);
 }
 
-/// Linears as the sweep groups them, and every product by itself. Widths are still to be chosen, so
+/// Linears as the fit groups them, and every product by itself. Widths are still to be chosen, so
 /// none of them keeps sites apart.
 std::vector<std::vector<std::size_t>> find_groups(const std::vector<Site>& sites,
                                                   const std::vector<SiteChoices>& choices) {

@@ -76,7 +76,7 @@ class Fit {
       std::visit(Overloaded{[&](const LinearSite& linear) { fit_linear_site(i, linear); },
                             [&](const ScoresSite& scores) { fit_scores_site(i, scores); },
                             [&](const AttendSite& attend) { fit_attend_site(i, attend); },
-                            [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
+                            [](const EmbeddingSite&) {}, [](const GroupedConvolutionSite&) {}},
                  sites_[i].kind);
       require_finite(result_[i].signal, sites_[i].path);
     }
@@ -94,7 +94,7 @@ class Fit {
                            recipe_.weights.sensitivity);
   }
 
-  /// The rows of all readers of the codes of site i, whose own are `own`: as the sweep has them.
+  /// The rows of all readers of the codes of site i, whose own are `own`: as the fit has them.
   WeightedRows rows_of_readers(std::size_t i, const WeightedRows& own) const {
     std::vector<WeightedRows> readers{own};
     std::set<const torch::jit::Value*> seen{sites_[i].node->input(0)};

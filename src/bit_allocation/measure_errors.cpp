@@ -80,7 +80,7 @@ class Measurement {
                               want(node->output(), node->input(1));
                               options_.kept.insert(attend.softmax->input(0));
                             },
-                            [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
+                            [](const EmbeddingSite&) {}, [](const GroupedConvolutionSite&) {}},
                  sites[i].kind);
     }
     options_.with_logits = true;
@@ -127,7 +127,7 @@ class Measurement {
               [&](const ScoresSite& scores) { return scores_products(i, scores, at_values); },
               [&](const AttendSite& attend) { return attend_products(i, attend, at_values); },
               [](const EmbeddingSite&) { return Products(); },
-              [](const ConvolutionSite&) { return Products(); }},
+              [](const GroupedConvolutionSite&) { return Products(); }},
           sites_[i].kind);
       for (std::size_t j = 0; j < activations[i].size(); ++j) {
         for (std::size_t k = 0; k < 2; ++k) {

@@ -81,17 +81,19 @@ QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& re
   options.model = given.model;
   options.recipe = recipe;
   if (!given.target_bits.empty()) {
-    options.mixed = MixedOptions{.target_bits = parse_target_bits(given.target_bits)};
+    options.bit_allocation =
+        BitAllocationOptions{.target_bits = parse_target_bits(given.target_bits)};
   } else if (given.max_drop_kl) {
-    options.mixed =
-        MixedOptions{.search = BitSearch{.max_kl = *given.max_drop_kl,
-                                         .time_limit_seconds = given.time_limit_seconds}};
+    options.bit_allocation =
+        BitAllocationOptions{.search = BitSearch{.max_kl = *given.max_drop_kl,
+                                                 .time_limit_seconds = given.time_limit_seconds}};
   }
   if (!given.candidates.empty()) {
-    if (!options.mixed) fail_without_choice();
-    options.mixed->candidates = parse_bits_list(given.candidates, "--candidates");
+    if (!options.bit_allocation) fail_without_choice();
+    options.bit_allocation->candidates = parse_bits_list(given.candidates, "--candidates");
   }
-  const std::string bits = options.mixed ? "mixed" + given.target_bits : to_string(recipe.bits);
+  const std::string bits =
+      options.bit_allocation ? "mixed" + given.target_bits : to_string(recipe.bits);
   options.output = given.output.empty() ? default_output(given.model, bits) : given.output;
   options.calib = calibration_of(given.samples);
   options.preset = given.preset;

@@ -9,7 +9,7 @@
 #include "cli/layout.h"
 #include "evaluate/gates.h"
 #include "format/report_json.h"
-#include "nightly/batch.h"
+#include "nightly/run_nightly.h"
 #include "repquant/analyze.h"
 #include "repquant/artifact.h"
 #include "repquant/benchmark.h"
@@ -58,7 +58,7 @@ std::string benchmark_text(const BenchmarkReport& report, const Layout& layout);
 Json benchmark_json(const BenchmarkReport& report);
 
 /// "target 4.5: weights 4.50 (by element), activations 4.49 (by multiply-add)".
-std::string mixed_text(const MixedReport& mixed);
+std::string bit_allocation_text(const BitAllocationReport& bit_allocation);
 
 std::string quantize_text(const QuantizeReport& report, const Layout& layout);
 
@@ -82,9 +82,9 @@ inline constexpr const char* kMarkdownBeginning = "| model | row |";
 inline constexpr const char* kJunitBeginning =
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"repquant\"";
 
-std::string batch_text(const BatchReport& report, const Layout& layout);
-std::string batch_markdown(const BatchReport& report);
-std::string batch_junit(const BatchReport& report);
-Json batch_json(const BatchReport& report);
+std::string nightly_text(const NightlyReport& report, const Layout& layout);
+std::string nightly_markdown(const NightlyReport& report);
+std::string nightly_junit(const NightlyReport& report);
+Json nightly_json(const NightlyReport& report);
 
 }  // namespace repquant::cli

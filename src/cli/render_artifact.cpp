@@ -38,7 +38,7 @@ std::string facts_text(const std::string& path, const ArtifactReport& report,
                                             "samples that were not")});
   }
   table.add_row({"average bits", format_number(info.coverage.average_bits, 2)});
-  if (info.mixed) table.add_row({"mixed bits", mixed_text(*info.mixed)});
+  if (info.bit_allocation) table.add_row({"mixed bits", bit_allocation_text(*info.bit_allocation)});
   return table.to_string();
 }
 

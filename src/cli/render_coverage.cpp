@@ -89,14 +89,14 @@ std::string sites_text(const std::vector<SiteReport>& sites, bool errors, const 
   columns.push_back({"note", Align::kLeft, 2});
   Table table(columns, layout);
   for (const auto& site : sites) {
-    std::string form = site.form;
+    std::string grids = site.grids;
     if (site.side_columns > 0) {
-      form += ", " + counted(site.side_columns, "side column");
+      grids += ", " + counted(site.side_columns, "side column");
     }
     std::vector<std::string> cells{site.path,
                                    site.kind,
                                    bits_text(site.weight_bits, site.activation_bits),
-                                   form,
+                                   grids,
                                    site.parameters > 0 ? count_text(site.parameters) : "-",
                                    site.macs > 0 ? count_text(site.macs) : "-"};
     if (errors) {

@@ -42,11 +42,11 @@ void add_checks(const std::vector<CheckReport>& checks, bool verbose, Table& tab
 
 }  // namespace
 
-std::string mixed_text(const MixedReport& mixed) {
-  return "target " + format_number(mixed.target_bits, 2) + ": weights " +
-         format_number(mixed.weight_bits, 2) + " (mean over elements), activations " +
-         format_number(mixed.activation_bits, 2) + " (mean over multiply-adds)" +
-         held_back_text(mixed.held_back);
+std::string bit_allocation_text(const BitAllocationReport& bit_allocation) {
+  return "target " + format_number(bit_allocation.target_bits, 2) + ": weights " +
+         format_number(bit_allocation.weight_bits, 2) + " (mean over elements), activations " +
+         format_number(bit_allocation.activation_bits, 2) + " (mean over multiply-adds)" +
+         held_back_text(bit_allocation.held_back);
 }
 
 std::string quantize_text(const QuantizeReport& report, const Layout& layout) {
@@ -59,7 +59,9 @@ std::string quantize_text(const QuantizeReport& report, const Layout& layout) {
       {"recipe",
        report.recipe +
            (report.clipping ? ", clipping " + std::string(name_of(*report.clipping)) : "")});
-  if (report.mixed) table.add_row({"mixed bits", mixed_text(*report.mixed)});
+  if (report.bit_allocation) {
+    table.add_row({"mixed bits", bit_allocation_text(*report.bit_allocation)});
+  }
   if (layout.verbose) {
     table.add_row({"fold", "outputs of Linears differ by " +
                                format_scientific(report.fold_deviation) +

@@ -42,7 +42,7 @@ Layouts wanted_values(const std::vector<Site>& sites) {
                           [&](const AttendSite&) {
                             wanted.emplace(node->input(1), Layout{-1, true});
                           },
-                          [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
+                          [](const EmbeddingSite&) {}, [](const GroupedConvolutionSite&) {}},
                site.kind);
   }
   return wanted;

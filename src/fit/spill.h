@@ -1,4 +1,4 @@
-// Tensors of the sweep's streams on disk instead of in memory.
+// Tensors of the two value streams on disk instead of in memory.
 #pragma once
 
 #include <ATen/core/ivalue.h>

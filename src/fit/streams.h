@@ -1,4 +1,4 @@
-// The two value streams of the sweep: the floating-point model and the model quantized so far.
+// The two value streams of the fit: the floating-point model and the model quantized so far.
 #pragma once
 
 #include <ATen/core/Tensor.h>

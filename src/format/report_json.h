@@ -20,7 +20,7 @@ Json coverage_json(const Coverage& coverage);
 /// The inverse. Throws Error kFile, naming `source`, for missing keys and wrong types.
 Coverage parse_coverage(const Json& json, const std::string& source);
 
-Json mixed_json(const MixedReport& mixed);
+Json bit_allocation_json(const BitAllocationReport& bit_allocation);
 Json judgement_json(const JudgementReport& judgement);
 /// Throws Error kFile.
 JudgementReport parse_judgement(const Json& json, const std::string& source);

@@ -207,7 +207,7 @@ std::string named(const Site& site, const std::string& path) {
           [&](const ScoresSite& product) { return inside(product.softmax ? "scores" : "product"); },
           [&](const AttendSite&) { return inside("attend"); },
           [&](const EmbeddingSite&) { return path.empty() ? "embedding" : path; },
-          [&](const ConvolutionSite&) { return path.empty() ? "convolution" : path; }},
+          [&](const GroupedConvolutionSite&) { return path.empty() ? "convolution" : path; }},
       site.kind);
 }
 
@@ -258,13 +258,13 @@ class Search {
   void add_convolution(Node* node) {
     const auto found = read_convolution(node);
     if (!found || found->before != found->after) return;
-    add(node, ConvolutionSite{found->weight,
-                              found->bias,
-                              {.kernel = found->kernel,
-                               .stride = found->stride,
-                               .padding = found->before,
-                               .dilation = found->dilation,
-                               .groups = found->groups}});
+    add(node, GroupedConvolutionSite{found->weight,
+                                     found->bias,
+                                     {.kernel = found->kernel,
+                                      .stride = found->stride,
+                                      .padding = found->before,
+                                      .dilation = found->dilation,
+                                      .groups = found->groups}});
   }
 
   /// A lookup in a constant table that nothing but lookups and Linears (a tied head) read.

@@ -6,8 +6,8 @@
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "evaluate/model_file.h"
+#include "pipeline/allocate_bits.h"
 #include "pipeline/memory_limits.h"
-#include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "recipe/json.h"
 #include "repquant/error.h"
@@ -96,10 +96,10 @@ std::vector<SensitivityRow> rows_of(const std::vector<Site>& sites,
 
 AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer) {
   const BitWidths own = options.recipe.bits;
-  MixedOptions mixed{.target_bits = options.target_bits.value_or(8.0),
-                     .candidates = options.candidates};
-  if (!own.weight_only()) mixed.candidates.push_back(own);
-  check_mixed(mixed, options.recipe);
+  BitAllocationOptions bit_allocation{.target_bits = options.target_bits.value_or(8.0),
+                                      .candidates = options.candidates};
+  if (!own.weight_only()) bit_allocation.candidates.push_back(own);
+  check_bit_allocation(bit_allocation, options.recipe);
   require_samples(options.calib);
   check_model_file(options.model);
   if (!options.output.empty()) check_output(options.output, options.force);
@@ -116,9 +116,9 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer) {
   check_run_fits(run);
 
   begin_phase(observer, "rank", sites.size());
-  const auto [choices, table] =
-      rank_widths(run, run.calibration.batches, options.recipe, candidates_of(mixed.candidates),
-                  spill_place("", options.output), options.threads, observer);
+  const auto [choices, table] = rank_widths(
+      run, run.calibration.batches, options.recipe, candidates_of(bit_allocation.candidates),
+      spill_place("", options.output), options.threads, observer);
   // What the recipe states for single sites may be above its bits; then so is the least target.
   const std::vector<SiteBits> bits = bits_of_choices(choices, run.bits);
   TargetBits target = average_bits(sites, bits);
@@ -127,7 +127,7 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer) {
 
   AnalyzeReport report;
   report.sites = rows_of(sites, bits, table, allocation);
-  report.chosen = mixed_report(allocation, std::max(target.weights, target.activations));
+  report.chosen = allocation_report(allocation, std::max(target.weights, target.activations));
   report.target_weight_bits = target.weights;
   report.target_activation_bits = target.activations;
   report.protocol = run.source.protocol;

@@ -29,7 +29,7 @@ Json quantize_json(const QuantizeReport& report) {
   json["samples"] = report.samples;
   json["synthetic"] = report.synthetic;
   json["coverage"] = coverage_json(report.coverage);
-  if (report.mixed) json["mixed"] = mixed_json(*report.mixed);
+  if (report.bit_allocation) json["mixed"] = bit_allocation_json(*report.bit_allocation);
   json["sites"] = sites_json(report.sites, true);
   for (const auto& histogram : report.histograms) {
     json["histograms"].push_back(histogram_json(histogram));
@@ -45,7 +45,7 @@ Json quantize_json(const QuantizeReport& report) {
                               {"passed", check.passed}});
   }
   json["seconds"] = report.seconds;
-  json["sweep_seconds"] = report.sweep_seconds;
+  json["sweep_seconds"] = report.fit_seconds;
   json["float_seconds"] = report.float_seconds;
   json["time_multiple"] =
       report.float_seconds > 0 ? Json(report.seconds / report.float_seconds) : Json(nullptr);

@@ -275,7 +275,7 @@ Dict store(const EmbeddingPlan& plan) {
   return dict;
 }
 
-Dict store(const ConvolutionPlan& plan) {
+Dict store(const GroupedConvolutionPlan& plan) {
   Dict dict = make_dict();
   put(dict, "quantized_input", plan.quantized_input);
   put(dict, "input", store(plan.input));
@@ -289,8 +289,8 @@ Dict store(const ConvolutionPlan& plan) {
   return dict;
 }
 
-ConvolutionPlan read_convolution(const Reader& reader) {
-  ConvolutionPlan plan;
+GroupedConvolutionPlan read_convolution(const Reader& reader) {
+  GroupedConvolutionPlan plan;
   plan.quantized_input = reader.boolean("quantized_input");
   if (plan.quantized_input) plan.input = read_operand(reader.nested("input"));
   plan.weight = read_weight(reader.nested("weight"), false);
@@ -308,7 +308,7 @@ decltype(SitePlan::plan) read_kind(SiteKind kind, const Reader& reader) {
   switch (kind) {
     case SiteKind::kLinear:
     case SiteKind::kPatchEmbedding:
-    case SiteKind::kConvolution:
+    case SiteKind::kWindowedLinear:
       return read_linear(reader);
     case SiteKind::kScores:
     case SiteKind::kProduct:

@@ -12,7 +12,7 @@ enum class SiteKind {
   kScores,
   kAttend,
   kEmbedding,
-  kConvolution,
+  kWindowedLinear,
   kGroupedConvolution,
   kProduct
 };
@@ -31,7 +31,7 @@ constexpr const char* name_of(SiteKind kind) {
       return "attend";
     case SiteKind::kEmbedding:
       return "embedding";
-    case SiteKind::kConvolution:
+    case SiteKind::kWindowedLinear:
       return "convolution";
     case SiteKind::kGroupedConvolution:
       return "grouped_convolution";

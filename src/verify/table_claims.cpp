@@ -40,7 +40,7 @@ ClassKind class_of(const SiteReport& site) {
       return ClassKind::kConvolution;
     case SiteKind::kLinear:
     case SiteKind::kPatchEmbedding:
-    case SiteKind::kConvolution:
+    case SiteKind::kWindowedLinear:
       break;
   }
   return site.activation_bits == kWeightOnlyBits ? ClassKind::kWeightOnlyLinear

@@ -8,9 +8,9 @@
 #include <map>
 #include <string>
 
+#include "fit/fit_sites.h"
 #include "fit/gradients.h"
 #include "fit/plan_hook.h"
-#include "fit/sweep.h"
 #include "recipe/json.h"
 #include "support/errors.h"
 #include "support/prepared.h"
@@ -42,10 +42,10 @@ Truth truth_of(const testing::Prepared& model, std::size_t site, Recipe recipe) 
   for (std::size_t i = 0; i < model.search.sites.size(); ++i) {
     if (i != site) recipe.exclude.push_back(model.search.sites[i].path);
   }
-  const SweepResult sweep = run_sweep(model.model, model.search, model.batches, recipe, {});
-  const PlanHook hook = plan_hook(model.search.sites, sweep.plans);
+  const FittedSites fitted = fit_sites(model.model, model.search, model.batches, recipe, {});
+  const PlanHook hook = plan_hook(model.search.sites, fitted.plans);
   const Schedule schedule(*model.model.graph);
-  Truth truth{.sqnr_db = sweep.output_sqnr_db, .kl = 0.0};
+  Truth truth{.sqnr_db = fitted.output_sqnr_db, .kl = 0.0};
   double rows = 0;
   for (const auto& batch : model.batches) {
     const std::vector<c10::IValue> inputs(batch.begin(), batch.end());

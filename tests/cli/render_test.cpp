@@ -70,8 +70,8 @@ TEST(RenderTest, SitesInFloatingPointHaveNoErrors) {
   EXPECT_THAT(text, ::testing::Not(HasSubstr("0.0")));
 }
 
-BatchReport report() {
-  BatchReport report;
+NightlyReport report() {
+  NightlyReport report;
   RowResult passed{.model = "a|b", .label = "w8a8", .artifact = "", .status = RowStatus::kPassed};
   passed.metrics = {{"top1", 0.5}};
   passed.bytes = 1000;
@@ -84,16 +84,16 @@ BatchReport report() {
   return report;
 }
 
-TEST(RenderBatchTest, TextAndMarkdown) {
+TEST(RenderNightlyTest, TextAndMarkdown) {
   const std::string totals = "3 rows: 1 passed, 1 missed a gate, 1 failed";
-  EXPECT_THAT(batch_text(report(), Layout{}), HasSubstr(totals));
-  const std::string markdown = batch_markdown(report());
+  EXPECT_THAT(nightly_text(report(), Layout{}), HasSubstr(totals));
+  const std::string markdown = nightly_markdown(report());
   EXPECT_THAT(markdown, HasSubstr("| a\\|b | w8a8 | passed |"));
   EXPECT_THAT(markdown, HasSubstr(totals));
 }
 
-TEST(RenderBatchTest, JunitIsWellFormed) {
-  const std::string xml = batch_junit(report());
+TEST(RenderNightlyTest, JunitIsWellFormed) {
+  const std::string xml = nightly_junit(report());
   EXPECT_THAT(xml,
               HasSubstr(R"(<testsuites name="repquant" tests="3" failures="1" errors="1" time=")"));
   EXPECT_THAT(xml, HasSubstr(R"(<testsuite name="a|b" tests="2" failures="1" errors="0" time=")"));
@@ -103,8 +103,8 @@ TEST(RenderBatchTest, JunitIsWellFormed) {
   EXPECT_EQ(xml.find('\xff'), std::string::npos);
 }
 
-TEST(RenderBatchTest, JsonHasEveryRow) {
-  const Json json = batch_json(report());
+TEST(RenderNightlyTest, JsonHasEveryRow) {
+  const Json json = nightly_json(report());
   ASSERT_EQ(json.at("rows").size(), 3U);
   EXPECT_EQ(json.at("rows")[1].at("status"), "missed");
   EXPECT_TRUE(json.at("rows")[0].at("error").is_null());

@@ -7,8 +7,8 @@
 
 #include <filesystem>
 
+#include "fit/fit_sites.h"
 #include "fit/streams.h"
-#include "fit/sweep.h"
 #include "recipe/json.h"
 #include "repquant/error.h"
 #include "support/errors.h"
@@ -78,17 +78,17 @@ TEST(Spill, FolderThatCannotBeMade) {
   EXPECT_EQ(error->parts().where, "/proc/no/such");
 }
 
-TEST(Spill, SweepGivesTheSamePlansAndOutputs) {
+TEST(Spill, GivesTheSamePlansAndOutputs) {
   const TempDir folder;
   const auto prepared = testing::prepare_planted();
-  SweepOptions plain, spilling;
+  FitSitesOptions plain, spilling;
   spilling.workdir = (folder.path() / "work").string();
   spilling.fingerprint = "run";
   spilling.spill = {spilling.workdir, 0};
   spilling.threads = 2;
   const Recipe recipe = recipe_for_bits({8, 8});
-  const auto expected = run_sweep(prepared.model, prepared.search, prepared.batches, recipe, plain);
-  const auto got = run_sweep(prepared.model, prepared.search, prepared.batches, recipe, spilling);
+  const auto expected = fit_sites(prepared.model, prepared.search, prepared.batches, recipe, plain);
+  const auto got = fit_sites(prepared.model, prepared.search, prepared.batches, recipe, spilling);
   EXPECT_EQ(got.output_sqnr_db, expected.output_sqnr_db);
   EXPECT_EQ(got.fold_deviation, expected.fold_deviation);
   ASSERT_EQ(got.plans.size(), expected.plans.size());

@@ -107,7 +107,7 @@ TEST(Serialize, ConvolutionsAreLossless) {
   SitePlan plan;
   plan.path = "blocks.0.depthwise";
   plan.kind = SiteKind::kGroupedConvolution;
-  ConvolutionPlan convolution;
+  GroupedConvolutionPlan convolution;
   convolution.input = operand(4);
   convolution.weight = std::get<LinearPlan>(linear_plan().plan).weight;
   convolution.bias = at::rand({convolution.weight.codes.size(0)});
@@ -115,7 +115,7 @@ TEST(Serialize, ConvolutionsAreLossless) {
   plan.plan = convolution;
   expect_lossless(plan);
   const SitePlan again = plan_from_ivalue(round_trip(to_ivalue(plan)));
-  EXPECT_EQ(std::get<ConvolutionPlan>(again.plan).shape, convolution.shape);
+  EXPECT_EQ(std::get<GroupedConvolutionPlan>(again.plan).shape, convolution.shape);
   convolution.quantized_input = false;
   convolution.input = {};
   plan.plan = convolution;
