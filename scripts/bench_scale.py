@@ -127,7 +127,7 @@ def row(layers: int, samples: int, bits: str, parameters: int, result: dict[str,
             "yes" if beyond <= ALLOWANCE else "NO", f"{result['size_ratio']:.3f}"]
 
 
-HEADER = ["layers", "samples", "bits", "params M", "time s", "cpu s", "sweep s", "x FP32", "peak MB",
+HEADER = ["layers", "samples", "bits", "params M", "time s", "cpu s", "fit s", "x FP32", "peak MB",
           "beyond FP32 MB", "<= 1.5 GB", "size"]
 
 

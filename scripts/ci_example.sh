@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The example of a nightly job: quantizes and gates every row of a plan, and leaves a summary as
-# Markdown and JUnit XML. Exit code 1 when a gate was missed. See docs/batch-runs.md.
+# Markdown and JUnit XML. Exit code 1 when a gate was missed. See docs/nightly.md.
 #
 #   scripts/ci_example.sh [PLAN.json [OUTPUT_FOLDER]]
 #

@@ -10,8 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(
   ca-certificates ccache cmake g++ ninja-build python3 python3-venv
-  libbenchmark-dev libcli11-dev libgmock-dev libgtest-dev libjpeg62-turbo-dev
-  libpng-dev libspdlog-dev libssl-dev libzip-dev nlohmann-json3-dev "$@"
+  libcli11-dev libgmock-dev libgtest-dev libjpeg62-turbo-dev libpng-dev
+  libspdlog-dev libssl-dev libzip-dev nlohmann-json3-dev "$@"
 )
 readonly cpu_index=https://download.pytorch.org/whl/cpu
 

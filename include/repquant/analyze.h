@@ -23,9 +23,10 @@ struct AnalyzeOptions {
   std::string output;  // recipe to write; empty: none
   bool force = false;  // replace an existing output
   /// Of the recommended bits; the recipe's bits count as a candidate, too.
-  std::vector<BitWidths> candidates = MixedOptions{}.candidates;
+  std::vector<BitWidths> candidates = BitAllocationOptions{}.candidates;
   /// Average of the recommended bits; none: the recipe's weight and activation bits.
   std::optional<double> target_bits;
+  bool trust = false;  // the model's code may reach files and processes (docs/security.md)
 };
 
 /// One site, quantized alone at the bits of the recipe, all else in floating point. The figures of
@@ -49,8 +50,10 @@ struct SensitivityRow {
 };
 
 struct AnalyzeReport {
-  std::vector<SensitivityRow> sites;  // the most sensitive first (by KL, then output error)
-  MixedReport chosen;                 // the recommended bits
+  /// The most sensitive first (by KL, then output error). Without sites whose bits are not chosen:
+  /// embeddings and grouped convolutions.
+  std::vector<SensitivityRow> sites;
+  BitAllocationReport chosen;  // the recommended bits
   double target_weight_bits = 0.0;
   double target_activation_bits = 0.0;
   std::string protocol;  // calibration data and preprocessing

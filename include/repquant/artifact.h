@@ -71,7 +71,7 @@ struct ArtifactInfo {
   std::string recipe_name;
   std::vector<std::string> inputs;  // names of forward()'s inputs
   Coverage coverage;
-  std::optional<MixedReport> mixed;  // bits chosen site by site; none: as the recipe says
+  std::optional<BitAllocationReport> bit_allocation;  // none: bits as the recipe says
   std::vector<ArtifactSite> sites;
   double fold_deviation = 0.0;
   double output_sqnr_db = 0.0;  // simulated against FP32, on the samples that were fitted
@@ -144,11 +144,12 @@ struct FusedReport {
 };
 
 /// Loads the artifact in its fused form and tells what runs where. `artifact`: of the same file.
-/// Throws Error as load().
-FusedReport inspect_fused(const std::string& path, const ArtifactReport& artifact);
+/// `trust`: as LoadOptions::trust. Throws Error as load().
+FusedReport inspect_fused(const std::string& path, const ArtifactReport& artifact,
+                          bool trust = false);
 
 /// Loads the artifact and reads off its modules and its graph what runs in integers.
-/// Throws Error as read_artifact().
-ArtifactReport inspect_artifact(const std::string& path);
+/// `trust`: as LoadOptions::trust. Throws Error as read_artifact() and load().
+ArtifactReport inspect_artifact(const std::string& path, bool trust = false);
 
 }  // namespace repquant

@@ -29,6 +29,7 @@ struct BenchmarkOptions {
   int rounds = 20;  // timed passes of each model, one round after another
   std::int64_t prompt = 128;  // kGenerate: tokens of the prompt, random ids if `data` is Synthetic
   std::int64_t tokens = 64;   // and tokens that are written behind it
+  bool trust = false;         // code of the models may reach files and processes (docs/security.md)
 };
 
 /// Times of single forward passes, in seconds. Of a token that is written: the mean of its round.

@@ -10,7 +10,6 @@ namespace repquant {
 enum class ErrorKind {
   kGate,         // a gate was missed or a comparison failed
   kUsage,        // usage, recipe or option error
-  kDevice,       // device not available
   kUnsupported,  // unsupported model or operator
   kFile,         // input or output file error
   kResource,     // memory or resource limit
@@ -19,8 +18,7 @@ enum class ErrorKind {
   kInterrupted,  // the caller stopped the work
 };
 
-/// "gate", "usage", "device", "unsupported", "file", "resource", "numerical", "internal" or
-/// "interrupted".
+/// "gate", "usage", "unsupported", "file", "resource", "numerical", "internal" or "interrupted".
 const char* name_of(ErrorKind kind);
 
 /// The parts of an error message. Only `what` is required; empty parts are not printed. Settings

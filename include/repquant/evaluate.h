@@ -122,6 +122,7 @@ struct EvaluationOptions {
   std::uint64_t seed = 0;             // of the draw when `samples` is less than all
   int batch_size = 16;
   int threads = 1;
+  bool trust = false;  // code of the models may reach files and processes (docs/security.md)
 };
 
 struct EvaluationReport {

@@ -26,7 +26,7 @@ struct BitSearch {
 /// Bits chosen site by site so that their average meets a target. Weights and activations each meet
 /// it: weights averaged over their elements, activations over the multiply-accumulates of the
 /// sites.
-struct MixedOptions {
+struct BitAllocationOptions {
   double target_bits = 4.5;  // from the smallest candidate to 8; with `search` it is found instead
   std::optional<BitSearch> search{};
   /// Weights and activations choose each by itself: w3a3 and w6a6 allow w3a6, too.
@@ -37,9 +37,9 @@ struct QuantizeOptions {
   std::string model;   // TorchScript file
   std::string output;  // artifact to write
   Recipe recipe;
-  std::optional<MixedOptions> mixed;  // none: the bits of the recipe
-  SampleSource calib;                 // must be said: random numbers are never taken for data
-  std::string preset;                 // preprocessing preset; empty: the model's own
+  std::optional<BitAllocationOptions> bit_allocation;  // none: the bits of the recipe
+  SampleSource calib;  // must be said: random numbers are never taken for data
+  std::string preset;  // preprocessing preset; empty: the model's own
   int threads = 1;
   bool force = false;                 // replace an existing output
   bool strict = false;                // an operator left in floating point unasked is an error
@@ -49,6 +49,7 @@ struct QuantizeOptions {
   std::string workdir;                // checkpoints; empty: none
   bool resume = false;
   bool histograms = false;  // of what the worst sites read, in the report
+  bool trust = false;       // the model's code may reach files and processes (docs/security.md)
 };
 
 /// One quantized site, for the table of sites.
@@ -57,7 +58,7 @@ struct SiteReport {
   std::string kind;
   int weight_bits = 0;  // 0: none
   int activation_bits = 0;
-  std::string form;      // of the grids: "uniform", "quadratic, per channel, folded" ...
+  std::string grids;     // "uniform", "quadratic, per channel, folded" ...
   int side_columns = 0;  // massive channels with grids of their own
   std::int64_t parameters = 0;
   std::int64_t macs = 0;
@@ -96,8 +97,9 @@ struct HeldBackReport {
   friend bool operator==(const HeldBackReport&, const HeldBackReport&) = default;
 };
 
-/// What mixed precision came to. Averages do not count what stays in floating point.
-struct MixedReport {
+/// What the choice of bits site by site came to. Averages do not count what stays in floating
+/// point.
+struct BitAllocationReport {
   double target_bits = 0.0;
   double weight_bits = 0.0;                   // average over the elements of the weights
   double activation_bits = 0.0;               // average over multiply-accumulates
@@ -105,7 +107,7 @@ struct MixedReport {
   double estimated_kl = 0.0;                  // nats per row, outputs taken as logits
   std::optional<HeldBackReport> held_back{};  // with BitSearch
 
-  friend bool operator==(const MixedReport&, const MixedReport&) = default;
+  friend bool operator==(const BitAllocationReport&, const BitAllocationReport&) = default;
 };
 
 /// How far the simulation is from FP32 on calibration samples that nothing was fitted on.
@@ -125,7 +127,7 @@ struct QuantizeReport {
   std::string recipe;                  // name
   std::optional<Clipping> clipping{};  // of norms with static grids; none: grids per token
   Coverage coverage;
-  std::optional<MixedReport> mixed;
+  std::optional<BitAllocationReport> bit_allocation;
   std::vector<SiteReport> sites;
   std::vector<CheckReport> checks;
   std::string protocol;  // calibration data and preprocessing
@@ -136,7 +138,7 @@ struct QuantizeReport {
   std::vector<InputHistogram> histograms;    // with QuantizeOptions::histograms, worst site first
   std::optional<JudgementReport> judgement;  // none: no samples were held back
   double seconds = 0.0;                      // whole run
-  double sweep_seconds = 0.0;
+  double fit_seconds = 0.0;
   double float_seconds = 0.0;  // FP32 model on the same samples, one thread
   std::int64_t model_bytes = 0;
   std::int64_t output_bytes = 0;
@@ -158,6 +160,7 @@ struct PreviewOptions {
   std::optional<SampleSource> data;
   std::string preset;  // preprocessing preset; empty: the model's own
   int threads = 1;
+  bool trust = false;  // the model's code may reach files and processes (docs/security.md)
 };
 
 struct Preview {

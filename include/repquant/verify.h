@@ -18,6 +18,7 @@ struct VerifyOptions {
   bool reproduce = false;              // quantize `reference` again and compare the files
   SampleSource calib{};                // the calibration data, with `reproduce`
   int threads = 1;
+  bool trust = false;  // code of both files may reach files and processes (docs/security.md)
 };
 
 /// One statement about the artifact, looked at.

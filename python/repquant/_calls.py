@@ -60,8 +60,8 @@ def quantize(model: Path, output: Path, *, calib: Path | None = None, bits: str 
     settings: sections of the recipe as dictionaries (norm, attention, weights, input, first_layer,
     last_layer, embedding, calibration), its settings effort, exclude and overrides; and input_shape,
     preset, window, stride, bos, document, dtype, target_bits, max_kl, time_limit (seconds),
-    candidates, strict, min_coverage, min_sqnr, min_agreement, workdir, resume: as the options of
-    `repquant quantize`.
+    candidates, strict, min_coverage, min_sqnr, min_agreement, workdir, resume, trust: as the options
+    of `repquant quantize`.
 
     Returns the report that `repquant quantize --json` writes. Raises Error; warnings are Python's.
     """
@@ -82,7 +82,7 @@ def evaluate(models: Path | Iterable[Path], data: Path, *, reference: Path | Non
     task: "classification", "perplexity", "embedding" or "retrieval". reference: the floating-point
     model to agree with. form: "portable", "fused" or both.
     settings: labels, classes, texts, words, outputs, samples, seed, batch_size, preset, window,
-    stride, bos, document, dtype: as the options of `repquant evaluate`.
+    stride, bos, document, dtype, trust: as the options of `repquant evaluate`.
 
     Returns the report that `repquant evaluate --json` writes. Raises Error.
     """

@@ -15,7 +15,7 @@ _PACKAGE = Path(__file__).resolve().parent
 class Error(RuntimeError):
     """What repquant refuses or fails at.
 
-    kind is one of gate, usage, device, unsupported, file, resource, numerical and internal; what is
+    kind is one of gate, usage, unsupported, file, resource, numerical and internal; what is
     one sentence; where names a site, a file or a setting; expected, got and hint may be empty.
     Settings stand in backticks, by the names of the keyword arguments: `calib`, `threads`; those of
     the recipe with their section: `weights.group_size`.

@@ -24,23 +24,24 @@ class LoadReport(NamedTuple):
     sites: list[LoadedSite]
 
 
-def load_with_report(path: str | os.PathLike,
-                     fused: bool = True) -> tuple[torch.jit.ScriptModule, LoadReport]:
+def load_with_report(path: str | os.PathLike, fused: bool = True,
+                     trust: bool = False) -> tuple[torch.jit.ScriptModule, LoadReport]:
     """As load(), and how each submodule runs."""
-    module, level, sites, error = loader().load(os.fspath(path), fused)
+    module, level, sites, error = loader().load(os.fspath(path), fused, trust)
     if error:
         raise_error(*error)
     report = LoadReport(level, [LoadedSite(*site) for site in sites])
     return torch.jit._recursive.wrap_cpp_module(module), report
 
 
-def load(path: str | os.PathLike, fused: bool = True) -> torch.jit.ScriptModule:
+def load(path: str | os.PathLike, fused: bool = True,
+         trust: bool = False) -> torch.jit.ScriptModule:
     """Loads an artifact: a module with the signature of the model that was quantized.
 
-    fused=False keeps the portable operators, as torch.jit.load does. Raises Error, of kind "file" or
-    "unsupported".
+    fused=False keeps the portable operators, as torch.jit.load does. trust=True: the file's code may
+    reach files and processes. Raises Error, of kind "file" or "unsupported".
     """
-    return load_with_report(path, fused)[0]
+    return load_with_report(path, fused, trust)[0]
 
 
 def cpu_level() -> str:

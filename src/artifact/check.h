@@ -63,8 +63,8 @@ std::vector<at::Tensor> run_module(const torch::jit::Module& module,
 std::vector<at::Tensor> run_model(const Model& model, const std::vector<at::Tensor>& inputs);
 
 /// Loads the file and runs it on the same inputs. Throws Error kNumerical unless every output is
-/// bit-equal to `expected`, those of the module in memory.
+/// bit-equal to `expected`, those of the module in memory. `trusted`: as in load_archive().
 void check_reloaded(const std::string& path, const std::vector<at::Tensor>& expected,
-                    const std::vector<at::Tensor>& inputs);
+                    const std::vector<at::Tensor>& inputs, bool trusted = false);
 
 }  // namespace repquant

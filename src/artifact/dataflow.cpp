@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 
+#include "graph/rewrite.h"
 #include "graph/site.h"
 #include "repquant/error.h"
 
@@ -17,8 +18,6 @@ namespace {
 
 using torch::jit::Node;
 using torch::jit::Value;
-
-std::string kind_of(const Node* node) { return node->kind().toQualString(); }
 
 /// Calls `pass` for each operator that is passed through and `stop` for each reader.
 void follow(const Value* value, double factor, bool through_scaling,
@@ -58,12 +57,12 @@ std::optional<double> constant_number(const Value* value) {
 bool reads_size_only(const Node* node) {
   static const std::set<std::string> kinds{"aten::size",  "aten::dim",    "aten::len",
                                            "aten::numel", "prim::device", "aten::sym_size"};
-  return kinds.count(kind_of(node)) > 0;
+  return kinds.count(kind_name(node)) > 0;
 }
 
 bool is_zero_padding(const Node* node) {
-  const bool plain = kind_of(node) == "aten::constant_pad_nd";
-  if (!plain && kind_of(node) != "aten::pad") return false;
+  const bool plain = kind_name(node) == "aten::constant_pad_nd";
+  if (!plain && kind_name(node) != "aten::pad") return false;
   const std::size_t value = plain ? 2 : 3;
   if (!plain) {
     const auto mode = torch::jit::constant_as<std::string>(node->input(2));
@@ -75,8 +74,8 @@ bool is_zero_padding(const Node* node) {
 }
 
 std::optional<Scaling> constant_scaling(const Node* node) {
-  const bool multiplies = kind_of(node) == "aten::mul";
-  if ((!multiplies && kind_of(node) != "aten::div") || node->inputs().size() != 2) return {};
+  const bool multiplies = kind_name(node) == "aten::mul";
+  if ((!multiplies && kind_name(node) != "aten::div") || node->inputs().size() != 2) return {};
   for (const std::size_t operand : {std::size_t{0}, std::size_t{1}}) {
     if (!multiplies && operand == 1) break;
     if (!node->input(operand)->type()->isSubtypeOf(*c10::TensorType::get())) continue;
@@ -91,7 +90,7 @@ std::optional<Scaling> constant_scaling(const Node* node) {
 }
 
 std::optional<NumberScaling> number_scaling(const Node* node, const Values& numbers) {
-  if ((kind_of(node) != "aten::mul" && kind_of(node) != "aten::div") ||
+  if ((kind_name(node) != "aten::mul" && kind_name(node) != "aten::div") ||
       node->inputs().size() != 2) {
     return {};
   }
@@ -99,7 +98,7 @@ std::optional<NumberScaling> number_scaling(const Node* node, const Values& numb
   const auto found = numbers.find(number);
   if (found == numbers.end() || !(found->second.isDouble() || found->second.isInt())) return {};
   if (!(found->second.toScalar().toDouble() > 0.0)) return {};
-  return NumberScaling{0, number, kind_of(node) == "aten::div"};
+  return NumberScaling{0, number, kind_name(node) == "aten::div"};
 }
 
 std::vector<Reader> readers_of(const Value* value, bool through_scaling) {

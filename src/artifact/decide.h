@@ -24,7 +24,9 @@ struct PlannedSite {
   const ScoresPlan* scores() const { return std::get_if<ScoresPlan>(&plan->plan); }
   const AttendPlan* attend() const { return std::get_if<AttendPlan>(&plan->plan); }
   const EmbeddingPlan* embedding() const { return std::get_if<EmbeddingPlan>(&plan->plan); }
-  const ConvolutionPlan* convolution() const { return std::get_if<ConvolutionPlan>(&plan->plan); }
+  const GroupedConvolutionPlan* convolution() const {
+    return std::get_if<GroupedConvolutionPlan>(&plan->plan);
+  }
 };
 using PlannedSites = std::map<const torch::jit::Node*, PlannedSite>;
 

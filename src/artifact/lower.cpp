@@ -12,6 +12,7 @@
 #include "artifact/linear_codes.h"
 #include "artifact/linear_state.h"
 #include "artifact/lowered_graph.h"
+#include "base/overloaded.h"
 #include "graph/rewrite.h"
 #include "plan/simulate.h"
 #include "repquant/error.h"
@@ -47,26 +48,31 @@ class Lowering {
       }
       const auto planned = planned_.find(node);
       if (planned == planned_.end()) continue;
-      const PlannedSite& site = planned->second;
-      if (site.linear() != nullptr) {
-        lower_linear(node, site);
-        lowered_.release(node->input(1));
-      } else if (site.scores() != nullptr) {
-        lower_scores(node, site);
-      } else if (site.embedding() != nullptr) {
-        lower_embedding(node, site);
-        lowered_.release(node->input(0));
-      } else if (site.convolution() != nullptr) {
-        lower_convolution(node, site);
-        lowered_.release(node->input(1));
-      } else {
-        lower_attend(node, site);
-      }
+      lower_site(node, planned->second);
     }
     return lowered_.finish(options_);
   }
 
  private:
+  /// The float constant of the site goes once its integer form exists.
+  void lower_site(Node* node, const PlannedSite& site) {
+    std::visit(Overloaded{[&](const LinearPlan&) {
+                            lower_linear(node, site);
+                            lowered_.release(node->input(1));
+                          },
+                          [&](const ScoresPlan&) { lower_scores(node, site); },
+                          [&](const AttendPlan&) { lower_attend(node, site); },
+                          [&](const EmbeddingPlan&) {
+                            lower_embedding(node, site);
+                            lowered_.release(node->input(0));
+                          },
+                          [&](const GroupedConvolutionPlan&) {
+                            lower_convolution(node, site);
+                            lowered_.release(node->input(1));
+                          }},
+               site.plan->plan);
+  }
+
   void match(const std::vector<Site>& sites, const std::vector<SitePlan>& plans) {
     std::unordered_map<std::string, const Site*> by_path;
     for (const auto& site : sites) by_path[site.path] = &site;
@@ -81,8 +87,8 @@ class Lowering {
   }
 
   void lower_convolution(Node* original, const PlannedSite& site) {
-    const ConvolutionPlan& plan = *site.convolution();
-    LoweredSite form = form_of(site);
+    const GroupedConvolutionPlan& plan = *site.convolution();
+    LoweredSite form{{}, site.plan->path};
     form.input = SiteInput::kFloat;
     form.output = SiteOutput::kFloat;
     ConvolutionState state{.weight_codes = plan.weight.codes,
@@ -111,7 +117,7 @@ class Lowering {
   void lower_linear(Node* original, const PlannedSite& site) {
     const LinearPlan& plan = *site.linear();
     Node* linear = lowered_.copy.node(original);
-    LoweredSite form = form_of(site);
+    LoweredSite form{{}, site.plan->path};
     if (!plan.quantized_input) {
       form.input = SiteInput::kFloat;
       form.output = SiteOutput::kFloat;
@@ -197,16 +203,9 @@ class Lowering {
     return operand.zero_point - static_cast<double>(operand_shift(operand));
   }
 
-  LoweredSite form_of(const PlannedSite& site) const {
-    LoweredSite form;
-    form.path = site.plan->path;
-    form.kind = site.plan->kind;
-    return form;
-  }
-
   void lower_embedding(Node* original, const PlannedSite& site) {
     const QuantizedWeight& table = site.embedding()->table;
-    LoweredSite form = form_of(site);
+    LoweredSite form{{}, site.plan->path};
     form.input = SiteInput::kIndices;
     form.output = SiteOutput::kFloat;
     Node* embedding = lowered_.copy.node(original);
@@ -220,7 +219,7 @@ class Lowering {
 
   void lower_scores(Node* original, const PlannedSite& site) {
     const ScoresPlan& plan = *site.scores();
-    LoweredSite form = form_of(site);
+    LoweredSite form{{}, site.plan->path};
     form.input = SiteInput::kOperands;
     Value* left = operand_codes(original, 0, plan.left, site, "_left");
     Value* right = operand_codes(original, 1, plan.right, site, "_right");
@@ -251,7 +250,7 @@ class Lowering {
   void lower_attend(Node* original, const PlannedSite& site) {
     const AttendPlan& plan = *site.attend();
     const AttendDecision& decision = decisions_.attends.at(original);
-    LoweredSite form = form_of(site);
+    LoweredSite form{{}, site.plan->path};
     form.input = SiteInput::kOperands;
     Value* codes = operand_codes(original, 1, plan.value, site, "_value");
     AttendState state;

@@ -21,7 +21,6 @@ namespace repquant {
 /// How a lowered site is realised: for the site table and for the self-check.
 struct LoweredSite : SiteModules {
   std::string path{};
-  SiteKind kind = SiteKind::kLinear;
 };
 
 /// One call of a submodule in the lowered graph, and what it should give: a function of a value of

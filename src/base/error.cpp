@@ -25,8 +25,6 @@ const char* name_of(ErrorKind kind) {
       return "gate";
     case ErrorKind::kUsage:
       return "usage";
-    case ErrorKind::kDevice:
-      return "device";
     case ErrorKind::kUnsupported:
       return "unsupported";
     case ErrorKind::kFile:

@@ -52,10 +52,10 @@ void check_options(const BenchmarkOptions& options) {
 }
 
 /// Loads a model as it would be deployed, and notes what that cost.
-Contender load_contender(const ModelForm& model, const Observer& observer) {
+Contender load_contender(const ModelForm& model, bool trust, const Observer& observer) {
   const std::int64_t before = resident_memory_bytes();
   const auto start = Clock::now();
-  Contender contender{.model = LoadedModel(model), .report = {}};
+  Contender contender{.model = LoadedModel(model, trust), .report = {}};
   BenchmarkModel& report = contender.report;
   report.form = model.form;
   report.artifact = model.form != Form::kFloat;
@@ -71,13 +71,13 @@ Contender load_contender(const ModelForm& model, const Observer& observer) {
 }
 
 /// What an artifact says about itself; read after the timed load.
-void describe(BenchmarkModel& model, BenchmarkReport& report) {
+void describe(BenchmarkModel& model, bool trust, BenchmarkReport& report) {
   if (!model.artifact) return;
-  const ArtifactReport artifact = inspect_artifact(model.path);
+  const ArtifactReport artifact = inspect_artifact(model.path, trust);
   model.recorded_sqnr_db = artifact.info.output_sqnr_db;
   model.integer_share = artifact.runtime.integer_share;
   if (model.form != Form::kFused) return;
-  const FusedReport fused = inspect_fused(model.path, artifact);
+  const FusedReport fused = inspect_fused(model.path, artifact, trust);
   model.integer_share = fused.integer_share;
   report.cpu_level = fused.cpu_level;
 }
@@ -304,7 +304,9 @@ BenchmarkReport benchmark(const BenchmarkOptions& options, const Observer& obser
   const OperatorThreads threads(options.threads);
   const CalibrationSource source = open_source(options);
   std::vector<Contender> contenders;
-  for (const auto& model : models) contenders.push_back(load_contender(model, observer));
+  for (const auto& model : models) {
+    contenders.push_back(load_contender(model, options.trust, observer));
+  }
   const bool generate = options.task == BenchmarkTask::kGenerate;
   BenchmarkReport report{.task = options.task,
                          .protocol = source.protocol,
@@ -315,7 +317,7 @@ BenchmarkReport benchmark(const BenchmarkOptions& options, const Observer& obser
                          .cpu_level = "",
                          .models = {},
                          .rows = {}};
-  for (auto& contender : contenders) describe(contender.report, report);
+  for (auto& contender : contenders) describe(contender.report, options.trust, report);
 
   const LoadedModel& first = contenders.front().model;
   const auto work_at = [&](std::int64_t size) {

@@ -4,10 +4,12 @@
 
 #include "base/interrupt.h"
 #include "base/json_object.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/progress_observer.h"
 #include "bindings/read_arguments.h"
-#include "cli/command.h"
-#include "cli/observer.h"
-#include "cli/render.h"
+#include "evaluate/result_json.h"
+#include "pipeline/result_json.h"
 #include "repquant/error.h"
 #include "tensor/current_error.h"
 
@@ -27,12 +29,9 @@ Observer observer_of(const CallSettings& settings, const InterruptToken& interru
                      Json& warnings) {
   Observer observer;
   if (settings.progress) {
-    cli::Context context;
-    context.log = Log(LogOptions{});
-    context.progress = Progress(context.log);
-    observer = cli::observer_of(context);
+    const Log log{LogOptions{}};
+    observer = progress_observer(log, Progress(log));
   }
-  observer.info = [](const std::string&) {};
   observer.warn = [&warnings](const std::string& text) { warnings.push_back(text); };
   observer.check_interrupt = [interrupt] { interrupt.throw_if_interrupted(); };
   return observer;
@@ -48,11 +47,11 @@ Json run(const std::string& function, const std::string& text, Json& warnings) {
       observer_of(settings, interrupts ? interrupts->token() : InterruptToken(), warnings);
   if (function == "quantize") {
     const QuantizeOptions options = read_quantize(object);
-    return cli::quantize_json(quantize(options, observer));
+    return quantize_json(quantize(options, observer));
   }
   if (function == "evaluate") {
     const EvaluationOptions options = read_evaluate(object);
-    return cli::evaluation_json(evaluate(options, observer));
+    return evaluation_json(evaluate(options, observer));
   }
   throw Error(ErrorKind::kUsage,
               {.what = "no such function", .expected = "quantize or evaluate", .got = function});

@@ -3,8 +3,8 @@
 #include <limits>
 #include <set>
 
-#include "cli/sample_options.h"
 #include "nightly/read_options.h"
+#include "pipeline/calibration.h"
 #include "recipe/bit_width.h"
 #include "recipe/resolve.h"
 #include "repquant/error.h"
@@ -16,10 +16,10 @@ constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
 
 /// Settings of quantize() that are not of the recipe.
 const std::set<std::string, std::less<>> kNotRecipe{
-    "model",    "output", "calib",    "input_shape",  "window",     "stride",        "bos",
-    "document", "dtype",  "preset",   "target_bits",  "candidates", "max_kl",        "time_limit",
-    "threads",  "force",  "strict",   "min_coverage", "min_sqnr",   "min_agreement", "workdir",
-    "resume",   "recipe", "progress", "interruptible"};
+    "model",    "output", "calib",  "input_shape",  "window",       "stride",        "bos",
+    "document", "dtype",  "preset", "target_bits",  "candidates",   "max_kl",        "time_limit",
+    "threads",  "force",  "strict", "min_coverage", "min_sqnr",     "min_agreement", "workdir",
+    "resume",   "trust",  "recipe", "progress",     "interruptible"};
 
 int read_threads(JsonObject& object) {
   return static_cast<int>(object.integer("threads", 1, 1, 1024));
@@ -36,29 +36,31 @@ SampleSource read_calibration(JsonObject& object) {
       shape.push_back(size.get<std::int64_t>());
     }
   }
-  return cli::calibration_of({.data = path, .tokens = tokens, .input_shape = std::move(shape)});
+  return named_samples(path, tokens, std::move(shape));
 }
 
-std::optional<MixedOptions> read_mixed(JsonObject& object) {
-  std::optional<MixedOptions> mixed;
+std::optional<BitAllocationOptions> read_bit_allocation(JsonObject& object) {
+  std::optional<BitAllocationOptions> bit_allocation;
   if (object.find("target_bits") != nullptr) {
-    mixed = MixedOptions{.target_bits = object.number("target_bits")};
+    bit_allocation = BitAllocationOptions{.target_bits = object.number("target_bits")};
   }
   if (object.find("max_kl") != nullptr) {
-    if (mixed) object.fail("max_kl", "not allowed beside target_bits", "one of the two");
+    if (bit_allocation) object.fail("max_kl", "not allowed beside target_bits", "one of the two");
     BitSearch search{.max_kl = object.number("max_kl")};
     if (object.find("time_limit") != nullptr) {
       search.time_limit_seconds = object.number("time_limit");
     }
-    mixed = MixedOptions{.search = search};
+    bit_allocation = BitAllocationOptions{.search = search};
   }
-  if (object.find("candidates") == nullptr) return mixed;
-  if (!mixed) object.fail("candidates", "there is nothing to choose", "target_bits or max_kl");
-  mixed->candidates.clear();
+  if (object.find("candidates") == nullptr) return bit_allocation;
+  if (!bit_allocation) {
+    object.fail("candidates", "there is nothing to choose", "target_bits or max_kl");
+  }
+  bit_allocation->candidates.clear();
   for (const std::string& bits : object.texts("candidates")) {
-    mixed->candidates.push_back(parse_bits(bits, object.where("candidates")));
+    bit_allocation->candidates.push_back(parse_bits(bits, object.where("candidates")));
   }
-  return mixed;
+  return bit_allocation;
 }
 
 /// The settings of the recipe below `value`: `weights.group_size` from {"weights": {...}}.
@@ -97,9 +99,10 @@ QuantizeOptions read_quantize(JsonObject& object) {
   options.output = object.required_text("output");
   options.calib = read_calibration(object);
   options.preset = object.text("preset");
-  options.mixed = read_mixed(object);
+  options.bit_allocation = read_bit_allocation(object);
   options.threads = read_threads(object);
   options.force = object.boolean("force", false);
+  options.trust = object.boolean("trust", false);
   options.strict = object.boolean("strict", false);
   if (object.find("min_coverage") != nullptr) options.min_coverage = object.number("min_coverage");
   if (object.find("min_sqnr") != nullptr) options.min_sqnr_db = object.number("min_sqnr");
@@ -118,6 +121,7 @@ EvaluationOptions read_evaluate(JsonObject& object) {
   options.reference = object.text("reference");
   options.preset = object.text("preset");
   options.threads = read_threads(object);
+  options.trust = object.boolean("trust", false);
   if (object.find("forms") != nullptr) {
     options.forms.clear();
     for (const std::string& name : object.texts("forms")) {

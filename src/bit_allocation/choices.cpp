@@ -1,10 +1,10 @@
 #include "bit_allocation/choices.h"
 
-#include <torch/csrc/jit/ir/ir.h>
-
 #include <algorithm>
 #include <string>
+#include <utility>
 
+#include "fit/consumers.h"
 #include "fit/site_bits.h"
 #include "recipe/bit_width.h"
 #include "repquant/error.h"
@@ -17,26 +17,20 @@ void add_once(std::vector<int>& widths, int bits) {
   if (at == widths.end() || *at != bits) widths.insert(at, bits);
 }
 
-bool share_input(const Site& a, const Site& b) {
-  if (linear_of(a) == nullptr || linear_of(b) == nullptr) return false;
-  return (norm_of(a) != nullptr && norm_of(a) == norm_of(b)) ||
-         a.node->input(0) == b.node->input(0);
-}
-
+/// Linears as the fit groups them, and every product by itself. Widths are still to be chosen, so
+/// none of them keeps sites apart.
 std::vector<std::vector<std::size_t>> find_groups(const std::vector<Site>& sites,
                                                   const std::vector<SiteChoices>& choices) {
-  std::vector<std::vector<std::size_t>> groups;
+  std::vector<SiteBits> bits(sites.size());
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (choices[i].activation_bits.empty()) continue;
-    const auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& group) {
-      return std::any_of(group.begin(), group.end(),
-                         [&](std::size_t j) { return share_input(sites[i], sites[j]); });
-    });
-    if (found != groups.end()) {
-      found->push_back(i);
-    } else {
-      groups.push_back({i});
-    }
+    bits[i].quantized = !choices[i].activation_bits.empty();
+  }
+  std::vector<std::vector<std::size_t>> groups;
+  for (InputGroup& group : group_inputs(sites, bits, std::vector<bool>(sites.size(), false))) {
+    groups.push_back(std::move(group.sites));
+  }
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    if (bits[i].quantized && linear_of(sites[i]) == nullptr) groups.push_back({i});
   }
   return groups;
 }

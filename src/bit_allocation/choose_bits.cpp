@@ -93,8 +93,8 @@ TargetBits average_bits(const std::vector<Site>& sites, const std::vector<SiteBi
   double weights = 0, weight_bits = 0, macs = 0, activation_bits = 0;
   for (std::size_t i = 0; i < sites.size(); ++i) {
     if (!bits[i].quantized) continue;
-    if (const LinearSite* linear = linear_of(sites[i])) {
-      const auto size = static_cast<double>(linear->weight.numel());
+    if (const at::Tensor weight = constant_of(sites[i]); weight.defined()) {
+      const auto size = static_cast<double>(weight.numel());
       weights += size;
       weight_bits += size * bits[i].weight_bits;
     }
@@ -129,7 +129,7 @@ Allocation choose_bits(const std::vector<Site>& sites, const Choices& choices,
          .activation_bits = kWeightOnlyBits});
     if (site.weight_bits.empty()) continue;
     weight_sites.push_back(i);
-    weights.push_back({linear_of(sites[i])->weight.numel(), &table.sites[i].weights});
+    weights.push_back({constant_of(sites[i]).numel(), &table.sites[i].weights});
   }
   for (std::size_t g = 0; g < choices.groups.size(); ++g) {
     Item item{.size = 0, .widths = &table.groups[g]};
@@ -164,7 +164,7 @@ Recipe with_bits(const Recipe& recipe, const std::vector<Site>& sites,
     if (!bits[i].quantized || is_lookup(sites[i])) continue;
     result.overrides.push_back(
         {.pattern = escaped(sites[i].path),
-         .weight_bits = linear_of(sites[i]) != nullptr ? bits[i].weight_bits : 0,
+         .weight_bits = constant_of(sites[i]).defined() ? bits[i].weight_bits : 0,
          .activation_bits = bits[i].activation_bits});
   }
   result.overrides.insert(result.overrides.end(), recipe.overrides.begin(), recipe.overrides.end());

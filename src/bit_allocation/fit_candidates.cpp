@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <set>
 
 #include "base/overloaded.h"
 #include "fit/attention.h"
@@ -50,8 +52,10 @@ class Fit {
         choices_(choices),
         options_(options),
         streams_(model, batches, options.threads, options.check_interrupt),
+        all_batches_(batches.size()),
         group_of_(sites.size(), nullptr) {
     streams_.spill_to(options.spill);
+    std::iota(all_batches_.begin(), all_batches_.end(), std::size_t{0});
     recipe_.weights.compensation = Compensation::kNone;
     for (const auto& group : choices.groups) {
       for (const std::size_t i : group) group_of_[i] = &group;
@@ -65,14 +69,14 @@ class Fit {
     }
     result_.resize(sites_.size());
     for (std::size_t i = 0; i < sites_.size(); ++i) {
-      if (options_.check_interrupt) options_.check_interrupt();
-      if (options_.on_site) options_.on_site(i);
+      options_.check_interrupt();
+      options_.on_site(i);
       const SiteChoices& choices = choices_.sites[i];
       if (choices.weight_bits.empty() && choices.activation_bits.empty()) continue;
       std::visit(Overloaded{[&](const LinearSite& linear) { fit_linear_site(i, linear); },
                             [&](const ScoresSite& scores) { fit_scores_site(i, scores); },
                             [&](const AttendSite& attend) { fit_attend_site(i, attend); },
-                            [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
+                            [](const EmbeddingSite&) {}, [](const GroupedConvolutionSite&) {}},
                  sites_[i].kind);
       require_finite(result_[i].signal, sites_[i].path);
     }
@@ -84,7 +88,28 @@ class Fit {
     return row_weights(find_sensitivity(sensitivities_, value), recipe_.weights.sensitivity);
   }
 
+  at::Tensor weights_of(const torch::jit::Value* operand, std::int64_t axis) const {
+    return operand_weights(find_sensitivity(sensitivities_, operand),
+                           streams_.first_value(operand, Stream::kFloat), axis, all_batches_,
+                           recipe_.weights.sensitivity);
+  }
+
+  /// The rows of all readers of the codes of site i, whose own are `own`: as the fit has them.
+  WeightedRows rows_of_readers(std::size_t i, const WeightedRows& own) const {
+    std::vector<WeightedRows> readers{own};
+    std::set<const torch::jit::Value*> seen{sites_[i].node->input(0)};
+    for (const std::size_t other : *group_of_[i]) {
+      const auto* node = sites_[other].node;
+      if (!seen.insert(node->input(0)).second) continue;
+      const SourceRows rows(row_source(node->input(0)), sites_[other].path, options_.threads);
+      readers.push_back(
+          sample_for_grid(rows, rows.kept_of(weights_of(node->output())), options_.threads));
+    }
+    return joined(readers);
+  }
+
   std::vector<InputCandidate> fit_inputs(std::size_t i, const WeightedRows& rows) const {
+    const WeightedRows readers = rows_of_readers(i, rows);
     LinearProblem in;
     in.path = sites_[i].path;
     in.site = linear_of(sites_[i]);
@@ -94,7 +119,7 @@ class Fit {
     for (const int bits : choices_.sites[i].activation_bits) {
       in.activation_bits = bits;
       in.weight_bits = bits;
-      FittedInput fitted = fit_linear_input(rows, in, recipe_);
+      FittedInput fitted = fit_linear_input(readers, in, recipe_);
       InputCandidate candidate{.quantizer = std::move(fitted.quantizer),
                                .side_channels = std::move(fitted.side.channels),
                                .mean_error = {}};
@@ -168,7 +193,8 @@ class Fit {
     fit.signal = energy(exact);
     for (const int bits : choices_.sites[i].activation_bits) {
       fit.scores.push_back(fit_scores(left, right, site, bits, recipe_.attention,
-                                      weights_of(node->input(0)), weights_of(node->input(1))));
+                                      weights_of(node->input(0), -1),
+                                      weights_of(node->input(1), -2)));
       fit.activation_noise.push_back(
           energy(simulate_scores(fit.scores.back(), left[0], right[0]) - exact));
     }
@@ -183,7 +209,7 @@ class Fit {
     fit.signal = energy(exact);
     for (const int bits : choices_.sites[i].activation_bits) {
       fit.attends.push_back(
-          fit_attend(value, site, bits, recipe_.attention, weights_of(node->input(1))));
+          fit_attend(value, site, bits, recipe_.attention, weights_of(node->input(1), -1)));
       fit.activation_noise.push_back(
           energy(simulate_attend(fit.attends.back(), scores, value[0]) - exact));
     }
@@ -196,6 +222,7 @@ class Fit {
   const Choices& choices_;
   const FitCandidatesOptions& options_;
   Streams streams_;
+  std::vector<std::size_t> all_batches_;
   std::vector<const std::vector<std::size_t>*> group_of_;
   Sensitivities sensitivities_;
   std::vector<SiteCandidates> result_;

@@ -45,13 +45,16 @@ at::Tensor weight_error(const LinearSite& site, const SiteCandidates& candidates
 struct FitCandidatesOptions {
   int threads = 1;
   SpillPlace spill{};
-  std::function<void(std::size_t site)> on_site;
-  std::function<void()> check_interrupt;
+  // None may be null.
+  std::function<void(std::size_t site)> on_site = [](std::size_t) {};
+  std::function<void()> check_interrupt = [] {};
 };
 
 /// One walk over the floating-point model. Weights are rounded with GPTQ against the site's own
 /// input, folded as the widest candidate of its input folds it, without compensation for errors
-/// upstream (there are none here).
+/// upstream (there are none here). A weight that other sites read too counts as if it were the
+/// site's own: whether they share one that is rounded to nearest (shared_weights.h) is known only
+/// once both have the same bits.
 /// Throws Error kNumerical, naming the site, for NaN and infinite values.
 std::vector<SiteCandidates> fit_candidates(const Model& model, const std::vector<Site>& sites,
                                            const std::vector<std::vector<at::Tensor>>& batches,

@@ -80,7 +80,7 @@ class Measurement {
                               want(node->output(), node->input(1));
                               options_.kept.insert(attend.softmax->input(0));
                             },
-                            [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
+                            [](const EmbeddingSite&) {}, [](const GroupedConvolutionSite&) {}},
                  sites[i].kind);
     }
     options_.with_logits = true;
@@ -124,10 +124,10 @@ class Measurement {
       activations[i] = std::visit(
           Overloaded{
               [&](const LinearSite& linear) { return input_products(i, linear, at_values); },
-              [&](const ScoresSite&) { return scores_products(i, at_values); },
+              [&](const ScoresSite& scores) { return scores_products(i, scores, at_values); },
               [&](const AttendSite& attend) { return attend_products(i, attend, at_values); },
               [](const EmbeddingSite&) { return Products(); },
-              [](const ConvolutionSite&) { return Products(); }},
+              [](const GroupedConvolutionSite&) { return Products(); }},
           sites_[i].kind);
       for (std::size_t j = 0; j < activations[i].size(); ++j) {
         for (std::size_t k = 0; k < 2; ++k) {
@@ -207,7 +207,8 @@ class Measurement {
     return products;
   }
 
-  Products scores_products(std::size_t i, const Differentiated& at_values) const {
+  Products scores_products(std::size_t i, const ScoresSite& site,
+                           const Differentiated& at_values) const {
     const SiteCandidates& fit = candidates_[i];
     Products products(fit.scores.size());
     if (fit.scores.empty()) return products;
@@ -219,7 +220,8 @@ class Measurement {
     for (std::size_t j = 0; j < fit.scores.size(); ++j) {
       const at::Tensor left_error = fake_quantize(left, fit.scores[j].left) - left;
       at::Tensor right_error = fake_quantize(right, fit.scores[j].right) - right;
-      right_error -= right_error.mean(-1, /*keepdim=*/true);  // softmax does not see it
+      // Softmax does not see it.
+      if (site.softmax) right_error -= right_error.mean(-1, /*keepdim=*/true);
       for (std::size_t k = 0; k < 2; ++k) {
         std::vector<at::Tensor> parts;
         if (by_left[k].defined()) parts.push_back((left_error * by_left[k]).sum(-1).flatten());
@@ -263,7 +265,7 @@ Sums sum_of_batches(const Measurement& measurement,
                     const MeasureErrorsOptions& options) {
   std::vector<Sums> parts(batches.size());
   parallel_for(std::ssize(batches), options.threads, [&](std::int64_t i) {
-    if (options.check_interrupt) options.check_interrupt();
+    options.check_interrupt();
     const auto at = static_cast<std::size_t>(i);
     parts[at] = measurement.run(batches[at], static_cast<std::uint64_t>(i));
   });

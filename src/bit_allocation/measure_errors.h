@@ -38,13 +38,14 @@ struct ErrorTable {
 struct MeasureErrorsOptions {
   int threads = 1;
   SpillPlace spill{};
-  std::function<void(std::size_t site)> on_site;  // while the candidates are fitted
-  std::function<void()> check_interrupt;
+  // None may be null.
+  std::function<void(std::size_t site)> on_site = [](std::size_t) {};  // candidates are fitted
+  std::function<void()> check_interrupt = [] {};
 };
 
 /// Fits the candidates on the floating-point model, then one forward and two backward passes over
 /// the batches: sum over tokens of (g e)^2, e the error of the site's output at that token and g
-/// the gradient there of a random projection of the outputs (sweep/gradients.h). Errors of
+/// the gradient there of a random projection of the outputs (fit/gradients.h). Errors of
 /// different tokens count as independent. Deterministic, whatever `threads`. Throws Error
 /// kUnsupported for a model that cannot be differentiated, kNumerical for values that are not
 /// finite.

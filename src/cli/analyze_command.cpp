@@ -4,6 +4,7 @@
 #include "base/overwrite.h"
 #include "cli/command.h"
 #include "cli/observer.h"
+#include "cli/option_names.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
 #include "cli/report_option.h"
@@ -27,9 +28,12 @@ struct AnalyzeCommandOptions {
 void run_analyze(const Context& context, const AnalyzeCommandOptions& given) {
   AnalyzeOptions options = given.analyze;
   const ResolvedRecipe recipe = resolve(*given.recipe);
-  for (const auto& warning : settings_without_effect(recipe)) context.log.warning(warning);
+  for (const auto& warning : settings_without_effect(recipe)) {
+    context.log.warning(with_option_names(warning));
+  }
   options.recipe = recipe.recipe;
   options.threads = context.threads;
+  options.trust = context.trust;
   options.calib = calibration_of(given.samples);
   if (std::holds_alternative<Synthetic>(options.calib)) {
     context.log.warning("ranking sites on random numbers: the order means little");

@@ -14,7 +14,6 @@
 #include "cli/help.h"
 #include "cli/option_names.h"
 #include "cli/render.h"
-#include "format/validate.h"
 #include "recipe/resolve.h"
 #include "repquant/error.h"
 #include "repquant/load.h"
@@ -181,7 +180,6 @@ void run_command(int argc, const char* const* argv, std::ostream& out,
   }
   const Command& command = *chosen_command(commands);  // CLI11 has made sure that there is one
   check_values(*command.app);
-  const TrustCode trust(command.common->trust);
   const Context context = make_context(*command.common, out, interrupt);
   warn_unused_environment(commands, context.log);
   try {

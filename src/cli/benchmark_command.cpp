@@ -17,6 +17,7 @@ void run_benchmark(const Context& context, BenchmarkOptions options, const std::
   check_outputs(context, {{"report", page}});
   check_report(page);
   options.threads = context.threads;
+  options.trust = context.trust;
   const BenchmarkReport report = benchmark(options, observer_of(context));
   context.progress.finish();
   write_report(page, benchmark_json(report));

@@ -57,6 +57,7 @@ Context make_context(const CommonOptions& common, std::ostream& out,
   context.interrupt = interrupt;
   context.json = common.json;
   context.verbose = common.verbose;
+  context.trust = common.trust;
   context.log_file = common.log_file;
   context.layout = {.width = common.wide ? std::string::npos : terminal_width(),
                     .verbose = common.verbose};
@@ -70,6 +71,10 @@ Context make_context(const CommonOptions& common, std::ostream& out,
   return context;
 }
 
+bool is_recipe_setting(const CLI::Option& option) {
+  return option.get_group() == kRecipeGroup && !option.check_lname("recipe");
+}
+
 void add_environment_names(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
     if (option->get_lnames().empty() || option->get_expected_min() == 0) continue;
@@ -77,9 +82,7 @@ void add_environment_names(CLI::App& app) {
     for (const char c : option->get_lnames().front()) {
       variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     }
-    // Options of the recipe are settings, which have variables of their own.
-    const bool recipe = option->get_group() == kRecipeGroup && variable != "REPQUANT_RECIPE";
-    if (!recipe) option->envname(variable);
+    if (!is_recipe_setting(*option)) option->envname(variable);  // settings have their own
   }
 }
 

@@ -35,6 +35,7 @@ struct Context {
   Progress progress;
   InterruptToken interrupt;
   int threads = 1;
+  bool trust = false;
   Layout layout;
   bool json = false;
   bool verbose = false;
@@ -58,6 +59,10 @@ Context make_context(const CommonOptions& common, std::ostream& out,
 
 /// Heading of the options that are settings of the recipe, in the help.
 inline constexpr const char* kRecipeGroup = "Recipe";
+
+/// True for options that resolve_recipe() reads as settings: all of that group but --recipe, which
+/// names a file of them.
+bool is_recipe_setting(const CLI::Option& option);
 
 /// Gives every long option of `app` that takes a value the environment variable REPQUANT_<NAME>,
 /// except for settings of the recipe, whose variables resolve_recipe() reads.

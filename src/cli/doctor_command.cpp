@@ -8,6 +8,7 @@
 #include <ostream>
 
 #include "base/json_text.h"
+#include "base/list_text.h"
 #include "base/text_table.h"
 #include "cli/command.h"
 #include "cli/render.h"
@@ -51,10 +52,7 @@ std::string instruction_sets() {
 
 Finding fused_kernels() {
   const CpuLevelReport report = cpu_level_report();
-  std::string available;
-  for (const auto& level : report.available) {
-    available += (available.empty() ? "" : ", ") + level;
-  }
+  const std::string available = list_text(report.available);
   return {"fused kernels", report.level,
           report.requested ? "REPQUANT_CPU_LEVEL asks for it; this processor has " + available
                            : "the highest of this processor's: " + available};

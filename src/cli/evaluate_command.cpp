@@ -15,6 +15,7 @@
 #include "cli/report_option.h"
 #include "cli/sample_options.h"
 #include "evaluate/gates.h"
+#include "evaluate/result_json.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {
@@ -107,6 +108,7 @@ void run_evaluate(const Context& context, EvaluateOptions options, const std::st
   const std::vector<Gate> gates = parse_gates(options);
   options.evaluation.task = parse_task(options.task, "--task");
   options.evaluation.threads = context.threads;
+  options.evaluation.trust = context.trust;
   if (options.evaluation.labels == kNoLabels) {
     options.evaluation.labels.clear();
     options.evaluation.use_labels = false;

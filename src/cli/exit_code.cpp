@@ -8,8 +8,6 @@ int exit_code(ErrorKind kind) {
       return 1;
     case ErrorKind::kUsage:
       return 2;
-    case ErrorKind::kDevice:
-      return 3;
     case ErrorKind::kUnsupported:
       return 4;
     case ErrorKind::kFile:

@@ -24,6 +24,7 @@ struct InspectOptions {
 void inspect_model(const Context& context, PreviewOptions options, const Recipe& recipe) {
   options.recipe = recipe;
   options.threads = context.threads;
+  options.trust = context.trust;
   const Preview result = preview(options);
   if (!result.proven) {
     context.log.warning(
@@ -59,9 +60,9 @@ void inspect_model(const Context& context, PreviewOptions options, const Recipe&
 }
 
 void inspect_file(const Context& context, const std::string& path, bool runtime) {
-  const ArtifactReport report = inspect_artifact(path);
+  const ArtifactReport report = inspect_artifact(path, context.trust);
   std::optional<FusedReport> fused;
-  if (runtime) fused = inspect_fused(path, report);
+  if (runtime) fused = inspect_fused(path, report, context.trust);
   if (context.json) {
     Json json = artifact_report_json(path, report);
     if (fused) json["fused"] = fused_json(*fused);

@@ -29,7 +29,7 @@ std::string figures(const ModelEvaluation& model) {
   if (model.agreement) {
     return "KL " + format_number(model.agreement->kl.value, 2) + ", SQNR " +
            format_number(model.agreement->sqnr_db, 1) + " dB, agreement " +
-           percent(model.agreement->top1.value);
+           format_percent(model.agreement->top1.value);
   }
   const auto& cosine = model.embedding ? model.embedding->cosine : model.retrieval->cosine;
   return "cosine " + format_number(cosine->value, 2);
@@ -50,7 +50,7 @@ std::vector<std::string> lost_results(const QuantizeReport& report) {
   const double share = report.coverage.mac_share();
   if (report.coverage.macs > 0 && share < kHardlyCovered) {
     warnings.push_back(
-        "only " + percent(share, 2) +
+        "only " + format_percent(share, 2) +
         " of the multiply-adds were quantized, so there is nothing to gain; repquant "
         "inspect MODEL --data DATA says what was left and why");
   }

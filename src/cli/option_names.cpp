@@ -4,6 +4,9 @@
 #include <array>
 #include <utility>
 
+#include "base/setting_names.h"
+#include "evaluate/gates.h"
+
 namespace repquant::cli {
 namespace {
 
@@ -21,18 +24,22 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kRenamed{
 }};
 
 /// Settings whose option is called like them, with dashes.
-constexpr std::array<std::string_view, 35> kAlike{
+constexpr std::array<std::string_view, 36> kAlike{
     "batch_size", "bits",        "bos",    "calib",      "candidates",    "classes",
     "data",       "document",    "dtype",  "effort",     "exclude",       "force",
     "form",       "input_shape", "labels", "max_memory", "min_agreement", "min_coverage",
     "min_sqnr",   "outputs",     "prompt", "recipe",     "reference",     "reproduce",
     "resume",     "samples",     "strict", "stride",     "target_bits",   "task",
-    "texts",      "tokens",      "window", "words",      "workdir"};
+    "texts",      "tokens",      "trust",  "window",     "words",         "workdir"};
 
 std::string option_of(std::string_view setting) {
-  const std::string_view name = setting.substr(0, setting.find('='));
-  const std::string value(setting.substr(std::min(name.size() + 1, setting.size())));
+  const auto [name, text] = split_setting(setting);
+  const std::string value(text);
   const std::string with_value = value.empty() ? "" : " " + value;
+  if (name == "required") {
+    const GateRule* gate = find_gate_on(text);
+    if (gate != nullptr) return "--" + std::string(gate->name);
+  }
   for (const auto& [known, option] : kRenamed) {
     if (setting == known) return std::string(option);
     if (name == known) return std::string(option) + with_value;
@@ -49,24 +56,8 @@ std::string option_of(std::string_view setting) {
 
 }  // namespace
 
-std::string with_option_names(std::string_view text) {
-  std::string result;
-  for (;;) {
-    const std::size_t begin = text.find('`');
-    const std::size_t end = begin == text.npos ? text.npos : text.find('`', begin + 1);
-    if (end == text.npos) return result.append(text);
-    result.append(text.substr(0, begin));
-    result.append(option_of(text.substr(begin + 1, end - begin - 1)));
-    text.remove_prefix(end + 1);
-  }
-}
+std::string with_option_names(std::string_view text) { return replace_settings(text, option_of); }
 
-Error with_option_names(const Error& error) {
-  ErrorParts parts = error.parts();
-  for (std::string* part : {&parts.what, &parts.where, &parts.expected, &parts.hint}) {
-    *part = with_option_names(*part);
-  }
-  return {error.kind(), std::move(parts)};
-}
+Error with_option_names(const Error& error) { return replace_settings(error, option_of); }
 
 }  // namespace repquant::cli

@@ -10,8 +10,8 @@
 namespace repquant::cli {
 
 /// Puts the option in the place of every setting: `calib` becomes --calib, `max_kl` --max-drop-kl,
-/// `norm.granularity=per_tensor` becomes --set norm.granularity=per_tensor. What is no setting
-/// stays.
+/// `norm.granularity=per_tensor` becomes --set norm.granularity=per_tensor, and a metric that is
+/// asked for, `required=top1`, the gate on it: --min-top1. What is no setting stays.
 std::string with_option_names(std::string_view text);
 
 /// The same for what an error says; what was found (`got`) is left as it is.

@@ -13,10 +13,12 @@
 #include "cli/command.h"
 #include "cli/lost_results.h"
 #include "cli/observer.h"
+#include "cli/option_names.h"
 #include "cli/recipe_options.h"
 #include "cli/render.h"
 #include "cli/report_option.h"
 #include "cli/sample_options.h"
+#include "pipeline/result_json.h"
 #include "recipe/bit_width.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
@@ -79,17 +81,19 @@ QuantizeOptions to_options(const QuantizeCommandOptions& given, const Recipe& re
   options.model = given.model;
   options.recipe = recipe;
   if (!given.target_bits.empty()) {
-    options.mixed = MixedOptions{.target_bits = parse_target_bits(given.target_bits)};
+    options.bit_allocation =
+        BitAllocationOptions{.target_bits = parse_target_bits(given.target_bits)};
   } else if (given.max_drop_kl) {
-    options.mixed =
-        MixedOptions{.search = BitSearch{.max_kl = *given.max_drop_kl,
-                                         .time_limit_seconds = given.time_limit_seconds}};
+    options.bit_allocation =
+        BitAllocationOptions{.search = BitSearch{.max_kl = *given.max_drop_kl,
+                                                 .time_limit_seconds = given.time_limit_seconds}};
   }
   if (!given.candidates.empty()) {
-    if (!options.mixed) fail_without_choice();
-    options.mixed->candidates = parse_bits_list(given.candidates, "--candidates");
+    if (!options.bit_allocation) fail_without_choice();
+    options.bit_allocation->candidates = parse_bits_list(given.candidates, "--candidates");
   }
-  const std::string bits = options.mixed ? "mixed" + given.target_bits : to_string(recipe.bits);
+  const std::string bits =
+      options.bit_allocation ? "mixed" + given.target_bits : to_string(recipe.bits);
   options.output = given.output.empty() ? default_output(given.model, bits) : given.output;
   options.calib = calibration_of(given.samples);
   options.preset = given.preset;
@@ -114,8 +118,11 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
     print_config(context, recipe, *given.recipe->app);
     return;
   }
-  for (const auto& warning : settings_without_effect(recipe)) context.log.warning(warning);
+  for (const auto& warning : settings_without_effect(recipe)) {
+    context.log.warning(with_option_names(warning));
+  }
   QuantizeOptions options = to_options(given, recipe.recipe, context.threads);
+  options.trust = context.trust;
   options.histograms = !given.report->empty();
   check_outputs(context, {{"artifact", options.output}, {"report", *given.report}});
   check_report(*given.report);

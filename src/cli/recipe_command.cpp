@@ -11,7 +11,7 @@
 namespace repquant::cli {
 namespace {
 
-std::string list_text() {
+std::string recipes_text() {
   std::size_t width = 0;
   for (const std::string& name : ready_recipe_names()) width = std::max(width, name.size());
   std::string text;
@@ -51,7 +51,7 @@ Command add_recipe(CLI::App& parent) {
     } else if (context.json) {
       write_json(*context.out, list_json());
     } else {
-      *context.out << list_text();
+      *context.out << recipes_text();
     }
   };
   return command;

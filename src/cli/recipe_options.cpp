@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/list_text.h"
 #include "base/pattern.h"
 #include "cli/command.h"
 #include "recipe/json.h"
@@ -13,16 +14,8 @@
 namespace repquant::cli {
 namespace {
 
-/// Options that are resolved as settings of the recipe, or that choose what to do.
-const std::set<std::string> kNotListed{"help", "bits",          "clipping",
-                                       "set",  "calib-samples", "exclude",
-                                       "seed", "print-config",  "batch-size"};
-
-std::string join(const std::vector<std::string>& values) {
-  std::string text;
-  for (const auto& value : values) text += (text.empty() ? "" : ", ") + value;
-  return text;
-}
+/// Options that choose what to do.
+const std::set<std::string> kNotListed{"help", "print-config"};
 
 }  // namespace
 
@@ -110,11 +103,11 @@ std::vector<ResolvedSetting> option_settings(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
     const auto& long_names = option->get_lnames();
     const std::string name = long_names.empty() ? option->get_single_name() : long_names.front();
-    if (kNotListed.count(name) > 0) continue;
+    if (kNotListed.count(name) > 0 || is_recipe_setting(*option)) continue;
     if (option->count() == 0) continue;
     const bool from_line = std::find(typed.begin(), typed.end(), option) != typed.end();
     settings.push_back(
-        {name, join(option->results()), from_line ? "command line" : option->get_envname()});
+        {name, list_text(option->results()), from_line ? "command line" : option->get_envname()});
   }
   return settings;
 }

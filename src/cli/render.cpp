@@ -9,13 +9,6 @@
 
 namespace repquant::cli {
 
-Json result_object(const std::string& command) {
-  Json json;
-  json["schema_version"] = kResultSchemaVersion;
-  json["command"] = command;
-  return json;
-}
-
 Json error_json(const Error& error) {
   const auto part = [](const std::string& text) {
     return text.empty() ? Json(nullptr) : Json(text);
@@ -68,8 +61,6 @@ std::string next_command(const std::vector<std::string>& words, const Layout& la
   }
   return text + line + "\n";
 }
-
-std::string percent(double share, int decimals) { return format_percent(share, decimals); }
 
 std::string count_text(std::int64_t count) { return format_count(static_cast<double>(count)); }
 

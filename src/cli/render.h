@@ -9,7 +9,7 @@
 #include "cli/layout.h"
 #include "evaluate/gates.h"
 #include "format/report_json.h"
-#include "nightly/batch.h"
+#include "nightly/run_nightly.h"
 #include "repquant/analyze.h"
 #include "repquant/artifact.h"
 #include "repquant/benchmark.h"
@@ -21,11 +21,6 @@
 
 namespace repquant::cli {
 
-inline constexpr int kResultSchemaVersion = 1;
-
-/// {"schema_version": 1, "command": name}, to be filled in.
-Json result_object(const std::string& command);
-
 /// {"schema_version": 1, "error": {kind, exit_code, what, where, expected, got, hint}}; parts that
 /// an error does not have are null.
 Json error_json(const Error& error);
@@ -33,9 +28,6 @@ Json error_json(const Error& error);
 /// Indented, with a newline. Text that is not UTF-8 (paths) has its bad bytes replaced; numbers
 /// that are not finite become null.
 void write_json(std::ostream& out, const Json& json);
-
-/// 0.8254 as "82.54 %" (`decimals` digits).
-std::string percent(double share, int decimals = 1);
 
 /// 1234567 as "1.23 M": counts of parameters and operations.
 std::string count_text(std::int64_t count);
@@ -56,10 +48,8 @@ std::string sites_text(const std::vector<SiteReport>& sites, bool errors, const 
 
 /// "min-top1 0.9500: 0.9712, met".
 std::string gate_text(const GateResult& gate);
-Json gate_json(const GateResult& gate);
 
 std::string evaluation_text(const EvaluationReport& report, const Layout& layout);
-Json evaluation_json(const EvaluationReport& report);
 
 /// "model.pt", with " (fused)" behind it for the fused form.
 std::string with_form(const std::string& model, Form form);
@@ -68,10 +58,9 @@ std::string benchmark_text(const BenchmarkReport& report, const Layout& layout);
 Json benchmark_json(const BenchmarkReport& report);
 
 /// "target 4.5: weights 4.50 (by element), activations 4.49 (by multiply-add)".
-std::string mixed_text(const MixedReport& mixed);
+std::string bit_allocation_text(const BitAllocationReport& bit_allocation);
 
 std::string quantize_text(const QuantizeReport& report, const Layout& layout);
-Json quantize_json(const QuantizeReport& report);
 
 std::string analyze_text(const AnalyzeReport& report, const Layout& layout);
 Json analyze_json(const AnalyzeReport& report);
@@ -93,9 +82,9 @@ inline constexpr const char* kMarkdownBeginning = "| model | row |";
 inline constexpr const char* kJunitBeginning =
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"repquant\"";
 
-std::string batch_text(const BatchReport& report, const Layout& layout);
-std::string batch_markdown(const BatchReport& report);
-std::string batch_junit(const BatchReport& report);
-Json batch_json(const BatchReport& report);
+std::string nightly_text(const NightlyReport& report, const Layout& layout);
+std::string nightly_markdown(const NightlyReport& report);
+std::string nightly_junit(const NightlyReport& report);
+Json nightly_json(const NightlyReport& report);
 
 }  // namespace repquant::cli

@@ -48,7 +48,7 @@ std::string analyze_text(const AnalyzeReport& report, const Layout& layout) {
     table.add_row({row.path, row.kind, bits_text(row.weight_bits, row.activation_bits),
                    row.parameters > 0 ? count_text(row.parameters) : "-",
                    row.macs > 0 ? count_text(row.macs) : "-", decibels(row.local_sqnr_db),
-                   decibels(row.output_sqnr_db), small(row.kl), percent(row.share),
+                   decibels(row.output_sqnr_db), small(row.kl), format_percent(row.share),
                    decibels(row.cumulative_sqnr_db), small(row.cumulative_kl),
                    bits_text(row.chosen_weight_bits, row.chosen_activation_bits)});
   }

@@ -2,18 +2,13 @@
 #include <filesystem>
 #include <map>
 
+#include "base/list_text.h"
 #include "base/text_table.h"
 #include "cli/render.h"
 #include "format/description.h"
 
 namespace repquant::cli {
 namespace {
-
-std::string inputs_text(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
-}
 
 std::string facts_text(const std::string& path, const ArtifactReport& report,
                        const Layout& layout) {
@@ -25,7 +20,7 @@ std::string facts_text(const std::string& path, const ArtifactReport& report,
                                std::to_string(info.minor_version) + ", written by repquant " +
                                info.tool_version + " with LibTorch " + info.libtorch_version});
   table.add_row({"recipe", info.recipe_name});
-  table.add_row({"inputs", inputs_text(info.inputs)});
+  table.add_row({"inputs", list_text(info.inputs)});
   table.add_row({"made from", "model with SHA-256 " + info.model_hash});
   table.add_row({"calibrated on", std::to_string(info.samples) + " of " + info.protocol +
                                       (info.synthetic ? " (synthetic)" : "")});
@@ -43,7 +38,7 @@ std::string facts_text(const std::string& path, const ArtifactReport& report,
                                             "samples that were not")});
   }
   table.add_row({"average bits", format_number(info.coverage.average_bits, 2)});
-  if (info.mixed) table.add_row({"mixed bits", mixed_text(*info.mixed)});
+  if (info.bit_allocation) table.add_row({"mixed bits", bit_allocation_text(*info.bit_allocation)});
   return table.to_string();
 }
 
@@ -73,10 +68,11 @@ std::string runtime_text(const RuntimeReport& runtime, const Layout& layout) {
     table.add_row(
         {op, group.integer ? "integer" : "float", std::to_string(group.sites),
          group.macs > 0 ? count_text(group.macs) : "-",
-         total > 0 ? percent(static_cast<double>(group.macs) / static_cast<double>(total)) : "-"});
+         total > 0 ? format_percent(static_cast<double>(group.macs) / static_cast<double>(total))
+                   : "-"});
   }
   table.add_rule();
-  table.add_row({"in integers", "", "", "", percent(runtime.integer_share)});
+  table.add_row({"in integers", "", "", "", format_percent(runtime.integer_share)});
   std::string text = table.to_string();
   std::map<std::string, int> left;
   for (const auto& op : runtime.float_products) ++left[op];

@@ -31,9 +31,9 @@ std::string benchmark_text(const BenchmarkReport& report, const Layout& layout) 
                                  format_bytes(static_cast<double>(model.file_bytes)),
                                  format_bytes(static_cast<double>(model.resident_bytes)),
                                  format_number(model.load_seconds, 2),
-                                 model.integer_share ? percent(*model.integer_share) : "-",
+                                 model.integer_share ? format_percent(*model.integer_share) : "-",
                                  format_number(model.sqnr_db, 1),
-                                 percent(model.agreement.value)};
+                                 format_percent(model.agreement.value)};
     if (generate) {
       row.push_back(std::to_string(model.same_tokens.value_or(0)) + " of " +
                     std::to_string(report.tokens));

@@ -9,7 +9,7 @@ constexpr std::size_t kShownGaps = 20;
 
 std::string share_text(std::int64_t part, std::int64_t whole) {
   if (whole <= 0) return "-";
-  return percent(static_cast<double>(part) / static_cast<double>(whole));
+  return format_percent(static_cast<double>(part) / static_cast<double>(whole));
 }
 
 }  // namespace
@@ -89,19 +89,21 @@ std::string sites_text(const std::vector<SiteReport>& sites, bool errors, const 
   columns.push_back({"note", Align::kLeft, 2});
   Table table(columns, layout);
   for (const auto& site : sites) {
-    std::string form = site.form;
+    std::string grids = site.grids;
     if (site.side_columns > 0) {
-      form += ", " + counted(site.side_columns, "side column");
+      grids += ", " + counted(site.side_columns, "side column");
     }
     std::vector<std::string> cells{site.path,
                                    site.kind,
                                    bits_text(site.weight_bits, site.activation_bits),
-                                   form,
+                                   grids,
                                    site.parameters > 0 ? count_text(site.parameters) : "-",
                                    site.macs > 0 ? count_text(site.macs) : "-"};
     if (errors) {
-      cells.push_back(format_number(site.own_sqnr_db, 1));
-      cells.push_back(format_number(site.output_sqnr_db, 1));
+      const bool quantized = site.weight_bits != 0 || site.activation_bits != 0;
+      for (const double sqnr_db : {site.own_sqnr_db, site.output_sqnr_db}) {
+        cells.push_back(quantized ? format_number(sqnr_db, 1) : "-");
+      }
       cells.push_back(site.rounding.empty() ? "-" : site.rounding);
     }
     cells.push_back(site.note);

@@ -17,7 +17,7 @@ std::string summary_text(const FusedReport& report) {
   for (const auto& site : report.sites) macs += site.macs;
   const auto fused = std::count_if(report.sites.begin(), report.sites.end(),
                                    [](const FusedSite& site) { return site.fused; });
-  return "fused operators: " + percent(report.fused_share) + " of " + count_text(macs) +
+  return "fused operators: " + format_percent(report.fused_share) + " of " + count_text(macs) +
          " multiply-adds, " + std::to_string(fused) + " of " +
          counted(report.sites.size(), "submodule") + "; instruction set " + report.cpu_level + "\n";
 }

@@ -40,23 +40,13 @@ void add_checks(const std::vector<CheckReport>& checks, bool verbose, Table& tab
   }
 }
 
-Json histogram_json(const InputHistogram& histogram) {
-  Json json{
-      {"path", histogram.path},       {"operand", histogram.operand}, {"channel", nullptr},
-      {"lower", histogram.lower},     {"upper", histogram.upper},     {"grid", nullptr},
-      {"clipped", histogram.clipped}, {"before", histogram.before},   {"after", histogram.after}};
-  if (histogram.channel) json["channel"] = *histogram.channel;
-  if (histogram.grid) json["grid"] = {histogram.grid->first, histogram.grid->second};
-  return json;
-}
-
 }  // namespace
 
-std::string mixed_text(const MixedReport& mixed) {
-  return "target " + format_number(mixed.target_bits, 2) + ": weights " +
-         format_number(mixed.weight_bits, 2) + " (mean over elements), activations " +
-         format_number(mixed.activation_bits, 2) + " (mean over multiply-adds)" +
-         held_back_text(mixed.held_back);
+std::string bit_allocation_text(const BitAllocationReport& bit_allocation) {
+  return "target " + format_number(bit_allocation.target_bits, 2) + ": weights " +
+         format_number(bit_allocation.weight_bits, 2) + " (mean over elements), activations " +
+         format_number(bit_allocation.activation_bits, 2) + " (mean over multiply-adds)" +
+         held_back_text(bit_allocation.held_back);
 }
 
 std::string quantize_text(const QuantizeReport& report, const Layout& layout) {
@@ -69,7 +59,9 @@ std::string quantize_text(const QuantizeReport& report, const Layout& layout) {
       {"recipe",
        report.recipe +
            (report.clipping ? ", clipping " + std::string(name_of(*report.clipping)) : "")});
-  if (report.mixed) table.add_row({"mixed bits", mixed_text(*report.mixed)});
+  if (report.bit_allocation) {
+    table.add_row({"mixed bits", bit_allocation_text(*report.bit_allocation)});
+  }
   if (layout.verbose) {
     table.add_row({"fold", "outputs of Linears differ by " +
                                format_scientific(report.fold_deviation) +
@@ -96,43 +88,6 @@ std::string quantize_text(const QuantizeReport& report, const Layout& layout) {
                              format_number(ratio, 3) + " of " +
                              format_bytes(static_cast<double>(report.model_bytes))});
   return text + table.to_string();
-}
-
-Json quantize_json(const QuantizeReport& report) {
-  Json json = result_object("quantize");
-  json["output"] = report.output;
-  json["recipe"] = report.recipe;
-  if (report.clipping) json["clipping"] = std::string(name_of(*report.clipping));
-  json["protocol"] = report.protocol;
-  json["samples"] = report.samples;
-  json["synthetic"] = report.synthetic;
-  json["coverage"] = coverage_json(report.coverage);
-  if (report.mixed) json["mixed"] = mixed_json(*report.mixed);
-  json["sites"] = sites_json(report.sites, true);
-  for (const auto& histogram : report.histograms) {
-    json["histograms"].push_back(histogram_json(histogram));
-  }
-  json["fold_deviation"] = report.fold_deviation;
-  json["output_sqnr_db"] = report.output_sqnr_db;
-  if (report.judgement) json["held_back"] = judgement_json(*report.judgement);
-  json["checks"] = Json::array();
-  for (const auto& check : report.checks) {
-    json["checks"].push_back({{"name", check.name},
-                              {"measured", check.measured},
-                              {"limit", check.limit},
-                              {"passed", check.passed}});
-  }
-  json["seconds"] = report.seconds;
-  json["sweep_seconds"] = report.sweep_seconds;
-  json["float_seconds"] = report.float_seconds;
-  json["time_multiple"] =
-      report.float_seconds > 0 ? Json(report.seconds / report.float_seconds) : Json(nullptr);
-  json["peak_memory_bytes"] = report.peak_memory_bytes;
-  json["model_bytes"] = report.model_bytes;
-  json["output_bytes"] = report.output_bytes;
-  json["size_ratio"] =
-      static_cast<double>(report.output_bytes) / static_cast<double>(report.model_bytes);
-  return json;
 }
 
 }  // namespace repquant::cli

@@ -9,7 +9,7 @@
 #include "cli/option_names.h"
 #include "cli/render.h"
 #include "cli/report_option.h"
-#include "nightly/batch.h"
+#include "nightly/run_nightly.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {
@@ -26,12 +26,12 @@ struct RunOptions {
 };
 
 void run_plan(const Context& context, const RunOptions& options) {
-  const BatchPlan plan = read_plan(options.plan, options.output, context.threads);
+  const NightlyPlan plan = read_plan(options.plan, options.output, context.threads, context.trust);
   // A summary that cannot be written should not cost a night's work first.
   if (!options.markdown.empty()) check_own_output(options.markdown, kMarkdownBeginning);
   if (!options.junit.empty()) check_own_output(options.junit, kJunitBeginning);
   std::vector<NamedPath> written;
-  for (const BatchRow& row : plan.rows) {
+  for (const NightlyRow& row : plan.rows) {
     written.push_back({"artifact of a row", row.quantize.output});
     written.push_back({"result of a row", row.result_file});
   }
@@ -42,17 +42,17 @@ void run_plan(const Context& context, const RunOptions& options) {
   check_report(*options.report);
   return_large_blocks();
   const Observer observer = observer_of(context);
-  BatchReport report = options.dry_run ? look_at_batch(plan, options.force, observer)
-                                       : run_batch(plan, options.force, observer);
+  NightlyReport report = options.dry_run ? look_at_nightly(plan, options.force, observer)
+                                         : run_nightly(plan, options.force, observer);
   context.progress.finish();
   for (RowResult& row : report.rows) row.error = with_option_names(row.error);
-  if (!options.markdown.empty()) write_file(options.markdown, batch_markdown(report), true);
-  if (!options.junit.empty()) write_file(options.junit, batch_junit(report), true);
-  write_report(*options.report, batch_json(report));
+  if (!options.markdown.empty()) write_file(options.markdown, nightly_markdown(report), true);
+  if (!options.junit.empty()) write_file(options.junit, nightly_junit(report), true);
+  write_report(*options.report, nightly_json(report));
   if (context.json) {
-    write_json(*context.out, batch_json(report));
+    write_json(*context.out, nightly_json(report));
   } else {
-    *context.out << batch_text(report, context.layout);
+    *context.out << nightly_text(report, context.layout);
     if (report.failed > 0) {
       *context.out << wrapped(
                           "next: mend what failed and give the same command; rows that are "
@@ -82,7 +82,7 @@ Command add_run(CLI::App& parent) {
       "run", "Quantize and evaluate a plan of models and bit widths, with gates, for CI");
   CLI::App& app = *command.app;
   auto options = std::make_shared<RunOptions>();
-  app.add_option("PLAN", options->plan, "plan (JSON), see docs/batch-runs.md")->required();
+  app.add_option("PLAN", options->plan, "plan (JSON), see docs/nightly.md")->required();
   app.add_option("-o,--output", options->output,
                  "folder of artifacts and results (default: as the plan says)")
       ->type_name("DIR");

@@ -2,11 +2,12 @@
 
 #include <limits>
 
+#include "pipeline/calibration.h"
+
 namespace repquant::cli {
 
 SampleSource calibration_of(const SampleOptions& options) {
-  if (options.data == "synthetic") return Synthetic{options.input_shape};
-  return DataPath{options.data, options.tokens};
+  return named_samples(options.data, options.tokens, options.input_shape);
 }
 
 std::optional<SampleSource> samples_of(const SampleOptions& options) {

@@ -73,6 +73,7 @@ Command add_verify(CLI::App& parent) {
                                          .tokens = options->samples.tokens,
                                          .input_shape = options->samples.input_shape});
     verification.threads = context.threads;
+    verification.trust = context.trust;
     run_verify(context, verification);
   };
   return command;

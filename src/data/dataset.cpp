@@ -20,8 +20,8 @@ namespace {
 using internal::DatasetSource;
 using internal::read_sample;
 using internal::row_name;
-using internal::shape_text;
 using internal::take_labels;
+using internal::type_and_shape_text;
 
 std::vector<std::int64_t> to_labels(const at::Tensor& tensor) {
   const at::Tensor labels = tensor.to(at::kLong).reshape({-1}).contiguous();
@@ -178,10 +178,6 @@ std::int64_t Dataset::size() const { return source_->size(); }
 
 const std::vector<std::string>& Dataset::input_names() const { return source_->spec.names; }
 
-std::int64_t Dataset::input_count() const {
-  return static_cast<std::int64_t>(source_->spec.shapes.size());
-}
-
 const std::vector<std::string>& Dataset::class_folders() const {
   return source_->list.class_folders;
 }
@@ -238,7 +234,7 @@ std::string Dataset::describe() const {
   }
   for (std::size_t i = 0; i < source_->spec.shapes.size(); ++i) {
     text += ", " + (source_->spec.names.empty() ? "" : source_->spec.names[i] + " ") +
-            shape_text(source_->spec.types[i], source_->spec.shapes[i]);
+            type_and_shape_text(source_->spec.types[i], source_->spec.shapes[i]);
   }
   return text;
 }

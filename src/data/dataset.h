@@ -59,9 +59,6 @@ class Dataset {
   /// Names of the model inputs the data gives; empty: positional.
   const std::vector<std::string>& input_names() const;
 
-  /// How many model inputs the data gives.
-  std::int64_t input_count() const;
-
   /// Class index of every sample, or empty. Class folders alone give none: their names first have
   /// to be mapped to indices by resolve_labels().
   const std::vector<std::int64_t>& labels() const { return labels_; }

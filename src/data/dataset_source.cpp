@@ -3,10 +3,11 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
-#include <sstream>
+#include <string>
 
 #include "archive/bytes.h"
 #include "tensor/parallel.h"
+#include "tensor/shape_text.h"
 
 namespace repquant::internal {
 namespace {
@@ -27,7 +28,7 @@ void check_spec(const SampleSpec& spec, const Arrays& sample, const std::string&
     std::string result;
     for (std::size_t i = 0; i < s.shapes.size(); ++i) {
       result += (i > 0 ? ", " : "") + (s.names.empty() ? "" : s.names[i] + " ") +
-                shape_text(s.types[i], s.shapes[i]);
+                type_and_shape_text(s.types[i], s.shapes[i]);
     }
     return result;
   };
@@ -86,25 +87,14 @@ std::vector<at::Tensor> load_windows(const DatasetSource& source,
 
 }  // namespace
 
-std::string shape_text(at::ScalarType type, const std::vector<std::int64_t>& shape) {
-  std::ostringstream text;
-  switch (type) {
-    case at::kFloat:
-      text << "float32";
-      break;
-    case at::kBool:
-      text << "bool";
-      break;
-    case at::kByte:
-      text << "uint8";
-      break;
-    default:
-      text << "int" << 8 * c10::elementSize(type);
-  }
-  text << " [";
-  for (std::size_t i = 0; i < shape.size(); ++i) text << (i > 0 ? ", " : "") << shape[i];
-  text << "]";
-  return text.str();
+std::string type_and_shape_text(at::ScalarType type, const std::vector<std::int64_t>& shape) {
+  const auto name = [&]() -> std::string {
+    if (type == at::kFloat) return "float32";
+    if (type == at::kBool) return "bool";
+    if (type == at::kByte) return "uint8";
+    return "int" + std::to_string(8 * c10::elementSize(type));
+  };
+  return name() + " " + shape_text(shape);
 }
 
 SampleSpec spec_of(const Arrays& sample) {

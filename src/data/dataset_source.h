@@ -41,7 +41,7 @@ struct DatasetSource {
 };
 
 /// "float32 [3, 224, 224]".
-std::string shape_text(at::ScalarType type, const std::vector<std::int64_t>& shape);
+std::string type_and_shape_text(at::ScalarType type, const std::vector<std::int64_t>& shape);
 
 SampleSpec spec_of(const Arrays& sample);
 

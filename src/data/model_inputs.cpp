@@ -3,15 +3,14 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/list_text.h"
 #include "repquant/error.h"
 
 namespace repquant {
 namespace {
 
-std::string join(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text.empty() ? "none" : text;
+std::string names_text(const std::vector<std::string>& names) {
+  return names.empty() ? "none" : list_text(names);
 }
 
 [[noreturn]] void fail(const Batch& batch, const ModelSignature& signature) {
@@ -19,12 +18,12 @@ std::string join(const std::vector<std::string>& names) {
   if (signature.names.size() > signature.required) {
     expected += " to " + std::to_string(signature.names.size());
   }
-  const std::string given = batch.names.empty()
-                                ? std::to_string(batch.inputs.size()) + " without names"
-                                : std::to_string(batch.inputs.size()) + ": " + join(batch.names);
+  const std::string given =
+      batch.names.empty() ? std::to_string(batch.inputs.size()) + " without names"
+                          : std::to_string(batch.inputs.size()) + ": " + names_text(batch.names);
   throw Error(ErrorKind::kUsage,
               {.what = "the data does not fit the inputs of the model",
-               .expected = expected + " inputs: " + join(signature.names),
+               .expected = expected + " inputs: " + names_text(signature.names),
                .got = given,
                .hint = "give an .npz file with one array for each input, under the input's name"});
 }

@@ -2,11 +2,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <span>
 #include <utility>
 
 #include "archive/extra_file.h"
 #include "base/json_text.h"
+#include "base/list_text.h"
 #include "data/preprocess.h"
 #include "repquant/error.h"
 
@@ -73,12 +73,6 @@ constexpr std::array<std::pair<const char*, Interpolation>, 2> kInterpolations{
 constexpr std::array<std::pair<const char*, ColorMode>, 2> kColorModes{
     {{"rgb", ColorMode::kRgb}, {"gray", ColorMode::kGray}}};
 
-std::string join(std::span<const char* const> names) {
-  std::string text;
-  for (const char* name : names) text += (text.empty() ? "" : ", ") + std::string(name);
-  return text;
-}
-
 template <typename Enum>
 std::string name_of(Enum value, const std::array<std::pair<const char*, Enum>, 2>& names) {
   return names[0].second == value ? names[0].first : names[1].first;
@@ -95,7 +89,7 @@ ImagePreset preset_from_json(const std::string& text, const std::string& where) 
   for (const auto& item : json.items()) {
     if (std::find(kKeys.begin(), kKeys.end(), item.key()) == kKeys.end()) {
       fail("unknown key in the preprocessing preset", where, pointer_to("", item.key()).substr(1),
-           join(kKeys));
+           list_text(kKeys));
     }
   }
   for (const char* key : kKeys) {

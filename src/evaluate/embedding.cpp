@@ -19,7 +19,7 @@ struct EmbeddingSums {
   std::vector<at::Tensor> parts;  // embeddings of the batches, kept only for scores
   ClusterMean cosine;             // with the reference
   double min_cosine = 1.0;
-  NoiseSums values;
+  Energies values;
 };
 
 void compare(const at::Tensor& expected, const at::Tensor& actual, EmbeddingSums& sums) {

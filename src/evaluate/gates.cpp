@@ -78,9 +78,14 @@ bool measures(Task task, std::string_view metric) {
   return kMetrics.at(task).count(metric) > 0;
 }
 
+/// The metric as it is asked for: EvaluationOptions::required.
+std::string setting_of(const GateRule& rule) {
+  return "`required=" + std::string(rule.metric) + "`";
+}
+
 [[noreturn]] void fail_without(const GateRule& rule) {
   throw Error(ErrorKind::kUsage, {.what = "a gate on a figure that will not be measured",
-                                  .where = "--" + std::string(rule.name),
+                                  .where = setting_of(rule),
                                   .hint = std::string(rule.needs)});
 }
 
@@ -103,7 +108,7 @@ void check_required(const EvaluationOptions& options) {
     if (rule->reference && options.reference.empty()) fail_without(*rule);
     if (measures(options.task, rule->metric)) continue;
     throw Error(ErrorKind::kUsage, {.what = "a gate on a figure that the task does not measure",
-                                    .where = "--" + std::string(rule->name),
+                                    .where = setting_of(*rule),
                                     .got = "the task " + name_of(options.task),
                                     .hint = std::string(rule->reference ? kTask : rule->needs)});
   }
@@ -160,6 +165,12 @@ const GateRule* find_gate_rule(std::string_view name) {
   return found == kRules.end() ? nullptr : &*found;
 }
 
+const GateRule* find_gate_on(std::string_view metric) {
+  const auto found = std::find_if(kRules.begin(), kRules.end(),
+                                  [&](const GateRule& rule) { return rule.metric == metric; });
+  return found == kRules.end() ? nullptr : &*found;
+}
+
 std::vector<GateResult> judge(std::span<const Metric> metrics, std::span<const Gate> gates) {
   std::vector<GateResult> results;
   for (const Gate& gate : gates) {
@@ -167,7 +178,7 @@ std::vector<GateResult> judge(std::span<const Metric> metrics, std::span<const G
                                      [&](const Metric& m) { return m.name == gate.rule->metric; });
     if (metric == metrics.end()) {
       throw Error(ErrorKind::kUsage, {.what = "a gate on a figure that was not measured",
-                                      .where = "--" + std::string(gate.rule->name),
+                                      .where = setting_of(*gate.rule),
                                       .hint = std::string(gate.rule->needs)});
     }
     const bool passed =

@@ -41,6 +41,9 @@ std::span<const GateRule> gate_rules();
 /// The rule of that name (with '-'), or nullptr.
 const GateRule* find_gate_rule(std::string_view name);
 
+/// The rule about that metric, or nullptr.
+const GateRule* find_gate_on(std::string_view metric);
+
 struct Gate {
   const GateRule* rule = nullptr;
   double limit = 0.0;
@@ -55,13 +58,13 @@ struct GateResult {
 };
 
 /// Refuses required metrics (EvaluationOptions::required) that the task does not give, or not
-/// without a reference. Throws Error kUsage naming the gate and what it needs.
+/// without a reference. Throws Error kUsage naming the metric (`required=top1`) and what it needs.
 void check_required(const EvaluationOptions& options);
 
 /// The same for those that need labels or scores.
 void check_required(const EvaluationOptions& options, const Dataset& dataset);
 
-/// Throws Error kUsage, naming the gate and what it needs, if a metric is not there.
+/// Throws Error kUsage, as check_required() does, if a metric is not there.
 std::vector<GateResult> judge(std::span<const Metric> metrics, std::span<const Gate> gates);
 
 }  // namespace repquant

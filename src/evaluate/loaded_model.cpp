@@ -13,6 +13,7 @@
 #include "repquant/error.h"
 #include "repquant/load.h"
 #include "tensor/current_error.h"
+#include "tensor/shape_text.h"
 
 namespace repquant {
 namespace {
@@ -32,11 +33,8 @@ ModelSignature signature_of(const std::vector<InputForm>& forms, const std::stri
 std::string shapes_of(const std::vector<at::Tensor>& tensors) {
   std::string text;
   for (const auto& tensor : tensors) {
-    text += (text.empty() ? "" : ", ") + std::string(c10::toString(tensor.scalar_type())) + " [";
-    for (std::int64_t i = 0; i < tensor.dim(); ++i) {
-      text += (i > 0 ? ", " : "") + std::to_string(tensor.size(i));
-    }
-    text += "]";
+    text += (text.empty() ? "" : ", ") + std::string(c10::toString(tensor.scalar_type())) + " " +
+            shape_text(tensor.sizes());
   }
   return text;
 }
@@ -70,9 +68,9 @@ std::string interpreter_message(const std::string& text) {
   return message;
 }
 
-LoadedModel::LoadedModel(const ModelForm& model)
-    : LoadedModel(model, model.form == Form::kFused ? load(model.path) : load_archive(model.path)) {
-}
+LoadedModel::LoadedModel(const ModelForm& model, bool trusted)
+    : LoadedModel(model, model.form == Form::kFused ? load(model.path, {.trust = trusted})
+                                                    : load_archive(model.path, trusted)) {}
 
 LoadedModel::LoadedModel(const ModelForm& model, const torch::jit::Module& module)
     : path_(model.path), form_(model.form), module_(std::make_unique<torch::jit::Module>(module)) {

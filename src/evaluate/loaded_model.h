@@ -19,9 +19,10 @@ namespace repquant {
 /// fused form, repquant::load.
 class LoadedModel {
  public:
-  /// Throws Error kFile or kUnsupported as load_archive(), or as load() for Form::kFused.
+  /// `trusted`: as LoadOptions::trust. Throws Error kFile or kUnsupported as load_archive(), or as
+  /// load() for Form::kFused.
   explicit LoadedModel(const std::string& path) : LoadedModel(ModelForm{path, Form::kPortable}) {}
-  explicit LoadedModel(const ModelForm& model);
+  explicit LoadedModel(const ModelForm& model, bool trusted = false);
   /// The same for a module that was loaded from there; shares its parameters.
   LoadedModel(const ModelForm& model, const torch::jit::Module& module);
   ~LoadedModel();

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 
 #include "base/text_table.h"
 #include "repquant/error.h"
+#include "tensor/shape_text.h"
 
 namespace repquant {
 namespace {
@@ -68,14 +68,10 @@ double kl_divergence(std::span<const double> p, std::span<const double> q) {
 
 void check_labels(const at::Tensor& logits, std::span<const std::int64_t> labels) {
   if (logits.dim() != 2 || logits.size(0) != static_cast<std::int64_t>(labels.size())) {
-    std::string shape = "[";
-    for (std::int64_t i = 0; i < logits.dim(); ++i) {
-      shape += (i > 0 ? ", " : "") + std::to_string(logits.size(i));
-    }
     throw Error(ErrorKind::kUsage,
                 {.what = "the output of the model does not fit the labels",
                  .expected = "logits [" + std::to_string(labels.size()) + ", classes]",
-                 .got = shape + "]",
+                 .got = shape_text(logits.sizes()),
                  .hint = "accuracy needs a classifier; without labels only agreement is measured"});
   }
   for (const std::int64_t label : labels) {
@@ -102,10 +98,6 @@ PairedCounts& operator+=(PairedCounts& sum, const PairedCounts& part) {
   sum.gained += part.gained;
   sum.lost += part.lost;
   return sum;
-}
-
-double NoiseSums::sqnr_db() const {
-  return noise > 0.0 ? 10.0 * std::log10(signal / noise) : std::numeric_limits<double>::infinity();
 }
 
 AccuracyCounts count_correct(const at::Tensor& logits, std::span<const std::int64_t> labels) {

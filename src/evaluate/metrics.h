@@ -8,6 +8,7 @@
 
 #include "evaluate/statistics.h"
 #include "repquant/evaluate.h"
+#include "tensor/deviation.h"
 
 namespace repquant {
 
@@ -25,20 +26,11 @@ struct PairedCounts {
   std::int64_t lost = 0;    // right in the reference only
 };
 
-/// Signal and noise of values beside those of a reference.
-struct NoiseSums {
-  double signal = 0.0;  // sum of reference^2
-  double noise = 0.0;   // sum of (reference - model)^2
-
-  /// 10 log10(signal / noise); +infinity without noise.
-  double sqnr_db() const;
-};
-
 struct AgreementSums {
   std::int64_t rows = 0;
   std::int64_t same_top1 = 0;
   ClusterMean kl;  // nats, each row by itself
-  NoiseSums values;
+  Energies values;
 };
 
 AccuracyCounts& operator+=(AccuracyCounts& sum, const AccuracyCounts& part);

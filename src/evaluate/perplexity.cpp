@@ -11,20 +11,13 @@
 #include "data/model_inputs.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
+#include "tensor/shape_text.h"
 
 namespace repquant {
 namespace {
 
 // Rows of logits that are held in double at a time: 64 x 50,000 x 8 bytes are 26 MB.
 constexpr std::int64_t kPositionBlock = 64;
-
-std::string shape_text(const at::Tensor& tensor) {
-  std::string text = "[";
-  for (std::int64_t i = 0; i < tensor.dim(); ++i) {
-    text += (i > 0 ? ", " : "") + std::to_string(tensor.size(i));
-  }
-  return text + "]";
-}
 
 /// What one window adds up to.
 struct WindowSums {
@@ -36,7 +29,7 @@ struct WindowSums {
 
 /// A block of predictions: logits [n, V] of the model and the reference, ids [n] that came.
 void add_block(const at::Tensor& logits, const at::Tensor* reference, const at::Tensor& ids,
-               WindowSums& window, NoiseSums& noise) {
+               WindowSums& window, Energies& noise) {
   const at::Tensor actual = logits.to(at::kDouble);
   const at::Tensor log_q = at::log_softmax(actual, -1);
   const at::Tensor column = ids.unsqueeze(-1);
@@ -61,7 +54,7 @@ void check_logits(const at::Tensor& logits, const TokenTargets& targets) {
                 {.what = "the output of the model does not fit the token ids",
                  .expected = "logits [" + std::to_string(sizes[0]) + ", " +
                              std::to_string(sizes[1]) + ", vocabulary]",
-                 .got = shape_text(logits),
+                 .got = shape_text(logits.sizes()),
                  .hint = "perplexity needs a language model; `outputs` chooses another output"});
   }
   const auto largest = targets.ids.max().item<std::int64_t>();
@@ -83,10 +76,11 @@ TokenTargets token_targets(const Batch& batch, const Dataset& dataset,
                            std::span<const std::int64_t> indices) {
   const at::Tensor& ids = token_ids(batch);
   if (ids.dim() != 2 || at::isFloatingType(ids.scalar_type()) || ids.scalar_type() == at::kBool) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "the data holds no token ids",
-                 .expected = "integers [samples, length], or a stream of ids with `window`",
-                 .got = std::string(c10::toString(ids.scalar_type())) + " " + shape_text(ids)});
+    throw Error(
+        ErrorKind::kUsage,
+        {.what = "the data holds no token ids",
+         .expected = "integers [samples, length], or a stream of ids with `window`",
+         .got = std::string(c10::toString(ids.scalar_type())) + " " + shape_text(ids.sizes())});
   }
   TokenTargets targets{.ids = ids.to(at::kLong), .counted = at::zeros(ids.sizes(), at::kBool)};
   if (dataset.holds_tokens()) {
@@ -100,8 +94,8 @@ TokenTargets token_targets(const Batch& batch, const Dataset& dataset,
   const at::Tensor real = mask != nullptr ? mask->ne(0) : at::ones(ids.sizes(), at::kBool);
   if (!real.sizes().equals(ids.sizes())) {
     throw Error(ErrorKind::kUsage, {.what = "the attention mask does not fit the token ids",
-                                    .expected = shape_text(ids),
-                                    .got = shape_text(real)});
+                                    .expected = shape_text(ids.sizes()),
+                                    .got = shape_text(real.sizes())});
   }
   if (ids.size(1) > 1) {
     targets.counted.slice(1, 1).copy_(real.slice(1, 1).logical_and(real.slice(1, 0, -1)));

@@ -30,7 +30,7 @@ struct PerplexitySums {
   ClusterMean difference;  // of nll, model minus reference
   ClusterMean kl;          // nats
   ClusterMean same_top1;   // 0 or 1
-  NoiseSums logits;
+  Energies logits;
 };
 
 /// Adds a batch: logits [B, T, V], and those of the reference for comparison or nullptr.

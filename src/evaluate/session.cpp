@@ -143,13 +143,14 @@ Session open_session(const EvaluationOptions& options, const Observer& observer)
     session.text_indices = all_of(*session.texts);
   }
   session.indices = all_of(session.data.dataset);
-  session.runs.push_back({.model = LoadedModel(session.models.front())});
+  session.runs.push_back({.model = LoadedModel(session.models.front(), options.trust)});
   return session;
 }
 
 void load_models(Session& session) {
   while (session.runs.size() < session.models.size()) {
-    session.runs.push_back({.model = LoadedModel(session.models[session.runs.size()])});
+    const ModelForm& model = session.models[session.runs.size()];
+    session.runs.push_back({.model = LoadedModel(model, session.options->trust)});
   }
 }
 

@@ -81,8 +81,8 @@ void append_checkpoint(const std::string& workdir, const std::string& fingerprin
   }
 }
 
-SweepState read_checkpoint(const std::string& workdir, const std::string& fingerprint) {
-  SweepState state{.fingerprint = fingerprint, .plans = {}, .damaged = {}};
+FitState read_checkpoint(const std::string& workdir, const std::string& fingerprint) {
+  FitState state{.fingerprint = fingerprint, .plans = {}, .damaged = {}};
   for (std::size_t index = 0;; ++index) {
     const auto path = file_of(workdir, index);
     std::ifstream file(path, std::ios::binary);

@@ -1,5 +1,6 @@
-// The sweep's state as a value: the plans decided so far. The two value streams are a deterministic
-// function of plans and data, so they are recomputed on resume (two forward passes) and not stored.
+// The state of the sequential fit as a value: the plans decided so far. The two value streams are a
+// deterministic function of plans and data, so they are recomputed on resume (two forward passes)
+// and not stored.
 #pragma once
 
 #include <optional>
@@ -10,7 +11,7 @@
 
 namespace repquant {
 
-struct SweepState {
+struct FitState {
   std::string fingerprint;  // model, data and recipe that the plans belong to
   /// In execution order; nothing where a file is damaged: that site is fitted again.
   std::vector<std::optional<SitePlan>> plans;
@@ -30,6 +31,6 @@ void append_checkpoint(const std::string& workdir, const std::string& fingerprin
 /// Reads what append_checkpoint wrote, up to the first missing index; no plans if there are none.
 /// A file that is damaged costs its site alone.
 /// Throws Error kUsage if the checkpoint belongs to another model, data set or recipe.
-SweepState read_checkpoint(const std::string& workdir, const std::string& fingerprint);
+FitState read_checkpoint(const std::string& workdir, const std::string& fingerprint);
 
 }  // namespace repquant

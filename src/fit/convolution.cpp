@@ -20,7 +20,7 @@ constexpr std::int64_t kMostRows = 4096;
 constexpr std::int64_t kFewestRows = 256;
 constexpr std::int64_t kMostElements = std::int64_t{1} << 25;
 
-std::int64_t rows_of_each_batch(const ConvolutionSite& site, std::size_t batches) {
+std::int64_t rows_of_each_batch(const GroupedConvolutionSite& site, std::size_t batches) {
   const std::int64_t elements = site.weight[0].numel() * site.shape.groups;  // of all windows
   const std::int64_t rows = std::clamp(kMostElements / elements, kFewestRows, kMostRows);
   const auto count = std::max<std::int64_t>(1, static_cast<std::int64_t>(batches));
@@ -45,7 +45,7 @@ at::Tensor rows_of_group(const at::Tensor& windows, std::int64_t group, std::int
 
 LinearPlan fit_group(const ConvolutionProblem& problem, const Recipe& recipe, std::int64_t group,
                      const at::Tensor& windows, const at::Tensor& float_windows) {
-  const ConvolutionSite& site = *problem.site;
+  const GroupedConvolutionSite& site = *problem.site;
   const std::int64_t outputs = site.weight.size(0) / site.shape.groups;
   const std::int64_t channels = site.weight.size(1);
   LinearSite linear;
@@ -68,7 +68,8 @@ LinearPlan fit_group(const ConvolutionProblem& problem, const Recipe& recipe, st
 }
 
 /// The grids of the groups, spread over their channels: [C, 1..].
-OperandQuantizer grids_of(const std::vector<LinearPlan>& groups, const ConvolutionSite& site) {
+OperandQuantizer grids_of(const std::vector<LinearPlan>& groups,
+                          const GroupedConvolutionSite& site) {
   std::vector<double> scales, zeros;
   for (const LinearPlan& group : groups) {
     scales.push_back(group.input.scale);
@@ -142,13 +143,13 @@ at::Tensor sample_windows(const at::Tensor& x, const ConvolutionShape& shape, st
   return at::index(windows, index).flatten(2);
 }
 
-ConvolutionPlan fit_convolution(const ConvolutionProblem& problem, const Recipe& given,
-                                std::string& note) {
+GroupedConvolutionPlan fit_convolution(const ConvolutionProblem& problem, const Recipe& given,
+                                       std::string& note) {
   Recipe recipe = given;
   // Rows of windows have no scale of their own, and none is a token.
   recipe.input.granularity = InputGranularity::kPerTensor;
   recipe.weights.codebook = false;  // one for all groups would have to suit them all
-  const ConvolutionSite& site = *problem.site;
+  const GroupedConvolutionSite& site = *problem.site;
   const at::Tensor windows = windows_of(problem.values.x, problem);
   if (windows.size(0) == 0) {
     throw Error(ErrorKind::kNumerical,
@@ -160,7 +161,7 @@ ConvolutionPlan fit_convolution(const ConvolutionProblem& problem, const Recipe&
   parallel_for(std::ssize(groups), problem.threads, [&](std::int64_t g) {
     groups[static_cast<std::size_t>(g)] = fit_group(problem, recipe, g, windows, float_windows);
   });
-  ConvolutionPlan plan;
+  GroupedConvolutionPlan plan;
   plan.quantized_input = groups.front().quantized_input;
   plan.weight = weights_of(groups);
   std::vector<at::Tensor> biases;

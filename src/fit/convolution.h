@@ -20,7 +20,7 @@ at::Tensor sample_windows(const at::Tensor& x, const ConvolutionShape& shape, st
 /// are read; no residual.
 struct ConvolutionProblem {
   std::string path;  // of the site, for errors
-  const ConvolutionSite* site = nullptr;
+  const GroupedConvolutionSite* site = nullptr;
   RowSource values;
   int weight_bits = 8;
   int activation_bits = 8;  // kWeightOnlyBits: the input stays in floating point
@@ -32,7 +32,7 @@ struct ConvolutionProblem {
 /// few rows determine them, and the windows of all positions would be many copies of the input.
 /// `note` gets what was decided. Throws as fit_linear(), and Error(kNumerical) if there is no
 /// window.
-ConvolutionPlan fit_convolution(const ConvolutionProblem& problem, const Recipe& recipe,
-                                std::string& note);
+GroupedConvolutionPlan fit_convolution(const ConvolutionProblem& problem, const Recipe& recipe,
+                                       std::string& note);
 
 }  // namespace repquant

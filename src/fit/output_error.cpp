@@ -24,16 +24,15 @@ double output_sqnr_db(Streams& streams, const std::string& where) {
   });
   Energies sums;
   for (const Energies& part : parts) sums += part;
-  const auto [signal, noise] = sums;
   const bool any = std::count(compared.begin(), compared.end(), 1) > 0;
-  if (!any || !std::isfinite(signal) || !std::isfinite(noise)) {
+  if (!any || !std::isfinite(sums.signal) || !std::isfinite(sums.noise)) {
     throw Error(ErrorKind::kNumerical,
                 {.what = any ? "the quantized outputs hold NaN or infinite values"
                              : "the model's outputs hold nothing but NaN or infinite values",
                  .where = where,
                  .hint = "check the calibration data and that the model runs in float32"});
   }
-  return noise > 0 ? 10.0 * std::log10(signal / noise) : 200.0;
+  return sums.sqnr_db();
 }
 
 }  // namespace repquant

@@ -8,7 +8,7 @@
 namespace repquant {
 
 /// Runs the streams to the end, batch by batch, and returns the signal-to-noise ratio in dB of the
-/// quantized stream's floating-point outputs over all batches (200 without noise). What is not
+/// quantized stream's floating-point outputs over all batches (infinity without noise). What is not
 /// finite in the model's own outputs does not count.
 /// Throws Error kNumerical, with `where`, if nothing is finite there or a quantized one alone is
 /// not.

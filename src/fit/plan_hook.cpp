@@ -26,7 +26,7 @@ at::Tensor simulate(const SitePlan& plan, const std::vector<at::Tensor>& operand
           [&](const EmbeddingPlan& embedding) {
             return simulate_embedding(embedding, operands[0]);
           },
-          [&](const ConvolutionPlan& convolution) {
+          [&](const GroupedConvolutionPlan& convolution) {
             return simulate_convolution(convolution, operands[0]);
           },
       },
@@ -44,7 +44,7 @@ std::vector<std::size_t> operands_of(const Site& site) {
                                  return Inputs{0, 1};
                                },
                                [](const EmbeddingSite&) { return Inputs{1}; },
-                               [](const ConvolutionSite&) { return Inputs{0}; }},
+                               [](const GroupedConvolutionSite&) { return Inputs{0}; }},
                     site.kind);
 }
 

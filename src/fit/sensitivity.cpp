@@ -42,7 +42,7 @@ Layouts wanted_values(const std::vector<Site>& sites) {
                           [&](const AttendSite&) {
                             wanted.emplace(node->input(1), Layout{-1, true});
                           },
-                          [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
+                          [](const EmbeddingSite&) {}, [](const GroupedConvolutionSite&) {}},
                site.kind);
   }
   return wanted;
@@ -164,7 +164,7 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
     const PartwiseRun partwise(graph, schedule, sites, batches[0]);
     wanted = partwise.wanted();
     parallel_for(static_cast<std::int64_t>(batches.size()), threads, [&](std::int64_t i) {
-      if (check_interrupt) check_interrupt();
+      check_interrupt();
       const auto at = static_cast<std::size_t>(i);
       parts[at] = partwise.run_whole(batches[at], static_cast<std::uint64_t>(i));
     });
@@ -208,6 +208,21 @@ const Sensitivity* find_sensitivity(const Sensitivities& all, const torch::jit::
 at::Tensor row_weights(const Sensitivity* sensitivity, double share) {
   if (sensitivity == nullptr || share == 0) return {};
   return weights_of_squares(at::cat(sensitivity->tokens), share, at::cat(sensitivity->used));
+}
+
+at::Tensor operand_weights(const Sensitivity* sensitivity, const at::Tensor& first,
+                           std::int64_t axis, const std::vector<std::size_t>& batches,
+                           double share) {
+  if (sensitivity == nullptr || sensitivity->channel_axis != axis) return {};
+  const std::int64_t heads = first.dim() >= 4 ? first.size(-3) : 1;
+  const std::int64_t rows = sensitivity->tokens.front().numel();
+  if (rows * first.size(axis) * heads != first.numel()) return {};
+  Sensitivity chosen;
+  for (const std::size_t i : batches) {
+    chosen.tokens.push_back(sensitivity->tokens[i]);
+    chosen.used.push_back(sensitivity->used[i]);
+  }
+  return row_weights(&chosen, share);
 }
 
 at::Tensor weights_of_squares(const at::Tensor& squares, double share, const at::Tensor& used) {

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <unordered_map>
 #include <vector>
@@ -32,10 +34,10 @@ using Sensitivities = std::unordered_map<const torch::jit::Value*, Sensitivity>;
 /// so that E[g g^T] is the Gauss-Newton matrix of the squared output error (the weighting of
 /// GuidedQuant, arXiv 2505.07004). Values without a gradient are left out; a model that cannot be
 /// differentiated gives an empty result. Deterministic, whatever `threads`.
-Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule& schedule,
-                                  const std::vector<Site>& sites,
-                                  const std::vector<std::vector<at::Tensor>>& batches, int threads,
-                                  const std::function<void()>& check_interrupt);
+Sensitivities measure_sensitivity(
+    const torch::jit::Graph& graph, const Schedule& schedule, const std::vector<Site>& sites,
+    const std::vector<std::vector<at::Tensor>>& batches, int threads,
+    const std::function<void()>& check_interrupt = [] {});
 
 /// What was measured of a value; null if nothing was.
 const Sensitivity* find_sensitivity(const Sensitivities& all, const torch::jit::Value* value);
@@ -43,6 +45,13 @@ const Sensitivity* find_sensitivity(const Sensitivities& all, const torch::jit::
 /// weights_of_squares() of the tokens of all batches behind each other, float64, unused ones with
 /// 0; undefined for share 0 or where nothing was measured.
 at::Tensor row_weights(const Sensitivity* sensitivity, double share);
+
+/// row_weights() of some batches of an operand whose channels are on `axis`; `first` is its value
+/// in the first batch. Undefined, too, where the value's rows are known in another order, as those
+/// of a Linear that has heads in front of its rows.
+at::Tensor operand_weights(const Sensitivity* sensitivity, const at::Tensor& first,
+                           std::int64_t axis, const std::vector<std::size_t>& batches,
+                           double share);
 
 /// Weights of mean 1 by squared gradients: share * r / mean(r) + (1 - share) * used / mean(used),
 /// r = squares^(3/4); without `used` all are. Undefined where a mean is not a positive number.

@@ -57,8 +57,8 @@ SiteErrors embedding_errors(const EmbeddingSite& site, const EmbeddingPlan& plan
   return errors_against(exact, exact, simulate_embedding(plan, indices));
 }
 
-SiteErrors convolution_errors(const ConvolutionSite& site, const ConvolutionPlan& plan,
-                              const StreamedValue& x) {
+SiteErrors convolution_errors(const GroupedConvolutionSite& site,
+                              const GroupedConvolutionPlan& plan, const StreamedValue& x) {
   SiteErrors errors = errors_against(convolve(x.quantized, site.weight, site.bias, site.shape),
                                      convolve(x.floating, site.weight, site.bias, site.shape),
                                      simulate_convolution(plan, x.quantized));

@@ -33,7 +33,7 @@ SiteErrors embedding_errors(const EmbeddingSite& site, const EmbeddingPlan& plan
                             const at::Tensor& indices);
 
 /// x [B, C, sizes..]
-SiteErrors convolution_errors(const ConvolutionSite& site, const ConvolutionPlan& plan,
-                              const StreamedValue& x);
+SiteErrors convolution_errors(const GroupedConvolutionSite& site,
+                              const GroupedConvolutionPlan& plan, const StreamedValue& x);
 
 }  // namespace repquant

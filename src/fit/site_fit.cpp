@@ -66,7 +66,7 @@ SiteFit::SiteFit(const std::vector<Site>& sites, const std::vector<SiteBits>& bi
 void SiteFit::advance_to(std::size_t i) {
   std::visit(Overloaded{[&](const LinearSite&) { streams_.advance_to(begin_of(sites_[i])); },
                         [&](const ScoresSite&) { streams_.advance_to(sites_[i].node); },
-                        [&](const ConvolutionSite&) { streams_.advance_to(sites_[i].node); },
+                        [&](const GroupedConvolutionSite&) { streams_.advance_to(sites_[i].node); },
                         [](const AttendSite&) {}, [](const EmbeddingSite&) {}},
              sites_[i].kind);
 }
@@ -264,7 +264,7 @@ void SiteFit::fit_kind(std::size_t i, const EmbeddingSite& site, SitePlan& plan)
   plan.plan = std::move(embedding);
 }
 
-void SiteFit::fit_kind(std::size_t i, const ConvolutionSite& site, SitePlan& plan) {
+void SiteFit::fit_kind(std::size_t i, const GroupedConvolutionSite& site, SitePlan& plan) {
   const bool weight_only = bits_[i].activation_bits == kWeightOnlyBits;
   const Value* input = sites_[i].node->input(0);
   ConvolutionProblem problem;
@@ -279,7 +279,7 @@ void SiteFit::fit_kind(std::size_t i, const ConvolutionSite& site, SitePlan& pla
   problem.weight_bits = bits_[i].weight_bits;
   problem.activation_bits = bits_[i].activation_bits;
   problem.threads = options_.threads;
-  ConvolutionPlan convolution = fit_convolution(problem, recipe_, plan.note);
+  GroupedConvolutionPlan convolution = fit_convolution(problem, recipe_, plan.note);
   plan.errors = convolution_errors(site, convolution, first_of(input));
   plan.plan = std::move(convolution);
 }
@@ -307,21 +307,11 @@ std::vector<at::Tensor> SiteFit::values_in(const std::vector<std::size_t>& batch
   return result;
 }
 
-/// Weights of the rows of an operand whose channels are on `axis`; none where the value's rows are
-/// known in another order, as a Linear's output.
 at::Tensor SiteFit::weights_in(const std::vector<std::size_t>& batches, const Value* value,
                                std::int64_t axis) const {
-  const auto* all = find_sensitivity(sensitivities_, value);
-  if (all == nullptr || all->channel_axis != axis) return {};
-  const at::Tensor first = streams_.first_value(value, Stream::kQuantized);
-  const std::int64_t heads = first.dim() >= 4 ? first.size(-3) : 1;
-  if (all->tokens.front().numel() * first.size(axis) * heads != first.numel()) return {};
-  Sensitivity chosen;
-  for (const std::size_t i : batches) {
-    chosen.tokens.push_back(all->tokens[i]);
-    chosen.used.push_back(all->used[i]);
-  }
-  return row_weights(&chosen, recipe_.weights.sensitivity);
+  return operand_weights(find_sensitivity(sensitivities_, value),
+                         streams_.first_value(value, Stream::kQuantized), axis, batches,
+                         recipe_.weights.sensitivity);
 }
 
 StreamedValue SiteFit::first_of(const Value* value) const {

@@ -55,7 +55,7 @@ class SiteFit {
   void fit_kind(std::size_t i, const ScoresSite& site, SitePlan& plan);
   void fit_kind(std::size_t i, const AttendSite& site, SitePlan& plan);
   void fit_kind(std::size_t i, const EmbeddingSite& site, SitePlan& plan);
-  void fit_kind(std::size_t i, const ConvolutionSite& site, SitePlan& plan);
+  void fit_kind(std::size_t i, const GroupedConvolutionSite& site, SitePlan& plan);
 
   LinearProblem problem_of(std::size_t i, const LinearSite& site) const;
   RowSource rows_of_site(std::size_t i, bool with_target) const;

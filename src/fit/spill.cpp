@@ -150,7 +150,7 @@ std::optional<c10::IValue> SpillableValues::load(const SpillFile* file, std::siz
 }
 
 void SpillableValues::restore(const SpillFile& file, std::size_t region) {
-  if (!on_disk()) return;
+  if (tensors_.empty()) return;
   values_ = load(&file, region);
   tensors_.clear();
   extents_.clear();

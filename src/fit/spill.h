@@ -1,4 +1,4 @@
-// Tensors of the sweep's streams on disk instead of in memory.
+// Tensors of the two value streams on disk instead of in memory.
 #pragma once
 
 #include <ATen/core/ivalue.h>
@@ -46,7 +46,6 @@ class SpillableValues {
  public:
   Values& in_memory() { return values_; }
   const Values& in_memory() const { return values_; }
-  bool on_disk() const { return !tensors_.empty(); }
 
   /// Bytes of the float tensors that spill() would write.
   std::int64_t bytes(const std::unordered_set<const void*>& keep) const;

@@ -36,7 +36,7 @@ Streams::Streams(const Model& model, const std::vector<std::vector<at::Tensor>>&
 void Streams::add_plan(const Site& site, const SitePlan& plan) { hook_.add(site, plan); }
 
 void Streams::run_batch(std::size_t batch, std::size_t end) {
-  if (check_interrupt_) check_interrupt_();
+  check_interrupt_();
   auto& state = state_[batch];
   if (spill_) state.floating.restore(*spill_, region_of(batch, Stream::kFloat));
   const auto start = Clock::now();

@@ -1,4 +1,4 @@
-// The two value streams of the sweep: the floating-point model and the model quantized so far.
+// The two value streams of the fit: the floating-point model and the model quantized so far.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,8 +24,9 @@ enum class Stream { kFloat, kQuantized };
 /// spill to, of what is alive only what is being worked on.
 class Streams {
  public:
-  Streams(const Model& model, const std::vector<std::vector<at::Tensor>>& batches, int threads,
-          std::function<void()> check_interrupt);
+  Streams(
+      const Model& model, const std::vector<std::vector<at::Tensor>>& batches, int threads,
+      std::function<void()> check_interrupt = [] {});
 
   /// From now on values that are alive go there once they take more. Does not change a result.
   void spill_to(SpillPlace place) { place_ = std::move(place); }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "quantizer/adam.h"
 #include "quantizer/kernels.h"
 
 namespace repquant {
@@ -15,24 +16,6 @@ constexpr double kFirstStep = 0.1;  // falls to zero linearly
 constexpr double kNarrowest = 0x1p-10;
 constexpr std::int64_t kMostWeightRows = 512;
 constexpr double kDamping = 0.01;  // of the covariance, as GPTQ has it
-
-/// Adam's moments of one vector of parameters.
-class Momentum {
- public:
-  explicit Momentum(const at::Tensor& like)
-      : first_(at::zeros_like(like)), second_(at::zeros_like(like)) {}
-
-  at::Tensor step(const at::Tensor& gradient, int count) {
-    constexpr double kFirst = 0.9, kSecond = 0.999, kEpsilon = 1e-8;
-    first_.mul_(kFirst).add_(gradient, 1 - kFirst);
-    second_.mul_(kSecond).addcmul_(gradient, gradient, 1 - kSecond);
-    return first_ / (1 - std::pow(kFirst, count)) /
-           ((second_ / (1 - std::pow(kSecond, count))).sqrt_().add_(kEpsilon));
-  }
-
- private:
-  at::Tensor first_, second_;
-};
 
 /// Sum over rows with their highest or lowest value in channel c of `of_rows`: [K].
 at::Tensor by_channel(const at::Tensor& channels, const at::Tensor& of_rows, std::int64_t count) {
@@ -116,7 +99,7 @@ TokenFold fit_token_fold(const FoldTerms& terms, bool with_shift) {
 
   at::Tensor log_multiplier = reach.log().mul_(-0.5);
   at::Tensor shift = at::zeros_like(reach);  // of the centre, in reaches
-  Momentum of_multiplier(reach), of_shift(reach);
+  Adam of_multiplier(reach, {}), of_shift(reach, {});
   const at::Tensor no_offset = at::zeros({channels}, at::kFloat);
   const auto fold = [&] {
     const at::Tensor m = log_multiplier.exp();
@@ -153,9 +136,9 @@ TokenFold fit_token_fold(const FoldTerms& terms, bool with_shift) {
       const at::Tensor moves = (by_channel(bottom_channels, share, channels) -
                                 by_channel(top_channels, share, channels)) *
                                (log_multiplier.exp() * reach);
-      shift.sub_(of_shift.step(moves, step), rate);
+      shift.sub_(of_shift.step(moves), rate);
     }
-    log_multiplier.sub_(of_multiplier.step(gradient, step), rate);
+    log_multiplier.sub_(of_multiplier.step(gradient), rate);
   }
   return fold();
 }

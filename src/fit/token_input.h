@@ -13,11 +13,12 @@ namespace repquant {
 /// At most this many bits: codes are indices of learned levels.
 inline constexpr int kMostLevelBits = 6;
 
-/// The grid per token of a Linear's input. Where a norm in front can carry it, every channel is
-/// centred and divided by the square root of its half width on `rows` (x [n, K]) first: half of
-/// RepQuant's fold, which spares the weights the other half. Up to kMostLevelBits bits it has the
-/// levels that best_levels() finds for the rows, each value counting by the square of its row's
-/// range times what the channel's error makes of the output (problem.gram) and by the row's weight.
+/// The grid per token of a Linear's input. Of no fold, one by channel scales and one by scales and
+/// centres (fit_token_fold(), fitted on half of `rows`, x [n, K]) it takes the one with the least
+/// error on the other half; where no norm in front can carry it, a fold costs a pass over the input
+/// and must take away a fifth of the error. Up to kMostLevelBits bits the grid has the levels that
+/// best_levels() finds for the rows, each value counting by the square of its row's range times
+/// what the channel's error makes of the output (problem.gram) and by the row's weight.
 InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& problem);
 
 }  // namespace repquant

@@ -112,7 +112,7 @@ class CodeScan {
                  .expected = "operators that compute with tensors",
                  .got = name,
                  .hint = "such code could read or write files; if you trust who made the model, "
-                         "say so with trust"});
+                         "allow it with `trust`"});
   }
 
   std::string place() const {

@@ -104,6 +104,14 @@ const ClassSource* find_class(std::string_view qualified_name) {
   return nullptr;
 }
 
+std::optional<ClassKind> find_class_kind(std::string_view name) {
+  const auto& sources = class_sources();
+  const auto found = std::find_if(sources.begin(), sources.end(),
+                                  [&](const ClassSource& source) { return source.name == name; });
+  if (found == sources.end()) return std::nullopt;
+  return static_cast<ClassKind>(found - sources.begin());
+}
+
 std::int64_t integer_scores_work() {
   return std::stoll(class_source(ClassKind::kScores).constants.at("INTEGER_WORK"));
 }

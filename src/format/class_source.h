@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -53,6 +54,9 @@ const ClassSource& class_source(ClassKind kind);
 
 /// The class of that name within an archive ("__torch__.repquant.Linear"), or null.
 const ClassSource* find_class(std::string_view qualified_name);
+
+/// The class called so, such as "Linear", or none.
+std::optional<ClassKind> find_class_kind(std::string_view name);
 
 /// "__torch__.repquant.Linear".
 std::string qualified_name(const ClassSource& source);

@@ -20,8 +20,6 @@ enum class LinearActivation { kNone, kRelu, kGelu, kGeluTanh };
 /// Weight codes as stored: two per byte (low nibble first, code + 8) up to 4 bits, uint8
 /// [N, ceil(K / 2)]; plain int8 [N, K] above.
 at::Tensor pack_codes(const at::Tensor& codes, int bits);
-/// The inverse of pack_codes; `columns` is K.
-at::Tensor unpack_codes(const at::Tensor& packed, int bits, std::int64_t columns);
 
 /// What each nibble of packed codes stands for, int8 [16]: `levels` (int8 [2^bits]) where
 /// pack_codes puts their numbers from -2^(bits - 1) on, the first and last level beside them.
@@ -29,7 +27,8 @@ at::Tensor unpack_codes(const at::Tensor& packed, int bits, std::int64_t columns
 at::Tensor nibble_levels(const at::Tensor& levels);
 /// What unpacked codes of up to 4 bits stand for by the `nibbles` of nibble_levels(), int8 [N, K].
 at::Tensor look_up_levels(const at::Tensor& nibbles, const at::Tensor& codes);
-/// The product codes of a Linear, int8 [N, K]: unpacked, and up to 4 bits looked up.
+/// The product codes of a Linear, int8 [N, K], from what pack_codes gave of K = `columns`:
+/// unpacked, and up to 4 bits looked up.
 at::Tensor unpack_levels(const at::Tensor& packed, int bits, std::int64_t columns,
                          const at::Tensor& nibbles);
 

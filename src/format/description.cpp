@@ -51,19 +51,20 @@ Json parse_text(const std::string& text, const std::string& source) {
   }
 }
 
-MixedReport parse_mixed(const Json& json, const std::string& source) {
-  MixedReport mixed{.target_bits = read_key<double>(json, "target_bits", source),
-                    .weight_bits = read_key<double>(json, "weight_bits", source),
-                    .activation_bits = read_key<double>(json, "activation_bits", source),
-                    .estimated_sqnr_db = read_key<double>(json, "estimated_sqnr_db", source),
-                    .estimated_kl = read_key<double>(json, "estimated_kl", source)};
+BitAllocationReport parse_bit_allocation(const Json& json, const std::string& source) {
+  BitAllocationReport bit_allocation{
+      .target_bits = read_key<double>(json, "target_bits", source),
+      .weight_bits = read_key<double>(json, "weight_bits", source),
+      .activation_bits = read_key<double>(json, "activation_bits", source),
+      .estimated_sqnr_db = read_key<double>(json, "estimated_sqnr_db", source),
+      .estimated_kl = read_key<double>(json, "estimated_kl", source)};
   if (json.contains("held_back")) {
     const Json held_back = read_key<Json>(json, "held_back", source);
-    mixed.held_back = {.max_kl = read_key<double>(held_back, "max_kl", source),
-                       .kl = read_key<double>(held_back, "kl", source),
-                       .samples = read_key<int>(held_back, "samples", source)};
+    bit_allocation.held_back = {.max_kl = read_key<double>(held_back, "max_kl", source),
+                                .kl = read_key<double>(held_back, "kl", source),
+                                .samples = read_key<int>(held_back, "samples", source)};
   }
-  return mixed;
+  return bit_allocation;
 }
 
 void check_version(const ArtifactInfo& info, const std::string& source) {
@@ -101,7 +102,7 @@ Json results_json(const ArtifactInfo& info) {
   json["recipe_name"] = info.recipe_name;
   json["recipe"] = parse_json(info.recipe, "recipe");
   json["coverage"] = coverage_json(info.coverage);
-  if (info.mixed) json["mixed"] = mixed_json(*info.mixed);
+  if (info.bit_allocation) json["mixed"] = bit_allocation_json(*info.bit_allocation);
   json["checks"] = {{"fold_deviation", info.fold_deviation},
                     {"output_sqnr_db", info.output_sqnr_db},
                     {"lowered_sqnr_db", info.lowered_sqnr_db},
@@ -146,7 +147,7 @@ ArtifactInfo artifact_from_json(const std::string& text, const std::string& sour
   info.recipe = read_key<Json>(json, "recipe", source).dump(2);
   info.coverage = parse_coverage(read_key<Json>(json, "coverage", source), source);
   if (json.contains("mixed")) {
-    info.mixed = parse_mixed(read_key<Json>(json, "mixed", source), source);
+    info.bit_allocation = parse_bit_allocation(read_key<Json>(json, "mixed", source), source);
   }
   const Json checks = read_key<Json>(json, "checks", source);
   info.fold_deviation = read_key<double>(checks, "fold_deviation", source);

@@ -50,6 +50,13 @@ template double read_key<double>(const Json&, const char*, const std::string&);
 template std::string read_key<std::string>(const Json&, const char*, const std::string&);
 template Json read_key<Json>(const Json&, const char*, const std::string&);
 
+Json result_object(const std::string& command) {
+  Json json;
+  json["schema_version"] = kResultSchemaVersion;
+  json["command"] = command;
+  return json;
+}
+
 Json coverage_json(const Coverage& coverage) {
   Json json;
   json["rows"] = Json::array();
@@ -126,16 +133,16 @@ Coverage parse_coverage(const Json& json, const std::string& source) {
   return coverage;
 }
 
-Json mixed_json(const MixedReport& mixed) {
-  Json json{{"target_bits", mixed.target_bits},
-            {"weight_bits", mixed.weight_bits},
-            {"activation_bits", mixed.activation_bits},
-            {"estimated_sqnr_db", mixed.estimated_sqnr_db},
-            {"estimated_kl", mixed.estimated_kl}};
-  if (mixed.held_back) {
-    json["held_back"] = {{"max_kl", mixed.held_back->max_kl},
-                         {"kl", mixed.held_back->kl},
-                         {"samples", mixed.held_back->samples}};
+Json bit_allocation_json(const BitAllocationReport& bit_allocation) {
+  Json json{{"target_bits", bit_allocation.target_bits},
+            {"weight_bits", bit_allocation.weight_bits},
+            {"activation_bits", bit_allocation.activation_bits},
+            {"estimated_sqnr_db", bit_allocation.estimated_sqnr_db},
+            {"estimated_kl", bit_allocation.estimated_kl}};
+  if (bit_allocation.held_back) {
+    json["held_back"] = {{"max_kl", bit_allocation.held_back->max_kl},
+                         {"kl", bit_allocation.held_back->kl},
+                         {"samples", bit_allocation.held_back->samples}};
   }
   return json;
 }
@@ -167,7 +174,7 @@ Json site_json(const SiteReport& site, bool errors) {
             {"kind", site.kind},
             {"weight_bits", site.weight_bits},
             {"activation_bits", site.activation_bits},
-            {"form", site.form},
+            {"form", site.grids},
             {"parameters", site.parameters},
             {"macs", site.macs}};
   if (errors) {
@@ -192,7 +199,7 @@ SiteReport parse_site(const Json& json, const std::string& source) {
   site.kind = read_key<std::string>(json, "kind", source);
   site.weight_bits = read_key<int>(json, "weight_bits", source);
   site.activation_bits = read_key<int>(json, "activation_bits", source);
-  site.form = read_key<std::string>(json, "form", source);
+  site.grids = read_key<std::string>(json, "form", source);
   site.parameters = read_key<std::int64_t>(json, "parameters", source);
   site.macs = read_key<std::int64_t>(json, "macs", source);
   site.side_columns = read_key<int>(json, "side_columns", source);

@@ -10,11 +10,17 @@
 
 namespace repquant {
 
+inline constexpr int kResultSchemaVersion = 1;
+
+/// {"schema_version": 1, "command": name}, to be filled in: what every result of --json begins
+/// with.
+Json result_object(const std::string& command);
+
 Json coverage_json(const Coverage& coverage);
 /// The inverse. Throws Error kFile, naming `source`, for missing keys and wrong types.
 Coverage parse_coverage(const Json& json, const std::string& source);
 
-Json mixed_json(const MixedReport& mixed);
+Json bit_allocation_json(const BitAllocationReport& bit_allocation);
 Json judgement_json(const JudgementReport& judgement);
 /// Throws Error kFile.
 JudgementReport parse_judgement(const Json& json, const std::string& source);

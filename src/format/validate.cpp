@@ -25,8 +25,6 @@ constexpr std::uint64_t kMaxCode = std::uint64_t{1} << 26;
 // Of all code, and of all pickles.
 constexpr std::uint64_t kMaxText = std::uint64_t{1} << 28;
 
-bool g_trusted = false;
-
 /// An archive as LibTorch sees it, with sizes that libzip confirms: two readers that disagree about
 /// a file could be led to look at different parts of it.
 class CheckedArchive {
@@ -150,7 +148,7 @@ void validate_archive(const std::string& path, bool trusted) {
   std::optional<CheckedArchive> archive;
   try {
     archive.emplace(path);
-    check_entries(*archive, path, trusted || TrustCode::active());
+    check_entries(*archive, path, trusted);
   } catch (const Error& e) {
     if (archive) throw;
     const ErrorParts& parts = e.parts();
@@ -161,9 +159,5 @@ void validate_archive(const std::string& path, bool trusted) {
     throw Error(ErrorKind::kFile, unreadable_model(path, e.what_without_backtrace()));
   }
 }
-
-TrustCode::TrustCode(bool trust) : before_(g_trusted) { g_trusted = g_trusted || trust; }
-TrustCode::~TrustCode() { g_trusted = before_; }
-bool TrustCode::active() { return g_trusted; }
 
 }  // namespace repquant

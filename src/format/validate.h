@@ -18,19 +18,4 @@ void validate_archive(const std::string& path, bool trusted = false);
 /// What is said of a file that LibTorch cannot load.
 ErrorParts unreadable_model(const std::string& path, const std::string& got);
 
-/// While one lives, code of models counts as trusted in the whole process: for programs that were
-/// told so by their user.
-class TrustCode {
- public:
-  explicit TrustCode(bool trust);
-  ~TrustCode();
-  TrustCode(const TrustCode&) = delete;
-  TrustCode& operator=(const TrustCode&) = delete;
-
-  static bool active();
-
- private:
-  bool before_;
-};
-
 }  // namespace repquant

@@ -93,10 +93,10 @@ void check_archive(const std::string& path) {
   }
 }
 
-torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files,
+torch::jit::Module load_archive(const std::string& path, bool trusted, ExtraFiles* extra_files,
                                 std::vector<std::string>* notes) {
   check_archive(path);
-  validate_archive(path);
+  validate_archive(path, trusted);
   torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}};
   torch::jit::Module module = read_module(path, extra);
   if (!module.find_method("forward")) {

@@ -29,9 +29,11 @@ void check_archive(const std::string& path);
 
 /// Loads a TorchScript archive to the CPU. On return `extra_files` holds the archive's
 /// preprocess.json, if it has one. A model that is no artifact is made to run on the CPU, in
-/// float32 and at inference (make_portable()); `notes` says what was changed. Throws Error kFile
-/// (missing, a folder, empty, truncated, not TorchScript), kUnsupported (no forward method).
-torch::jit::Module load_archive(const std::string& path, ExtraFiles* extra_files = nullptr,
+/// float32 and at inference (make_portable()); `notes` says what was changed. `trusted`: as in
+/// validate_archive(). Throws Error kFile (missing, a folder, empty, truncated, not TorchScript),
+/// kUnsupported (no forward method, operators that a model does not need).
+torch::jit::Module load_archive(const std::string& path, bool trusted,
+                                ExtraFiles* extra_files = nullptr,
                                 std::vector<std::string>* notes = nullptr);
 
 }  // namespace repquant

@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 
+#include "base/list_text.h"
 #include "graph/einsum.h"
 #include "graph/rank.h"
 #include "graph/rewrite.h"
@@ -19,12 +20,6 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 bool holds(const std::string& letters, char c) { return letters.find(c) != std::string::npos; }
-
-std::string joined(const std::vector<std::string>& parts) {
-  std::string text;
-  for (const auto& part : parts) text += (text.empty() ? "" : ", ") + part;
-  return text;
-}
 
 /// The letters of a product: in both operands and the output, in one operand and the output, in
 /// both operands alone.
@@ -62,7 +57,7 @@ std::string reorder(const std::string& name, const std::string& from, const std:
   if (swapped == to) return "    " + name + " = " + name + ".transpose(-2, -1)\n";
   std::vector<std::string> order;
   for (const char c : to) order.push_back(std::to_string(from.find(c)));
-  return "    " + name + " = " + name + ".permute([" + joined(order) + "])\n";
+  return "    " + name + " = " + name + ".permute([" + list_text(order) + "])\n";
 }
 
 /// Text that makes one dimension of the `count` dimensions at `first` (of `rank`), or adds it.
@@ -110,8 +105,8 @@ std::string product_text(const Equation& equation, const Roles& roles) {
   text += merge("b", batch + 1, roles.right.size());
   text += "    y = torch.matmul(a, b)\n";
   if (reshaped) {
-    text +=
-        "    y = y.reshape([" + joined(sizes_of(roles.batch + roles.left + roles.right)) + "])\n";
+    text += "    y = y.reshape([" + list_text(sizes_of(roles.batch + roles.left + roles.right)) +
+            "])\n";
   }
   text += reorder("y", roles.batch + roles.left + roles.right, equation.output);
   return text + "    return y\n";
@@ -130,7 +125,7 @@ std::string linear_text_of(const Equation& equation, const Roles& roles,
   if (reshaped) {
     std::vector<std::string> sizes = sizes_of(roles.left);
     for (const auto size : right_sizes) sizes.push_back(std::to_string(size));
-    text += "    y = y.reshape([" + joined(sizes) + "])\n";
+    text += "    y = y.reshape([" + list_text(sizes) + "])\n";
   }
   text += reorder("y", roles.left + roles.right, equation.output);
   return text + "    return y\n";

@@ -24,10 +24,8 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-std::string kind_of(const Node* node) { return node->kind().toQualString(); }
-
 bool is_any(const Node* node, const std::set<std::string>& kinds) {
-  return kinds.count(kind_of(node)) > 0;
+  return kinds.count(kind_name(node)) > 0;
 }
 
 const std::set<std::string> kShapeOnly{"aten::view",
@@ -96,8 +94,8 @@ const Value* elements_of(const Value* value) {
 InputSource source_of(const Value* input) {
   const Node* node = elements_of(input)->node();
   if (is_any(node, kNorms)) return InputSource::kNorm;
-  if (kind_of(node) == "aten::gelu") return InputSource::kGelu;
-  if (kind_of(node) == "aten::matmul") return InputSource::kAttention;
+  if (kind_name(node) == "aten::gelu") return InputSource::kGelu;
+  if (kind_name(node) == "aten::matmul") return InputSource::kAttention;
   return InputSource::kOther;
 }
 
@@ -105,7 +103,7 @@ InputSource source_of(const Value* input) {
 Node* scores_behind(Value* value, int depth = 0) {
   if (depth > 32) return nullptr;
   Node* node = value->node();
-  if (kind_of(node) == "aten::matmul") return node;
+  if (kind_name(node) == "aten::matmul") return node;
   if (!is_any(node, kScoreArithmetic) && !is_shape_only(node)) return nullptr;
   for (Value* operand : node->inputs()) {
     const bool tensors = operand->type()->isSubtypeOf(*c10::TensorType::get()) ||
@@ -132,13 +130,13 @@ Node* attend_after(Node* softmax, std::string& reason) {
       offset = use.offset;
     }
     if (next == nullptr) break;
-    if (kind_of(next) == "aten::matmul") {
+    if (kind_name(next) == "aten::matmul") {
       if (offset == 0) return next;
       reason = "the softmax output is the right operand of its product";
       return nullptr;
     }
     const bool moves_only = is_shape_only(next) && next->outputs().size() == 1;
-    if (!moves_only && kind_of(next) != "aten::to" && kind_of(next) != "aten::type_as") break;
+    if (!moves_only && kind_name(next) != "aten::to" && kind_name(next) != "aten::type_as") break;
     value = next->output();
   }
   reason = "the softmax output does not reach a matrix product";
@@ -194,7 +192,7 @@ void reach(const Value* value, const std::unordered_map<const Node*, std::size_t
       for (const Value* result : user->outputs()) reach(result, linear_sites, out);
     } else if (out.obstacle.empty()) {
       out.obstacle = "its norm is also read by " +
-                     (kind_of(user) == "prim::Return" ? "the model's output" : kind_of(user));
+                     (kind_name(user) == "prim::Return" ? "the model's output" : kind_name(user));
     }
   }
 }
@@ -209,7 +207,7 @@ std::string named(const Site& site, const std::string& path) {
           [&](const ScoresSite& product) { return inside(product.softmax ? "scores" : "product"); },
           [&](const AttendSite&) { return inside("attend"); },
           [&](const EmbeddingSite&) { return path.empty() ? "embedding" : path; },
-          [&](const ConvolutionSite&) { return path.empty() ? "convolution" : path; }},
+          [&](const GroupedConvolutionSite&) { return path.empty() ? "convolution" : path; }},
       site.kind);
 }
 
@@ -241,7 +239,7 @@ class Search {
   }
 
   void add_linear(Node* node) {
-    if (kind_of(node) != "aten::linear") return;
+    if (kind_name(node) != "aten::linear") return;
     const auto weight = constant_tensor(node->input(1));
     if (!weight.defined() || weight.dim() != 2 || weight.scalar_type() != at::kFloat) return;
     if (is_of_positions(node)) return;
@@ -260,23 +258,23 @@ class Search {
   void add_convolution(Node* node) {
     const auto found = read_convolution(node);
     if (!found || found->before != found->after) return;
-    add(node, ConvolutionSite{found->weight,
-                              found->bias,
-                              {.kernel = found->kernel,
-                               .stride = found->stride,
-                               .padding = found->before,
-                               .dilation = found->dilation,
-                               .groups = found->groups}});
+    add(node, GroupedConvolutionSite{found->weight,
+                                     found->bias,
+                                     {.kernel = found->kernel,
+                                      .stride = found->stride,
+                                      .padding = found->before,
+                                      .dilation = found->dilation,
+                                      .groups = found->groups}});
   }
 
   /// A lookup in a constant table that nothing but lookups and Linears (a tied head) read.
   void add_embedding(Node* node) {
-    if (kind_of(node) != "aten::embedding") return;
+    if (kind_name(node) != "aten::embedding") return;
     const auto table = constant_tensor(node->input(0));
     if (!table.defined() || table.dim() != 2 || table.scalar_type() != at::kFloat) return;
     for (const auto& use : node->input(0)->uses()) {
-      const bool looked_up = kind_of(use.user) == "aten::embedding" && use.offset == 0;
-      const bool tied = kind_of(use.user) == "aten::linear" && use.offset == 1;
+      const bool looked_up = kind_name(use.user) == "aten::embedding" && use.offset == 0;
+      const bool tied = kind_name(use.user) == "aten::linear" && use.offset == 1;
       if (use.user->owningBlock() != graph_.block() || (!looked_up && !tied)) return;
     }
     add(node, EmbeddingSite{table});
@@ -308,7 +306,7 @@ class Search {
       return varying.count(v) == 0 && of_inputs().count(v) > 0;
     };
     for (Node* node : graph_.nodes()) {
-      if (kind_of(node) != "aten::matmul" || is_planned(node)) continue;
+      if (kind_name(node) != "aten::matmul" || is_planned(node)) continue;
       const Value *left = node->input(0), *right = node->input(1);
       const bool fixed = varying.count(left) == 0 && varying.count(right) == 0;
       if (!parameters_of(node).empty()) continue;
@@ -397,10 +395,10 @@ class Search {
     for (Node* node : all_nodes(graph_)) {
       if (planned.count(node) > 0) continue;
       const bool table =
-          kind_of(node) == "aten::embedding" || kind_of(node) == "aten::embedding_bag";
+          kind_name(node) == "aten::embedding" || kind_name(node) == "aten::embedding_bag";
       if (!is_product(node) && !is_unknown_operator(node) && !table) continue;
       if (is_of_positions(node)) continue;
-      if (node->owningBlock() != graph_.block() && kind_of(node) == "aten::linear") {
+      if (node->owningBlock() != graph_.block() && kind_name(node) == "aten::linear") {
         throw Error(ErrorKind::kUnsupported,
                     {.what = "a Linear lies inside a branch or loop that depends on the data",
                      .where = describe_node(node),
@@ -409,7 +407,7 @@ class Search {
                                  : "export with torch.jit.trace, or remove the condition"});
       }
       SkippedOperator skipped{
-          .path = module_path(node), .op = kind_of(node), .reason = "", .node = node};
+          .path = module_path(node), .op = kind_name(node), .reason = "", .node = node};
       for (const at::Tensor& t : parameters_of(node)) {
         if (counted.insert(t.const_data_ptr()).second) skipped.parameters += t.numel();
       }
@@ -428,8 +426,8 @@ class Search {
   /// Positions times frequencies, as rotary embeddings have them: a product of what depends on no
   /// element of an input, or that times a single column. Angles have no use for a grid.
   bool is_of_positions(const Node* node) {
-    const bool linear = kind_of(node) == "aten::linear";
-    if ((!linear && kind_of(node) != "aten::matmul") || node->owningBlock() != graph_.block()) {
+    const bool linear = kind_name(node) == "aten::linear";
+    if ((!linear && kind_name(node) != "aten::matmul") || node->owningBlock() != graph_.block()) {
       return false;
     }
     const at::Tensor weight = linear ? constant_tensor(node->input(1)) : at::Tensor();

@@ -29,12 +29,10 @@ const std::set<std::string> kMoves{"aten::transpose", "aten::t", "aten::permute"
                                    "aten::movedim"};
 const std::set<std::string> kParts{"aten::select", "aten::slice", "aten::narrow"};
 
-std::string name_of_kind(const Node* node) { return node->kind().toQualString(); }
-
 /// The tensor that `value` is a view of; null if it is none.
 Value* base_of(const Value* value) {
   Node* node = const_cast<Node*>(value->node());
-  const std::string kind = name_of_kind(node);
+  const std::string kind = kind_name(node);
   if (kind == "prim::ListUnpack") {
     Node* list = node->input(0)->node();
     return gives_parts(list) ? list->input(0) : nullptr;
@@ -54,7 +52,7 @@ bool writes_first(const Node* node) {
   const auto* schema = node->maybeSchema();
   if (schema == nullptr || schema->arguments().empty() || node->outputs().size() != 1) return false;
   const auto* alias = schema->arguments()[0].alias_info();
-  return alias != nullptr && alias->isWrite() && name_of_kind(node).ends_with('_') &&
+  return alias != nullptr && alias->isWrite() && kind_name(node).ends_with('_') &&
          node->input(0)->type()->isSubtypeOf(*c10::TensorType::get());
 }
 
@@ -102,7 +100,7 @@ class Write {
   /// What the operator would have left in its first operand.
   Value* functional() {
     std::vector<Value*> inputs(node_->inputs().begin(), node_->inputs().end());
-    std::string kind = name_of_kind(node_);
+    std::string kind = kind_name(node_);
     kind.pop_back();
     if (kind == "aten::zero") return create("aten::zeros_like", like(inputs[0]));
     if (kind == "aten::copy") {
@@ -131,7 +129,7 @@ class Write {
   /// The base with `part` in place of its view `view`.
   Value* put_back(const Value* view, Value* base, Value* part) {
     Node* node = const_cast<Node*>(view->node());
-    const std::string kind = name_of_kind(node);
+    const std::string kind = kind_name(node);
     if (kSame.count(kind) > 0) return part;
     if (kReshapes.count(kind) > 0) return create("aten::reshape_as", {part, base});
     if (kind == "aten::select") {

@@ -58,10 +58,10 @@ void name_inputs(Model& model) {
 }  // namespace
 
 Model load_model(const std::string& path, std::size_t provided_inputs,
-                 const std::vector<GivenInput>& given) {
+                 const std::vector<GivenInput>& given, bool trusted) {
   Model model;
   model.path = path;
-  auto module = load_archive(path, &model.extra_files, &model.notes);
+  auto module = load_archive(path, trusted, &model.extra_files, &model.notes);
   model.source_hash = sha256_of_file(path);
   module.eval();
   model.graph = flatten(module, path, &model.tensors);

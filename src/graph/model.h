@@ -41,9 +41,9 @@ struct GivenInput {
 
 /// Loads a TorchScript file, flattens and normalises it (see normalize.h).
 /// `provided_inputs`: how many tensors the data gives; 0 keeps all inputs without a default.
-/// `given`: what these are; empty if it is not known.
+/// `given`: what these are; empty if it is not known. `trusted`: as in load_archive().
 /// Throws Error kFile (missing, empty, not TorchScript), kUnsupported (graph not representable).
 Model load_model(const std::string& path, std::size_t provided_inputs = 0,
-                 const std::vector<GivenInput>& given = {});
+                 const std::vector<GivenInput>& given = {}, bool trusted = false);
 
 }  // namespace repquant

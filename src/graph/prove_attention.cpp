@@ -94,7 +94,7 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
                             products[site.node] = &site;
                             columns[attend.softmax] = 0;
                           },
-                          [](const EmbeddingSite&) {}, [](const ConvolutionSite&) {}},
+                          [](const EmbeddingSite&) {}, [](const GroupedConvolutionSite&) {}},
                site.kind);
   }
   Seen seen;

@@ -57,9 +57,9 @@ at::Tensor constant_tensor(const Value* value) {
   return constant && constant->isTensor() ? constant->toTensor() : at::Tensor();
 }
 
-bool is_kind(const torch::jit::Node* node, const char* kind) {
-  return std::string(node->kind().toQualString()) == kind;
-}
+std::string kind_name(const Node* node) { return node->kind().toQualString(); }
+
+bool is_kind(const Node* node, const char* kind) { return kind_name(node) == kind; }
 
 bool gives_parts(const Node* node) {
   static const std::set<std::string> kinds{"aten::unbind", "aten::chunk", "aten::split",

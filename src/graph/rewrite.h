@@ -33,7 +33,9 @@ torch::jit::Value* insert_tensor(torch::jit::Node* node, const at::Tensor& tenso
 /// The tensor behind a constant value; undefined tensor if `value` is no tensor constant.
 at::Tensor constant_tensor(const torch::jit::Value* value);
 
-/// True for an operator such as "aten::add".
+/// The operator's name, such as "aten::add".
+std::string kind_name(const torch::jit::Node* node);
+/// True for an operator of this name.
 bool is_kind(const torch::jit::Node* node, const char* kind);
 
 /// True for an operator that gives the parts of a tensor as a list: split, chunk, unbind ...

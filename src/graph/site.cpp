@@ -12,14 +12,14 @@ SiteKind kind_of(const Site& site) {
   return std::visit(
       Overloaded{[](const LinearSite& linear) {
                    if (linear.of_patches) return SiteKind::kPatchEmbedding;
-                   return linear.windows != nullptr ? SiteKind::kConvolution : SiteKind::kLinear;
+                   return linear.windows != nullptr ? SiteKind::kWindowedLinear : SiteKind::kLinear;
                  },
                  [](const ScoresSite& scores) {
                    return scores.softmax ? SiteKind::kScores : SiteKind::kProduct;
                  },
                  [](const AttendSite&) { return SiteKind::kAttend; },
                  [](const EmbeddingSite&) { return SiteKind::kEmbedding; },
-                 [](const ConvolutionSite&) { return SiteKind::kGroupedConvolution; }},
+                 [](const GroupedConvolutionSite&) { return SiteKind::kGroupedConvolution; }},
       site.kind);
 }
 
@@ -38,7 +38,16 @@ at::Tensor constant_of(const Site& site) {
                  [](const ScoresSite&) { return at::Tensor(); },
                  [](const AttendSite&) { return at::Tensor(); },
                  [](const EmbeddingSite& embedding) { return embedding.table; },
-                 [](const ConvolutionSite& convolution) { return convolution.weight; }},
+                 [](const GroupedConvolutionSite& convolution) { return convolution.weight; }},
+      site.kind);
+}
+
+void drop_constant(Site& site) {
+  std::visit(
+      Overloaded{[](LinearSite& linear) { linear.weight = at::Tensor(); }, [](ScoresSite&) {},
+                 [](AttendSite&) {},
+                 [](EmbeddingSite& embedding) { embedding.table = at::Tensor(); },
+                 [](GroupedConvolutionSite& convolution) { convolution.weight = at::Tensor(); }},
       site.kind);
 }
 

@@ -59,7 +59,7 @@ struct EmbeddingSite {
 };
 
 /// A convolution with many small groups, such as one for each channel. node: the convolution.
-struct ConvolutionSite {
+struct GroupedConvolutionSite {
   at::Tensor weight;  // [N, C / groups, kernel..] float32, of the original model
   at::Tensor bias;    // [N] float32 or undefined
   ConvolutionShape shape;
@@ -72,7 +72,7 @@ struct Site {
   torch::jit::Node* node = nullptr;
   std::int64_t macs = 0;  // multiply-accumulates per sample at the probed shape
   std::string note;       // e.g. why a norm is not folded
-  std::variant<LinearSite, ScoresSite, AttendSite, EmbeddingSite, ConvolutionSite> kind;
+  std::variant<LinearSite, ScoresSite, AttendSite, EmbeddingSite, GroupedConvolutionSite> kind;
 };
 
 /// As written in reports, artifacts and plans.
@@ -88,8 +88,8 @@ inline torch::jit::Node* norm_of(const Site& site) {
 }
 
 /// The convolution with many groups that a site is; null for other kinds.
-inline const ConvolutionSite* convolution_of(const Site& site) {
-  return std::get_if<ConvolutionSite>(&site.kind);
+inline const GroupedConvolutionSite* convolution_of(const Site& site) {
+  return std::get_if<GroupedConvolutionSite>(&site.kind);
 }
 
 /// True for kinds that only copy: no multiply-accumulates, and nothing in them is fitted on data.
@@ -108,6 +108,9 @@ void sort_by_place(std::vector<Site>& sites);
 /// The constant that a site reads: a weight or a table; undefined for products of activations.
 at::Tensor constant_of(const Site& site);
 
+/// Lets go of that constant.
+void drop_constant(Site& site);
+
 /// A multiply-accumulate operator that stays in floating point, and why.
 struct SkippedOperator {
   std::string path;
@@ -124,7 +127,7 @@ struct SiteSearch {
   std::vector<SkippedOperator> skipped;
 };
 
-/// Finds sites by structure alone. Norm folds are candidates until prove_folds() has seen them.
+/// Finds sites by structure alone. Norm folds are candidates until prove_sites() has seen them.
 /// Throws Error kUnsupported if a Linear lies inside a branch or loop that could not be resolved.
 SiteSearch find_sites(const Model& model);
 

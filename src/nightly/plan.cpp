@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t kLongestName = 100;
 
-constexpr std::array<GateRule, 2> kBatchRules{{
+constexpr std::array<GateRule, 2> kNightlyRules{{
     {.name = "min-coverage",
      .metric = "coverage",
      .help = "smallest of the quantized shares of parameters, multiply-accumulates and bytes",
@@ -62,12 +62,12 @@ void read_gates(JsonObject& parent, std::vector<Gate>& gates) {
     std::string name = key;
     std::replace(name.begin(), name.end(), '_', '-');
     const GateRule* rule = find_gate_rule(name);
-    if (rule == nullptr) rule = find_batch_gate_rule(name);
+    if (rule == nullptr) rule = find_nightly_gate_rule(name);
     if (rule == nullptr || key.find('-') != std::string::npos) {
       std::string known;
       for (const auto& r : gate_rules())
         known += std::string(known.empty() ? "" : ", ") + std::string(r.name);
-      for (const auto& r : kBatchRules) known += ", " + std::string(r.name);
+      for (const auto& r : kNightlyRules) known += ", " + std::string(r.name);
       std::replace(known.begin(), known.end(), '-', '_');
       object.fail(key, "unknown gate", known);
     }
@@ -119,6 +119,7 @@ std::optional<EvaluationOptions> find_evaluation(JsonObject& model, const fs::pa
   options.preset = quantize.preset;
   if (object.boolean("compare", true)) options.reference = quantize.model;
   options.threads = quantize.threads;
+  options.trust = quantize.trust;
   object.finish();
   return options;
 }
@@ -149,9 +150,9 @@ Baseline read_baseline(JsonObject& plan, const fs::path& base, const std::string
 }
 
 /// Refuses gates on figures that the row will not have, before the long work.
-void check_gates(const BatchRow& row, const std::string& where) {
+void check_gates(const NightlyRow& row, const std::string& where) {
   for (const Gate& gate : row.gates) {
-    if (find_gate_rule(gate.rule->name) == nullptr) continue;  // every row has those of a batch
+    if (find_gate_rule(gate.rule->name) == nullptr) continue;  // every row has those of a plan
     const bool compared = row.evaluation && !row.evaluation->reference.empty();
     if (row.evaluation && (compared || !gate.rule->reference)) continue;
     throw Error(ErrorKind::kUsage,
@@ -166,7 +167,7 @@ void check_gates(const BatchRow& row, const std::string& where) {
 /// Reads rows of a plan one model after the other.
 class PlanReader {
  public:
-  PlanReader(const fs::path& path, const std::string& folder, int threads)
+  PlanReader(const fs::path& path, const std::string& folder, int threads, bool trust)
       : base_(path.parent_path()), json_(read_json(path)), root_(json_, path.string(), "") {
     if (root_.integer("schema_version", kPlanSchemaVersion, 0, kMost) != kPlanSchemaVersion) {
       root_.fail("schema_version", "unknown version of the plan",
@@ -175,10 +176,11 @@ class PlanReader {
     const std::string output = root_.text("output", "repquant-out");
     plan_.folder = folder.empty() ? path_below(base_, output) : folder;
     threads_ = threads;
+    trust_ = trust;
     baseline_ = read_baseline(root_, base_, plan_.folder);
   }
 
-  BatchPlan read() {
+  NightlyPlan read() {
     Settings common;
     read_settings(root_, common.recipe);
     read_gates(root_, common.gates);
@@ -198,8 +200,9 @@ class PlanReader {
 
  private:
   void read_model(JsonObject& model, Settings settings, const Json* common_bits) {
-    BatchRow row;
+    NightlyRow row;
     row.quantize.threads = threads_;
+    row.quantize.trust = trust_;
     row.quantize.model = path_below(base_, model.required_text("model"));
     row.model = model.text("name", fs::path(row.quantize.model).stem().string());
     check_name(row.model, model.where("name"));
@@ -231,7 +234,7 @@ class PlanReader {
   }
 
   /// `bits` is "w4a4" or an object with the key bits and, for this row alone, set and gates.
-  void add_row(BatchRow row, Settings settings, RecipeSources sources, const Json& bits,
+  void add_row(NightlyRow row, Settings settings, RecipeSources sources, const Json& bits,
                const std::string& pointer) {
     const std::string where = json_location(root_.source(), pointer);
     std::string text;
@@ -286,21 +289,22 @@ class PlanReader {
   Json json_;
   JsonObject root_;
   int threads_ = 1;
+  bool trust_ = false;
   Baseline baseline_{};
-  BatchPlan plan_{};
+  NightlyPlan plan_{};
   std::set<std::string> names_{};
 };
 
 }  // namespace
 
-const GateRule* find_batch_gate_rule(std::string_view name) {
-  const auto found = std::find_if(kBatchRules.begin(), kBatchRules.end(),
+const GateRule* find_nightly_gate_rule(std::string_view name) {
+  const auto found = std::find_if(kNightlyRules.begin(), kNightlyRules.end(),
                                   [&](const GateRule& rule) { return rule.name == name; });
-  return found == kBatchRules.end() ? nullptr : &*found;
+  return found == kNightlyRules.end() ? nullptr : &*found;
 }
 
-BatchPlan read_plan(const fs::path& path, const std::string& folder, int threads) {
-  return PlanReader(path, folder, threads).read();
+NightlyPlan read_plan(const fs::path& path, const std::string& folder, int threads, bool trust) {
+  return PlanReader(path, folder, threads, trust).read();
 }
 
 }  // namespace repquant

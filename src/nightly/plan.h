@@ -18,7 +18,7 @@ inline constexpr int kPlanSchemaVersion = 1;
 inline constexpr std::size_t kMostRows = 10000;
 
 /// One artifact to make and to measure.
-struct BatchRow {
+struct NightlyRow {
   std::string model;        // name of the model in the plan
   std::string label;        // name of the row within the model: the bits, or as the plan says
   std::string result_file;  // where the outcome is kept, beside the artifact
@@ -28,19 +28,20 @@ struct BatchRow {
   RegressionGates regression;
 };
 
-struct BatchPlan {
+struct NightlyPlan {
   std::string folder;  // of artifacts and results
-  std::vector<BatchRow> rows;
+  std::vector<NightlyRow> rows;
 };
 
-/// Reads a plan (docs/batch-runs.md). Paths in it are relative to its folder; artifacts go to
-/// `folder`, or, if that is empty, where the plan says. The rows get `threads`.
+/// Reads a plan (docs/nightly.md). Paths in it are relative to its folder; artifacts go to
+/// `folder`, or, if that is empty, where the plan says. The rows get `threads` and `trust`.
 /// Throws Error kFile if the plan or a recipe cannot be read, kUsage, with a JSON pointer, for
 /// everything in it that makes no sense: unknown keys, wrong types, values out of range, names that
 /// would leave the folder, and rows of the same name.
-BatchPlan read_plan(const std::filesystem::path& path, const std::string& folder, int threads);
+NightlyPlan read_plan(const std::filesystem::path& path, const std::string& folder, int threads,
+                      bool trust = false);
 
-/// Gates that only a batch has: on what quantize() reports.
-const GateRule* find_batch_gate_rule(std::string_view name);
+/// Gates that only the rows of a plan have: on what quantize() reports.
+const GateRule* find_nightly_gate_rule(std::string_view name);
 
 }  // namespace repquant

@@ -76,7 +76,7 @@ std::vector<Metric> parse_metrics(const Json& json) {
   return metrics;
 }
 
-RowResult parse_result(const Json& json, const BatchRow& row) {
+RowResult parse_result(const Json& json, const NightlyRow& row) {
   RowResult result;
   result.model = row.model;
   result.label = row.label;
@@ -104,7 +104,7 @@ std::string name_of(RowStatus status) {
   throw Error(ErrorKind::kInternal, {.what = "a status without a name"});
 }
 
-std::string fingerprint_of(const BatchRow& row) {
+std::string fingerprint_of(const NightlyRow& row) {
   Json json;
   json["versions"] = {kResultVersion, kVersion, TORCH_VERSION};
   json["model"] = sha256_of_file(row.quantize.model);
@@ -135,12 +135,12 @@ std::vector<Metric> read_metrics(const fs::path& path) {
   }
 }
 
-void claim_result(const BatchRow& row) {
+void claim_result(const NightlyRow& row) {
   const Json json{{"schema_version", kResultVersion}, {"unfinished", true}};
   write_file(row.result_file, json.dump(2) + "\n", true);
 }
 
-void save_result(const BatchRow& row, const std::string& fingerprint, const RowResult& result) {
+void save_result(const NightlyRow& row, const std::string& fingerprint, const RowResult& result) {
   Json json;
   json["schema_version"] = kResultVersion;
   json["fingerprint"] = fingerprint;
@@ -156,7 +156,7 @@ void save_result(const BatchRow& row, const std::string& fingerprint, const RowR
              true);
 }
 
-std::optional<RowResult> load_result(const BatchRow& row, const std::string& fingerprint) {
+std::optional<RowResult> load_result(const NightlyRow& row, const std::string& fingerprint) {
   try {
     const Json json = read_json(row.result_file);
     if (json.at("fingerprint") != fingerprint ||

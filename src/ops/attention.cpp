@@ -1,9 +1,9 @@
 #include <ATen/ATen.h>
 #include <ATen/ExpandUtils.h>
-#include <ATen/Parallel.h>
 
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
+#include "ops/parallel.h"
 #include "ops/scratch.h"
 
 namespace repquant::ops {
@@ -179,7 +179,7 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
   args.out_strides = strides_of(out);
   const Kernels& table = kernels(current_level());
   const std::int64_t bytes = attention_scratch(args);
-  at::parallel_for(0, args.batches * args.heads, 1, [&](std::int64_t begin, std::int64_t end) {
+  split_work(args.batches * args.heads, 1, [&](std::int64_t begin, std::int64_t end) {
     table.attention(args, begin, end, thread_scratch(bytes));
   });
   return shaped(out);

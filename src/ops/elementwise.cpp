@@ -1,8 +1,8 @@
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
+#include "ops/parallel.h"
 #include "ops/scratch.h"
 #include "ops/token_output.h"
 
@@ -39,9 +39,8 @@ at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, cons
                       static_cast<int>(max_code),
                       root_mean_square};
   const Kernels& table = kernels(current_level());
-  at::parallel_for(
-      0, codes.numel() / width, rows_per_task(width),
-      [&](std::int64_t begin, std::int64_t end) { table.norm_quantize(args, begin, end); });
+  split_work(codes.numel() / width, rows_per_task(width),
+             [&](std::int64_t begin, std::int64_t end) { table.norm_quantize(args, begin, end); });
   return codes;
 }
 
@@ -58,12 +57,12 @@ std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int
   if (codes.numel() == 0) return {codes, rows};
   args.x = input.const_data_ptr<float>();
   const Kernels& table = kernels(current_level());
-  at::parallel_for(0, codes.numel() / args.width, rows_per_task(args.width),
-                   [&](std::int64_t begin, std::int64_t end) {
-                     const auto bytes = args.width * static_cast<std::int64_t>(sizeof(float));
-                     table.token_quantize(args, begin, end,
-                                          reinterpret_cast<float*>(thread_scratch(bytes)));
-                   });
+  split_work(codes.numel() / args.width, rows_per_task(args.width),
+             [&](std::int64_t begin, std::int64_t end) {
+               const auto bytes = args.width * static_cast<std::int64_t>(sizeof(float));
+               table.token_quantize(args, begin, end,
+                                    reinterpret_cast<float*>(thread_scratch(bytes)));
+             });
   return {codes, rows};
 }
 
@@ -137,8 +136,8 @@ at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const
                           static_cast<int>(max_code),
                           is_signed ? static_cast<int>(shift) : 0};
   const Kernels& table = kernels(current_level());
-  at::parallel_for(0, codes.numel() / width, rows_per_task(width),
-                   [&](std::int64_t begin, std::int64_t end) { table.quantize(args, begin, end); });
+  split_work(codes.numel() / width, rows_per_task(width),
+             [&](std::int64_t begin, std::int64_t end) { table.quantize(args, begin, end); });
   return codes;
 }
 
@@ -150,14 +149,20 @@ std::vector<std::string> cpu_levels() {
   return names;
 }
 
+std::vector<std::string> known_cpu_levels() {
+  std::vector<std::string> names;
+  for (const CpuLevel level : kKnownLevels) names.emplace_back(level_name(level));
+  return names;
+}
+
 std::string set_cpu_level(const std::string& level) {
-  for (const CpuLevel known : {CpuLevel::kGeneric, CpuLevel::kAvx2, CpuLevel::kAvx512Vnni}) {
+  for (const CpuLevel known : kKnownLevels) {
     if (level != level_name(known)) continue;
     set_level(known);
     return cpu_level();
   }
-  TORCH_CHECK(false, "repquant::set_cpu_level: unknown level '", level,
-              "'; expected generic, avx2 or avx512vnni");
+  TORCH_CHECK(false, "repquant::set_cpu_level: unknown level '", level, "'; expected one of ",
+              known_cpu_levels());
 }
 
 }  // namespace repquant::ops

@@ -4,6 +4,7 @@
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/pack.h"
 #include "ops/operators.h"
+#include "ops/parallel.h"
 #include "ops/scratch.h"
 #include "ops/token_output.h"
 
@@ -55,15 +56,15 @@ void run(const LinearArgs& args, std::int64_t rows) {
   const std::int64_t threads = small ? 1 : at::get_num_threads();
   const std::int64_t splits = threads == 1 ? 1 : std::min(panels, 4 * threads);
   const Kernels& table = kernels(current_level());
-  at::parallel_for(
-      0, blocks * splits, small ? blocks * splits : 1, [&](std::int64_t begin, std::int64_t end) {
-        std::uint8_t* scratch = thread_scratch(4 * args.groups * kPanel);
-        for (std::int64_t task = begin; task < end; ++task) {
-          const std::int64_t block = task / splits, split = task % splits;
-          table.linear(args, block * block_rows, std::min(rows, (block + 1) * block_rows),
-                       split * panels / splits, (split + 1) * panels / splits, scratch);
-        }
-      });
+  split_work(blocks * splits, small ? blocks * splits : 1,
+             [&](std::int64_t begin, std::int64_t end) {
+               std::uint8_t* scratch = thread_scratch(4 * args.groups * kPanel);
+               for (std::int64_t task = begin; task < end; ++task) {
+                 const std::int64_t block = task / splits, split = task % splits;
+                 table.linear(args, block * block_rows, std::min(rows, (block + 1) * block_rows),
+                              split * panels / splits, (split + 1) * panels / splits, scratch);
+               }
+             });
 }
 
 /// Narrowed to int or multiplied by others.
@@ -212,7 +213,7 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
   const std::int64_t block = (count + blocks - 1) / blocks;
   const Kernels& table = kernels(current_level());
   const std::int64_t unpacked = 4 * args.groups * kPanel;  // a multiple of 64 bytes
-  at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+  split_work(blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t bytes = block * channels * static_cast<std::int64_t>(sizeof(float));
     std::uint8_t* scratch = thread_scratch(unpacked + bytes);
     auto* values = reinterpret_cast<float*>(scratch + unpacked);

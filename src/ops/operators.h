@@ -86,6 +86,8 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
 std::string cpu_level();
 /// What this processor has, rising.
 std::vector<std::string> cpu_levels();
+/// What any processor may have, rising.
+std::vector<std::string> known_cpu_levels();
 std::string set_cpu_level(const std::string& level);
 
 }  // namespace repquant::ops

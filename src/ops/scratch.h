@@ -1,14 +1,7 @@
-// Working memory of a kernel: one buffer per thread that only grows. Included where
-// work is split over threads.
+// Working memory of a kernel: one buffer per thread that only grows.
 #pragma once
 
-#include <ATen/Config.h>
-
 #include <cstdint>
-
-#if AT_PARALLEL_OPENMP && !defined(_OPENMP)
-#error "compile with -fopenmp, or at::parallel_for runs on one thread"
-#endif
 
 namespace repquant::ops {
 

@@ -4,6 +4,7 @@
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/weight_only_layout.h"
 #include "ops/operators.h"
+#include "ops/parallel.h"
 #include "ops/scratch.h"
 
 namespace repquant::ops {
@@ -45,13 +46,12 @@ Arranged arrange(const at::Tensor& x, const ColumnLayout& layout, bool nibbles) 
   const float* from = x.const_data_ptr<float>();
   float* to = result.x.mutable_data_ptr<float>();
   float* offsets = result.offsets.mutable_data_ptr<float>();
-  at::parallel_for(0, rows, std::max<std::int64_t>(1, kGrain / columns),
-                   [&](std::int64_t begin, std::int64_t end) {
-                     for (std::int64_t r = begin; r < end; ++r) {
-                       arrange_row(from + r * columns, layout, nibbles, to + r * stride,
-                                   offsets + r * chunks);
-                     }
-                   });
+  split_work(
+      rows, std::max<std::int64_t>(1, kGrain / columns), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t r = begin; r < end; ++r) {
+          arrange_row(from + r * columns, layout, nibbles, to + r * stride, offsets + r * chunks);
+        }
+      });
   return result;
 }
 
@@ -72,8 +72,8 @@ void run(const WeightOnlyArgs& args, std::int64_t rows) {
   const std::int64_t splits = threads == 1 ? 1 : std::min(count, 4 * threads);
   const std::int64_t floats = (block_rows + kUnpackedColumns) * kPanel;
   const Kernels& table = kernels(current_level());
-  at::parallel_for(
-      0, blocks * splits, small ? blocks * splits : 1, [&](std::int64_t begin, std::int64_t end) {
+  split_work(
+      blocks * splits, small ? blocks * splits : 1, [&](std::int64_t begin, std::int64_t end) {
         std::uint8_t* scratch = thread_scratch(floats * static_cast<std::int64_t>(sizeof(float)));
         for (std::int64_t task = begin; task < end; ++task) {
           const std::int64_t block = task / splits, split = task % splits;

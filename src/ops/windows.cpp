@@ -1,13 +1,13 @@
 // The windows of a convolution as rows: what pad, unfold, permute and flatten give, copied in runs
 // of channels instead of through strided views.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 
 #include "ops/operators.h"
+#include "ops/parallel.h"
 
 namespace repquant::ops {
 namespace {
@@ -83,24 +83,23 @@ at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArray
   auto* to = static_cast<char*>(result.mutable_data_ptr());
   const std::int64_t line = plane.grid[1] * plane.kernel[0] * plane.kernel[1] * pixel;
   const std::int64_t image = plane.size[0] * plane.size[1] * pixel;
-  at::parallel_for(
-      0, x.size(0) * plane.grid[0], std::max<std::int64_t>(1, kGrain / line),
-      [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t task = begin; task < end; ++task) {
-          const char* picture = from + task / plane.grid[0] * image;
-          const std::int64_t top = task % plane.grid[0] * plane.stride[0] - plane.before[0];
-          char* out = to + task * line;
-          for (std::int64_t w = 0; w < plane.grid[1]; ++w) {
-            const std::int64_t left = w * plane.stride[1] - plane.before[1];
-            for (std::int64_t k = 0; k < plane.kernel[0]; ++k) {
-              const std::int64_t row = top + k * plane.dilation[0];
-              const bool inside = row >= 0 && row < plane.size[0];
-              copy_pixels(plane, inside ? picture + row * plane.size[1] * pixel : nullptr, zeros,
-                          left, pixel, out);
-            }
-          }
-        }
-      });
+  split_work(x.size(0) * plane.grid[0], std::max<std::int64_t>(1, kGrain / line),
+             [&](std::int64_t begin, std::int64_t end) {
+               for (std::int64_t task = begin; task < end; ++task) {
+                 const char* picture = from + task / plane.grid[0] * image;
+                 const std::int64_t top = task % plane.grid[0] * plane.stride[0] - plane.before[0];
+                 char* out = to + task * line;
+                 for (std::int64_t w = 0; w < plane.grid[1]; ++w) {
+                   const std::int64_t left = w * plane.stride[1] - plane.before[1];
+                   for (std::int64_t k = 0; k < plane.kernel[0]; ++k) {
+                     const std::int64_t row = top + k * plane.dilation[0];
+                     const bool inside = row >= 0 && row < plane.size[0];
+                     copy_pixels(plane, inside ? picture + row * plane.size[1] * pixel : nullptr,
+                                 zeros, left, pixel, out);
+                   }
+                 }
+               }
+             });
   return result;
 }
 

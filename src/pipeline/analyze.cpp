@@ -6,8 +6,8 @@
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "evaluate/model_file.h"
+#include "pipeline/allocate_bits.h"
 #include "pipeline/memory_limits.h"
-#include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "recipe/json.h"
 #include "repquant/error.h"
@@ -59,21 +59,29 @@ std::vector<SensitivityRow> rank(std::vector<Ranked> ranked) {
   return rows;
 }
 
+/// `bits` of the sites that have a choice; what has none is neither ranked nor averaged.
+std::vector<SiteBits> bits_of_choices(const Choices& choices, std::vector<SiteBits> bits) {
+  for (std::size_t i = 0; i < bits.size(); ++i) {
+    const SiteChoices& site = choices.sites[i];
+    if (site.weight_bits.empty() && site.activation_bits.empty()) bits[i].quantized = false;
+  }
+  return bits;
+}
+
 std::vector<SensitivityRow> rows_of(const std::vector<Site>& sites,
                                     const std::vector<SiteBits>& bits, const ErrorTable& table,
                                     const Allocation& allocation) {
   std::vector<Ranked> ranked;
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (!bits[i].quantized || is_lookup(sites[i])) continue;
-    const LinearSite* linear = linear_of(sites[i]);
+    if (!bits[i].quantized) continue;
     Ranked entry;
     entry.row.path = sites[i].path;
     entry.row.kind = name_of(kind_of(sites[i]));
     entry.row.macs = sites[i].macs;
     entry.row.activation_bits = bits[i].activation_bits;
     entry.row.chosen_activation_bits = allocation.bits[i].activation_bits;
-    if (linear != nullptr) {
-      entry.row.parameters = linear->weight.numel();
+    if (const at::Tensor weight = constant_of(sites[i]); weight.defined()) {
+      entry.row.parameters = weight.numel();
       entry.row.weight_bits = bits[i].weight_bits;
       entry.row.chosen_weight_bits = allocation.bits[i].weight_bits;
       entry.errors.add(find_width(table.sites[i].weights, bits[i].weight_bits));
@@ -88,10 +96,10 @@ std::vector<SensitivityRow> rows_of(const std::vector<Site>& sites,
 
 AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer) {
   const BitWidths own = options.recipe.bits;
-  MixedOptions mixed{.target_bits = options.target_bits.value_or(8.0),
-                     .candidates = options.candidates};
-  if (!own.weight_only()) mixed.candidates.push_back(own);
-  check_mixed(mixed, options.recipe);
+  BitAllocationOptions bit_allocation{.target_bits = options.target_bits.value_or(8.0),
+                                      .candidates = options.candidates};
+  if (!own.weight_only()) bit_allocation.candidates.push_back(own);
+  check_bit_allocation(bit_allocation, options.recipe);
   require_samples(options.calib);
   check_model_file(options.model);
   if (!options.output.empty()) check_output(options.output, options.force);
@@ -100,24 +108,26 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer) {
   const PreparedRun run = prepare({.model = options.model,
                                    .samples = options.calib,
                                    .preset = options.preset,
-                                   .threads = options.threads},
+                                   .threads = options.threads,
+                                   .trust = options.trust},
                                   options.recipe, observer, cache);
   const std::vector<Site>& sites = run.search.sites;
   require_quantized(run.search, run.bits);
   check_run_fits(run);
 
   begin_phase(observer, "rank", sites.size());
-  const auto [choices, table] =
-      rank_widths(run, run.calibration.batches, options.recipe, candidates_of(mixed.candidates),
-                  spill_place("", options.output), options.threads, observer);
+  const auto [choices, table] = rank_widths(
+      run, run.calibration.batches, options.recipe, candidates_of(bit_allocation.candidates),
+      spill_place("", options.output), options.threads, observer);
   // What the recipe states for single sites may be above its bits; then so is the least target.
-  TargetBits target = average_bits(sites, run.bits);
+  const std::vector<SiteBits> bits = bits_of_choices(choices, run.bits);
+  TargetBits target = average_bits(sites, bits);
   if (options.target_bits) target = {*options.target_bits, *options.target_bits};
   const Allocation allocation = choose_bits(sites, choices, table, target);
 
   AnalyzeReport report;
-  report.sites = rows_of(sites, run.bits, table, allocation);
-  report.chosen = mixed_report(allocation, std::max(target.weights, target.activations));
+  report.sites = rows_of(sites, bits, table, allocation);
+  report.chosen = allocation_report(allocation, std::max(target.weights, target.activations));
   report.target_weight_bits = target.weights;
   report.target_activation_bits = target.activations;
   report.protocol = run.source.protocol;

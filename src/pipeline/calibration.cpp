@@ -6,25 +6,19 @@
 #include <cmath>
 #include <numbers>
 #include <random>
+#include <utility>
 
 #include "base/sha256.h"
 #include "data/open_data.h"
 #include "data/sampling.h"
 #include "repquant/error.h"
+#include "tensor/shape_text.h"
 
 namespace repquant {
 namespace {
 
 constexpr std::int64_t kBatchTokens = 1024;
 constexpr std::int64_t kLargestSample = std::int64_t{1} << 28;  // elements
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
-  }
-  return text + "]";
-}
 
 /// Standard normal values by Box and Muller, the same on every platform.
 at::Tensor normal_samples(std::int64_t count, const std::vector<std::int64_t>& shape,
@@ -109,6 +103,12 @@ CalibrationSource open_random(const Synthetic& synthetic, const CalibrationReque
 }
 
 }  // namespace
+
+SampleSource named_samples(const std::string& name, const TokenOptions& tokens,
+                           std::vector<std::int64_t> shape) {
+  if (name == "synthetic") return Synthetic{std::move(shape)};
+  return DataPath{name, tokens};
+}
 
 void require_samples(const SampleSource& samples) {
   const auto* data = std::get_if<DataPath>(&samples);

@@ -36,6 +36,11 @@ struct CalibrationRequest {
   friend bool operator==(const CalibrationRequest&, const CalibrationRequest&) = default;
 };
 
+/// Samples as callers name them: the word synthetic stands for random numbers of `shape`, anything
+/// else for a path. No name is an empty path, which require_samples() refuses.
+SampleSource named_samples(const std::string& name, const TokenOptions& tokens,
+                           std::vector<std::int64_t> shape);
+
 /// Throws Error kUsage, with the kinds of data there are, for an empty path.
 void require_samples(const SampleSource& samples);
 

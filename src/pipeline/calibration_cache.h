@@ -18,7 +18,7 @@ class CalibrationCache {
   const Calibration& load(const CalibrationRecipe& recipe, const ModelSignature& signature,
                           const Observer& observer);
 
-  /// How often samples were read, for tests.
+  /// How often samples were read.
   int loads() const { return loads_; }
 
  private:

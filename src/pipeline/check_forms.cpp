@@ -88,10 +88,11 @@ PortableSites differing(const BothForms& forms, const std::vector<FormCheckInput
 std::string db(const Energies& energies) { return format_number(energies.sqnr_db(), 1) + " dB"; }
 
 PortableSites compare_forms(const std::string& path, const std::vector<FormCheckInput>& inputs,
-                            QuantizeReport& report, std::optional<BothForms> loaded) {
+                            bool trusted, QuantizeReport& report, std::optional<BothForms> loaded) {
   PortableSites kept;
   for (int round = 0;; ++round) {
-    const BothForms forms = loaded ? *std::exchange(loaded, std::nullopt) : load_both(path, kept);
+    const BothForms forms =
+        loaded ? *std::exchange(loaded, std::nullopt) : load_both(path, kept, trusted);
     const PortableSites found = differing(forms, inputs);
     if (found.empty()) {
       const OutputErrors errors = compare_outputs(forms, inputs, path);
@@ -165,7 +166,7 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
 }
 
 PortableSites check_forms(const std::string& path, const std::vector<FormCheckInput>& inputs,
-                          QuantizeReport& report, std::optional<BothForms> loaded) {
+                          bool trusted, QuantizeReport& report, std::optional<BothForms> loaded) {
   const at::NoGradGuard no_grad;
   const auto fail = [&](const std::string& message) {
     rethrow_if_out_of_memory(path);
@@ -177,7 +178,7 @@ PortableSites check_forms(const std::string& path, const std::vector<FormCheckIn
                  .hint = "please report the model"});
   };
   try {
-    return compare_forms(path, inputs, report, std::move(loaded));
+    return compare_forms(path, inputs, trusted, report, std::move(loaded));
   } catch (const Error&) {
     throw;
   } catch (const c10::Error& e) {

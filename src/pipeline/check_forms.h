@@ -30,10 +30,12 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
 /// Loads the file in both forms and compares them on `inputs`: every fused operator on the portable
 /// form's values (limits in tensor/deviation.h), and whole outputs. Returns the submodules whose
 /// fused operator differs, with the reason: they must stay portable. Adds a line to
-/// `report.checks`. `loaded`: the file, where it has been loaded already.
+/// `report.checks`. `loaded`: the file, where it has been loaded already. `trusted`: as in
+/// load_both().
 /// Throws Error kNumerical, naming what differs, where leaving submodules portable does not help or
 /// a form does not run.
 PortableSites check_forms(const std::string& path, const std::vector<FormCheckInput>& inputs,
-                          QuantizeReport& report, std::optional<BothForms> loaded = {});
+                          bool trusted, QuantizeReport& report,
+                          std::optional<BothForms> loaded = {});
 
 }  // namespace repquant

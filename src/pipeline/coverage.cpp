@@ -28,7 +28,7 @@ std::string reason_of_product(const Recipe& recipe) {
 CoverageGap excluded_gap(const Site& site, const Recipe& recipe, bool read_in_float) {
   const std::string reason =
       std::visit(Overloaded{[](const LinearSite&) -> std::string { return kExcluded; },
-                            [](const ConvolutionSite&) -> std::string { return kExcluded; },
+                            [](const GroupedConvolutionSite&) -> std::string { return kExcluded; },
                             [&](const ScoresSite&) { return reason_of_product(recipe); },
                             [&](const AttendSite&) { return reason_of_product(recipe); },
                             [&](const EmbeddingSite&) -> std::string {

@@ -3,8 +3,8 @@
 
 #include <vector>
 
+#include "fit/fit_sites.h"
 #include "fit/site_bits.h"
-#include "fit/sweep.h"
 #include "graph/model.h"
 #include "graph/site.h"
 #include "repquant/coverage.h"

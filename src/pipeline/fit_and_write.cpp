@@ -37,16 +37,16 @@ std::string fingerprint(const PreparedRun& run, const Recipe& recipe, const Batc
 }
 
 /// Plans carry only what was decided; kinds and sizes come from the sites, joined by path.
-std::vector<SiteReport> site_reports(const SiteSearch& search, const SweepResult& sweep) {
+std::vector<SiteReport> site_reports(const SiteSearch& search, const FittedSites& fitted) {
   std::vector<SiteReport> reports;
   std::size_t next = 0;
   for (const auto& site : search.sites) {
-    if (next < sweep.plans.size() && sweep.plans[next].path == site.path) {
-      reports.push_back(report_of(site, sweep.plans[next]));
+    if (next < fitted.plans.size() && fitted.plans[next].path == site.path) {
+      reports.push_back(report_of(site, fitted.plans[next]));
       ++next;
     } else {
       reports.push_back(report_of(site, SiteBits{.quantized = false}));
-      for (const FailedSite& failed : sweep.failed) {
+      for (const FailedSite& failed : fitted.failed) {
         if (failed.path == site.path) reports.back().note = failed.note();
       }
     }
@@ -86,26 +86,27 @@ void warn_of_lost_sites(const std::vector<SiteReport>& sites, const Observer& ob
 
 }  // namespace
 
-SweepResult sweep_prepared(const PreparedRun& run, const QuantizeOptions& options,
-                           const Observer& observer) {
+FittedSites fit_prepared(const PreparedRun& run, const QuantizeOptions& options,
+                         const Observer& observer) {
   const Batches& samples = run.calibration.batches;
   begin_phase(observer, "quantize", run.search.sites.size());
-  SweepOptions sweep;
-  sweep.threads = options.threads;
-  sweep.workdir = options.workdir;
-  sweep.spill = spill_place(options.workdir, options.output);
-  sweep.resume = options.resume;
-  sweep.fingerprint = fingerprint(run, options.recipe, samples);
-  sweep.warn = observer.warn;
-  sweep.check_interrupt = observer.check_interrupt;
-  sweep.on_progress = [&observer](const SweepProgress& progress) {
+  FitSitesOptions fit;
+  fit.threads = options.threads;
+  fit.workdir = options.workdir;
+  fit.spill = spill_place(options.workdir, options.output);
+  fit.resume = options.resume;
+  fit.fingerprint = fingerprint(run, options.recipe, samples);
+  fit.warn = observer.warn;
+  fit.check_interrupt = observer.check_interrupt;
+  fit.on_progress = [&observer](const FitProgress& progress) {
     observer.on_item(progress.path, progress.site);
   };
-  return run_sweep(run.model, run.search, samples, options.recipe, sweep);
+  return fit_sites(run.model, run.search, samples, options.recipe, fit);
 }
 
 QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
-                              const SweepResult& sweep, const std::optional<MixedReport>& mixed,
+                              const FittedSites& fitted,
+                              const std::optional<BitAllocationReport>& bit_allocation,
                               const Observer& observer) {
   begin_phase(observer, "write", 0);
   QuantizeReport report;
@@ -119,20 +120,20 @@ QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
   report.synthetic = std::holds_alternative<Synthetic>(options.calib);
   report.coverage =
       coverage_of(run.model, run.search, resolve_bits(run.search.sites, options.recipe),
-                  options.recipe, sweep.failed);
-  if (!sweep.failed.empty()) check_coverage(report.coverage, options.strict, options.min_coverage);
-  report.mixed = mixed;
-  report.sites = site_reports(run.search, sweep);
-  report.fold_deviation = sweep.fold_deviation;
-  report.output_sqnr_db = sweep.output_sqnr_db;
-  report.sweep_seconds = sweep.seconds;
-  report.float_seconds = sweep.float_seconds;
-  warn_of_failed_sites(sweep.failed, observer);
+                  options.recipe, fitted.failed);
+  if (!fitted.failed.empty()) check_coverage(report.coverage, options.strict, options.min_coverage);
+  report.bit_allocation = bit_allocation;
+  report.sites = site_reports(run.search, fitted);
+  report.fold_deviation = fitted.fold_deviation;
+  report.output_sqnr_db = fitted.output_sqnr_db;
+  report.fit_seconds = fitted.seconds;
+  report.float_seconds = fitted.float_seconds;
+  warn_of_failed_sites(fitted.failed, observer);
   warn_of_lost_sites(report.sites, observer);
   if (!run.held_back.empty()) {
     report.judgement = judge({.model = run.model,
                               .search = run.search,
-                              .plans = sweep.plans,
+                              .plans = fitted.plans,
                               .fitted = run.calibration.batches,
                               .held_back = run.held_back,
                               .threads = options.threads},
@@ -140,10 +141,10 @@ QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
   }
   if (options.histograms) {
     report.histograms =
-        input_histograms(run.model, run.search, sweep.plans, run.calibration.batches.front());
+        input_histograms(run.model, run.search, fitted.plans, run.calibration.batches.front());
   }
   const Clock::time_point start = run.start;
-  write_artifact(std::move(run), sweep, options, observer, report);
+  write_artifact(std::move(run), fitted, options, observer, report);
   report.model_bytes = static_cast<std::int64_t>(fs::file_size(options.model));
   report.output_bytes = static_cast<std::int64_t>(fs::file_size(options.output));
   report.peak_memory_bytes = peak_memory_bytes();

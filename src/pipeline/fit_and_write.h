@@ -3,22 +3,23 @@
 
 #include <optional>
 
-#include "fit/sweep.h"
+#include "fit/fit_sites.h"
 #include "pipeline/prepare.h"
 #include "repquant/quantize.h"
 
 namespace repquant {
 
-/// The sweep under options.recipe. Throws Error as run_sweep() and resolve_bits().
-SweepResult sweep_prepared(const PreparedRun& run, const QuantizeOptions& options,
-                           const Observer& observer);
+/// The sequential fit under options.recipe. Throws Error as fit_sites() and resolve_bits().
+FittedSites fit_prepared(const PreparedRun& run, const QuantizeOptions& options,
+                         const Observer& observer);
 
-/// Writes the artifact of a sweep under options.recipe and says what it came to; `mixed` goes into
-/// both. Uses up the run; one that is needed again is handed over as a copy. Warns of sites that
-/// failed or lost most of their output. Throws Error as judge(), check_coverage() (where sites
-/// failed) and write_artifact().
+/// Writes the artifact of a fit under options.recipe and says what it came to; `bit_allocation`
+/// goes into both. Uses up the run; one that is needed again is handed over as a copy. Warns of
+/// sites that failed or lost most of their output. Throws Error as judge(), check_coverage() (where
+/// sites failed) and write_artifact().
 QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
-                              const SweepResult& sweep, const std::optional<MixedReport>& mixed,
+                              const FittedSites& fitted,
+                              const std::optional<BitAllocationReport>& bit_allocation,
                               const Observer& observer);
 
 }  // namespace repquant

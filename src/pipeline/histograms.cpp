@@ -89,7 +89,7 @@ std::vector<Operand> operands_of(const SitePlan& plan, const Node* node, const V
                  [&](const AttendPlan& attend) {
                    return Operands{operand_of("value", -1, attend.value, input(1))};
                  },
-                 [&](const ConvolutionPlan& convolution) {
+                 [&](const GroupedConvolutionPlan& convolution) {
                    if (!convolution.quantized_input) return Operands{};
                    const OperandQuantizer& grid = convolution.input;
                    return Operands{operand_of("input", -grid.scale.dim(), grid, input(0))};

@@ -90,9 +90,9 @@ FusedReport fused_report(const LoadReport& loaded, const ArtifactReport& artifac
   return report;
 }
 
-FusedReport inspect_fused(const std::string& path, const ArtifactReport& artifact) {
+FusedReport inspect_fused(const std::string& path, const ArtifactReport& artifact, bool trust) {
   LoadReport loaded;
-  load(path, {}, &loaded);
+  load(path, {.trust = trust}, &loaded);
   return fused_report(loaded, artifact);
 }
 

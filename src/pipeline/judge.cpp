@@ -96,7 +96,7 @@ at::Tensor exact_output(const Site& site, const Values& values) {
             return at::matmul(at::softmax(input(0), -1), input(1));
           },
           [&](const EmbeddingSite& embedding) { return at::embedding(embedding.table, input(1)); },
-          [&](const ConvolutionSite& convolution) {
+          [&](const GroupedConvolutionSite& convolution) {
             return convolve(input(0), convolution.weight, convolution.bias, convolution.shape);
           }},
       site.kind);
@@ -182,8 +182,8 @@ void check_gates(const JudgementReport& judgement, const QuantizeOptions& option
 
 /// The bits that the floor goes by: those of the recipe, or the average that was asked for.
 BitWidths judged_bits(const QuantizeOptions& options, const QuantizeReport& report) {
-  if (!report.mixed) return options.recipe.bits;
-  const int bits = static_cast<int>(std::floor(report.mixed->target_bits));
+  if (!report.bit_allocation) return options.recipe.bits;
+  const int bits = static_cast<int>(std::floor(report.bit_allocation->target_bits));
   return {bits, bits};
 }
 

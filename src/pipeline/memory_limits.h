@@ -9,8 +9,8 @@
 namespace repquant {
 
 /// Where living activations go, and from how many bytes on: in `workdir` 256 MB, without one in the
-/// folder of `output` (empty: the one for temporary files) half of the memory that there is. Under
-/// a limit less: the fit needs room beside them.
+/// folder of `output` (empty: the one for temporary files) an eighth of the memory that there is,
+/// since the fit needs room beside them. In `workdir` no more than a quarter of it.
 SpillPlace spill_place(const std::string& workdir, const std::string& output);
 
 /// Throws Error kResource for a model whose weights alone do not fit into memory.

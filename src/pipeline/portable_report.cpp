@@ -4,11 +4,12 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
-#include <set>
+#include <optional>
 #include <utility>
 
 #include "format/class_source.h"
 #include "graph/archive.h"
+#include "graph/products.h"
 #include "graph/rewrite.h"
 #include "pipeline/form_reports.h"
 #include "repquant/artifact.h"
@@ -30,7 +31,32 @@ void describe_scores(const Module& module, RuntimeSite& site) {
   const std::int64_t heads = module.attr("left_zero").toTensor().numel();
   const bool large = heads > 0 && site.macs / heads >= integer_scores_work();
   site.integer = module.attr("integer").toBool() && large;
-  site.op = site.integer ? "aten::_int_mm s8 x s8" : "aten::matmul float32 on integer codes";
+  if (site.integer) site.op = "aten::_int_mm s8 x s8";
+}
+
+/// What a site's own submodule runs. Scores and Linear are described further by their state.
+std::string operator_of(ClassKind kind) {
+  switch (kind) {
+    case ClassKind::kLinear:
+      return "onednn::qlinear_pointwise u8 x s8";
+    case ClassKind::kScores:
+    case ClassKind::kAttend:
+      return "aten::matmul float32 on integer codes";
+    case ClassKind::kWeightOnlyLinear:
+      return "aten::linear float32, weight dequantized at load";
+    case ClassKind::kConvolution:
+      return "aten::convolution float32 on integer codes";
+    case ClassKind::kEmbedding:
+      return "aten::embedding, the rows read are dequantized";
+    case ClassKind::kNormQuantize:
+    case ClassKind::kQuantize:
+    case ClassKind::kSideColumns:
+    case ClassKind::kTokenRange:
+    case ClassKind::kTokenQuantize:
+    case ClassKind::kTokenScale:
+      break;  // of an input, of no site
+  }
+  return class_source(kind).name;
 }
 
 RuntimeSite describe_site(const Module& root, const ArtifactSite& row, const std::string& source) {
@@ -42,47 +68,22 @@ RuntimeSite describe_site(const Module& root, const ArtifactSite& row, const std
                                    .hint = "quantize the model again"});
   }
   const Module module = root.attr(row.module).toModule();
-  const std::string kind = module.type()->name()->name();
-  if (kind == "Linear") {
+  const std::string name = module.type()->name()->name();
+  const std::optional<ClassKind> kind = find_class_kind(name);
+  site.op = kind ? operator_of(*kind) : name;
+  if (kind == ClassKind::kLinear) {
     site.integer = true;
-    site.op = module.attr("split").toBool()
-                  ? "onednn::qlinear_pointwise u8 x s8, twice (no VNNI here)"
-                  : "onednn::qlinear_pointwise u8 x s8";
-  } else if (kind == "Scores") {
-    describe_scores(module, site);
-  } else if (kind == "Attend") {
-    site.op = "aten::matmul float32 on integer codes";
-  } else if (kind == "WeightOnlyLinear") {
-    site.op = "aten::linear float32, weight dequantized at load";
-  } else if (kind == "Convolution") {
-    site.op = "aten::convolution float32 on integer codes";
-  } else if (kind == "Embedding") {
-    site.op = "aten::embedding, the rows read are dequantized";
-  } else {
-    site.op = kind;
+    if (module.attr("split").toBool()) site.op += ", twice (no VNNI here)";
   }
+  if (kind == ClassKind::kScores) describe_scores(module, site);
   return site;
 }
 
 std::vector<std::string> float_products(const Module& root) {
-  static const std::set<std::string> products{"aten::linear",
-                                              "aten::matmul",
-                                              "aten::mm",
-                                              "aten::bmm",
-                                              "aten::addmm",
-                                              "aten::conv1d",
-                                              "aten::conv2d",
-                                              "aten::conv3d",
-                                              "aten::convolution",
-                                              "aten::_convolution",
-                                              "aten::baddbmm",
-                                              "aten::einsum",
-                                              "aten::scaled_dot_product_attention"};
   std::vector<std::string> found;
   auto& function = torch::jit::toGraphFunction(root.get_method("forward").function());
   for (const auto* node : all_nodes(*function.graph())) {
-    const std::string kind = node->kind().toQualString();
-    if (products.count(kind) > 0) found.push_back(kind);
+    if (is_product(node)) found.emplace_back(node->kind().toQualString());
   }
   return found;
 }
@@ -105,9 +106,9 @@ RuntimeReport portable_report(const Module& root, const ArtifactInfo& info,
   return report;
 }
 
-ArtifactReport inspect_artifact(const std::string& path) {
+ArtifactReport inspect_artifact(const std::string& path, bool trust) {
   ArtifactInfo info = read_artifact(path);
-  RuntimeReport runtime = portable_report(load_archive(path), info, path);
+  RuntimeReport runtime = portable_report(load_archive(path, trust), info, path);
   return {std::move(info), std::move(runtime)};
 }
 

@@ -59,7 +59,7 @@ std::string why_no_site(const SiteSearch& search) {
          "): " + first.reason;
 }
 
-Model load_unquantized(const std::string& path, const std::vector<GivenInput>& given) {
+Model load_unquantized(const std::string& path, const std::vector<GivenInput>& given, bool trust) {
   if (is_artifact(path)) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model is already quantized",
@@ -68,7 +68,7 @@ Model load_unquantized(const std::string& path, const std::vector<GivenInput>& g
                  .got = "an artifact of repquant",
                  .hint = "quantize the model that it was made from; see repquant inspect"});
   }
-  return load_model(path, given.size(), given);
+  return load_model(path, given.size(), given, trust);
 }
 
 SiteSearch find_some_sites(const Model& model) {
@@ -112,7 +112,7 @@ PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const O
                              .threads = options.threads});
   }
   check_model_fits(options.model);
-  run.model = load_unquantized(options.model, run.source.given);
+  run.model = load_unquantized(options.model, run.source.given, options.trust);
   run.search = find_some_sites(run.model);
   run.bits = resolve_bits(run.search.sites, recipe);  // a bad pattern fails before the long work
   if (!options.samples) return run;

@@ -33,6 +33,7 @@ struct PrepareOptions {
   std::optional<SampleSource> samples;  // none: the structure alone
   std::string preset;                   // preprocessing preset; empty: the model's own
   int threads = 1;
+  bool trust = false;  // as QuantizeOptions::trust
 };
 
 /// Opens the data, loads the model and finds its sites, resolves their bits, draws the samples,

@@ -28,7 +28,8 @@ Preview preview(const PreviewOptions& options) {
   const PreparedRun run = prepare({.model = options.model,
                                    .samples = samples_of(options),
                                    .preset = options.preset,
-                                   .threads = options.threads},
+                                   .threads = options.threads,
+                                   .trust = options.trust},
                                   recipe, {}, cache);
   Preview result;
   result.proven = !run.calibration.batches.empty();

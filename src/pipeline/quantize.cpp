@@ -12,11 +12,11 @@
 #include "evaluate/model_file.h"
 #include "fit/failure.h"
 #include "fit/hold_back.h"
+#include "pipeline/allocate_bits.h"
 #include "pipeline/calibration_cache.h"
 #include "pipeline/coverage.h"
 #include "pipeline/fit_and_write.h"
 #include "pipeline/memory_limits.h"
-#include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "pipeline/search_bits.h"
 #include "repquant/error.h"
@@ -29,14 +29,15 @@ namespace {
 /// float32 weights.
 std::uint64_t smallest_artifact(const QuantizeOptions& options) {
   constexpr std::uint64_t kNarrowest = 2;
-  const std::uint64_t bits =
-      options.mixed ? kNarrowest : static_cast<std::uint64_t>(options.recipe.bits.weight_bits);
+  const std::uint64_t bits = options.bit_allocation
+                                 ? kNarrowest
+                                 : static_cast<std::uint64_t>(options.recipe.bits.weight_bits);
   return std::filesystem::file_size(options.model) * bits / 64;
 }
 
 /// What can be refused before any work.
 void check_options(const QuantizeOptions& options) {
-  if (options.mixed) check_mixed(*options.mixed, options.recipe);
+  if (options.bit_allocation) check_bit_allocation(*options.bit_allocation, options.recipe);
   require_samples(options.calib);
   const auto* data = std::get_if<DataPath>(&options.calib);
   check_no_input(options.output, {{"model", options.model},
@@ -56,14 +57,14 @@ void check_coverage(const PreparedRun& run, const QuantizeOptions& options) {
 
 /// Takes back the plan of the site that `error` names: what has no integer form or fails the
 /// self-check stays in floating point. False if it names no site, or the only one.
-bool take_back(SweepResult& sweep, const Error& error) {
+bool take_back(FittedSites& fitted, const Error& error) {
   if (!is_of_one_site(error.kind())) return false;
   const auto plan = std::find_if(
-      sweep.plans.begin(), sweep.plans.end(),
+      fitted.plans.begin(), fitted.plans.end(),
       [&](const SitePlan& candidate) { return candidate.path == error.parts().where; });
-  if (plan == sweep.plans.end() || sweep.plans.size() == 1) return false;
-  sweep.failed.push_back({plan->path, error.parts().what});
-  sweep.plans.erase(plan);
+  if (plan == fitted.plans.end() || fitted.plans.size() == 1) return false;
+  fitted.failed.push_back({plan->path, error.parts().what});
+  fitted.plans.erase(plan);
   return true;
 }
 
@@ -118,28 +119,31 @@ QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
   const PrepareOptions source{.model = options.model,
                               .samples = options.calib,
                               .preset = options.preset,
-                              .threads = options.threads};
+                              .threads = options.threads,
+                              .trust = options.trust};
   PreparedRun run = prepare(source, options.recipe, observer, cache);
   check_coverage(run, options);
   check_run_fits(run);
   warn_of_few_samples(run, options.recipe, observer);
 
-  if (options.mixed && options.mixed->search) return search_bits(run, options, observer);
-  hold_back_to_judge(run, options);
-  std::optional<MixedReport> chosen;
-  if (options.mixed) {
-    begin_phase(observer, "rank", run.search.sites.size());
-    const MixedBits mixed = choose_mixed_bits(run, options, observer);
-    options.recipe = mixed.recipe;
-    chosen = mixed.report;
+  if (options.bit_allocation && options.bit_allocation->search) {
+    return search_bits(run, options, observer);
   }
-  SweepResult sweep = sweep_prepared(run, options, observer);
+  hold_back_to_judge(run, options);
+  std::optional<BitAllocationReport> chosen;
+  if (options.bit_allocation) {
+    begin_phase(observer, "rank", run.search.sites.size());
+    AllocatedBits allocated = allocate_bits(run, options, observer);
+    options.recipe = std::move(allocated.recipe);
+    chosen = allocated.report;
+  }
+  FittedSites fitted = fit_prepared(run, options, observer);
   const Clock::time_point start = run.start;
   while (true) {
     try {
-      return write_prepared(std::move(run), options, sweep, chosen, observer);
+      return write_prepared(std::move(run), options, fitted, chosen, observer);
     } catch (const Error& e) {
-      if (!take_back(sweep, e)) throw;
+      if (!take_back(fitted, e)) throw;
     }
     // The failed attempt has used up the model's weights.
     Observer quiet;

@@ -10,9 +10,9 @@
 #include "fit/hold_back.h"
 #include "fit/plan_hook.h"
 #include "graph/walker.h"
+#include "pipeline/allocate_bits.h"
 #include "pipeline/judge.h"
 #include "pipeline/memory_limits.h"
-#include "pipeline/mixed_bits.h"
 #include "pipeline/prepare.h"
 #include "repquant/error.h"
 #include "tensor/parallel.h"
@@ -23,7 +23,7 @@ namespace {
 constexpr double kStep = 0.25;      // of the average, in bits
 constexpr std::int64_t kOneIn = 4;  // of the samples judges
 
-/// Ends a sweep that would exceed the time limit. Not an Error: it never leaves this file.
+/// Ends a fit that would exceed the time limit. Not an Error: it never leaves this file.
 struct TimeIsUp {};
 
 at::Tensor require_logits(const std::vector<c10::IValue>& outputs) {
@@ -108,8 +108,8 @@ std::vector<double> targets_between(const TargetBits& smallest, const TargetBits
 
 QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& options,
                            const Observer& observer) {
-  const MixedOptions& mixed = options.mixed.value();
-  const BitSearch& bound = mixed.search.value();
+  const BitAllocationOptions& bit_allocation = options.bit_allocation.value();
+  const BitSearch& bound = bit_allocation.search.value();
   const std::vector<Site>& sites = run.search.sites;
   const HeldBack samples = hold_back(run.calibration.batches, kOneIn);
   if (samples.held_back.empty()) fail_single_sample();
@@ -122,7 +122,7 @@ QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& option
 
   begin_phase(observer, "rank", sites.size());
   const RankedWidths ranked =
-      rank_widths(run, samples.fitted, options.recipe, candidates_of(mixed.candidates),
+      rank_widths(run, samples.fitted, options.recipe, candidates_of(bit_allocation.candidates),
                   spill_place(options.workdir, options.output), options.threads, observer);
   const std::vector<double> targets = targets_between(smallest_average(sites, ranked.choices),
                                                       largest_average(sites, ranked.choices));
@@ -144,10 +144,10 @@ QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& option
     QuantizeOptions probe = options;
     probe.recipe = with_bits(options.recipe, sites, allocation.bits);
     if (best) probe.force = true;  // the file there is this run's own
-    const SweepResult sweep = sweep_prepared(fitting, probe, limited);
-    MixedReport report = mixed_report(allocation, target);
+    const FittedSites fitted = fit_prepared(fitting, probe, limited);
+    BitAllocationReport report = allocation_report(allocation, target);
     report.held_back =
-        HeldBackReport{.max_kl = bound.max_kl, .kl = judge.kl(sweep.plans), .samples = judging};
+        HeldBackReport{.max_kl = bound.max_kl, .kl = judge.kl(fitted.plans), .samples = judging};
     const bool kept = report.held_back->kl <= bound.max_kl;
     observer.info(format_number(target, 2) + " bits: KL divergence " +
                   format_number(report.held_back->kl, 4) + " nats on " +
@@ -156,7 +156,7 @@ QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& option
     if (!kept && !best) fail_bound(*report.held_back, target);
     if (!kept) return false;
     // A copy: the next target needs the weights again.
-    best = write_prepared(fitting, probe, sweep, report, limited);
+    best = write_prepared(fitting, probe, fitted, report, limited);
     best_bits = allocation.bits;
     return true;
   };
@@ -174,7 +174,7 @@ QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& option
     }
   } catch (const TimeIsUp&) {
     observer.warn("the time limit ended the search; fewer bits than " +
-                  format_number(best->mixed->target_bits, 2) + " may do");
+                  format_number(best->bit_allocation->target_bits, 2) + " may do");
   }
   best->seconds = seconds_since(run.start);
   return *best;

@@ -1,4 +1,4 @@
-// The fewest bits that keep the outputs: whole sweeps at different averages, judged on calibration
+// The fewest bits that keep the outputs: whole fits at different averages, judged on calibration
 // samples that were held back.
 #pragma once
 
@@ -11,8 +11,8 @@ namespace repquant {
 /// candidates allow is tried first: if it exceeds the bound, Error kGate says by how much and
 /// nothing is written. Whatever meets the bound with fewer bits than before is written at once, so
 /// an interruption or the time limit leaves the best so far (the limit counts once there is one).
-/// `options.mixed->search` must be set. Deterministic without a time limit. Throws Error kUsage for
-/// a single sample, kGate, and as the stages do.
+/// `options.bit_allocation->search` must be set. Deterministic without a time limit. Throws Error
+/// kUsage for a single sample, kGate, and as the stages do.
 QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& options,
                            const Observer& observer);
 

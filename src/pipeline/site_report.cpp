@@ -5,7 +5,7 @@
 namespace repquant {
 namespace {
 
-std::string form_of(const LinearPlan& plan) {
+std::string grids_of(const LinearPlan& plan) {
   if (!plan.quantized_input) return "weight-only";
   std::string text = plan.input.form == CodeForm::kQuadratic ? "quadratic" : "uniform";
   if (plan.input.levels.defined()) text = counted(plan.input.levels.numel(), "level");
@@ -18,11 +18,11 @@ std::string form_of(const LinearPlan& plan) {
   return text;
 }
 
-std::string form_of(const ScoresPlan& plan) {
+std::string grids_of(const ScoresPlan& plan) {
   return plan.scale().numel() > 1 ? "uniform, per head" : "uniform";
 }
 
-std::string form_of(const AttendPlan& plan) {
+std::string grids_of(const AttendPlan& plan) {
   std::string text;
   if (plan.uniform) {
     text = "uniform";
@@ -37,9 +37,9 @@ std::string form_of(const AttendPlan& plan) {
   return text;
 }
 
-std::string form_of(const EmbeddingPlan&) { return "symmetric, a scale per row"; }
+std::string grids_of(const EmbeddingPlan&) { return "symmetric, a scale per row"; }
 
-std::string form_of(const ConvolutionPlan& plan) {
+std::string grids_of(const GroupedConvolutionPlan& plan) {
   return plan.quantized_input ? "uniform, a grid per group" : "weight-only";
 }
 
@@ -47,14 +47,20 @@ int activation_bits(const LinearPlan& plan) { return plan.quantized_input ? plan
 int activation_bits(const ScoresPlan& plan) { return plan.left.bits; }
 int activation_bits(const AttendPlan& plan) { return plan.bits; }
 int activation_bits(const EmbeddingPlan&) { return kWeightOnlyBits; }
-int activation_bits(const ConvolutionPlan& plan) {
+int activation_bits(const GroupedConvolutionPlan& plan) {
   return plan.quantized_input ? plan.input.bits : kWeightOnlyBits;
 }
 
+const QuantizedWeight* weight_of(const LinearPlan& plan) { return &plan.weight; }
+const QuantizedWeight* weight_of(const ScoresPlan&) { return nullptr; }
+const QuantizedWeight* weight_of(const AttendPlan&) { return nullptr; }
+const QuantizedWeight* weight_of(const EmbeddingPlan& plan) { return &plan.table; }
+const QuantizedWeight* weight_of(const GroupedConvolutionPlan& plan) { return &plan.weight; }
+
 }  // namespace
 
-std::string form_of(const SitePlan& plan) {
-  return std::visit([](const auto& p) { return form_of(p); }, plan.plan);
+std::string grids_of(const SitePlan& plan) {
+  return std::visit([](const auto& p) { return grids_of(p); }, plan.plan);
 }
 
 SiteReport report_of(const Site& site, const SiteBits& bits) {
@@ -71,7 +77,7 @@ SiteReport report_of(const Site& site, const SiteBits& bits) {
     report.weight_bits = 0;
     report.activation_bits = 0;
   } else if (norm_of(site) != nullptr) {
-    report.form = linear_of(site)->scale_only_fold ? "norm folds, scale only" : "norm folds";
+    report.grids = linear_of(site)->scale_only_fold ? "norm folds, scale only" : "norm folds";
   }
   report.note = site.note;
   return report;
@@ -79,18 +85,14 @@ SiteReport report_of(const Site& site, const SiteBits& bits) {
 
 SiteReport report_of(const Site& site, const SitePlan& plan) {
   SiteReport report = report_of(site, SiteBits{});
-  report.form = form_of(plan);
+  report.grids = grids_of(plan);
   report.activation_bits = std::visit([](const auto& p) { return activation_bits(p); }, plan.plan);
+  if (const auto* weight = std::visit([](const auto& p) { return weight_of(p); }, plan.plan)) {
+    report.weight_bits = weight->bits;
+    report.rounding = weight->outcome;
+  }
   if (const auto* linear = std::get_if<LinearPlan>(&plan.plan)) {
-    report.weight_bits = linear->weight.bits;
     report.side_columns = static_cast<int>(linear->side.channels.size());
-    report.rounding = linear->weight.outcome;
-  } else if (const auto* embedding = std::get_if<EmbeddingPlan>(&plan.plan)) {
-    report.weight_bits = embedding->table.bits;
-    report.rounding = embedding->table.outcome;
-  } else if (const auto* convolution = std::get_if<ConvolutionPlan>(&plan.plan)) {
-    report.weight_bits = convolution->weight.bits;
-    report.rounding = convolution->weight.outcome;
   }
   report.own_sqnr_db = plan.errors.own_output_sqnr_db;
   report.output_sqnr_db = plan.errors.output_sqnr_db;

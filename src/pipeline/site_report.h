@@ -8,13 +8,13 @@
 
 namespace repquant {
 
-/// A site before the sweep: kind, bits and sizes.
+/// A site before the fit: kind, bits and sizes.
 SiteReport report_of(const Site& site, const SiteBits& bits);
 
 /// A quantized site: also its grids, errors and notes.
 SiteReport report_of(const Site& site, const SitePlan& plan);
 
 /// "uniform, per channel, folded", "quadratic", "log-sqrt2, row maximum" ...
-std::string form_of(const SitePlan& plan);
+std::string grids_of(const SitePlan& plan);
 
 }  // namespace repquant

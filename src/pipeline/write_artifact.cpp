@@ -68,7 +68,7 @@ ArtifactInfo artifact_info(const PreparedRun& run, const Recipe& recipe, const L
   info.recipe_name = report.recipe;
   info.inputs = lowered.model.input_names;
   info.coverage = report.coverage;
-  info.mixed = report.mixed;
+  info.bit_allocation = report.bit_allocation;
   info.fold_deviation = report.fold_deviation;
   info.output_sqnr_db = report.output_sqnr_db;
   info.judgement = report.judgement;
@@ -95,24 +95,18 @@ void warn_of_portable_sites(const PortableSites& sites, const Observer& observer
 
 }  // namespace
 
-void write_artifact(PreparedRun&& given, const SweepResult& sweep, const QuantizeOptions& options,
+void write_artifact(PreparedRun&& given, const FittedSites& fitted, const QuantizeOptions& options,
                     const Observer& observer, QuantizeReport& report) {
   PreparedRun run = std::move(given);
   const std::vector<at::Tensor> batch = check_batch(run.calibration);
   const std::vector<at::Tensor> reference = run_model(run.model, batch);
   const auto shapes = form_check_inputs(run.model, batch, reference);
-  for (auto& site : run.search.sites) {  // the graph has them still
-    if (auto* linear = std::get_if<LinearSite>(&site.kind)) linear->weight = at::Tensor();
-    if (auto* embedding = std::get_if<EmbeddingSite>(&site.kind)) embedding->table = at::Tensor();
-    if (auto* convolution = std::get_if<ConvolutionSite>(&site.kind)) {
-      convolution->weight = at::Tensor();
-    }
-  }
-  std::optional<Lowered> made = lower(std::move(run.model), run.search.sites, sweep.plans,
+  for (Site& site : run.search.sites) drop_constant(site);  // the graph has them still
+  std::optional<Lowered> made = lower(std::move(run.model), run.search.sites, fitted.plans,
                                       {.example = batch, .defaults = {}});
   const Lowered& lowered = *made;
   observer.check_interrupt();
-  const PlanHook simulate = plan_hook(run.search.sites, sweep.plans);
+  const PlanHook simulate = plan_hook(run.search.sites, fitted.plans);
   const LoweringCheck check = check_lowered(lowered, simulate, batch, reference);
   report_lowering(check, report);
 
@@ -129,17 +123,17 @@ void write_artifact(PreparedRun&& given, const SweepResult& sweep, const Quantiz
   save_artifact(lowered.module, extra, *file);
   observer.check_interrupt();
   made.reset();  // one copy of the weights in memory at a time
-  check_reloaded(file->temporary().string(), check.outputs, batch);
+  check_reloaded(file->temporary().string(), check.outputs, batch, options.trust);
   report.checks.push_back(
       {.name = "reload", .measured = "bit-equal", .limit = "bit-equal", .passed = true});
-  info.portable = check_forms(file->temporary().string(), shapes, report);
+  info.portable = check_forms(file->temporary().string(), shapes, options.trust, report);
   if (!info.portable.empty()) {
     warn_of_portable_sites(info.portable, observer);
-    const torch::jit::Module module = load_archive(file->temporary().string());
+    const torch::jit::Module module = load_archive(file->temporary().string(), options.trust);
     extra[kArtifactFile] = artifact_to_json(info);
     file.emplace(options.output, options.force);
     save_artifact(module, extra, *file);
-    check_reloaded(file->temporary().string(), check.outputs, batch);
+    check_reloaded(file->temporary().string(), check.outputs, batch, options.trust);
   }
   file->commit();
 }

@@ -1,16 +1,16 @@
 // From plans to a file: lower, save under a temporary name, check, give it its name.
 #pragma once
 
-#include "fit/sweep.h"
+#include "fit/fit_sites.h"
 #include "pipeline/prepare.h"
 #include "repquant/quantize.h"
 
 namespace repquant {
 
-/// Writes the artifact of a sweep to options.output and fills in what the checks have measured.
+/// Writes the artifact of a fit to options.output and fills in what the checks have measured.
 /// Float weights that nothing but `run` holds are dropped as soon as their integer form exists.
 /// Throws Error kNumerical, naming the site, when a check fails: nothing is left behind then.
-void write_artifact(PreparedRun&& run, const SweepResult& sweep, const QuantizeOptions& options,
+void write_artifact(PreparedRun&& run, const FittedSites& fitted, const QuantizeOptions& options,
                     const Observer& observer, QuantizeReport& report);
 
 }  // namespace repquant

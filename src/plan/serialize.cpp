@@ -275,7 +275,7 @@ Dict store(const EmbeddingPlan& plan) {
   return dict;
 }
 
-Dict store(const ConvolutionPlan& plan) {
+Dict store(const GroupedConvolutionPlan& plan) {
   Dict dict = make_dict();
   put(dict, "quantized_input", plan.quantized_input);
   put(dict, "input", store(plan.input));
@@ -289,8 +289,8 @@ Dict store(const ConvolutionPlan& plan) {
   return dict;
 }
 
-ConvolutionPlan read_convolution(const Reader& reader) {
-  ConvolutionPlan plan;
+GroupedConvolutionPlan read_convolution(const Reader& reader) {
+  GroupedConvolutionPlan plan;
   plan.quantized_input = reader.boolean("quantized_input");
   if (plan.quantized_input) plan.input = read_operand(reader.nested("input"));
   plan.weight = read_weight(reader.nested("weight"), false);
@@ -301,6 +301,26 @@ ConvolutionPlan read_convolution(const Reader& reader) {
                 .dilation = reader.integers("dilation"),
                 .groups = reader.integer("groups", 1, std::numeric_limits<int>::max())};
   return plan;
+}
+
+/// Throws for a number that is no kind.
+decltype(SitePlan::plan) read_kind(SiteKind kind, const Reader& reader) {
+  switch (kind) {
+    case SiteKind::kLinear:
+    case SiteKind::kPatchEmbedding:
+    case SiteKind::kWindowedLinear:
+      return read_linear(reader);
+    case SiteKind::kScores:
+    case SiteKind::kProduct:
+      return ScoresPlan{read_operand(reader.nested("left")), read_operand(reader.nested("right"))};
+    case SiteKind::kAttend:
+      return read_attend(reader);
+    case SiteKind::kEmbedding:
+      return EmbeddingPlan{read_weight(reader.nested("table"), false)};
+    case SiteKind::kGroupedConvolution:
+      return read_convolution(reader);
+  }
+  fail("plan.kind", "a kind of site", std::to_string(static_cast<int>(kind)));
 }
 
 }  // namespace
@@ -322,35 +342,13 @@ SitePlan plan_from_ivalue(const c10::IValue& value) {
   const Reader reader(value, "plan");
   SitePlan plan;
   plan.path = reader.text("path");
-  plan.kind = static_cast<SiteKind>(
-      reader.integer("kind", 0, static_cast<std::int64_t>(SiteKind::kProduct)));
+  plan.kind = static_cast<SiteKind>(reader.integer("kind", 0, std::numeric_limits<int>::max()));
   plan.note = reader.text("note");
   plan.errors.own_output_sqnr_db = reader.number("own_output_sqnr_db");
   plan.errors.output_sqnr_db = reader.number("output_sqnr_db");
   plan.errors.weight_error_ratio = reader.number("weight_error_ratio");
   plan.errors.fold_deviation = reader.number("fold_deviation");
-  const Reader nested(reader.at("plan"), plan.path);
-  switch (plan.kind) {
-    case SiteKind::kLinear:
-    case SiteKind::kPatchEmbedding:
-    case SiteKind::kConvolution:
-      plan.plan = read_linear(nested);
-      break;
-    case SiteKind::kScores:
-    case SiteKind::kProduct:
-      plan.plan =
-          ScoresPlan{read_operand(nested.nested("left")), read_operand(nested.nested("right"))};
-      break;
-    case SiteKind::kAttend:
-      plan.plan = read_attend(nested);
-      break;
-    case SiteKind::kEmbedding:
-      plan.plan = EmbeddingPlan{read_weight(nested.nested("table"), false)};
-      break;
-    case SiteKind::kGroupedConvolution:
-      plan.plan = read_convolution(nested);
-      break;
-  }
+  plan.plan = read_kind(plan.kind, {reader.at("plan"), plan.path});
   return plan;
 }
 

@@ -188,7 +188,7 @@ at::Tensor simulate_linear(const LinearPlan& plan, const at::Tensor& x) {
   return output.view(sizes);
 }
 
-at::Tensor ConvolutionPlan::output_scale() const {
+at::Tensor GroupedConvolutionPlan::output_scale() const {
   if (!quantized_input) return weight.scale;
   const std::int64_t of_group = weight.scale.size(0) / shape.groups;
   const at::Tensor scales = input.scale.flatten();
@@ -196,7 +196,7 @@ at::Tensor ConvolutionPlan::output_scale() const {
   return weight.scale * of_groups.repeat_interleave(of_group);
 }
 
-at::Tensor simulate_convolution(const ConvolutionPlan& plan, const at::Tensor& x) {
+at::Tensor simulate_convolution(const GroupedConvolutionPlan& plan, const at::Tensor& x) {
   const at::Tensor centred =
       plan.quantized_input ? encode(x, plan.input) - plan.input.zero_point : x;
   const at::Tensor product = convolve(centred, plan.weight.codes.to(at::kFloat), {}, plan.shape);

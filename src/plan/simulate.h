@@ -71,7 +71,7 @@ at::Tensor linear_from_codes(const LinearPlan& plan, const at::Tensor& codes,
 at::Tensor simulate_embedding(const EmbeddingPlan& plan, const at::Tensor& indices);
 
 /// Output of a quantized convolution, float32 [B, N, sizes..], from x [B, C, sizes..].
-at::Tensor simulate_convolution(const ConvolutionPlan& plan, const at::Tensor& x);
+at::Tensor simulate_convolution(const GroupedConvolutionPlan& plan, const at::Tensor& x);
 
 /// left right of an attention block, both quantized. [.., T, d] x [.., d, S] -> [.., T, S].
 at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left, const at::Tensor& right);

@@ -1,6 +1,9 @@
 // The kinds of sites that repquant quantizes.
 #pragma once
 
+#include <optional>
+#include <string_view>
+
 namespace repquant {
 
 enum class SiteKind {
@@ -9,7 +12,7 @@ enum class SiteKind {
   kScores,
   kAttend,
   kEmbedding,
-  kConvolution,
+  kWindowedLinear,
   kGroupedConvolution,
   kProduct
 };
@@ -28,7 +31,7 @@ constexpr const char* name_of(SiteKind kind) {
       return "attend";
     case SiteKind::kEmbedding:
       return "embedding";
-    case SiteKind::kConvolution:
+    case SiteKind::kWindowedLinear:
       return "convolution";
     case SiteKind::kGroupedConvolution:
       return "grouped_convolution";
@@ -36,6 +39,14 @@ constexpr const char* name_of(SiteKind kind) {
       return "product";
   }
   return "";
+}
+
+/// The kind of that name, or none.
+constexpr std::optional<SiteKind> find_site_kind(std::string_view name) {
+  for (int i = 0; *name_of(static_cast<SiteKind>(i)) != '\0'; ++i) {
+    if (name == name_of(static_cast<SiteKind>(i))) return static_cast<SiteKind>(i);
+  }
+  return std::nullopt;
 }
 
 }  // namespace repquant

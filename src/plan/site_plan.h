@@ -1,4 +1,4 @@
-// What a quantization run decides for each site, as plain values: the contract between the sweep
+// What a quantization run decides for each site, as plain values: the contract between the fit
 // (which fits them), the simulation (which evaluates them in floating point) and the artifact
 // (which lowers them to integers).
 #pragma once
@@ -111,7 +111,7 @@ struct EmbeddingPlan {
 
 /// A convolution with many small groups, each a Linear on its windows with a grid of its own:
 /// y = scale (codes - z) * w_codes + bias, scale = input scale of the output's group times w_scale.
-struct ConvolutionPlan {
+struct GroupedConvolutionPlan {
   bool quantized_input = true;  // false: weight-only
   OperandQuantizer input;       // float32 [C, 1..]: broadcasts against [B, C, sizes..]
   QuantizedWeight weight;       // codes int8 [N, C / groups * kernel], scale [N]
@@ -121,7 +121,7 @@ struct ConvolutionPlan {
   at::Tensor output_scale() const;  // float32 [N], without an input grid that of the weight
 };
 
-/// Errors of one site, measured in the sweep on the calibration data.
+/// Errors of one site, measured in the fit on the calibration data.
 struct SiteErrors {
   double own_output_sqnr_db = 0.0;  // output of the quantized site against the float site on the
                                     // same input: what this site adds
@@ -135,7 +135,7 @@ struct SiteErrors {
 struct SitePlan {
   std::string path;  // module path, e.g. blocks.0.attn.qkv; unique
   SiteKind kind = SiteKind::kLinear;
-  std::variant<LinearPlan, ScoresPlan, AttendPlan, EmbeddingPlan, ConvolutionPlan> plan;
+  std::variant<LinearPlan, ScoresPlan, AttendPlan, EmbeddingPlan, GroupedConvolutionPlan> plan;
   SiteErrors errors;
   std::string note;  // what was decided and why, for the coverage table
 };

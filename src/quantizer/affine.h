@@ -21,7 +21,7 @@ struct AffineGrid {
 ///
 /// Ranges that contain 0 get a zero point in [0, 2^bits - 1], so that 0 is a code. One-sided ranges
 /// keep a zero point outside of it: such grids are meant for inputs whose offset is folded away
-/// (reparam/fold.h); widen the range to contain 0 where it is not.
+/// (quantizer/norm_fold.h); widen the range to contain 0 where it is not.
 /// Constant channels (range below 2^-16 of the magnitude) get a scale near the median scale of the
 /// other channels of which the constant is a whole multiple, so it is represented exactly.
 /// An end below 1e-30 is 0, so that scales and their reciprocals stay within float32.

@@ -8,35 +8,11 @@
 #include <limits>
 #include <utility>
 
+#include "quantizer/adam.h"
 #include "quantizer/channel_sample.h"
 
 namespace repquant {
 namespace {
-
-// Adam (Kingma and Ba 2015, algorithm 1) on a vector of parameters.
-class Adam {
- public:
-  explicit Adam(std::size_t count) : first_(count, 0), second_(count, 0) {}
-
-  void step(std::vector<double>& parameters, const std::vector<double>& gradient, double rate) {
-    constexpr double kBeta1 = 0.9;
-    constexpr double kBeta2 = 0.99;
-    ++steps_;
-    const double correction1 = 1 - std::pow(kBeta1, steps_);
-    const double correction2 = 1 - std::pow(kBeta2, steps_);
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      first_[i] = kBeta1 * first_[i] + (1 - kBeta1) * gradient[i];
-      second_[i] = kBeta2 * second_[i] + (1 - kBeta2) * gradient[i] * gradient[i];
-      const double root = std::sqrt(second_[i] / correction2);
-      if (root > 0) parameters[i] -= rate * (first_[i] / correction1) / root;
-    }
-  }
-
- private:
-  std::vector<double> first_;
-  std::vector<double> second_;
-  int steps_ = 0;
-};
 
 double sigmoid(double theta) { return 1 / (1 + std::exp(-theta)); }
 
@@ -115,16 +91,21 @@ std::vector<Range> learn_ranges(const ChannelSample& sample, const std::vector<R
   std::vector<double> thetas = thetas_of(sample, start);
   std::vector<double> best = thetas;
   double best_error = std::numeric_limits<double>::infinity();
-  Adam adam(thetas.size());
+  const auto vector_of = [](std::vector<double>& values) {
+    return at::from_blob(values.data(), {std::ssize(values)}, at::kDouble);
+  };
+  // Epsilon only for gradients that are zero throughout: a side that cannot move stays.
+  Adam adam(vector_of(thetas), {.second_decay = 0.99, .epsilon = 1e-150});
   for (int step = 0; step <= steps; ++step) {
-    const ErrorAndGradient now = evaluate(sample, thetas);
+    ErrorAndGradient now = evaluate(sample, thetas);
     if (now.error < best_error) {
       best_error = now.error;
       best = thetas;
     }
     if (step == steps) break;
     // Falling rate: the estimator's gradient is noisy near the optimum.
-    adam.step(thetas, now.gradient, kRate * (1 - static_cast<double>(step) / steps));
+    vector_of(thetas).sub_(adam.step(vector_of(now.gradient)),
+                           kRate * (1 - static_cast<double>(step) / steps));
   }
   return ranges_of(sample, best);
 }

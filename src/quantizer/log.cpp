@@ -47,12 +47,6 @@ at::Tensor log_weights(const at::Tensor& codes, const LogGrid& grid) {
       .masked_fill(codes.isnan(), std::numeric_limits<double>::quiet_NaN());
 }
 
-at::Tensor log_codes_from_probabilities(const at::Tensor& a, double scale, const LogGrid& grid) {
-  check(grid);
-  require(scale > 0, "log_codes_from_probabilities", "a positive scale");
-  return at::div(a, scale).log2_().mul_(-grid.steps_per_octave).round_().clamp_(0, grid.max_code());
-}
-
 ParitySplit split_by_parity(const at::Tensor& codes, const LogGrid& grid) {
   check(grid);
   require(grid.steps_per_octave == 2 && !grid.u8_table, "split_by_parity",

@@ -28,10 +28,6 @@ at::Tensor log_table(const LogGrid& grid);
 /// Weights (float32) of codes: log_table(grid)[codes].
 at::Tensor log_weights(const at::Tensor& codes, const LogGrid& grid);
 
-/// The paper's form on probabilities with one scale per tensor (RepQ-ViT eq. of log-sqrt2):
-/// code = clamp(round(-steps * log2(a / scale)), 0, 2^bits - 1). a = 0 gives the last code.
-at::Tensor log_codes_from_probabilities(const at::Tensor& a, double scale, const LogGrid& grid);
-
 /// Log-sqrt2 codes as two integer operands (log-sqrt2 -> log2 reparameterization):
 /// weight(c) = 2^-shift * (even + sqrt2 * odd), where m(c) = 2^(shift - ceil(c / 2)) stands in
 /// `even` for even codes and in `odd` for odd codes, and 0 in the other one.

@@ -2,10 +2,8 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
-#include <limits>
-
 #include "tensor/check.h"
+#include "tensor/deviation.h"
 
 namespace repquant {
 
@@ -17,9 +15,8 @@ double mse(const at::Tensor& reference, const at::Tensor& value) {
 
 double sqnr_db(const at::Tensor& reference, const at::Tensor& value) {
   const double noise = mse(reference, value);
-  if (noise == 0) return std::numeric_limits<double>::infinity();
   const double signal = reference.to(at::kDouble).square_().mean().item<double>();
-  return 10 * std::log10(signal / noise);
+  return sqnr_db(signal, noise);
 }
 
 }  // namespace repquant

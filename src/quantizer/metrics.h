@@ -8,8 +8,8 @@ namespace repquant {
 /// Mean squared difference; 0 for empty tensors. Shapes must agree.
 double mse(const at::Tensor& reference, const at::Tensor& value);
 
-/// Signal to quantization noise ratio, 10 log10(sum reference^2 / sum (reference - value)^2), in
-/// dB. +inf for an exact value, -inf for a zero reference with an error.
+/// sqnr_db (tensor/deviation.h) of the mean square of the reference and that of the difference.
+/// +inf for an exact value, -inf for a zero reference with an error.
 double sqnr_db(const at::Tensor& reference, const at::Tensor& value);
 
 }  // namespace repquant

@@ -25,11 +25,6 @@ bool is_integral(const at::Tensor& values) { return at::equal(at::round(values),
 
 }  // namespace
 
-AffineGrid FoldPlan::layer_grid() const {
-  return {bits, at::full({1}, scale, at::kFloat),
-          at::full({1}, static_cast<double>(zero_point), at::kFloat)};
-}
-
 AffineGrid FoldPlan::channel_grid() const {
   return {bits, (ratio.to(at::kDouble) * scale).to(at::kFloat), channel_zero_point};
 }
@@ -88,43 +83,6 @@ FoldPlan plan_scale_fold(const AffineGrid& channel_grid, int zero_point) {
   plan.channel_zero_point = at::full_like(plan.ratio, static_cast<double>(zero_point));
   plan.shift = at::zeros_like(plan.ratio);
   return plan;
-}
-
-NormParameters fold_into_norm(const at::Tensor& gamma, const at::Tensor& beta,
-                              const FoldPlan& plan) {
-  const at::Tensor old_gamma = gamma.defined() ? gamma : at::ones_like(plan.ratio);
-  require(old_gamma.sizes() == plan.ratio.sizes(), "fold_into_norm", "gamma [C]");
-  const at::Tensor ratio = plan.ratio.to(at::kDouble);
-  NormParameters folded;
-  folded.gamma = (old_gamma.to(at::kDouble) / ratio).to(at::kFloat);
-  const bool shifts = plan.shift.any().item<bool>();
-  if (!beta.defined() && !shifts) return folded;
-  const at::Tensor old_beta = beta.defined() ? beta : at::zeros_like(plan.ratio);
-  require(old_beta.sizes() == plan.ratio.sizes(), "fold_into_norm", "beta [C]");
-  folded.beta = (old_beta.to(at::kDouble) / ratio - plan.shift.to(at::kDouble)).to(at::kFloat);
-  return folded;
-}
-
-LinearParameters fold_into_linear(const at::Tensor& weight, const at::Tensor& bias,
-                                  const FoldPlan& plan) {
-  require(weight.dim() == 2 && weight.size(1) == plan.ratio.size(0), "fold_into_linear",
-          "a weight [N, C]");
-  const at::Tensor folded_weight = weight.to(at::kDouble) * plan.ratio.to(at::kDouble);
-  LinearParameters folded;
-  folded.weight = folded_weight.to(at::kFloat);
-  const bool shifts = plan.shift.any().item<bool>();
-  if (!bias.defined() && !shifts) return folded;
-  at::Tensor sum = at::mv(folded_weight, plan.shift.to(at::kDouble));
-  if (bias.defined()) {
-    require(bias.dim() == 1 && bias.size(0) == weight.size(0), "fold_into_linear", "a bias [N]");
-    sum = sum + bias.to(at::kDouble);
-  }
-  folded.bias = sum.to(at::kFloat);
-  return folded;
-}
-
-at::Tensor fold_activation(const at::Tensor& x, const FoldPlan& plan) {
-  return x / plan.ratio - plan.shift;
 }
 
 }  // namespace repquant

@@ -19,8 +19,6 @@ struct FoldPlan {
   int zero_point = 0;             // z~, always in [0, 2^bits - 1]
   int bits = 8;
 
-  /// The layer-wise grid of x', scale and zero_point [1].
-  AffineGrid layer_grid() const;
   /// The channel-wise grid of x that the plan realises: scale r s~, zero point z.
   AffineGrid channel_grid() const;
 };
@@ -41,24 +39,5 @@ FoldPlan search_fold(const AffineGrid& channel_grid, double exponent, const at::
 /// ratio[c] = s_c / s~ as given, layer-wise zero point as given.
 /// Fit channel_grid with one common zero point, or symmetric, for codes to be kept.
 FoldPlan plan_scale_fold(const AffineGrid& channel_grid, int zero_point);
-
-struct NormParameters {
-  at::Tensor gamma;  // [C]
-  at::Tensor beta;   // [C]; undefined where the norm had none and the plan has no shift
-};
-/// gamma and beta may be undefined (1 and 0).
-NormParameters fold_into_norm(const at::Tensor& gamma, const at::Tensor& beta,
-                              const FoldPlan& plan);
-
-struct LinearParameters {
-  at::Tensor weight;  // [N, C]
-  at::Tensor bias;    // [N]; undefined where there was none and the plan has no shift
-};
-/// weight [N, C], bias [N] or undefined.
-LinearParameters fold_into_linear(const at::Tensor& weight, const at::Tensor& bias,
-                                  const FoldPlan& plan);
-
-/// x' = x / r - b along the last axis: what the folded norm puts out.
-at::Tensor fold_activation(const at::Tensor& x, const FoldPlan& plan);
 
 }  // namespace repquant

@@ -1,5 +1,5 @@
 // Every setting of a recipe as a row of one table: parser, writer, --set, environment variables,
-// --print-config, help and JSON schema all read it.
+// --print-config, help and the JSON schema in configs/ all go by it.
 #pragma once
 
 #include <functional>

@@ -69,7 +69,4 @@ std::vector<std::string> ready_recipe_names();
 /// weight-only bits, the ready recipe w4a16 with these bits.
 Recipe recipe_for_bits(const BitWidths& bits);
 
-/// The JSON schema of recipe documents; configs/recipe.schema.json holds this text.
-std::string recipe_schema();
-
 }  // namespace repquant

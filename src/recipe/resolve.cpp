@@ -190,7 +190,7 @@ std::vector<std::string> settings_without_effect(const ResolvedRecipe& resolved)
       }
       warnings.push_back(setting.key + "=" + setting.value + " (" + setting.origin +
                          ") is for static grids, and has no effect with " +
-                         std::string(granularity) + "=per_token; --recipe static has such grids");
+                         std::string(granularity) + "=per_token; `recipe=static` has such grids");
     }
   };
   check("norm.granularity", resolved.recipe.norm.granularity, kOfNorms);

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
-#include <span>
 #include <utility>
 
+#include "base/list_text.h"
 #include "base/pattern.h"
 #include "base/text_table.h"
 #include "recipe/bit_width.h"
@@ -106,12 +106,6 @@ void check_override(const Json& value, const ValuePlace& place) {
         ErrorKind::kUsage,
         {.what = "override without a pattern", .where = where, .expected = "the key pattern"});
   }
-}
-
-std::string joined(std::span<const std::string> parts) {
-  std::string text;
-  for (const std::string& part : parts) text += (text.empty() ? "" : ", ") + part;
-  return text;
 }
 
 // The whole of `text` as a number of type T, or nothing.
@@ -220,7 +214,7 @@ std::string expected_value(const RecipeField& field) {
     case FieldKind::kBits:
       return "wXaY with X from 2 to 8, Y from 2 to 8 or 16";
     case FieldKind::kName:
-      return "one of " + joined(field.names);
+      return "one of " + list_text(field.names);
     case FieldKind::kText:
       return "text";
     case FieldKind::kBool:
@@ -229,7 +223,7 @@ std::string expected_value(const RecipeField& field) {
       if (!field.integers.empty()) {
         std::vector<std::string> parts;
         for (const int integer : field.integers) parts.push_back(std::to_string(integer));
-        return "one of " + joined(parts);
+        return "one of " + list_text(parts);
       }
       return "an integer from " + format_number(field.minimum, 0) + " to " +
              format_number(field.maximum, 0);

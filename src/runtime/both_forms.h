@@ -21,8 +21,8 @@ struct BothForms {
 };
 
 /// Loads the artifact in both forms; the fused one leaves `kept`, and what the artifact says,
-/// portable. Throws Error as load().
-BothForms load_both(const std::string& path, const PortableSites& kept);
+/// portable. `trusted`: as LoadOptions::trust. Throws Error as load().
+BothForms load_both(const std::string& path, const PortableSites& kept, bool trusted = false);
 
 /// The same of an archive that is read already.
 BothForms both_forms(LazyArchive archive, const std::string& path, const PortableSites& kept);

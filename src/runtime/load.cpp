@@ -13,6 +13,7 @@
 #endif
 
 #include "artifact/graph_copy.h"
+#include "base/list_text.h"
 #include "graph/rewrite.h"
 #include "ops/operators.h"
 #include "repquant/error.h"
@@ -145,13 +146,9 @@ CpuLevelReport cpu_level_report() {
   try {
     return {ops::cpu_level(), ops::cpu_levels(), text != nullptr && *text != '\0'};
   } catch (const std::invalid_argument&) {
-    std::string available;
-    for (const auto& level : ops::cpu_levels()) {
-      available += (available.empty() ? "" : ", ") + level;
-    }
     throw Error(ErrorKind::kUsage, {.what = "no such instruction set on this processor",
                                     .where = "REPQUANT_CPU_LEVEL",
-                                    .expected = available,
+                                    .expected = list_text(ops::cpu_levels()),
                                     .got = text != nullptr ? text : ""});
   }
 }
@@ -168,8 +165,8 @@ Module load(const std::string& path, const LoadOptions& options, LoadReport* rep
   return module;
 }
 
-BothForms load_both(const std::string& path, const PortableSites& kept) {
-  return both_forms(read_lazily(path), path, kept);
+BothForms load_both(const std::string& path, const PortableSites& kept, bool trusted) {
+  return both_forms(read_lazily(path, trusted), path, kept);
 }
 
 BothForms both_forms(LazyArchive archive, const std::string& path, const PortableSites& kept) {

@@ -22,10 +22,10 @@ struct Loaded {
   std::vector<std::string> error;  // kind, what, where, expected, got, hint; or empty
 };
 
-Loaded load_with_report(const std::string& path, bool fused) {
+Loaded load_with_report(const std::string& path, const LoadOptions& options) {
   try {
     LoadReport report;
-    const torch::jit::Module module = load(path, {fused}, &report);
+    const torch::jit::Module module = load(path, options, &report);
     std::vector<Row> rows;
     for (const auto& site : report.sites) {
       rows.emplace_back(site.module, site.op, site.fused, site.reason);
@@ -41,9 +41,11 @@ Loaded load_with_report(const std::string& path, bool fused) {
 }
 
 void load_boxed(const c10::OperatorHandle&, torch::jit::Stack* stack) {
-  const bool fused = torch::jit::pop(*stack).toBool();
+  LoadOptions options;
+  options.trust = torch::jit::pop(*stack).toBool();
+  options.fused = torch::jit::pop(*stack).toBool();
   const std::string path = torch::jit::pop(*stack).toStringRef();
-  Loaded loaded = load_with_report(path, fused);
+  Loaded loaded = load_with_report(path, options);
   torch::jit::push(*stack, std::move(loaded.module), std::move(loaded.cpu_level),
                    std::move(loaded.rows), std::move(loaded.error));
 }
@@ -52,7 +54,7 @@ void load_boxed(const c10::OperatorHandle&, torch::jit::Stack* stack) {
 
 TORCH_LIBRARY_FRAGMENT(repquant, m) {
   m.def(
-      "load(str path, bool fused) -> (Any module, str cpu_level, "
+      "load(str path, bool fused, bool trust=False) -> (Any module, str cpu_level, "
       "(str, str, bool, str)[] sites, str[] error)",
       torch::CppFunction::makeFromBoxedFunction<&load_boxed>());
 }

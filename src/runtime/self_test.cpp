@@ -198,7 +198,7 @@ std::vector<KernelTest> test_kernels() {
   const at::NoGradGuard no_grad;
   const std::string before = ops::cpu_level();
   std::vector<KernelTest> tests;
-  for (const char* level : {"generic", "avx2", "avx512vnni"}) {
+  for (const std::string& level : ops::known_cpu_levels()) {
     if (ops::set_cpu_level(level) != level) {
       tests.push_back({.level = level, .available = false, .wrong = ""});
       continue;

@@ -61,6 +61,11 @@ CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected
   return result;
 }
 
+double sqnr_db(double signal, double noise) {
+  if (noise <= kNothing * kNothing) return std::numeric_limits<double>::infinity();
+  return 10.0 * std::log10(signal / noise);
+}
+
 void Energies::add(const at::Tensor& expected, const at::Tensor& got) {
   if (!expected.is_floating_point()) return;
   const auto wide = expected.to(at::kDouble);
@@ -97,11 +102,6 @@ Energies energies_of(const std::vector<at::Tensor>& expected, const std::vector<
     whole ? energies.add_equality(expected[i], got.at(i)) : energies.add(expected[i], got.at(i));
   }
   return energies;
-}
-
-double Energies::sqnr_db() const {
-  if (noise <= kNothing * kNothing) return std::numeric_limits<double>::infinity();
-  return 10.0 * std::log10(signal / noise);
 }
 
 }  // namespace repquant

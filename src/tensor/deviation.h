@@ -46,6 +46,10 @@ CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected
 /// The levels of the quadratic form: the squares of 0 to 15.
 at::Tensor square_levels();
 
+/// 10 log10(signal / noise), the signal-to-noise ratio in dB of two energies, both summed or both
+/// mean; infinity where there is no noise to speak of (kNothing).
+double sqnr_db(double signal, double noise);
+
 /// 10 log10 of the energy of `signal` over that of `signal - other`, summed over floating-point
 /// tensors, infinite values left out; infinity where they are equal to kNothing. Of another shape,
 /// such as as many rows as the data asks for, all is lost.
@@ -56,7 +60,7 @@ struct Energies {
   /// Of whole numbers and truth values: each that differs is lost, so 99 % equal ones are 20 dB.
   void add_equality(const at::Tensor& expected, const at::Tensor& got);
   void operator+=(const Energies& other);
-  double sqnr_db() const;
+  double sqnr_db() const { return repquant::sqnr_db(signal, noise); }
 };
 
 /// Whether no tensor is floating-point, such as the classes of a model that ends in argmax.

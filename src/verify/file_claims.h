@@ -8,8 +8,8 @@
 namespace repquant {
 
 /// Every entry has its checksum (LibTorch's reader does not look at it), and validate_archive()
-/// finds nothing. Throws Error kFile and kUnsupported as that.
-std::string look_at_archive(const std::string& path);
+/// finds nothing. `trusted`: as there. Throws Error kFile and kUnsupported as that.
+std::string look_at_archive(const std::string& path, bool trusted);
 
 /// The format's version is one that this program writes, and the recipe in the file can be read.
 /// Throws Error kUsage as parse_recipe().

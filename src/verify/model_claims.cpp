@@ -40,7 +40,8 @@ std::string look_at_forms(const Subject& subject, const std::vector<at::Tensor>&
   if (run == nullptr) return compare_operators(subject.forms, batch);
   QuantizeReport report;
   const auto inputs = form_check_inputs(run->model, batch, run_model(run->model, batch));
-  const PortableSites different = check_forms(subject.path, inputs, report, subject.forms);
+  const PortableSites different =
+      check_forms(subject.path, inputs, subject.trusted, report, subject.forms);
   if (!different.empty()) {
     refute("the fused operator of " + different.begin()->first +
            " computes something else than the portable one: " + different.begin()->second);

@@ -101,7 +101,7 @@ void check_reproducible(const Subject& subject, const VerifyOptions& options) {
          .expected = "repquant " + info.tool_version + " with LibTorch " + info.libtorch_version,
          .got = std::string("repquant ") + kVersion + " with LibTorch " + TORCH_VERSION});
   }
-  if (info.mixed && info.mixed->held_back) {
+  if (info.bit_allocation && info.bit_allocation->held_back) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "an artifact of `max_kl` is not reproduced: its search fitted other "
                          "samples than its recipe alone would",
@@ -119,6 +119,7 @@ std::string look_at_reproduction(const Subject& subject, const VerifyOptions& op
   quantization.calib = options.calib;
   quantization.preset = options.preset;
   quantization.threads = options.threads;
+  quantization.trust = options.trust;
   CalibrationCache cache;
   cache.open({.samples = options.calib,
               .preset_file = options.preset,
@@ -136,7 +137,7 @@ std::string look_at_reproduction(const Subject& subject, const VerifyOptions& op
   const std::string given = sha256_of_file(subject.path);
   if (made == given) return "quantizing again gives the same bytes, SHA-256 " + made;
   const std::string where = difference(quantization.output, subject.path);
-  if (where.empty() && subject.info.mixed) {
+  if (where.empty() && subject.info.bit_allocation) {
     return "quantizing again gives the same bytes but for how its bits were chosen, which the "
            "recipe holds site by site";
   }

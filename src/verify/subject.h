@@ -15,6 +15,7 @@ using StoredStates = std::map<std::string, StoredState>;  // by submodule
 /// Filled in from claim to claim; the file is read and loaded once.
 struct Subject {
   std::string path;
+  bool trusted = false;  // as VerifyOptions::trust
   ArtifactInfo info{};
   LazyArchive archive{};  // until `forms` takes it
   StoredStates stored{};

@@ -8,12 +8,15 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <set>
 #include <vector>
 
 #include "base/text_table.h"
+#include "format/class_source.h"
 #include "graph/rewrite.h"
 #include "pipeline/form_reports.h"
+#include "plan/site_kind.h"
 #include "repquant/recipe.h"
 
 namespace repquant {
@@ -21,13 +24,27 @@ namespace {
 
 std::int64_t max_code(int bits) { return (std::int64_t{1} << bits) - 1; }
 
-/// The classes that a site's own submodule may have.
-std::vector<std::string> classes_of(const SiteReport& site) {
-  if (site.kind == "scores" || site.kind == "product") return {"Scores"};
-  if (site.kind == "attend") return {"Attend"};
-  if (site.kind == "embedding") return {"Embedding"};
-  if (site.kind == "grouped_convolution") return {"Convolution"};
-  return {site.activation_bits == kWeightOnlyBits ? "WeightOnlyLinear" : "Linear"};
+/// The class that a site's own submodule has.
+ClassKind class_of(const SiteReport& site) {
+  const std::optional<SiteKind> kind = find_site_kind(site.kind);
+  if (!kind) refute("site " + site.path + " is of the kind " + site.kind + ", which there is not");
+  switch (*kind) {
+    case SiteKind::kScores:
+    case SiteKind::kProduct:
+      return ClassKind::kScores;
+    case SiteKind::kAttend:
+      return ClassKind::kAttend;
+    case SiteKind::kEmbedding:
+      return ClassKind::kEmbedding;
+    case SiteKind::kGroupedConvolution:
+      return ClassKind::kConvolution;
+    case SiteKind::kLinear:
+    case SiteKind::kPatchEmbedding:
+    case SiteKind::kWindowedLinear:
+      break;
+  }
+  return site.activation_bits == kWeightOnlyBits ? ClassKind::kWeightOnlyLinear
+                                                 : ClassKind::kLinear;
 }
 
 /// The state of a submodule that the table names for a site.
@@ -59,23 +76,39 @@ void check_bits(const ArtifactSite& row, const StoredState& state) {
     refute("site " + site.path + " states " + std::to_string(site.weight_bits) +
            "-bit weights, but stores codes of " + std::to_string(state.integer("bits")) + " bits");
   }
-  if (state.kind == "Linear") {
-    const std::int64_t largest = max_code(bits);
-    const bool square = bits <= 4 && state.integer("max_product_code") == largest * largest;
-    // Codes of a grid per token stand for levels: check_input() counts those.
-    if (!square && row.scale_module.empty()) {
-      check_most(site.path, "the largest code of its input", state.integer("max_product_code"),
-                 largest, bits);
+  switch (class_of(site)) {
+    case ClassKind::kLinear: {
+      const std::int64_t largest = max_code(bits);
+      const bool square = bits <= 4 && state.integer("max_product_code") == largest * largest;
+      // Codes of a grid per token stand for levels: check_input() counts those.
+      if (!square && row.scale_module.empty()) {
+        check_most(site.path, "the largest code of its input", state.integer("max_product_code"),
+                   largest, bits);
+      }
+      break;
     }
-  } else if (state.kind == "Scores") {
-    for (const char* name : {"left_bits", "right_bits"}) {
-      check_most(site.path, name, state.integer(name), bits, bits);
-    }
-  } else if (state.kind == "Attend") {
-    check_most(site.path, "the width of its softmax codes", state.integer("bits"), bits, bits);
-  } else if (state.kind == "Convolution") {
-    check_most(site.path, "the largest code of its input", state.integer("max_code"),
-               bits == kWeightOnlyBits ? 0 : max_code(bits), bits);
+    case ClassKind::kScores:
+      for (const char* name : {"left_bits", "right_bits"}) {
+        check_most(site.path, name, state.integer(name), bits, bits);
+      }
+      break;
+    case ClassKind::kAttend:
+      check_most(site.path, "the width of its softmax codes", state.integer("bits"), bits, bits);
+      break;
+    case ClassKind::kConvolution:
+      check_most(site.path, "the largest code of its input", state.integer("max_code"),
+                 bits == kWeightOnlyBits ? 0 : max_code(bits), bits);
+      break;
+    case ClassKind::kWeightOnlyLinear:
+    case ClassKind::kEmbedding:
+      break;  // read floating point
+    case ClassKind::kNormQuantize:
+    case ClassKind::kQuantize:
+    case ClassKind::kSideColumns:
+    case ClassKind::kTokenRange:
+    case ClassKind::kTokenQuantize:
+    case ClassKind::kTokenScale:
+      break;  // of no site
   }
 }
 
@@ -168,7 +201,8 @@ std::string look_at_table(const Subject& subject) {
       refute("site " + row.site.path + " states bits, but has no submodule");
     }
     ++quantized;
-    check_bits(row, state_of(subject, row.site.path, row.module, classes_of(row.site)));
+    check_bits(
+        row, state_of(subject, row.site.path, row.module, {class_source(class_of(row.site)).name}));
     check_input(subject, row);
     if (!row.side_module.empty()) {
       state_of(subject, row.site.path, row.side_module, {"SideColumns"});

@@ -70,7 +70,7 @@ bool file_holds(Subject& subject, VerifyReport& report, const Observer& observer
   const auto look = [&](const char* name, const std::function<std::string()>& claim) {
     return holds(report, observer, name, LooksAt::kArtifact, claim);
   };
-  return look("archive", [&] { return look_at_archive(subject.path); }) &&
+  return look("archive", [&] { return look_at_archive(subject.path, subject.trusted); }) &&
          look("format",
               [&] {
                 subject.info = read_artifact(subject.path);
@@ -116,7 +116,8 @@ PreparedRun prepare_reference(const Subject& subject, const VerifyOptions& optio
   return prepare({.model = options.reference,
                   .samples = options.data,
                   .preset = options.preset,
-                  .threads = options.threads},
+                  .threads = options.threads,
+                  .trust = options.trust},
                  recipe, observer, cache);
 }
 
@@ -152,7 +153,7 @@ VerifyReport verify(const VerifyOptions& options, const Observer& observer) {
   check_archive(options.artifact);
   if (!is_artifact(options.artifact)) read_artifact(options.artifact);  // says what it is instead
   if (!options.reference.empty()) check_archive(options.reference);
-  Subject subject{.path = options.artifact};
+  Subject subject{.path = options.artifact, .trusted = options.trust};
   VerifyReport report;
   bool good = file_holds(subject, report, observer);
   if (good && options.reproduce) check_reproducible(subject, options);

@@ -78,9 +78,8 @@ TEST_P(Embedding, TheArtifactFollowsTheSimulationAndHoldsNoFloatTable) {
     const Lowered module = lowered(prepared, plans);
     testing::check(prepared, module, plans);  // throws where a call differs
     EXPECT_EQ(float_copies(module, table), 0);
-    const auto site =
-        std::find_if(module.sites.begin(), module.sites.end(),
-                     [](const LoweredSite& row) { return row.kind == SiteKind::kEmbedding; });
+    const auto site = std::find_if(module.sites.begin(), module.sites.end(),
+                                   [](const LoweredSite& row) { return row.path == kTable; });
     ASSERT_NE(site, module.sites.end());
     EXPECT_EQ(site->input, SiteInput::kIndices);
     const at::Tensor codes = module.module.attr(site->module).toModule().attr("codes").toTensor();

@@ -74,7 +74,7 @@ TEST_P(LowerTest, ComputesWhatWasSimulated) {
     testing::save(module, path);
     check_reloaded(path.string(), run_module(module.module, prepared.batches[0]),
                    prepared.batches[0]);
-    const auto outputs = outputs_of(load_archive(path.string()), data.inputs);
+    const auto outputs = outputs_of(load_archive(path.string(), false), data.inputs);
     ASSERT_EQ(outputs.size(), data.outputs.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       EXPECT_EQ(outputs[i].sizes(), data.outputs[i].sizes());

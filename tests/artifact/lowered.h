@@ -9,14 +9,14 @@
 #include "artifact/lower.h"
 #include "artifact/save.h"
 #include "base/atomic_file.h"
+#include "fit/fit_sites.h"
 #include "fit/plan_hook.h"
-#include "fit/sweep.h"
 #include "support/prepared.h"
 
 namespace repquant::testing {
 
 inline std::vector<SitePlan> plans_of(const Prepared& prepared, const Recipe& recipe) {
-  return run_sweep(prepared.model, prepared.search, prepared.batches, recipe, {}).plans;
+  return fit_sites(prepared.model, prepared.search, prepared.batches, recipe, {}).plans;
 }
 
 inline Lowered lowered(const Prepared& prepared, const std::vector<SitePlan>& plans) {

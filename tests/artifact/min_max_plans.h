@@ -1,4 +1,4 @@
-// Site plans fitted by minimum and maximum: enough to test the artifact without the sweep.
+// Site plans fitted by minimum and maximum: enough to test the artifact without the fit.
 #pragma once
 
 #include <ATen/core/Tensor.h>

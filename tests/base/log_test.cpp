@@ -87,12 +87,12 @@ TEST(LogTest, NoStatusLineWhenQuietOrNotATerminal) {
 }
 
 TEST(ProgressTest, TextEstimatesTheTimeLeft) {
-  EXPECT_EQ(progress_text({.phase = "sweep", .item = "b.0", .done = 0, .total = 4, .seconds = 1}),
-            "sweep 0/4 (0 %): b.0");
-  EXPECT_EQ(progress_text({.phase = "sweep", .item = "b.1", .done = 1, .total = 4, .seconds = 10}),
-            "sweep 1/4 (25 %), 30 s left: b.1");
-  EXPECT_EQ(progress_text({.phase = "sweep", .item = "", .done = 4, .total = 4, .seconds = 10}),
-            "sweep 4/4 (100 %)");
+  EXPECT_EQ(progress_text({.phase = "fit", .item = "b.0", .done = 0, .total = 4, .seconds = 1}),
+            "fit 0/4 (0 %): b.0");
+  EXPECT_EQ(progress_text({.phase = "fit", .item = "b.1", .done = 1, .total = 4, .seconds = 10}),
+            "fit 1/4 (25 %), 30 s left: b.1");
+  EXPECT_EQ(progress_text({.phase = "fit", .item = "", .done = 4, .total = 4, .seconds = 10}),
+            "fit 4/4 (100 %)");
   EXPECT_EQ(progress_text({.phase = "read", .item = "", .done = 7, .total = 0, .seconds = 10}),
             "read 7");
 }

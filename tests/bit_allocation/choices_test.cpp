@@ -4,10 +4,13 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
+#include <map>
+#include <string>
 
 #include "recipe/json.h"
 #include "support/errors.h"
 #include "support/prepared.h"
+#include "support/scripted.h"
 
 namespace repquant {
 namespace {
@@ -93,6 +96,25 @@ TEST(Choices, SitesStatedDifferentlyDoNotShare) {
   EXPECT_NE(
       std::find(choices.groups.begin(), choices.groups.end(), std::vector<std::size_t>{shared[1]}),
       choices.groups.end());
+}
+
+// A norm with a reader in floating point carries no codes, so those that read other rows of it make
+// their own (as in group_inputs()).
+TEST(Choices, ReadersOfANormThatIsNotFoldedShareTheirInputAlone) {
+  std::map<std::string, at::Tensor> constants;
+  for (const char* name : {"a", "b", "d"}) testing::add_linear(constants, name, 8, 16, 1);
+  constants["g"] = at::ones({16});
+  constants["c"] = at::zeros({16});
+  const auto model = testing::scripted(
+      "  n = torch.layer_norm(x, [16], self.g, self.c)\n"
+      "  return (torch.linear(n[:, :4], self.wa, self.ba) +\n"
+      "          torch.linear(n[:, 4:], self.wb, self.bb) * torch.linear(n[:, :4], self.wd))\n",
+      constants, testing::normal_batches(1, {4, 8, 16}));
+  ASSERT_EQ(model.search.sites.size(), 3U);
+  Recipe recipe = recipe_for_bits({4, 4});
+  EXPECT_EQ(find_choices(model.search.sites, recipe, kCandidates).groups.size(), 1U);
+  recipe.exclude = {model.search.sites.back().path};
+  EXPECT_EQ(find_choices(model.search.sites, recipe, kCandidates).groups.size(), 2U);
 }
 
 TEST(Choices, WeightOnlyIsRefusedAndWeightOnlySitesHaveNoActivations) {

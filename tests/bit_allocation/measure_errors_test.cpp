@@ -5,13 +5,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <string>
 
+#include "fit/fit_sites.h"
 #include "fit/gradients.h"
 #include "fit/plan_hook.h"
-#include "fit/sweep.h"
 #include "recipe/json.h"
 #include "support/errors.h"
 #include "support/prepared.h"
+#include "support/scripted.h"
 
 namespace repquant {
 namespace {
@@ -39,10 +42,10 @@ Truth truth_of(const testing::Prepared& model, std::size_t site, Recipe recipe) 
   for (std::size_t i = 0; i < model.search.sites.size(); ++i) {
     if (i != site) recipe.exclude.push_back(model.search.sites[i].path);
   }
-  const SweepResult sweep = run_sweep(model.model, model.search, model.batches, recipe, {});
-  const PlanHook hook = plan_hook(model.search.sites, sweep.plans);
+  const FittedSites fitted = fit_sites(model.model, model.search, model.batches, recipe, {});
+  const PlanHook hook = plan_hook(model.search.sites, fitted.plans);
   const Schedule schedule(*model.model.graph);
-  Truth truth{.sqnr_db = sweep.output_sqnr_db, .kl = 0.0};
+  Truth truth{.sqnr_db = fitted.output_sqnr_db, .kl = 0.0};
   double rows = 0;
   for (const auto& batch : model.batches) {
     const std::vector<c10::IValue> inputs(batch.begin(), batch.end());
@@ -115,6 +118,33 @@ TEST(MeasureErrors, MoreBitsMeanLessError) {
     EXPECT_GT(table.sites[i].activations[0].local_noise, table.sites[i].activations[2].local_noise);
   }
   for (const auto& group : table.groups) check(group, "group");
+}
+
+// A matrix times a vector: the mean of its right operand's error is the error. The left operand, of
+// zeros and ones, has none.
+TEST(MeasureErrors, AProductWithoutSoftmaxSeesTheMeanOfAnError) {
+  std::map<std::string, at::Tensor> constants;
+  testing::add_linear(constants, "a", 16, 16, 1);
+  testing::add_linear(constants, "b", 16, 16, 2);
+  constants["c"] = testing::Random(3).normal({8});
+  const auto model = testing::scripted(
+      "  a = (torch.linear(x, self.wa, self.ba) > 0).to(x.dtype)\n"
+      "  b = torch.linear(x, self.wb, self.bb).mean(1).unsqueeze(-1)\n"
+      "  return torch.matmul(a, b) * self.c\n",
+      constants, testing::normal_batches(4, {4, 6, 16}));
+  const auto& sites = model.search.sites;
+  const auto product = std::find_if(sites.begin(), sites.end(), [](const Site& site) {
+    return kind_of(site) == SiteKind::kProduct;
+  });
+  ASSERT_NE(product, sites.end());
+  const auto index = static_cast<std::size_t>(product - sites.begin());
+  const Recipe recipe = plain_recipe();
+  const Choices choices = find_choices(sites, recipe, kErrorCandidates);
+  const ErrorTable table = measure_errors(model.model, sites, model.batches, recipe, choices, {});
+  const std::vector<WidthError>& widths = table.sites[index].activations;
+  ASSERT_FALSE(widths.empty());
+  EXPECT_NEAR(-10 * std::log10(widths.front().output_error), truth_of(model, index, recipe).sqnr_db,
+              kToleranceDb);
 }
 
 TEST(MeasureErrors, IsTheSameOnAnyThreads) {

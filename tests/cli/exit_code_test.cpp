@@ -8,7 +8,6 @@ namespace {
 TEST(ExitCode, IsTheDocumentedOne) {
   EXPECT_EQ(exit_code(ErrorKind::kGate), 1);
   EXPECT_EQ(exit_code(ErrorKind::kUsage), 2);
-  EXPECT_EQ(exit_code(ErrorKind::kDevice), 3);
   EXPECT_EQ(exit_code(ErrorKind::kUnsupported), 4);
   EXPECT_EQ(exit_code(ErrorKind::kFile), 5);
   EXPECT_EQ(exit_code(ErrorKind::kResource), 6);

@@ -13,6 +13,8 @@ TEST(OptionNames, StandForSettings) {
   EXPECT_EQ(with_option_names("raise `calibration.samples`"), "raise --calib-samples");
   EXPECT_EQ(with_option_names("`min_sqnr`, `calibration.hold_back`"), "--min-sqnr, --hold-back");
   EXPECT_EQ(with_option_names("`calib=synthetic` uses"), "--calib synthetic uses");
+  EXPECT_EQ(with_option_names("`trust`, `recipe=static`"), "--trust, --recipe static");
+  EXPECT_EQ(with_option_names("`required=top1`, `required=kl`"), "--min-top1, --max-kl");
   EXPECT_EQ(with_option_names("(`exclude='a.*'`)"), "(--exclude 'a.*')");
 }
 

@@ -12,8 +12,6 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(RenderTest, Numbers) {
-  EXPECT_EQ(percent(0.8254), "82.5 %");
-  EXPECT_EQ(percent(0.8254, 2), "82.54 %");
   EXPECT_EQ(bits_text(4, 8), "w4a8");
   EXPECT_EQ(bits_text(4, 16), "w4a16");
   EXPECT_EQ(bits_text(0, 4), "a4");
@@ -58,8 +56,22 @@ TEST(RenderTest, Gates) {
   EXPECT_THAT(gate_text(missed), HasSubstr("MISSED"));
 }
 
-BatchReport report() {
-  BatchReport report;
+TEST(RenderTest, SitesInFloatingPointHaveNoErrors) {
+  SiteReport quantized, left;
+  quantized.path = "a";
+  quantized.weight_bits = 4;
+  quantized.activation_bits = kWeightOnlyBits;
+  quantized.own_sqnr_db = 21.5;
+  quantized.output_sqnr_db = 19.5;
+  left.path = "b";
+  const std::string text = sites_text({quantized, left}, true, {.width = std::string::npos});
+  EXPECT_THAT(text, HasSubstr("21.5"));
+  EXPECT_THAT(text, HasSubstr("19.5"));
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("0.0")));
+}
+
+NightlyReport report() {
+  NightlyReport report;
   RowResult passed{.model = "a|b", .label = "w8a8", .artifact = "", .status = RowStatus::kPassed};
   passed.metrics = {{"top1", 0.5}};
   passed.bytes = 1000;
@@ -72,16 +84,16 @@ BatchReport report() {
   return report;
 }
 
-TEST(RenderBatchTest, TextAndMarkdown) {
+TEST(RenderNightlyTest, TextAndMarkdown) {
   const std::string totals = "3 rows: 1 passed, 1 missed a gate, 1 failed";
-  EXPECT_THAT(batch_text(report(), Layout{}), HasSubstr(totals));
-  const std::string markdown = batch_markdown(report());
+  EXPECT_THAT(nightly_text(report(), Layout{}), HasSubstr(totals));
+  const std::string markdown = nightly_markdown(report());
   EXPECT_THAT(markdown, HasSubstr("| a\\|b | w8a8 | passed |"));
   EXPECT_THAT(markdown, HasSubstr(totals));
 }
 
-TEST(RenderBatchTest, JunitIsWellFormed) {
-  const std::string xml = batch_junit(report());
+TEST(RenderNightlyTest, JunitIsWellFormed) {
+  const std::string xml = nightly_junit(report());
   EXPECT_THAT(xml,
               HasSubstr(R"(<testsuites name="repquant" tests="3" failures="1" errors="1" time=")"));
   EXPECT_THAT(xml, HasSubstr(R"(<testsuite name="a|b" tests="2" failures="1" errors="0" time=")"));
@@ -91,8 +103,8 @@ TEST(RenderBatchTest, JunitIsWellFormed) {
   EXPECT_EQ(xml.find('\xff'), std::string::npos);
 }
 
-TEST(RenderBatchTest, JsonHasEveryRow) {
-  const Json json = batch_json(report());
+TEST(RenderNightlyTest, JsonHasEveryRow) {
+  const Json json = nightly_json(report());
   ASSERT_EQ(json.at("rows").size(), 3U);
   EXPECT_EQ(json.at("rows")[1].at("status"), "missed");
   EXPECT_TRUE(json.at("rows")[0].at("error").is_null());

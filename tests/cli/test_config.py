@@ -46,6 +46,14 @@ class ConfigTest(program.ProgramTest):
         self.assertEqual(config["attention.per_head"], ("false", "--set"))
         self.assertEqual(config["exclude"], ('["head","blocks.*"]', "--exclude"))
 
+    def test_no_setting_is_listed_twice(self) -> None:
+        options = ("--bits", "w4a4", "--effort", "fast", "--exclude", "head", "--clipping",
+                   "minmax", "--calib-samples", "16", "--batch-size", "4", "--hold-back", "2",
+                   "--seed", "3", "--set", "weights.damping=0.02")
+        self.assertEqual(self.config(*options).keys(), self.config().keys())
+        self.assertEqual(self.config(*options)["calibration.hold_back"], ("2", "--hold-back"))
+        self.assertEqual(self.config(*options)["effort"], ("fast", "--effort"))
+
     def test_text_form(self) -> None:
         done = self.succeed("quantize", DIGITS_MODEL, "--print-config", "--bits", "w4a4")
         self.assertRegex(done.stdout, r"(?m)^bits +=\s+w4a4 +\(--bits\)$")

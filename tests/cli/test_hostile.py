@@ -3,6 +3,7 @@ them, and never in a signal."""
 
 from __future__ import annotations
 
+import json
 import pickletools
 import struct
 import subprocess
@@ -110,6 +111,39 @@ class HostileTest(unittest.TestCase):
             text = b"def f(x: Tensor) -> None:\n  " + line + b"\n"
             self.refused(DIGITS_MODEL, UNSUPPORTED, "does not need",
                          lambda name, data: data + text if name.endswith(".py") else data)
+
+    def test_trusted_code_may(self) -> None:
+        """Through every command, from the model to the file that is made of it."""
+        text = b'def f(x: Tensor) -> Tensor:\n  return torch._reshape_alias(x, [1], [1])\n'
+        model, artifact = self.folder / "trusted.pt", self.folder / "trusted.w8a8.pt"
+        rewrite(DIGITS_MODEL, model,
+                lambda name, data: data + text if name.endswith(".py") else data)
+        plan = self.folder / "plan.json"
+        plan.write_text(json.dumps({
+            "schema_version": 1, "models": [{"model": str(model), "calib": {
+                "data": str(DIGITS_CALIB), "samples": 8}, "bits": ["w8a8"],
+                "evaluate": {"data": str(DIGITS_TEST), "samples": 16}}]}))
+        rewrite(self.artifact, artifact,
+                lambda name, data: data + text if name.endswith(".py") else data)
+        both = ("--form", "portable,fused")
+        for command in (("quantize", model, "--calib", DIGITS_CALIB, "--calib-samples", 8, "-o",
+                         self.folder / "o.pt"),
+                        ("analyze", model, "--calib", DIGITS_CALIB, "--calib-samples", 8),
+                        ("inspect", model, "--data", DIGITS_CALIB),
+                        ("inspect", artifact), ("inspect", artifact, "--runtime"),
+                        ("evaluate", artifact, "--reference", model, *both, "--data", DIGITS_TEST,
+                         "--samples", 16),
+                        ("benchmark", model, artifact, *both, "--data", DIGITS_TEST, "--rounds", 1),
+                        ("verify", artifact),
+                        ("run", plan, "-o", self.folder / "rows")):
+            with self.subTest(command[0]):
+                done = self.program(*command)
+                self.assertNotEqual(done.returncode, 0, done.stdout)
+                self.assertIn("_reshape_alias", done.stderr + done.stdout)
+                if command[0] != "verify":  # a claim that does not hold has no hint
+                    self.assertIn("--trust", done.stderr + done.stdout)
+                done = self.program(*command, "--trust")
+                self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_comments_are_no_code(self) -> None:
         text = b'# torch.save("f")\n'

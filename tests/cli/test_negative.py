@@ -205,6 +205,10 @@ class CoverageTest(NegativeTest):
         coverage = self.result("inspect", model, "--data", "x.npy")["coverage"]
         self.assertEqual([row["op"] for row in coverage["not_quantized"]], ["aten::gru"])
         self.quantize_fails(GATE, "--strict", model, "--calib", "x.npy", "--strict")
+        self.succeed("quantize", model, "--calib", "x.npy", "-o", "recurrent.w8a8.pt")
+        left = self.result("inspect", "recurrent.w8a8.pt")["runtime"]["float_products"]
+        self.assertEqual(left, ["aten::gru"])
+        self.assertIn("1 product left", self.succeed("verify", "recurrent.w8a8.pt").stdout)
 
     def test_min_coverage(self) -> None:
         self.digits_fail(GATE, "--min-coverage", "--exclude", "blocks.*.fc1", "--min-coverage",

@@ -50,7 +50,7 @@ class CheckpointTest : public ::testing::Test {
 
 TEST_F(CheckpointTest, PlansComeBackBitForBit) {
   write(3);
-  const SweepState state = read_checkpoint(work(), "run");
+  const FitState state = read_checkpoint(work(), "run");
   EXPECT_EQ(state.fingerprint, "run");
   ASSERT_EQ(state.plans.size(), 3U);
   for (int i = 0; i < 3; ++i) {
@@ -102,13 +102,13 @@ TEST_F(CheckpointTest, ADamagedFileCostsItsSiteAlone) {
        {std::string(), std::string("no checkpoint"), whole.substr(0, whole.size() / 2),
         whole.substr(0, whole.size() - 1), whole + "x"}) {
     write_text(file(1), content);
-    const SweepState state = read_checkpoint(work(), "run");
+    const FitState state = read_checkpoint(work(), "run");
     ASSERT_EQ(state.plans.size(), 3U);
     EXPECT_TRUE(state.plans[0] && !state.plans[1] && state.plans[2]);
     EXPECT_EQ(state.damaged, std::vector<std::string>{file(1).string()});
   }
   append_checkpoint(work(), "run", 1, plan(1), CheckpointEnd::kLater);
-  const SweepState mended = read_checkpoint(work(), "run");
+  const FitState mended = read_checkpoint(work(), "run");
   EXPECT_TRUE(mended.damaged.empty());
   EXPECT_EQ(mended.plans.size(), 3U);
 }

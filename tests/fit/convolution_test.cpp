@@ -10,7 +10,8 @@
 namespace repquant {
 namespace {
 
-ConvolutionSite site_of(const std::vector<std::int64_t>& weight, const ConvolutionShape& shape) {
+GroupedConvolutionSite site_of(const std::vector<std::int64_t>& weight,
+                               const ConvolutionShape& shape) {
   return {at::randn(weight), at::randn({weight[0]}), shape};
 }
 
@@ -32,7 +33,7 @@ TEST(FitConvolution, EveryGroupHasAGridAndAWeightOfItsOwn) {
   at::manual_seed(3);
   for (const std::int64_t groups : {4, 8}) {
     const ConvolutionShape shape{{3, 3}, {1, 1}, {1, 1}, {1, 1}, groups};
-    const ConvolutionSite site = site_of({8, 8 / groups, 3, 3}, shape);
+    const GroupedConvolutionSite site = site_of({8, 8 / groups, 3, 3}, shape);
     // Channels of very different size: a grid for all of them would lose the small ones.
     const at::Tensor size = at::logspace(-2, 2, 8).view({1, 8, 1, 1});
     const at::Tensor x = at::randn({4, 8, 12, 10}) * size, other = at::randn({4, 8, 9, 11}) * size;
@@ -41,14 +42,14 @@ TEST(FitConvolution, EveryGroupHasAGridAndAWeightOfItsOwn) {
     problem.site = &site;
     problem.values = rows_in_memory({x.slice(0, 0, 2), x.slice(0, 2, 4)});
     std::string note;
-    const ConvolutionPlan plan = fit_convolution(problem, recipe_for_bits({8, 8}), note);
+    const GroupedConvolutionPlan plan = fit_convolution(problem, recipe_for_bits({8, 8}), note);
     const at::Tensor exact = convolve(other, site.weight, site.bias, shape);
     const at::Tensor error = (simulate_convolution(plan, other) - exact).square().mean({0, 2, 3});
     const at::Tensor signal = exact.square().mean({0, 2, 3});
     EXPECT_TRUE((error < 1e-3 * signal).all().item<bool>()) << error / signal;
     EXPECT_EQ(std::get<0>(at::_unique(plan.input.scale)).numel(), groups);
     problem.activation_bits = 16;
-    const ConvolutionPlan weights = fit_convolution(problem, recipe_for_bits({4, 16}), note);
+    const GroupedConvolutionPlan weights = fit_convolution(problem, recipe_for_bits({4, 16}), note);
     EXPECT_FALSE(weights.quantized_input);
     problem.threads = 3;
     EXPECT_TRUE(at::equal(fit_convolution(problem, recipe_for_bits({4, 16}), note).weight.codes,

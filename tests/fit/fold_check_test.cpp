@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "fit/sweep.h"
+#include "fit/fit_sites.h"
 #include "plan/simulate.h"
 #include "recipe/json.h"
 #include "support/prepared.h"
@@ -71,14 +71,14 @@ TEST(FoldCheck, RowsThatAreNotFiniteDoNotCount) {
 TEST(FoldCheck, AFoldThatDoesNotHoldIsNotMade) {
   const testing::Prepared prepared = testing::prepare_planted(1);
   const Recipe recipe = recipe_for_bits({4, 4});
-  const auto sweep = [&](double largest) {
-    SweepOptions options;
+  const auto fit_all = [&](double largest) {
+    FitSitesOptions options;
     options.largest_fold_deviation = largest;
-    return run_sweep(prepared.model, prepared.search, prepared.batches, recipe, options);
+    return fit_sites(prepared.model, prepared.search, prepared.batches, recipe, options);
   };
-  const SweepResult folded = sweep(1e-3);
+  const FittedSites folded = fit_all(1e-3);
   EXPECT_GT(folded.fold_deviation, 0.0);
-  const SweepResult refused = sweep(0.0);
+  const FittedSites refused = fit_all(0.0);
   EXPECT_EQ(refused.fold_deviation, 0.0);
   ASSERT_EQ(refused.plans.size(), folded.plans.size());
   std::size_t folds = 0, noted = 0;
@@ -90,7 +90,7 @@ TEST(FoldCheck, AFoldThatDoesNotHoldIsNotMade) {
     EXPECT_TRUE(after.norm.empty()) << folded.plans[i].path;
     EXPECT_FALSE(after.input.per_channel()) << folded.plans[i].path;
     const bool said = refused.plans[i].note.starts_with("not folded: ");
-    if (folds == 1) {  // up to it both sweeps are one
+    if (folds == 1) {  // up to it both fits are one
       EXPECT_TRUE(said) << refused.plans[i].note;
     }
     if (said) ++noted;

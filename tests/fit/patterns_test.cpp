@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "fit/sweep.h"
+#include "fit/fit_sites.h"
 #include "recipe/json.h"
 #include "support/errors.h"
 #include "support/scripted.h"
@@ -21,14 +21,14 @@ using testing::scripted;
 
 using Constants = std::map<std::string, at::Tensor>;
 
-SweepResult sweep_at_8(const Prepared& prepared) {
-  return run_sweep(prepared.model, prepared.search, prepared.batches, recipe_for_bits({8, 8}), {});
+FittedSites fit_at_8(const Prepared& prepared) {
+  return fit_sites(prepared.model, prepared.search, prepared.batches, recipe_for_bits({8, 8}), {});
 }
 
 /// Every site has a plan, and the outputs are those of a model with so many bits.
 void expect_good(const Prepared& prepared, std::size_t sites, double least_db = 25.0) {
   EXPECT_EQ(prepared.search.sites.size(), sites);
-  const SweepResult result = sweep_at_8(prepared);
+  const FittedSites result = fit_at_8(prepared);
   for (const FailedSite& site : result.failed) ADD_FAILURE() << site.path << ": " << site.reason;
   EXPECT_EQ(result.plans.size(), sites);
   EXPECT_GT(result.output_sqnr_db, least_db);
@@ -91,7 +91,7 @@ TEST(Patterns, ValuesMayBeComputedInAnyOrder) {
   const Prepared after = scripted(scores + value + output, constants, batches);
   expect_good(before, 6);
   expect_good(after, 6);
-  EXPECT_NEAR(sweep_at_8(after).output_sqnr_db, sweep_at_8(before).output_sqnr_db, 1.0);
+  EXPECT_NEAR(fit_at_8(after).output_sqnr_db, fit_at_8(before).output_sqnr_db, 1.0);
 }
 
 TEST(Patterns, RowsOfZerosOfAProductDoNotCount) {
@@ -124,7 +124,7 @@ TEST(Patterns, ReadersOfANormMaySeeOtherTokens) {
         scripted(std::string("  h = torch.layer_norm(x + self.p, [16], self.g, self.z)\n") + heads,
                  constants, normal_batches(3, {4, 6, 16}));
     expect_good(prepared, 2, 30.0);
-    const SweepResult result = sweep_at_8(prepared);
+    const FittedSites result = fit_at_8(prepared);
     const auto& first = std::get<LinearPlan>(result.plans[0].plan);
     const auto& second = std::get<LinearPlan>(result.plans[1].plan);
     EXPECT_FALSE(first.norm.empty());
@@ -171,7 +171,7 @@ TEST(Patterns, RowsMayDependOnRouting) {
   const Prepared prepared = scripted(kExperts, constants, normal_batches(3, {4, 6, 16}));
   expect_good(prepared, 5, 12.0);  // a token that goes elsewhere is lost
   std::map<std::string, const SitePlan*> plans;
-  const SweepResult result = sweep_at_8(prepared);
+  const FittedSites result = fit_at_8(prepared);
   ASSERT_EQ(result.plans.size(), 5U);
   const SitePlan& dead = result.plans[3];
   EXPECT_NE(dead.note.find("no calibration row"), std::string::npos) << dead.note;

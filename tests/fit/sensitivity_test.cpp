@@ -22,7 +22,7 @@ Measured measure(int threads) {
   const auto inputs = testing::fixture_data("vit_fused").inputs;
   const Schedule schedule(*result.model.graph);
   result.sensitivities = measure_sensitivity(*result.model.graph, schedule, result.search.sites,
-                                             {inputs, inputs}, threads, nullptr);
+                                             {inputs, inputs}, threads);
   return result;
 }
 
@@ -60,7 +60,7 @@ TEST(Sensitivity, MaskedTokensAreUnused) {
   mask.fill_(1);
   mask.slice(1, 7).zero_();
   const auto sensitivities =
-      measure_sensitivity(*model.graph, Schedule(*model.graph), search.sites, {inputs}, 1, nullptr);
+      measure_sensitivity(*model.graph, Schedule(*model.graph), search.sites, {inputs}, 1);
   int seen = 0;
   for (const Site& site : search.sites) {
     const auto found = sensitivities.find(site.node->output());
@@ -75,6 +75,28 @@ TEST(Sensitivity, MaskedTokensAreUnused) {
     ++seen;
   }
   EXPECT_GT(seen, 4);
+}
+
+// Two batches of one sample with two heads, of three tokens with four channels.
+TEST(OperandWeights, AreOfRowsInTheOrderOfTokens) {
+  const auto of_tokens = [](std::int64_t rows, std::int64_t axis) {
+    const at::Tensor ones = at::ones({rows}, at::kDouble);
+    return Sensitivity{.tokens = {ones, ones * 16},
+                       .channels = at::ones({4}, at::kDouble),
+                       .used = {ones, ones},
+                       .channel_axis = axis};
+  };
+  const at::Tensor left = at::ones({1, 2, 3, 4});
+  const Sensitivity measured = of_tokens(3, -1);
+  EXPECT_EQ(operand_weights(&measured, left, -1, {0, 1}, 0.5).numel(), 6);
+  const at::Tensor second = operand_weights(&measured, left, -1, {1}, 0.5);
+  EXPECT_TRUE(at::allclose(second, at::ones({3}, at::kDouble)));
+  EXPECT_FALSE(operand_weights(&measured, left, -2, {0, 1}, 0.5).defined());
+  EXPECT_FALSE(operand_weights(nullptr, left, -1, {0, 1}, 0.5).defined());
+  const Sensitivity of_linear = of_tokens(6, -1);  // a row for each head
+  EXPECT_FALSE(operand_weights(&of_linear, left, -1, {0, 1}, 0.5).defined());
+  const Sensitivity keys = of_tokens(3, -2);
+  EXPECT_EQ(operand_weights(&keys, left.transpose(-2, -1), -2, {0, 1}, 0.5).numel(), 6);
 }
 
 // squares^(3/4) = 1, 8, 0, 27: mean 9.

@@ -6,7 +6,7 @@
 
 #include <map>
 
-#include "fit/sweep.h"
+#include "fit/fit_sites.h"
 #include "plan/simulate.h"
 #include "recipe/json.h"
 #include "support/prepared.h"
@@ -23,12 +23,12 @@ const testing::Prepared& albert() {
   return prepared;
 }
 
-SweepResult sweep(const Recipe& recipe) {
-  return run_sweep(albert().model, albert().search, albert().batches, recipe, {});
+FittedSites fit_all(const Recipe& recipe) {
+  return fit_sites(albert().model, albert().search, albert().batches, recipe, {});
 }
 
 /// The plans of Linears under the codes' addresses.
-std::map<const void*, std::vector<const LinearPlan*>> by_codes(const SweepResult& result) {
+std::map<const void*, std::vector<const LinearPlan*>> by_codes(const FittedSites& result) {
   std::map<const void*, std::vector<const LinearPlan*>> plans;
   for (const auto& plan : result.plans) {
     if (const auto* linear = std::get_if<LinearPlan>(&plan.plan)) {
@@ -39,7 +39,7 @@ std::map<const void*, std::vector<const LinearPlan*>> by_codes(const SweepResult
 }
 
 TEST(SharedWeights, EveryCallReadsTheSameCodes) {
-  const SweepResult result = sweep(recipe_for_bits({8, 8}));
+  const FittedSites result = fit_all(recipe_for_bits({8, 8}));
   std::size_t shared = 0;
   for (const auto& [codes, plans] : by_codes(result)) {
     if (plans.size() == 1) continue;
@@ -58,7 +58,7 @@ TEST(SharedWeights, EveryCallReadsTheSameCodes) {
 TEST(SharedWeights, CanBeFittedForEachCall) {
   Recipe recipe = recipe_for_bits({8, 8});
   recipe.weights.share_calls = false;
-  const SweepResult result = sweep(recipe);
+  const FittedSites result = fit_all(recipe);
   for (const auto& [codes, plans] : by_codes(result)) EXPECT_EQ(plans.size(), 1U);
 }
 
@@ -70,7 +70,7 @@ TEST(SharedWeights, CallsOfOtherBitsHaveCodesOfTheirOwn) {
     if (linear_of(site) != nullptr && site.path != path) last = site.path;
   }
   recipe.overrides.push_back({last, 4, 8});
-  const SweepResult result = sweep(recipe);
+  const FittedSites result = fit_all(recipe);
   std::size_t shared = 0;
   for (const auto& [codes, plans] : by_codes(result)) {
     if (plans.size() > 1) shared += plans.size();
@@ -81,7 +81,7 @@ TEST(SharedWeights, CallsOfOtherBitsHaveCodesOfTheirOwn) {
 TEST(SharedWeights, WeightOnlyCallsKeepTheirGroups) {
   Recipe recipe = recipe_for_bits({4, 16});
   recipe.weights.group_size = 8;
-  const SweepResult result = sweep(recipe);
+  const FittedSites result = fit_all(recipe);
   std::size_t shared = 0;
   for (const auto& [codes, plans] : by_codes(result)) {
     if (plans.size() == 1) continue;

@@ -48,6 +48,12 @@ TEST(ClassSource, TextWithoutAClassIsAnError) {
 TEST(ClassSource, KindsNameTheirClasses) {
   EXPECT_EQ(class_sources().size(), 12U);
   EXPECT_EQ(class_source(ClassKind::kNormQuantize).name, "NormQuantize");
+  for (const ClassSource& source : class_sources()) {
+    const auto kind = find_class_kind(source.name);
+    ASSERT_TRUE(kind.has_value()) << source.name;
+    EXPECT_EQ(&class_source(*kind), &source);
+  }
+  EXPECT_EQ(find_class_kind("Conv2d"), std::nullopt);
   EXPECT_EQ(class_source(ClassKind::kQuantize).name, "Quantize");
   EXPECT_EQ(class_source(ClassKind::kLinear).name, "Linear");
   EXPECT_EQ(class_source(ClassKind::kWeightOnlyLinear).name, "WeightOnlyLinear");

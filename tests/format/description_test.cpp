@@ -32,13 +32,13 @@ ArtifactInfo example() {
   info.coverage.macs = 4416;
   info.coverage.quantized_macs = 4096;
   info.coverage.average_bits = 10.5;
-  info.mixed = MixedReport{4.5, 4.25, 4.5, 9.75, 0.125};
+  info.bit_allocation = BitAllocationReport{4.5, 4.25, 4.5, 9.75, 0.125};
   ArtifactSite row;
   row.site.path = "blocks.0.fc1";
   row.site.kind = "linear";
   row.site.weight_bits = 4;
   row.site.activation_bits = 4;
-  row.site.form = "uniform, per channel, folded";
+  row.site.grids = "uniform, per channel, folded";
   row.site.side_columns = 2;
   row.site.own_sqnr_db = 17.25;
   row.site.output_sqnr_db = std::numeric_limits<double>::infinity();
@@ -62,7 +62,7 @@ TEST(ArtifactInfo, RoundTrip) {
   const ArtifactInfo again = artifact_from_json(text, "a.pt");
   EXPECT_EQ(artifact_to_json(again), text);
   EXPECT_EQ(again.inputs, example().inputs);
-  EXPECT_EQ(again.mixed, example().mixed);
+  EXPECT_EQ(again.bit_allocation, example().bit_allocation);
   EXPECT_EQ(again.judgement, example().judgement);
   EXPECT_EQ(again.portable, example().portable);
   EXPECT_EQ(again.sites.size(), 2U);

@@ -20,7 +20,11 @@ at::Tensor correlated(testing::Random& random, std::int64_t rows, std::int64_t c
   return (common * 0.5 + random.normal({rows, columns})) * scale;
 }
 
-at::Tensor hessian_of(const at::Tensor& x) { return accumulate_hessian({x}, 1).hessian(); }
+at::Tensor hessian_of(const at::Tensor& x) {
+  HessianAccumulator accumulator(x.size(-1));
+  accumulator.add(x);
+  return accumulator.hessian();
+}
 
 double objective(const at::Tensor& weight, const QuantizedWeight& quantized,
                  const at::Tensor& hessian) {

@@ -1,10 +1,12 @@
-# Run as a script by ctest: install, then configure, build and run the consumer.
+# Run as a script by ctest: install, then configure, build and run the consumer. run() gives what was
+# written as `output`.
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE text ERROR_VARIABLE text)
   if(NOT status EQUAL 0)
     list(JOIN ARGN " " command)
     message(FATAL_ERROR "failed (${status}): ${command}\n${text}")
   endif()
+  set(output "${text}" PARENT_SCOPE)
 endfunction()
 
 # An instrumented library needs the same flags where it is linked.
@@ -28,6 +30,12 @@ file(REMOVE_RECURSE ${WORK_DIR})
 run(${CMAKE_COMMAND} --install ${BUILD_DIR} --prefix ${WORK_DIR}/prefix)
 build_project(${CONSUMER} consumer)
 run(${WORK_DIR}/consumer/consumer ${DIGITS} ${WORK_DIR})
+foreach(call preview analyze quantize inspect_artifact read_artifact inspect_fused verify expand_forms
+             parse_form parse_task check_evaluation benchmark cpu_level_report test_kernels load)
+  if(NOT output MATCHES "${call}[a-z_, ]*: ok\n")
+    message(FATAL_ERROR "the consumer did not call ${call}:\n${output}")
+  endif()
+endforeach()
 
 # The examples, with the installed library. Loading an artifact needs none of the packages that the
 # rest does.

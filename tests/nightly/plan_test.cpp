@@ -14,7 +14,7 @@ using testing::write_text;
 
 class PlanTest : public ::testing::Test {
  protected:
-  BatchPlan read(const std::string& json, const std::string& folder = "") const {
+  NightlyPlan read(const std::string& json, const std::string& folder = "") const {
     write_text(folder_ / "plan.json", json);
     return read_plan(folder_ / "plan.json", folder, 1);
   }
@@ -22,7 +22,7 @@ class PlanTest : public ::testing::Test {
   TempDir folder_;
 };
 
-double limit_of(const BatchRow& row, std::string_view gate) {
+double limit_of(const NightlyRow& row, std::string_view gate) {
   for (const Gate& entry : row.gates) {
     if (entry.rule->name == gate) return entry.limit;
   }
@@ -31,7 +31,7 @@ double limit_of(const BatchRow& row, std::string_view gate) {
 }
 
 TEST_F(PlanTest, RowsAreModelsTimesBits) {
-  const BatchPlan plan = read(R"({"schema_version": 1, "bits": ["w8a8", "w4a4"], "models": [
+  const NightlyPlan plan = read(R"({"schema_version": 1, "bits": ["w8a8", "w4a4"], "models": [
       {"model": "a.pt", "calib": "a.npz"},
       {"model": "sub/b.pt", "name": "other", "calib": "b.npz", "bits": ["w4a16"]}]})");
   ASSERT_EQ(plan.rows.size(), 3U);
@@ -49,7 +49,7 @@ TEST_F(PlanTest, RowsAreModelsTimesBits) {
 }
 
 TEST_F(PlanTest, TheFolderOfTheCallerCounts) {
-  const BatchPlan plan = read(
+  const NightlyPlan plan = read(
       R"({"schema_version": 1, "output": "x", "models": [
           {"model": "a.pt", "calib": "a.npz", "bits": ["w8a8"]}]})",
       "/elsewhere");
@@ -57,7 +57,7 @@ TEST_F(PlanTest, TheFolderOfTheCallerCounts) {
 }
 
 TEST_F(PlanTest, TheNarrowestSettingAndGateCount) {
-  const BatchPlan plan = read(R"({"schema_version": 1,
+  const NightlyPlan plan = read(R"({"schema_version": 1,
       "set": {"weights.damping": 0.1, "calibration.samples": 5},
       "gates": {"min_coverage": 0.5, "max_size_ratio": 0.9},
       "models": [{"model": "a.pt", "calib": {"data": "a.npz", "samples": 7},
@@ -77,7 +77,7 @@ TEST_F(PlanTest, TheNarrowestSettingAndGateCount) {
 
 TEST_F(PlanTest, ARecipeIsAReadyOneOrAFile) {
   write_text(folder_ / "mine.json", R"({"norm": {"fold_exponent": 0.5}})");
-  const BatchPlan plan = read(R"({"schema_version": 1, "bits": ["w6a6"], "models": [
+  const NightlyPlan plan = read(R"({"schema_version": 1, "bits": ["w6a6"], "models": [
       {"model": "a.pt", "calib": "a.npz", "recipe": "paper"},
       {"model": "b.pt", "calib": "a.npz", "recipe": "mine.json"}]})");
   Recipe paper = find_ready_recipe("paper").value();

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "nightly/batch.h"
+#include "nightly/run_nightly.h"
 #include "support/errors.h"
 #include "support/paths.h"
 #include "support/temp_dir.h"
@@ -24,7 +24,7 @@ class RowResultTest : public ::testing::Test {
   }
 
   /// The only row of a plan; `rest` are further keys of its model.
-  BatchRow row(const std::string& rest = "") const {
+  NightlyRow row(const std::string& rest = "") const {
     return read_plan(write_plan(rest), "", 1).rows.at(0);
   }
 
@@ -47,7 +47,7 @@ TEST_F(RowResultTest, FingerprintIsOfWhatTheOutcomeDependsOn) {
   EXPECT_NE(fingerprint_of(row(R"(, "strict": true)")), fingerprint);
   EXPECT_NE(fingerprint_of(row(R"(, "evaluate": {"data": "vit_fused.npz"})")), fingerprint);
   // The contents of the files, not their names.
-  const BatchRow same = row();
+  const NightlyRow same = row();
   std::filesystem::copy_file(
       testing::source_dir() / "tests" / "fixtures" / "models" / "vit_fused.script.pt",
       folder_ / "vit_fused.trace.pt", std::filesystem::copy_options::overwrite_existing);
@@ -55,7 +55,7 @@ TEST_F(RowResultTest, FingerprintIsOfWhatTheOutcomeDependsOn) {
 }
 
 TEST_F(RowResultTest, OutcomesAreReadBack) {
-  const BatchRow made = row();
+  const NightlyRow made = row();
   std::filesystem::create_directories(folder_ / "repquant-out");
   write_text(made.quantize.output, "artifact");
   RowResult result{.model = made.model, .label = made.label, .artifact = made.quantize.output};
@@ -90,7 +90,7 @@ TEST_F(RowResultTest, OutcomesAreReadBack) {
 }
 
 TEST_F(RowResultTest, DamagedOrForeignOutcomesCountAsNone) {
-  const BatchRow made = row();
+  const NightlyRow made = row();
   std::filesystem::create_directories(folder_ / "repquant-out");
   write_text(made.quantize.output, "artifact");
   EXPECT_FALSE(load_result(made, "print").has_value());
@@ -104,7 +104,7 @@ TEST_F(RowResultTest, AnErrorFailsItsRowOnly) {
   write_text(folder_ / "plan.json", R"({"schema_version": 1, "bits": ["w8a8"], "models": [
       {"model": "absent.pt", "calib": "vit_fused.npz"},
       {"model": "plan.json", "name": "no_model", "calib": "vit_fused.npz"}]})");
-  const BatchReport report = run_batch(read_plan(folder_ / "plan.json", "", 1), false, {});
+  const NightlyReport report = run_nightly(read_plan(folder_ / "plan.json", "", 1), false, {});
   ASSERT_EQ(report.rows.size(), 2U);
   EXPECT_EQ(report.failed, 2);
   EXPECT_EQ(report.passed, 0);

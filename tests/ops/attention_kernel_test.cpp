@@ -92,7 +92,7 @@ void check(const Case& c, const Grid& grid) {
     exact_codes = exact_codes.squeeze(0);
   }
   at::Tensor first, first_codes;
-  for (const auto& level : testing::machine_levels()) {
+  for (const auto& level : ops::cpu_levels()) {
     SCOPED_TRACE(level);
     const LevelScope scope(level);
     const at::Tensor y = run(c, grid, 0);

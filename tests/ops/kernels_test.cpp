@@ -75,7 +75,7 @@ TEST_P(LinearKernelTest, FloatOutputIsTheExactProductRoundedOnce) {
     const Problem p = problem(shape, bits, 255);
     const at::Tensor residual = at::randn({shape.rows, shape.channels});
     at::Tensor first;
-    for (const auto& level : testing::machine_levels()) {
+    for (const auto& level : ops::cpu_levels()) {
       SCOPED_TRACE(level + " " + std::to_string(shape.rows) + " " + std::to_string(shape.channels) +
                    " " + std::to_string(shape.columns));
       const LevelScope scope(level);
@@ -103,7 +103,7 @@ TEST_P(LinearKernelTest, CodesAreTheExactOnesExceptAtTies) {
         at::round(gelu * m64 + a64).clamp(0, 255).to(at::kByte),
         at::round(at::sqrt(at::round(gelu * m64 + a64).clamp(0, 225))).square().to(at::kByte)};
     std::vector<at::Tensor> first;
-    for (const auto& level : testing::machine_levels()) {
+    for (const auto& level : ops::cpu_levels()) {
       SCOPED_TRACE(level);
       const LevelScope scope(level);
       const std::vector<at::Tensor> got{run(p, bits, 0, 1, -128, 127),
@@ -168,7 +168,7 @@ TEST(NormKernelTest, RoundsTheExactNorm) {
           at::layer_norm(x.to(at::kDouble), {width}, w.to(at::kDouble), b.to(at::kDouble), 1e-6);
       const at::Tensor expected = at::floor(exact + 0.5).clamp(0, 127).to(at::kByte);
       at::Tensor first;
-      for (const auto& level : testing::machine_levels()) {
+      for (const auto& level : ops::cpu_levels()) {
         const LevelScope scope(level);
         const at::Tensor codes = ops::norm_quantize_cpu(x, w, b, 1e-6, 127);
         const CodeDifference d = difference(codes, expected);
@@ -189,7 +189,7 @@ TEST(QuantizeKernelTest, IsExact) {
       const at::Tensor m = at::rand({per_channel ? width : 1}) * 20 + 5;
       const at::Tensor a = at::rand({per_channel ? width : 1}) * 100;
       const at::Tensor u = at::round(at::mul(x, m).add(a));
-      for (const auto& level : testing::machine_levels()) {
+      for (const auto& level : ops::cpu_levels()) {
         const LevelScope scope(level);
         EXPECT_TRUE(at::equal(ops::quantize_cpu(x, m, a, 255, false, false, 0),
                               u.clamp(0, 255).to(at::kByte)));
@@ -206,7 +206,7 @@ TEST(QuantizeKernelTest, EveryIntegerOfTheQuadraticGridIsExact) {
   const at::Tensor x = at::arange(256, at::kFloat), one = at::ones({1}), zero = at::zeros({1});
   const at::Tensor expected =
       at::round(at::sqrt(x.to(at::kDouble).clamp(0, 225))).square().to(at::kByte);
-  for (const auto& level : testing::machine_levels()) {
+  for (const auto& level : ops::cpu_levels()) {
     SCOPED_TRACE(level);
     const LevelScope scope(level);
     EXPECT_TRUE(at::equal(ops::quantize_cpu(x, one, zero, 15, true, false, 0), expected));

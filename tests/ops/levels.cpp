@@ -11,16 +11,6 @@ LevelScope::LevelScope(const std::string& level) : before_(ops::cpu_level()) {
 
 LevelScope::~LevelScope() { ops::set_cpu_level(before_); }
 
-std::vector<std::string> machine_levels() {
-  const std::string before = ops::cpu_level();
-  std::vector<std::string> levels;
-  for (const char* level : {"generic", "avx2", "avx512vnni"}) {
-    if (ops::set_cpu_level(level) == level) levels.emplace_back(level);
-  }
-  ops::set_cpu_level(before);
-  return levels;
-}
-
 PackedWeight pack(const at::Tensor& codes, int bits) {
   const auto [weight, sums] = ops::pack_weight_cpu(pack_codes(codes, bits), bits, codes.size(1));
   return {weight, sums};

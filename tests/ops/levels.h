@@ -20,9 +20,6 @@ class LevelScope {
   std::string before_;
 };
 
-/// Names of the levels that this machine has, rising; the first is "generic".
-std::vector<std::string> machine_levels();
-
 struct PackedWeight {
   at::Tensor weight, sums;
 };

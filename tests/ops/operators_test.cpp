@@ -123,7 +123,7 @@ TEST(OperatorsTest, SideColumnsAddTheirProduct) {
       (at::round(x.index_select(-1, channels) * inverse + zero).clamp(0, 255) - zero);
   const at::Tensor expected = at::matmul(codes.to(at::kFloat), weight.to(at::kFloat).t()) * scale +
                               bias + at::matmul(columns, side) + residual;
-  for (const auto& level : testing::machine_levels()) {
+  for (const auto& level : ops::cpu_levels()) {
     const testing::LevelScope scope(level);
     const at::Tensor y =
         ops::linear_side_cpu(codes, packed.weight, at::zeros_like(packed.sums),

@@ -47,7 +47,7 @@ double apart(const at::Tensor& got, const at::Tensor& expected) {
 TEST(TokenOperators, CodesAndGridsAreTheSimulations) {
   at::manual_seed(11);
   const at::Tensor x = rows();
-  for (const auto& level : testing::machine_levels()) {
+  for (const auto& level : ops::cpu_levels()) {
     const testing::LevelScope scope(level);
     for (const int bits : {2, 4, 6, 8}) {
       for (const bool learned : {false, true}) {
@@ -66,7 +66,7 @@ TEST(TokenOperators, ChannelsAreScaledAndShiftedOnTheWay) {
   at::manual_seed(12);
   const at::Tensor x = rows();
   const at::Tensor multiplier = at::rand({x.size(-1)}) + 0.5, offset = at::randn({x.size(-1)});
-  for (const auto& level : testing::machine_levels()) {
+  for (const auto& level : ops::cpu_levels()) {
     const testing::LevelScope scope(level);
     const auto equal = [&](const auto& got, const at::Tensor& scaled) {
       const auto [codes, grids] = ops::token_quantize_cpu(scaled, 255, {});
@@ -86,7 +86,7 @@ TEST(TokenOperators, ARowThatIsNotFiniteGetsAGridThatIsNot) {
   at::Tensor x = at::randn({3, 40});
   x[0][39] = std::numeric_limits<float>::quiet_NaN();
   x[1][3] = std::numeric_limits<float>::infinity();
-  for (const auto& level : testing::machine_levels()) {
+  for (const auto& level : ops::cpu_levels()) {
     const testing::LevelScope scope(level);
     const at::Tensor grids = std::get<1>(ops::token_quantize_cpu(x, 255, {}));
     EXPECT_FALSE(grids[0][0].isfinite().item<bool>()) << level;
@@ -100,7 +100,7 @@ TEST(TokenOperators, NormsAreComputedOnTheWay) {
   const at::Tensor x = at::randn({4, 9, 50}) * 3 + 1, weight = at::rand({50}),
                    bias = at::randn({50});
   const InputQuantizer quantizer = per_token_quantizer(8);
-  for (const auto& level : testing::machine_levels()) {
+  for (const auto& level : ops::cpu_levels()) {
     const testing::LevelScope scope(level);
     for (const bool mean_square : {false, true}) {
       const at::Tensor y = mean_square ? at::rms_norm(x, {50}, weight, 1e-5) + bias
@@ -136,7 +136,7 @@ class TokenLinear : public ::testing::Test {
 
 TEST_F(TokenLinear, IsTheSimulatedLinear) {
   const at::Tensor expected = simulate_linear(plan, x), residual = at::randn_like(expected);
-  for (const auto& level : testing::machine_levels()) {
+  for (const auto& level : ops::cpu_levels()) {
     const testing::LevelScope scope(level);
     const at::Tensor y =
         ops::linear_cpu(codes, packed.weight, none, testing::padded(plan.weight.scale),
@@ -148,7 +148,7 @@ TEST_F(TokenLinear, IsTheSimulatedLinear) {
 
 TEST_F(TokenLinear, CodesAndGridsOfItsOwnOutputForAnyThreads) {
   const at::Tensor expected = at::relu(simulate_linear(plan, x));
-  for (const auto& level : testing::machine_levels()) {
+  for (const auto& level : ops::cpu_levels()) {
     const testing::LevelScope scope(level);
     at::Tensor first;
     for (const int threads : {1, 2}) {

@@ -84,7 +84,7 @@ TEST_P(WeightOnlyTest, IsTheProductWithTheDequantizedWeight) {
     const at::Tensor exact =
         at::linear(p.x.to(at::kDouble), p.dequantized.to(at::kDouble), p.bias.to(at::kDouble));
     at::Tensor first;
-    for (const auto& level : testing::machine_levels()) {
+    for (const auto& level : ops::cpu_levels()) {
       SCOPED_TRACE(level + " " + text_of(shape));
       const LevelScope scope(level);
       const at::Tensor y = product(p, p.x);

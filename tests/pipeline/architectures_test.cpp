@@ -32,7 +32,7 @@ std::string table(const Preview& preview) {
   text << std::fixed << std::setprecision(4);
   for (const auto& site : preview.sites) {
     text << site.path << " | " << site.kind << " | macs " << site.macs;
-    if (!site.form.empty()) text << " | " << site.form;
+    if (!site.grids.empty()) text << " | " << site.grids;
     if (!site.note.empty()) text << " | " << site.note;
     text << '\n';
   }

@@ -107,7 +107,7 @@ TEST(Serialize, ConvolutionsAreLossless) {
   SitePlan plan;
   plan.path = "blocks.0.depthwise";
   plan.kind = SiteKind::kGroupedConvolution;
-  ConvolutionPlan convolution;
+  GroupedConvolutionPlan convolution;
   convolution.input = operand(4);
   convolution.weight = std::get<LinearPlan>(linear_plan().plan).weight;
   convolution.bias = at::rand({convolution.weight.codes.size(0)});
@@ -115,7 +115,7 @@ TEST(Serialize, ConvolutionsAreLossless) {
   plan.plan = convolution;
   expect_lossless(plan);
   const SitePlan again = plan_from_ivalue(round_trip(to_ivalue(plan)));
-  EXPECT_EQ(std::get<ConvolutionPlan>(again.plan).shape, convolution.shape);
+  EXPECT_EQ(std::get<GroupedConvolutionPlan>(again.plan).shape, convolution.shape);
   convolution.quantized_input = false;
   convolution.input = {};
   plan.plan = convolution;
@@ -169,6 +169,13 @@ TEST(Serialize, ViewsDoNotDragTheirStorageAlong) {
   EXPECT_LT(torch::jit::pickle_save(to_ivalue(plan)).size(), 20000U);
 }
 
+TEST(SiteKinds, AreFoundByTheirNames) {
+  EXPECT_EQ(find_site_kind("linear"), SiteKind::kLinear);
+  EXPECT_EQ(find_site_kind(name_of(SiteKind::kProduct)), SiteKind::kProduct);
+  EXPECT_EQ(find_site_kind("lines"), std::nullopt);
+  EXPECT_EQ(find_site_kind(""), std::nullopt);
+}
+
 TEST(Serialize, DamagedValuesAreTypedErrors) {
   const auto expect_file_error = [](const c10::IValue& value) {
     try {
@@ -186,6 +193,11 @@ TEST(Serialize, DamagedValuesAreTypedErrors) {
     auto replaced = to_ivalue(linear_plan()).toGenericDict();
     replaced.insert_or_assign(std::string(key), c10::IValue(true));
     expect_file_error(replaced);
+  }
+  for (const std::int64_t kind : {-1, 8, 1 << 20}) {  // of no site
+    auto unknown = to_ivalue(linear_plan()).toGenericDict();
+    unknown.insert_or_assign(std::string("kind"), c10::IValue(kind));
+    expect_file_error(unknown);
   }
   auto plan = to_ivalue(linear_plan()).toGenericDict();
   auto nested = plan.at(std::string("plan")).toGenericDict();

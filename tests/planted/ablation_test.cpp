@@ -1,13 +1,13 @@
 // The planted model has a difficulty for each part of the method (tests/fixtures/planted.py). Each
 // part is taken away through the recipe, and must be missed at the sites that were made for it.
 //
-// The sweep is deterministic, so these are comparisons of two numbers each, not statistics. The
+// The fit is deterministic, so these are comparisons of two numbers each, not statistics. The
 // limits are about 60 % of the loss measured when the test was written (in the comments).
 #include <algorithm>
 #include <iterator>
 #include <sstream>
 
-#include "fit/sweep.h"
+#include "fit/fit_sites.h"
 #include "recipe/bit_width.h"
 #include "recipe/json.h"
 #include "support/errors.h"
@@ -97,11 +97,11 @@ const Prepared& planted() {
   return prepared;
 }
 
-SweepResult sweep(const Recipe& recipe) {
-  return run_sweep(planted().model, planted().search, planted().batches, recipe, {});
+FittedSites fit_all(const Recipe& recipe) {
+  return fit_sites(planted().model, planted().search, planted().batches, recipe, {});
 }
 
-double mean_own_sqnr(const SweepResult& result, const std::vector<std::string>& sites) {
+double mean_own_sqnr(const FittedSites& result, const std::vector<std::string>& sites) {
   double sum = 0.0;
   for (const auto& site : sites) {
     std::string path = site;
@@ -118,8 +118,8 @@ class AblationTest : public ::testing::TestWithParam<Ablation> {};
 
 TEST_P(AblationTest, IsMissed) {
   const Ablation& part = GetParam();
-  const SweepResult with = sweep(recipe_of(part.bits, part.base));
-  const SweepResult without = sweep(recipe_of(part.bits, part.base + " " + part.removal));
+  const FittedSites with = fit_all(recipe_of(part.bits, part.base));
+  const FittedSites without = fit_all(recipe_of(part.bits, part.base + " " + part.removal));
   const auto sites = words(part.sites);
   EXPECT_GE(mean_own_sqnr(with, sites) - mean_own_sqnr(without, sites), part.site_loss);
   if (part.output_loss > 0) {

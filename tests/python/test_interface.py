@@ -96,6 +96,36 @@ class InterfaceTest(unittest.TestCase):
         self.assertIn("`force`", error.hint)
         self.assertFalse(out.exists())
 
+    def test_trusted_code(self) -> None:
+        """A model with an operator that skips checks, in the file that is made of it as well."""
+        import repquant
+
+        class Aliased(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.first, self.second = torch.nn.Linear(16, 16), torch.nn.Linear(16, 4)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                y = self.first(x).contiguous()
+                y = torch.ops.aten._reshape_alias(y, [y.size(0), 16], [16, 1])
+                return self.second(y)
+
+        folder = Path(self.folder.name)
+        model, out, data = folder / "aliased.pt", folder / "aliased.w8a8.pt", folder / "x.npy"
+        torch.jit.script(Aliased().eval()).save(str(model))
+        np.save(data, np.random.default_rng(0).normal(size=(32, 16)).astype(np.float32))
+        with self.assertRaises(repquant.Error) as caught:
+            repquant.quantize(model, out, calib=data)
+        self.assertIn("`trust`", caught.exception.hint)
+        repquant.quantize(model, out, calib=data, trust=True)
+        for call in (lambda **trust: repquant.load(out, **trust),
+                     lambda **trust: repquant.evaluate(out, data, reference=model, form="fused",
+                                                       **trust)):
+            with self.assertRaises(repquant.Error) as caught:
+                call()
+            self.assertEqual(caught.exception.kind, "unsupported")
+            call(trust=True)
+
     def test_unknown_settings(self) -> None:
         import repquant
 

@@ -61,14 +61,6 @@ TEST(Log, U8TableHoldsIntegers) {
   EXPECT_LE((log_table(grid) - log_table(real)).abs().max().item<double>(), 0.5 / 255 + 1e-7);
 }
 
-TEST(Log, PaperFormOnProbabilities) {
-  LogGrid grid;
-  grid.zero_code = false;
-  const at::Tensor a = at::tensor({0.5F, 0.25F, 0.125F, 0.0F, 1.0F});
-  EXPECT_TRUE(at::equal(log_codes_from_probabilities(a, 0.5, grid),
-                        at::tensor({0.0F, 2.0F, 4.0F, 15.0F, 0.0F})));
-}
-
 // The paper's identity a^ = s 2^(-ceil(q/2)) (1 + (q mod 2)(sqrt2 - 1)) in integers: exact in
 // double for every code, every width up to 8 bits.
 TEST(Log, ParitySplitReproducesEveryCode) {
@@ -119,7 +111,6 @@ TEST(Log, RejectsBadGrids) {
   EXPECT_THROW(log_table({9, 2, true, false}), Error);
   EXPECT_THROW(log_table({4, 0, true, false}), Error);
   EXPECT_THROW(split_by_parity(at::zeros({1}), {4, 4, true, false}), Error);
-  EXPECT_THROW(log_codes_from_probabilities(at::zeros({1}), 0, {}), Error);
 }
 
 }  // namespace

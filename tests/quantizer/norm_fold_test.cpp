@@ -10,28 +10,21 @@
 namespace repquant {
 namespace {
 
-constexpr double kEps = 1e-6;
-
-struct NormAndLinear {
-  at::Tensor input, gamma, beta, weight, bias;
-
-  at::Tensor norm(const at::Tensor& g, const at::Tensor& b) const {
-    return at::layer_norm(input, {input.size(1)}, g, b, kEps);
-  }
-};
-
-NormAndLinear make_layers(std::uint64_t seed) {
-  testing::Random random(seed);
-  return {random.normal({200, 24}) * 3 + 1, random.uniform({24}, 0.1, 4.0), random.normal({24}) * 2,
-          random.normal({10, 24}), random.normal({10})};
-}
-
 AffineGrid channel_grid(const at::Tensor& x, int bits) {
   return affine_grid(at::amin(x, 0), at::amax(x, 0), bits);
 }
 
 double relative(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).abs().max() / b.abs().max()).item<double>();
+}
+
+/// x' = x / r - b: what a folded norm puts out.
+at::Tensor fold(const at::Tensor& x, const FoldPlan& plan) { return x / plan.ratio - plan.shift; }
+
+/// The layer-wise grid of x'.
+AffineGrid layer_grid(const FoldPlan& plan) {
+  return {plan.bits, at::full({1}, plan.scale, at::kFloat),
+          at::full({1}, static_cast<double>(plan.zero_point), at::kFloat)};
 }
 
 TEST(Fold, ByHand) {
@@ -43,32 +36,16 @@ TEST(Fold, ByHand) {
   EXPECT_TRUE(at::equal(plan.shift, at::tensor({4.0F, -6.0F})));  // -2 (4 - 6), -2 (9 - 6)
 }
 
-TEST(Fold, FloatOutputIsKept) {
-  for (const bool with_bias : {true, false}) {
-    NormAndLinear layers = make_layers(1);
-    if (!with_bias) layers.bias.reset();
-    const at::Tensor x = layers.norm(layers.gamma, layers.beta);
-    const FoldPlan plan = plan_fold(channel_grid(x, 4));
-    const NormParameters norm = fold_into_norm(layers.gamma, layers.beta, plan);
-    const LinearParameters linear = fold_into_linear(layers.weight, layers.bias, plan);
-    ASSERT_TRUE(linear.bias.defined()) << "the shift needs a bias";
-    const at::Tensor folded = layers.norm(norm.gamma, norm.beta);
-    EXPECT_LT(relative(folded, fold_activation(x, plan)), 1e-5);
-    EXPECT_LT(relative(at::linear(folded, linear.weight, linear.bias),
-                       at::linear(x, layers.weight, layers.bias)),
-              1e-5);
-  }
-}
-
 TEST(Fold, CodesAndValuesAreKept) {
-  const NormAndLinear layers = make_layers(2);
-  const at::Tensor x = layers.norm(layers.gamma, layers.beta);
+  testing::Random random(2);
+  const at::Tensor x =
+      random.normal({200, 24}) * random.uniform({24}, 0.1, 4.0) + random.normal({24}) * 2;
   for (const bool integer_zero_point : {true, false}) {
     const AffineGrid channels =
         affine_grid(at::amin(x, 0) * 0.7, at::amax(x, 0) * 0.8, 4, integer_zero_point);
     const FoldPlan plan = plan_fold(channels);
-    const AffineGrid layer = plan.layer_grid();
-    const at::Tensor folded = fold_activation(x, plan);
+    const AffineGrid layer = layer_grid(plan);
+    const at::Tensor folded = fold(x, plan);
     const at::Tensor before = quantize(x, channels);
     const at::Tensor after = quantize(folded, layer);
     // Equal codes, but for values that lie between two codes to within float32.
@@ -80,27 +57,13 @@ TEST(Fold, CodesAndValuesAreKept) {
   }
 }
 
-TEST(Fold, CreatesNormParameters) {
-  testing::Random random(3);
-  const at::Tensor x = random.normal({100, 6}) + 1;
-  const FoldPlan plan = plan_fold(channel_grid(x, 8));
-  const NormParameters norm = fold_into_norm({}, {}, plan);
-  EXPECT_LT(relative(x * norm.gamma + norm.beta, fold_activation(x, plan)), 1e-5);
-}
-
 TEST(Fold, ScaleOnlyKeepsZeroAndNeedsNoOffset) {
   testing::Random random(4);
   const at::Tensor x = random.normal({100, 6}) * random.uniform({6}, 0.2, 3);
   const at::Tensor limit = at::amax(x.abs(), 0);
   const FoldPlan plan = plan_scale_fold(affine_grid(-limit, limit, 4), 8);
   EXPECT_TRUE(at::equal(plan.shift, at::zeros({6})));
-  EXPECT_FALSE(fold_into_norm(at::ones({6}), {}, plan).beta.defined());
-  const at::Tensor weight = random.normal({3, 6});
-  const LinearParameters linear = fold_into_linear(weight, {}, plan);
-  EXPECT_FALSE(linear.bias.defined());
-  EXPECT_LT(relative(at::linear(fold_activation(x, plan), linear.weight), at::linear(x, weight)),
-            1e-5);
-  EXPECT_TRUE(at::equal(fold_activation(at::zeros({1, 6}), plan), at::zeros({1, 6})));
+  EXPECT_TRUE(at::equal(fold(at::zeros({1, 6}), plan), at::zeros({1, 6})));
 }
 
 TEST(Fold, ZeroPointStaysAmongTheCodes) {
@@ -110,7 +73,7 @@ TEST(Fold, ZeroPointStaysAmongTheCodes) {
   const FoldPlan plan = plan_fold(grid);
   EXPECT_EQ(plan.zero_point, 0);
   const at::Tensor x = at::tensor({50.4F, 81.0F}).view({1, 2});
-  EXPECT_TRUE(at::equal(quantize(x, grid), quantize(fold_activation(x, plan), plan.layer_grid())));
+  EXPECT_TRUE(at::equal(quantize(x, grid), quantize(fold(x, plan), layer_grid(plan))));
 }
 
 TEST(Fold, ExponentLeavesPartOfTheSpread) {
@@ -126,8 +89,8 @@ TEST(Fold, ExponentLeavesPartOfTheSpread) {
     before = spread(plan.ratio);
     EXPECT_NEAR(spread(plan.ratio), std::pow(spread(channels.scale), exponent), 1e-3);
     // The plan's own channel grid describes what the layer-wise codes mean.
-    const at::Tensor codes = quantize(fold_activation(x, plan), plan.layer_grid());
-    const at::Tensor value = (dequantize(codes, plan.layer_grid()) + plan.shift) * plan.ratio;
+    const at::Tensor codes = quantize(fold(x, plan), layer_grid(plan));
+    const at::Tensor value = (dequantize(codes, layer_grid(plan)) + plan.shift) * plan.ratio;
     EXPECT_LT(relative(value, dequantize(codes, plan.channel_grid())), 1e-5);
     EXPECT_TRUE(at::equal(at::round(plan.channel_zero_point), plan.channel_zero_point));
   }
@@ -146,7 +109,6 @@ TEST(Fold, RejectsBadInput) {
   const AffineGrid good{4, at::ones({2}), at::zeros({2})};
   EXPECT_THROW(plan_fold(good, 1.5), Error);
   EXPECT_THROW(plan_scale_fold(good, 16), Error);
-  EXPECT_THROW(fold_into_linear(at::ones({3, 4}), {}, plan_fold(good)), Error);
 }
 
 }  // namespace

@@ -71,8 +71,8 @@ TEST_P(LoadFixture, FusedGivesThePortableOutputs) {
     LoadReport report;
     const torch::jit::Module fused = load(path, {}, &report);
     std::vector<at::Tensor> first;
-    for (const char* level : {"generic", "avx2", "avx512vnni"}) {
-      if (ops::set_cpu_level(level) != level) continue;
+    for (const std::string& level : ops::cpu_levels()) {
+      ops::set_cpu_level(level);
       const auto got = outputs(fused, data.inputs);
       ASSERT_EQ(got.size(), expected.size());
       for (std::size_t i = 0; i < got.size(); ++i) {

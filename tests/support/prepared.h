@@ -1,4 +1,4 @@
-// Models with their sites found and proven, ready for a sweep.
+// Models with their sites found and proven, ready to be fitted.
 #pragma once
 
 #include <ATen/ATen.h>

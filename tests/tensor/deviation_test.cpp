@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 namespace repquant {
 namespace {
@@ -24,6 +25,12 @@ TEST(Deviation, NothingIsNoDifference) {
   EXPECT_TRUE(std::isinf(energies.sqnr_db()));
   // But what float32 can compute with is seen, however small.
   EXPECT_FLOAT_EQ(static_cast<float>(relative_difference(zero, at::full({4}, 1e-20F))), 1.0F);
+}
+
+TEST(Deviation, SqnrOfEnergies) {
+  EXPECT_DOUBLE_EQ(sqnr_db(25.0, 0.25), 20.0);
+  EXPECT_TRUE(std::isinf(sqnr_db(0.0, 0.0)));
+  EXPECT_EQ(sqnr_db(0.0, 1.0), -std::numeric_limits<double>::infinity());
 }
 
 TEST(Deviation, WholeNumbersCountByEquality) {

@@ -47,8 +47,8 @@ std::int64_t attention_scratch(const AttentionArgs& args) { return AttentionLayo
 
 std::vector<CpuLevel> available_levels() {
   std::vector<CpuLevel> levels;
-  for (int i = 0; i <= static_cast<int>(highest_level()); ++i) {
-    levels.push_back(static_cast<CpuLevel>(i));
+  for (const CpuLevel level : kKnownLevels) {
+    if (level <= highest_level()) levels.push_back(level);
   }
   return levels;
 }

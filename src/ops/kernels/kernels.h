@@ -5,6 +5,7 @@
 // multiply-adds are fused or not in the same places, so every level gives the same bits.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -179,14 +180,18 @@ struct Kernels {
   void (*activate)(Activation, float* x, std::int64_t count);
 };
 
-/// The levels that this processor has, rising.
+/// Every level that there is, rising.
+inline constexpr std::array kKnownLevels{CpuLevel::kGeneric, CpuLevel::kAvx2,
+                                         CpuLevel::kAvx512Vnni};
+
+/// Those that this processor has, rising.
 std::vector<CpuLevel> available_levels();
 
 /// The kernels of a level that this processor has.
 const Kernels& kernels(CpuLevel level);
 
-/// The level in use: the highest available, or what the environment variable REPQUANT_CPU_LEVEL
-/// (generic, avx2, avx512vnni) says. Throws std::invalid_argument, naming the levels that there
+/// The level in use: the highest available, or the one that the environment variable
+/// REPQUANT_CPU_LEVEL names. Throws std::invalid_argument, naming the levels that there
 /// are, if it says anything else.
 CpuLevel current_level();
 

@@ -7,14 +7,17 @@
 #include <repquant/benchmark.h>
 #include <repquant/error.h>
 #include <repquant/evaluate.h>
+#include <repquant/form.h>
 #include <repquant/load.h>
 #include <repquant/quantize.h>
+#include <repquant/verify.h>
 #include <repquant/version.h>
 #include <torch/script.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -29,6 +32,17 @@ bool refuses_no_calibration(repquant::QuantizeOptions options) {
     repquant::quantize(options);
   } catch (const repquant::Error& e) {
     return e.kind() == repquant::ErrorKind::kUsage && e.parts().where == "`calib`";
+  }
+  return false;
+}
+
+bool refuses_without_labels(repquant::EvaluationOptions options) {
+  options.use_labels = false;
+  options.required = {"top1"};
+  try {
+    repquant::check_evaluation(options);
+  } catch (const repquant::Error& e) {
+    return e.kind() == repquant::ErrorKind::kUsage && e.parts().where == "`required=top1`";
   }
   return false;
 }
@@ -69,13 +83,30 @@ int main(int argc, char** argv) {
 
   const repquant::ArtifactReport artifact = repquant::inspect_artifact(options.output);
   check(repquant::is_artifact(options.output) && artifact.info.samples == 14, "inspect_artifact");
+  check(repquant::read_artifact(options.output).model_hash == artifact.info.model_hash,
+        "read_artifact");
   check(repquant::inspect_fused(options.output, artifact).fused_share > 0.9, "inspect_fused");
 
+  repquant::VerifyOptions verification;
+  verification.artifact = options.output;
+  verification.reference = model;
+  verification.data = repquant::DataPath{test};
+  const repquant::VerifyReport verified = repquant::verify(verification);
+  check(verified.holds() && verified.claims.back().name == "forms", "verify");
+
+  const std::vector<repquant::ModelForm> forms = repquant::expand_forms(
+      {model, options.output},
+      {repquant::parse_form("portable", "here"), repquant::parse_form("fused", "here")});
+  check(forms.size() == 3 && forms[0].form == repquant::Form::kFloat, "expand_forms, parse_form");
   repquant::EvaluationOptions evaluation;
+  evaluation.task = repquant::parse_task("classification", "here");
+  check(repquant::name_of(evaluation.task) == "classification", "parse_task");
   evaluation.models = {options.output};
   evaluation.forms = {repquant::Form::kPortable, repquant::Form::kFused};
   evaluation.reference = model;
   evaluation.data = test;
+  repquant::check_evaluation(evaluation);
+  check(refuses_without_labels(evaluation), "check_evaluation");
   for (const auto& row : repquant::evaluate(evaluation).models) {
     check(row.accuracy->top1.value > 0.9 && row.agreement->top1.value > 0.9,
           repquant::name_of(row.form).c_str());
@@ -87,11 +118,20 @@ int main(int argc, char** argv) {
   timing.rounds = 3;
   check(repquant::benchmark(timing).rows.size() == 2, "benchmark");
 
+  const repquant::CpuLevelReport level = repquant::cpu_level_report();
+  check(!level.level.empty() && !level.available.empty(), "cpu_level_report");
+  bool right = true;
+  for (const auto& test_of_level : repquant::test_kernels()) {
+    right = right && test_of_level.passed();
+  }
+  check(right && repquant::cpu_level_report().level == level.level, "test_kernels");
+
   repquant::LoadReport loaded;
-  torch::jit::Module module = repquant::load(options.output, {}, &loaded);
+  torch::jit::Module module =
+      repquant::load(options.output, {.fused = true, .trust = true}, &loaded);
   const c10::InferenceMode no_gradients;
   const at::Tensor logits = module.forward({at::zeros({2, 1, 8, 8})}).toTensor();
-  check(logits.size(0) == 2 && !loaded.sites.empty(), "load");
+  check(logits.size(0) == 2 && !loaded.sites.empty() && loaded.cpu_level == level.level, "load");
   check(at::get_num_threads() == threads, "threads are as before");
   return 0;
 }

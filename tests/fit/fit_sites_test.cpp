@@ -1,6 +1,6 @@
-// The sweep on whole fixture models: what it decides, and that nothing but model, data and recipe
-// decides it.
-#include "fit/sweep.h"
+// The sequential fit on whole fixture models: what it decides, and that nothing but model, data and
+// recipe decides it.
+#include "fit/fit_sites.h"
 
 #include <torch/csrc/jit/serialization/pickle.h>
 
@@ -31,19 +31,19 @@ const Prepared& planted() {
   return prepared;
 }
 
-SweepResult sweep(const Prepared& prepared, const Recipe& recipe,
-                  const SweepOptions& options = {}) {
-  return run_sweep(prepared.model, prepared.search, prepared.batches, recipe, options);
+FittedSites fit_all(const Prepared& prepared, const Recipe& recipe,
+                    const FitSitesOptions& options = {}) {
+  return fit_sites(prepared.model, prepared.search, prepared.batches, recipe, options);
 }
 
-SweepOptions threads_only(int threads) {
-  SweepOptions options;
+FitSitesOptions threads_only(int threads) {
+  FitSitesOptions options;
   options.threads = threads;
   return options;
 }
 
-SweepOptions with_workdir(const std::filesystem::path& workdir) {
-  SweepOptions options;
+FitSitesOptions with_workdir(const std::filesystem::path& workdir) {
+  FitSitesOptions options;
   options.workdir = workdir.string();
   options.fingerprint = "run";
   return options;
@@ -61,7 +61,7 @@ void expect_same(const std::vector<SitePlan>& got, const std::vector<SitePlan>& 
   }
 }
 
-const LinearPlan& linear(const SweepResult& result, const std::string& path) {
+const LinearPlan& linear(const FittedSites& result, const std::string& path) {
   for (const auto& plan : result.plans) {
     if (plan.path == path) return std::get<LinearPlan>(plan.plan);
   }
@@ -75,44 +75,44 @@ std::vector<SitePlan> checkpointed(const std::string& workdir) {
   return plans;
 }
 
-TEST(Sweep, ThreadsDoNotChangeABit) {
-  const SweepResult one = sweep(planted(), w4a4(), threads_only(1));
+TEST(FitSites, ThreadsDoNotChangeABit) {
+  const FittedSites one = fit_all(planted(), w4a4(), threads_only(1));
   for (const int threads : {1, 2, 3}) {
-    const SweepResult other = sweep(planted(), w4a4(), threads_only(threads));
+    const FittedSites other = fit_all(planted(), w4a4(), threads_only(threads));
     expect_same(other.plans, one.plans);
     EXPECT_EQ(other.output_sqnr_db, one.output_sqnr_db);
     EXPECT_EQ(other.fold_deviation, one.fold_deviation);
   }
 }
 
-TEST(Sweep, ResumesAfterAnySite) {
+TEST(FitSites, ResumesAfterAnySite) {
   TempDir folder;
-  SweepOptions options = with_workdir(folder / "work");
-  const SweepResult whole = sweep(planted(), w4a4(), options);
+  FitSitesOptions options = with_workdir(folder / "work");
+  const FittedSites whole = fit_all(planted(), w4a4(), options);
   options.resume = true;
   for (const std::size_t kept : {whole.plans.size(), std::size_t{14}, std::size_t{3}}) {
     std::filesystem::remove_all(options.workdir);
     for (std::size_t i = 0; i < kept; ++i) {
       append_checkpoint(options.workdir, "run", i, whole.plans[i]);
     }
-    const SweepResult resumed = sweep(planted(), w4a4(), options);
+    const FittedSites resumed = fit_all(planted(), w4a4(), options);
     expect_same(resumed.plans, whole.plans);
     EXPECT_EQ(resumed.output_sqnr_db, whole.output_sqnr_db);
     expect_same(checkpointed(options.workdir), whole.plans);
   }
 }
 
-TEST(Sweep, ADamagedCheckpointCostsItsSiteAlone) {
+TEST(FitSites, ADamagedCheckpointCostsItsSiteAlone) {
   TempDir folder;
-  SweepOptions options = with_workdir(folder / "work");
-  const SweepResult whole = sweep(planted(), w4a4(), options);
+  FitSitesOptions options = with_workdir(folder / "work");
+  const FittedSites whole = fit_all(planted(), w4a4(), options);
   const auto damaged = folder / "work/site_0003.pt";
   testing::write_text(damaged, "nothing");
   const auto last = std::filesystem::last_write_time(folder / "work/site_0004.pt");
   options.resume = true;
   std::vector<std::string> warnings;
   options.warn = [&](const std::string& text) { warnings.push_back(text); };
-  expect_same(sweep(planted(), w4a4(), options).plans, whole.plans);
+  expect_same(fit_all(planted(), w4a4(), options).plans, whole.plans);
   ASSERT_EQ(warnings.size(), 1U);
   EXPECT_NE(warnings[0].find("site_0003.pt"), std::string::npos);
   EXPECT_EQ(std::filesystem::last_write_time(folder / "work/site_0004.pt"),
@@ -120,44 +120,44 @@ TEST(Sweep, ADamagedCheckpointCostsItsSiteAlone) {
   expect_same(checkpointed(options.workdir), whole.plans);
 }
 
-TEST(Sweep, TakesWhatTheCheckpointSays) {
+TEST(FitSites, TakesWhatTheCheckpointSays) {
   TempDir folder;
-  const SweepResult first = sweep(planted(), w4a4());
+  const FittedSites first = fit_all(planted(), w4a4());
   SitePlan marked = first.plans[0];
   marked.note = "from the checkpoint";
   append_checkpoint(folder.path().string(), "run", 0, marked);
-  SweepOptions options = with_workdir(folder.path());
+  FitSitesOptions options = with_workdir(folder.path());
   options.resume = true;
-  EXPECT_EQ(sweep(planted(), w4a4(), options).plans[0].note, "from the checkpoint");
+  EXPECT_EQ(fit_all(planted(), w4a4(), options).plans[0].note, "from the checkpoint");
 }
 
-TEST(Sweep, StopsWhenAskedAndKeepsWhatIsDone) {
+TEST(FitSites, StopsWhenAskedAndKeepsWhatIsDone) {
   TempDir folder;
-  SweepOptions options = with_workdir(folder.path());
+  FitSitesOptions options = with_workdir(folder.path());
   std::size_t finished = 0;
-  options.on_progress = [&](const SweepProgress& progress) { finished = progress.site; };
+  options.on_progress = [&](const FitProgress& progress) { finished = progress.site; };
   options.check_interrupt = [&] {
     if (finished >= 4) throw Error(ErrorKind::kInterrupted, {.what = "interrupted"});
   };
-  EXPECT_ERROR(sweep(planted(), w4a4(), options), ErrorKind::kInterrupted, "interrupted");
+  EXPECT_ERROR(fit_all(planted(), w4a4(), options), ErrorKind::kInterrupted, "interrupted");
   EXPECT_EQ(read_checkpoint(folder.path().string(), "run").plans.size(), 4U);
 }
 
-TEST(Sweep, ReportsEverySiteInOrder) {
+TEST(FitSites, ReportsEverySiteInOrder) {
   std::vector<std::string> seen;
-  SweepOptions options;
-  options.on_progress = [&](const SweepProgress& progress) {
+  FitSitesOptions options;
+  options.on_progress = [&](const FitProgress& progress) {
     EXPECT_EQ(progress.sites, planted().search.sites.size());
     EXPECT_EQ(progress.site, seen.size());
     seen.push_back(progress.path);
   };
-  const SweepResult result = sweep(planted(), w4a4(), options);
+  const FittedSites result = fit_all(planted(), w4a4(), options);
   ASSERT_EQ(seen.size(), result.plans.size() + 1);
   for (std::size_t i = 0; i < result.plans.size(); ++i) EXPECT_EQ(seen[i], result.plans[i].path);
 }
 
-TEST(Sweep, ConsumersOfANormReadTheSameCodes) {
-  const SweepResult result = sweep(planted(), w4a4());
+TEST(FitSites, ConsumersOfANormReadTheSameCodes) {
+  const FittedSites result = fit_all(planted(), w4a4());
   const auto& query = linear(result, "blocks.0.attn.query");
   EXPECT_FALSE(query.norm.empty());
   for (const char* name : {"key", "value"}) {
@@ -170,17 +170,17 @@ TEST(Sweep, ConsumersOfANormReadTheSameCodes) {
   }
 }
 
-TEST(Sweep, PaddingAllowsNoShift) {
+TEST(FitSites, PaddingAllowsNoShift) {
   // A zero that padding inserts must mean zero in every channel.
-  const SweepResult result = sweep(planted(), w4a4());
+  const FittedSites result = fit_all(planted(), w4a4());
   const auto& qkv = linear(result, "blocks.1.attn.qkv");
   EXPECT_TRUE(qkv.input.per_channel());
   EXPECT_TRUE(at::allclose(qkv.input.offset,
                            at::full_like(qkv.input.offset, double(qkv.input.zero_point)), 0, 1e-4));
 }
 
-TEST(Sweep, ChannelsHaveIntegerZeroPoints) {
-  const SweepResult result = sweep(planted(), testing::static_recipe({4, 4}));
+TEST(FitSites, ChannelsHaveIntegerZeroPoints) {
+  const FittedSites result = fit_all(planted(), testing::static_recipe({4, 4}));
   for (const auto& plan : result.plans) {
     const auto* site = std::get_if<LinearPlan>(&plan.plan);
     if (site == nullptr) continue;
@@ -189,27 +189,27 @@ TEST(Sweep, ChannelsHaveIntegerZeroPoints) {
   }
 }
 
-TEST(Sweep, NoFoldIntoANormWithAReaderLeftInFloatingPoint) {
+TEST(FitSites, NoFoldIntoANormWithAReaderLeftInFloatingPoint) {
   Recipe recipe = w4a4();
   recipe.exclude = {"blocks.0.attn.key"};
-  const SweepResult result = sweep(planted(), recipe);
+  const FittedSites result = fit_all(planted(), recipe);
   EXPECT_EQ(result.excluded, std::vector<std::string>{"blocks.0.attn.key"});
   EXPECT_EQ(result.plans.size(), planted().search.sites.size() - 1);
   EXPECT_EQ(linear(result, "blocks.0.attn.query").norm, "");
   EXPECT_NE(linear(result, "blocks.2.attn.query").norm, "");
 }
 
-TEST(Sweep, NoFoldIntoANormWhoseReadersDisagreeOnBits) {
+TEST(FitSites, NoFoldIntoANormWhoseReadersDisagreeOnBits) {
   Recipe recipe = w4a4();
   recipe.overrides = {{"blocks.0.attn.key", 0, 8}};
-  const SweepResult result = sweep(planted(), recipe);
+  const FittedSites result = fit_all(planted(), recipe);
   EXPECT_EQ(linear(result, "blocks.0.attn.key").input.bits, 8);
   EXPECT_EQ(linear(result, "blocks.0.attn.query").norm, "");
 }
 
-TEST(Sweep, RecordsHowWeightsWereRounded) {
+TEST(FitSites, RecordsHowWeightsWereRounded) {
   Recipe recipe = w4a4();
-  const SweepResult gptq = sweep(planted(), recipe);
+  const FittedSites gptq = fit_all(planted(), recipe);
   double better = 0, sites = 0;
   for (const auto& plan : gptq.plans) {
     const auto* site = std::get_if<LinearPlan>(&plan.plan);
@@ -224,7 +224,7 @@ TEST(Sweep, RecordsHowWeightsWereRounded) {
   }
   EXPECT_GT(better, sites / 2);
   recipe.weights.rounding = WeightRounding::kNearest;
-  const SweepResult nearest = sweep(planted(), recipe);
+  const FittedSites nearest = fit_all(planted(), recipe);
   for (const auto& plan : nearest.plans) {
     const auto* site = std::get_if<LinearPlan>(&plan.plan);
     if (site == nullptr) continue;
@@ -232,11 +232,11 @@ TEST(Sweep, RecordsHowWeightsWereRounded) {
   }
 }
 
-TEST(Sweep, LeavesOutRowsThatAreNotFinite) {
+TEST(FitSites, LeavesOutRowsThatAreNotFinite) {
   Prepared partly = prepare_planted(2);
   partly.batches[1][0].index({3}).fill_(std::numeric_limits<float>::quiet_NaN());
   const Recipe recipe = recipe_for_bits({8, 8});  // with fewer single codes move the outputs by dB
-  const SweepResult result = sweep(partly, recipe);
+  const FittedSites result = fit_all(partly, recipe);
   EXPECT_TRUE(result.failed.empty());
   EXPECT_EQ(result.plans.size(), partly.search.sites.size());
   EXPECT_NE(result.plans[0].note.find("not finite left out"), std::string::npos)
@@ -245,14 +245,14 @@ TEST(Sweep, LeavesOutRowsThatAreNotFinite) {
   for (at::Tensor& input : without.batches[1]) {
     input = at::cat({input.slice(0, 0, 3), input.slice(0, 4)});
   }
-  EXPECT_GT(result.output_sqnr_db, sweep(without, recipe).output_sqnr_db - 1.0);
+  EXPECT_GT(result.output_sqnr_db, fit_all(without, recipe).output_sqnr_db - 1.0);
 }
 
-TEST(Sweep, NamesTheSiteWhoseInputIsNotFinite) {
+TEST(FitSites, NamesTheSiteWhoseInputIsNotFinite) {
   Prepared broken = prepare_planted(2);
   for (auto& batch : broken.batches) batch[0].fill_(std::numeric_limits<float>::quiet_NaN());
   try {
-    sweep(broken, w4a4());
+    fit_all(broken, w4a4());
     FAIL() << "NaN was accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kNumerical);
@@ -260,8 +260,8 @@ TEST(Sweep, NamesTheSiteWhoseInputIsNotFinite) {
   }
 }
 
-TEST(Sweep, NeedsData) {
-  EXPECT_ERROR(run_sweep(planted().model, planted().search, {}, w4a4(), {}), ErrorKind::kUsage,
+TEST(FitSites, NeedsData) {
+  EXPECT_ERROR(fit_sites(planted().model, planted().search, {}, w4a4(), {}), ErrorKind::kUsage,
                "calibration");
 }
 
@@ -274,11 +274,11 @@ std::string without_names(SitePlan plan) {
   return {bytes.begin(), bytes.end()};
 }
 
-TEST(Sweep, TraceAndScriptGiveTheSameCodes) {
+TEST(FitSites, TraceAndScriptGiveTheSameCodes) {
   for (const char* name : {"vit_fused", "vit_separate", "swin_padded", "post_norm_bool_mask",
                            "decoder", "attention_grouped", "linear_spellings"}) {
-    const SweepResult traced = sweep(prepare_fixture(name, "trace"), w4a4());
-    const SweepResult scripted = sweep(prepare_fixture(name, "script"), w4a4());
+    const FittedSites traced = fit_all(prepare_fixture(name, "trace"), w4a4());
+    const FittedSites scripted = fit_all(prepare_fixture(name, "script"), w4a4());
     ASSERT_EQ(traced.plans.size(), scripted.plans.size()) << name;
     for (std::size_t i = 0; i < traced.plans.size(); ++i) {
       EXPECT_EQ(without_names(traced.plans[i]), without_names(scripted.plans[i]))

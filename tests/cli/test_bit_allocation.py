@@ -1,4 +1,4 @@
-"""Mixed precision: analyze, quantize --target-bits, and what they refuse."""
+"""Bit allocation: analyze, quantize --target-bits, and what they refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// Mixed precision as a stage of quantize: from calibration data and a target to the recipe's bits.
+// Bit allocation as a stage of quantize: from calibration data and a target to the recipe's bits.
 #pragma once
 
 #include <vector>
@@ -15,11 +15,11 @@ namespace repquant {
 
 /// What can be said before any work. Throws Error kUsage for candidates or a recipe of weight-only
 /// bits, and for a target that is no number from the smallest candidate to 8.
-void check_mixed(const MixedOptions& mixed, const Recipe& recipe);
+void check_bit_allocation(const BitAllocationOptions& bit_allocation, const Recipe& recipe);
 
-struct MixedBits {
+struct AllocatedBits {
   Recipe recipe;  // with an override for every site
-  MixedReport report;
+  BitAllocationReport report;
 };
 
 /// What there is to choose from, and what each choice costs.
@@ -36,11 +36,11 @@ RankedWidths rank_widths(const PreparedRun& run, const Batches& batches, const R
 
 /// Uses the recipe, candidates, target and threads of `options`. Throws Error as rank_widths() and
 /// choose_bits().
-MixedBits choose_mixed_bits(const PreparedRun& run, const QuantizeOptions& options,
+AllocatedBits allocate_bits(const PreparedRun& run, const QuantizeOptions& options,
                             const Observer& observer);
 
 /// An allocation as it is reported.
-MixedReport mixed_report(const Allocation& allocation, double target_bits);
+BitAllocationReport allocation_report(const Allocation& allocation, double target_bits);
 
 /// 10 log10(1 / error) for a squared error relative to the signal; +infinity for 0.
 double relative_sqnr_db(double error);

@@ -1,7 +1,14 @@
-// The JSON schema of recipe documents, derived from the field table.
+// The JSON schema of recipe documents, derived from the field table: configs/recipe.schema.json.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
 #include "base/json_text.h"
 #include "recipe/fields.h"
 #include "recipe/json.h"
+#include "support/paths.h"
+#include "support/temp_dir.h"
 
 namespace repquant {
 namespace {
@@ -67,8 +74,6 @@ Json field_schema(const RecipeField& field) {
   return schema;
 }
 
-}  // namespace
-
 std::string recipe_schema() {
   Json properties = Json::object();
   properties["$schema"] = {{"type", "string"}};
@@ -96,5 +101,14 @@ std::string recipe_schema() {
   schema["properties"] = std::move(properties);
   return schema.dump(2) + "\n";
 }
+
+TEST(RecipeSchemaTest, FileInConfigsIsCurrent) {
+  const std::filesystem::path file = testing::source_dir() / "configs" / "recipe.schema.json";
+  if (std::getenv("REPQUANT_UPDATE_FILES") != nullptr) testing::write_text(file, recipe_schema());
+  EXPECT_EQ(testing::read_text(file), recipe_schema())
+      << "run this test once with REPQUANT_UPDATE_FILES=1 to write the file anew";
+}
+
+}  // namespace
 
 }  // namespace repquant

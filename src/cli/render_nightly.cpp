@@ -5,6 +5,7 @@
 #include "base/markup.h"
 #include "base/text_table.h"
 #include "cli/render.h"
+#include "evaluate/result_json.h"
 
 namespace repquant::cli {
 namespace {
@@ -37,7 +38,7 @@ const Metric* find_metric(const RowResult& row, std::string_view name) {
   return found == row.metrics.end() ? nullptr : &*found;
 }
 
-std::vector<MetricColumn> columns_of(const BatchReport& report) {
+std::vector<MetricColumn> columns_of(const NightlyReport& report) {
   std::vector<MetricColumn> columns;
   for (const auto& column : kColumns) {
     const auto has = [&](const RowResult& row) {
@@ -87,14 +88,14 @@ std::vector<std::string> cells_of(const RowResult& row, const std::vector<Metric
 }
 
 /// ", 3 to be run" for a plan that was only looked at.
-std::string planned_text(const BatchReport& report) {
+std::string planned_text(const NightlyReport& report) {
   const auto planned = std::count_if(report.rows.begin(), report.rows.end(), [](const auto& row) {
     return row.status == RowStatus::kPlanned;
   });
   return planned > 0 ? ", " + std::to_string(planned) + " to be run" : "";
 }
 
-std::string totals(const BatchReport& report) {
+std::string totals(const NightlyReport& report) {
   return counted(report.rows.size(), "row") + ": " + std::to_string(report.passed) + " passed, " +
          std::to_string(report.missed) + " missed a gate, " + std::to_string(report.failed) +
          " failed" + planned_text(report);
@@ -121,7 +122,7 @@ std::string junit_case(const RowResult& row) {
 
 }  // namespace
 
-std::string batch_text(const BatchReport& report, const Layout& layout) {
+std::string nightly_text(const NightlyReport& report, const Layout& layout) {
   const std::vector<MetricColumn> columns = columns_of(report);
   std::vector<Column> titles;
   for (auto& title : titles_of(columns)) titles.push_back({std::move(title), Align::kRight});
@@ -135,7 +136,7 @@ std::string batch_text(const BatchReport& report, const Layout& layout) {
   return table.to_string() + totals(report) + "\n";
 }
 
-std::string batch_markdown(const BatchReport& report) {
+std::string nightly_markdown(const NightlyReport& report) {
   const std::vector<MetricColumn> columns = columns_of(report);
   const auto line = [](const std::vector<std::string>& cells) {
     std::string text = "|";
@@ -150,7 +151,7 @@ std::string batch_markdown(const BatchReport& report) {
   return text + "\n" + totals(report) + "\n";
 }
 
-std::string batch_junit(const BatchReport& report) {
+std::string nightly_junit(const NightlyReport& report) {
   const auto counts = [](std::size_t tests, std::int64_t missed, std::int64_t failed,
                          double seconds) {
     return attribute("tests", std::to_string(tests)) +
@@ -180,7 +181,7 @@ std::string batch_junit(const BatchReport& report) {
   return text + "</testsuites>\n";
 }
 
-Json batch_json(const BatchReport& report) {
+Json nightly_json(const NightlyReport& report) {
   Json json = result_object("run");
   json["passed"] = report.passed;
   json["missed"] = report.missed;

@@ -1,4 +1,4 @@
-// Mixed precision from end to end: what was asked for is in the file, and it pays.
+// Bit allocation from end to end: what was asked for is in the file, and it pays.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,7 +9,7 @@
 #include <optional>
 #include <set>
 
-#include "pipeline/mixed_bits.h"
+#include "pipeline/allocate_bits.h"
 #include "recipe/json.h"
 #include "repquant/analyze.h"
 #include "repquant/artifact.h"
@@ -23,14 +23,15 @@ namespace {
 
 using testing::planted_options;
 
-TEST(Mixed, TheFileHasTheBitsThatWereChosen) {
+TEST(BitAllocation, TheFileHasTheBitsThatWereChosen) {
   const testing::TempDir folder;
   QuantizeOptions options = planted_options(folder, "mixed.pt");
-  options.mixed = MixedOptions{.target_bits = 4.75, .candidates = {{3, 3}, {4, 4}, {6, 6}}};
+  options.bit_allocation =
+      BitAllocationOptions{.target_bits = 4.75, .candidates = {{3, 3}, {4, 4}, {6, 6}}};
   const QuantizeReport report = quantize(options);
-  ASSERT_TRUE(report.mixed.has_value());
+  ASSERT_TRUE(report.bit_allocation.has_value());
   const ArtifactInfo info = read_artifact(options.output);
-  EXPECT_EQ(info.mixed, report.mixed);
+  EXPECT_EQ(info.bit_allocation, report.bit_allocation);
   EXPECT_EQ(info.minor_version, kArtifactMinorVersion);
 
   double elements = 0, weight_bits = 0, macs = 0, activation_bits = 0;
@@ -43,12 +44,12 @@ TEST(Mixed, TheFileHasTheBitsThatWereChosen) {
     activation_bits += static_cast<double>(site.macs) * site.activation_bits;
     if (site.weight_bits > 0) widths.insert(site.weight_bits);
   }
-  EXPECT_DOUBLE_EQ(weight_bits / elements, report.mixed->weight_bits);
-  EXPECT_DOUBLE_EQ(activation_bits / macs, report.mixed->activation_bits);
-  EXPECT_LE(report.mixed->weight_bits, 4.75);
-  EXPECT_LE(report.mixed->activation_bits, 4.75);
-  EXPECT_GT(report.mixed->weight_bits, 4.5);  // the budget is used
-  EXPECT_GT(report.mixed->activation_bits, 4.5);
+  EXPECT_DOUBLE_EQ(weight_bits / elements, report.bit_allocation->weight_bits);
+  EXPECT_DOUBLE_EQ(activation_bits / macs, report.bit_allocation->activation_bits);
+  EXPECT_LE(report.bit_allocation->weight_bits, 4.75);
+  EXPECT_LE(report.bit_allocation->activation_bits, 4.75);
+  EXPECT_GT(report.bit_allocation->weight_bits, 4.5);  // the budget is used
+  EXPECT_GT(report.bit_allocation->activation_bits, 4.5);
   EXPECT_GE(widths.size(), 2U);
   for (const int bits : widths) EXPECT_TRUE(bits == 3 || bits == 4 || bits == 6) << bits;
 
@@ -62,7 +63,7 @@ TEST(Mixed, TheFileHasTheBitsThatWereChosen) {
   EXPECT_GT(report.output_sqnr_db, quantize(planted_options(folder, "w4a4.pt")).output_sqnr_db);
 }
 
-TEST(Mixed, AnalyzeRanksAndItsRecipeMeetsTheTarget) {
+TEST(BitAllocation, AnalyzeRanksAndItsRecipeMeetsTheTarget) {
   const testing::TempDir folder;
   const QuantizeOptions plain = planted_options(folder, "recipe.pt");
   AnalyzeOptions options;
@@ -98,19 +99,44 @@ TEST(Mixed, AnalyzeRanksAndItsRecipeMeetsTheTarget) {
   EXPECT_ERROR(analyze(options), ErrorKind::kFile, "recipe.json");  // not without force
 }
 
-TEST(Mixed, RefusesTargetsBeforeAnyWork) {
+TEST(BitAllocation, AnalyzeLeavesOutSitesWithoutAChoice) {
+  const testing::TempDir folder;
+  const auto models = testing::fixture_dir().parent_path() / "architectures";
+  AnalyzeOptions options;
+  options.model = (models / "mobile_like.pt").string();
+  options.calib = DataPath{(models / "mobile_like.npz").string()};
+  options.recipe = recipe_for_bits({4, 4});
+  // It moves no average: neither what is asked for nor what is recommended.
+  options.recipe.overrides = {{"depthwise.0", 8, 8}};
+  options.recipe.first_layer = {};
+  options.output = (folder / "recipe.json").string();
+  const AnalyzeReport report = analyze(options);
+  ASSERT_FALSE(report.sites.empty());
+  for (const SensitivityRow& row : report.sites) {
+    EXPECT_NE(row.kind, "grouped_convolution") << row.path;
+    EXPECT_TRUE(std::isfinite(row.local_sqnr_db)) << row.path;
+    EXPECT_LE(row.chosen_activation_bits, 8) << row.path;
+  }
+  EXPECT_DOUBLE_EQ(report.target_weight_bits, 4.0);
+  EXPECT_DOUBLE_EQ(report.target_activation_bits, 4.0);
+  const Recipe recipe = read_recipe(options.output).recipe;
+  EXPECT_EQ(recipe.overrides.size(), report.sites.size() + 1);  // and the one that was given
+}
+
+TEST(BitAllocation, RefusesTargetsBeforeAnyWork) {
   const Recipe recipe = recipe_for_bits({4, 4});
   for (const double target : {2.99, 8.01, 0.0, -1.0, std::nan("")}) {
-    EXPECT_ERROR(check_mixed({.target_bits = target}, recipe), ErrorKind::kUsage, "out of range");
+    EXPECT_ERROR(check_bit_allocation({.target_bits = target}, recipe), ErrorKind::kUsage,
+                 "out of range");
   }
-  check_mixed({.target_bits = 3.0}, recipe);
-  check_mixed({.target_bits = 8.0}, recipe);
-  EXPECT_ERROR(check_mixed({.target_bits = 4.5}, recipe_for_bits({4, 16})), ErrorKind::kUsage,
-               "weight-only");
-  EXPECT_ERROR(check_mixed({.target_bits = 4.5, .candidates = {}}, recipe), ErrorKind::kUsage,
-               "`candidates`");
-  EXPECT_ERROR(check_mixed({.target_bits = 4.5, .candidates = {{5, 5}}}, recipe), ErrorKind::kUsage,
-               "from 5");
+  check_bit_allocation({.target_bits = 3.0}, recipe);
+  check_bit_allocation({.target_bits = 8.0}, recipe);
+  EXPECT_ERROR(check_bit_allocation({.target_bits = 4.5}, recipe_for_bits({4, 16})),
+               ErrorKind::kUsage, "weight-only");
+  EXPECT_ERROR(check_bit_allocation({.target_bits = 4.5, .candidates = {}}, recipe),
+               ErrorKind::kUsage, "`candidates`");
+  EXPECT_ERROR(check_bit_allocation({.target_bits = 4.5, .candidates = {{5, 5}}}, recipe),
+               ErrorKind::kUsage, "from 5");
 }
 
 /// What the search did: bits that were tried and what came of them, from the log.
@@ -137,65 +163,66 @@ std::vector<Tried> search_log(const QuantizeOptions& options, std::optional<Quan
 TEST(BitSearch, FindsTheFewestBitsWithinTheBound) {
   const testing::TempDir folder;
   QuantizeOptions options = planted_options(folder, "found.pt");
-  options.mixed = MixedOptions{.search = BitSearch{.max_kl = 1e6}};
+  options.bit_allocation = BitAllocationOptions{.search = BitSearch{.max_kl = 1e6}};
   std::optional<QuantizeReport> loose;
   const auto widest = search_log(options, loose);
   // With a bound that everything meets, the smallest average in quarters of a bit.
-  ASSERT_TRUE(loose->mixed && loose->mixed->held_back);
-  EXPECT_LT(loose->mixed->weight_bits, 3.6);
-  EXPECT_EQ(loose->mixed->held_back->samples, 8);
+  ASSERT_TRUE(loose->bit_allocation && loose->bit_allocation->held_back);
+  EXPECT_LT(loose->bit_allocation->weight_bits, 3.6);
+  EXPECT_EQ(loose->bit_allocation->held_back->samples, 8);
   EXPECT_EQ(loose->samples, 24);
   ASSERT_GE(widest.size(), 2U);
   EXPECT_DOUBLE_EQ(widest.front().bits, 8.0);
   EXPECT_LT(widest.front().kl, widest.back().kl);
 
   // A bound between: met, and everything with fewer bits that was tried exceeds it.
-  options.mixed->search->max_kl = std::sqrt(widest.front().kl * widest.back().kl);
+  options.bit_allocation->search->max_kl = std::sqrt(widest.front().kl * widest.back().kl);
   options.force = true;
   std::optional<QuantizeReport> report;
   const auto tried = search_log(options, report);
-  EXPECT_LE(report->mixed->held_back->kl, options.mixed->search->max_kl);
-  EXPECT_GT(report->mixed->target_bits, loose->mixed->target_bits);
-  EXPECT_LT(report->mixed->target_bits, 8.0);
+  EXPECT_LE(report->bit_allocation->held_back->kl, options.bit_allocation->search->max_kl);
+  EXPECT_GT(report->bit_allocation->target_bits, loose->bit_allocation->target_bits);
+  EXPECT_LT(report->bit_allocation->target_bits, 8.0);
   for (const Tried& entry : tried) {
-    if (entry.bits < report->mixed->target_bits) {
-      EXPECT_GT(entry.kl, options.mixed->search->max_kl) << entry.bits;
+    if (entry.bits < report->bit_allocation->target_bits) {
+      EXPECT_GT(entry.kl, options.bit_allocation->search->max_kl) << entry.bits;
     }
   }
   const ArtifactInfo info = read_artifact(options.output);
-  EXPECT_EQ(info.mixed, report->mixed);
+  EXPECT_EQ(info.bit_allocation, report->bit_allocation);
   EXPECT_EQ(info.samples, 24);
 }
 
 TEST(BitSearch, ABoundOutOfReachLeavesNothing) {
   const testing::TempDir folder;
   QuantizeOptions options = planted_options(folder, "out.pt");
-  options.mixed = MixedOptions{.search = BitSearch{.max_kl = 1e-9}};
+  options.bit_allocation = BitAllocationOptions{.search = BitSearch{.max_kl = 1e-9}};
   EXPECT_ERROR(quantize(options), ErrorKind::kGate, "no choice of bits");
   EXPECT_FALSE(std::filesystem::exists(options.output));
   options.recipe.calibration.samples = 1;
   EXPECT_ERROR(quantize(options), ErrorKind::kUsage, "two samples");
-  EXPECT_ERROR(check_mixed({.search = BitSearch{.max_kl = 0.0}}, options.recipe), ErrorKind::kUsage,
-               "positive number");
+  EXPECT_ERROR(check_bit_allocation({.search = BitSearch{.max_kl = 0.0}}, options.recipe),
+               ErrorKind::kUsage, "positive number");
 }
 
 TEST(BitSearch, TheTimeLimitAndAnInterruptionKeepTheBestSoFar) {
   const testing::TempDir folder;
   QuantizeOptions options = planted_options(folder, "limited.pt");
-  options.mixed = MixedOptions{.search = BitSearch{.max_kl = 1e6, .time_limit_seconds = 1e-3}};
+  options.bit_allocation =
+      BitAllocationOptions{.search = BitSearch{.max_kl = 1e6, .time_limit_seconds = 1e-3}};
   std::optional<QuantizeReport> report;
   EXPECT_EQ(search_log(options, report).size(), 1U);
-  EXPECT_DOUBLE_EQ(report->mixed->target_bits, 8.0);
-  EXPECT_EQ(read_artifact(options.output).mixed, report->mixed);
+  EXPECT_DOUBLE_EQ(report->bit_allocation->target_bits, 8.0);
+  EXPECT_EQ(read_artifact(options.output).bit_allocation, report->bit_allocation);
 
   options.output = (folder / "interrupted.pt").string();
-  options.mixed->search->time_limit_seconds = 0.0;
+  options.bit_allocation->search->time_limit_seconds = 0.0;
   const auto stop = [&options] {
     if (std::filesystem::exists(options.output))
       throw Error(ErrorKind::kInterrupted, {.what = "stop"});
   };
   EXPECT_ERROR(search_log(options, report, stop), ErrorKind::kInterrupted, "stop");
-  EXPECT_DOUBLE_EQ(read_artifact(options.output).mixed->target_bits, 8.0);
+  EXPECT_DOUBLE_EQ(read_artifact(options.output).bit_allocation->target_bits, 8.0);
 }
 
 TEST(Quantize, NamesSitesThatLoseTheirOutput) {
@@ -221,18 +248,18 @@ TEST(Quantize, NamesSitesThatLoseTheirOutput) {
       << warnings.front();
 }
 
-TEST(Mixed, ExcludedSitesStayInFloatingPoint) {
+TEST(BitAllocation, ExcludedSitesStayInFloatingPoint) {
   const testing::TempDir folder;
   QuantizeOptions options = planted_options(folder, "mixed.pt");
   options.recipe.exclude = {"blocks.0.*"};
-  options.mixed = MixedOptions{.target_bits = 4.5};
+  options.bit_allocation = BitAllocationOptions{.target_bits = 4.5};
   const QuantizeReport report = quantize(options);
   for (const auto& site : report.sites) {
     const bool excluded = site.path.rfind("blocks.0.", 0) == 0;
     EXPECT_EQ(site.activation_bits == 0, excluded) << site.path;
   }
-  EXPECT_LE(report.mixed->weight_bits, 4.5);
-  EXPECT_LE(report.mixed->activation_bits, 4.5);
+  EXPECT_LE(report.bit_allocation->weight_bits, 4.5);
+  EXPECT_LE(report.bit_allocation->activation_bits, 4.5);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "pipeline/mixed_bits.h"
+#include "pipeline/allocate_bits.h"
 
 #include <algorithm>
 #include <cmath>
@@ -16,8 +16,8 @@ double relative_sqnr_db(double error) {
   return error > 0 ? -10.0 * std::log10(error) : std::numeric_limits<double>::infinity();
 }
 
-void check_mixed(const MixedOptions& mixed, const Recipe& recipe) {
-  const Candidates candidates = candidates_of(mixed.candidates);
+void check_bit_allocation(const BitAllocationOptions& bit_allocation, const Recipe& recipe) {
+  const Candidates candidates = candidates_of(bit_allocation.candidates);
   if (recipe.bits.weight_only()) {
     throw Error(ErrorKind::kUsage, {.what = "weight-only bits cannot be mixed",
                                     .where = "`bits`",
@@ -25,24 +25,24 @@ void check_mixed(const MixedOptions& mixed, const Recipe& recipe) {
                                     .got = to_string(recipe.bits),
                                     .hint = "leave out `bits`, or give for example `bits=w4a4`"});
   }
-  if (mixed.search) {
-    if (mixed.search->max_kl > 0) return;
+  if (bit_allocation.search) {
+    if (bit_allocation.search->max_kl > 0) return;
     throw Error(ErrorKind::kUsage, {.what = "the bound of the KL divergence is out of range",
                                     .where = "`max_kl`",
                                     .expected = "a positive number of nats, such as 0.05",
-                                    .got = format_number(mixed.search->max_kl, 3)});
+                                    .got = format_number(bit_allocation.search->max_kl, 3)});
   }
   const int smallest = std::max(candidates.weight_bits.front(), candidates.activation_bits.front());
-  if (!(mixed.target_bits >= smallest && mixed.target_bits <= 8)) {
+  if (!(bit_allocation.target_bits >= smallest && bit_allocation.target_bits <= 8)) {
     throw Error(ErrorKind::kUsage,
                 {.what = "the target of average bits is out of range",
                  .where = "`target_bits`",
                  .expected = "from " + std::to_string(smallest) + ", the smallest candidate, to 8",
-                 .got = format_number(mixed.target_bits, 3)});
+                 .got = format_number(bit_allocation.target_bits, 3)});
   }
 }
 
-MixedReport mixed_report(const Allocation& allocation, double target_bits) {
+BitAllocationReport allocation_report(const Allocation& allocation, double target_bits) {
   return {.target_bits = target_bits,
           .weight_bits = allocation.average.weights,
           .activation_bits = allocation.average.activations,
@@ -64,17 +64,17 @@ RankedWidths rank_widths(const PreparedRun& run, const Batches& batches, const R
   return ranked;
 }
 
-MixedBits choose_mixed_bits(const PreparedRun& run, const QuantizeOptions& options,
+AllocatedBits allocate_bits(const PreparedRun& run, const QuantizeOptions& options,
                             const Observer& observer) {
-  const MixedOptions& mixed = options.mixed.value();
+  const BitAllocationOptions& bit_allocation = options.bit_allocation.value();
   const std::vector<Site>& sites = run.search.sites;
-  const auto [choices, table] =
-      rank_widths(run, run.calibration.batches, options.recipe, candidates_of(mixed.candidates),
-                  spill_place(options.workdir, options.output), options.threads, observer);
+  const auto [choices, table] = rank_widths(
+      run, run.calibration.batches, options.recipe, candidates_of(bit_allocation.candidates),
+      spill_place(options.workdir, options.output), options.threads, observer);
   const Allocation allocation =
-      choose_bits(sites, choices, table, {mixed.target_bits, mixed.target_bits});
+      choose_bits(sites, choices, table, {bit_allocation.target_bits, bit_allocation.target_bits});
   return {.recipe = with_bits(options.recipe, sites, allocation.bits),
-          .report = mixed_report(allocation, mixed.target_bits)};
+          .report = allocation_report(allocation, bit_allocation.target_bits)};
 }
 
 }  // namespace repquant

@@ -1,4 +1,4 @@
-#include "fit/sweep.h"
+#include "fit/fit_sites.h"
 
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
@@ -23,11 +23,11 @@
 namespace repquant {
 namespace {
 
-class Sweep {
+class SequentialFit {
  public:
-  Sweep(const Model& model, const std::vector<Site>& sites,
-        const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-        const SweepOptions& options)
+  SequentialFit(const Model& model, const std::vector<Site>& sites,
+                const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
+                const FitSitesOptions& options)
       : sites_(sites),
         options_(options),
         bits_(resolve_bits(sites, recipe)),
@@ -38,14 +38,14 @@ class Sweep {
     streams_.spill_to(options.spill);
   }
 
-  SweepResult run() {
+  FittedSites run() {
     std::vector<std::optional<SitePlan>> restored = restore();
     for (std::size_t i = 0; i < sites_.size(); ++i) {
       if (!bits_[i].quantized) {
         result_.excluded.push_back(sites_[i].path);
         continue;
       }
-      if (options_.check_interrupt) options_.check_interrupt();
+      options_.check_interrupt();
       report(i, sites_[i].path);
       const std::size_t index = plans_.size();
       if (index < restored.size() && restored[index] && restored[index]->path == sites_[i].path) {
@@ -72,10 +72,9 @@ class Sweep {
 
   std::vector<std::optional<SitePlan>> restore() const {
     if (!options_.resume || options_.workdir.empty()) return {};
-    SweepState state = read_checkpoint(options_.workdir, options_.fingerprint);
+    FitState state = read_checkpoint(options_.workdir, options_.fingerprint);
     for (const auto& file : state.damaged) {
-      if (options_.warn)
-        options_.warn("a checkpoint is damaged, its site is fitted again: " + file);
+      options_.warn("a checkpoint is damaged, its site is fitted again: " + file);
     }
     return std::move(state.plans);
   }
@@ -122,7 +121,7 @@ class Sweep {
   }
 
   void report(std::size_t finished, const std::string& path) const {
-    if (options_.on_progress) options_.on_progress({finished, sites_.size(), path});
+    options_.on_progress({finished, sites_.size(), path});
   }
 
   void finish() {
@@ -139,27 +138,27 @@ class Sweep {
 
   const Clock::time_point start_ = Clock::now();
   const std::vector<Site>& sites_;
-  const SweepOptions& options_;
+  const FitSitesOptions& options_;
   const std::vector<SiteBits> bits_;
   Streams streams_;
   const Sensitivities sensitivities_;
   std::deque<SitePlan> plans_;  // stable addresses: streams and fit point into it
   SiteFit fit_;
   std::exception_ptr failure_;  // of the first site that could not be fitted
-  SweepResult result_;
+  FittedSites result_;
 };
 
 }  // namespace
 
-SweepResult run_sweep(const Model& model, const SiteSearch& search,
+FittedSites fit_sites(const Model& model, const SiteSearch& search,
                       const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-                      const SweepOptions& options) {
+                      const FitSitesOptions& options) {
   if (batches.empty()) {
     throw Error(ErrorKind::kUsage, {.what = "there is no calibration data",
                                     .hint = "give `calib` a folder of images or an array file"});
   }
   const at::NoGradGuard no_grad;
-  return Sweep(model, search.sites, batches, recipe, options).run();
+  return SequentialFit(model, search.sites, batches, recipe, options).run();
 }
 
 }  // namespace repquant

@@ -1,10 +1,11 @@
-#include "nightly/batch.h"
+#include "nightly/run_nightly.h"
 
 #include <functional>
 
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "evaluate/model_file.h"
+#include "nightly/plan_keys.h"
 #include "pipeline/calibration_cache.h"
 #include "repquant/error.h"
 #include "tensor/current_error.h"
@@ -15,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Refuses what cannot be measured before it is quantized.
-void check_row(const BatchRow& row) {
+void check_row(const NightlyRow& row) {
   if (!row.evaluation) return;
   EvaluationOptions evaluation = *row.evaluation;
   evaluation.models = {row.quantize.model};
@@ -23,7 +24,7 @@ void check_row(const BatchRow& row) {
 }
 
 /// Quantizes and evaluates a row; the metrics of both.
-RowResult make_row(const BatchRow& row, const Observer& observer, CalibrationCache& cache) {
+RowResult make_row(const NightlyRow& row, const Observer& observer, CalibrationCache& cache) {
   const auto start = Clock::now();
   RowResult result{.model = row.model, .label = row.label, .artifact = row.quantize.output};
   QuantizeOptions options = row.quantize;
@@ -49,7 +50,7 @@ RowResult make_row(const BatchRow& row, const Observer& observer, CalibrationCac
 }
 
 /// make_row() with the row's file of results as a claim on its artifact.
-RowResult make_claimed_row(const BatchRow& row, bool force, const Observer& observer,
+RowResult make_claimed_row(const NightlyRow& row, bool force, const Observer& observer,
                            CalibrationCache& cache) {
   const bool own = force || fs::exists(row.result_file);  // made by an earlier run
   check_output(row.quantize.output, own);
@@ -63,7 +64,7 @@ RowResult make_claimed_row(const BatchRow& row, bool force, const Observer& obse
   }
 }
 
-void judge_row(const BatchRow& row, RowResult& result) {
+void judge_row(const NightlyRow& row, RowResult& result) {
   result.gates = judge(result.metrics, row.gates);
   for (auto& gate : judge_regression(row.regression, result.metrics)) {
     result.gates.push_back(std::move(gate));
@@ -73,7 +74,7 @@ void judge_row(const BatchRow& row, RowResult& result) {
   }
 }
 
-RowResult run_row(const BatchRow& row, bool force, const Observer& observer,
+RowResult run_row(const NightlyRow& row, bool force, const Observer& observer,
                   CalibrationCache& cache) {
   const std::string fingerprint = fingerprint_of(row);
   std::optional<RowResult> result = load_result(row, fingerprint);
@@ -85,7 +86,7 @@ RowResult run_row(const BatchRow& row, bool force, const Observer& observer,
   return *std::move(result);
 }
 
-RowResult look_at_row(const BatchRow& row, bool force) {
+RowResult look_at_row(const NightlyRow& row, bool force) {
   if (std::optional<RowResult> result = load_result(row, fingerprint_of(row))) {
     judge_row(row, *result);
     return *std::move(result);
@@ -102,7 +103,7 @@ RowResult look_at_row(const BatchRow& row, bool force) {
 }
 
 /// What `work` makes of a row; an error makes it a failed one.
-RowResult try_row(const BatchRow& row, const std::function<RowResult()>& work) {
+RowResult try_row(const NightlyRow& row, const std::function<RowResult()>& work) {
   RowResult failed{.model = row.model,
                    .label = row.label,
                    .artifact = row.quantize.output,
@@ -111,7 +112,7 @@ RowResult try_row(const BatchRow& row, const std::function<RowResult()>& work) {
   try {
     return work();
   } catch (...) {
-    const Error error = current_error();
+    const Error error = with_plan_keys(current_error());
     if (error.kind() == ErrorKind::kInterrupted) throw;
     failed.error = error.what();
     failed.error_kind = error.kind();
@@ -130,10 +131,10 @@ void tell(const RowResult& row, const Observer& observer) {
 }
 
 /// All rows, one after the other.
-BatchReport for_each_row(const BatchPlan& plan, const Observer& observer,
-                         const std::function<RowResult(const BatchRow&)>& work) {
-  BatchReport report;
-  for (const BatchRow& row : plan.rows) {
+NightlyReport for_each_row(const NightlyPlan& plan, const Observer& observer,
+                           const std::function<RowResult(const NightlyRow&)>& work) {
+  NightlyReport report;
+  for (const NightlyRow& row : plan.rows) {
     observer.check_interrupt();
     observer.info(row.model + " " + row.label);
     report.rows.push_back(try_row(row, [&] { return work(row); }));
@@ -148,11 +149,12 @@ BatchReport for_each_row(const BatchPlan& plan, const Observer& observer,
 
 }  // namespace
 
-BatchReport look_at_batch(const BatchPlan& plan, bool force, const Observer& observer) {
-  return for_each_row(plan, observer, [&](const BatchRow& row) { return look_at_row(row, force); });
+NightlyReport look_at_nightly(const NightlyPlan& plan, bool force, const Observer& observer) {
+  return for_each_row(plan, observer,
+                      [&](const NightlyRow& row) { return look_at_row(row, force); });
 }
 
-BatchReport run_batch(const BatchPlan& plan, bool force, const Observer& observer) {
+NightlyReport run_nightly(const NightlyPlan& plan, bool force, const Observer& observer) {
   std::error_code code;
   fs::create_directories(plan.folder, code);
   if (code) {
@@ -161,8 +163,8 @@ BatchReport run_batch(const BatchPlan& plan, bool force, const Observer& observe
         {.what = "cannot make the folder of results", .where = plan.folder, .got = code.message()});
   }
   CalibrationCache cache;
-  BatchReport report = for_each_row(
-      plan, observer, [&](const BatchRow& row) { return run_row(row, force, observer, cache); });
+  NightlyReport report = for_each_row(
+      plan, observer, [&](const NightlyRow& row) { return run_row(row, force, observer, cache); });
   report.calibrations = cache.loads();
   return report;
 }
