@@ -4,7 +4,7 @@
 # `scripts/sanitize.sh -L graph`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-./scripts/setup.sh clang libclang-rt-14-dev libomp-14-dev
+./scripts/setup.sh clang libclang-rt-14-dev
 REPQUANT_PRESET=asan ./scripts/build.sh unit_tests
 
 choice=("$@")

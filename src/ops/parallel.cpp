@@ -3,7 +3,7 @@
 #include <ATen/Config.h>
 #include <ATen/Parallel.h>
 
-#if AT_PARALLEL_OPENMP && !defined(_OPENMP)
+#if AT_PARALLEL_OPENMP && !defined(_OPENMP) && !defined(REPQUANT_ONE_THREAD)
 #error "compile with -fopenmp, or at::parallel_for runs on one thread"
 #endif
 
