@@ -165,8 +165,10 @@ TEST(Gates, MinimumMaximumAndMissing) {
   EXPECT_FALSE(results[1].passed);
   EXPECT_FALSE(results[2].passed);  // NaN meets no limit
   EXPECT_ERROR(judge(metrics, std::vector<Gate>{{find_gate_rule("min-spearman"), 0.5}}),
-               ErrorKind::kUsage, "min-spearman");
+               ErrorKind::kUsage, "`required=spearman`");
   EXPECT_EQ(find_gate_rule("min-nothing"), nullptr);
+  EXPECT_EQ(find_gate_on("kl"), find_gate_rule("max-kl"));
+  EXPECT_EQ(find_gate_on("nothing"), nullptr);
 }
 
 }  // namespace

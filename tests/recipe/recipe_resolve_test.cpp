@@ -49,6 +49,7 @@ TEST(RecipeResolveTest, SettingsOfStaticGridsAreNamedWhereThereAreNone) {
   const auto warnings = settings_without_effect(resolve_recipe({.settings = given}));
   ASSERT_EQ(warnings.size(), 2u);
   EXPECT_NE(warnings[0].find("norm.clipping=learned (--clipping)"), std::string::npos);
+  EXPECT_NE(warnings[0].find("`recipe=static`"), std::string::npos);
   EXPECT_NE(warnings[1].find("input.massive_bits=6 (--set)"), std::string::npos);
   const RecipeSources fixed{.ready = "static", .settings = given};
   EXPECT_TRUE(settings_without_effect(resolve_recipe(fixed)).empty());
