@@ -10,5 +10,5 @@ REPQUANT_PRESET=asan ./scripts/build.sh unit_tests
 choice=("$@")
 if ((${#choice[@]} == 0)); then choice=(-L '^fast$'); fi
 # LibTorch keeps what it allocated when a process ends.
-ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure --no-label-summary \
+ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 ctest --test-dir build/asan --output-on-failure --no-label-summary \
   --parallel "$(nproc)" --no-tests=error "${choice[@]}"

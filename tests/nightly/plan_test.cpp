@@ -113,7 +113,8 @@ TEST_F(PlanTest, MistakesAreUsageErrorsWithPointers) {
       {model(R"(, "bits": ["w4a4"], "evaluate": {"data": "x", "outputs": [0, 1, 2]})"),
        "one or two positions"},
   };
-  for (const auto& [json, part] : bad) {
+  for (const auto& [written, part] : bad) {
+    const auto& json = written;
     SCOPED_TRACE(json);
     EXPECT_ERROR(read(json), ErrorKind::kUsage, part);
   }
