@@ -16,7 +16,11 @@ constexpr std::size_t kMaxIndent = 400;  // columns; a block has two
 constexpr int kMaxOperators = 1000;      // of one expression, those around it included
 constexpr int kMaxBranches = 500;        // elif, each of which nests in the one before
 
-constexpr std::array<std::string_view, 4> kSpaces{"aten", "onednn", "prim", "repquant"};
+constexpr std::size_t kMaxBlankLines = 1000;  // in a row, those with a comment only included
+
+// Not our own: the fused operators come at load, and `repquant::call` of the Python module writes
+// files.
+constexpr std::array<std::string_view, 3> kSpaces{"aten", "onednn", "prim"};
 
 // Operators of prim that exported code has.
 constexpr std::array<std::string_view, 42> kPrim{"AutogradAllNonZero",
@@ -123,19 +127,29 @@ class CodeScan {
 
   char at(std::size_t position) const { return position < text_.size() ? text_[position] : '\0'; }
 
+  /// At the end of a line.
+  void count_blank_line() {
+    blank_lines_ = has_code_ ? 0 : blank_lines_ + 1;
+    has_code_ = false;
+    if (blank_lines_ > kMaxBlankLines) too_deep("lines without code in a row", kMaxBlankLines);
+  }
+
   void step() {
     const char c = text_[position_];
     if (c == '\n') {
       ++position_;
       if (operators_.size() == 1) clear_operators();
+      count_blank_line();
       check_indent();
     } else if (c == '#') {
       position_ = text_.substr(position_).starts_with(kTypeComment)
                       ? position_ + kTypeComment.size()
                       : std::min(text_.find('\n', position_), text_.size());
     } else if (c == '"' || c == '\'') {
+      has_code_ = true;
       skip_string(c);
     } else if (is_word(c)) {
+      has_code_ = true;
       word();
     } else {
       symbol(c);
@@ -273,6 +287,8 @@ class CodeScan {
   std::string_view text_;
   const std::string& where_;
   bool trusted_;
+  bool has_code_ = false;  // in this line
+  std::size_t blank_lines_ = 0;
   std::size_t position_ = 0;
   bool member_ = false;            // a dot stands before
   std::vector<int> operators_{0};  // since the last comma, by bracket

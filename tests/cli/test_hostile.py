@@ -98,7 +98,8 @@ class HostileTest(unittest.TestCase):
         deep = b"def f() -> int:\n  return " + b"(" * 20000 + b"1" + b")" * 20000 + b"\n"
         chain = b"def f() -> int:\n  return 1" + b"+1" * 20000 + b"\n"
         comment = b"def f(x):\n  # type: (" + b"List[" * 20000 + b"int" + b"]" * 20000 + b") -> int\n"
-        for text in (deep, chain, comment):
+        comments, blank = b"  # nothing\n" * 30000, b"\n" * 100000
+        for text in (deep, chain, comment, comments, blank):
             self.refused(DIGITS_MODEL, FILE, "nested too deeply",
                          lambda name, data: data + text if name.endswith(".py") else data)
 
@@ -106,6 +107,7 @@ class HostileTest(unittest.TestCase):
         for line in (b'torch.save(1, "f")', b'ops.aten.save(1, "f")', b'x = torch.from_file("f")',
                      b'x.save("f")', b"t = torch", b"t = ops.aten", b'(x).\\\n  save("f")',
                      b"ops.c10d.barrier(x)", b"ops.prim.rpc_async(x)",
+                     b'ops.repquant.call("quantize", "{}")',
                      b'getattr(x, "save")("f")', b'getattr(x, "sa" "ve")("f")',
                      b'getattr(x, "sa\\166e")("f")', b"g = getattr"):
             text = b"def f(x: Tensor) -> None:\n  " + line + b"\n"
