@@ -6,7 +6,11 @@
 #   REPQUANT_PRESET=asan ...    another preset of CMakePresets.json
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-./scripts/setup.sh
+
+preset=${REPQUANT_PRESET:-release}
+packages=()
+if [[ $preset == asan ]]; then packages=(clang libclang-rt-14-dev); fi
+./scripts/setup.sh "${packages[@]}"
 
 # A compiler takes up to 0.9 GB where it sees LibTorch: no more jobs than fit into memory.
 jobs=$(nproc)
@@ -19,7 +23,6 @@ fi
 targets=("$@")
 if ((${#targets[@]} == 0)); then targets=(repquant); fi
 
-preset=${REPQUANT_PRESET:-release}
 mkdir -p build
 if ! cmake --preset "$preset" >build/configure.log 2>&1; then
   cat build/configure.log >&2

@@ -16,7 +16,6 @@ if [[ ! $seconds =~ ^[1-9][0-9]*$ ]]; then
 fi
 targets=("${@:2}")
 
-./scripts/setup.sh clang libclang-rt-14-dev
 wanted=("${targets[@]/#/fuzz_}")
 if ((${#targets[@]} == 0)); then wanted=(fuzzers); fi
 REPQUANT_PRESET=asan ./scripts/build.sh "${wanted[@]}"

@@ -4,11 +4,11 @@
 # `scripts/sanitize.sh -L graph`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-./scripts/setup.sh clang libclang-rt-14-dev
 REPQUANT_PRESET=asan ./scripts/build.sh unit_tests
 
 choice=("$@")
 if ((${#choice[@]} == 0)); then choice=(-L '^fast$'); fi
 # LibTorch keeps what it allocated when a process ends.
-ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 ctest --test-dir build/asan --output-on-failure --no-label-summary \
+export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
+ctest --test-dir build/asan --output-on-failure --no-label-summary \
   --parallel "$(nproc)" --no-tests=error "${choice[@]}"

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <set>
 
 #include "base/overloaded.h"
 #include "fit/attention.h"
@@ -97,10 +96,8 @@ class Fit {
   /// The rows of all readers of the codes of site i, whose own are `own`: as the fit has them.
   WeightedRows rows_of_readers(std::size_t i, const WeightedRows& own) const {
     std::vector<WeightedRows> readers{own};
-    std::set<const torch::jit::Value*> seen{sites_[i].node->input(0)};
-    for (const std::size_t other : *group_of_[i]) {
+    for (const std::size_t other : readers_of_other_rows(sites_, *group_of_[i], i)) {
       const auto* node = sites_[other].node;
-      if (!seen.insert(node->input(0)).second) continue;
       const SourceRows rows(row_source(node->input(0)), sites_[other].path, options_.threads);
       readers.push_back(
           sample_for_grid(rows, rows.kept_of(weights_of(node->output())), options_.threads));

@@ -78,6 +78,17 @@ std::vector<InputGroup> group_inputs(const std::vector<Site>& sites,
   return groups;
 }
 
+std::vector<std::size_t> readers_of_other_rows(const std::vector<Site>& sites,
+                                               const std::vector<std::size_t>& group,
+                                               std::size_t i) {
+  std::vector<std::size_t> readers;
+  std::set<const torch::jit::Value*> seen{sites[i].node->input(0)};
+  for (const std::size_t other : group) {
+    if (seen.insert(sites[other].node->input(0)).second) readers.push_back(other);
+  }
+  return readers;
+}
+
 std::vector<std::optional<std::size_t>> group_of_sites(const std::vector<InputGroup>& groups,
                                                        std::size_t sites) {
   std::vector<std::optional<std::size_t>> group_of(sites);

@@ -35,6 +35,12 @@ std::vector<InputGroup> group_inputs(const std::vector<Site>& sites,
                                      const std::vector<SiteBits>& bits,
                                      const std::vector<bool>& has_rounded_weight);
 
+/// Sites of `group`, one for each value that they read but that which site `i` reads: other rows of
+/// their norm.
+std::vector<std::size_t> readers_of_other_rows(const std::vector<Site>& sites,
+                                               const std::vector<std::size_t>& group,
+                                               std::size_t i);
+
 /// The group of each site; none for sites without a quantized Linear input.
 std::vector<std::optional<std::size_t>> group_of_sites(const std::vector<InputGroup>& groups,
                                                        std::size_t sites);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 #include <utility>
 
 #include "base/overloaded.h"
@@ -178,13 +177,10 @@ RowSource SiteFit::rows_of_site(std::size_t i, bool with_target) const {
 /// What others of the group see that do not read what site i does: other tokens of a norm.
 std::vector<ReaderRows> SiteFit::other_readers_of(std::size_t i) const {
   std::vector<ReaderRows> others;
-  std::set<const Value*> seen{sites_[i].node->input(0)};
-  for (const std::size_t other : groups_[*group_of_[i]].sites) {
-    const auto* node = sites_[other].node;
-    if (!seen.insert(node->input(0)).second) continue;
-    others.push_back(
-        {rows_of_site(other, false), row_weights(find_sensitivity(sensitivities_, node->output()),
-                                                 recipe_.weights.sensitivity)});
+  for (const std::size_t other : readers_of_other_rows(sites_, groups_[*group_of_[i]].sites, i)) {
+    others.push_back({rows_of_site(other, false),
+                      row_weights(find_sensitivity(sensitivities_, sites_[other].node->output()),
+                                  recipe_.weights.sensitivity)});
   }
   return others;
 }

@@ -12,11 +12,10 @@ namespace {
 
 // LibTorch parses and compiles by recursion. Exported models stay below a tenth of these.
 constexpr std::size_t kMaxBrackets = 200;
-constexpr std::size_t kMaxIndent = 400;  // columns; a block has two
-constexpr int kMaxOperators = 1000;      // of one expression, those around it included
-constexpr int kMaxBranches = 500;        // elif, each of which nests in the one before
-
-constexpr std::size_t kMaxBlankLines = 1000;  // in a row, those with a comment only included
+constexpr std::size_t kMaxIndent = 400;       // columns; a block has two
+constexpr int kMaxOperators = 1000;           // of one expression, those around it included
+constexpr int kMaxBranches = 500;             // elif, each of which nests in the one before
+constexpr std::size_t kMaxBlankLines = 1000;  // in a row: no name, number or text but in a comment
 
 // Not our own: the fused operators come at load, and `repquant::call` of the Python module writes
 // files.
@@ -129,9 +128,10 @@ class CodeScan {
 
   /// At the end of a line.
   void count_blank_line() {
-    blank_lines_ = has_code_ ? 0 : blank_lines_ + 1;
-    has_code_ = false;
-    if (blank_lines_ > kMaxBlankLines) too_deep("lines without code in a row", kMaxBlankLines);
+    blank_lines_ = has_word_ ? 0 : blank_lines_ + 1;
+    has_word_ = false;
+    if (blank_lines_ > kMaxBlankLines)
+      too_deep("lines in a row that are blank or comments", kMaxBlankLines);
   }
 
   void step() {
@@ -146,10 +146,10 @@ class CodeScan {
                       ? position_ + kTypeComment.size()
                       : std::min(text_.find('\n', position_), text_.size());
     } else if (c == '"' || c == '\'') {
-      has_code_ = true;
+      has_word_ = true;
       skip_string(c);
     } else if (is_word(c)) {
-      has_code_ = true;
+      has_word_ = true;
       word();
     } else {
       symbol(c);
@@ -287,7 +287,7 @@ class CodeScan {
   std::string_view text_;
   const std::string& where_;
   bool trusted_;
-  bool has_code_ = false;  // in this line
+  bool has_word_ = false;  // in this line
   std::size_t blank_lines_ = 0;
   std::size_t position_ = 0;
   bool member_ = false;            // a dot stands before

@@ -97,11 +97,8 @@ std::string qualified_name(const ClassSource& source) {
 
 const ClassSource* find_class(std::string_view qualified_name) {
   if (!qualified_name.starts_with(kNamespace)) return nullptr;
-  qualified_name.remove_prefix(kNamespace.size());
-  for (const auto& source : class_sources()) {
-    if (source.name == qualified_name) return &source;
-  }
-  return nullptr;
+  const auto kind = find_class_kind(qualified_name.substr(kNamespace.size()));
+  return kind ? &class_source(*kind) : nullptr;
 }
 
 std::optional<ClassKind> find_class_kind(std::string_view name) {

@@ -1,7 +1,6 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/constants.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "graph/rewrite.h"
@@ -173,18 +172,14 @@ Value* zero_scores(const SubmoduleCall& scores) {
                                  {scores.argument(0), scores.argument(1)})[0];
 }
 
-/// The sum of the masks where they are added in another shape: what the chain makes of zeros.
-/// Leaves in `chain.nodes` what is not needed any more.
-Value* reshaped_mask(ScoreChain& chain, Value* behind) {
-  const auto scaling = std::find_if(chain.nodes.rbegin(), chain.nodes.rend(), [](Node* node) {
-    return !is_kind(node, "aten::mul") && !is_kind(node, "aten::div");
-  });
-  Node* first = *scaling;
-  const auto scaled = static_cast<std::ptrdiff_t>(scaling - chain.nodes.rbegin());
-  Value* scores = scaled == 0 ? chain.scores->node->output() : (*std::prev(scaling))->output();
-  first->replaceInputWith(scores, zero_scores(*chain.scores));
-  chain.nodes.erase(chain.nodes.begin(), chain.nodes.end() - scaled);
-  return behind;
+/// Makes the chain begin with zeros, unscaled: what reaches the softmax then is the sum of the
+/// masks. Leaves in `chain.nodes` what is not needed any more.
+void begin_with_zeros(ScoreChain& chain) {
+  const std::size_t kept = chain.nodes.size() - chain.numbers.size();  // the scaling comes last
+  Value* scaled =
+      chain.numbers.empty() ? chain.scores->node->output() : chain.nodes[kept]->output();
+  chain.nodes[kept - 1]->replaceInputWith(scaled, zero_scores(*chain.scores));
+  chain.nodes.erase(chain.nodes.begin(), chain.nodes.begin() + static_cast<std::ptrdiff_t>(kept));
 }
 
 /// The keys [.., S, d] behind the right operand [.., d, S].
@@ -221,8 +216,8 @@ bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
   const StoredState& scores = *chain.scores->state;
   Node* before = attend.node;
   Value* number = score_factor(chain, attend.argument(2), before);
-  Value* mask =
-      chain.reshaped ? reshaped_mask(chain, attend.argument(0)) : additive_mask(chain, before);
+  if (chain.reshaped) begin_with_zeros(chain);
+  Value* mask = chain.reshaped ? attend.argument(0) : additive_mask(chain, before);
   const c10::IValue none;
   // Scores that are scaled by a module of their own still are integers for the operator.
   at::Tensor factor = state.tensor("factor");

@@ -5,11 +5,11 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/pickle.h>
 
-#include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <vector>
+
+#include "support/sqnr.h"
 
 namespace repquant::testing {
 
@@ -21,11 +21,6 @@ inline void save_tensor(const at::Tensor& tensor, const std::filesystem::path& p
 inline at::Tensor run(torch::jit::Module module, const at::Tensor& x) {
   at::NoGradGuard no_grad;
   return module.forward({x.clone()}).toTensor();
-}
-
-inline double sqnr_db(const at::Tensor& expected, const at::Tensor& got) {
-  const double noise = (expected - got).square().sum().item<double>();
-  return 10 * std::log10(expected.square().sum().item<double>() / std::max(noise, 1e-30));
 }
 
 }  // namespace repquant::testing

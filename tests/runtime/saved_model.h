@@ -5,7 +5,6 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
-#include <cmath>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -20,6 +19,7 @@
 #include "repquant/load.h"
 #include "support/fixtures.h"
 #include "support/load.h"
+#include "support/sqnr.h"
 
 namespace repquant::testing {
 
@@ -60,11 +60,6 @@ inline std::vector<at::Tensor> outputs(torch::jit::Module module,
     for (const auto& entry : value.toGenericDict()) tensors.push_back(entry.value().toTensor());
   }
   return tensors;
-}
-
-inline double sqnr_db(const at::Tensor& expected, const at::Tensor& got) {
-  const double noise = (expected - got).square().sum().item<double>();
-  return 10 * std::log10(expected.square().sum().item<double>() / std::max(noise, 1e-30));
 }
 
 inline const LoadedSite* find(const LoadReport& report, const std::string& module) {
