@@ -7,26 +7,36 @@
 #include "ops/kernels/math.h"
 #include "ops/kernels/norm.h"
 
+#define REPQUANT_INLINE inline __attribute__((always_inline))
+
 namespace repquant::ops {
 namespace {
 
 /// How far ahead weights are fetched: the hardware does not look beyond a page.
 inline constexpr std::int64_t kPrefetch = 8192;
 
-/// sums[r pitch + 16 v ..] = products of kRows rows and kVectors * 16 columns of a panel.
-template <class V, int kRows, int kVectors>
-void tile(const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel, std::int64_t groups,
-          std::int32_t* sums, std::int64_t pitch) {
+/// What a tile has nothing else to do than its products.
+struct NoWork {
+  static constexpr int kSteps = 0;
+  void step() {}
+};
+
+/// sums[r pitch + 16 v ..] = products of kRows rows and kVectors * 16 columns of a panel. Between
+/// them the steps of `work` are done: products keep two of a core's ports busy, and what finishes
+/// an earlier tile runs on the others meanwhile.
+template <class V, int kRows, int kVectors, class Work>
+REPQUANT_INLINE void tile(const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel, std::int64_t groups,
+          std::int32_t* sums, std::int64_t pitch, Work& work) {
   typename V::I acc[kRows][kVectors];
   for (auto& row : acc) {
     for (auto& a : row) a = V::set_int(0);
   }
-  for (std::int64_t g = 0; g < groups; ++g) {
+  const auto products = [&](std::int64_t g) {
     typename V::Weights w[kVectors];
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const std::int8_t* bytes = panel + g * kGroupBytes + v * 64;
-      V::prefetch(bytes + kPrefetch);
+      if constexpr (Work::kSteps == 0) V::prefetch(bytes + kPrefetch);
       w[v] = V::load_weights(bytes);
     }
 #pragma GCC unroll 8
@@ -35,7 +45,20 @@ void tile(const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel, 
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) acc[r][v] = V::dot(acc[r][v], inputs, w[v]);
     }
+  };
+  std::int64_t g = 0;
+  if constexpr (Work::kSteps > 0) {
+    const std::int64_t chunk = groups / Work::kSteps;
+    int done = 0;
+    if (chunk > 0) {
+      for (; done < Work::kSteps; ++done) {
+        for (std::int64_t i = 0; i < chunk; ++i) products(g++);
+        work.step();
+      }
+    }
+    for (; done < Work::kSteps; ++done) work.step();
   }
+  for (; g < groups; ++g) products(g);
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) V::store_int(sums + r * pitch + 16 * v, acc[r][v]);
   }
@@ -79,11 +102,13 @@ template <class V, int kRows>
 void tile_columns(const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel,
                   std::int64_t groups, int vectors, std::int32_t* sums, std::int64_t pitch) {
   int v = 0;
+  NoWork none;
   for (; v + V::kVectors <= vectors; v += V::kVectors) {
-    tile<V, kRows, V::kVectors>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch);
+    tile<V, kRows, V::kVectors>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch, none);
   }
-  for (; v < vectors; ++v)
-    tile<V, kRows, 1>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch);
+  for (; v < vectors; ++v) {
+    tile<V, kRows, 1>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch, none);
+  }
 }
 
 template <class V, int kRows = V::kRows>
@@ -125,88 +150,85 @@ void unpack_panel(const std::uint8_t* panel, std::int64_t groups, std::int8_t* b
   }
 }
 
-/// Writes `rows` rows of a tile whose first column is `column`.
+/// Of the output codes, or of their squares.
+struct Limits {
+  float low, high;
+  explicit Limits(const LinearArgs& args)
+      : low(static_cast<float>(args.low)),
+        high(static_cast<float>(args.quadratic ? args.high * args.high : args.high)) {}
+};
+
+/// Writes 16 columns (n of them) of a row from the integer products.
 template <class V, Activation kActivation, Output kOutput>
-void epilogue(const LinearArgs& args, const std::int32_t* sums, std::int64_t row, int rows,
-              std::int64_t column) {
-  const std::int64_t live = args.channels - column < kPanel ? args.channels - column : kPanel;
-  const auto low = V::set(static_cast<float>(args.low));
-  const float top = static_cast<float>(args.high);
-  const auto high = V::set(args.quadratic ? top * top : top);
-  for (std::int64_t i = 0; i < live; i += 16) {
-    const std::int64_t n = live - i < 16 ? live - i : 16;
-    const std::int64_t c = column + i;
-    const auto compensation = V::load_int(args.compensation + c);
-    const auto scale = V::load(args.scale + c), bias = V::load(args.bias + c);
-    for (int r = 0; r < rows; ++r) {
-      const auto product = V::to_float(V::sub(V::load_int(sums + r * kPanel + i), compensation));
-      auto y = V::mul(product, scale);
-      if (args.rows != nullptr) {
-        const float* grid = args.rows + 2 * (row + r);
-        y = V::fma(V::set(grid[0]), V::load(args.sums + c), V::mul(y, V::set(grid[1])));
-      }
-      y = V::add(y, bias);  // two roundings, as oneDNN: the same bits
-      const std::int64_t place = (row + r) * args.channels + c;
-      if constexpr (kOutput == Output::kFloat) {
-        for (std::int64_t s = 0; s < args.side_count; ++s) {
-          y = V::fma(V::set(args.side[(row + r) * args.side_count + s]),
-                     V::load(args.side_weight + s * ((args.channels + 63) / 64 * 64) + c), y);
-        }
-      }
-      y = activate<V, kActivation>(y);
-      if constexpr (kOutput == Output::kFloat) {
-        if (args.residual != nullptr) y = V::add(load_lanes<V>(args.residual + place, n), y);
-        store_float_lanes<V>(static_cast<float*>(args.out) + place, y, n);
-      } else if constexpr (kOutput == Output::kOperandCodes) {
-        const auto q = V::to_int(V::min(V::max(y, low), high));
-        store_code_lanes<V>(static_cast<std::int8_t*>(args.out) + place, q, n);
-      } else {
-        const auto u =
-            grid_code<V>(y, V::load(args.multiplier + c), V::load(args.offset + c), high);
-        const auto q = args.quadratic ? square_code<V>(u) : V::to_int(u);
-        store_code_lanes<V>(static_cast<std::uint8_t*>(args.out) + place, q, n);
-      }
+REPQUANT_INLINE void finish_vector(const LinearArgs& args, const Limits& limits,
+                                   const std::int32_t* sums, std::int64_t row, std::int64_t c,
+                                   std::int64_t n) {
+  const auto product = V::to_float(V::sub(V::load_int(sums), V::load_int(args.compensation + c)));
+  auto y = V::mul(product, V::load(args.scale + c));
+  if (args.rows != nullptr) {
+    const float* grid = args.rows + 2 * row;
+    y = V::fma(V::set(grid[0]), V::load(args.sums + c), V::mul(y, V::set(grid[1])));
+  }
+  y = V::add(y, V::load(args.bias + c));  // two roundings, as oneDNN: the same bits
+  const std::int64_t place = row * args.channels + c;
+  if constexpr (kOutput == Output::kFloat) {
+    for (std::int64_t s = 0; s < args.side_count; ++s) {
+      y = V::fma(V::set(args.side[row * args.side_count + s]),
+                 V::load(args.side_weight + s * ((args.channels + 63) / 64 * 64) + c), y);
     }
   }
-}
-
-using Epilogue = void (*)(const LinearArgs&, const std::int32_t*, std::int64_t, int, std::int64_t);
-
-template <class V, Activation kActivation>
-Epilogue epilogue_for(Output output) {
-  switch (output) {
-    case Output::kOperandCodes:
-      return &epilogue<V, kActivation, Output::kOperandCodes>;
-    case Output::kProductCodes:
-      return &epilogue<V, kActivation, Output::kProductCodes>;
-    case Output::kFloat:
-      break;
+  y = activate<V, kActivation>(y);
+  if constexpr (kOutput == Output::kFloat) {
+    if (args.residual != nullptr) y = V::add(load_lanes<V>(args.residual + place, n), y);
+    store_float_lanes<V>(static_cast<float*>(args.out) + place, y, n);
+  } else if constexpr (kOutput == Output::kOperandCodes) {
+    const auto q = V::to_int(V::min(V::max(y, V::set(limits.low)), V::set(limits.high)));
+    store_code_lanes<V>(static_cast<std::int8_t*>(args.out) + place, q, n);
+  } else {
+    const auto u = grid_code<V>(y, V::load(args.multiplier + c), V::load(args.offset + c),
+                                V::set(opaque(&limits)->high));
+    const auto q = args.quadratic ? square_code<V>(u) : V::to_int(u);
+    store_code_lanes<V>(static_cast<std::uint8_t*>(args.out) + place, q, n);
   }
-  return &epilogue<V, kActivation, Output::kFloat>;
 }
 
-template <class V>
-Epilogue epilogue_for(Activation activation, Output output) {
-  switch (activation) {
-    case Activation::kRelu:
-      return epilogue_for<V, Activation::kRelu>(output);
-    case Activation::kGelu:
-      return epilogue_for<V, Activation::kGelu>(output);
-    case Activation::kGeluTanh:
-      return epilogue_for<V, Activation::kGeluTanh>(output);
-    case Activation::kSilu:
-      return epilogue_for<V, Activation::kSilu>(output);
-    case Activation::kNone:
-      break;
+/// A tile whose products are there and whose outputs are not written yet.
+template <class V, Activation kActivation, Output kOutput>
+struct Unfinished {
+  // Parts of a row's step: a long burst of other work leaves the products idle.
+  static constexpr int kSplit = kActivation == Activation::kNone ? 1 : 2;
+  static constexpr int kSteps = V::kRows * kSplit;
+  const LinearArgs args;
+  const Limits limits{args};
+  const std::int32_t* sums = nullptr;
+  std::int64_t row = 0, column = 0;
+  int rows = 0, part = 0;
+
+  REPQUANT_INLINE void step() {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4 / kSplit; ++v) {
+      finish_vector<V, kActivation, kOutput>(args, limits, sums + 16 * v, row, column + part * (64 / kSplit) + 16 * v, 16);
+    }
+    sums += kPanel / kSplit;
+    if (++part == kSplit) { part = 0; ++row; }
   }
-  return epilogue_for<V, Activation::kNone>(output);
-}
+  bool whole() const { return rows == V::kRows && column + kPanel <= args.channels; }
+  void finish() {
+    for (int r = 0; r < rows; ++r) {
+      for (std::int64_t c = column; c < args.channels && c < column + kPanel; c += 16) {
+        const std::int64_t left = args.channels - c;
+        finish_vector<V, kActivation, kOutput>(args, limits, sums + r * kPanel + (c - column), row + r, c,
+                                               left < 16 ? left : 16);
+      }
+    }
+    rows = 0;
+  }
+};
 
-template <class V>
-void linear(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_end,
-            std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch) {
-  alignas(64) std::int32_t sums[V::kRows * kPanel];
-  const Epilogue finish = epilogue_for<V>(args.activation, args.output);
+template <class V, Activation kActivation, Output kOutput>
+void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_end,
+               std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch) {
+  alignas(64) std::int32_t sums[2][V::kRows * kPanel];
   const std::int64_t stride = 4 * args.groups;
   const std::int64_t bytes_per_panel = panel_bytes(args.groups, args.nibbles);
   // Even tiles: 8 rows are 4 + 4, not 6 + 2.
@@ -214,6 +236,8 @@ void linear(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_end
   const std::int64_t tiles = (count + V::kRows - 1) / V::kRows;
   const std::int64_t step_rows = count <= kFewRows ? (count + tiles - 1) / tiles : V::kRows;
   const bool unpack = args.nibbles && count > kFewRows;
+  Unfinished<V, kActivation, kOutput> last{args};
+  int turn = 0;
   for (std::int64_t p = panel_begin; p < panel_end; ++p) {
     const std::uint8_t* packed = args.weight + p * bytes_per_panel;
     const auto* bytes = reinterpret_cast<const std::int8_t*>(packed);
@@ -225,17 +249,75 @@ void linear(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_end
     const std::int64_t column = p * kPanel;
     const std::int64_t live = args.channels - column < kPanel ? args.channels - column : kPanel;
     const int vectors = static_cast<int>((live + 15) / 16);
-    for (std::int64_t row = row_begin; row < row_end; row += step_rows) {
+    for (std::int64_t begin = row_begin; begin < row_end; begin += step_rows) {
+      // The last tile is moved up to be whole: some rows are done twice.
+      const std::int64_t most = row_end - step_rows;
+      const std::int64_t row = begin < most ? begin : most > row_begin ? most : row_begin;
       const int rows = static_cast<int>(row_end - row < step_rows ? row_end - row : step_rows);
       const std::uint8_t* x = args.x + row * stride;
-      if (args.nibbles && !unpack) {
-        nibble_tile_rows<V>(rows, x, stride, packed, args.groups, vectors, sums, kPanel);
-      } else {
-        tile_rows<V>(rows, x, stride, bytes, args.groups, vectors, sums, kPanel);
+      std::int32_t* to = sums[turn];
+      turn = 1 - turn;
+      bool done = false;
+      if constexpr (V::kOverlaps) {
+        if (rows == V::kRows && vectors == 4 && last.whole() && !(args.nibbles && !unpack)) {
+          tile<V, V::kRows, 4>(x, stride, bytes, args.groups, to, kPanel, last);
+          done = true;
+        }
       }
-      finish(args, sums, row, rows, column);
+      if (!done) {
+        last.finish();
+        if (args.nibbles && !unpack) {
+          nibble_tile_rows<V>(rows, x, stride, packed, args.groups, vectors, to, kPanel);
+        } else {
+          tile_rows<V>(rows, x, stride, bytes, args.groups, vectors, to, kPanel);
+        }
+      }
+      last.sums = to;
+      last.row = row;
+      last.column = column;
+      last.rows = rows;
     }
   }
+  last.finish();
+}
+
+using LinearKernel = decltype(Kernels::linear);
+
+template <class V, Activation kActivation>
+LinearKernel linear_for(Output output) {
+  switch (output) {
+    case Output::kOperandCodes:
+      return &linear_as<V, kActivation, Output::kOperandCodes>;
+    case Output::kProductCodes:
+      return &linear_as<V, kActivation, Output::kProductCodes>;
+    case Output::kFloat:
+      break;
+  }
+  return &linear_as<V, kActivation, Output::kFloat>;
+}
+
+template <class V>
+LinearKernel linear_for(Activation activation, Output output) {
+  switch (activation) {
+    case Activation::kRelu:
+      return linear_for<V, Activation::kRelu>(output);
+    case Activation::kGelu:
+      return linear_for<V, Activation::kGelu>(output);
+    case Activation::kGeluTanh:
+      return linear_for<V, Activation::kGeluTanh>(output);
+    case Activation::kSilu:
+      return linear_for<V, Activation::kSilu>(output);
+    case Activation::kNone:
+      break;
+  }
+  return linear_for<V, Activation::kNone>(output);
+}
+
+template <class V>
+void linear(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_end,
+            std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch) {
+  linear_for<V>(args.activation, args.output)(args, row_begin, row_end, panel_begin, panel_end,
+                                              scratch);
 }
 
 }  // namespace

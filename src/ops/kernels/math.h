@@ -7,35 +7,76 @@
 namespace repquant::ops {
 namespace {
 
+/// The same value, but nothing that the compiler knows: loads through it are not moved out of a
+/// loop into registers that the accumulators need.
+template <class T>
+T opaque(T value) {
+  __asm__ volatile("" : "+r"(value));
+  return value;
+}
+
+/// c[0] + t (c[1] + t (c[2] + ..)). Unrolled by recursion: gcc leaves a loop as it is where a
+/// function has grown large.
+template <class V, int kDegree>
+typename V::F polynomial(const float* c, typename V::F t) {
+  if constexpr (kDegree == 0) {
+    return V::set(c[0]);
+  } else {
+    return V::fma(polynomial<V, kDegree - 1>(c + 1, t), t, V::set(c[0]));
+  }
+}
+
+struct Exp2 {
+  float range = 126.0F;
+  float power[7] = {1.0F,
+                    6.931471825e-01F,
+                    2.402265072e-01F,
+                    5.550327152e-02F,
+                    9.618025273e-03F,
+                    1.340043265e-03F,
+                    1.546973217e-04F};
+};
+inline constexpr Exp2 kExp2;
+
 /// 2^x to 2 units in the last place, for -126 <= x <= 126 (clamped).
 template <class V>
 typename V::F exp2(typename V::F x) {
-  x = V::min(V::max(x, V::set(-126.0F)), V::set(126.0F));
+  const Exp2& with = *opaque(&kExp2);
+  const auto range = V::set(with.range);
+  x = V::min(V::max(x, V::sub(V::set(0.0F), range)), range);
   const auto whole = V::round(x);
-  const auto t = V::sub(x, whole);
-  auto p = V::set(1.546973217e-04F);
-  for (const float c : {1.340043265e-03F, 9.618025273e-03F, 5.550327152e-02F, 2.402265072e-01F,
-                        6.931471825e-01F, 1.0F}) {
-    p = V::fma(p, t, V::set(c));
-  }
-  return V::scale_exponent(p, V::to_int(whole));
+  return V::scale_exponent(polynomial<V, 6>(with.power, V::sub(x, whole)), V::to_int(whole));
 }
 
-/// x Phi(x) to 5e-7. Phi(x) - 1/2 is x times a polynomial in x^2 up to |x| = 5.5, constant beyond.
+/// 1 - Phi(a) for 0 <= a <= 7.5: polynomials of a - k / 2 around k = 0 .. 15, by power.
+struct Gelu {
+  alignas(64) float tail[5][16] = {
+{4.999999702e-01F, 3.085375726e-01F, 1.586552709e-01F, 6.680719554e-02F, 2.275012247e-02F, 6.209661253e-03F, 1.349898870e-03F, 2.326304530e-04F, 3.167187606e-05F, 3.397845376e-06F, 2.866830755e-07F, 1.899364399e-08F, 9.869727258e-10F, 4.018688854e-11F, 1.281216019e-12F, 3.196413335e-14F},
+{-3.989385962e-01F, -3.520597517e-01F, -2.419755608e-01F, -1.295246929e-01F, -5.399372429e-02F, -1.752751507e-02F, -4.430504981e-03F, -8.719741600e-04F, -1.336056011e-04F, -1.593529669e-05F, -1.479256184e-06F, -1.068551896e-07F, -6.005154596e-09F, -2.624944984e-10F, -8.921856309e-12F, -2.357096181e-13F},
+{-1.180772306e-04F, 8.800965548e-02F, 1.209809557e-01F, 9.713960439e-02F, 5.399390683e-02F, 2.191150934e-02F, 6.647538394e-03F, 1.526800101e-03F, 2.674782882e-04F, 3.591391214e-05F, 3.707752512e-06F, 2.949973918e-07F, 1.811731032e-08F, 8.599140289e-10F, 3.157051703e-11F, 8.971174498e-13F},
+{6.781966984e-02F, 4.365169629e-02F, 3.111557744e-04F, -2.652718686e-02F, -2.681913972e-02F, -1.538798772e-02F, -5.995255895e-03F, -1.681591501e-03F, -3.489081864e-04F, -5.436495485e-05F, -6.420770205e-06F, -5.783697929e-07F, -3.990816921e-08F, -2.116089748e-09F, -8.642926652e-11F, -2.724233165e-12F},
+{-6.128896028e-03F, -1.988483965e-02F, -1.997600682e-02F, -6.131609436e-03F, 4.373491742e-03F, 5.885735154e-03F, 3.333976725e-03F, 1.194071257e-03F, 2.977290424e-04F, 5.380270886e-05F, 7.197977084e-06F, 7.221208875e-07F, 5.478515419e-08F, 3.161714890e-09F, 1.393961058e-10F, 4.710316338e-12F}};
+  float range = 7.5F;
+  float magic = 6291456.0F;  // 1.5 2^22: a sum with it is a multiple of 1 / 2, counted in its lowest bits
+};
+inline constexpr Gelu kGelu;
+
+/// x Phi(x) to 7e-7, as max(x, 0) - |x| (1 - Phi(|x|)). NaN stays NaN.
+///
+/// Multiplications are few because they take the ports of the integer products that this runs
+/// beside; additions, comparisons and permutations do not.
 template <class V>
 typename V::F gelu(typename V::F x) {
-  constexpr float kRange = 5.5F;
-  const auto bounded = V::max(x, V::set(-kRange));
-  const auto c = V::min(bounded, V::set(kRange));
-  const auto u = V::fma(V::mul(c, c), V::set(2.0F / (kRange * kRange)), V::set(-1.0F));
-  auto p = V::set(1.180799954e-04F);
-  for (const float a : {-2.856763313e-04F, 1.839166653e-04F, -3.567546082e-04F, 1.407426433e-03F,
-                        -2.658702433e-03F, 4.074129742e-03F, -6.650678348e-03F, 1.046863664e-02F,
-                        -1.506252401e-02F, 2.030731738e-02F, -2.603615075e-02F, 3.207691014e-02F,
-                        -3.879379481e-02F, 4.773733392e-02F, -6.417231262e-02F, 1.285519302e-01F}) {
-    p = V::fma(p, u, V::set(a));
-  }
-  return V::mul(V::fma(p, c, V::set(0.5F)), bounded);
+  const Gelu& with = *opaque(&kGelu);
+  const auto a = V::min(V::abs(x), V::set(with.range));
+  const auto k = V::add(a, V::set(with.magic));
+  const auto t = V::sub(a, V::sub(k, V::set(with.magic)));
+  auto p = V::lookup(with.tail[4], k);
+  p = V::fma(p, t, V::lookup(with.tail[3], k));
+  p = V::fma(p, t, V::lookup(with.tail[2], k));
+  p = V::fma(p, t, V::lookup(with.tail[1], k));
+  p = V::fma(p, t, V::lookup(with.tail[0], k));
+  return V::sub_product(V::max(V::set(0.0F), x), a, p);
 }
 
 /// x / (1 + exp(-s x)) with s log2(e) given.

@@ -10,6 +10,7 @@ namespace repquant::ops {
 namespace {
 
 struct Avx2 {
+  static constexpr bool kOverlaps = false;
   static constexpr int kRows = 4;
   static constexpr int kVectors = 1;
   static constexpr int kFloatRows = 6;
@@ -51,8 +52,27 @@ struct Avx2 {
   static F fma(F x, F y, F z) {
     return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
   }
+  /// x - y z
+  static F sub_product(F x, F y, F z) {
+    return {_mm256_fnmadd_ps(y.a, z.a, x.a), _mm256_fnmadd_ps(y.b, z.b, x.b)};
+  }
   static F min(F x, F y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
   static F max(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+  static F abs(F x) {
+    const __m256 sign = _mm256_set1_ps(-0.0F);
+    return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
+  }
+  /// table[the lowest four bits of an index]
+  static F lookup(const float* table, F index) {
+    const __m256 low = _mm256_load_ps(table), high = _mm256_load_ps(table + 8);
+    const auto half = [&](__m256 i) {
+      const __m256i bits = _mm256_castps_si256(i);
+      const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(bits, 28));  // sign: bit 3
+      return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, bits),
+                              _mm256_permutevar8x32_ps(high, bits), upper);
+    };
+    return {half(index.a), half(index.b)};
+  }
   static F code_root(F x) { return sqrt(x); }
   static F sqrt(F x) { return {_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)}; }
   static F round(F x) {

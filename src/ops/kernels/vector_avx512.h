@@ -9,6 +9,7 @@ namespace repquant::ops {
 namespace {
 
 struct Avx512 {
+  static constexpr bool kOverlaps = true;
   static constexpr int kRows = 6;
   static constexpr int kVectors = 4;
   static constexpr int kFloatRows = 6;
@@ -33,12 +34,19 @@ struct Avx512 {
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F div(F a, F b) { return _mm512_div_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  /// a - b c
+  static F sub_product(F a, F b, F c) { return _mm512_fnmadd_ps(b, c, a); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
   static F sqrt(F a) { return _mm512_sqrt_ps(a); }
   /// The error of 2^-14 is below 0.001; the root of an integer is at least 1 / (8 * 16) from a tie.
   static F code_root(F a) {
     return _mm512_mul_ps(a, _mm512_rsqrt14_ps(_mm512_max_ps(a, _mm512_set1_ps(1.0F))));
+  }
+  static F abs(F a) { return _mm512_abs_ps(a); }
+  /// table[the lowest four bits of an index]
+  static F lookup(const float* table, F index) {
+    return _mm512_permutexvar_ps(_mm512_castps_si512(index), _mm512_load_ps(table));
   }
   static F round(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
   static I to_int(F a) { return _mm512_cvtps_epi32(a); }

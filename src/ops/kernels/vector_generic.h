@@ -10,6 +10,7 @@ namespace repquant::ops {
 namespace {
 
 struct Generic {
+  static constexpr bool kOverlaps = false;
   static constexpr int kRows = 4;       // of a tile of the matrix product
   static constexpr int kVectors = 1;    // of 16 columns
   static constexpr int kFloatRows = 4;  // of a tile of the float product
@@ -65,6 +66,10 @@ struct Generic {
   static F fma(F a, F b, F c) {
     return each<F>([&](int i) { return std::fma(a.v[i], b.v[i], c.v[i]); });
   }
+  /// a - b c
+  static F sub_product(F a, F b, F c) {
+    return each<F>([&](int i) { return std::fma(-b.v[i], c.v[i], a.v[i]); });
+  }
   // As the x86 instructions: the second operand if either is NaN.
   static F min(F a, F b) {
     return each<F>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
@@ -74,6 +79,13 @@ struct Generic {
   }
   static F sqrt(F a) {
     return each<F>([&](int i) { return std::sqrt(a.v[i]); });
+  }
+  static F abs(F a) {
+    return each<F>([&](int i) { return std::fabs(a.v[i]); });
+  }
+  /// table[the lowest four bits of an index]
+  static F lookup(const float* table, F index) {
+    return each<F>([&](int i) { return table[std::bit_cast<std::uint32_t>(index.v[i]) & 15U]; });
   }
   /// Within 1 / 128 of sqrt(a), for integers a in [0, 255].
   static F code_root(F a) { return sqrt(a); }

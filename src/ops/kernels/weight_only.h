@@ -14,14 +14,6 @@
 namespace repquant::ops {
 namespace {
 
-/// The same value, but nothing that the compiler knows: loads through it are not moved out of a
-/// loop into registers that the accumulators need.
-template <class T>
-T opaque(T value) {
-  __asm__ volatile("" : "+r"(value));
-  return value;
-}
-
 // Weights of a step, as floats: column j of the vector of 16 channels that `step` points to.
 // `Column` is what all vectors of a column share; `line` the line of a step to come that is fetched
 // with a vector of a column (-1: none), one at a time: a burst of fetches holds the products up.
