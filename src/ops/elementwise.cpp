@@ -59,7 +59,8 @@ std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int
   const Kernels& table = kernels(current_level());
   split_work(codes.numel() / args.width, rows_per_task(args.width),
              [&](std::int64_t begin, std::int64_t end) {
-               const auto bytes = args.width * static_cast<std::int64_t>(sizeof(float));
+               const auto bytes =
+                   kRowsTogether * args.width * static_cast<std::int64_t>(sizeof(float));
                table.token_quantize(args, begin, end,
                                     reinterpret_cast<float*>(thread_scratch(bytes)));
              });

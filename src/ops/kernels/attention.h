@@ -96,7 +96,7 @@ struct Weigher {
   /// `units`: (row maximum - score) in code units, >= 0 (kUniform: (score - maximum) in octaves).
   void weigh(typename V::F units, typename V::I& first, typename V::I& second) const {
     if constexpr (kCode == SoftmaxCode::kUniform) {
-      first = V::to_int(V::min(V::mul(exp2<V>(units), top), top));
+      first = V::to_int(V::mul(exp2<V>(units), top));
       return;
     }
     const auto code = V::to_int(V::min(units, last));
@@ -124,76 +124,121 @@ struct RowSums {
   std::int32_t plane[2] = {0, 0};
 };
 
-/// Turns one row of integer products into planes of weights.
-template <class V, SoftmaxCode kCode>
-RowSums weigh_row(const AttentionArgs& args, const Weigher<V, kCode>& weigher,
-                  const std::int32_t* shifts, const float* mask, float scale, float factor,
-                  std::int64_t vectors, std::int32_t* scores, std::uint8_t* first,
-                  std::uint8_t* second) {
+alignas(64) inline constexpr std::int32_t kLanes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                        8, 9, 10, 11, 12, 13, 14, 15};
+
+/// How one row of integer products becomes weights; `mask` and `scale` only where there is a mask.
+struct RowScores {
+  std::int32_t* scores;  // integers, or with a mask float32 in the same place
+  const float* mask = nullptr;
+  float scale = 1;
+};
+
+/// Integer products to scores: shifts subtracted, scaled and masked where there is a mask. Returns
+/// their maximum, an integer's value or a float's in the bits of an integer.
+template <class V>
+typename V::I largest_score(const AttentionArgs& args, const RowScores& row,
+                            const std::int32_t* shifts) {
+  auto most = V::set_int(INT32_MIN);
+  std::int64_t i = 0;
+  for (; i + 16 <= args.columns; i += 16) {
+    const auto s = V::sub(V::load_int(row.scores + i), V::load_int(shifts + i));
+    V::store_int(row.scores + i, s);
+    most = V::max(most, s);
+  }
+  if (i < args.columns) {
+    const auto s = V::sub(V::load_int(row.scores + i), V::load_int(shifts + i));
+    V::store_int(row.scores + i, s);
+    // Of columns that there are not, the smallest number.
+    const auto live = V::set_int(static_cast<std::int32_t>(args.columns - i));
+    const auto above = V::sub(s, V::set_int(INT32_MIN));
+    most = V::max(most, V::add(V::where_less(above, V::load_int(kLanes), live),
+                               V::set_int(INT32_MIN)));
+  }
+  return V::set_int(V::largest(most));
+}
+
+/// The same with a mask: scores become float32 in place, -infinity beyond the last column.
+template <class V>
+float largest_masked(const AttentionArgs& args, const RowScores& row, const std::int32_t* shifts) {
+  auto* masked = reinterpret_cast<float*>(row.scores);
+  constexpr float kInfinity = __builtin_inff();
+  auto most = V::set(-kInfinity);
+  for (std::int64_t i = 0; i < args.columns; i += 16) {
+    const auto s = V::sub(V::load_int(row.scores + i), V::load_int(shifts + i));
+    const std::int64_t n = args.columns - i < 16 ? args.columns - i : 16;
+    const auto m = args.mask_column_stride == 0 ? V::set(row.mask[0])
+                                                : load_lanes<V>(row.mask + i, n);
+    V::store(masked + i, V::add(V::mul(V::to_float(s), V::set(row.scale)), m));
+    for (std::int64_t lane = n; lane < 16; ++lane) masked[i + lane] = -kInfinity;
+    most = V::max(most, V::load(masked + i));
+  }
+  return V::largest(most);
+}
+
+/// Turns `columns` differences from the row's maximum into planes of weights.
+template <class V, SoftmaxCode kCode, class Difference>
+RowSums weigh_row(std::int64_t columns, const Weigher<V, kCode>& weigher, float factor,
+                  std::uint8_t* first, std::uint8_t* second, Difference difference) {
+  constexpr bool kTwo = Weigher<V, kCode>::kPlanes == 2;
   const auto sign = V::set(kCode == SoftmaxCode::kUniform ? factor : -factor);
   auto sum0 = V::set_int(0), sum1 = sum0;
-  const auto write = [&](std::int64_t i, typename V::F difference) {
-    // Columns beyond the last one hold zero values and must not count in the sum.
-    auto w0 = V::set_int(0), w1 = w0;
-    weigher.weigh(V::mul(difference, sign), w0, w1);
-    const std::int64_t live = args.columns - i;
+  const auto write = [&](std::int64_t i, typename V::I w0, typename V::I w1) {
     V::store_bytes(first + i, w0);
-    if (Weigher<V, kCode>::kPlanes == 2) V::store_bytes(second + i, w1);
-    if (live < 16) {
-      std::int32_t lanes[2][16];
-      V::store_int(lanes[0], w0);
-      V::store_int(lanes[1], w1);
-      for (std::int64_t lane = live; lane < 16; ++lane) {
-        lanes[0][lane] = lanes[1][lane] = 0;
-        first[i + lane] = second[i + lane] = 0;
-      }
-      w0 = V::load_int(lanes[0]);
-      w1 = V::load_int(lanes[1]);
-    }
     sum0 = V::add(sum0, w0);
-    sum1 = V::add(sum1, w1);
+    if constexpr (kTwo) {
+      V::store_bytes(second + i, w1);
+      sum1 = V::add(sum1, w1);
+    }
   };
-  if (mask == nullptr) {
-    auto most = V::set_int(INT32_MIN);
-    for (std::int64_t v = 0; v < vectors; ++v) {
-      const auto s = V::sub(V::load_int(scores + 16 * v), V::load_int(shifts + 16 * v));
-      V::store_int(scores + 16 * v, s);
-      if (16 * v + 16 <= args.columns) {
-        most = V::max(most, s);
-      } else {
-        for (std::int64_t i = 16 * v; i < args.columns; ++i) {
-          most = V::max(most, V::set_int(scores[i]));
-        }
-      }
-    }
-    const auto maximum = V::set_int(V::largest(most));
-    for (std::int64_t v = 0; v < vectors; ++v) {
-      write(16 * v, V::to_float(V::sub(V::load_int(scores + 16 * v), maximum)));
-    }
-  } else {
-    auto* masked = reinterpret_cast<float*>(scores);
-    constexpr float kInfinity = __builtin_inff();
-    auto most = V::set(-kInfinity);
-    for (std::int64_t v = 0; v < vectors; ++v) {
-      const auto s = V::sub(V::load_int(scores + 16 * v), V::load_int(shifts + 16 * v));
-      const std::int64_t n = args.columns - 16 * v < 16 ? args.columns - 16 * v : 16;
-      const auto m =
-          args.mask_column_stride == 0 ? V::set(mask[0]) : load_lanes<V>(mask + 16 * v, n);
-      const auto y = V::add(V::mul(V::to_float(s), V::set(scale)), m);
-      V::store(masked + 16 * v, y);
-      for (std::int64_t i = n; i < 16; ++i) masked[16 * v + i] = -kInfinity;
-      most = V::max(most, V::load(masked + 16 * v));
-    }
-    const float maximum = V::largest(most);
-    if (maximum == -kInfinity) {  // masked throughout: weights 0
-      for (std::int64_t i = 0; i < 16 * vectors; ++i) first[i] = second[i] = 0;
-      return {};
-    }
-    for (std::int64_t v = 0; v < vectors; ++v) {
-      write(16 * v, V::sub(V::load(masked + 16 * v), V::set(maximum)));
-    }
+  std::int64_t i = 0;
+  auto w0 = V::set_int(0), w1 = w0;
+  for (; i + 16 <= columns; i += 16) {
+    weigher.weigh(V::mul(difference(i), sign), w0, w1);
+    write(i, w0, w1);
   }
-  return {{V::sum(sum0), V::sum(sum1)}};
+  if (i < columns) {  // what lies beyond the last column weighs nothing
+    weigher.weigh(V::mul(difference(i), sign), w0, w1);
+    const auto lane = V::load_int(kLanes);
+    const auto live = V::set_int(static_cast<std::int32_t>(columns - i));
+    write(i, V::where_less(w0, lane, live), V::where_less(w1, lane, live));
+  }
+  return {{V::sum(sum0), kTwo ? V::sum(sum1) : 0}};
+}
+
+/// Turns rows of integer products into planes of weights, `width` apart.
+template <class V, SoftmaxCode kCode>
+void weigh_rows(const AttentionArgs& args, const Weigher<V, kCode>& weigher,
+                const std::int32_t* shifts, const RowScores* rows, int count, float factor,
+                std::int64_t width, std::uint8_t* const planes[2], RowSums* sums) {
+  // All maxima first: a row does not wait for its own.
+  if (args.mask == nullptr) {
+    typename V::I most[AttentionLayout::kMaxRows];
+    for (int r = 0; r < count; ++r) most[r] = largest_score<V>(args, rows[r], shifts);
+    for (int r = 0; r < count; ++r) {
+      sums[r] = weigh_row<V, kCode>(
+          args.columns, weigher, factor, planes[0] + r * width, planes[1] + r * width,
+          [&](std::int64_t i) {
+            return V::to_float(V::sub(V::load_int(rows[r].scores + i), most[r]));
+          });
+    }
+    return;
+  }
+  float most[AttentionLayout::kMaxRows];
+  for (int r = 0; r < count; ++r) most[r] = largest_masked<V>(args, rows[r], shifts);
+  for (int r = 0; r < count; ++r) {
+    std::uint8_t *first = planes[0] + r * width, *second = planes[1] + r * width;
+    if (most[r] == -__builtin_inff()) {  // masked throughout: weights 0
+      __builtin_memset(first, 0, static_cast<std::size_t>(width));
+      __builtin_memset(second, 0, static_cast<std::size_t>(width));
+      sums[r] = {};
+      continue;
+    }
+    const auto* masked = reinterpret_cast<const float*>(rows[r].scores);
+    sums[r] = weigh_row<V, kCode>(
+        args.columns, weigher, factor, first, second,
+        [&](std::int64_t i) { return V::sub(V::load(masked + i), V::set(most[r])); });
+  }
 }
 
 /// Product with the values, division and output of one row.
@@ -272,16 +317,16 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
                    layout.width);
     }
     RowSums row_sums[AttentionLayout::kMaxRows];
+    RowScores row_scores[AttentionLayout::kMaxRows];
     for (int r = 0; r < rows; ++r) {
-      const float* mask = args.mask == nullptr ? nullptr
-                                               : args.mask + batch * args.mask_strides.batch +
-                                                     head * args.mask_strides.head +
-                                                     (row + r) * args.mask_strides.row;
-      row_sums[r] = weigh_row<V, kCode>(args, weigher, shifts, mask,
-                                        args.mask == nullptr ? 1.0F : args.score_scale[head],
-                                        args.factor[head], vectors, scores + r * layout.width,
-                                        planes[0] + r * layout.width, planes[1] + r * layout.width);
+      row_scores[r].scores = scores + r * layout.width;
+      if (args.mask == nullptr) continue;
+      row_scores[r].mask = args.mask + batch * args.mask_strides.batch +
+                           head * args.mask_strides.head + (row + r) * args.mask_strides.row;
+      row_scores[r].scale = args.score_scale[head];
     }
+    weigh_rows<V, kCode>(args, weigher, shifts, row_scores, rows, args.factor[head], layout.width,
+                         planes, row_sums);
     for (std::int64_t p = 0; p < layout.value_panels; ++p) {
       const std::int64_t live = args.value_depth - p * kPanel;
       const int channels = static_cast<int>(live < kPanel ? (live + 15) / 16 : 4);

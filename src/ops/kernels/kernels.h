@@ -24,6 +24,10 @@ inline constexpr std::int64_t kPanel = 64;
 /// once), above into a buffer that many rows share.
 inline constexpr std::int64_t kFewRows = 8;
 
+/// Rows of norms and token grids that are done together, one step for all of them after the other:
+/// done one by one, a row would wait for its own sums.
+inline constexpr int kRowsTogether = 16;
+
 struct NormArgs {
   const float* x = nullptr;  // [rows, width]
   const float* weight = nullptr;
@@ -164,7 +168,7 @@ std::int64_t attention_scratch(const AttentionArgs& args);
 struct Kernels {
   void (*norm_quantize)(const NormArgs&, std::int64_t row_begin, std::int64_t row_end);
   void (*quantize)(const QuantizeArgs&, std::int64_t row_begin, std::int64_t row_end);
-  /// `scratch`: width floats, 64-byte aligned; used with a norm.
+  /// `scratch`: kRowsTogether width floats, 64-byte aligned; used with a norm or a multiplier.
   void (*token_quantize)(const TokenArgs&, std::int64_t row_begin, std::int64_t row_end,
                          float* scratch);
   /// `scratch`: 4 groups * kPanel bytes, 64-byte aligned; used for nibbles and more than kFewRows.

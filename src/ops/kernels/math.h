@@ -27,25 +27,23 @@ typename V::F polynomial(const float* c, typename V::F t) {
 }
 
 struct Exp2 {
-  float range = 126.0F;
-  float power[7] = {1.0F,
-                    6.931471825e-01F,
-                    2.402265072e-01F,
-                    5.550327152e-02F,
-                    9.618025273e-03F,
-                    1.340043265e-03F,
-                    1.546973217e-04F};
+  float lowest = -126.0F, highest = 126.0F;
+  float power[6] = {1.0F,
+                    6.931470037e-01F,
+                    2.402224243e-01F,
+                    5.550733581e-02F,
+                    9.671512991e-03F,
+                    1.326473313e-03F};
 };
 inline constexpr Exp2 kExp2;
 
-/// 2^x to 2 units in the last place, for -126 <= x <= 126 (clamped).
+/// 2^x to 2 units in the last place, for x <= 126; 2^-126 below that.
 template <class V>
 typename V::F exp2(typename V::F x) {
   const Exp2& with = *opaque(&kExp2);
-  const auto range = V::set(with.range);
-  x = V::min(V::max(x, V::sub(V::set(0.0F), range)), range);
+  x = V::max(x, V::set(with.lowest));
   const auto whole = V::round(x);
-  return V::scale_exponent(polynomial<V, 6>(with.power, V::sub(x, whole)), V::to_int(whole));
+  return V::scale_exponent(polynomial<V, 5>(with.power, V::sub(x, whole)), whole);
 }
 
 /// 1 - Phi(a) for 0 <= a <= 7.5: polynomials of a - k / 2 around k = 0 .. 15, by power.
@@ -79,19 +77,34 @@ typename V::F gelu(typename V::F x) {
   return V::sub_product(V::max(V::set(0.0F), x), a, p);
 }
 
-/// x / (1 + exp(-s x)) with s log2(e) given.
+struct Sigmoid {
+  float silu = -1.4426950409F;  // -log2(e)
+  // -2 sqrt(2 / pi) log2(e) (1 + 0.044715 x^2), by power
+  float tanh_constant = -2.0F * 0.7978845608F * 1.4426950409F;
+  float tanh_square = -2.0F * 0.7978845608F * 1.4426950409F * 0.044715F;
+};
+inline constexpr Sigmoid kSigmoid;
+
+/// x / (1 + 2^power)
 template <class V>
-typename V::F sigmoid_times(typename V::F x, typename V::F scaled) {
-  return V::div(x, V::add(V::set(1.0F), exp2<V>(V::sub(V::set(0.0F), scaled))));
+typename V::F sigmoid_times(typename V::F x, typename V::F power) {
+  const auto bounded = V::min(power, V::set(opaque(&kExp2)->highest));
+  return V::div(x, V::add(exp2<V>(bounded), V::set(opaque(&kExp2)->power[0])));
+}
+
+/// x / (1 + exp(-x))
+template <class V>
+typename V::F silu(typename V::F x) {
+  return sigmoid_times<V>(x, V::mul(x, V::set(opaque(&kSigmoid)->silu)));
 }
 
 /// x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, which is x sigmoid(2 sqrt(2 / pi) (..)).
 template <class V>
 typename V::F gelu_tanh(typename V::F x) {
-  constexpr float kScale = 2.0F * 0.7978845608F * 1.4426950409F;
-  const auto cubic =
-      V::fma(V::mul(V::mul(x, x), V::set(0.044715F * kScale)), x, V::mul(x, V::set(kScale)));
-  return sigmoid_times<V>(x, cubic);
+  const Sigmoid& with = *opaque(&kSigmoid);
+  const auto slope =
+      V::fma(V::mul(x, x), V::set(with.tanh_square), V::set(with.tanh_constant));
+  return sigmoid_times<V>(x, V::mul(x, slope));
 }
 
 template <class V, Activation kActivation>
@@ -99,9 +112,7 @@ typename V::F activate(typename V::F x) {
   if constexpr (kActivation == Activation::kRelu) return V::max(x, V::set(0.0F));
   if constexpr (kActivation == Activation::kGelu) return gelu<V>(x);
   if constexpr (kActivation == Activation::kGeluTanh) return gelu_tanh<V>(x);
-  if constexpr (kActivation == Activation::kSilu) {
-    return sigmoid_times<V>(x, V::mul(x, V::set(1.4426950409F)));
-  }
+  if constexpr (kActivation == Activation::kSilu) return silu<V>(x);
   return x;
 }
 

@@ -62,43 +62,55 @@ struct Normal {
   typename V::F centre, inverse;
 };
 
+/// Of `count` rows, at most kRowsTogether.
 template <class V>
-Normal<V> normal_of(const float* x, std::int64_t width, float epsilon, bool root_mean_square) {
-  const float mean =
-      root_mean_square
-          ? 0.0F
-          : row_sum<V>(
-                width, [&](typename V::F s, std::int64_t i) { return V::add(s, V::load(x + i)); },
-                [&](std::int64_t i) { return x[i]; }) /
-                static_cast<float>(width);
-  const auto centre = V::set(mean);
-  const float squares = row_sum<V>(
-      width,
-      [&](typename V::F s, std::int64_t i) {
-        const auto d = V::sub(V::load(x + i), centre);
-        return V::fma(d, d, s);
-      },
-      [&](std::int64_t i) { return (x[i] - mean) * (x[i] - mean); });
-  const auto variance = V::set(squares / static_cast<float>(width) + epsilon);
-  return {centre, V::div(V::set(1.0F), V::sqrt(variance))};
+void find_normals(const float* x, int count, std::int64_t width, float epsilon,
+                  bool root_mean_square, Normal<V>* normals) {
+  float means[kRowsTogether] = {};
+  for (int r = 0; r < count && !root_mean_square; ++r) {
+    const float* row = x + r * width;
+    const float sum = row_sum<V>(
+        width, [&](typename V::F s, std::int64_t i) { return V::add(s, V::load(row + i)); },
+        [&](std::int64_t i) { return row[i]; });
+    means[r] = sum / static_cast<float>(width);
+  }
+  for (int r = 0; r < count; ++r) {
+    const float *row = x + r * width, mean = means[r];
+    const auto centre = V::set(mean);
+    const float squares = row_sum<V>(
+        width,
+        [&](typename V::F s, std::int64_t i) {
+          const auto d = V::sub(V::load(row + i), centre);
+          return V::fma(d, d, s);
+        },
+        [&](std::int64_t i) { return (row[i] - mean) * (row[i] - mean); });
+    const auto variance = V::set(squares / static_cast<float>(width) + epsilon);
+    normals[r] = {centre, V::div(V::set(1.0F), V::sqrt(variance))};
+  }
 }
 
 template <class V>
 void norm_quantize(const NormArgs& args, std::int64_t row_begin, std::int64_t row_end) {
   const std::int64_t width = args.width;
   const auto low = V::set(0.5F), high = V::set(static_cast<float>(args.max_code) + 0.5F);
-  for (std::int64_t row = row_begin; row < row_end; ++row) {
-    const float* x = args.x + row * width;
-    std::uint8_t* codes = args.codes + row * width;
-    const Normal<V> of_row = normal_of<V>(x, width, args.epsilon, args.root_mean_square);
-    const auto centre = of_row.centre, inverse = of_row.inverse;
-    over_lanes(width, [&](std::int64_t i, std::int64_t n) {
-      const auto normal = V::mul(V::sub(load_lanes<V>(x + i, n), centre), inverse);
-      // Rounds half up by truncating y + 1/2, as the portable class does.
-      const auto bias = V::add(load_lanes<V>(args.bias + i, n), V::set(0.5F));
-      const auto y = V::fma(normal, load_lanes<V>(args.weight + i, n), bias);
-      store_code_lanes<V>(codes + i, V::truncate(V::min(V::max(y, low), high)), n);
-    });
+  for (std::int64_t begin = row_begin; begin < row_end; begin += kRowsTogether) {
+    const std::int64_t left = row_end - begin;
+    const int count = static_cast<int>(left < kRowsTogether ? left : kRowsTogether);
+    Normal<V> normals[kRowsTogether];
+    find_normals<V>(args.x + begin * width, count, width, args.epsilon, args.root_mean_square,
+                    normals);
+    for (int r = 0; r < count; ++r) {
+      const float* x = args.x + (begin + r) * width;
+      std::uint8_t* codes = args.codes + (begin + r) * width;
+      const auto [centre, inverse] = normals[r];
+      over_lanes(width, [&, centre = centre, inverse = inverse](std::int64_t i, std::int64_t n) {
+        const auto normal = V::mul(V::sub(load_lanes<V>(x + i, n), centre), inverse);
+        // Rounds half up by truncating y + 1/2, as the portable class does.
+        const auto bias = V::add(load_lanes<V>(args.bias + i, n), V::set(0.5F));
+        const auto y = V::fma(normal, load_lanes<V>(args.weight + i, n), bias);
+        store_code_lanes<V>(codes + i, V::truncate(V::min(V::max(y, low), high)), n);
+      });
+    }
   }
 }
 

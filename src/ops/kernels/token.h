@@ -44,70 +44,112 @@ inline void nearest_levels(const std::uint8_t* levels, int count, std::uint8_t* 
   }
 }
 
-/// y = x multiplier + offset, in two roundings as LibTorch's operators have it.
+/// What is known of a row before its codes are made.
+struct TokenRow {
+  const float* values;
+  float low, step;
+};
+
+/// Smallest and largest of the values that pass by; `bad` is NaN after one that is not finite.
 template <class V>
-void scale_row(const TokenArgs& args, const float* x, float* y) {
+struct Extent {
+  typename V::F low = V::set(__builtin_inff()), high = V::set(-__builtin_inff());
+  typename V::F bad = V::set(0.0F);
+
+  void add(typename V::F y) {
+    low = V::min(low, y);
+    high = V::max(high, y);
+    bad = V::fma(y, V::set(0.0F), bad);
+  }
+  /// With the last values of a row, fewer than 16 from `rest` on.
+  TokenRow row(const float* values, const float* rest, const float* end, int top) const {
+    float lowest = -V::largest(V::sub(V::set(0.0F), low)), highest = V::largest(high);
+    float poison = V::sum(bad);
+    for (; rest < end; ++rest) {
+      lowest = *rest < lowest ? *rest : lowest;
+      highest = *rest > highest ? *rest : highest;
+      poison += *rest * 0.0F;
+    }
+    constexpr float kSmallest = 1.1754943508222875e-38F;  // normal
+    const float range = (highest - lowest) / static_cast<float>(top);
+    return {values, lowest + poison, range > kSmallest ? range : kSmallest};
+  }
+};
+
+/// Writes a row, value(i, n) for each 16 (n) places of it.
+template <class V, class Value>
+TokenRow write_row(const TokenArgs& args, float* written, Value value) {
+  Extent<V> extent;
   over_lanes(args.width, [&](std::int64_t i, std::int64_t n) {
-    auto scaled = V::mul(load_lanes<V>(x + i, n), load_lanes<V>(args.multiplier + i, n));
-    if (args.offset != nullptr) scaled = V::add(scaled, load_lanes<V>(args.offset + i, n));
-    store_float_lanes<V>(y + i, scaled, n);
+    const auto y = value(i, n);
+    store_float_lanes<V>(written + i, y, n);
+    if (n == 16) extent.add(y);
   });
+  return extent.row(written, written + args.width / 16 * 16, written + args.width, args.top);
+}
+
+/// The rows from x on, `count` of them: normalised, scaled or as they are.
+template <class V>
+void find_rows(const TokenArgs& args, const float* x, int count, float* scratch, TokenRow* rows) {
+  const std::int64_t width = args.width;
+  if (args.weight != nullptr) {
+    Normal<V> normals[kRowsTogether];
+    find_normals<V>(x, count, width, args.epsilon, args.root_mean_square, normals);
+    for (int r = 0; r < count; ++r, x += width) {
+      rows[r] = write_row<V>(args, scratch + r * width, [&](std::int64_t i, std::int64_t n) {
+        const auto centred = V::sub(load_lanes<V>(x + i, n), normals[r].centre);
+        return V::fma(V::mul(centred, normals[r].inverse), load_lanes<V>(args.weight + i, n),
+                      load_lanes<V>(args.bias + i, n));
+      });
+    }
+  } else if (args.multiplier != nullptr) {
+    for (int r = 0; r < count; ++r, x += width) {
+      // In two roundings, as LibTorch's operators have it.
+      rows[r] = write_row<V>(args, scratch + r * width, [&](std::int64_t i, std::int64_t n) {
+        const auto y = V::mul(load_lanes<V>(x + i, n), load_lanes<V>(args.multiplier + i, n));
+        return args.offset == nullptr ? y : V::add(y, load_lanes<V>(args.offset + i, n));
+      });
+    }
+  } else {
+    for (int r = 0; r < count; ++r, x += width) {
+      Extent<V> extent;
+      std::int64_t i = 0;
+      for (; i + 16 <= width; i += 16) extent.add(V::load(x + i));
+      rows[r] = extent.row(x, x + i, x + width, args.top);
+    }
+  }
 }
 
 template <class V>
 void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t row_end,
                     float* scratch) {
-  constexpr float kSmallest = 1.1754943508222875e-38F;  // normal
   const std::int64_t width = args.width;
   const auto limit = V::set(static_cast<float>(args.top)), zero = V::set(0.0F);
   constexpr int kFewLevels = 16;
   std::uint8_t table[256];
   if (args.level_count > kFewLevels) fill_table(args.levels, args.level_count, table);
-  for (std::int64_t row = row_begin; row < row_end; ++row) {
-    const float* x = args.x + row * width;
-    if (args.weight != nullptr) {
-      const Normal<V> of_row = normal_of<V>(x, width, args.epsilon, args.root_mean_square);
-      const auto centre = of_row.centre, inverse = of_row.inverse;
-      const float* raw = x;
-      over_lanes(width, [&](std::int64_t i, std::int64_t n) {
-        const auto normal = V::mul(V::sub(load_lanes<V>(raw + i, n), centre), inverse);
-        const auto y =
-            V::fma(normal, load_lanes<V>(args.weight + i, n), load_lanes<V>(args.bias + i, n));
-        store_float_lanes<V>(scratch + i, y, n);
+  for (std::int64_t begin = row_begin; begin < row_end; begin += kRowsTogether) {
+    const std::int64_t left = row_end - begin;
+    const int count = static_cast<int>(left < kRowsTogether ? left : kRowsTogether);
+    TokenRow rows[kRowsTogether];
+    find_rows<V>(args, args.x + begin * width, count, scratch, rows);
+    for (int r = 0; r < count; ++r) {
+      const TokenRow& row = rows[r];
+      float* grid = args.rows + 2 * (begin + r);
+      grid[0] = row.low;
+      grid[1] = row.step;
+      std::uint8_t* codes = args.codes + (begin + r) * width;
+      const auto lowest = V::set(row.low), inverse = V::set(1.0F / row.step);
+      over_lanes(width, [&](std::int64_t at, std::int64_t n) {
+        const auto y = V::sub(load_lanes<V>(row.values + at, n), lowest);
+        const auto u = V::round(V::mul(y, inverse));
+        store_code_lanes<V>(codes + at, V::to_int(V::min(V::max(u, zero), limit)), n);
       });
-      x = scratch;
-    } else if (args.multiplier != nullptr) {
-      scale_row<V>(args, x, scratch);
-      x = scratch;
-    }
-    auto lows = V::set(x[0]), highs = lows, poison = zero;
-    std::int64_t i = 0;
-    for (; i + 16 <= width; i += 16) {
-      const auto y = V::load(x + i);
-      lows = V::min(lows, y);
-      highs = V::max(highs, y);
-      poison = V::fma(y, zero, poison);  // NaN from here on if y is not finite
-    }
-    float low = -V::largest(V::sub(zero, lows)), high = V::largest(highs), bad = V::sum(poison);
-    for (; i < width; ++i) {
-      low = x[i] < low ? x[i] : low;
-      high = x[i] > high ? x[i] : high;
-      bad += x[i] * 0.0F;
-    }
-    const float range = (high - low) / static_cast<float>(args.top);
-    const float step = range > kSmallest ? range : kSmallest;
-    args.rows[2 * row] = low + bad;
-    args.rows[2 * row + 1] = step;
-    std::uint8_t* codes = args.codes + row * width;
-    const auto lowest = V::set(low), inverse = V::set(1.0F / step);
-    over_lanes(width, [&](std::int64_t at, std::int64_t n) {
-      const auto u = V::round(V::mul(V::sub(load_lanes<V>(x + at, n), lowest), inverse));
-      store_code_lanes<V>(codes + at, V::to_int(V::min(V::max(u, zero), limit)), n);
-    });
-    if (args.level_count > kFewLevels) {
-      for (std::int64_t c = 0; c < width; ++c) codes[c] = table[codes[c]];
-    } else if (args.levels != nullptr) {
-      nearest_levels(args.levels, args.level_count, codes, width);
+      if (args.level_count > kFewLevels) {
+        for (std::int64_t c = 0; c < width; ++c) codes[c] = table[codes[c]];
+      } else if (args.levels != nullptr) {
+        nearest_levels(args.levels, args.level_count, codes, width);
+      }
     }
   }
 }

@@ -82,10 +82,10 @@ struct Avx2 {
   static I to_int(F x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
   static I truncate(F x) { return {_mm256_cvttps_epi32(x.a), _mm256_cvttps_epi32(x.b)}; }
   static F to_float(I x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
-  static F scale_exponent(F x, I n) {
-    const auto scale = [](__m256 v, __m256i m) {
-      return _mm256_castsi256_ps(
-          _mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32(m, 23)));
+  static F scale_exponent(F x, F n) {
+    const auto scale = [](__m256 v, __m256 m) {
+      const __m256i power = _mm256_slli_epi32(_mm256_cvtps_epi32(m), 23);
+      return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v), power));
     };
     return {scale(x.a, n.a), scale(x.b, n.b)};
   }

@@ -52,9 +52,7 @@ struct Avx512 {
   static I to_int(F a) { return _mm512_cvtps_epi32(a); }
   static I truncate(F a) { return _mm512_cvttps_epi32(a); }
   static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
-  static F scale_exponent(F a, I n) {
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_slli_epi32(n, 23)));
-  }
+  static F scale_exponent(F a, F n) { return _mm512_scalef_ps(a, n); }
   static float sum(F a) {
     const __m256 s = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
     const __m128 t = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));

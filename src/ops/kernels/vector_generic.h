@@ -101,11 +101,12 @@ struct Generic {
   static F to_float(I a) {
     return each<F>([&](int i) { return static_cast<float>(a.v[i]); });
   }
-  /// a 2^n through the exponent's bits.
-  static F scale_exponent(F a, I n) {
+  /// a 2^n for whole n, where both a and the result are normal numbers.
+  static F scale_exponent(F a, F n) {
     return each<F>([&](int i) {
       const auto bits = std::bit_cast<std::uint32_t>(a.v[i]);
-      return std::bit_cast<float>(bits + (static_cast<std::uint32_t>(n.v[i]) << 23));
+      const auto power = static_cast<std::uint32_t>(static_cast<std::int32_t>(n.v[i]));
+      return std::bit_cast<float>(bits + (power << 23));
     });
   }
   static float sum(F a) {
