@@ -193,8 +193,16 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
     const at::Tensor& codes, const at::Tensor& weight, const at::Tensor& compensation,
     const at::Tensor& scale, const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
     std::int64_t bits, std::int64_t activation, const OptionalTensor& grids,
-    const OptionalTensor& sums, std::int64_t top, const OptionalTensor& levels) {
+    const OptionalTensor& sums, std::int64_t top, const OptionalTensor& levels,
+    const OptionalTensor& multiplier, const OptionalTensor& offset) {
   TORCH_CHECK(activation >= 0 && activation <= 4, "repquant::linear_tokens: unknown activation");
+  TORCH_CHECK(multiplier || !offset, "repquant::linear_tokens: an offset without a multiplier");
+  for (const OptionalTensor& of_channels : {multiplier, offset}) {
+    TORCH_CHECK(!of_channels || (of_channels->dim() == 1 && of_channels->numel() == channels &&
+                                 of_channels->is_contiguous() &&
+                                 of_channels->scalar_type() == at::kFloat),
+                "repquant::linear_tokens: multiplier and offset must be float32 [", channels, "]");
+  }
   at::Tensor rows;
   LinearArgs args =
       shared_args(codes, weight, compensation, scale, bias, channels, columns, bits, rows);
@@ -203,6 +211,8 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
   TokenArgs tokens;
   const TokenOutput out(codes.sizes(), channels, top, levels, tokens);
   if (out.codes.numel() == 0) return {out.codes, out.rows};
+  if (multiplier) tokens.multiplier = multiplier->const_data_ptr<float>();
+  if (offset) tokens.offset = offset->const_data_ptr<float>();
   // A block's floating-point values stay in the second-level cache until its codes are made.
   constexpr std::int64_t kBlockFloats = std::int64_t{1} << 17, kFewestRows = 2 * kRowStep;
   const std::int64_t count = rows.size(0);
@@ -214,8 +224,9 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
   const Kernels& table = kernels(current_level());
   const std::int64_t unpacked = 4 * args.groups * kPanel;  // a multiple of 64 bytes
   split_work(blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t bytes = block * channels * static_cast<std::int64_t>(sizeof(float));
-    std::uint8_t* scratch = thread_scratch(unpacked + bytes);
+    const std::int64_t floats = (block + (multiplier ? kRowsTogether : 0)) * channels;
+    std::uint8_t* scratch =
+        thread_scratch(unpacked + floats * static_cast<std::int64_t>(sizeof(float)));
     auto* values = reinterpret_cast<float*>(scratch + unpacked);
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t first = i * block, size = std::min(block, count - first);
@@ -229,7 +240,7 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
       part.x = values;
       part.codes += first * channels;
       part.rows += 2 * first;
-      table.token_quantize(part, 0, size, nullptr);
+      table.token_quantize(part, 0, size, values + block * channels);
     }
   });
   return {out.codes, out.rows};

@@ -71,8 +71,8 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_meta(
     const at::Tensor& codes, const at::Tensor& weight, const at::Tensor& compensation,
     const at::Tensor& scale, const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
     std::int64_t bits, std::int64_t, const std::optional<at::Tensor>& rows,
-    const std::optional<at::Tensor>& sums, std::int64_t top,
-    const std::optional<at::Tensor>& levels) {
+    const std::optional<at::Tensor>& sums, std::int64_t top, const std::optional<at::Tensor>& levels,
+    const std::optional<at::Tensor>&, const std::optional<at::Tensor>&) {
   const at::Tensor y = linear_meta(codes, weight, compensation, scale, bias, {}, {}, {}, channels,
                                    columns, bits, 0, 0, 0, 0, false, rows, sums);
   return token_quantize_meta(y, top, levels);
@@ -164,12 +164,12 @@ TORCH_LIBRARY(repquant, m) {
       "int activation, int output, int low, int high, bool quadratic, Tensor? rows=None, "
       "Tensor? sums=None) -> Tensor");
 
-  // The same to float32, and from there to codes and grids of rows as token_quantize has them,
-  // block by block of rows.
+  // The same to float32, and from there to codes and grids of rows as token_quantize has them with
+  // levels, multiplier and offset float32 [N], block by block of rows.
   m.def(
       "linear_tokens(Tensor codes, Tensor weight, Tensor compensation, Tensor scale, Tensor bias, "
       "int channels, int columns, int bits, int activation, Tensor? rows, Tensor? sums, int top, "
-      "Tensor? levels) -> (Tensor codes, Tensor rows)");
+      "Tensor? levels, Tensor? multiplier=None, Tensor? offset=None) -> (Tensor codes, Tensor rows)");
 
   // As linear to float32, plus side columns: centred codes clamp(round(x / s + z), 0, max) - z of
   // the float32 input's `side_channels` times side_weight float32 [m, p N]. side_inverse = 1 / s.

@@ -54,7 +54,8 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
     const at::Tensor& codes, const at::Tensor& weight, const at::Tensor& compensation,
     const at::Tensor& scale, const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
     std::int64_t bits, std::int64_t activation, const OptionalTensor& rows,
-    const OptionalTensor& sums, std::int64_t top, const OptionalTensor& levels);
+    const OptionalTensor& sums, std::int64_t top, const OptionalTensor& levels,
+    const OptionalTensor& multiplier = {}, const OptionalTensor& offset = {});
 
 at::Tensor linear_side_cpu(const at::Tensor& codes, const at::Tensor& weight,
                            const at::Tensor& compensation, const at::Tensor& scale,

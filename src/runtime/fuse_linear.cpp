@@ -212,7 +212,8 @@ std::pair<Value*, Value*> insert_tokens(FusionContext& context, const SubmoduleC
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
        padded(last.tensor("bias"), channels), channels, state.integer("columns"),
        packed_bits(state), activation_of(pattern, state), value_or_none(rows_of(context, pattern)),
-       sums_of(context, pattern, channels), pattern.tokens->top, pattern.tokens->codebook()});
+       sums_of(context, pattern, channels), pattern.tokens->top, pattern.tokens->codebook(),
+       pattern.tokens->multiplier(), pattern.tokens->offset()});
 }
 
 /// True if the codes that it writes are squares (quadratic form).
@@ -237,6 +238,7 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
   note(pattern.side, "side columns");
   note(pattern.activation, "activation");
   note(pattern.quantize, "requantization");
+  note(pattern.tokens && pattern.tokens->scale ? pattern.last : nullptr, "scales of channels");
   note(pattern.tokens ? pattern.tokens->quantize.node : nullptr, "grids of rows");
   note(pattern.add, "residual");
   context.report_fused(

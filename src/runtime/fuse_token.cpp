@@ -51,14 +51,6 @@ std::optional<NormPattern> norm_before(Value* value) {
   return norm;
 }
 
-/// What multiplies and shifts each channel before a grid per token: x multiplier + offset, made for
-/// the two calls alone.
-struct ScalePattern {
-  Value* x = nullptr;
-  at::Tensor multiplier{}, offset{};
-  std::vector<Node*> nodes{};  // last first
-};
-
 /// The constant vector of `symbol`(value, vector), or none.
 at::Tensor vector_operand(const Node* node, const char* symbol) {
   if (!is_kind(node, symbol)) return {};
@@ -67,8 +59,8 @@ at::Tensor vector_operand(const Node* node, const char* symbol) {
   return fits ? vector : at::Tensor();
 }
 
-std::optional<ScalePattern> scale_before(Value* value) {
-  ScalePattern scale;
+std::optional<ChannelScale> scale_before(Value* value) {
+  ChannelScale scale;
   if (value->uses().size() != 2) return {};
   Node* node = value->node();
   const auto plain_sum = [](const Node* add) {
@@ -89,12 +81,25 @@ std::optional<ScalePattern> scale_before(Value* value) {
   return scale;
 }
 
+NamedValue optional_tensor(const at::Tensor& tensor) {
+  return NamedValue(tensor.defined() ? c10::IValue(tensor) : c10::IValue());
+}
+
 }  // namespace
 
 NamedValue TokenCalls::codebook() const {
-  const c10::IValue none;
-  return learned() ? NamedValue(c10::IValue(levels)) : NamedValue(none);
+  return optional_tensor(learned() ? levels : at::Tensor());
 }
+
+NamedValue TokenCalls::multiplier() const {
+  return optional_tensor(scale ? scale->multiplier : at::Tensor());
+}
+
+NamedValue TokenCalls::offset() const {
+  return optional_tensor(scale ? scale->offset : at::Tensor());
+}
+
+Value* TokenCalls::source() const { return scale ? scale->x : quantize.argument(0); }
 
 std::optional<TokenCalls> token_calls(const FusionContext& context, const SubmoduleCall& quantize) {
   const auto range = context.call_of(quantize.argument(1)->node());
@@ -104,16 +109,24 @@ std::optional<TokenCalls> token_calls(const FusionContext& context, const Submod
   return TokenCalls{.range = *range,
                     .quantize = quantize,
                     .top = quantize.state->integer("top"),
-                    .levels = quantize.state->tensor("levels")};
+                    .levels = quantize.state->tensor("levels"),
+                    .scale = scale_before(quantize.argument(0))};
 }
 
 std::optional<TokenCalls> only_token_calls(const FusionContext& context, const Value* value) {
-  if (value->uses().size() != 2) return {};
-  for (const auto& use : value->uses()) {
+  const Value* read = value;
+  while (read->uses().size() == 1 && read->uses()[0].user->outputs().size() == 1 &&
+         (is_kind(read->uses()[0].user, "aten::mul") ||
+          is_kind(read->uses()[0].user, "aten::add"))) {
+    read = read->uses()[0].user->output();
+  }
+  if (read->uses().size() != 2) return {};
+  for (const auto& use : read->uses()) {
     if (use.user->owningBlock() != value->node()->owningBlock()) return {};
     const auto call = context.call_of(use.user);
     if (call && call->state->kind == "TokenQuantize" && use.offset == 1) {
-      return token_calls(context, *call);
+      const auto calls = token_calls(context, *call);
+      return calls && calls->source() == value ? calls : std::nullopt;
     }
   }
   return {};
@@ -134,35 +147,28 @@ void replace_token_calls(FusionContext& context, const TokenCalls& grid,
                   {.module = module, .levels = grid.learned() ? grid.levels : at::Tensor()});
   grid.quantize.node->destroy();
   grid.range.node->destroy();
+  if (!grid.scale) return;
+  for (Node* node : grid.scale->nodes) node->destroy();
 }
 
 bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize) {
   const auto grid = token_calls(context, quantize);
   if (!grid) return leave_token_call(context, quantize);
   const auto norm = norm_before(quantize.argument(0));
-  const auto scale = scale_before(quantize.argument(0));
   const char* name = norm ? "repquant::norm_tokens" : "repquant::token_quantize";
-  const auto optional = [](const at::Tensor& tensor) {
-    return NamedValue(tensor.defined() ? c10::IValue(tensor) : c10::IValue());
-  };
-  std::vector<NamedValue> arguments{quantize.argument(0), grid->top, grid->codebook()};
+  std::vector<NamedValue> arguments{grid->source(), grid->top, grid->codebook(),
+                                    grid->multiplier(), grid->offset()};
   if (norm) {
     arguments = {norm->node->input(0),   norm->weight, norm->bias,      norm->epsilon,
                  norm->root_mean_square, grid->top,    grid->codebook()};
-  } else if (scale) {
-    arguments = {scale->x, grid->top, grid->codebook(), optional(scale->multiplier),
-                 optional(scale->offset)};
   }
   const auto made = insert_token_operator(norm ? norm->node : grid->range.node, name, arguments);
   context.report_fused(grid->range.name, name, "fused into " + quantize.name);
   context.report_fused(quantize.name, name,
-                       norm    ? "with the norm"
-                       : scale ? "with the scales of channels"
-                               : "");
+                       norm          ? "with the norm"
+                       : grid->scale ? "with the scales of channels"
+                                     : "");
   replace_token_calls(context, *grid, made, quantize.name);
-  if (scale) {
-    for (Node* node : scale->nodes) node->destroy();
-  }
   if (norm) {
     norm->node->output(0)->replaceAllUsesWith(made.first);  // what reads its shape
     norm->node->destroy();

@@ -10,22 +10,36 @@
 
 namespace repquant {
 
+/// What multiplies and shifts each channel before a grid per token: x multiplier + offset, made for
+/// the two calls alone.
+struct ChannelScale {
+  torch::jit::Value* x = nullptr;
+  at::Tensor multiplier{}, offset{};
+  std::vector<torch::jit::Node*> nodes{};  // last first
+};
+
 /// The two calls that find the grids of rows and make codes on them, of one value.
 struct TokenCalls {
   SubmoduleCall range;
   SubmoduleCall quantize;
   std::int64_t top = 255;
   at::Tensor levels{};
+  std::optional<ChannelScale> scale{};
 
   bool learned() const { return levels.numel() != top + 1; }
   /// The operators' argument `levels`.
   torch::jit::NamedValue codebook() const;
+  /// Those named `multiplier` and `offset`.
+  torch::jit::NamedValue multiplier() const;
+  torch::jit::NamedValue offset() const;
+  /// What is quantized, before channels are scaled.
+  torch::jit::Value* source() const;
 };
 
 /// The pair that a call of TokenQuantize belongs to.
 std::optional<TokenCalls> token_calls(const FusionContext& context, const SubmoduleCall& quantize);
 
-/// The pair that reads `value`, if nothing else does.
+/// The pair that reads `value`, or what its channels are scaled to, if nothing else does.
 std::optional<TokenCalls> only_token_calls(const FusionContext& context,
                                            const torch::jit::Value* value);
 
@@ -34,7 +48,7 @@ std::pair<torch::jit::Value*, torch::jit::Value*> insert_token_operator(
     torch::jit::Node* before, const char* name,
     const std::vector<torch::jit::NamedValue>& arguments);
 
-/// Puts `made` in the place of the pair, which goes.
+/// Puts `made` in the place of the pair, which goes, and of its scale.
 void replace_token_calls(FusionContext& context, const TokenCalls& grid,
                          const std::pair<torch::jit::Value*, torch::jit::Value*>& made,
                          const std::string& module);

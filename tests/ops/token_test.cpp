@@ -169,6 +169,32 @@ TEST_F(TokenLinear, CodesAndGridsOfItsOwnOutputForAnyThreads) {
   }
 }
 
+TEST_F(TokenLinear, ScalesTheChannelsOfItsOutput) {
+  const at::Tensor scale = testing::padded(plan.weight.scale), bias = testing::padded(plan.bias);
+  const at::Tensor sums = testing::padded(weight_sums(plan.weight));
+  const at::Tensor multiplier = at::rand({70}) + 0.5, offset = at::randn({70});
+  for (const auto& level : ops::cpu_levels()) {
+    const testing::LevelScope scope(level);
+    const at::Tensor y = ops::linear_cpu(codes, packed.weight, none, scale, bias, {}, {}, {}, 70, 77,
+                                         4, 2, 0, 0, 255, false, grids, sums);
+    for (const bool shifted : {false, true}) {
+      const std::optional<at::Tensor> added = shifted ? std::optional(offset) : std::nullopt;
+      const auto [expected, expected_rows] = ops::token_quantize_cpu(y, 255, {}, multiplier, added);
+      const auto [made, rows] = ops::linear_tokens_cpu(codes, packed.weight, none, scale, bias, 70,
+                                                       77, 4, 2, grids, sums, 255, {}, multiplier,
+                                                       added);
+      EXPECT_TRUE(at::equal(made, expected)) << level;
+      EXPECT_TRUE(at::equal(rows, expected_rows)) << level;
+    }
+  }
+  EXPECT_THROW(ops::linear_tokens_cpu(codes, packed.weight, none, scale, bias, 70, 77, 4, 2, grids,
+                                      sums, 255, {}, multiplier.slice(0, 1)),
+               c10::Error);
+  EXPECT_THROW(ops::linear_tokens_cpu(codes, packed.weight, none, scale, bias, 70, 77, 4, 2, grids,
+                                      sums, 255, {}, {}, offset),
+               c10::Error);
+}
+
 TEST_F(TokenLinear, RefusesGridsOfOtherRows) {
   EXPECT_THROW(ops::linear_cpu(codes, packed.weight, none, testing::padded(plan.weight.scale),
                                testing::padded(plan.bias), {}, {}, {}, 70, 77, 4, 0, 0, 0, 255,

@@ -60,7 +60,7 @@ TEST(LoadTest, GridsOfRowsAreTakenIn) {
   }
 }
 
-TEST(LoadTest, ChannelsAreScaledByTheOperatorOfTheGrid) {
+TEST(LoadTest, ChannelsAreScaledWhereTheirGridIsMade) {
   const TempDir dir;
   const auto path = (dir / "a.pt").string();
   MinMaxOptions options = bits(8, 8);
@@ -70,8 +70,10 @@ TEST(LoadTest, ChannelsAreScaledByTheOperatorOfTheGrid) {
   const torch::jit::Module fused = load(path, {}, &report);
   const LoadedSite* site = find(report, "blocks_1_mlp_fc2_input");
   ASSERT_NE(site, nullptr);
-  EXPECT_EQ(site->op, "repquant::token_quantize");
-  EXPECT_EQ(site->reason, "with the scales of channels");
+  EXPECT_EQ(site->op, "repquant::linear_tokens");
+  EXPECT_EQ(find(report, "blocks_1_mlp_fc1")->reason,
+            "with scales of rows, activation, scales of channels, grids of rows");
+  EXPECT_EQ(find(report, "blocks_1_attn_proj_input")->reason, "with the scales of channels");
   const auto inputs = fixture_data("vit_fused").inputs;
   const auto expected = outputs(torch::jit::load(path), inputs), got = outputs(fused, inputs);
   for (std::size_t i = 0; i < got.size(); ++i) EXPECT_GT(sqnr_db(expected[i], got[i]), 60);
