@@ -3,6 +3,7 @@
 
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
+#include "ops/output.h"
 #include "ops/parallel.h"
 #include "ops/scratch.h"
 
@@ -113,11 +114,11 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
   args.columns = columns;
   args.depth = q.size(3);
   args.value_depth = v.size(3);
-  const auto options = query.options().dtype(output_max_code > 0 ? at::kByte : at::kFloat);
+  const at::ScalarType type = output_max_code > 0 ? at::kByte : at::kFloat;
   const at::Tensor out =
-      transposed ? at::empty({args.batches, args.rows, args.heads, args.value_depth}, options)
+      transposed ? new_output({args.batches, args.rows, args.heads, args.value_depth}, type)
                        .transpose(1, 2)
-                 : at::empty({args.batches, args.heads, args.rows, args.value_depth}, options);
+                 : new_output({args.batches, args.heads, args.rows, args.value_depth}, type);
   std::vector<std::int64_t> sizes = leading;
   sizes.push_back(args.rows);
   sizes.push_back(args.value_depth);

@@ -2,6 +2,7 @@
 
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
+#include "ops/output.h"
 #include "ops/parallel.h"
 #include "ops/scratch.h"
 #include "ops/token_output.h"
@@ -28,7 +29,7 @@ at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, cons
               "repquant::norm_quantize: needs float32 [.., ", width, "], got ", x.scalar_type(),
               " ", x.sizes());
   const at::Tensor input = x.contiguous();
-  at::Tensor codes = at::empty(x.sizes(), x.options().dtype(at::kByte));
+  at::Tensor codes = new_output(x.sizes(), at::kByte);
   if (codes.numel() == 0) return codes;
   const NormArgs args{input.const_data_ptr<float>(),
                       weight.const_data_ptr<float>(),

@@ -4,6 +4,7 @@
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/pack.h"
 #include "ops/operators.h"
+#include "ops/output.h"
 #include "ops/parallel.h"
 #include "ops/scratch.h"
 #include "ops/token_output.h"
@@ -123,7 +124,7 @@ at::Tensor finish(LinearArgs& args, const at::Tensor& codes, std::int64_t rows,
   auto sizes = codes.sizes().vec();
   sizes.back() = args.channels;
   const auto type = output_type(static_cast<std::int64_t>(args.output));
-  const at::Tensor out = at::empty(sizes, codes.options().dtype(type));
+  const at::Tensor out = new_output(sizes, type);
   at::Tensor added;
   const bool fused = residual && residual->sizes() == out.sizes() &&
                      residual->scalar_type() == at::kFloat && args.output == Output::kFloat;

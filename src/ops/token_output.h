@@ -5,6 +5,7 @@
 
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
+#include "ops/output.h"
 
 namespace repquant::ops {
 
@@ -21,9 +22,9 @@ struct TokenOutput {
                 " are not of 8 bits");
     auto shape = sizes.vec();
     shape.back() = width;
-    codes = at::empty(shape, at::kByte);
+    codes = new_output(shape, at::kByte);
     shape.back() = 2;
-    rows = at::empty(shape, at::kFloat);
+    rows = new_output(shape, at::kFloat);
     if (codebook) {
       TORCH_CHECK(codebook->scalar_type() == at::kByte && codebook->dim() == 1 &&
                       codebook->numel() > 0 && codebook->numel() <= 256 && top == 255,

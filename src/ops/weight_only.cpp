@@ -4,6 +4,7 @@
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/weight_only_layout.h"
 #include "ops/operators.h"
+#include "ops/output.h"
 #include "ops/parallel.h"
 #include "ops/scratch.h"
 
@@ -137,7 +138,7 @@ at::Tensor weight_only_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
       " elements, got ", bias.scalar_type(), " ", bias.sizes());
   auto sizes = x.sizes().vec();
   sizes.back() = channels;
-  at::Tensor out = at::empty(sizes, x.options());
+  at::Tensor out = new_output(sizes, at::kFloat);
   if (out.numel() == 0) return out;
   const at::Tensor rows = x.reshape({-1, columns}).contiguous();
   const Arranged arranged = arrange(rows, layout, nibbles);

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "ops/operators.h"
+#include "ops/output.h"
 #include "ops/parallel.h"
 
 namespace repquant::ops {
@@ -75,7 +76,7 @@ at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArray
   std::vector<std::int64_t> sizes{x.size(0)};
   if (kernel.size() == 2) sizes.push_back(plane.grid[0]);
   sizes.insert(sizes.end(), {plane.grid[1], plane.kernel[0] * plane.kernel[1] * x.size(-1)});
-  const at::Tensor result = at::empty(sizes, x.options());
+  const at::Tensor result = new_output(sizes, x.scalar_type());
   if (result.numel() == 0) return result;
   const auto pixel = static_cast<std::int64_t>(x.element_size()) * x.size(-1);
   const auto* from = static_cast<const char*>(input.const_data_ptr());

@@ -1,0 +1,13 @@
+// Outputs of the operators.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace repquant::ops {
+
+/// An uninitialised CPU tensor. Large ones take blocks that earlier ones left: malloc gives blocks
+/// of megabytes back to the system and takes them anew at every call, page by page, which costs up
+/// to a quarter of a forward pass. At most 64 MB are kept for later, in the whole process.
+at::Tensor new_output(at::IntArrayRef sizes, at::ScalarType type);
+
+}  // namespace repquant::ops
