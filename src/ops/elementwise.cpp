@@ -70,40 +70,72 @@ std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int
 
 }  // namespace
 
+namespace {
+
+/// True if channels of x can be scaled by the kernel.
+bool scales_channels(const at::Tensor& x, const OptionalTensor& given) {
+  return !given || (x.dim() >= 1 && given->dim() == 1 && given->numel() == x.size(-1) &&
+                    given->is_contiguous() && given->scalar_type() == at::kFloat);
+}
+
+TokenArgs scale_args(const OptionalTensor& multiplier, const OptionalTensor& offset) {
+  TokenArgs args;
+  if (multiplier) args.multiplier = multiplier->const_data_ptr<float>();
+  if (offset) args.offset = offset->const_data_ptr<float>();
+  return args;
+}
+
+void set_norm(TokenArgs& args, const at::Tensor& x, const at::Tensor& weight,
+              const at::Tensor& bias, double epsilon, bool root_mean_square) {
+  const std::int64_t width = weight.numel();
+  TORCH_CHECK(x.dim() >= 1 && x.size(-1) == width && bias.numel() == width &&
+                  weight.is_contiguous() && bias.is_contiguous() &&
+                  weight.scalar_type() == at::kFloat && bias.scalar_type() == at::kFloat,
+              "repquant::norm_tokens: needs [.., ", width, "], got ", x.sizes());
+  args.weight = weight.const_data_ptr<float>();
+  args.bias = bias.const_data_ptr<float>();
+  args.epsilon = static_cast<float>(epsilon);
+  args.root_mean_square = root_mean_square;
+}
+
+}  // namespace
+
 std::tuple<at::Tensor, at::Tensor> token_quantize_cpu(const at::Tensor& x, std::int64_t top,
                                                       const OptionalTensor& levels,
                                                       const OptionalTensor& multiplier,
                                                       const OptionalTensor& offset) {
   TORCH_CHECK(multiplier || !offset, "repquant::token_quantize: an offset without a multiplier");
-  const auto fits = [&](const OptionalTensor& given) {
-    return !given || (x.dim() >= 1 && given->dim() == 1 && given->numel() == x.size(-1) &&
-                      given->is_contiguous() && given->scalar_type() == at::kFloat);
-  };
-  if (!fits(multiplier) || !fits(offset)) {  // broadcasts: not on the way
-    const at::Tensor scaled = at::mul(x, *multiplier);
+  if (!scales_channels(x, multiplier) || !scales_channels(x, offset)) {
+    const at::Tensor scaled = at::mul(x, *multiplier);  // broadcasts: not on the way
     return quantize_tokens(offset ? at::add(scaled, *offset) : scaled, top, levels, {});
   }
-  TokenArgs args;
-  if (multiplier) args.multiplier = multiplier->const_data_ptr<float>();
-  if (offset) args.offset = offset->const_data_ptr<float>();
-  return quantize_tokens(x, top, levels, args);
+  return quantize_tokens(x, top, levels, scale_args(multiplier, offset));
 }
 
 std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at::Tensor& weight,
                                                    const at::Tensor& bias, double epsilon,
                                                    bool root_mean_square, std::int64_t top,
                                                    const OptionalTensor& levels) {
-  const std::int64_t width = weight.numel();
-  TORCH_CHECK(x.dim() >= 1 && x.size(-1) == width && bias.numel() == width &&
-                  weight.is_contiguous() && bias.is_contiguous() &&
-                  weight.scalar_type() == at::kFloat && bias.scalar_type() == at::kFloat,
-              "repquant::norm_tokens: needs [.., ", width, "], got ", x.sizes());
   TokenArgs args;
-  args.weight = weight.const_data_ptr<float>();
-  args.bias = bias.const_data_ptr<float>();
-  args.epsilon = static_cast<float>(epsilon);
-  args.root_mean_square = root_mean_square;
+  set_norm(args, x, weight, bias, epsilon, root_mean_square);
   return quantize_tokens(x, top, levels, args);
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_cpu(
+    const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double epsilon,
+    bool root_mean_square, std::int64_t top, const OptionalTensor& levels,
+    const OptionalTensor& multiplier, const OptionalTensor& offset) {
+  TORCH_CHECK((multiplier || !offset) && scales_channels(x, multiplier) &&
+                  scales_channels(x, offset),
+              "repquant::norm_and_tokens: multiplier and offset must be float32 vectors of the "
+              "last dimension of ",
+              x.sizes());
+  TokenArgs args = scale_args(multiplier, offset);
+  set_norm(args, x, weight, bias, epsilon, root_mean_square);
+  const at::Tensor y = new_output(x.sizes(), at::kFloat);
+  args.normal = y.mutable_data_ptr<float>();
+  const auto [codes, rows] = quantize_tokens(x, top, levels, args);
+  return {y, codes, rows};
 }
 
 at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const at::Tensor& offset,

@@ -30,6 +30,14 @@ std::tuple<at::Tensor, at::Tensor> norm_tokens_meta(const at::Tensor& x, const a
   return token_quantize_meta(x, top, levels);
 }
 
+std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_meta(
+    const at::Tensor& x, const at::Tensor&, const at::Tensor&, double, bool, std::int64_t top,
+    const std::optional<at::Tensor>& levels, const std::optional<at::Tensor>&,
+    const std::optional<at::Tensor>&) {
+  const auto [codes, rows] = token_quantize_meta(x, top, levels);
+  return {at::empty_symint(x.sym_sizes(), x.options()), codes, rows};
+}
+
 at::Tensor quantize_meta(const at::Tensor& x, const at::Tensor& multiplier,
                          const at::Tensor& offset, std::int64_t, bool, bool is_signed,
                          std::int64_t) {
@@ -151,6 +159,12 @@ TORCH_LIBRARY(repquant, m) {
       "norm_tokens(Tensor x, Tensor weight, Tensor bias, float epsilon, bool root_mean_square, "
       "int top, Tensor? levels) -> (Tensor codes, Tensor rows)");
 
+  // The same of y multiplier + offset, y being the norm's output, which is given back too.
+  m.def(
+      "norm_and_tokens(Tensor x, Tensor weight, Tensor bias, float epsilon, bool root_mean_square, "
+      "int top, Tensor? levels, Tensor? multiplier=None, Tensor? offset=None) -> "
+      "(Tensor y, Tensor codes, Tensor rows)");
+
   // y = activation((sum_k x w - compensation) scale + bias) with u8 codes x [.., K]; with the rows'
   // grids and sums float32 [p N] of the weight's rows:
   // activation(product scale step + low sums + bias).
@@ -216,6 +230,7 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("quantize", &quantize_cpu);
   m.impl("token_quantize", &token_quantize_cpu);
   m.impl("norm_tokens", &norm_tokens_cpu);
+  m.impl("norm_and_tokens", &norm_and_tokens_cpu);
   m.impl("windows", &windows_cpu);
   m.impl("linear", &linear_cpu);
   m.impl("linear_tokens", &linear_tokens_cpu);
@@ -230,6 +245,7 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("quantize", &quantize_meta);
   m.impl("token_quantize", &token_quantize_meta);
   m.impl("norm_tokens", &norm_tokens_meta);
+  m.impl("norm_and_tokens", &norm_and_tokens_meta);
   m.impl("windows", &windows_meta);
   m.impl("linear", &linear_meta);
   m.impl("linear_tokens", &linear_tokens_meta);

@@ -37,6 +37,11 @@ std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at
                                                    bool root_mean_square, std::int64_t top,
                                                    const OptionalTensor& levels);
 
+std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_cpu(
+    const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double epsilon,
+    bool root_mean_square, std::int64_t top, const OptionalTensor& levels,
+    const OptionalTensor& multiplier = {}, const OptionalTensor& offset = {});
+
 at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
                        at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,
                        double zero);

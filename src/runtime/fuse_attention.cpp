@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "artifact/dataflow.h"
 #include "graph/rewrite.h"
 #include "runtime/fuse.h"
 
@@ -193,14 +194,14 @@ Value* keys(Value* right, Node* before) {
   return insert_operator(before, "aten::transpose", {right, std::int64_t{-2}, std::int64_t{-1}});
 }
 
-/// True if whatever reads the output reorders its dimensions first.
+/// True if whatever reads the output reorders its dimensions first. A reshape in between is one to
+/// the same shape where F.scaled_dot_product_attention was: a view, whatever the order in memory.
 bool is_reordered(const Value* output) {
-  for (const auto& use : output->uses()) {
-    if (!is_kind(use.user, "aten::transpose") && !is_kind(use.user, "aten::permute")) {
-      return false;
-    }
-  }
-  return true;
+  return std::all_of(output->uses().begin(), output->uses().end(), [](const auto& use) {
+    return is_kind(use.user, "aten::transpose") || is_kind(use.user, "aten::permute") ||
+           reads_size_only(use.user) ||
+           (is_kind(use.user, "aten::reshape") && is_reordered(use.user->output()));
+  });
 }
 
 }  // namespace

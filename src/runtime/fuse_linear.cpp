@@ -202,8 +202,8 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
 }
 
 /// With the codes of the next Linear and the grids of rows that these are on as outputs.
-std::pair<Value*, Value*> insert_tokens(FusionContext& context, const SubmoduleCall& linear,
-                                        const LinearPattern& pattern, std::int64_t channels) {
+std::vector<Value*> insert_tokens(FusionContext& context, const SubmoduleCall& linear,
+                                  const LinearPattern& pattern, std::int64_t channels) {
   const auto& [weight, compensation] = packed_weight(context, linear);
   const StoredState& state = *linear.state;
   const StoredState& last = last_state(context, linear, pattern);
@@ -249,8 +249,8 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
     const std::string into = "fused into " + linear.name;
     context.report_fused(pattern.tokens->range.name, "repquant::linear_tokens", into);
     context.report_fused(pattern.tokens->quantize.name, "repquant::linear_tokens", into);
-    replace_token_calls(context, *pattern.tokens, insert_tokens(context, linear, pattern, channels),
-                        linear.name);
+    const std::vector<Value*> made = insert_tokens(context, linear, pattern, channels);
+    replace_token_calls(context, *pattern.tokens, made[0], made[1], linear.name);
   } else {
     Value* output = pattern.side != nullptr ? insert_side(context, linear, pattern, channels)
                                             : insert_linear(context, linear, pattern, channels);

@@ -23,17 +23,10 @@ struct NormPattern {
   bool root_mean_square = false;
 };
 
-/// The norm that gives `value` if, but for its shape, only the two calls of a grid per token read
-/// it.
-std::optional<NormPattern> norm_before(Value* value) {
-  NormPattern norm{.node = value->node()};
-  norm.root_mean_square = is_kind(norm.node, "aten::rms_norm");
-  if (!norm.root_mean_square && !is_kind(norm.node, "aten::layer_norm")) return {};
-  const auto& uses = value->uses();
-  if (std::count_if(uses.begin(), uses.end(),
-                    [](const auto& use) { return !reads_size_only(use.user); }) != 2) {
-    return {};
-  }
+std::optional<NormPattern> norm_of(Node* node) {
+  NormPattern norm{.node = node};
+  norm.root_mean_square = is_kind(node, "aten::rms_norm");
+  if (!norm.root_mean_square && !is_kind(node, "aten::layer_norm")) return {};
   const auto epsilon = torch::jit::toIValue(named_input(norm.node, "eps"));
   norm.weight = constant_tensor(named_input(norm.node, "weight"));
   // A weight has the shape of what is normalised.
@@ -49,6 +42,12 @@ std::optional<NormPattern> norm_before(Value* value) {
     if (!norm.bias.defined()) return {};
   }
   return norm;
+}
+
+/// Who reads more of a value than its shape.
+std::ptrdiff_t reader_count(const Value* value) {
+  return std::count_if(value->uses().begin(), value->uses().end(),
+                       [](const auto& use) { return !reads_size_only(use.user); });
 }
 
 /// The constant vector of `symbol`(value, vector), or none.
@@ -132,18 +131,18 @@ std::optional<TokenCalls> only_token_calls(const FusionContext& context, const V
   return {};
 }
 
-std::pair<Value*, Value*> insert_token_operator(Node* before, const char* name,
-                                                const std::vector<NamedValue>& arguments) {
+std::vector<Value*> insert_token_operator(Node* before, const char* name,
+                                          const std::vector<NamedValue>& arguments) {
   Node* tuple = insert_operator(before, name, arguments)->node();
-  const std::pair<Value*, Value*> outputs{tuple->input(0), tuple->input(1)};
+  std::vector<Value*> outputs = tuple->inputs().vec();
   tuple->destroy();
   return outputs;
 }
 
 void replace_token_calls(FusionContext& context, const TokenCalls& grid,
-                         const std::pair<Value*, Value*>& made, const std::string& module) {
-  context.replace(grid.range.node->output(), made.second, {.module = module});
-  context.replace(grid.quantize.node->output(), made.first,
+                         Value* codes, Value* rows, const std::string& module) {
+  context.replace(grid.range.node->output(), rows, {.module = module});
+  context.replace(grid.quantize.node->output(), codes,
                   {.module = module, .levels = grid.learned() ? grid.levels : at::Tensor()});
   grid.quantize.node->destroy();
   grid.range.node->destroy();
@@ -154,23 +153,30 @@ void replace_token_calls(FusionContext& context, const TokenCalls& grid,
 bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize) {
   const auto grid = token_calls(context, quantize);
   if (!grid) return leave_token_call(context, quantize);
-  const auto norm = norm_before(quantize.argument(0));
-  const char* name = norm ? "repquant::norm_tokens" : "repquant::token_quantize";
-  std::vector<NamedValue> arguments{grid->source(), grid->top, grid->codebook(),
-                                    grid->multiplier(), grid->offset()};
+  const auto norm = norm_of(grid->source()->node());
+  // The norm's output is given back where others read it too, or channels are scaled after it.
+  const bool kept = norm && (grid->scale || reader_count(grid->source()) != 2);
+  const char* name = kept   ? "repquant::norm_and_tokens"
+                     : norm ? "repquant::norm_tokens"
+                            : "repquant::token_quantize";
+  std::vector<NamedValue> arguments{grid->source()};
   if (norm) {
-    arguments = {norm->node->input(0),   norm->weight, norm->bias,      norm->epsilon,
-                 norm->root_mean_square, grid->top,    grid->codebook()};
+    arguments = {norm->node->input(0), norm->weight, norm->bias, norm->epsilon,
+                 norm->root_mean_square};
   }
-  const auto made = insert_token_operator(norm ? norm->node : grid->range.node, name, arguments);
+  arguments.insert(arguments.end(), {grid->top, grid->codebook()});
+  if (kept || !norm) arguments.insert(arguments.end(), {grid->multiplier(), grid->offset()});
+  Node* before = norm ? norm->node : grid->range.node;
+  const std::vector<Value*> made = insert_token_operator(before, name, arguments);
+  Value *codes = made[made.size() - 2], *rows = made.back();
   context.report_fused(grid->range.name, name, "fused into " + quantize.name);
-  context.report_fused(quantize.name, name,
-                       norm          ? "with the norm"
-                       : grid->scale ? "with the scales of channels"
-                                     : "");
-  replace_token_calls(context, *grid, made, quantize.name);
+  const std::string with_scale = norm ? "with the norm and the scales of channels"
+                                      : "with the scales of channels";
+  context.report_fused(quantize.name, name, grid->scale ? with_scale : norm ? "with the norm" : "");
+  replace_token_calls(context, *grid, codes, rows, quantize.name);
   if (norm) {
-    norm->node->output(0)->replaceAllUsesWith(made.first);  // what reads its shape
+    // Codes have the norm's shape, for those that read no more.
+    norm->node->output(0)->replaceAllUsesWith(kept ? made.front() : codes);
     norm->node->destroy();
   }
   return true;

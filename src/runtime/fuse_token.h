@@ -3,7 +3,6 @@
 
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "runtime/fuse.h"
@@ -43,14 +42,13 @@ std::optional<TokenCalls> token_calls(const FusionContext& context, const Submod
 std::optional<TokenCalls> only_token_calls(const FusionContext& context,
                                            const torch::jit::Value* value);
 
-/// Inserts an operator that gives codes and the grids of rows.
-std::pair<torch::jit::Value*, torch::jit::Value*> insert_token_operator(
+/// Inserts an operator whose last two outputs are codes and the grids of rows.
+std::vector<torch::jit::Value*> insert_token_operator(
     torch::jit::Node* before, const char* name,
     const std::vector<torch::jit::NamedValue>& arguments);
 
-/// Puts `made` in the place of the pair, which goes, and of its scale.
-void replace_token_calls(FusionContext& context, const TokenCalls& grid,
-                         const std::pair<torch::jit::Value*, torch::jit::Value*>& made,
-                         const std::string& module);
+/// Puts them in the place of the pair, which goes with its scale.
+void replace_token_calls(FusionContext& context, const TokenCalls& grid, torch::jit::Value* codes,
+                         torch::jit::Value* rows, const std::string& module);
 
 }  // namespace repquant

@@ -114,6 +114,35 @@ TEST(TokenOperators, NormsAreComputedOnTheWay) {
   }
 }
 
+TEST(TokenOperators, NormsAreGivenBackWhereOthersReadThem) {
+  at::manual_seed(14);
+  const at::Tensor x = at::randn({4, 9, 50}) * 3 + 1, weight = at::rand({50}),
+                   bias = at::randn({50}), multiplier = at::rand({50}) + 0.5,
+                   offset = at::randn({50});
+  for (const auto& level : ops::cpu_levels()) {
+    const testing::LevelScope scope(level);
+    for (const bool mean_square : {false, true}) {
+      const at::Tensor expected = mean_square ? at::rms_norm(x, {50}, weight, 1e-5) + bias
+                                              : at::layer_norm(x, {50}, weight, bias, 1e-5);
+      const auto [y, codes, grids] = ops::norm_and_tokens_cpu(x, weight, bias, 1e-5, mean_square,
+                                                              255, {}, multiplier, offset);
+      EXPECT_TRUE(at::allclose(y, expected, 1e-5, 1e-5)) << level;
+      const auto [scaled_codes, scaled_grids] =
+          ops::token_quantize_cpu(y, 255, {}, multiplier, offset);
+      EXPECT_TRUE(at::equal(codes, scaled_codes)) << level;
+      EXPECT_TRUE(at::equal(grids, scaled_grids)) << level;
+      const auto plain = ops::norm_and_tokens_cpu(x, weight, bias, 1e-5, mean_square, 255, {});
+      const auto alone = ops::norm_tokens_cpu(x, weight, bias, 1e-5, mean_square, 255, {});
+      EXPECT_TRUE(at::equal(std::get<0>(plain), y)) << level;
+      EXPECT_TRUE(at::equal(std::get<1>(plain), std::get<0>(alone))) << level;
+    }
+  }
+  EXPECT_THROW(ops::norm_and_tokens_cpu(x, weight, bias, 1e-5, false, 255, {}, {}, offset),
+               c10::Error);
+  EXPECT_THROW(ops::norm_and_tokens_cpu(x, weight, bias, 1e-5, false, 255, {}, offset.slice(0, 1)),
+               c10::Error);
+}
+
 class TokenLinear : public ::testing::Test {
  protected:
   TokenLinear() {

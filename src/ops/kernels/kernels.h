@@ -52,8 +52,8 @@ struct QuantizeArgs {
   int shift = 0;
 };
 
-/// Codes on a grid of each row's own; see the schema of token_quantize. With a norm first if it has
-/// a weight, or a multiplier for each channel.
+/// Codes on a grid of each row's own; see the schema of token_quantize. Of a norm's output if it has
+/// a weight, scaled by channels if it has a multiplier.
 struct TokenArgs {
   const float* x = nullptr;       // [rows, width]
   std::uint8_t* codes = nullptr;  // [rows, width]
@@ -66,6 +66,7 @@ struct TokenArgs {
   const float* bias = nullptr;    // [width]
   float epsilon = 0;
   bool root_mean_square = false;
+  float* normal = nullptr;            // [rows, width]: where the norm's output is kept, or null
   const float* multiplier = nullptr;  // [width], or null
   const float* offset = nullptr;      // [width], with it; or null
 };

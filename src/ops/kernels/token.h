@@ -88,26 +88,38 @@ TokenRow write_row(const TokenArgs& args, float* written, Value value) {
   return extent.row(written, written + args.width / 16 * 16, written + args.width, args.top);
 }
 
-/// The rows from x on, `count` of them: normalised, scaled or as they are.
+/// y multiplier + offset, in two roundings as LibTorch's operators have it.
 template <class V>
-void find_rows(const TokenArgs& args, const float* x, int count, float* scratch, TokenRow* rows) {
+typename V::F scale_channels(const TokenArgs& args, typename V::F y, std::int64_t i,
+                             std::int64_t n) {
+  if (args.multiplier == nullptr) return y;
+  const auto scaled = V::mul(y, load_lanes<V>(args.multiplier + i, n));
+  return args.offset == nullptr ? scaled : V::add(scaled, load_lanes<V>(args.offset + i, n));
+}
+
+/// Row `begin` and those after it, `count` of them: normalised, scaled or as they are.
+template <class V>
+void find_rows(const TokenArgs& args, std::int64_t begin, int count, float* scratch,
+               TokenRow* rows) {
   const std::int64_t width = args.width;
+  const float* x = args.x + begin * width;
   if (args.weight != nullptr) {
     Normal<V> normals[kRowsTogether];
     find_normals<V>(x, count, width, args.epsilon, args.root_mean_square, normals);
     for (int r = 0; r < count; ++r, x += width) {
+      float* kept = args.normal == nullptr ? nullptr : args.normal + (begin + r) * width;
       rows[r] = write_row<V>(args, scratch + r * width, [&](std::int64_t i, std::int64_t n) {
         const auto centred = V::sub(load_lanes<V>(x + i, n), normals[r].centre);
-        return V::fma(V::mul(centred, normals[r].inverse), load_lanes<V>(args.weight + i, n),
-                      load_lanes<V>(args.bias + i, n));
+        const auto y = V::fma(V::mul(centred, normals[r].inverse),
+                              load_lanes<V>(args.weight + i, n), load_lanes<V>(args.bias + i, n));
+        if (kept != nullptr) store_float_lanes<V>(kept + i, y, n);
+        return scale_channels<V>(args, y, i, n);
       });
     }
   } else if (args.multiplier != nullptr) {
     for (int r = 0; r < count; ++r, x += width) {
-      // In two roundings, as LibTorch's operators have it.
       rows[r] = write_row<V>(args, scratch + r * width, [&](std::int64_t i, std::int64_t n) {
-        const auto y = V::mul(load_lanes<V>(x + i, n), load_lanes<V>(args.multiplier + i, n));
-        return args.offset == nullptr ? y : V::add(y, load_lanes<V>(args.offset + i, n));
+        return scale_channels<V>(args, load_lanes<V>(x + i, n), i, n);
       });
     }
   } else {
@@ -132,7 +144,7 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
     const std::int64_t left = row_end - begin;
     const int count = static_cast<int>(left < kRowsTogether ? left : kRowsTogether);
     TokenRow rows[kRowsTogether];
-    find_rows<V>(args, args.x + begin * width, count, scratch, rows);
+    find_rows<V>(args, begin, count, scratch, rows);
     for (int r = 0; r < count; ++r) {
       const TokenRow& row = rows[r];
       float* grid = args.rows + 2 * (begin + r);
