@@ -15,7 +15,7 @@ namespace {
 /// How far ahead weights are fetched: the hardware does not look beyond a page.
 inline constexpr std::int64_t kPrefetch = 8192;
 
-/// What a tile has nothing else to do than its products.
+/// Of a tile that has nothing else to do than its products.
 struct NoWork {
   static constexpr int kSteps = 0;
   void step() {}
@@ -39,6 +39,7 @@ REPQUANT_INLINE void tile(const std::uint8_t* x, std::int64_t stride, const std:
       if constexpr (Work::kSteps == 0) V::prefetch(bytes + kPrefetch);
       w[v] = V::load_weights(bytes);
     }
+    if constexpr (Work::kSteps > 0) V::prefetch_far(work.ahead + 64 * g);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const auto inputs = V::broadcast(x + r * stride + 4 * g);
@@ -203,6 +204,7 @@ struct Unfinished {
   const std::int32_t* sums = nullptr;
   std::int64_t row = 0, column = 0;
   int rows = 0, part = 0;
+  const std::uint8_t* ahead = nullptr;  // of the next panel: a line is fetched for each group
 
   REPQUANT_INLINE void step() {
 #pragma GCC unroll 4
@@ -246,6 +248,7 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
       unpack_panel<V>(packed, args.groups, unpacked);
       bytes = unpacked;
     }
+    const std::uint8_t* next = p + 1 < panel_end ? packed + bytes_per_panel : packed;
     const std::int64_t column = p * kPanel;
     const std::int64_t live = args.channels - column < kPanel ? args.channels - column : kPanel;
     const int vectors = static_cast<int>((live + 15) / 16);
@@ -260,6 +263,9 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
       bool done = false;
       if constexpr (V::kOverlaps) {
         if (rows == V::kRows && vectors == 4 && last.whole() && !(args.nibbles && !unpack)) {
+          // Four tiles fetch the next panel, which may still be in memory.
+          const std::int64_t quarter = (row - row_begin) / V::kRows;
+          last.ahead = next + (quarter < 4 ? quarter : 0) * (bytes_per_panel / 4);
           tile<V, V::kRows, 4>(x, stride, bytes, args.groups, to, kPanel, last);
           done = true;
         }

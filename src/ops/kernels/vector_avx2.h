@@ -206,6 +206,9 @@ struct Avx2 {
   static I dot(I sum, Inputs x, Weights w) {
     return {dot_half(sum.a, x, w.a), dot_half(sum.b, x, w.b)};
   }
+  static void prefetch_far(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+  }
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 };
 

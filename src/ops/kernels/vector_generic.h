@@ -218,6 +218,7 @@ struct Generic {
     }
     return sum;
   }
+  static void prefetch_far(const void*) {}
   static void prefetch(const void*) {}
 };
 
