@@ -7,46 +7,38 @@
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
+#include "ops/kernels/transpose.h"
 
 namespace repquant::ops {
 namespace {
 
 /// Keys as the right operand of a product over channels: panel, group of four channels, key.
-inline void pack_keys(const std::int8_t* key, std::int64_t stride, std::int64_t columns,
-                      std::int64_t depth, const AttentionLayout& layout, std::uint8_t* packed) {
-  const std::int64_t last = (columns - 1) / kPanel;
-  __builtin_memset(packed + last * layout.groups * kGroupBytes, 0,
-                   static_cast<std::size_t>(layout.groups * kGroupBytes));
-  for (std::int64_t s = 0; s < columns; ++s) {
-    const std::int8_t* from = key + s * stride;
+template <class V>
+void pack_keys(const std::int8_t* key, std::int64_t stride, std::int64_t columns,
+               std::int64_t depth, const AttentionLayout& layout, std::uint8_t* packed) {
+  for (std::int64_t s = 0; s < layout.width; s += 16) {
+    const std::int64_t left = columns - s;
+    const int live = static_cast<int>(left < 0 ? 0 : left < 16 ? left : 16);
     std::uint8_t* to = packed + s / kPanel * layout.groups * kGroupBytes + s % kPanel * 4;
-    std::int64_t g = 0;
-    for (; 4 * g + 4 <= depth; ++g) __builtin_memcpy(to + g * kGroupBytes, from + 4 * g, 4);
-    if (4 * g < depth) {
-      std::int8_t four[4] = {};
-      for (std::int64_t i = 4 * g; i < depth; ++i) four[i - 4 * g] = from[i];
-      __builtin_memcpy(to + g * kGroupBytes, four, 4);
+    for (std::int64_t c = 0; c < depth; c += 64) {
+      const Rows rows{live > 0 ? key + s * stride + c : key, stride, live,
+                      depth - c < 64 ? depth - c : 64};
+      V::transpose(rows, to + c / 4 * kGroupBytes, kGroupBytes);
     }
   }
 }
 
 /// Values as the right operand of a product over keys: panel, group of four keys, channel.
-inline void pack_values(const std::int8_t* value, std::int64_t stride, std::int64_t columns,
-                        std::int64_t depth, const AttentionLayout& layout, std::uint8_t* packed) {
+template <class V>
+void pack_values(const std::int8_t* value, std::int64_t stride, std::int64_t columns,
+                 std::int64_t depth, const AttentionLayout& layout, std::uint8_t* packed) {
   for (std::int64_t p = 0; p < layout.value_panels; ++p) {
     const std::int64_t live = depth - p * kPanel < kPanel ? depth - p * kPanel : kPanel;
     for (std::int64_t g = 0; g < layout.value_groups; ++g) {
-      std::uint8_t* to = packed + (p * layout.value_groups + g) * kGroupBytes;
-      std::int8_t four[4][kPanel] = {};
-      for (std::int64_t i = 0; i < 4 && 4 * g + i < columns; ++i) {
-        const std::int8_t* from = value + (4 * g + i) * stride + p * kPanel;
-        for (std::int64_t c = 0; c < live; ++c) four[i][c] = from[c];
-      }
-      for (std::int64_t c = 0; c < kPanel; ++c) {
-        for (std::int64_t i = 0; i < 4; ++i) {
-          to[4 * c + i] = static_cast<std::uint8_t>(four[i][c]);
-        }
-      }
+      const std::int64_t left = columns - 4 * g;
+      const Rows rows{value + 4 * g * stride + p * kPanel, stride,
+                      static_cast<int>(left < 4 ? left : 4), live};
+      V::interleave(rows, packed + (p * layout.value_groups + g) * kGroupBytes);
     }
   }
 }
@@ -69,14 +61,18 @@ void key_shifts(const std::uint8_t* keys, const AttentionLayout& layout, std::in
   }
 }
 
-/// Signed query codes plus 128, rows padded to whole groups.
+/// Signed query codes plus 128, rows padded to whole groups (keys are 0 there).
 inline void shift_query(const std::int8_t* query, std::int64_t stride, std::int64_t rows,
                         std::int64_t depth, std::int64_t padded, std::uint8_t* out) {
   for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t c = 0; c < depth; ++c) {
-      out[r * padded + c] = static_cast<std::uint8_t>(query[r * stride + c] + 128);
+    const std::int8_t* from = query + r * stride;
+    std::uint8_t* to = out + r * padded;
+    std::int64_t c = 0;
+    for (; c + 32 <= depth; c += 32) {
+      for (int i = 0; i < 32; ++i) to[c + i] = static_cast<std::uint8_t>(from[c + i] + 128);
     }
-    for (std::int64_t c = depth; c < padded; ++c) out[r * padded + c] = 0;
+    for (; c < depth; ++c) to[c] = static_cast<std::uint8_t>(from[c] + 128);
+    for (; c < padded; ++c) to[c] = 0;
   }
 }
 
@@ -248,7 +244,7 @@ void finish_row(const AttentionArgs& args, std::int64_t head, const RowSums& sum
                 std::int64_t channel, void* out) {
   const float total = static_cast<float>(sums.plane[0]) +
                       (kPlanes == 2 ? second_weight * static_cast<float>(sums.plane[1]) : 0.0F);
-  const auto divisor = V::set(total > 0 ? total : 1.0F);
+  const auto inverse = V::set(1.0F / (total > 0 ? total : 1.0F));
   const std::int32_t* zeros = args.value_zero + head * args.value_zero_stride + channel;
   const auto sum0 = V::set_int(sums.plane[0]), sum1 = V::set_int(sums.plane[1]);
   const auto low = V::set(0.5F), high = V::set(static_cast<float>(args.output_max_code) + 0.5F);
@@ -266,7 +262,7 @@ void finish_row(const AttentionArgs& args, std::int64_t head, const RowSums& sum
       const auto of_second = V::sub(V::load_int(second + i), V::mul(zero, sum1));
       y = V::fma(V::to_float(of_second), V::set(second_weight), y);
     }
-    y = V::mul(V::div(y, divisor),
+    y = V::mul(V::mul(y, inverse),
                vector_of(args.multiplier, args.multiplier_head, args.multiplier_depth, c, n));
     if (args.output_max_code == 0) {
       V::store_n(static_cast<float*>(out) + c, y, n);
@@ -293,9 +289,9 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
   const auto start = [&](const std::int8_t* p, const Strides& s) {
     return p + batch * s.batch + head * s.head;
   };
-  pack_keys(start(args.key, args.key_strides), args.key_strides.row, args.columns, args.depth,
+  pack_keys<V>(start(args.key, args.key_strides), args.key_strides.row, args.columns, args.depth,
             layout, keys);
-  pack_values(start(args.value, args.value_strides), args.value_strides.row, args.columns,
+  pack_values<V>(start(args.value, args.value_strides), args.value_strides.row, args.columns,
               args.value_depth, layout, values);
   key_shifts<V>(keys, layout, 128 + args.query_zero[head], shifts);
   const std::int64_t stride = 4 * layout.groups;

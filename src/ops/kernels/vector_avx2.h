@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "ops/kernels/transpose.h"
+
 namespace repquant::ops {
 namespace {
 
@@ -206,6 +208,10 @@ struct Avx2 {
   static I dot(I sum, Inputs x, Weights w) {
     return {dot_half(sum.a, x, w.a), dot_half(sum.b, x, w.b)};
   }
+  static void transpose(const Rows& rows, std::uint8_t* to, std::int64_t step) {
+    transpose_words(rows, to, step);
+  }
+  static void interleave(const Rows& rows, std::uint8_t* to) { interleave_bytes(rows, to); }
   static void prefetch_far(const void* p) {
     _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
   }

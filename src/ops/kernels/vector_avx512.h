@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "ops/kernels/transpose.h"
+
 namespace repquant::ops {
 namespace {
 
@@ -118,6 +120,57 @@ struct Avx512 {
   static I dot(I sum, Inputs x, Weights w) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
     return sum;
+  }
+  /// Row r, zeros where there is none.
+  static __m512i row(const Rows& rows, int r) {
+    if (r >= rows.live) return _mm512_setzero_si512();
+    if (rows.bytes == 64) return _mm512_loadu_si512(rows[r]);
+    return _mm512_maskz_loadu_epi8((1ULL << rows.bytes) - 1, rows[r]);
+  }
+  /// A 4 x 4 transposition of the 128-bit lanes of four vectors.
+  static void transpose_lanes(__m512i& a, __m512i& b, __m512i& c, __m512i& d) {
+    const __m512i low_ab = _mm512_shuffle_i32x4(a, b, 0x44), low_cd = _mm512_shuffle_i32x4(c, d, 0x44);
+    const __m512i high_ab = _mm512_shuffle_i32x4(a, b, 0xEE);
+    const __m512i high_cd = _mm512_shuffle_i32x4(c, d, 0xEE);
+    a = _mm512_shuffle_i32x4(low_ab, low_cd, 0x88);
+    b = _mm512_shuffle_i32x4(low_ab, low_cd, 0xDD);
+    c = _mm512_shuffle_i32x4(high_ab, high_cd, 0x88);
+    d = _mm512_shuffle_i32x4(high_ab, high_cd, 0xDD);
+  }
+  static void transpose(const Rows& rows, std::uint8_t* to, std::int64_t step) {
+    __m512i columns[16];  // 4 q + k: after four rows, word 4 lane + k of rows 4 q and up
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) {
+      const __m512i a = row(rows, 4 * q), b = row(rows, 4 * q + 1), c = row(rows, 4 * q + 2),
+                    d = row(rows, 4 * q + 3);
+      const __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
+      const __m512i cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
+      columns[4 * q] = _mm512_unpacklo_epi64(ab_low, cd_low);
+      columns[4 * q + 1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+      columns[4 * q + 2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+      columns[4 * q + 3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+    }
+    const std::int64_t words = (rows.bytes + 3) / 4;
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      __m512i lanes[4] = {columns[k], columns[4 + k], columns[8 + k], columns[12 + k]};
+      transpose_lanes(lanes[0], lanes[1], lanes[2], lanes[3]);
+#pragma GCC unroll 4
+      for (int lane = 0; lane < 4; ++lane) {
+        const std::int64_t word = 4 * lane + k;
+        if (word < words) _mm512_storeu_si512(to + word * step, lanes[lane]);
+      }
+    }
+  }
+  static void interleave(const Rows& rows, std::uint8_t* to) {
+    const __m512i a = row(rows, 0), b = row(rows, 1), c = row(rows, 2), d = row(rows, 3);
+    const __m512i ab_low = _mm512_unpacklo_epi8(a, b), ab_high = _mm512_unpackhi_epi8(a, b);
+    const __m512i cd_low = _mm512_unpacklo_epi8(c, d), cd_high = _mm512_unpackhi_epi8(c, d);
+    __m512i out[4] = {
+        _mm512_unpacklo_epi16(ab_low, cd_low), _mm512_unpackhi_epi16(ab_low, cd_low),
+        _mm512_unpacklo_epi16(ab_high, cd_high), _mm512_unpackhi_epi16(ab_high, cd_high)};
+    transpose_lanes(out[0], out[1], out[2], out[3]);
+    for (int v = 0; v < 4; ++v) _mm512_storeu_si512(to + 64 * v, out[v]);
   }
   static void prefetch_far(const void* p) {
     _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ops/kernels/transpose.h"
+
 namespace repquant::ops {
 namespace {
 
@@ -218,6 +220,10 @@ struct Generic {
     }
     return sum;
   }
+  static void transpose(const Rows& rows, std::uint8_t* to, std::int64_t step) {
+    transpose_words(rows, to, step);
+  }
+  static void interleave(const Rows& rows, std::uint8_t* to) { interleave_bytes(rows, to); }
   static void prefetch_far(const void*) {}
   static void prefetch(const void*) {}
 };
