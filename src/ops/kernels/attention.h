@@ -76,44 +76,57 @@ inline void shift_query(const std::int8_t* query, std::int64_t stride, std::int6
   }
 }
 
-/// The weights of one row, as integers in one or two planes, and their sums.
+/// Weights as integers in one or two planes.
 template <class V, SoftmaxCode kCode>
 struct Weigher {
   static constexpr int kPlanes = kCode == SoftmaxCode::kLog ? 2 : 1;
 
-  explicit Weigher(const AttentionArgs& args)
+  Weigher(const AttentionArgs& args, float factor)
       : half_octaves(args.steps == 2),
+        scale(V::set(kCode == SoftmaxCode::kUniform ? factor : -factor)),
+        octaves_of_top(V::set(__builtin_log2f(static_cast<float>(args.max_code)))),
         // Codes from `limit` on mean 0; without a zero code the last code is used instead.
         limit(V::set_int(args.zero_code ? args.max_code : args.max_code + 1)),
         last(V::set(static_cast<float>(args.zero_code ? 256 : args.max_code))),
-        top(V::set(static_cast<float>(args.max_code))),
         step(V::set(-1.0F / args.steps)) {}
 
-  /// `units`: (row maximum - score) in code units, >= 0 (kUniform: (score - maximum) in octaves).
-  void weigh(typename V::F units, typename V::I& first, typename V::I& second) const {
-    if constexpr (kCode == SoftmaxCode::kUniform) {
-      first = V::to_int(V::mul(exp2<V>(units), top));
+  /// Of kCount vectors `x`, score - row maximum, which are used up. They go through each step side
+  /// by side: one after the other, what waits for its operands would fill the processor's queues.
+  template <int kCount>
+  REPQUANT_INLINE void weigh(typename V::F (&x)[kCount], typename V::I (&first)[kCount],
+                             typename V::I (&second)[kCount]) const {
+    if constexpr (kCode == SoftmaxCode::kUniform) {  // max_code 2^(x scale)
+      for_each<kCount>([&](int k) { x[k] = V::fma(x[k], scale, octaves_of_top); });
+      exp2_each<V>(x);
+      for_each<kCount>([&](int k) { first[k] = V::to_int(x[k]); });
       return;
     }
-    const auto code = V::to_int(V::min(units, last));
+    typename V::I code[kCount];
+    for_each<kCount>([&](int k) { code[k] = V::to_int(V::min(V::mul(x[k], scale), last)); });
     if constexpr (kCode == SoftmaxCode::kTable) {
-      const auto w = V::mul(exp2<V>(V::mul(V::to_float(code), step)), V::set(255.0F));
-      first = V::where_less(V::to_int(w), code, limit);
+      for_each<kCount>([&](int k) { x[k] = V::mul(V::to_float(code[k]), step); });
+      exp2_each<V>(x);
+      for_each<kCount>([&](int k) {
+        first[k] = V::where_less(V::to_int(V::mul(x[k], V::set(255.0F))), code[k], limit);
+      });
       return;
     }
     // 2 steps: planes of even and odd codes, 2^(7 - c / 2). 1 step: of c below 8 and above.
-    const auto power =
-        half_octaves ? V::template shift_right<1>(code) : V::bit_and(code, V::set_int(7));
-    const auto plane =
-        half_octaves ? V::bit_and(code, V::set_int(1)) : V::template shift_right<3>(code);
-    const auto w = V::where_less(V::shift_right(V::set_int(128), power), code, limit);
-    first = V::where_equal(w, plane, V::set_int(0));
-    second = V::sub(w, first);
+    for_each<kCount>([&](int k) {
+      const auto power = half_octaves ? V::template shift_right<1>(code[k])
+                                      : V::bit_and(code[k], V::set_int(7));
+      const auto plane = half_octaves ? V::bit_and(code[k], V::set_int(1))
+                                      : V::template shift_right<3>(code[k]);
+      const auto w = V::where_less(V::shift_right(V::set_int(128), power), code[k], limit);
+      first[k] = V::where_equal(w, plane, V::set_int(0));
+      second[k] = V::sub(w, first[k]);
+    });
   }
 
   bool half_octaves;
+  typename V::F scale, octaves_of_top;
   typename V::I limit;
-  typename V::F last, top, step;
+  typename V::F last, step;
 };
 
 struct RowSums {
@@ -174,10 +187,9 @@ float largest_masked(const AttentionArgs& args, const RowScores& row, const std:
 
 /// Turns `columns` differences from the row's maximum into planes of weights.
 template <class V, SoftmaxCode kCode, class Difference>
-RowSums weigh_row(std::int64_t columns, const Weigher<V, kCode>& weigher, float factor,
-                  std::uint8_t* first, std::uint8_t* second, Difference difference) {
+RowSums weigh_row(std::int64_t columns, const Weigher<V, kCode>& weigher, std::uint8_t* first,
+                  std::uint8_t* second, Difference difference) {
   constexpr bool kTwo = Weigher<V, kCode>::kPlanes == 2;
-  const auto sign = V::set(kCode == SoftmaxCode::kUniform ? factor : -factor);
   auto sum0 = V::set_int(0), sum1 = sum0;
   const auto write = [&](std::int64_t i, typename V::I w0, typename V::I w1) {
     V::store_bytes(first + i, w0);
@@ -188,16 +200,22 @@ RowSums weigh_row(std::int64_t columns, const Weigher<V, kCode>& weigher, float 
     }
   };
   std::int64_t i = 0;
-  auto w0 = V::set_int(0), w1 = w0;
-  for (; i + 16 <= columns; i += 16) {
-    weigher.weigh(V::mul(difference(i), sign), w0, w1);
-    write(i, w0, w1);
+  constexpr int kTogether = 4;
+  for (; i + 16 * kTogether <= columns; i += 16 * kTogether) {
+    typename V::F x[kTogether];
+    typename V::I w0[kTogether], w1[kTogether];
+    for_each<kTogether>([&](int k) { x[k] = difference(i + 16 * k); });
+    weigher.weigh(x, w0, w1);
+    for_each<kTogether>([&](int k) { write(i + 16 * k, w0[k], w1[k]); });
   }
-  if (i < columns) {  // what lies beyond the last column weighs nothing
-    weigher.weigh(V::mul(difference(i), sign), w0, w1);
+  for (; i < columns; i += 16) {
+    typename V::F x[1] = {difference(i)};
+    typename V::I w0[1], w1[1];
+    weigher.weigh(x, w0, w1);
+    // What lies beyond the last column weighs nothing.
     const auto lane = V::load_int(kLanes);
     const auto live = V::set_int(static_cast<std::int32_t>(columns - i));
-    write(i, V::where_less(w0, lane, live), V::where_less(w1, lane, live));
+    write(i, V::where_less(w0[0], lane, live), kTwo ? V::where_less(w1[0], lane, live) : w0[0]);
   }
   return {{V::sum(sum0), kTwo ? V::sum(sum1) : 0}};
 }
@@ -205,15 +223,15 @@ RowSums weigh_row(std::int64_t columns, const Weigher<V, kCode>& weigher, float 
 /// Turns rows of integer products into planes of weights, `width` apart.
 template <class V, SoftmaxCode kCode>
 void weigh_rows(const AttentionArgs& args, const Weigher<V, kCode>& weigher,
-                const std::int32_t* shifts, const RowScores* rows, int count, float factor,
-                std::int64_t width, std::uint8_t* const planes[2], RowSums* sums) {
+                const std::int32_t* shifts, const RowScores* rows, int count, std::int64_t width,
+                std::uint8_t* const planes[2], RowSums* sums) {
   // All maxima first: a row does not wait for its own.
   if (args.mask == nullptr) {
     typename V::I most[AttentionLayout::kMaxRows];
     for (int r = 0; r < count; ++r) most[r] = largest_score<V>(args, rows[r], shifts);
     for (int r = 0; r < count; ++r) {
       sums[r] = weigh_row<V, kCode>(
-          args.columns, weigher, factor, planes[0] + r * width, planes[1] + r * width,
+          args.columns, weigher, planes[0] + r * width, planes[1] + r * width,
           [&](std::int64_t i) {
             return V::to_float(V::sub(V::load_int(rows[r].scores + i), most[r]));
           });
@@ -231,9 +249,10 @@ void weigh_rows(const AttentionArgs& args, const Weigher<V, kCode>& weigher,
       continue;
     }
     const auto* masked = reinterpret_cast<const float*>(rows[r].scores);
+    const auto largest = V::set(most[r]);
     sums[r] = weigh_row<V, kCode>(
-        args.columns, weigher, factor, first, second,
-        [&](std::int64_t i) { return V::sub(V::load(masked + i), V::set(most[r])); });
+        args.columns, weigher, first, second,
+        [&](std::int64_t i) { return V::sub(V::load(masked + i), largest); });
   }
 }
 
@@ -290,14 +309,14 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
     return p + batch * s.batch + head * s.head;
   };
   pack_keys<V>(start(args.key, args.key_strides), args.key_strides.row, args.columns, args.depth,
-            layout, keys);
+               layout, keys);
   pack_values<V>(start(args.value, args.value_strides), args.value_strides.row, args.columns,
               args.value_depth, layout, values);
   key_shifts<V>(keys, layout, 128 + args.query_zero[head], shifts);
   const std::int64_t stride = 4 * layout.groups;
   shift_query(start(args.query, args.query_strides), args.query_strides.row, args.rows, args.depth,
               stride, query);
-  const Weigher<V, kCode> weigher(args);
+  const Weigher<V, kCode> weigher(args, args.factor[head]);
   const float second_weight = args.steps == 2 ? 0.70710678118654752F : 0.00390625F;
   const std::int64_t vectors = (args.columns + 15) / 16;
   const std::int64_t item = args.output_max_code == 0 ? 4 : 1;
@@ -307,7 +326,7 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
     alignas(64) std::int32_t sums[2][AttentionLayout::kMaxRows * kPanel];
     for (std::int64_t p = 0; p < layout.panels; ++p) {
       const std::int64_t left = vectors - 4 * p;
-      tile_rows<V>(rows, query + row * stride, stride,
+      tile_rows<V, FetchAhead<V>>(rows, query + row * stride, stride,
                    reinterpret_cast<const std::int8_t*>(keys) + p * layout.groups * kGroupBytes,
                    layout.groups, static_cast<int>(left < 4 ? left : 4), scores + p * kPanel,
                    layout.width);
@@ -321,13 +340,12 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
                            head * args.mask_strides.head + (row + r) * args.mask_strides.row;
       row_scores[r].scale = args.score_scale[head];
     }
-    weigh_rows<V, kCode>(args, weigher, shifts, row_scores, rows, args.factor[head], layout.width,
-                         planes, row_sums);
+    weigh_rows<V, kCode>(args, weigher, shifts, row_scores, rows, layout.width, planes, row_sums);
     for (std::int64_t p = 0; p < layout.value_panels; ++p) {
       const std::int64_t live = args.value_depth - p * kPanel;
       const int channels = static_cast<int>(live < kPanel ? (live + 15) / 16 : 4);
       for (int plane = 0; plane < kPlanes; ++plane) {
-        tile_rows<V>(
+        tile_rows<V, FetchAhead<V>>(
             rows, planes[plane], layout.width,
             reinterpret_cast<const std::int8_t*>(values) + p * layout.value_groups * kGroupBytes,
             layout.value_groups, channels, sums[plane], kPanel);

@@ -7,60 +7,56 @@
 #include "ops/kernels/math.h"
 #include "ops/kernels/norm.h"
 
-#define REPQUANT_INLINE inline __attribute__((always_inline))
-
 namespace repquant::ops {
 namespace {
 
 /// How far ahead weights are fetched: the hardware does not look beyond a page.
 inline constexpr std::int64_t kPrefetch = 8192;
 
-/// Of a tile that has nothing else to do than its products.
+/// Of a tile that has nothing else to do than its products, from a panel that is in the cache.
 struct NoWork {
-  static constexpr int kSteps = 0;
-  void step() {}
+  REPQUANT_INLINE void fetch(const std::int8_t*, std::int64_t) const {}
+  REPQUANT_INLINE void beside() const {}
 };
 
-/// sums[r pitch + 16 v ..] = products of kRows rows and kVectors * 16 columns of a panel. Between
-/// them the steps of `work` are done: products keep two of a core's ports busy, and what finishes
-/// an earlier tile runs on the others meanwhile.
-template <class V, int kRows, int kVectors, class Work>
-REPQUANT_INLINE void tile(const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel, std::int64_t groups,
-          std::int32_t* sums, std::int64_t pitch, Work& work) {
-  typename V::I acc[kRows][kVectors];
-  for (auto& row : acc) {
-    for (auto& a : row) a = V::set_int(0);
+/// The same from a panel that may come from memory.
+template <class V>
+struct FetchAhead : NoWork {
+  REPQUANT_INLINE void fetch(const std::int8_t* weights, std::int64_t) const {
+#pragma GCC unroll 8
+    for (int v = 0; v < V::kVectors; ++v) V::prefetch(weights + 64 * v + kPrefetch);
   }
-  const auto products = [&](std::int64_t g) {
+};
+
+/// sums[r pitch + 16 v ..] = products of kRows rows and kVectors * 16 columns of a panel. After each
+/// group of inputs comes a part of `work`: products keep two of a core's ports busy, and what
+/// finishes other rows runs on the rest of them meanwhile.
+template <class V, int kRows, int kVectors, class Work>
+REPQUANT_INLINE void tile(const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel,
+                          std::int64_t groups, std::int32_t* sums, std::int64_t pitch, Work& work) {
+  typename V::I acc[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = V::set_int(0);
+  }
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const std::int8_t* weights = panel + g * kGroupBytes;
+    work.fetch(weights, g);
     typename V::Weights w[kVectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
-      const std::int8_t* bytes = panel + g * kGroupBytes + v * 64;
-      if constexpr (Work::kSteps == 0) V::prefetch(bytes + kPrefetch);
-      w[v] = V::load_weights(bytes);
-    }
-    if constexpr (Work::kSteps > 0) V::prefetch_far(work.ahead + 64 * g);
+    for (int v = 0; v < kVectors; ++v) w[v] = V::load_weights(weights + v * 64);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const auto inputs = V::broadcast(x + r * stride + 4 * g);
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) acc[r][v] = V::dot(acc[r][v], inputs, w[v]);
     }
-  };
-  std::int64_t g = 0;
-  if constexpr (Work::kSteps > 0) {
-    const std::int64_t chunk = groups / Work::kSteps;
-    int done = 0;
-    if (chunk > 0) {
-      for (; done < Work::kSteps; ++done) {
-        for (std::int64_t i = 0; i < chunk; ++i) products(g++);
-        work.step();
-      }
-    }
-    for (; done < Work::kSteps; ++done) work.step();
+    work.beside();
   }
-  for (; g < groups; ++g) products(g);
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) V::store_int(sums + r * pitch + 16 * v, acc[r][v]);
   }
 }
@@ -98,27 +94,34 @@ void nibble_tile(const std::uint8_t* x, std::int64_t stride, const std::uint8_t*
   }
 }
 
-/// Product of up to V::kRows rows and the first `vectors` vectors of a panel of bytes.
-template <class V, int kRows>
+/// Product of kRows rows and the first `vectors` vectors of a panel of bytes.
+template <class V, int kRows, class Work>
 void tile_columns(const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel,
                   std::int64_t groups, int vectors, std::int32_t* sums, std::int64_t pitch) {
+  Work work;
   int v = 0;
-  NoWork none;
   for (; v + V::kVectors <= vectors; v += V::kVectors) {
-    tile<V, kRows, V::kVectors>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch, none);
+    tile<V, kRows, V::kVectors>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch, work);
+  }
+  if constexpr (V::kVectors > 2) {
+    if (v + 2 <= vectors) {
+      tile<V, kRows, 2>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch, work);
+      v += 2;
+    }
   }
   for (; v < vectors; ++v) {
-    tile<V, kRows, 1>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch, none);
+    tile<V, kRows, 1>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch, work);
   }
 }
 
-template <class V, int kRows = V::kRows>
+/// The same of up to V::kRows rows.
+template <class V, class Work, int kRows = V::kRows>
 void tile_rows(int rows, const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel,
                std::int64_t groups, int vectors, std::int32_t* sums, std::int64_t pitch) {
   if (rows == kRows) {
-    tile_columns<V, kRows>(x, stride, panel, groups, vectors, sums, pitch);
+    tile_columns<V, kRows, Work>(x, stride, panel, groups, vectors, sums, pitch);
   } else if constexpr (kRows > 1) {
-    tile_rows<V, kRows - 1>(rows, x, stride, panel, groups, vectors, sums, pitch);
+    tile_rows<V, Work, kRows - 1>(rows, x, stride, panel, groups, vectors, sums, pitch);
   }
 }
 
@@ -203,16 +206,32 @@ struct Unfinished {
   const Limits limits{args};
   const std::int32_t* sums = nullptr;
   std::int64_t row = 0, column = 0;
-  int rows = 0, part = 0;
+  int rows = 0;
+  // Beside another tile: steps done, groups between two of them, and groups until the next.
+  int done = 0, chunk = 0, wait = 0;
   const std::uint8_t* ahead = nullptr;  // of the next panel: a line is fetched for each group
 
+  void begin(const std::uint8_t* fetched) {
+    ahead = fetched;
+    done = 0;
+    chunk = wait = static_cast<int>(args.groups < kSteps ? 1 : args.groups / kSteps);
+  }
+  REPQUANT_INLINE void fetch(const std::int8_t*, std::int64_t group) const {
+    V::prefetch_far(ahead + 64 * group);
+  }
+  REPQUANT_INLINE void beside() {
+    if (--wait > 0) return;
+    wait = chunk;
+    if (done < kSteps) step();
+  }
   REPQUANT_INLINE void step() {
+    const std::int64_t part = done % kSplit * (kPanel / kSplit), r = done / kSplit;
 #pragma GCC unroll 4
     for (int v = 0; v < 4 / kSplit; ++v) {
-      finish_vector<V, kActivation, kOutput>(args, limits, sums + 16 * v, row, column + part * (64 / kSplit) + 16 * v, 16);
+      finish_vector<V, kActivation, kOutput>(args, limits, sums + r * kPanel + part + 16 * v,
+                                             row + r, column + part + 16 * v, 16);
     }
-    sums += kPanel / kSplit;
-    if (++part == kSplit) { part = 0; ++row; }
+    ++done;
   }
   bool whole() const { return rows == V::kRows && column + kPanel <= args.channels; }
   void finish() {
@@ -265,8 +284,9 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
         if (rows == V::kRows && vectors == 4 && last.whole() && !(args.nibbles && !unpack)) {
           // Four tiles fetch the next panel, which may still be in memory.
           const std::int64_t quarter = (row - row_begin) / V::kRows;
-          last.ahead = next + (quarter < 4 ? quarter : 0) * (bytes_per_panel / 4);
+          last.begin(next + (quarter < 4 ? quarter : 0) * (bytes_per_panel / 4));
           tile<V, V::kRows, 4>(x, stride, bytes, args.groups, to, kPanel, last);
+          while (last.done < last.kSteps) last.step();
           done = true;
         }
       }
@@ -275,7 +295,7 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
         if (args.nibbles && !unpack) {
           nibble_tile_rows<V>(rows, x, stride, packed, args.groups, vectors, to, kPanel);
         } else {
-          tile_rows<V>(rows, x, stride, bytes, args.groups, vectors, to, kPanel);
+          tile_rows<V, FetchAhead<V>>(rows, x, stride, bytes, args.groups, vectors, to, kPanel);
         }
       }
       last.sums = to;

@@ -4,6 +4,9 @@
 
 #include "ops/kernels/kernels.h"
 
+/// Where a call would cost what registers hold.
+#define REPQUANT_INLINE inline __attribute__((always_inline))
+
 namespace repquant::ops {
 namespace {
 
@@ -37,13 +40,37 @@ struct Exp2 {
 };
 inline constexpr Exp2 kExp2;
 
-/// 2^x to 2 units in the last place, for x <= 126; 2^-126 below that.
+/// 2^x to 2 units in the last place, for x <= 126; 2^-126 below -126.
 template <class V>
 typename V::F exp2(typename V::F x) {
   const Exp2& with = *opaque(&kExp2);
   x = V::max(x, V::set(with.lowest));
   const auto whole = V::round(x);
   return V::scale_exponent(polynomial<V, 5>(with.power, V::sub(x, whole)), whole);
+}
+
+/// step(k) for k below kCount, unrolled: `step` works on arrays that stay in registers.
+template <int kCount, class Step>
+REPQUANT_INLINE void for_each(Step step) {
+#pragma GCC unroll 8
+  for (int k = 0; k < kCount; ++k) step(k);
+}
+
+/// exp2() of several vectors, each step of all of them before the next.
+template <class V, int kCount>
+REPQUANT_INLINE void exp2_each(typename V::F (&x)[kCount]) {
+  typename V::F whole[kCount], power[kCount];
+  for_each<kCount>([&](int k) { x[k] = V::max(x[k], V::set(kExp2.lowest)); });
+  for_each<kCount>([&](int k) { whole[k] = V::round(x[k]); });
+  for_each<kCount>([&](int k) { x[k] = V::sub(x[k], whole[k]); });
+  for_each<kCount>([&](int k) { power[k] = V::set(kExp2.power[5]); });
+#pragma GCC unroll 8
+  for (int degree = 4; degree >= 0; --degree) {
+    for_each<kCount>([&](int k) {
+      power[k] = V::fma(power[k], x[k], V::set(kExp2.power[degree]));
+    });
+  }
+  for_each<kCount>([&](int k) { x[k] = V::scale_exponent(power[k], whole[k]); });
 }
 
 /// 1 - Phi(a) for 0 <= a <= 7.5: polynomials of a - k / 2 around k = 0 .. 15, by power.

@@ -85,6 +85,10 @@ struct Avx512 {
     return _mm512_srli_epi32(a, kCount);
   }
   static I shift_right(I a, I n) { return _mm512_srlv_epi32(a, n); }
+  /// Adds 64 unsigned bytes, in any lanes.
+  static I add_bytes(I sum, const void* p) {
+    return _mm512_add_epi32(sum, _mm512_sad_epu8(_mm512_loadu_si512(p), _mm512_setzero_si512()));
+  }
   static I where_equal(I a, I b, I c) {
     return _mm512_maskz_mov_epi32(_mm512_cmpeq_epi32_mask(b, c), a);
   }
@@ -172,10 +176,13 @@ struct Avx512 {
     transpose_lanes(out[0], out[1], out[2], out[3]);
     for (int v = 0; v < 4; ++v) _mm512_storeu_si512(to + 64 * v, out[v]);
   }
+  // In assembly: gcc takes a function that does nothing but fetch for one without effect.
   static void prefetch_far(const void* p) {
-    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+    __asm__ volatile("prefetcht1 %0" : : "m"(*static_cast<const char*>(p)));
   }
-  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  static void prefetch(const void* p) {
+    __asm__ volatile("prefetcht0 %0" : : "m"(*static_cast<const char*>(p)));
+  }
 };
 
 }  // namespace

@@ -167,6 +167,12 @@ struct Generic {
   static I shift_right(I a, I n) {
     return each<I>([&](int i) { return n.v[i] < 0 || n.v[i] > 31 ? 0 : a.v[i] >> n.v[i]; });
   }
+  /// Adds 64 unsigned bytes, in any lanes.
+  static I add_bytes(I sum, const void* p) {
+    const auto* bytes = static_cast<const std::uint8_t*>(p);
+    for (int i = 0; i < 64; ++i) sum.v[i % 16] += bytes[i];
+    return sum;
+  }
   /// a where b == c, else 0.
   static I where_equal(I a, I b, I c) {
     return each<I>([&](int i) { return b.v[i] == c.v[i] ? a.v[i] : 0; });
