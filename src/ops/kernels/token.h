@@ -137,7 +137,8 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
                     float* scratch) {
   const std::int64_t width = args.width;
   const auto limit = V::set(static_cast<float>(args.top)), zero = V::set(0.0F);
-  constexpr int kFewLevels = 16;
+  // Where bytes are looked up one by one, few levels are found faster by comparisons.
+  constexpr int kFewLevels = V::kMapsBytes ? 0 : 16;
   std::uint8_t table[256];
   if (args.level_count > kFewLevels) fill_table(args.levels, args.level_count, table);
   for (std::int64_t begin = row_begin; begin < row_end; begin += kRowsTogether) {
@@ -158,7 +159,7 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
         store_code_lanes<V>(codes + at, V::to_int(V::min(V::max(u, zero), limit)), n);
       });
       if (args.level_count > kFewLevels) {
-        for (std::int64_t c = 0; c < width; ++c) codes[c] = table[codes[c]];
+        V::map_bytes(table, codes, width);
       } else if (args.levels != nullptr) {
         nearest_levels(args.levels, args.level_count, codes, width);
       }

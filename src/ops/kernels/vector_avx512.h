@@ -125,6 +125,46 @@ struct Avx512 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
     return sum;
   }
+  static constexpr bool kMapsBytes = true;
+  /// bytes[i] = table[bytes[i]] for a table of 256.
+  static void map_bytes(const std::uint8_t* table, std::uint8_t* bytes, std::int64_t n) {
+    static const bool permutes_bytes = __builtin_cpu_supports("avx512vbmi") != 0;
+    if (permutes_bytes) {
+      permute_bytes(table, bytes, n);
+    } else {
+      permute_words(table, bytes, n);
+    }
+  }
+  __attribute__((target("avx512vbmi"))) static void permute_bytes(const std::uint8_t* table,
+                                                                  std::uint8_t* bytes,
+                                                                  std::int64_t n) {
+    __m512i part[4];
+    for (int k = 0; k < 4; ++k) part[k] = _mm512_loadu_si512(table + 64 * k);
+    for (std::int64_t i = 0; i < n; i += 64) {
+      const __mmask64 live = n - i < 64 ? (1ULL << (n - i)) - 1 : ~0ULL;
+      const __m512i code = _mm512_maskz_loadu_epi8(live, bytes + i);
+      const __m512i low = _mm512_permutex2var_epi8(part[0], code, part[1]);
+      const __m512i high = _mm512_permutex2var_epi8(part[2], code, part[3]);
+      const __mmask64 upper = _mm512_movepi8_mask(code);
+      _mm512_mask_storeu_epi8(bytes + i, live, _mm512_mask_blend_epi8(upper, low, high));
+    }
+  }
+  /// Where only words of four bytes can be permuted.
+  static void permute_words(const std::uint8_t* table, std::uint8_t* bytes, std::int64_t n) {
+    __m512i part[4];
+    for (int k = 0; k < 4; ++k) part[k] = _mm512_loadu_si512(table + 64 * k);
+    for (std::int64_t i = 0; i < n; i += 16) {
+      const __mmask16 live = first(n - i);
+      const __m512i code = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(live, bytes + i));
+      const __m512i word = _mm512_srli_epi32(code, 2);
+      const __m512i low = _mm512_permutex2var_epi32(part[0], word, part[1]);
+      const __m512i high = _mm512_permutex2var_epi32(part[2], word, part[3]);
+      const __mmask16 upper = _mm512_test_epi32_mask(code, _mm512_set1_epi32(128));
+      const __m512i found = _mm512_mask_blend_epi32(upper, low, high);
+      const __m512i shift = _mm512_slli_epi32(_mm512_and_si512(code, _mm512_set1_epi32(3)), 3);
+      _mm512_mask_cvtepi32_storeu_epi8(bytes + i, live, _mm512_srlv_epi32(found, shift));
+    }
+  }
   /// Row r, zeros where there is none.
   static __m512i row(const Rows& rows, int r) {
     if (r >= rows.live) return _mm512_setzero_si512();

@@ -226,6 +226,10 @@ struct Generic {
     }
     return sum;
   }
+  static constexpr bool kMapsBytes = false;
+  static void map_bytes(const std::uint8_t* table, std::uint8_t* bytes, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) bytes[i] = table[bytes[i]];
+  }
   static void transpose(const Rows& rows, std::uint8_t* to, std::int64_t step) {
     transpose_words(rows, to, step);
   }
