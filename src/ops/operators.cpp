@@ -38,6 +38,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_meta(
   return {at::empty_symint(x.sym_sizes(), x.options()), codes, rows};
 }
 
+at::Tensor patches_meta(const at::Tensor& x) {
+  return x.permute({0, 2, 4, 1, 3, 5}).contiguous();
+}
+
 at::Tensor quantize_meta(const at::Tensor& x, const at::Tensor& multiplier,
                          const at::Tensor& offset, std::int64_t, bool, bool is_signed,
                          std::int64_t) {
@@ -144,6 +148,10 @@ TORCH_LIBRARY(repquant, m) {
       "windows(Tensor x, int[] before, int[] after, int[] kernel, int[] stride, int[] dilation, "
       "float zero) -> Tensor");
 
+  // x [B, C, rows, height, columns, width] of any type -> [B, rows, columns, C, height, width] in
+  // this order in memory: the patches of an image.
+  m.def("patches(Tensor x) -> Tensor");
+
   // float32 [.., K] -> codes on a grid of each row's own, and these grids float32 [.., 2] (low,
   // step): v = clamp(round((x - low) (1 / step)), 0, top), low the row's smallest value, step
   // (largest
@@ -232,6 +240,7 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("norm_tokens", &norm_tokens_cpu);
   m.impl("norm_and_tokens", &norm_and_tokens_cpu);
   m.impl("windows", &windows_cpu);
+  m.impl("patches", &patches_cpu);
   m.impl("linear", &linear_cpu);
   m.impl("linear_tokens", &linear_tokens_cpu);
   m.impl("linear_side", &linear_side_cpu);
@@ -247,6 +256,7 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("norm_tokens", &norm_tokens_meta);
   m.impl("norm_and_tokens", &norm_and_tokens_meta);
   m.impl("windows", &windows_meta);
+  m.impl("patches", &patches_meta);
   m.impl("linear", &linear_meta);
   m.impl("linear_tokens", &linear_tokens_meta);
   m.impl("linear_side", &linear_side_meta);

@@ -42,6 +42,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_cpu(
     bool root_mean_square, std::int64_t top, const OptionalTensor& levels,
     const OptionalTensor& multiplier = {}, const OptionalTensor& offset = {});
 
+at::Tensor patches_cpu(const at::Tensor& x);
+
 at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
                        at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,
                        double zero);

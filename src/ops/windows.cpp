@@ -1,5 +1,5 @@
-// The windows of a convolution as rows: what pad, unfold, permute and flatten give, copied in runs
-// of channels instead of through strided views.
+// The windows of a convolution and the patches of an image as rows: what pad, unfold, permute and
+// flatten give, copied in runs of channels or pixels instead of through strided views.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -97,6 +97,38 @@ at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArray
                      const bool inside = row >= 0 && row < plane.size[0];
                      copy_pixels(plane, inside ? picture + row * plane.size[1] * pixel : nullptr,
                                  zeros, left, pixel, out);
+                   }
+                 }
+               }
+             });
+  return result;
+}
+
+at::Tensor patches_cpu(const at::Tensor& x) {
+  TORCH_CHECK(x.dim() == 6, "repquant::patches: needs [B, C, rows, height, columns, width], got ",
+              x.sizes());
+  const auto size = [&](int d) { return x.size(d); };
+  const at::Tensor result =
+      new_output({size(0), size(2), size(4), size(1), size(3), size(5)}, x.scalar_type());
+  if (result.numel() == 0) return result;
+  const at::Tensor input = x.stride(5) == 1 || size(5) == 1 ? x : x.contiguous();
+  const auto item = static_cast<std::int64_t>(x.element_size());
+  const auto stride = [&](int d) { return input.stride(d) * item; };
+  const auto* from = static_cast<const char*>(input.const_data_ptr());
+  auto* to = static_cast<char*>(result.mutable_data_ptr());
+  const std::int64_t line = size(5) * item, patch = size(1) * size(3) * line;
+  split_work(size(0) * size(2), std::max<std::int64_t>(1, kGrain / (size(4) * patch)),
+             [&](std::int64_t begin, std::int64_t end) {
+               for (std::int64_t task = begin; task < end; ++task) {
+                 const char* rows = from + task / size(2) * stride(0) + task % size(2) * stride(2);
+                 char* out = to + task * size(4) * patch;
+                 for (std::int64_t c = 0; c < size(1); ++c) {
+                   for (std::int64_t h = 0; h < size(3); ++h, out += line) {
+                     const char* row = rows + c * stride(1) + h * stride(3);
+                     for (std::int64_t w = 0; w < size(4); ++w) {
+                       std::memcpy(out + w * patch, row + w * stride(4),
+                                   static_cast<std::size_t>(line));
+                     }
                    }
                  }
                }
