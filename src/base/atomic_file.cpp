@@ -193,16 +193,12 @@ AtomicFile::AtomicFile(const fs::path& target, bool force)
   check_output(target, force);
   remove_abandoned(target_);
   Temporary made = make_temporary(target_);
-  temporary_ = std::move(made.path);
+  temporary_ = std::make_unique<TemporaryPath>(std::move(made.path));
   lock_ = std::move(made.lock);
 }
 
-AtomicFile::~AtomicFile() {
-  if (!committed_) ::unlink(temporary_.c_str());
-}
-
 void AtomicFile::write(std::string_view bytes) {
-  const Descriptor file(temporary_, O_WRONLY | O_APPEND);
+  const Descriptor file(temporary(), O_WRONLY | O_APPEND);
   if (file.get() < 0) throw system_error("cannot write output", target_, errno);
   while (!bytes.empty()) {
     const ssize_t done = ::write(file.get(), bytes.data(), bytes.size());
@@ -213,23 +209,24 @@ void AtomicFile::write(std::string_view bytes) {
 }
 
 void AtomicFile::commit() {
-  flush_to_disk(temporary_, O_RDONLY);
+  flush_to_disk(temporary(), O_RDONLY);
   int status = 0;
   if (force_) {
-    status = ::rename(temporary_.c_str(), target_.c_str());
+    status = ::rename(temporary().c_str(), target_.c_str());
   } else {
-    status = ::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_NOREPLACE);
+    status =
+        ::renameat2(AT_FDCWD, temporary().c_str(), AT_FDCWD, target_.c_str(), RENAME_NOREPLACE);
     if (status != 0 && (errno == EINVAL || errno == ENOSYS)) {  // the file system cannot do that
       std::error_code failed;
       if (fs::exists(target_, failed)) throw exists_error(target_);
-      status = ::rename(temporary_.c_str(), target_.c_str());
+      status = ::rename(temporary().c_str(), target_.c_str());
     }
   }
   if (status != 0) {
     if (errno == EEXIST) throw exists_error(target_);
     throw system_error("cannot rename output", target_, errno);
   }
-  committed_ = true;
+  temporary_->keep();
   // The name is durable once its folder is. Not every file system supports this, and the file is
   // whole either way, so a failure here is none of the output.
   const Descriptor folder(folder_of(target_), O_RDONLY | O_DIRECTORY);

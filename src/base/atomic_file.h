@@ -6,6 +6,8 @@
 #include <memory>
 #include <string_view>
 
+#include "base/temporary_path.h"
+
 namespace repquant {
 
 /// Throws Error kFile unless `target` could be written now: its folder exists and is writable, and
@@ -26,12 +28,11 @@ class AtomicFile {
  public:
   /// Makes the empty temporary file. Throws Error kFile as check_output does.
   AtomicFile(const std::filesystem::path& target, bool force);
-  ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   const std::filesystem::path& target() const { return target_; }
-  const std::filesystem::path& temporary() const { return temporary_; }
+  const std::filesystem::path& temporary() const { return temporary_->path(); }
 
   /// Appends `bytes`. Throws Error kFile, for example on a full disk.
   void write(std::string_view bytes);
@@ -42,10 +43,9 @@ class AtomicFile {
 
  private:
   std::filesystem::path target_;
-  std::filesystem::path temporary_{};
+  std::unique_ptr<TemporaryPath> temporary_;
   std::shared_ptr<const void> lock_;  // held while the temporary file is one
   bool force_ = false;
-  bool committed_ = false;
 };
 
 /// Writes a whole file atomically.

@@ -195,14 +195,16 @@ void run_command(int argc, const char* const* argv, std::ostream& out,
 
 }  // namespace
 
+void write_error(int argc, const char* const* argv, std::ostream& out, const Error& error) {
+  if (wants_json(argc, argv)) write_json(out, error_json(with_option_names(error)));
+}
+
 int run(int argc, const char* const* argv, std::ostream& out, const InterruptToken& interrupt) {
   std::ostringstream result;  // so that under --json there is one object, of a result or an error
   try {
     run_command(argc, argv, result, interrupt);
   } catch (...) {
-    if (wants_json(argc, argv) && result.str().empty()) {
-      write_json(result, error_json(with_option_names(current_error())));
-    }
+    if (result.str().empty()) write_error(argc, argv, result, current_error());
     out << result.str() << std::flush;
     throw;
   }
