@@ -13,6 +13,7 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/text_table.h"
 #include "repquant/error.h"
@@ -168,6 +169,27 @@ void check_output(const fs::path& target, bool force) {
   if (::access(folder.c_str(), W_OK | X_OK) != 0) {
     throw system_error("cannot write into the folder of the output", target, errno);
   }
+}
+
+void check_folder(const fs::path& folder) {
+  // Only making it shows whether it can be made: /proc, quotas, names that are too long.
+  std::vector<fs::path> missing, made;  // from the inside out, from the outside in
+  std::error_code failed, ignored;
+  fs::path above = fs::absolute(folder, failed);
+  while (!failed && !fs::exists(above, failed) && !failed) {
+    missing.push_back(above);
+    above = above.parent_path();
+  }
+  for (auto path = missing.rbegin(); path != missing.rend() && !failed; ++path) {
+    if (fs::create_directory(*path, failed)) made.push_back(*path);
+  }
+  const bool other = !failed && !fs::is_directory(folder, ignored);
+  if (!failed && ::access(folder.c_str(), W_OK | X_OK) != 0) {
+    failed.assign(errno, std::generic_category());
+  }
+  for (auto path = made.rbegin(); path != made.rend(); ++path) fs::remove(*path, ignored);
+  if (other) throw file_error("not a folder", folder, "a file", "choose another name");
+  if (failed) throw system_error("cannot write into the folder", folder, failed.value());
 }
 
 void check_room(const fs::path& target, std::uint64_t bytes) {

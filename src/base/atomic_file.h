@@ -15,6 +15,10 @@ namespace repquant {
 /// work; AtomicFile checks again.
 void check_output(const std::filesystem::path& target, bool force);
 
+/// Throws Error kFile unless files can be made in `folder`, or it can be made with what is missing
+/// above it; nothing of it is left. For checks before long work.
+void check_folder(const std::filesystem::path& folder);
+
 /// Throws Error kFile if so many bytes cannot be written to `target`: the disk has less room, or
 /// the process may not write files of that size. For checks before long work, with a size that is
 /// surely reached.

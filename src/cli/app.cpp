@@ -136,13 +136,24 @@ std::vector<std::string> arguments_of(int argc, const char* const* argv) {
   return arguments;
 }
 
+/// "; did you mean REPQUANT_THREADS?", if one of `known` is near.
+std::string meant_variable(const std::string& name, const std::vector<std::string>& known) {
+  constexpr std::string_view kPrefix = "REPQUANT_";  // which all have, so that it is nothing near
+  std::vector<std::string> words;
+  for (const std::string& variable : known) words.push_back(variable.substr(kPrefix.size()));
+  const std::vector<std::string> nearest = nearest_names(name.substr(kPrefix.size()), words, 1);
+  if (nearest.empty()) return "";
+  return "; did you mean " + std::string(kPrefix) + nearest.front() + "?";
+}
+
 void warn_unused_environment(const std::vector<Command>& commands, const Log& log) {
   std::vector<std::string> known{"REPQUANT_CPU_LEVEL"};
   for (const Command& command : commands) {
     for (auto& name : environment_names(*command.app)) known.push_back(std::move(name));
   }
   for (const auto& name : unused_environment(repquant_environment(), known)) {
-    log.debug("environment variable " + name + " names no setting and is ignored");
+    log.warning("environment variable " + name + " names no setting and is ignored" +
+                meant_variable(name, known));
   }
 }
 

@@ -87,6 +87,11 @@ class HostileTest(unittest.TestCase):
                          lambda name, data: with_integer_before_training(data, "Attend", value)
                          if name == "data.pkl" else data)
 
+    def test_archive_versions_that_are_no_numbers(self) -> None:
+        for text in (b"9" * 21, b"x", b"", b"-3"):
+            self.refused(DIGITS_MODEL, FILE, "version",
+                         lambda name, data: text if name.endswith("version") else data)
+
     def test_memo_keys_that_take_gigabytes(self) -> None:
         bomb = b"r" + struct.pack("<I", 0xFFFFFFF0)
         for source in (self.artifact, DIGITS_MODEL):

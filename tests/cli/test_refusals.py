@@ -66,6 +66,76 @@ class BeforeTheWork(program.ProgramTest):
         self.assertIn("notes.txt", done.stderr)
         self.assertIn("old.gif", done.stderr)
 
+    def test_tasks_that_the_data_is_not_for(self) -> None:
+        data = ("--data", DIGITS_TEST)
+        self.refused(USAGE, "no token ids", "evaluate", DIGITS_MODEL, *data, "--task", "perplexity")
+        self.refused(USAGE, "nothing to measure", "evaluate", DIGITS_MODEL, *data, "--task",
+                     "embedding")
+        self.refused(UNSUPPORTED, "output 1", "evaluate", DIGITS_MODEL, *data, "--task", "retrieval")
+        self.refused(UNSUPPORTED, "output 3", "evaluate", DIGITS_MODEL, *data, "--outputs", "3")
+
+    def test_a_second_model_that_takes_other_data(self) -> None:
+        self.succeed("quantize", MODELS / "planted.trace.pt", "--calib",
+                     MODELS / "planted_calib.npz", "--effort", "fast", "-o", "other.pt")
+        for command in (("evaluate", DIGITS_MODEL, "other.pt"),
+                        ("evaluate", "other.pt", "--reference", DIGITS_MODEL),
+                        ("benchmark", DIGITS_MODEL, "other.pt")):
+            self.refused(USAGE, "other.pt", *command, "--data", DIGITS_TEST)
+
+    def test_coverage_and_samples_that_judge(self) -> None:
+        quantize = ("quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB)
+        done = self.fails(GATE, "below --min-coverage", *quantize, "--min-coverage", "1")
+        self.assertNotIn("drawn", done.stderr)  # no sample was read
+        for arguments in (("--hold-back", "0"), ("--calib-samples", "4")):
+            done = self.fails(USAGE, "held back", *quantize, "--min-sqnr", "9", *arguments)
+            self.assertNotIn("drawn", done.stderr)
+        np.savez(self.folder / "few.npz", images=np.zeros((4, 1, 8, 8), np.float32))
+        self.fails(USAGE, "4 samples", "quantize", DIGITS_MODEL, "--calib", "few.npz",
+                   "--min-agreement", "0.9")
+
+    def test_shapes_before_all_samples_are_drawn(self) -> None:
+        done = self.fails(USAGE, "fails on the data", "quantize", DIGITS_MODEL, "--calib",
+                          "synthetic", "--input-shape", "3,8,8")
+        self.assertNotIn("drawn", done.stderr)
+
+    def test_folders_that_cannot_be_written(self) -> None:
+        quantize = ("quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "--workdir")
+        self.write("file", "text")
+        for folder in ("/proc/none", "file", "file/below", "x" * 300):
+            done = self.fails(FILE, folder, *quantize, folder)
+            self.assertNotIn("drawn", done.stderr)
+        self.write("plan.json", json.dumps({
+            "schema_version": 1, "bits": ["w8a8"],
+            "models": [{"model": str(DIGITS_MODEL), "calib": str(DIGITS_CALIB)}]}))
+        for more in ((), ("--dry-run",)):
+            self.fails(FILE, "x" * 300, "run", "plan.json", "-o", "x" * 300, *more)
+
+    def test_limits_that_no_figure_can_have(self) -> None:
+        evaluate = ("evaluate", DIGITS_MODEL, "--data", DIGITS_TEST, "--reference", DIGITS_MODEL)
+        for option, value in (("--max-kl", "-1"), ("--max-ppl", "0.5"), ("--max-ppl-ratio", "-1"),
+                              ("--min-spearman", "1.5"), ("--min-cosine", "-2"),
+                              ("--min-top1", "1.1"), ("--min-sqnr", "inf")):
+            self.refused(USAGE, option, *evaluate, option, value)
+        self.write("plan.json", json.dumps({
+            "schema_version": 1, "bits": ["w8a8"], "gates": {"max_size_ratio": -1},
+            "models": [{"model": str(DIGITS_MODEL), "calib": str(DIGITS_CALIB)}]}))
+        self.refused(USAGE, "a number from 0", "run", "plan.json")
+
+    def test_a_baseline_that_is_not_there(self) -> None:
+        plan = {"schema_version": 1, "output": "out", "bits": ["w8a8"],
+                "baseline": {"folder": "last-night", "allow": {"size_ratio": 0.1}},
+                "models": [{"model": str(DIGITS_MODEL), "calib": str(DIGITS_CALIB)}]}
+        self.write("plan.json", json.dumps(plan))
+        self.fails(FILE, "last-night", "run", "plan.json")
+        (self.folder / "last-night").mkdir()
+        done = self.succeed("run", "plan.json", "--dry-run")
+        self.assertIn("nothing is compared", done.stderr)
+
+    def test_environment_variables_that_name_nothing(self) -> None:
+        done = self.succeed("recipe", "list", environment={"REPQUANT_TRHEADS": "2"})
+        self.assertIn("REPQUANT_TRHEADS", done.stderr)
+        self.assertIn("REPQUANT_THREADS", done.stderr)
+
     def test_rows_of_a_plan(self) -> None:
         self.write("plan.json", json.dumps({
             "schema_version": 1, "output": "out", "bits": ["w8a8"], "gates": {"min_top1": 0.5},
