@@ -310,7 +310,7 @@ CalibrationSource open_source(const BenchmarkOptions& options) {
 
 BenchmarkReport benchmark(const BenchmarkOptions& options, const Observer& observer) {
   check_options(options);
-  for (const auto& path : options.models) check_model_file(path);
+  for (const auto& path : options.models) check_model_file(path, options.trust);
   const std::vector<ModelForm> models = expand_forms(options.models, options.forms);
   const OperatorThreads threads(options.threads);
   const CalibrationSource source = open_source(options);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/pattern.h"
+#include "base/text_table.h"
 #include "cli/command.h"
 #include "cli/help.h"
 #include "cli/option_names.h"
@@ -211,15 +212,19 @@ void write_error(int argc, const char* const* argv, std::ostream& out, const Err
 }
 
 int run(int argc, const char* const* argv, std::ostream& out, const InterruptToken& interrupt) {
+  // JSON escapes by itself.
+  const auto shown = [&](const std::string& text) {
+    return wants_json(argc, argv) ? text : without_control(text);
+  };
   std::ostringstream result;  // so that under --json there is one object, of a result or an error
   try {
     run_command(argc, argv, result, interrupt);
   } catch (...) {
     if (result.str().empty()) write_error(argc, argv, result, current_error());
-    out << result.str() << std::flush;
+    out << shown(result.str()) << std::flush;
     throw;
   }
-  out << result.str() << std::flush;
+  out << shown(result.str()) << std::flush;
   if (!out) {
     throw Error(ErrorKind::kFile, {.what = "the result cannot be written to standard output"});
   }

@@ -8,6 +8,7 @@
 
 #include "base/interrupt.h"
 #include "base/temporary_path.h"
+#include "base/text_table.h"
 #include "cli/app.h"
 #include "cli/exit_code.h"
 #include "cli/option_names.h"
@@ -23,7 +24,7 @@ constexpr std::chrono::seconds kGrace{2};
 /// Says the error; its exit code.
 int say(const Error& error) {
   const Error named = with_option_names(error);
-  std::cerr << "repquant: error: " << named.what() << std::endl;
+  std::cerr << "repquant: error: " << without_control(named.what()) << std::endl;
   return exit_code(named.kind());
 }
 

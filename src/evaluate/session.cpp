@@ -132,10 +132,10 @@ Session open_session(const EvaluationOptions& options, const Observer& observer)
   check_required(options);
   std::vector<ModelForm> models;
   if (!options.reference.empty()) {
-    check_model_file(options.reference);
+    check_model_file(options.reference, options.trust);
     models = expand_forms({options.reference}, {Form::kPortable});
   }
-  for (const auto& path : options.models) check_model_file(path);
+  for (const auto& path : options.models) check_model_file(path, options.trust);
   for (auto& model : expand_forms(options.models, options.forms)) {
     models.push_back(std::move(model));
   }

@@ -22,6 +22,8 @@ namespace {
 // Text and structure; the weights are in entries of their own. A site takes some kilobytes of each.
 constexpr std::uint64_t kMaxPickle = std::uint64_t{1} << 27;
 constexpr std::uint64_t kMaxCode = std::uint64_t{1} << 26;
+// Of code, in all files: LibTorch takes a second for some thousand. BERT-base has 3 thousand.
+constexpr std::size_t kMaxLines = 100000;
 // Of all code, and of all pickles.
 constexpr std::uint64_t kMaxText = std::uint64_t{1} << 28;
 
@@ -139,10 +141,18 @@ void check_entries(CheckedArchive& archive, const std::string& path, bool truste
   if (!archive.has("constants.pkl")) {
     throw Error(ErrorKind::kFile, unreadable_model(path, "an archive of torch.save, without code"));
   }
+  std::size_t lines = 0;
   for (const auto& name : archive.names()) {
     if (!name.starts_with("code/")) continue;
     if (name.ends_with(".py")) {
-      check_code(archive.text(name, kMaxCode), archive.place(name), trusted);
+      lines += check_code(archive.text(name, kMaxCode), archive.place(name), trusted);
+      if (lines > kMaxLines) {
+        throw_file_error("the model's code is too long to be compiled", archive.place(name),
+                         "at most " + std::to_string(kMaxLines) + " lines",
+                         "more than " + std::to_string(kMaxLines),
+                         "a trace that unrolls a loop is that long: export with torch.jit.script, "
+                         "or fewer steps");
+      }
     } else {
       checked_pickle(archive, name);  // positions in the source, read for messages
     }

@@ -106,7 +106,7 @@ RowResult look_at_row(const NightlyRow& row, bool force) {
     judge_row(row, *result);
     return *std::move(result);
   }
-  check_model_file(row.quantize.model);
+  check_model_file(row.quantize.model, row.quantize.trust);
   if (exists(row.quantize.output)) {
     check_output(row.quantize.output, force || exists(row.result_file));
   }

@@ -86,7 +86,7 @@ void check_options(const QuantizeOptions& options) {
                                   {"calibration data", data != nullptr ? data->path : ""},
                                   {"preset", options.preset},
                                   {"preset", options.model + "." + kPresetFile}});
-  check_model_file(options.model);
+  check_model_file(options.model, options.trust);
   check_output(options.output, options.force);
   if (!options.workdir.empty()) check_folder(options.workdir);
   check_room(options.output, smallest_artifact(options));

@@ -9,6 +9,7 @@ import numpy as np
 
 import program
 from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, IMAGES, MODELS, PRESET, support
+from test_hostile import rewrite
 
 GATE, USAGE, UNSUPPORTED, FILE = 1, 2, 4, 5
 
@@ -135,6 +136,27 @@ class BeforeTheWork(program.ProgramTest):
         done = self.succeed("recipe", "list", environment={"REPQUANT_TRHEADS": "2"})
         self.assertIn("REPQUANT_TRHEADS", done.stderr)
         self.assertIn("REPQUANT_THREADS", done.stderr)
+
+    def test_a_bad_model_is_named_before_its_data(self) -> None:
+        content = DIGITS_MODEL.read_bytes()
+        self.write("cut.pt", content[:len(content) // 2])
+        (self.folder / "images").mkdir()
+        shutil.copy(IMAGES / "rgb8.png", self.folder / "images")
+        self.refused(FILE, "cut.pt", "quantize", "cut.pt", "--calib", "images")
+        self.refused(FILE, "cut.pt", "evaluate", "cut.pt", "--data", "images")
+        code = b"def f(x: Tensor) -> None:\n  torch.save(1, 'f')\n"
+        rewrite(DIGITS_MODEL, self.folder / "code.pt",
+                lambda name, data: data + code if name.endswith(".py") else data)
+        self.refused(UNSUPPORTED, "aten::save", "quantize", "code.pt", "--calib", "images")
+        self.refused(UNSUPPORTED, "aten::save", "evaluate", "code.pt", "--data", "images")
+
+    def test_settings_have_no_effect_on_an_artifact(self) -> None:
+        self.succeed("quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "--calib-samples", "8",
+                     "--effort", "fast", "-o", "artifact.pt")
+        for option in (("--bits", "w4a4"), ("--data", DIGITS_TEST), ("--recipe", "paper")):
+            self.fails(USAGE, option[0], "inspect", "artifact.pt", *option)
+        self.succeed("inspect", "artifact.pt", "--runtime", "--wide",
+                     environment={"REPQUANT_BITS": "w4a4"})
 
     def test_rows_of_a_plan(self) -> None:
         self.write("plan.json", json.dumps({
