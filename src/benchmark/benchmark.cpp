@@ -299,6 +299,12 @@ CalibrationSource open_source(const BenchmarkOptions& options) {
                                .model = options.models.front(),
                                .threads = options.threads});
   }
+  if (source.dataset) {  // the first samples, as many as the largest batch takes
+    const auto used = *std::max_element(options.batch_sizes.begin(), options.batch_sizes.end());
+    if (used < source.dataset->size()) {
+      source.protocol = std::to_string(used) + " of " + source.protocol;
+    }
+  }
   if (generate) {
     source.protocol += "; " + std::to_string(options.prompt) + " tokens of prompt, " +
                        std::to_string(options.tokens) + " written";

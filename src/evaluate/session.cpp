@@ -221,8 +221,10 @@ EvaluationReport make_report(const Session& session, const std::string& protocol
                              const std::function<void(std::size_t run, ModelEvaluation&)>& fill) {
   EvaluationReport report;
   report.task = session.options->task;
-  report.protocol = session.data.protocol + (protocol.empty() ? "" : "; " + protocol);
-  report.samples = static_cast<std::int64_t>(session.indices.size());
+  report.samples = std::ssize(session.indices);
+  const std::int64_t all = session.data.dataset.size();
+  report.protocol = (report.samples < all ? std::to_string(report.samples) + " of " : "") +
+                    session.data.protocol + (protocol.empty() ? "" : "; " + protocol);
   for (std::size_t run = 0; run < session.runs.size(); ++run) {
     const TimedModel& timed = session.runs[run];
     ModelEvaluation result;

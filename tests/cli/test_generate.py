@@ -119,7 +119,7 @@ class GenerateTest(program.ProgramTest):
         self.make_models()
         generate = ("--task", "generate", "--rounds", 1)
         self.fails(2, "", "benchmark", DIGITS_MODEL, *generate)
-        self.fails(2, "must fit into the context", "benchmark", "cached.pt", *generate, "--prompt",
+        self.fails(4, "must fit into the context", "benchmark", "cached.pt", *generate, "--prompt",
                    40, "--tokens", 20)
         self.fails(2, "--prompt", "benchmark", "cached.pt", "--prompt", 8)
         self.fails(2, "--task", "benchmark", "cached.pt", "--task", "sing")

@@ -14,6 +14,17 @@ from test_hostile import rewrite
 GATE, USAGE, UNSUPPORTED, FILE = 1, 2, 4, 5
 
 
+class Draws(program.ProgramTest):
+    def test_what_was_drawn_of_how_many(self) -> None:
+        data = ("--data", DIGITS_TEST)
+        some = self.result("evaluate", DIGITS_MODEL, *data, "--samples", "24")
+        self.assertTrue(some["protocol"].startswith("24 of 600 samples"), some["protocol"])
+        every = self.result("evaluate", DIGITS_MODEL, *data)
+        self.assertTrue(every["protocol"].startswith("600 samples"), every["protocol"])
+        timed = self.result("benchmark", DIGITS_MODEL, *data, "--rounds", "1")
+        self.assertTrue(timed["protocol"].startswith("1 of 600 samples"), timed["protocol"])
+
+
 class BeforeTheWork(program.ProgramTest):
     """No progress is reported by what is refused first: "evaluate 0/..." is its first line."""
 

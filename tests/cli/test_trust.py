@@ -221,6 +221,19 @@ class CompareTest(ArtifactTest):
         same = self.result("compare", self.artifact, self.artifact)
         self.assertFalse(any(value["differs"] for value in same["values"]))
 
+    def test_tables_fit_the_terminal(self) -> None:
+        other = self.folder / "digits.w8a8.pt"
+        self.succeed("quantize", DIGITS_MODEL, "--bits", "w8a8", "--calib", DIGITS_CALIB,
+                     "--calib-samples", "16", "--effort", "fast", "-o", other)
+        for command in (("compare", self.artifact, other), ("recipe", "list"),
+                        ("inspect", self.artifact, "--runtime")):
+            text = self.succeed(*command, environment={"COLUMNS": "80"}).stdout
+            self.assertLessEqual(max(map(len, text.splitlines())), 80, text)
+        text = self.succeed("compare", self.artifact, other).stdout
+        self.assertNotIn("coverage/rows", text)
+        self.assertIn("own change", text)
+        self.assertIn("coverage/rows", self.succeed("compare", self.artifact, other, "-v").stdout)
+
     def test_results(self) -> None:
         for name, samples in (("a.json", 64), ("b.json", 128)):
             done = self.succeed("evaluate", self.artifact, "--data", DIGITS_TEST, "--samples",
