@@ -40,7 +40,7 @@ struct VerifyReport {
 ///  - archive: checksum of every entry; sizes, ranges and code as before every load
 ///  - format: version of the format, and who wrote it
 ///  - table: every site has its submodules, of the right class, with the bits that it states
-///  - codes: at most 2^bits different codes in every tensor, all within their range
+///  - codes: at most 2^bits different codes in every tensor, all within their range; levels rise
 ///  - coverage: the sums that the description states are those of its table and of the tensors
 ///  - integers: every submodule of the table is called; what runs in integers, by form
 ///  - log grid: the weights of the softmax codes, computed by the artifact's own code, are powers
@@ -48,6 +48,7 @@ struct VerifyReport {
 ///  - model: the reference has the SHA-256 that the artifact names
 ///  - fold: each folded norm leaves its Linears as they were, on `data`
 ///  - forms: fused operators equal portable ones on `data`, and with a reference whole outputs
+///  - outputs: nearly as close to those of the reference as the description states, on `data`
 ///  - reproduction: the same recipe, model and calibration data give the same bytes
 /// Throws Error for options and files that do not let it look: kFile (missing, data that cannot be
 /// read), kUnsupported (not an artifact), kUsage; kInterrupted. What is wrong with the artifact is

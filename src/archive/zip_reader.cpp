@@ -2,6 +2,7 @@
 
 #include <zip.h>
 
+#include <algorithm>
 #include <system_error>
 
 #include "archive/bytes.h"
@@ -25,6 +26,8 @@ std::string open_error(int code) {
 }  // namespace
 
 void ZipReader::Close::operator()(zip* archive) const noexcept { zip_discard(archive); }
+
+void ZipReader::CloseFile::operator()(zip_file* file) const noexcept { zip_fclose(file); }
 
 ZipReader::ZipReader(const std::filesystem::path& path) : path_(path.string()) {
   int code = 0;
@@ -109,27 +112,32 @@ std::uint64_t ZipReader::size(const std::string& name) const {
   return info.size;
 }
 
-void ZipReader::read(const std::string& name, void* target, std::uint64_t size) const {
-  struct CloseFile {
-    void operator()(zip_file_t* file) const noexcept { zip_fclose(file); }
-  };
-  const std::unique_ptr<zip_file_t, CloseFile> file(
-      zip_fopen_index(archive_.get(), index(name), 0));
+ZipReader::EntryFile ZipReader::open(const std::string& name) const {
+  EntryFile file(zip_fopen_index(archive_.get(), index(name), 0));
   if (!file) {
     throw_file_error("cannot read an archive entry", path_ + ":" + name, {},
                      zip_strerror(archive_.get()));
   }
-  auto* out = static_cast<std::uint8_t*>(target);
+  return file;
+}
+
+void ZipReader::read_bytes(zip_file* file, const std::string& name, std::uint8_t* target,
+                           std::uint64_t size) const {
   std::uint64_t done = 0;
   while (done < size) {
-    const zip_int64_t count = zip_fread(file.get(), out + done, size - done);
+    const zip_int64_t count = zip_fread(file, target + done, size - done);
     if (count <= 0) {
       throw_file_error("the archive entry is truncated or corrupt", path_ + ":" + name,
                        counted(size, "byte"),
-                       counted(done, "byte") + " (" + zip_file_strerror(file.get()) + ")");
+                       counted(done, "byte") + " (" + zip_file_strerror(file) + ")");
     }
     done += static_cast<std::uint64_t>(count);
   }
+}
+
+void ZipReader::read(const std::string& name, void* target, std::uint64_t size) const {
+  const EntryFile file = open(name);
+  read_bytes(file.get(), name, static_cast<std::uint8_t*>(target), size);
   // libzip compares the checksum when it meets the end of the entry.
   std::uint8_t extra = 0;
   const zip_int64_t rest = zip_fread(file.get(), &extra, 1);
@@ -137,6 +145,12 @@ void ZipReader::read(const std::string& name, void* target, std::uint64_t size) 
     throw_file_error("the archive entry is corrupt", path_ + ":" + name, {},
                      rest < 0 ? zip_file_strerror(file.get()) : "more data than its size");
   }
+}
+
+std::vector<std::uint8_t> ZipReader::read_start(const std::string& name, std::uint64_t most) const {
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(std::min(size(name), most)));
+  read_bytes(open(name).get(), name, bytes.data(), bytes.size());
+  return bytes;
 }
 
 std::vector<std::uint8_t> ZipReader::read(const std::string& name, std::uint64_t max_size) const {

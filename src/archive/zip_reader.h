@@ -10,6 +10,7 @@
 #include <vector>
 
 struct zip;
+struct zip_file;
 
 namespace repquant {
 
@@ -30,6 +31,10 @@ class ZipReader {
   /// the entry is truncated or its checksum is wrong.
   void read(const std::string& name, void* target, std::uint64_t size) const;
 
+  /// The first bytes of the entry, at most `most` and no more than it has: enough for a header,
+  /// where the checksum of the whole is not to be had.
+  std::vector<std::uint8_t> read_start(const std::string& name, std::uint64_t most) const;
+
   /// The whole entry, at most `max_size` bytes.
   std::vector<std::uint8_t> read(const std::string& name,
                                  std::uint64_t max_size = std::uint64_t{1} << 32) const;
@@ -38,6 +43,14 @@ class ZipReader {
   struct Close {
     void operator()(zip* archive) const noexcept;
   };
+  struct CloseFile {
+    void operator()(zip_file* file) const noexcept;
+  };
+  using EntryFile = std::unique_ptr<zip_file, CloseFile>;
+
+  EntryFile open(const std::string& name) const;
+  void read_bytes(zip_file* file, const std::string& name, std::uint8_t* target,
+                  std::uint64_t size) const;
   std::optional<std::uint64_t> find(const std::string& name) const;
   std::uint64_t index(const std::string& name) const;
   void check_sizes() const;

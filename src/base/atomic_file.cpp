@@ -13,6 +13,7 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/text_table.h"
 #include "repquant/error.h"
@@ -170,6 +171,27 @@ void check_output(const fs::path& target, bool force) {
   }
 }
 
+void check_folder(const fs::path& folder) {
+  // Only making it shows whether it can be made: /proc, quotas, names that are too long.
+  std::vector<fs::path> missing, made;  // from the inside out, from the outside in
+  std::error_code failed, ignored;
+  fs::path above = fs::absolute(folder, failed);
+  while (!failed && !fs::exists(above, failed) && !failed) {
+    missing.push_back(above);
+    above = above.parent_path();
+  }
+  for (auto path = missing.rbegin(); path != missing.rend() && !failed; ++path) {
+    if (fs::create_directory(*path, failed)) made.push_back(*path);
+  }
+  const bool other = !failed && !fs::is_directory(folder, ignored);
+  if (!failed && ::access(folder.c_str(), W_OK | X_OK) != 0) {
+    failed.assign(errno, std::generic_category());
+  }
+  for (auto path = made.rbegin(); path != made.rend(); ++path) fs::remove(*path, ignored);
+  if (other) throw file_error("not a folder", folder, "a file", "choose another name");
+  if (failed) throw system_error("cannot write into the folder", folder, failed.value());
+}
+
 void check_room(const fs::path& target, std::uint64_t bytes) {
   const auto fail = [&](std::uint64_t room, const std::string& what, const char* hint) {
     throw file_error("there is no room for the output", target,
@@ -193,16 +215,12 @@ AtomicFile::AtomicFile(const fs::path& target, bool force)
   check_output(target, force);
   remove_abandoned(target_);
   Temporary made = make_temporary(target_);
-  temporary_ = std::move(made.path);
+  temporary_ = std::make_unique<TemporaryPath>(std::move(made.path));
   lock_ = std::move(made.lock);
 }
 
-AtomicFile::~AtomicFile() {
-  if (!committed_) ::unlink(temporary_.c_str());
-}
-
 void AtomicFile::write(std::string_view bytes) {
-  const Descriptor file(temporary_, O_WRONLY | O_APPEND);
+  const Descriptor file(temporary(), O_WRONLY | O_APPEND);
   if (file.get() < 0) throw system_error("cannot write output", target_, errno);
   while (!bytes.empty()) {
     const ssize_t done = ::write(file.get(), bytes.data(), bytes.size());
@@ -213,23 +231,24 @@ void AtomicFile::write(std::string_view bytes) {
 }
 
 void AtomicFile::commit() {
-  flush_to_disk(temporary_, O_RDONLY);
+  flush_to_disk(temporary(), O_RDONLY);
   int status = 0;
   if (force_) {
-    status = ::rename(temporary_.c_str(), target_.c_str());
+    status = ::rename(temporary().c_str(), target_.c_str());
   } else {
-    status = ::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_NOREPLACE);
+    status =
+        ::renameat2(AT_FDCWD, temporary().c_str(), AT_FDCWD, target_.c_str(), RENAME_NOREPLACE);
     if (status != 0 && (errno == EINVAL || errno == ENOSYS)) {  // the file system cannot do that
       std::error_code failed;
       if (fs::exists(target_, failed)) throw exists_error(target_);
-      status = ::rename(temporary_.c_str(), target_.c_str());
+      status = ::rename(temporary().c_str(), target_.c_str());
     }
   }
   if (status != 0) {
     if (errno == EEXIST) throw exists_error(target_);
     throw system_error("cannot rename output", target_, errno);
   }
-  committed_ = true;
+  temporary_->keep();
   // The name is durable once its folder is. Not every file system supports this, and the file is
   // whole either way, so a failure here is none of the output.
   const Descriptor folder(folder_of(target_), O_RDONLY | O_DIRECTORY);

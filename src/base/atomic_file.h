@@ -6,12 +6,18 @@
 #include <memory>
 #include <string_view>
 
+#include "base/temporary_path.h"
+
 namespace repquant {
 
 /// Throws Error kFile unless `target` could be written now: its folder exists and is writable, and
 /// there is no such file yet, or it is a regular file and `force` is given. For checks before long
 /// work; AtomicFile checks again.
 void check_output(const std::filesystem::path& target, bool force);
+
+/// Throws Error kFile unless files can be made in `folder`, or it can be made with what is missing
+/// above it; nothing of it is left. For checks before long work.
+void check_folder(const std::filesystem::path& folder);
 
 /// Throws Error kFile if so many bytes cannot be written to `target`: the disk has less room, or
 /// the process may not write files of that size. For checks before long work, with a size that is
@@ -26,12 +32,11 @@ class AtomicFile {
  public:
   /// Makes the empty temporary file. Throws Error kFile as check_output does.
   AtomicFile(const std::filesystem::path& target, bool force);
-  ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   const std::filesystem::path& target() const { return target_; }
-  const std::filesystem::path& temporary() const { return temporary_; }
+  const std::filesystem::path& temporary() const { return temporary_->path(); }
 
   /// Appends `bytes`. Throws Error kFile, for example on a full disk.
   void write(std::string_view bytes);
@@ -42,10 +47,9 @@ class AtomicFile {
 
  private:
   std::filesystem::path target_;
-  std::filesystem::path temporary_{};
+  std::unique_ptr<TemporaryPath> temporary_;
   std::shared_ptr<const void> lock_;  // held while the temporary file is one
   bool force_ = false;
-  bool committed_ = false;
 };
 
 /// Writes a whole file atomically.

@@ -2,7 +2,12 @@
 // file stays behind.
 #pragma once
 
+#include <chrono>
 #include <csignal>
+#include <functional>
+#include <memory>
+
+#include "repquant/error.h"
 
 namespace repquant {
 
@@ -28,6 +33,12 @@ class InterruptToken {
 class InterruptScope {
  public:
   InterruptScope();
+
+  /// As well calls `overdue` with Error kInterrupted, on a thread of its own, if the scope still
+  /// lives so long after the first signal: nobody has asked for the flag, as in a model's loop
+  /// without end.
+  InterruptScope(std::chrono::milliseconds grace, std::function<void(const Error&)> overdue);
+
   ~InterruptScope();
   InterruptScope(const InterruptScope&) = delete;
   InterruptScope& operator=(const InterruptScope&) = delete;
@@ -35,6 +46,11 @@ class InterruptScope {
   InterruptToken token() const { return InterruptToken(true); }
 
  private:
+  class Watch;
+
+  void install();
+
+  std::unique_ptr<Watch> watch_;
   struct sigaction previous_int_ {};
   struct sigaction previous_term_ {};
 };

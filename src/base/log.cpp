@@ -13,6 +13,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/text_table.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -142,7 +143,8 @@ Log::Log(const LogOptions& options) : state_(std::make_shared<State>()) {
 
 void Log::write(LogLevel level, std::string_view text) const {
   if (state_ == nullptr || level == LogLevel::kOff) return;
-  state_->logger->log(spdlog_level(level), spdlog::string_view_t(text.data(), text.size()));
+  const std::string safe = without_control(text);
+  state_->logger->log(spdlog_level(level), spdlog::string_view_t(safe.data(), safe.size()));
 }
 
 bool Log::shows(LogLevel level) const {
@@ -152,7 +154,7 @@ bool Log::shows(LogLevel level) const {
 bool Log::on_terminal() const { return state_ != nullptr && state_->terminal; }
 
 void Log::status(std::string_view text) const {
-  if (on_terminal() && shows(LogLevel::kInfo)) state_->console->set_status(text);
+  if (on_terminal() && shows(LogLevel::kInfo)) state_->console->set_status(without_control(text));
 }
 
 }  // namespace repquant

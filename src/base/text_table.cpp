@@ -129,4 +129,24 @@ std::string format_duration(double seconds) {
   return std::to_string(minutes / 60) + " h " + two_digits(minutes % 60) + " min";
 }
 
+std::string without_control(std::string_view text) {
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // U+0080 to U+009F, as UTF-8, are control characters as well.
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : '\0');
+    const bool wide = byte == 0xC2 && next >= 0x80 && next < 0xA0;
+    const bool control = (byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F || wide;
+    if (!control) {
+      result += text[i];
+      continue;
+    }
+    std::array<char, 8> code{};
+    std::snprintf(code.data(), code.size(), "\\x%02x",
+                  static_cast<unsigned>(static_cast<unsigned char>(wide ? text[++i] : text[i])));
+    result += code.data();
+  }
+  return result;
+}
+
 }  // namespace repquant

@@ -62,4 +62,8 @@ std::string format_bytes(double bytes);
 /// Seconds as "0.35 s", "12 s", "3 min 20 s" or "2 h 05 min".
 std::string format_duration(double seconds);
 
+/// The text with control characters but newlines and tabs as \x1b: names of files and of parts of a
+/// model must not steer a terminal.
+std::string without_control(std::string_view text);
+
 }  // namespace repquant

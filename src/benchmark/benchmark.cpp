@@ -103,6 +103,17 @@ Inputs make_inputs(const CalibrationSource& source, std::int64_t size, const Loa
   return inputs;
 }
 
+/// Whether the data has the model's inputs; running it comes later.
+void check_takes(const LoadedModel& model, const CalibrationSource& source) {
+  try {
+    static_cast<void>(make_inputs(source, 1, model));
+  } catch (const Error& e) {
+    ErrorParts parts = e.parts();
+    if (parts.where.empty()) parts.where = model.path();
+    throw Error(e.kind(), std::move(parts));
+  }
+}
+
 /// Correctness comes before any timing.
 void compare_outputs(std::vector<Contender>& contenders,
                      const std::function<Inputs(const LoadedModel&)>& inputs, bool real_data,
@@ -288,6 +299,12 @@ CalibrationSource open_source(const BenchmarkOptions& options) {
                                .model = options.models.front(),
                                .threads = options.threads});
   }
+  if (source.dataset) {  // the first samples, as many as the largest batch takes
+    const auto used = *std::max_element(options.batch_sizes.begin(), options.batch_sizes.end());
+    if (used < source.dataset->size()) {
+      source.protocol = std::to_string(used) + " of " + source.protocol;
+    }
+  }
   if (generate) {
     source.protocol += "; " + std::to_string(options.prompt) + " tokens of prompt, " +
                        std::to_string(options.tokens) + " written";
@@ -299,15 +316,16 @@ CalibrationSource open_source(const BenchmarkOptions& options) {
 
 BenchmarkReport benchmark(const BenchmarkOptions& options, const Observer& observer) {
   check_options(options);
-  for (const auto& path : options.models) check_model_file(path);
+  for (const auto& path : options.models) check_model_file(path, options.trust);
   const std::vector<ModelForm> models = expand_forms(options.models, options.forms);
   const OperatorThreads threads(options.threads);
   const CalibrationSource source = open_source(options);
+  const bool generate = options.task == BenchmarkTask::kGenerate;
   std::vector<Contender> contenders;
   for (const auto& model : models) {
     contenders.push_back(load_contender(model, options.trust, observer));
+    if (!generate) check_takes(contenders.back().model, source);
   }
-  const bool generate = options.task == BenchmarkTask::kGenerate;
   BenchmarkReport report{.task = options.task,
                          .protocol = source.protocol,
                          .threads = options.threads,

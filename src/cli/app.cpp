@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/pattern.h"
+#include "base/text_table.h"
 #include "cli/command.h"
 #include "cli/help.h"
 #include "cli/option_names.h"
@@ -136,13 +137,24 @@ std::vector<std::string> arguments_of(int argc, const char* const* argv) {
   return arguments;
 }
 
+/// "; did you mean REPQUANT_THREADS?", if one of `known` is near.
+std::string meant_variable(const std::string& name, const std::vector<std::string>& known) {
+  constexpr std::string_view kPrefix = "REPQUANT_";  // which all have, so that it is nothing near
+  std::vector<std::string> words;
+  for (const std::string& variable : known) words.push_back(variable.substr(kPrefix.size()));
+  const std::vector<std::string> nearest = nearest_names(name.substr(kPrefix.size()), words, 1);
+  if (nearest.empty()) return "";
+  return "; did you mean " + std::string(kPrefix) + nearest.front() + "?";
+}
+
 void warn_unused_environment(const std::vector<Command>& commands, const Log& log) {
   std::vector<std::string> known{"REPQUANT_CPU_LEVEL"};
   for (const Command& command : commands) {
     for (auto& name : environment_names(*command.app)) known.push_back(std::move(name));
   }
   for (const auto& name : unused_environment(repquant_environment(), known)) {
-    log.debug("environment variable " + name + " names no setting and is ignored");
+    log.warning("environment variable " + name + " names no setting and is ignored" +
+                meant_variable(name, known));
   }
 }
 
@@ -195,18 +207,24 @@ void run_command(int argc, const char* const* argv, std::ostream& out,
 
 }  // namespace
 
+void write_error(int argc, const char* const* argv, std::ostream& out, const Error& error) {
+  if (wants_json(argc, argv)) write_json(out, error_json(with_option_names(error)));
+}
+
 int run(int argc, const char* const* argv, std::ostream& out, const InterruptToken& interrupt) {
+  // JSON escapes by itself.
+  const auto shown = [&](const std::string& text) {
+    return wants_json(argc, argv) ? text : without_control(text);
+  };
   std::ostringstream result;  // so that under --json there is one object, of a result or an error
   try {
     run_command(argc, argv, result, interrupt);
   } catch (...) {
-    if (wants_json(argc, argv) && result.str().empty()) {
-      write_json(result, error_json(with_option_names(current_error())));
-    }
-    out << result.str() << std::flush;
+    if (result.str().empty()) write_error(argc, argv, result, current_error());
+    out << shown(result.str()) << std::flush;
     throw;
   }
-  out << result.str() << std::flush;
+  out << shown(result.str()) << std::flush;
   if (!out) {
     throw Error(ErrorKind::kFile, {.what = "the result cannot be written to standard output"});
   }

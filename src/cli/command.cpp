@@ -12,6 +12,7 @@
 #include <map>
 
 #include "base/memory.h"
+#include "base/text_table.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {
@@ -50,7 +51,7 @@ std::shared_ptr<CommonOptions> add_common_options(CLI::App& app) {
 Context make_context(const CommonOptions& common, std::ostream& out,
                      const InterruptToken& interrupt) {
   // What a model prints is no part of the result.
-  torch::jit::setPrintHandler([](const std::string& text) { std::cerr << text; });
+  torch::jit::setPrintHandler([](const std::string& text) { std::cerr << without_control(text); });
   if (!common.max_memory.empty()) limit_memory(parse_bytes(common.max_memory, "--max-memory"));
   Context context;
   context.out = &out;

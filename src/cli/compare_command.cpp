@@ -57,6 +57,30 @@ std::string cell_of(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+/// Bits of each kind of sites are in the table of sites, too.
+bool is_shown(const ComparedValue& value, const Layout& layout) {
+  if (layout.verbose) return true;
+  return value.differs() && !value.name.starts_with("coverage/rows/");
+}
+
+/// A value in at most `most` columns, its end left out.
+std::string short_cell(const Json& value, std::size_t most) {
+  const std::string cell = cell_of(value);
+  return cell.size() <= most ? cell : cell.substr(0, most - 3) + "...";
+}
+
+/// The columns that a value of one side gets beside the names and the changes.
+std::size_t room_for_values(const Comparison& comparison, const Layout& layout) {
+  constexpr std::size_t kChange = 12, kGaps = 6, kLeast = 10;
+  if (layout.width == std::string::npos) return layout.width;
+  std::size_t name = 0;
+  for (const ComparedValue& value : comparison.values) {
+    if (is_shown(value, layout)) name = std::max(name, value.name.size());
+  }
+  const std::size_t others = name + kChange + kGaps;
+  return std::max(kLeast, layout.width > others ? (layout.width - others) / 2 : 0);
+}
+
 std::string change_of(const Json& left, const Json& right) {
   const double change = difference_of(left, right);
   if (!std::isfinite(change)) return "";
@@ -77,10 +101,10 @@ std::string sites_table(const Comparison& comparison, const Layout& layout) {
                {"bits B"},
                {"own dB A", Align::kRight},
                {"B", Align::kRight},
-               {"change", Align::kRight},
-               {"cumulative dB A", Align::kRight, 2},
+               {"own change", Align::kRight},
+               {"total dB A", Align::kRight, 2},
                {"B", Align::kRight, 2},
-               {"change", Align::kRight, 1}},
+               {"total change", Align::kRight, 1}},
               layout);
   const char* all = analysis ? "cumulative_sqnr_db" : "output_sqnr_db";
   for (const ComparedSite& site : comparison.sites) {
@@ -95,19 +119,18 @@ std::string sites_table(const Comparison& comparison, const Layout& layout) {
 
 std::string comparison_text(const Comparison& comparison, const Layout& layout) {
   Table table({{"value"}, {"A"}, {"B"}, {"change", Align::kRight}}, layout);
+  const std::size_t room = room_for_values(comparison, layout);
   std::size_t same = 0, different = 0;
   for (const ComparedValue& value : comparison.values) {
-    if (!value.differs() && !layout.verbose) {
-      ++same;
-      continue;
-    }
+    if (!value.differs()) ++same;
+    if (!is_shown(value, layout)) continue;
     ++different;
-    table.add_row({value.name, cell_of(value.left), cell_of(value.right),
+    table.add_row({value.name, short_cell(value.left, room), short_cell(value.right, room),
                    change_of(value.left, value.right)});
   }
   std::string text = different > 0 ? table.to_string() : std::string();
   if (!comparison.sites.empty()) text += "\n" + sites_table(comparison, layout);
-  if (same > 0) {
+  if (same > 0 && !layout.verbose) {
     text += counted(same, "value is", "values are") + " the same on both sides" +
             (different > 0 ? "; -v shows them" : "") + "\n";
   }

@@ -34,11 +34,11 @@ double parse_limit(const GateRule& rule, const std::string& text) {
   if (rule.share) return parse_share(text, option);
   double value = 0.0;
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc{} || end != text.data() + text.size() || !std::isfinite(value)) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "not a limit", .where = option, .expected = "a number", .got = text});
-  }
-  return value;
+  const bool number = code == std::errc{} && end == text.data() + text.size();
+  const std::string expected = limit_problem(rule, number ? value : std::nan(""));
+  if (expected.empty()) return value;
+  throw Error(ErrorKind::kUsage,
+              {.what = "not a limit", .where = option, .expected = expected, .got = text});
 }
 
 std::vector<Gate> parse_gates(const EvaluateOptions& options) {

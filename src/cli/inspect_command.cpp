@@ -1,4 +1,6 @@
 // repquant inspect: what of a model would be quantized, or what an artifact holds.
+#include <CLI/App.hpp>
+#include <cstdlib>
 #include <optional>
 #include <ostream>
 
@@ -49,14 +51,28 @@ void inspect_model(const Context& context, PreviewOptions options, const Recipe&
 }
 
 /// There is a fused form of artifacts only; a file that cannot be read says so itself.
-[[noreturn]] void refuse_runtime(const std::string& path) {
-  check_model_file(path);
+[[noreturn]] void refuse_runtime(const std::string& path, bool trusted) {
+  check_model_file(path, trusted);
   throw Error(ErrorKind::kUnsupported,
               {.what = "only an artifact of repquant has a fused form",
                .where = path,
                .expected = "a file written by repquant quantize",
                .got = "a floating-point model",
                .hint = "quantize it first, or leave out --runtime to see what would be quantized"});
+}
+
+/// An artifact is shown as it is: what was typed to look at a model differently would be ignored.
+void refuse_other_options(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    const bool common = option->get_group() == "Common options" || option->get_positional();
+    const bool typed = option->count() > 0 && std::getenv(option->get_envname().c_str()) == nullptr;
+    if (common || !typed || option->check_lname("runtime")) continue;
+    throw Error(ErrorKind::kUsage, {.what = "the option has no effect on an artifact",
+                                    .where = option->get_name(),
+                                    .expected = "a floating-point model",
+                                    .hint = "leave it out, or inspect the model that the artifact "
+                                            "was made from"});
+  }
 }
 
 void inspect_file(const Context& context, const std::string& path, bool runtime) {
@@ -104,10 +120,11 @@ Command add_inspect(CLI::App& parent) {
   command.common = add_common_options(app);
   command.run = [options](const Context& context) {
     if (is_artifact(options->preview.model)) {
+      refuse_other_options(*options->recipe->app);
       inspect_file(context, options->preview.model, options->runtime);
       return;
     }
-    if (options->runtime) refuse_runtime(options->preview.model);
+    if (options->runtime) refuse_runtime(options->preview.model, context.trust);
     options->preview.data = samples_of(options->samples);
     inspect_model(context, options->preview, resolve(*options->recipe).recipe);
   };

@@ -11,13 +11,14 @@
 namespace repquant::cli {
 namespace {
 
-std::string recipes_text() {
+std::string recipes_text(const Layout& layout) {
   std::size_t width = 0;
   for (const std::string& name : ready_recipe_names()) width = std::max(width, name.size());
   std::string text;
   for (const std::string& name : ready_recipe_names()) {
-    text +=
-        name + std::string(width - name.size() + 2, ' ') + ready_recipe_description(name) + "\n";
+    const std::string line =
+        name + std::string(width - name.size() + 2, ' ') + ready_recipe_description(name);
+    text += wrapped(line, layout.width, width + 2) + "\n";
   }
   return text + "A width such as w4a8 names the defaults at these bits.\n";
 }
@@ -51,7 +52,7 @@ Command add_recipe(CLI::App& parent) {
     } else if (context.json) {
       write_json(*context.out, list_json());
     } else {
-      *context.out << recipes_text();
+      *context.out << recipes_text(context.layout);
     }
   };
   return command;

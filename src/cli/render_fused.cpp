@@ -22,6 +22,12 @@ std::string summary_text(const FusedReport& report) {
          counted(report.sites.size(), "submodule") + "; instruction set " + report.cpu_level + "\n";
 }
 
+/// Operators of our own without their name space, as most are.
+std::string short_name(const std::string& op) {
+  constexpr std::string_view kOwn = "repquant::";
+  return op.starts_with(kOwn) ? op.substr(kOwn.size()) : op;
+}
+
 }  // namespace
 
 std::string with_form(const std::string& model, Form form) {
@@ -31,7 +37,7 @@ std::string with_form(const std::string& model, Form form) {
 std::string fused_text(const FusedReport& report, const Layout& layout) {
   Table table({{"site"},
                {"part", Align::kLeft, 2},
-               {"form"},
+               {"form", Align::kLeft, 1},
                {"operator"},
                {"multiply-adds", Align::kRight, 3},
                {"note"}},
@@ -39,7 +45,7 @@ std::string fused_text(const FusedReport& report, const Layout& layout) {
   for (const auto& site : report.sites) {
     table.add_row({site.path.empty() ? site.module : site.path,
                    site.part == SitePart::kNone ? "-" : name_of(site.part), form_text(site),
-                   site.op, site.macs > 0 ? count_text(site.macs) : "-", site.reason});
+                   short_name(site.op), site.macs > 0 ? count_text(site.macs) : "-", site.reason});
   }
   return table.to_string() + "\n" + wrapped(summary_text(report), layout.width) + "\n";
 }

@@ -178,6 +178,12 @@ std::int64_t Dataset::size() const { return source_->size(); }
 
 const std::vector<std::string>& Dataset::input_names() const { return source_->spec.names; }
 
+const std::vector<at::ScalarType>& Dataset::input_types() const { return source_->spec.types; }
+
+const std::vector<std::vector<std::int64_t>>& Dataset::input_shapes() const {
+  return source_->spec.shapes;
+}
+
 const std::vector<std::string>& Dataset::class_folders() const {
   return source_->list.class_folders;
 }

@@ -59,6 +59,10 @@ class Dataset {
   /// Names of the model inputs the data gives; empty: positional.
   const std::vector<std::string>& input_names() const;
 
+  /// Their element types, and their shapes in one sample, in this order; without reading any.
+  const std::vector<at::ScalarType>& input_types() const;
+  const std::vector<std::vector<std::int64_t>>& input_shapes() const;
+
   /// Class index of every sample, or empty. Class folders alone give none: their names first have
   /// to be mapped to indices by resolve_labels().
   const std::vector<std::int64_t>& labels() const { return labels_; }

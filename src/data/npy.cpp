@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
+#include <memory>
+#include <span>
 
 #include "archive/zip_reader.h"
 #include "data/arrays.h"
@@ -11,6 +14,7 @@
 namespace repquant {
 namespace {
 
+using internal::kMaxNpyHeader;
 using internal::NpyHeader;
 using internal::parse_npy_header;
 
@@ -71,6 +75,28 @@ at::Tensor to_tensor(const NpyHeader& header, Bytes file, const std::string& nam
   return widen_unsigned(raw, header, name);
 }
 
+/// The array of a whole file, without a copy where its data are aligned; `release` is called once
+/// nothing reads the file any more.
+at::Tensor tensor_over(const NpyHeader& header, std::span<std::uint8_t> file,
+                       const std::function<void(void*)>& release, const std::string& name) {
+  const bool aligned = header.data_offset % static_cast<std::size_t>(header.item_size) == 0;
+  if (!aligned || header.data_size == 0) return to_tensor(header, file, name);
+  if (header.kind == 'b') check_bool(file.subspan(header.data_offset), name);
+  const at::Tensor raw =
+      at::from_blob(file.data() + header.data_offset, header.shape, strides_of(header), release,
+                    at::TensorOptions(scalar_type(header)));
+  return widen_unsigned(raw, header, name);
+}
+
+/// The header comes first: an entry of another size than it states is not unpacked.
+at::Tensor read_entry(const ZipReader& archive, const std::string& entry, const std::string& name) {
+  const NpyHeader header =
+      parse_npy_header(archive.read_start(entry, kMaxNpyHeader), archive.size(entry), name);
+  const auto bytes = std::make_shared<std::vector<std::uint8_t>>(archive.read(entry));
+  return tensor_over(
+      header, *bytes, [bytes](void*) {}, name);
+}
+
 /// "arr_7" -> 7, anything else -> -1.
 std::int64_t positional_index(const std::string& name) {
   constexpr std::string_view kPrefix = "arr_";
@@ -97,20 +123,15 @@ Arrays without_positional_names(Arrays arrays) {
 }  // namespace
 
 at::Tensor parse_npy(Bytes bytes, const std::string& name) {
-  return to_tensor(parse_npy_header(bytes, name), bytes, name);
+  return to_tensor(parse_npy_header(bytes, bytes.size(), name), bytes, name);
 }
 
 at::Tensor read_npy(const std::filesystem::path& path) {
   const MappedFile file(path);
   const std::string name = path.string();
-  const NpyHeader header = parse_npy_header(file.bytes(), name);
-  const bool aligned = header.data_offset % static_cast<std::size_t>(header.item_size) == 0;
-  if (!aligned || header.data_size == 0) return to_tensor(header, file.bytes(), name);
-  if (header.kind == 'b') check_bool(file.bytes().subspan(header.data_offset), name);
-  at::Tensor raw = at::from_blob(
-      file.data() + header.data_offset, header.shape, strides_of(header), [file](void*) {},
-      at::TensorOptions(scalar_type(header)));
-  return widen_unsigned(raw, header, name);
+  const NpyHeader header = parse_npy_header(file.bytes(), file.size(), name);
+  return tensor_over(
+      header, {file.data(), file.size()}, [file](void*) {}, name);
 }
 
 Arrays read_npz(const std::filesystem::path& path) {
@@ -123,8 +144,7 @@ Arrays read_npz(const std::filesystem::path& path) {
                        "entries named *.npy", entry);
     }
     arrays.names.push_back(entry.substr(0, entry.size() - kSuffix.size()));
-    const std::vector<std::uint8_t> bytes = archive.read(entry);
-    arrays.tensors.push_back(parse_npy(bytes, path.string() + ":" + entry));
+    arrays.tensors.push_back(read_entry(archive, entry, path.string() + ":" + entry));
   }
   if (arrays.tensors.empty()) throw_file_error("the .npz archive has no arrays", path.string());
   return without_positional_names(std::move(arrays));

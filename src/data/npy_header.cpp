@@ -15,7 +15,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "data is read as little-endian");
 
 constexpr std::size_t kMagicSize = 8;  // "\x93NUMPY", major, minor
-constexpr std::size_t kMaxHeader = 65536;
+constexpr std::size_t kMaxHeader = kMaxNpyHeader - kMagicSize - 4;
 constexpr std::size_t kMaxDimensions = 32;
 
 class HeaderParser {
@@ -156,7 +156,7 @@ std::size_t read_little_endian(Bytes bytes) {
 
 }  // namespace
 
-NpyHeader parse_npy_header(Bytes bytes, const std::string& name) {
+NpyHeader parse_npy_header(Bytes bytes, std::uint64_t file_size, const std::string& name) {
   const auto truncated = [&name](const std::string& expected, std::size_t got) {
     throw_file_error("the .npy file is truncated", name, expected, counted(got, "byte"));
   };
@@ -194,7 +194,7 @@ NpyHeader parse_npy_header(Bytes bytes, const std::string& name) {
     overflow |= extent > static_cast<std::uint64_t>(INT64_MAX);
     size *= factor;
   }
-  const std::size_t available = bytes.size() - header.data_offset;
+  const std::size_t available = file_size - header.data_offset;
   if (overflow || size != available) {
     throw_file_error(overflow || size > available ? "the .npy file is truncated"
                                                   : "the .npy file has bytes after its array",

@@ -18,8 +18,12 @@ struct NpyHeader {
   std::size_t data_size = 0;    // bytes; checked to end exactly with the file
 };
 
-/// Parses the header and checks the shape against the size of the file.
+/// The most bytes that a file has in front of its data.
+inline constexpr std::size_t kMaxNpyHeader = 65536 + 12;
+
+/// Parses the header and checks the shape against the size of the file, of which `bytes` is all or
+/// the first kMaxNpyHeader.
 /// Throws Error kFile for malformed headers and element types that are not numbers.
-NpyHeader parse_npy_header(Bytes bytes, const std::string& name);
+NpyHeader parse_npy_header(Bytes bytes, std::uint64_t file_size, const std::string& name);
 
 }  // namespace repquant::internal

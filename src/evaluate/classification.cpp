@@ -20,15 +20,8 @@ std::vector<std::int64_t> choose_labels(const Session& session) {
   const EvaluationOptions& options = *session.options;
   const Dataset& dataset = session.data.dataset;
   const bool asked = !options.labels.empty() || !options.classes.empty();
-  if (!options.use_labels || (!asked && !has_labels(dataset))) {
-    if (session.has_reference) return {};
-    throw Error(ErrorKind::kUsage,
-                {.what = "nothing to measure: there are no labels and there is no reference",
-                 .where = options.data,
-                 .hint = "give labels (class folders, an array named labels, `labels`) or the "
-                         "floating-point model as `reference`"});
-  }
-  const at::Tensor logits = first_outputs(session, output_positions(options, {0})).front();
+  if (!options.use_labels || (!asked && !has_labels(dataset))) return {};
+  const at::Tensor logits = first_outputs(session, 0, task_positions(options)).front();
   if (!asked && logits.dim() != 2 && session.has_reference) {
     session.observer->warn("the output of the model is not [samples, classes]: no accuracy");
     return {};
@@ -44,7 +37,7 @@ EvaluationReport evaluate_classification(Session& session) {
   std::int64_t classes = 0;
   std::vector<ClassSums> sums(session.runs.size());
 
-  for_each_output(session, output_positions(options, {0}), [&](const BatchOutputs& step) {
+  for_each_output(session, task_positions(options), [&](const BatchOutputs& step) {
     const at::Tensor& logits = step.outputs.front();
     classes = logits.dim() > 0 ? logits.size(-1) : 1;
     ClassSums& sum = sums[step.run];

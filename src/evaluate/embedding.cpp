@@ -111,16 +111,9 @@ std::vector<double> cosines(const at::Tensor& left, const at::Tensor& right) {
 
 EvaluationReport evaluate_embedding(Session& session) {
   const std::vector<double> scores = draw_pairs(session);
-  if (scores.empty() && !session.has_reference) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "nothing to measure: the data has no scores and there is no reference",
-                 .where = session.options->data,
-                 .hint = "give an array named scores, one for each pair of samples, or the "
-                         "floating-point model as `reference`"});
-  }
   std::vector<EmbeddingSums> sums(session.runs.size());
   bool averaged = false;
-  for_each_output(session, output_positions(*session.options, {0}), [&](const BatchOutputs& step) {
+  for_each_output(session, task_positions(*session.options), [&](const BatchOutputs& step) {
     averaged = step.outputs.front().dim() == 3;
     const at::Tensor actual = pooled(step.outputs.front(), step.batch);
     if (!scores.empty()) sums[step.run].parts.push_back(actual);

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <set>
 
+#include "base/text_table.h"
 #include "data/labels.h"
 #include "repquant/error.h"
 
@@ -36,7 +38,8 @@ constexpr std::array<GateRule, 9> kRules{{
      .help = "largest mean KL divergence from the reference, nats",
      .needs = kReference,
      .minimum = false,
-     .reference = true},
+     .reference = true,
+     .least = 0.0},
     {.name = "min-sqnr",
      .metric = "sqnr_db",
      .help = "smallest SQNR of the output against the reference, dB",
@@ -46,22 +49,28 @@ constexpr std::array<GateRule, 9> kRules{{
      .metric = "ppl",
      .help = "largest perplexity of a token",
      .needs = kPerplexity,
-     .minimum = false},
+     .minimum = false,
+     .least = 1.0},
     {.name = "max-ppl-ratio",
      .metric = "ppl_ratio",
      .help = "largest perplexity relative to the reference: 1.02",
      .needs = kReference,
      .minimum = false,
-     .reference = true},
+     .reference = true,
+     .least = 0.0},
     {.name = "min-spearman",
      .metric = "spearman",
      .help = "smallest rank correlation of similarities and scores",
-     .needs = kScores},
+     .needs = kScores,
+     .least = -1.0,
+     .most = 1.0},
     {.name = "min-cosine",
      .metric = "cosine",
      .help = "smallest mean cosine of the embeddings with the reference's",
      .needs = kEmbedding,
-     .reference = true},
+     .reference = true,
+     .least = -1.0,
+     .most = 1.0},
     {.name = "min-recall1",
      .metric = "recall1",
      .help = "smallest share of images whose text ranks first",
@@ -155,6 +164,16 @@ std::vector<Metric> metrics_of(const ModelEvaluation& model) {
     if (model.retrieval->cosine) add("cosine", model.retrieval->cosine->value);
   }
   return metrics;
+}
+
+std::string limit_problem(const GateRule& rule, double limit) {
+  const double least = rule.share ? 0.0 : rule.least, most = rule.share ? 1.0 : rule.most;
+  if (std::isfinite(limit) && limit >= least && limit <= most) return "";
+  if (rule.share) return "a share from 0 to 1";
+  std::string text = "a number";
+  if (std::isfinite(least)) text += " from " + format_significant(least, 3);
+  if (std::isfinite(most)) text += " to " + format_significant(most, 3);
+  return text;
 }
 
 std::span<const GateRule> gate_rules() { return kRules; }

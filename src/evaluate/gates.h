@@ -1,6 +1,7 @@
 // Named metrics of a result, and limits that they have to keep.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -33,7 +34,13 @@ struct GateRule {
   bool minimum = true;     // else the limit is a maximum
   bool share = false;      // 0..1, may be typed as a percentage
   bool reference = false;  // compares with the reference
+  // The values that the metric can have; a share has its own.
+  double least = -std::numeric_limits<double>::infinity();
+  double most = std::numeric_limits<double>::infinity();
 };
+
+/// What a limit of that gate may be, in words; empty if `limit` is that.
+std::string limit_problem(const GateRule& rule, double limit);
 
 /// All gates on evaluations, in the order of the help.
 std::span<const GateRule> gate_rules();

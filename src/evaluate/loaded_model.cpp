@@ -57,13 +57,18 @@ at::Tensor output_at(const std::vector<at::Tensor>& tensors, int position,
 }  // namespace
 
 std::string interpreter_message(const std::string& text) {
+  constexpr auto npos = std::string::npos;
   std::string message = text;
   const std::string marker = "RuntimeError: ";
-  if (const auto at = message.rfind(marker); at != std::string::npos) {
+  if (const auto at = message.rfind(marker); at != npos) {
     message = message.substr(at + marker.size());
   }
   while (!message.empty() && message.back() == '\n') message.pop_back();
-  if (const auto end = message.find('\n'); end != std::string::npos) message.resize(end);
+  if (const auto end = message.find('\n'); end != npos) message.resize(end);
+  // oneDNN says how to debug it, not what is wrong.
+  if (const auto end = message.find(". Run workload with environment variable"); end != npos) {
+    message = "an operator does not take values of these shapes (" + message.substr(0, end) + ")";
+  }
   if (message.size() > kLongestMessage) message.resize(kLongestMessage);
   return message;
 }
@@ -113,9 +118,11 @@ std::vector<at::Tensor> LoadedModel::outputs(const std::vector<at::Tensor>& inpu
     if (parts.what.empty()) {
       parts.what = "the model fails on the data: " + interpreter_message(message);
       parts.got = "inputs " + shapes_of(inputs);
+      parts.hint = "give data of the shapes and types that the model was exported for";
     }
     parts.where = path_;
-    throw Error(ErrorKind::kUnsupported, std::move(parts));
+    // The model runs elsewhere, so what does not fit is the data.
+    throw Error(ErrorKind::kUsage, std::move(parts));
   };
   at::NoGradGuard no_grad;
   const std::vector<c10::IValue> arguments = module_arguments(forms_, inputs);

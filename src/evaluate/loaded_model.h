@@ -39,8 +39,8 @@ class LoadedModel {
   bool freeze();
 
   /// The tensors of the output at these positions (tuples, lists and dicts laid flat), float32 or
-  /// double. Throws Error kUnsupported (the model fails, or gives no floating-point tensor there),
-  /// kResource (out of memory).
+  /// double. Throws Error kUsage (the model fails on the inputs), kUnsupported (it gives no
+  /// floating-point tensor there), kResource (out of memory).
   std::vector<at::Tensor> forward(const std::vector<at::Tensor>& inputs,
                                   std::span<const int> outputs) const;
 

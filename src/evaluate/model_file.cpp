@@ -8,6 +8,7 @@
 
 #include "archive/zip_reader.h"
 #include "data/file_kind.h"
+#include "format/validate.h"
 #include "graph/archive.h"
 
 namespace repquant {
@@ -113,7 +114,7 @@ std::optional<OtherFile> other_file(const std::string& path) {
 
 }  // namespace
 
-void check_model_file(const std::string& path) {
+void check_model_file(const std::string& path, bool trusted) {
   check_model_path(path);
   std::optional<OtherFile> other;
   try {
@@ -123,7 +124,10 @@ void check_model_file(const std::string& path) {
                            e.parts().got.empty() ? e.parts().what : e.parts().got,
                            "copy or export it again");
   }
-  if (!other) return;
+  if (!other) {
+    validate_archive(path, trusted);
+    return;
+  }
   throw model_file_error(path, "the model file is not a TorchScript archive", other->what,
                          other->hint);
 }

@@ -66,22 +66,37 @@ void check_logits(const at::Tensor& logits, const TokenTargets& targets) {
   }
 }
 
+/// `shape`: with the dimension of samples.
+void check_ids(at::ScalarType type, at::IntArrayRef shape) {
+  if (shape.size() == 2 && at::isIntegralType(type, /*includeBool=*/false)) return;
+  throw Error(ErrorKind::kUsage,
+              {.what = "the data holds no token ids",
+               .expected = "integers [samples, length], or a stream of ids with `window`",
+               .got = std::string(c10::toString(type)) + " " + shape_text(shape),
+               .hint = "perplexity is a measure of language models; for images leave `task` out"});
+}
+
 std::string words_text(std::int64_t words) {
   return words > 0 ? ", " + counted(words, "word") : std::string();
 }
 
 }  // namespace
 
+void require_token_ids(const Dataset& dataset) {
+  const auto& names = dataset.input_names();
+  const auto named = std::find(names.begin(), names.end(), "input_ids");
+  const auto position =
+      static_cast<std::size_t>(named == names.end() ? 0 : std::distance(names.begin(), named));
+  std::vector<std::int64_t> shape{dataset.size()};
+  const auto& sample = dataset.input_shapes().at(position);
+  shape.insert(shape.end(), sample.begin(), sample.end());
+  check_ids(dataset.input_types().at(position), shape);
+}
+
 TokenTargets token_targets(const Batch& batch, const Dataset& dataset,
                            std::span<const std::int64_t> indices) {
   const at::Tensor& ids = token_ids(batch);
-  if (ids.dim() != 2 || at::isFloatingType(ids.scalar_type()) || ids.scalar_type() == at::kBool) {
-    throw Error(
-        ErrorKind::kUsage,
-        {.what = "the data holds no token ids",
-         .expected = "integers [samples, length], or a stream of ids with `window`",
-         .got = std::string(c10::toString(ids.scalar_type())) + " " + shape_text(ids.sizes())});
-  }
+  check_ids(ids.scalar_type(), ids.sizes());
   TokenTargets targets{.ids = ids.to(at::kLong), .counted = at::zeros(ids.sizes(), at::kBool)};
   if (dataset.holds_tokens()) {
     for (std::size_t row = 0; row < indices.size(); ++row) {
@@ -187,15 +202,10 @@ std::int64_t count_words(const std::string& text) {
 
 EvaluationReport evaluate_perplexity(Session& session) {
   const EvaluationOptions& options = *session.options;
-  if (!options.words.empty() && options.samples > 0) {
-    throw Error(ErrorKind::kUsage, {.what = "the words of the text say nothing about a draw of it",
-                                    .where = "`words`",
-                                    .hint = "leave out `samples`"});
-  }
   const std::int64_t words = count_words(options.words);
   draw(session);
   std::vector<PerplexitySums> sums(session.runs.size());
-  for_each_output(session, output_positions(options, {0}), [&](const BatchOutputs& step) {
+  for_each_output(session, task_positions(options), [&](const BatchOutputs& step) {
     const TokenTargets targets = token_targets(step.batch, session.data.dataset, step.indices);
     add_predictions(step.outputs.front(), step.reference ? &step.reference->front() : nullptr,
                     targets, sums[step.run]);

@@ -18,6 +18,10 @@ struct TokenTargets {
   at::Tensor counted;  // bool [B, T]; never in column 0
 };
 
+/// Throws Error kUsage unless the data's array named input_ids, else its first one, is integers of
+/// one dimension in each sample.
+void require_token_ids(const Dataset& dataset);
+
 /// The targets of a batch. Of a stream of ids these are `Dataset::targets()`; of rows of ids, the
 /// positions whose attention mask, if there is one, is not 0 there and before. The ids are the
 /// array named input_ids, else the first one. Throws Error kUsage if they are not integers [B, T].

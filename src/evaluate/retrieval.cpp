@@ -50,34 +50,20 @@ void add_cosines(const at::Tensor& expected, const at::Tensor& actual, ClusterMe
   for (const double cosine : cosines(expected, actual)) mean.add(cosine, 1.0);
 }
 
-/// True if labels say which text belongs to an image; else each has its own.
-bool is_labelled(const Session& session) {
-  return session.texts && session.options->use_labels && has_labels(session.data.dataset);
-}
-
 /// For each image of the loop the row of its text among those of the loop.
 std::vector<std::int64_t> choose_matches(Session& session) {
   const EvaluationOptions& options = *session.options;
   const Dataset& dataset = session.data.dataset;
   draw(session);
   std::vector<std::int64_t> matches(session.indices);
-  if (is_labelled(session)) {
+  if (is_labelled(options, dataset, session.texts)) {
     std::optional<std::filesystem::path> classes;
     if (!options.classes.empty()) classes = options.classes;
     const Dataset labelled = resolve_labels(dataset, session.texts->size(), classes);
     for (auto& match : matches) match = labelled.labels()[static_cast<std::size_t>(match)];
     return matches;
   }
-  if (session.texts) {
-    if (dataset.size() != session.texts->size()) {
-      throw Error(ErrorKind::kUsage,
-                  {.what = "images and texts are no pairs, and the images have no labels",
-                   .where = options.texts,
-                   .expected = counted(dataset.size(), "text") + ", or labels",
-                   .got = counted(session.texts->size(), "text")});
-    }
-    session.text_indices = session.indices;
-  }
+  if (session.texts) session.text_indices = session.indices;
   std::iota(matches.begin(), matches.end(), std::int64_t{0});
   return matches;
 }
@@ -118,16 +104,15 @@ std::vector<std::int64_t> match_ranks(const at::Tensor& queries, const at::Tenso
 
 EvaluationReport evaluate_retrieval(Session& session) {
   const std::vector<std::int64_t> matches = choose_matches(session);
-  const bool labelled = is_labelled(session);
+  const bool labelled = is_labelled(*session.options, session.data.dataset, session.texts);
   const auto images = static_cast<std::int64_t>(session.indices.size());
   const auto texts =
       session.texts ? static_cast<std::int64_t>(session.text_indices.size()) : images;
   std::vector<Towers> towers(session.runs.size());
-  for_each_output(session, output_positions(*session.options, {0, 1}),
-                  [&](const BatchOutputs& step) {
-                    towers[step.run].image_parts.push_back(embedding_of(step.outputs[0]));
-                    towers[step.run].text_parts.push_back(embedding_of(step.outputs[1]));
-                  });
+  for_each_output(session, task_positions(*session.options), [&](const BatchOutputs& step) {
+    towers[step.run].image_parts.push_back(embedding_of(step.outputs[0]));
+    towers[step.run].text_parts.push_back(embedding_of(step.outputs[1]));
+  });
   for (Towers& tower : towers) {  // what the shorter side gave again is left out
     tower.images = at::cat(tower.image_parts).slice(0, 0, images);
     tower.texts = at::cat(tower.text_parts).slice(0, 0, texts);

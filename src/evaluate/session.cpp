@@ -7,7 +7,9 @@
 #include "base/text_table.h"
 #include "data/model_inputs.h"
 #include "evaluate/gates.h"
+#include "evaluate/metrics.h"
 #include "evaluate/model_file.h"
+#include "evaluate/tasks.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -102,6 +104,23 @@ void for_model(const std::string& path, const Function& function) {
   }
 }
 
+/// Whether every model takes the data and gives what the reference gives, on the first sample.
+void check_first_outputs(const Session& session) {
+  const std::vector<int> positions = task_positions(*session.options);
+  const bool pooled = session.options->task == Task::kEmbedding;  // lengths are averaged away
+  std::vector<at::Tensor> expected;
+  for (std::size_t run = 0; run < session.runs.size(); ++run) {
+    session.observer->check_interrupt();
+    for_model(session.runs[run].model.path(), [&] {
+      const std::vector<at::Tensor> outputs = first_outputs(session, run, positions);
+      if (session.is_reference(run)) expected = outputs;
+      for (std::size_t i = 0; i < expected.size() && !pooled; ++i) {
+        check_same_shape(expected[i], outputs[i]);
+      }
+    });
+  }
+}
+
 }  // namespace
 
 std::int64_t Session::size() const {
@@ -113,10 +132,10 @@ Session open_session(const EvaluationOptions& options, const Observer& observer)
   check_required(options);
   std::vector<ModelForm> models;
   if (!options.reference.empty()) {
-    check_model_file(options.reference);
+    check_model_file(options.reference, options.trust);
     models = expand_forms({options.reference}, {Form::kPortable});
   }
-  for (const auto& path : options.models) check_model_file(path);
+  for (const auto& path : options.models) check_model_file(path, options.trust);
   for (auto& model : expand_forms(options.models, options.forms)) {
     models.push_back(std::move(model));
   }
@@ -142,6 +161,7 @@ Session open_session(const EvaluationOptions& options, const Observer& observer)
     session.texts = open_dataset(options.texts, arrays);
     session.text_indices = all_of(*session.texts);
   }
+  check_task(options, session.data.dataset, session.texts);
   session.indices = all_of(session.data.dataset);
   session.runs.push_back({.model = LoadedModel(session.models.front(), options.trust)});
   return session;
@@ -152,10 +172,12 @@ void load_models(Session& session) {
     const ModelForm& model = session.models[session.runs.size()];
     session.runs.push_back({.model = LoadedModel(model, session.options->trust)});
   }
+  check_first_outputs(session);
 }
 
-std::vector<at::Tensor> first_outputs(const Session& session, std::span<const int> positions) {
-  const LoadedModel& model = session.runs.front().model;
+std::vector<at::Tensor> first_outputs(const Session& session, std::size_t run,
+                                      std::span<const int> positions) {
+  const LoadedModel& model = session.runs.at(run).model;
   const auto outputs_of = [&](std::size_t count) {
     const Batch batch = load_batch(session, 0, wrapped(session.indices, 0, count));
     return model.forward(arrange_inputs(batch, model.signature()), positions);
@@ -165,7 +187,7 @@ std::vector<at::Tensor> first_outputs(const Session& session, std::span<const in
   try {
     return outputs_of(1);
   } catch (const Error& e) {
-    if (e.kind() != ErrorKind::kUnsupported || whole < 2) throw;
+    if (e.kind() != ErrorKind::kUsage || whole < 2) throw;
   }
   return outputs_of(whole);  // traced for a number of samples
 }
@@ -199,8 +221,10 @@ EvaluationReport make_report(const Session& session, const std::string& protocol
                              const std::function<void(std::size_t run, ModelEvaluation&)>& fill) {
   EvaluationReport report;
   report.task = session.options->task;
-  report.protocol = session.data.protocol + (protocol.empty() ? "" : "; " + protocol);
-  report.samples = static_cast<std::int64_t>(session.indices.size());
+  report.samples = std::ssize(session.indices);
+  const std::int64_t all = session.data.dataset.size();
+  report.protocol = (report.samples < all ? std::to_string(report.samples) + " of " : "") +
+                    session.data.protocol + (protocol.empty() ? "" : "; " + protocol);
   for (std::size_t run = 0; run < session.runs.size(); ++run) {
     const TimedModel& timed = session.runs[run];
     ModelEvaluation result;

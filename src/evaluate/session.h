@@ -42,12 +42,14 @@ struct Session {
 /// before the work; all samples are chosen. Throws Error as evaluate().
 Session open_session(const EvaluationOptions& options, const Observer& observer);
 
-/// Loads the other models.
+/// Loads the other models, and runs each on the first sample: what the data is not for, or gives
+/// other outputs than the reference, is refused before the work.
 void load_models(Session& session);
 
-/// The tensors at `positions` that the first model gives for the first sample, or for a whole batch
-/// if it takes no single sample.
-std::vector<at::Tensor> first_outputs(const Session& session, std::span<const int> positions);
+/// The tensors at `positions` that a model gives for the first sample, or for a whole batch if it
+/// takes no single sample.
+std::vector<at::Tensor> first_outputs(const Session& session, std::size_t run,
+                                      std::span<const int> positions);
 
 /// The outputs of one run on one batch.
 struct BatchOutputs {

@@ -70,14 +70,26 @@ constexpr std::array<std::string_view, 5> kForbidden{"save", "from_file", "rpc_a
                                                      "rpc_remote"};
 
 // Operators that take sizes and offsets for granted.
-constexpr std::array<std::string_view, 8> kUnsafe{"_reshape_alias",
-                                                  "_sparse_coo_tensor_unsafe",
-                                                  "_sparse_compressed_tensor_unsafe",
-                                                  "_sparse_csr_tensor_unsafe",
-                                                  "_sparse_csc_tensor_unsafe",
-                                                  "_sparse_bsr_tensor_unsafe",
-                                                  "_sparse_bsc_tensor_unsafe",
-                                                  "_print"};
+constexpr std::array<std::string_view, 20> kUnsafe{"_reshape_alias",
+                                                   "_segment_reduce_backward",
+                                                   "_sparse_compressed_tensor_with_dims",
+                                                   "resize_as_sparse",
+                                                   "resize_as_sparse_",
+                                                   "segment_reduce",
+                                                   "sparse_bsc_tensor",
+                                                   "sparse_bsr_tensor",
+                                                   "sparse_compressed_tensor",
+                                                   "sparse_csc_tensor",
+                                                   "sparse_csr_tensor",
+                                                   "sparse_resize_",
+                                                   "sparse_resize_and_clear_",
+                                                   "_sparse_coo_tensor_unsafe",
+                                                   "_sparse_compressed_tensor_unsafe",
+                                                   "_sparse_csr_tensor_unsafe",
+                                                   "_sparse_csc_tensor_unsafe",
+                                                   "_sparse_bsr_tensor_unsafe",
+                                                   "_sparse_bsc_tensor_unsafe",
+                                                   "_print"};
 
 constexpr std::array<std::string_view, 6> kWordOperators{"and", "or", "not", "if", "in", "is"};
 
@@ -96,8 +108,10 @@ class CodeScan {
   CodeScan(std::string_view text, const std::string& where, bool trusted)
       : text_(text), where_(where), trusted_(trusted) {}
 
-  void run() {
+  /// The number of lines that are code.
+  std::size_t run() {
     while (position_ < text_.size()) step();
+    return lines_ + (has_word_ ? 1 : 0);
   }
 
  private:
@@ -129,6 +143,7 @@ class CodeScan {
   /// At the end of a line.
   void count_blank_line() {
     blank_lines_ = has_word_ ? 0 : blank_lines_ + 1;
+    lines_ += has_word_ ? 1 : 0;
     has_word_ = false;
     if (blank_lines_ > kMaxBlankLines)
       too_deep("lines in a row that are blank or comments", kMaxBlankLines);
@@ -289,6 +304,7 @@ class CodeScan {
   bool trusted_;
   bool has_word_ = false;  // in this line
   std::size_t blank_lines_ = 0;
+  std::size_t lines_ = 0;  // of code
   std::size_t position_ = 0;
   bool member_ = false;            // a dot stands before
   std::vector<int> operators_{0};  // since the last comma, by bracket
@@ -301,8 +317,8 @@ class CodeScan {
 
 }  // namespace
 
-void check_code(std::string_view text, const std::string& where, bool trusted) {
-  CodeScan(text, where, trusted).run();
+std::size_t check_code(std::string_view text, const std::string& where, bool trusted) {
+  return CodeScan(text, where, trusted).run();
 }
 
 }  // namespace repquant

@@ -1,6 +1,7 @@
 // Scans the source text of TorchScript before it is compiled.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,7 @@ namespace repquant {
 /// indentation or chains of operators that are too deep), and unless `trusted` Error kUnsupported
 /// for operators that reach files, processes or networks, that bypass the checks of tensors'
 /// bounds, or that lie in name spaces that a model does not need. `where` names the text.
-void check_code(std::string_view text, const std::string& where, bool trusted);
+/// Returns the number of lines that are code.
+std::size_t check_code(std::string_view text, const std::string& where, bool trusted);
 
 }  // namespace repquant

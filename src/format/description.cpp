@@ -15,8 +15,9 @@
 namespace repquant {
 namespace {
 
-// A row is about 600 bytes: room for models of a hundred thousand sites.
-constexpr JsonLimits kLimits{.bytes = std::size_t{64} << 20U, .depth = 16};
+// A row is about 600 bytes: room for models of twenty-five thousand sites. Parsed it takes some
+// twenty times as much memory.
+constexpr JsonLimits kLimits{.bytes = std::size_t{16} << 20U, .depth = 16};
 
 Json site_row(const ArtifactSite& row) {
   Json json = site_json(row.site, true);

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "repquant/error.h"
+#include "repquant/recipe.h"
 
 namespace repquant {
 namespace {
@@ -92,12 +93,25 @@ Json coverage_json(const Coverage& coverage) {
   return json;
 }
 
+namespace {
+
+int read_bits(const Json& json, const char* key, const std::string& source) {
+  const int bits = read_key<int>(json, key, source);
+  if (bits >= 0 && bits <= kWeightOnlyBits) return bits;
+  throw Error(ErrorKind::kFile, {.what = "a number of bits out of range",
+                                 .where = source + ": " + key,
+                                 .expected = "0 to " + std::to_string(kWeightOnlyBits),
+                                 .got = std::to_string(bits)});
+}
+
+}  // namespace
+
 Coverage parse_coverage(const Json& json, const std::string& source) {
   Coverage coverage;
   for (const auto& row : read_key<Json>(json, "rows", source)) {
     coverage.rows.push_back({.kind = read_key<std::string>(row, "kind", source),
-                             .weight_bits = read_key<int>(row, "weight_bits", source),
-                             .activation_bits = read_key<int>(row, "activation_bits", source),
+                             .weight_bits = read_bits(row, "weight_bits", source),
+                             .activation_bits = read_bits(row, "activation_bits", source),
                              .sites = read_key<int>(row, "sites", source),
                              .parameters = read_key<std::int64_t>(row, "parameters", source),
                              .macs = read_key<std::int64_t>(row, "macs", source)});
@@ -197,8 +211,8 @@ SiteReport parse_site(const Json& json, const std::string& source) {
   SiteReport site;
   site.path = read_key<std::string>(json, "path", source);
   site.kind = read_key<std::string>(json, "kind", source);
-  site.weight_bits = read_key<int>(json, "weight_bits", source);
-  site.activation_bits = read_key<int>(json, "activation_bits", source);
+  site.weight_bits = read_bits(json, "weight_bits", source);
+  site.activation_bits = read_bits(json, "activation_bits", source);
   site.grids = read_key<std::string>(json, "form", source);
   site.parameters = read_key<std::int64_t>(json, "parameters", source);
   site.macs = read_key<std::int64_t>(json, "macs", source);

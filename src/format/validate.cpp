@@ -22,15 +22,37 @@ namespace {
 // Text and structure; the weights are in entries of their own. A site takes some kilobytes of each.
 constexpr std::uint64_t kMaxPickle = std::uint64_t{1} << 27;
 constexpr std::uint64_t kMaxCode = std::uint64_t{1} << 26;
+// Of code, in all files: LibTorch takes a second for some thousand. BERT-base has 3 thousand.
+constexpr std::size_t kMaxLines = 100000;
 // Of all code, and of all pickles.
 constexpr std::uint64_t kMaxText = std::uint64_t{1} << 28;
+
+/// LibTorch turns the version into a number while it opens the archive, and does not expect what
+/// is none. Returns `path`.
+const std::string& with_version(const ZipReader& zip, const std::string& path) {
+  constexpr std::size_t kMostDigits = 9;
+  for (const std::string& name : zip.names()) {
+    const std::string entry = name.substr(name.find('/') + 1);
+    if (entry != ".data/version" && entry != "version") continue;
+    const std::vector<std::uint8_t> bytes = zip.read_start(name, kMostDigits + 3);
+    std::string text(bytes.begin(), bytes.end());
+    while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+    const bool number = !text.empty() && text.size() <= kMostDigits &&
+                        text.find_first_not_of("0123456789") == text.npos;
+    if (!number) throw_file_error("the archive's version is no number", path + ":" + name);
+  }
+  return path;
+}
 
 /// An archive as LibTorch sees it, with sizes that libzip confirms: two readers that disagree about
 /// a file could be led to look at different parts of it.
 class CheckedArchive {
  public:
   explicit CheckedArchive(const std::string& path)
-      : path_(path), file_size_(std::filesystem::file_size(path)), zip_(path), reader_(path) {
+      : path_(path),
+        file_size_(std::filesystem::file_size(path)),
+        zip_(path),
+        reader_(with_version(zip_, path)) {
     if (zip_.names().empty()) throw_file_error("the archive is empty", path);
     root_ = zip_.names().front().substr(0, zip_.names().front().find('/') + 1);
     names_ = reader_.getAllRecords();
@@ -119,10 +141,18 @@ void check_entries(CheckedArchive& archive, const std::string& path, bool truste
   if (!archive.has("constants.pkl")) {
     throw Error(ErrorKind::kFile, unreadable_model(path, "an archive of torch.save, without code"));
   }
+  std::size_t lines = 0;
   for (const auto& name : archive.names()) {
     if (!name.starts_with("code/")) continue;
     if (name.ends_with(".py")) {
-      check_code(archive.text(name, kMaxCode), archive.place(name), trusted);
+      lines += check_code(archive.text(name, kMaxCode), archive.place(name), trusted);
+      if (lines > kMaxLines) {
+        throw_file_error("the model's code is too long to be compiled", archive.place(name),
+                         "at most " + std::to_string(kMaxLines) + " lines",
+                         "more than " + std::to_string(kMaxLines),
+                         "a trace that unrolls a loop is that long: export with torch.jit.script, "
+                         "or fewer steps");
+      }
     } else {
       checked_pickle(archive, name);  // positions in the source, read for messages
     }

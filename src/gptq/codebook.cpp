@@ -25,6 +25,17 @@ WeightCodes even_levels(int bits) {
   return with_levels(std::move(levels));
 }
 
+/// The levels of best_levels(), which ends one higher, as codes.
+std::vector<float> as_codes(const at::Tensor& levels) {
+  std::vector<float> codes(static_cast<std::size_t>(levels.numel()));
+  float most = kMaxWeightLevel;
+  for (std::size_t i = codes.size(); i-- > 0;) {
+    codes[i] = std::min(levels.const_data_ptr<std::uint8_t>()[i] - kMaxWeightLevel, most);
+    most = codes[i] - 1;
+  }
+  return codes;
+}
+
 }  // namespace
 
 WeightCodes fit_codebook(const at::Tensor& weight, const at::Tensor& importance, int bits) {
@@ -50,12 +61,7 @@ WeightCodes fit_codebook(const at::Tensor& weight, const at::Tensor& importance,
         sum[bin] += weighs * u;
       }
     }
-    const at::Tensor best = best_levels(counts, sums, bits);
-    std::vector<float> levels;
-    for (std::int64_t i = 0; i < best.numel(); ++i) {
-      const auto level = static_cast<float>(best.const_data_ptr<std::uint8_t>()[i]);
-      levels.push_back(std::min(level - kMaxWeightLevel, kMaxWeightLevel));
-    }
+    std::vector<float> levels = as_codes(best_levels(counts, sums, bits));
     // A weight of zeros has no levels of its own.
     if (!(levels.front() < 0 && levels.back() > 0)) break;
     codes = with_levels(std::move(levels));

@@ -17,7 +17,7 @@ struct QuantizedWeight {
                        // where the lowest code is used: the widest weight has it
   int group_size = 0;  // columns that share a scale; 0: the whole row
   int bits = 8;
-  at::Tensor levels;      // int8 [2^bits], not falling: the codes that there are; undefined: all
+  at::Tensor levels;      // int8 [2^bits], rising: the codes that there are; undefined: all
   std::string outcome;    // "gptq", "gptq, damping x10", "nearest", "nearest: <reason>"
   double error_rtn = 0;   // tr(dW H dW^T) of round-to-nearest (sum of squares without H)
   double error_gptq = 0;  // the same for the codes above, never larger

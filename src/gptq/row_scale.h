@@ -20,7 +20,7 @@ struct WeightCodes {
 /// the lowest: one code of 256 gains nothing, and the scale stays positive.
 WeightCodes weight_codes(int bits, bool grouped);
 
-/// These, not falling, the first below and the last above 0.
+/// These, rising, the first below and the last above 0.
 WeightCodes with_levels(std::vector<float> levels);
 
 /// nearest[i] = the code that is nearest to u[i], of two levels the lower one.

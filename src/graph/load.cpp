@@ -1,7 +1,9 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
+#include <torch/csrc/jit/passes/constant_propagation.h>
 
 #include "base/sha256.h"
+#include "base/text_table.h"
 #include "graph/archive.h"
 #include "graph/flatten.h"
 #include "graph/functionalize.h"
@@ -69,6 +71,11 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
 
   drop_defaults(model, module, provided_inputs);
   set_ranks(model, given);
+  // Once it is known which branches run.
+  torch::jit::ConstantPropagationImmutableTypes(model.graph);
+  if (const int messages = remove_messages(*model.graph); messages > 0) {
+    model.notes.push_back("left out: " + counted(messages, "statement") + " that print or warn");
+  }
   clean_graph(model.graph);
   if (functionalize(model.graph)) clean_graph(model.graph);
   refuse_random(*model.graph, path);

@@ -144,6 +144,16 @@ void fold_parts_of_constants(Graph& graph) {
 
 }  // namespace
 
+int remove_messages(Graph& graph) {
+  int count = 0;
+  for (Node* node : all_nodes(graph)) {
+    if (node->kind() != c10::prim::Print && node->kind() != c10::aten::warn) continue;
+    node->destroy();
+    ++count;
+  }
+  return count;
+}
+
 void clean_graph(std::shared_ptr<Graph>& graph) {
   remove_dropout(*graph);
   remove_identities(*graph);

@@ -19,6 +19,9 @@ namespace repquant {
 /// spellings. Idempotent; called between the rewrites below.
 void clean_graph(std::shared_ptr<torch::jit::Graph>& graph);
 
+/// Removes statements that only print or warn; how many there were.
+int remove_messages(torch::jit::Graph& graph);
+
 /// aten::scaled_dot_product_attention -> matmul, scale, mask, softmax, matmul with every argument
 /// variant: boolean and float mask, causal, explicit scale, grouped-query. Fully masked rows give
 /// zeros, as the fused operator does.

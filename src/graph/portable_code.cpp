@@ -137,6 +137,33 @@ void switch_dropout_off(const std::vector<std::shared_ptr<Graph>>& graphs,
   }
 }
 
+/// True for a batch norm that normalizes by the batch although it has statistics of its own.
+bool ignores_statistics(const Node* node) {
+  static const std::set<std::string> kBatchNorms{"aten::batch_norm", "aten::_batch_norm_impl_index",
+                                                 "aten::native_batch_norm",
+                                                 "aten::cudnn_batch_norm"};
+  if (kBatchNorms.count(node->kind().toQualString()) == 0) return false;
+  const auto training = index_of(node, "training"), mean = index_of(node, "running_mean");
+  return training && mean && is_true(node->input(*training)) &&
+         node->input(*mean)->type()->kind() != c10::TypeKind::NoneType;
+}
+
+void use_running_statistics(const std::vector<std::shared_ptr<Graph>>& graphs,
+                            std::vector<std::string>& notes) {
+  int count = 0;
+  for (const auto& graph : graphs) {
+    for (Node* node : all_nodes(*graph)) {
+      if (!ignores_statistics(node)) continue;
+      set_operand(node, *index_of(node, "training"), false);
+      ++count;
+    }
+  }
+  if (count > 0) {
+    notes.push_back("switched to its running statistics: " + counted(count, "batch norm") +
+                    " that the export left in training mode; export after model.eval()");
+  }
+}
+
 // Types -----------------------------------------------------------------------------------------
 
 /// Calls `change` for every tensor of a value, in lists and tuples too; true if one was replaced.
@@ -280,6 +307,7 @@ std::vector<std::string> make_portable(Module& module) {
   const Code code(module);
   use_cpu(code.graphs(), notes);
   switch_dropout_off(code.graphs(), notes);
+  use_running_statistics(code.graphs(), notes);
   use_float32(module, code, notes);
   mark_numbers(code.graphs());
   return notes;

@@ -154,6 +154,8 @@ void run_operator(const Node* node, Values& values) {
   }
   torch::jit::Stack stack;
   for (std::size_t i = 0; i < node->inputs().size(); ++i) stack.push_back(input(node, i, values));
+  // An operator of any number of operands is told how many there are.
+  if (op->schema().is_vararg()) stack.emplace_back(static_cast<std::int64_t>(stack.size()));
   const auto fail = [node](const std::string& message) {
     rethrow_if_out_of_memory(describe_node(node));
     throw Error(ErrorKind::kUnsupported,

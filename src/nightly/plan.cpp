@@ -30,7 +30,8 @@ constexpr std::array<GateRule, 2> kNightlyRules{{
      .metric = "size_ratio",
      .help = "largest size of the artifact relative to the model's file",
      .needs = "",
-     .minimum = false},
+     .minimum = false,
+     .least = 0.0},
 }};
 
 /// Settings that a plan gives for the whole, a model or a bit width; the last one counts.
@@ -72,8 +73,8 @@ void read_gates(JsonObject& parent, std::vector<Gate>& gates) {
       object.fail(key, "unknown gate", known);
     }
     const double number = object.number(key);
-    if (rule->share && !(number >= 0.0 && number <= 1.0)) {
-      object.fail(key, "not allowed here", "a share from 0 to 1");
+    if (const std::string expected = limit_problem(*rule, number); !expected.empty()) {
+      object.fail(key, "not allowed here", expected);
     }
     std::erase_if(gates, [&](const Gate& gate) { return gate.rule == rule; });
     gates.push_back({rule, number});
@@ -138,6 +139,13 @@ Baseline read_baseline(JsonObject& plan, const fs::path& base, const std::string
   std::error_code ignored;
   if (fs::weakly_canonical(baseline.folder, ignored) == fs::weakly_canonical(output, ignored)) {
     object.fail("folder", "the run would be compared with itself", "another folder than output");
+  }
+  if (!fs::is_directory(baseline.folder, ignored)) {
+    throw Error(ErrorKind::kFile, {.what = "the folder of the baseline does not exist",
+                                   .where = object.where("folder"),
+                                   .expected = "the folder of an earlier run; an empty one for the "
+                                               "first night",
+                                   .got = baseline.folder.string()});
   }
   JsonObject allowed(object.at("allow"), object.source(), object.pointer("allow"));
   for (const auto& item : allowed.items()) {

@@ -31,7 +31,8 @@ bool less_is_better(std::string_view metric) {
 std::vector<GateResult> judge_regression(const RegressionGates& gates,
                                          std::span<const Metric> metrics) {
   std::vector<GateResult> results;
-  if (gates.outcome.empty() || !std::filesystem::exists(gates.outcome)) return results;
+  std::error_code ignored;
+  if (gates.outcome.empty() || !std::filesystem::exists(gates.outcome, ignored)) return results;
   const std::vector<Metric> earlier = read_metrics(gates.outcome);
   for (const Metric& allowed : gates.allowed) {
     const double before = figure_of(earlier, allowed.name, gates.outcome);

@@ -1,6 +1,8 @@
 #include "nightly/run_nightly.h"
 
+#include <filesystem>
 #include <functional>
+#include <system_error>
 
 #include "base/atomic_file.h"
 #include "base/clock.h"
@@ -14,6 +16,11 @@ namespace repquant {
 namespace {
 
 namespace fs = std::filesystem;
+
+bool exists(const std::string& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
 
 /// Refuses what cannot be measured before it is quantized.
 void check_row(const NightlyRow& row) {
@@ -52,16 +59,24 @@ RowResult make_row(const NightlyRow& row, const Observer& observer, CalibrationC
 /// make_row() with the row's file of results as a claim on its artifact.
 RowResult make_claimed_row(const NightlyRow& row, bool force, const Observer& observer,
                            CalibrationCache& cache) {
-  const bool own = force || fs::exists(row.result_file);  // made by an earlier run
+  const bool own = force || exists(row.result_file);  // made by an earlier run
   check_output(row.quantize.output, own);
   claim_result(row);
   try {
     return make_row(row, observer, cache);
   } catch (...) {
     std::error_code ignored;
-    if (!fs::exists(row.quantize.output, ignored)) fs::remove(row.result_file, ignored);
+    if (!exists(row.quantize.output)) fs::remove(row.result_file, ignored);
     throw;
   }
+}
+
+/// A row that the folder of the baseline lacks may be a new one, or the wrong folder.
+void warn_without_baseline(const NightlyRow& row, const Observer& observer) {
+  if (row.regression.outcome.empty() || exists(row.regression.outcome)) return;
+  observer.warn(row.model + " " + row.label +
+                ": the baseline has no such row, so nothing is compared (" +
+                row.regression.outcome + ")");
 }
 
 void judge_row(const NightlyRow& row, RowResult& result) {
@@ -91,9 +106,9 @@ RowResult look_at_row(const NightlyRow& row, bool force) {
     judge_row(row, *result);
     return *std::move(result);
   }
-  check_model_file(row.quantize.model);
-  if (fs::exists(row.quantize.output)) {
-    check_output(row.quantize.output, force || fs::exists(row.result_file));
+  check_model_file(row.quantize.model, row.quantize.trust);
+  if (exists(row.quantize.output)) {
+    check_output(row.quantize.output, force || exists(row.result_file));
   }
   check_row(row);
   return {.model = row.model,
@@ -137,6 +152,7 @@ NightlyReport for_each_row(const NightlyPlan& plan, const Observer& observer,
   for (const NightlyRow& row : plan.rows) {
     observer.check_interrupt();
     observer.info(row.model + " " + row.label);
+    warn_without_baseline(row, observer);
     report.rows.push_back(try_row(row, [&] { return work(row); }));
     const RowResult& result = report.rows.back();
     if (result.status == RowStatus::kPassed) ++report.passed;
@@ -150,11 +166,13 @@ NightlyReport for_each_row(const NightlyPlan& plan, const Observer& observer,
 }  // namespace
 
 NightlyReport look_at_nightly(const NightlyPlan& plan, bool force, const Observer& observer) {
+  check_folder(plan.folder);
   return for_each_row(plan, observer,
                       [&](const NightlyRow& row) { return look_at_row(row, force); });
 }
 
 NightlyReport run_nightly(const NightlyPlan& plan, bool force, const Observer& observer) {
+  check_folder(plan.folder);
   std::error_code code;
   fs::create_directories(plan.folder, code);
   if (code) {

@@ -101,7 +101,7 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer) {
   if (!own.weight_only()) bit_allocation.candidates.push_back(own);
   check_bit_allocation(bit_allocation, options.recipe);
   require_samples(options.calib);
-  check_model_file(options.model);
+  check_model_file(options.model, options.trust);
   if (!options.output.empty()) check_output(options.output, options.force);
   const OperatorThreads one_thread(1);
   CalibrationCache cache;

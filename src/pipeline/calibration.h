@@ -54,6 +54,14 @@ struct Calibration {
   int samples = 0;
 };
 
+/// How many samples are drawn.
+int samples_drawn(const CalibrationSource& source, const CalibrationRecipe& recipe);
+
+/// The first of the batches that load_calibration() gives.
+std::vector<at::Tensor> first_batch(const CalibrationSource& source,
+                                    const CalibrationRecipe& recipe,
+                                    const ModelSignature& signature);
+
 /// Draws and loads the samples. Lets the user stop between batches.
 /// Throws Error as Dataset::load() and arrange_inputs() do.
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,

@@ -47,6 +47,14 @@ CoverageGap excluded_gap(const Site& site, const Recipe& recipe, bool read_in_fl
           .macs = site.macs};
 }
 
+std::string shares_text(const Coverage& coverage) {
+  std::string text = format_percent(coverage.parameter_share(), 2) + " of the parameters, ";
+  if (coverage.macs > 0) {
+    text += format_percent(coverage.mac_share(), 2) + " of the multiply-accumulates, ";
+  }
+  return text + format_percent(coverage.byte_share(), 2) + " of the bytes";
+}
+
 }  // namespace
 
 Coverage coverage_of(const Model& model, const SiteSearch& search,
@@ -149,9 +157,7 @@ void check_coverage(const Coverage& coverage, bool strict, double minimum) {
                  .where = list,
                  .expected = "at least " + format_percent(minimum, 2) +
                              " of the parameters, the multiply-accumulates and the bytes",
-                 .got = format_percent(coverage.parameter_share(), 2) + " of the parameters, " +
-                        format_percent(coverage.mac_share(), 2) + " of the multiply-accumulates, " +
-                        format_percent(coverage.byte_share(), 2) + " of the bytes",
+                 .got = shares_text(coverage),
                  .hint = "repquant inspect MODEL shows every operator and the reason"});
   }
   throw Error(ErrorKind::kGate,

@@ -153,6 +153,14 @@ void warn_below_floor(const JudgedPlans& plans, const PlanHook& simulate,
       (losses.empty() ? "" : losses.front().path) + "'`");
 }
 
+[[noreturn]] void fail_without_logits() {
+  throw Error(ErrorKind::kUnsupported,
+              {.what = "the model has no output that can be taken as logits",
+               .where = "`min_agreement`",
+               .expected = "a floating-point output of at least two values a row",
+               .hint = "`min_sqnr` judges any output"});
+}
+
 void check_gates(const JudgementReport& judgement, const QuantizeOptions& options) {
   const std::string samples = " on " + counted(judgement.samples, "held-back calibration sample");
   if (options.min_sqnr_db && !(judgement.sqnr_db >= *options.min_sqnr_db)) {
@@ -163,13 +171,7 @@ void check_gates(const JudgementReport& judgement, const QuantizeOptions& option
                                    .hint = "allow more bits, or calibrate on more samples"});
   }
   if (!(options.min_agreement > 0)) return;
-  if (!judgement.agreement) {
-    throw Error(ErrorKind::kUnsupported,
-                {.what = "the model has no output that can be taken as logits",
-                 .where = "`min_agreement`",
-                 .expected = "a floating-point output of at least two values a row",
-                 .hint = "`min_sqnr` judges any output"});
-  }
+  if (!judgement.agreement) fail_without_logits();
   if (*judgement.agreement >= options.min_agreement) return;
   throw Error(
       ErrorKind::kGate,
@@ -207,6 +209,15 @@ double floor_db(const BitWidths& bits) {
   if (bits.weight_bits >= 4 && inputs >= 8) return 7.0;
   if (bits.weight_bits >= 4 && inputs >= 4) return 3.0;
   return 0.0;
+}
+
+void check_judged_outputs(const Model& model, const std::vector<at::Tensor>& batch,
+                          const QuantizeOptions& options) {
+  if (!(options.min_agreement > 0)) return;
+  const at::NoGradGuard no_grad;
+  const torch::jit::Graph& graph = *model.graph;
+  const auto outputs = result_tensors(graph, run_graph(graph, Schedule(graph), copies_of(batch)));
+  if (!whole_numbers(outputs) && !logits_in(outputs).defined()) fail_without_logits();
 }
 
 JudgementReport judge(const JudgedPlans& plans, const QuantizeOptions& options,

@@ -30,6 +30,11 @@ struct JudgedPlans {
   int threads = 1;
 };
 
+/// Throws Error kUnsupported where options.min_agreement is asked for and the model's outputs are
+/// no logits: before the fit.
+void check_judged_outputs(const Model& model, const std::vector<at::Tensor>& batch,
+                          const QuantizeOptions& options);
+
 /// Runs FP32 and simulation on the samples held back. Warns below the floor, naming the sites where
 /// most is lost; `report` has the figure on the fitted samples.
 /// Throws Error kGate below options.min_sqnr_db or options.min_agreement, kUnsupported where the

@@ -100,8 +100,8 @@ ModelSignature signature_of(const Model& model) {
 
 }  // namespace
 
-PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const Observer& observer,
-                    CalibrationCache& cache) {
+PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recipe,
+                              const Observer& observer, CalibrationCache& cache) {
   PreparedRun run;
   run.start = Clock::now();
   begin_phase(observer, "load", 0);
@@ -115,17 +115,29 @@ PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const O
   run.model = load_unquantized(options.model, run.source.given, options.trust);
   run.search = find_some_sites(run.model);
   run.bits = resolve_bits(run.search.sites, recipe);  // a bad pattern fails before the long work
-  if (!options.samples) return run;
-  run.calibration = cache.load(recipe.calibration, signature_of(run.model), observer);
+  return run;
+}
+
+void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
+                     CalibrationCache& cache) {
+  const ModelSignature signature = signature_of(run.model);
+  // What does not fit the model is said before all samples are read.
+  check_normalized(run.model, first_batch(run.source, recipe.calibration, signature));
+  run.calibration = cache.load(recipe.calibration, signature, observer);
   observer.info("calibration: " + run.source.protocol + "; " +
                 std::to_string(run.calibration.samples) + " drawn");
 
   begin_phase(observer, "prove", 0);
-  check_normalized(run.model, run.calibration.batches.front());
   check_continued(run.model, run.calibration.batches.front());
   run.model.module.reset();
   prove_sites(run.model, run.search, run.calibration.batches.front());
   run.bits = resolve_bits(run.search.sites, recipe);  // the proof may have changed the sites
+}
+
+PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const Observer& observer,
+                    CalibrationCache& cache) {
+  PreparedRun run = prepare_structure(options, recipe, observer, cache);
+  if (options.samples) prepare_samples(run, recipe, observer, cache);
   return run;
 }
 
@@ -190,15 +202,8 @@ double check_against_frozen(const Model& model, const std::vector<at::Tensor>& b
 
 double check_normalized(const Model& model, const std::vector<at::Tensor>& batch) {
   at::NoGradGuard no_grad;
-  std::vector<at::Tensor> expected;
   const LoadedModel original({model.path, Form::kPortable}, *model.module);
-  try {
-    expected = original.outputs(batch);
-  } catch (const Error& e) {
-    // The model runs elsewhere, so what does not fit is the data.
-    if (e.kind() != ErrorKind::kUnsupported) throw;
-    throw Error(ErrorKind::kUsage, e.parts());
-  }
+  const std::vector<at::Tensor> expected = original.outputs(batch);
   const Schedule schedule(*model.graph);
   const std::vector<c10::IValue> inputs(batch.begin(), batch.end());
   const std::vector<at::Tensor> actual = output_tensors(run_graph(*model.graph, schedule, inputs));

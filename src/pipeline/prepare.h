@@ -36,11 +36,20 @@ struct PrepareOptions {
   bool trust = false;  // as QuantizeOptions::trust
 };
 
-/// Opens the data, loads the model and finds its sites, resolves their bits, draws the samples,
-/// proves normalisation and folds on the first batch. Reports the phases "load" and "prove".
-/// Throws Error as open_calibration(), check_model_fits(), load_model(), resolve_bits(),
-/// load_calibration(), check_normalized(); kUnsupported for an artifact of repquant and for a model
-/// without any site, with what was seen instead.
+/// Opens the data, loads the model and finds its sites, resolves their bits: what is known before
+/// any sample is read. Proofs can only take sites away. Reports the phase "load".
+/// Throws Error as open_calibration(), check_model_fits(), load_model(), resolve_bits();
+/// kUnsupported for an artifact of repquant and for a model without any site, with what was seen
+/// instead.
+PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recipe,
+                              const Observer& observer, CalibrationCache& cache);
+
+/// Draws the samples, proves normalisation and folds on the first batch. Reports the phase "prove".
+/// Throws Error as load_calibration() and check_normalized().
+void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
+                     CalibrationCache& cache);
+
+/// Both, or without samples only the first.
 PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const Observer& observer,
                     CalibrationCache& cache);
 

@@ -20,7 +20,7 @@ std::optional<SampleSource> samples_of(const PreviewOptions& options) {
 }  // namespace
 
 Preview preview(const PreviewOptions& options) {
-  check_model_file(options.model);
+  check_model_file(options.model, options.trust);
   const OperatorThreads threads(options.threads);
   Recipe recipe = options.recipe;
   recipe.calibration.samples = recipe.calibration.batch_size = 2;  // enough to prove folds

@@ -1,7 +1,9 @@
 #include "repquant/quantize.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <limits>
 #include <utility>
 
 #include "base/atomic_file.h"
@@ -16,6 +18,7 @@
 #include "pipeline/calibration_cache.h"
 #include "pipeline/coverage.h"
 #include "pipeline/fit_and_write.h"
+#include "pipeline/judge.h"
 #include "pipeline/memory_limits.h"
 #include "pipeline/prepare.h"
 #include "pipeline/search_bits.h"
@@ -35,17 +38,57 @@ std::uint64_t smallest_artifact(const QuantizeOptions& options) {
   return std::filesystem::file_size(options.model) * bits / 64;
 }
 
+constexpr int kJudgedOneIn = 8;
+
+/// How many of the samples that are drawn judge. Random numbers have nothing to tell. Throws Error
+/// kUsage where none do and a bound asks for it.
+int judging_samples(int drawn, const QuantizeOptions& options) {
+  const bool random = std::holds_alternative<Synthetic>(options.calib);
+  const int most = random ? 0 : options.recipe.calibration.hold_back;
+  const int count = std::min(most, drawn / kJudgedOneIn);
+  if (count == 0 && (options.min_sqnr_db || options.min_agreement > 0)) {
+    throw Error(ErrorKind::kUsage, {.what = "no calibration samples are held back to judge by",
+                                    .where = options.min_sqnr_db ? "`min_sqnr`" : "`min_agreement`",
+                                    .expected = "at least " + std::to_string(kJudgedOneIn) +
+                                                " samples, and `calibration.hold_back` above 0",
+                                    .got = counted(drawn, "sample") + ", of which at most " +
+                                           std::to_string(most) + " are held back"});
+  }
+  return count;
+}
+
+/// Of callers that are no command line.
+void check_bounds(const QuantizeOptions& options) {
+  constexpr double kAny = std::numeric_limits<double>::lowest();
+  const auto check = [](double value, double least, const char* setting, const char* expected) {
+    if (std::isfinite(value) && value >= least) return;
+    throw Error(ErrorKind::kUsage, {.what = "a bound out of range",
+                                    .where = setting,
+                                    .expected = expected,
+                                    .got = format_significant(value, 6)});
+  };
+  check(options.min_coverage, 0.0, "`min_coverage`", "a share from 0 to 1");
+  check(options.min_agreement, 0.0, "`min_agreement`", "a share from 0 to 1");
+  check(options.min_sqnr_db.value_or(0.0), kAny, "`min_sqnr`", "a number of dB");
+  if (!options.bit_allocation || !options.bit_allocation->search) return;
+  check(options.bit_allocation->search->time_limit_seconds, 0.0, "`time_limit`",
+        "seconds, 0 for no limit");
+}
+
 /// What can be refused before any work.
 void check_options(const QuantizeOptions& options) {
   if (options.bit_allocation) check_bit_allocation(*options.bit_allocation, options.recipe);
   require_samples(options.calib);
+  check_bounds(options);
+  judging_samples(options.recipe.calibration.samples, options);
   const auto* data = std::get_if<DataPath>(&options.calib);
   check_no_input(options.output, {{"model", options.model},
                                   {"calibration data", data != nullptr ? data->path : ""},
                                   {"preset", options.preset},
                                   {"preset", options.model + "." + kPresetFile}});
-  check_model_file(options.model);
+  check_model_file(options.model, options.trust);
   check_output(options.output, options.force);
+  if (!options.workdir.empty()) check_folder(options.workdir);
   check_room(options.output, smallest_artifact(options));
 }
 
@@ -68,29 +111,10 @@ bool take_back(FittedSites& fitted, const Error& error) {
   return true;
 }
 
-constexpr int kJudgedOneIn = 8;
-
-/// How many samples judge. Random numbers have nothing to tell.
-std::int64_t judging_samples(const Calibration& calibration, const QuantizeOptions& options) {
-  const bool random = std::holds_alternative<Synthetic>(options.calib);
-  const int most = random ? 0 : options.recipe.calibration.hold_back;
-  const int count = std::min(most, calibration.samples / kJudgedOneIn);
-  if (count == 0 && (options.min_sqnr_db || options.min_agreement > 0)) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "no calibration samples are held back to judge by",
-                 .where = options.min_sqnr_db ? "`min_sqnr`" : "`min_agreement`",
-                 .expected = "at least " + std::to_string(kJudgedOneIn) +
-                             " samples, and `calibration.hold_back` above 0",
-                 .got = counted(calibration.samples, "sample") + ", of which at most " +
-                        std::to_string(most) + " are held back"});
-  }
-  return count;
-}
-
 /// Sets the samples that judge apart from those that are fitted.
 void hold_back_to_judge(PreparedRun& run, const QuantizeOptions& options) {
   HeldBack split =
-      hold_back_samples(run.calibration.batches, judging_samples(run.calibration, options));
+      hold_back_samples(run.calibration.batches, judging_samples(run.calibration.samples, options));
   run.calibration.batches = std::move(split.fitted);
   run.calibration.samples = static_cast<int>(sample_count(run.calibration.batches));
   run.held_back = std::move(split.held_back);
@@ -121,9 +145,13 @@ QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
                               .preset = options.preset,
                               .threads = options.threads,
                               .trust = options.trust};
-  PreparedRun run = prepare(source, options.recipe, observer, cache);
+  PreparedRun run = prepare_structure(source, options.recipe, observer, cache);
+  judging_samples(samples_drawn(run.source, options.recipe.calibration), options);
+  check_coverage(run, options);
+  prepare_samples(run, options.recipe, observer, cache);
   check_coverage(run, options);
   check_run_fits(run);
+  check_judged_outputs(run.model, run.calibration.batches.front(), options);
   warn_of_few_samples(run, options.recipe, observer);
 
   if (options.bit_allocation && options.bit_allocation->search) {

@@ -39,7 +39,7 @@ struct InputQuantizer {
   double scale = 1.0;     // s, > 0
   int zero_point = 0;     // z, 0 <= z <= 2^b - 1 (quadratic: <= (2^b - 1)^2)
   bool per_token = false;
-  at::Tensor levels;  // per token: uint8 [2^b], not falling; undefined: the codes themselves
+  at::Tensor levels;  // per token: uint8 [2^b], rising; undefined: the codes themselves
 
   std::int64_t max_code() const { return (std::int64_t{1} << bits) - 1; }
   bool per_channel() const { return multiplier.numel() > 1; }

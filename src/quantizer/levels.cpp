@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -27,7 +28,8 @@ at::Tensor best_levels(const at::Tensor& counts, const at::Tensor& sums, int bit
     const double weight = total[to] - total[from];
     const double mean = weight > 0.0 ? (moment[to] - moment[from]) / weight
                                      : static_cast<double>(from + to - 1) / 2;
-    return std::nearbyint(mean);
+    // A mean between two intervals belongs to its own, so that levels rise.
+    return std::clamp(std::nearbyint(mean), static_cast<double>(from), static_cast<double>(to - 1));
   };
   const auto cost = [&](std::size_t from, std::size_t to) {
     const double level = level_of(from, to);

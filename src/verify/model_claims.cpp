@@ -2,10 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "artifact/check.h"
 #include "base/sha256.h"
 #include "base/text_table.h"
 #include "pipeline/check_forms.h"
+#include "tensor/deviation.h"
 
 namespace repquant {
 namespace {
@@ -21,6 +24,25 @@ std::string compare_operators(const BothForms& forms, const std::vector<at::Tens
   return counted(std::ssize(forms.replaced), "fused operator equals its portable form",
                  "fused operators equal their portable forms") +
          " on " + counted(batch.front().size(0), "sample");
+}
+
+struct StatedOutputs {
+  double sqnr_db = 0.0;
+  std::string samples;  // on which
+};
+
+StatedOutputs stated_outputs(const ArtifactInfo& info) {
+  if (info.judgement) return {info.judgement->sqnr_db, "samples held back"};
+  return {info.output_sqnr_db, "the samples that were fitted"};
+}
+
+/// What outputs of an artifact that states `stated` dB keep on other samples, at least. Negated
+/// outputs keep -6 dB, outputs that do not hang on the input about 0; samples unlike those of the
+/// calibration cost a few.
+double least_sqnr_db(double stated, bool whole_numbers) {
+  constexpr double kMargin = 6.0, kMostAsked = 20.0;
+  constexpr double kHalfEqual = 3.0;  // of whole numbers, of which a few samples have few
+  return std::min({stated / 2, stated - kMargin, whole_numbers ? kHalfEqual : kMostAsked});
 }
 
 }  // namespace
@@ -47,6 +69,23 @@ std::string look_at_forms(const Subject& subject, const std::vector<at::Tensor>&
            " computes something else than the portable one: " + different.begin()->second);
   }
   return report.checks.back().measured;
+}
+
+std::string look_at_outputs(const Subject& subject, const std::vector<at::Tensor>& batch,
+                            const PreparedRun& run) {
+  const at::NoGradGuard no_grad;
+  const std::vector<at::Tensor> reference = run_model(run.model, batch);
+  const double measured =
+      energies_of(reference, run_module(subject.forms.portable, batch)).sqnr_db();
+  const StatedOutputs stated = stated_outputs(subject.info);
+  const double least = least_sqnr_db(stated.sqnr_db, whole_numbers(reference));
+  const std::string seen = "its outputs keep " + format_number(measured, 1) +
+                           " dB of the model's on these " +
+                           counted(batch.front().size(0), "sample") + ", where it states " +
+                           format_number(stated.sqnr_db, 1) + " dB on " + stated.samples;
+  const std::string limit = format_number(least, 1) + " dB";
+  if (!(measured >= least)) refute(seen + "; less than " + limit + " is another computation");
+  return seen + " (limit " + limit + ")";
 }
 
 }  // namespace repquant

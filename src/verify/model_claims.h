@@ -19,4 +19,9 @@ std::string look_at_model(const Subject& subject, const std::string& reference);
 std::string look_at_forms(const Subject& subject, const std::vector<at::Tensor>& batch,
                           const PreparedRun* run);
 
+/// The outputs on `batch` against those of the floating-point model: nearly as close as the
+/// artifact states, so that it is what was made from that model. `run`: of the reference.
+std::string look_at_outputs(const Subject& subject, const std::vector<at::Tensor>& batch,
+                            const PreparedRun& run);
+
 }  // namespace repquant

@@ -11,6 +11,7 @@
 #include "archive/zip_reader.h"
 #include "base/json_text.h"
 #include "base/sha256.h"
+#include "base/temporary_path.h"
 #include "format/names.h"
 #include "pipeline/calibration_cache.h"
 #include "recipe/json.h"
@@ -22,31 +23,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A folder of its own, removed with what is in it.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (fs::temp_directory_path() / "repquant-verify-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) {
-      throw Error(ErrorKind::kFile, {.what = "cannot make a temporary folder",
-                                     .where = name,
-                                     .got = std::strerror(errno),
-                                     .hint = "set TMPDIR to a folder with room for the artifact"});
-    }
-    path_ = name;
+/// A folder of its own.
+fs::path make_scratch_folder() {
+  std::string name = (fs::temp_directory_path() / "repquant-verify-XXXXXX").string();
+  if (::mkdtemp(name.data()) == nullptr) {
+    throw Error(ErrorKind::kFile, {.what = "cannot make a temporary folder",
+                                   .where = name,
+                                   .got = std::strerror(errno),
+                                   .hint = "set TMPDIR to a folder with room for the artifact"});
   }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  std::string file(const char* name) const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
-};
+  return name;
+}
 
 /// The description without how bits were chosen: the recipe holds what came of it.
 Json description_of(const ZipReader& archive, const std::string& entry) {
@@ -112,9 +99,9 @@ void check_reproducible(const Subject& subject, const VerifyOptions& options) {
 std::string look_at_reproduction(const Subject& subject, const VerifyOptions& options,
                                  const Observer& observer) {
   QuantizeOptions quantization;
-  const ScratchFolder folder;
+  const TemporaryPath folder(make_scratch_folder());
   quantization.model = options.reference;
-  quantization.output = folder.file("again.pt");
+  quantization.output = (folder.path() / "again.pt").string();
   quantization.recipe = parse_recipe(subject.info.recipe, "recipe of the artifact").recipe;
   quantization.calib = options.calib;
   quantization.preset = options.preset;

@@ -14,6 +14,7 @@
 
 #include "base/text_table.h"
 #include "format/class_source.h"
+#include "format/codes.h"
 #include "graph/rewrite.h"
 #include "pipeline/form_reports.h"
 #include "plan/site_kind.h"
@@ -158,6 +159,45 @@ int distinct_codes(const std::string& module, const StoredState& state, int bits
   return count;
 }
 
+/// Throws unless each level is above the one before it: of equal ones, codes would stand for the
+/// same value, and of falling ones the nearest would not be found.
+void check_rising(const std::string& module, const at::Tensor& levels) {
+  const at::Tensor values = levels.to(at::kInt);
+  const std::int64_t steps = values.numel() - 1;
+  if (values.narrow(0, 1, steps).gt(values.narrow(0, 0, steps)).all().item<bool>()) return;
+  refute("the levels of the submodule " + module + " do not rise from each to the next");
+}
+
+/// Levels of a weight: all whole numbers, or those of its bits in the middle and their ends beside
+/// them, up to 16.
+void check_weight_levels(const std::string& module, const StoredState& state) {
+  const std::int64_t bits = state.integer("bits");
+  if (bits > 4) return;  // the codes themselves
+  const at::Tensor all = state.tensor("levels");
+  if (at::equal(all, nibble_levels({}))) return;
+  const at::Tensor levels = all.narrow(0, 8 - (1 << (bits - 1)), 1 << bits);
+  check_rising(module, levels);
+  if (!at::equal(all, nibble_levels(levels))) {
+    refute("the submodule " + module + " has other levels than those of " + std::to_string(bits) +
+           " bits");
+  }
+}
+
+void check_levels(const std::string& module, const StoredState& state) {
+  if (state.values.count("levels") == 0) return;
+  if (state.kind == "Linear") {
+    check_weight_levels(module, state);
+    return;
+  }
+  const at::Tensor levels = state.tensor("levels");
+  check_rising(module, levels);
+  const std::int64_t largest = levels[-1].item<std::int64_t>(), top = state.integer("top");
+  if (largest > top) {
+    refute("the levels of the submodule " + module + " reach " + std::to_string(largest) +
+           ", beyond " + std::to_string(top));
+  }
+}
+
 void check_finite(const std::string& module, const StoredState& state) {
   for (const char* name :
        {"scale", "weight_scale", "bias", "weight", "multiplier", "offset", "zero_point"}) {
@@ -224,6 +264,7 @@ std::string look_at_codes(const StoredStates& stored) {
   std::map<int, Width> widths;
   for (const auto& [module, state] : stored) {
     check_finite(module, state);
+    check_levels(module, state);
     if (state.values.count("codes") == 0) continue;
     // The bits of side columns are those of their input; their weights have eight.
     const int bits = state.kind == "SideColumns" ? 8 : static_cast<int>(state.integer("bits"));

@@ -134,7 +134,7 @@ bool runs_hold(const Subject& subject, const VerifyOptions& options, VerifyRepor
     return false;
   }
   if (!options.data) {
-    report.left_out.push_back("what its forms compute, and its folds: `data`");
+    report.left_out.push_back("what its forms compute, its folds and its outputs: `data`");
     return true;
   }
   std::optional<PreparedRun> run;
@@ -142,7 +142,15 @@ bool runs_hold(const Subject& subject, const VerifyOptions& options, VerifyRepor
   const std::vector<at::Tensor> batch =
       run ? run->calibration.batches.front() : batch_for(subject, options);
   if (run && !look("fold", [&] { return look_at_folds(subject, *run); })) return false;
-  return look("forms", [&] { return look_at_forms(subject, batch, run ? &*run : nullptr); });
+  if (!look("forms", [&] { return look_at_forms(subject, batch, run ? &*run : nullptr); })) {
+    return false;
+  }
+  if (!run || std::holds_alternative<Synthetic>(*options.data)) {
+    report.left_out.push_back("whether its outputs are as close to the model's as it states: " +
+                              std::string(run ? "`data` that is not random" : "`reference`"));
+    return true;
+  }
+  return look("outputs", [&] { return look_at_outputs(subject, batch, *run); });
 }
 
 }  // namespace

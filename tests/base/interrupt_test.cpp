@@ -1,5 +1,9 @@
 #include "base/interrupt.h"
 
+#include <chrono>
+#include <semaphore>
+#include <string>
+
 #include "support/errors.h"
 
 namespace repquant {
@@ -31,6 +35,29 @@ TEST(InterruptTest, SecondSignalIsStillHandled) {
   std::raise(SIGINT);
   std::raise(SIGINT);
   EXPECT_TRUE(scope.token().requested());
+}
+
+TEST(InterruptTest, WorkThatDoesNotAnswerIsOverdue) {
+  std::binary_semaphore called{0};
+  std::string said;
+  const InterruptScope scope(std::chrono::milliseconds(10), [&](const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInterrupted);
+    said = error.what();
+    called.release();
+  });
+  EXPECT_FALSE(called.try_acquire_for(std::chrono::milliseconds(50)));  // nothing without a signal
+  std::raise(SIGTERM);
+  ASSERT_TRUE(called.try_acquire_for(std::chrono::seconds(20)));
+  EXPECT_NE(said.find("SIGTERM"), std::string::npos) << said;
+}
+
+TEST(InterruptTest, WorkThatEndsInTimeIsNotOverdue) {
+  int overdue = 0;
+  for (const bool with_signal : {false, true}) {
+    const InterruptScope scope(std::chrono::hours(1), [&](const Error&) { ++overdue; });
+    if (with_signal) std::raise(SIGINT);
+  }
+  EXPECT_EQ(overdue, 0);
 }
 
 TEST(InterruptDeathTest, ThirdSignalEndsTheProcess) {

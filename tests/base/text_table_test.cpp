@@ -69,5 +69,14 @@ TEST(FormatTest, Durations) {
   EXPECT_EQ(format_duration(-1), "unknown");
 }
 
+TEST(WithoutControl, EscapesWhatSteersATerminal) {
+  EXPECT_EQ(without_control("plain\ttext\nünïcode €"), "plain\ttext\nünïcode €");
+  EXPECT_EQ(without_control("a\x1b[2Jb\r\x7f"), "a\\x1b[2Jb\\x0d\\x7f");
+  EXPECT_EQ(without_control("\xc2\x9b"
+                            "0m \xc2\xa0"),
+            "\\x9b0m \xc2\xa0");
+  EXPECT_EQ(without_control(std::string_view("\0", 1)), "\\x00");
+}
+
 }  // namespace
 }  // namespace repquant

@@ -95,12 +95,12 @@ TEST(OptionsTest, BadRecipesAreNamed) {
 }
 
 TEST(OptionsTest, RecipesAreListedAndShown) {
-  const std::string list = output_of({"recipe", "list"});
+  const std::string list = output_of({"recipe", "list", "--wide"});
   for (const std::string& name : ready_recipe_names()) {
     EXPECT_THAT(list, HasSubstr(name + " "));
     EXPECT_THAT(list, HasSubstr(ready_recipe_description(name)));
   }
-  EXPECT_THAT(output_of({"recipe", "list", "--json"}), HasSubstr("\"recipes\""));
+  EXPECT_THAT(output_of({"recipe", "list", "--wide", "--json"}), HasSubstr("\"recipes\""));
   EXPECT_EQ(parse_recipe(output_of({"recipe", "show", "paper"})).recipe,
             find_ready_recipe("paper").value());
   EXPECT_EQ(parse_recipe(output_of({"recipe", "show", "w3a5"})).recipe, recipe_for_bits({3, 5}));

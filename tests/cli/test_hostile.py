@@ -87,6 +87,11 @@ class HostileTest(unittest.TestCase):
                          lambda name, data: with_integer_before_training(data, "Attend", value)
                          if name == "data.pkl" else data)
 
+    def test_archive_versions_that_are_no_numbers(self) -> None:
+        for text in (b"9" * 21, b"x", b"", b"-3"):
+            self.refused(DIGITS_MODEL, FILE, "version",
+                         lambda name, data: text if name.endswith("version") else data)
+
     def test_memo_keys_that_take_gigabytes(self) -> None:
         bomb = b"r" + struct.pack("<I", 0xFFFFFFF0)
         for source in (self.artifact, DIGITS_MODEL):
@@ -146,6 +151,57 @@ class HostileTest(unittest.TestCase):
                     self.assertIn("--trust", done.stderr + done.stdout)
                 done = self.program(*command, "--trust")
                 self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_operators_that_crash_while_constants_are_folded(self) -> None:
+        for line in (b'x = torch.segment_reduce(x, "sum", unsafe=True)',
+                     b"x = torch.sparse_csr_tensor(x, x, x, [1, 1])",
+                     b"x = torch.sparse_compressed_tensor(x, x, x, [1, 1])"):
+            text = b"def f(x: Tensor) -> Tensor:\n  " + line + b"\n  return x\n"
+            self.refused(DIGITS_MODEL, UNSUPPORTED, "does not need",
+                         lambda name, data: data + text if name.endswith(".py") else data)
+
+    def test_code_that_is_too_long(self) -> None:
+        long = b"def f(x: Tensor) -> Tensor:\n" + b"  x = x + 1\n" * 200000 + b"  return x\n"
+        self.refused(DIGITS_MODEL, FILE, "too long to be compiled",
+                     lambda name, data: data + long if name.endswith(".py") else data)
+
+    def test_descriptions_out_of_bounds(self) -> None:
+        def refused(message: str, change: Callable[[dict], None]) -> None:
+            def edit(name: str, data: bytes) -> bytes:
+                if name != "extra/repquant.json":
+                    return data
+                description = json.loads(data)
+                change(description)
+                return json.dumps(description).encode()
+
+            forged = self.folder / "forged.pt"
+            rewrite(self.artifact, forged, edit)
+            for command in (["inspect", forged],
+                            ["evaluate", forged, "--form", "fused", "--data", DIGITS_TEST]):
+                done = self.program(*command)
+                self.assertEqual(done.returncode, FILE, (command[0], done.stderr))
+                self.assertIn(message, done.stderr)
+
+        def negative(description: dict) -> None:
+            description["sites"][0]["weight_bits"] = -1
+
+        def huge(description: dict) -> None:
+            description["sites"] *= 2000
+
+        refused("bits out of range", negative)
+        refused("too large", huge)
+
+    def test_names_do_not_steer_the_terminal(self) -> None:
+        path = self.folder / "a\x1b]0;owned\x07.pt"
+        for command in (["inspect", path], ["quantize", path, "--calib", DIGITS_CALIB]):
+            done = self.program(*command)
+            self.assertEqual(done.returncode, FILE)
+            self.assertNotIn("\x1b", done.stderr)
+            self.assertIn("\\x1b]0;owned\\x07", done.stderr)
+        rewrite(self.artifact, path, lambda _, data: data)
+        done = self.program("inspect", path)
+        self.assertEqual(done.returncode, 0)
+        self.assertNotIn("\x1b", done.stdout)
 
     def test_comments_are_no_code(self) -> None:
         text = b'# torch.save("f")\n'

@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 import program
-from program import BINARY, DIGITS_CALIB, DIGITS_MODEL, IMAGES, MODELS, PRESET, support
+from program import BINARY, DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, IMAGES, MODELS, PRESET, support
 
 
 class InterruptTest(program.ProgramTest):
@@ -48,6 +48,38 @@ class InterruptTest(program.ProgramTest):
                 self.assertIn("interrupted", errors)
                 self.assertEqual(out, "")
                 self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_model_without_end(self) -> None:
+        """One signal ends it wherever it runs, although nothing of ours is reached any more."""
+        import torch
+
+        class Endless(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.linear = torch.nn.Linear(8, 8)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                x = self.linear(x)
+                while bool(x.sum() < 1e30):
+                    x = x * 1.0
+                return x.flatten(1)
+
+        torch.jit.script(Endless().eval()).save(str(self.folder / "endless.pt"))
+        before = self.files()
+        for command in (["evaluate", "--data", DIGITS_TEST], ["inspect", "--data", DIGITS_TEST],
+                        ["benchmark", "--data", DIGITS_TEST], ["analyze", "--calib", DIGITS_CALIB],
+                        ["quantize", "--calib", DIGITS_CALIB, "-o", "out.pt"]):
+            with self.subTest(command[0]):
+                process = subprocess.Popen(
+                    [str(BINARY), command[0], "endless.pt", *map(str, command[1:]), "--json"],
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.folder)
+                time.sleep(3)
+                process.send_signal(signal.SIGTERM)
+                out, errors = process.communicate(timeout=20)
+                self.assertEqual(process.returncode, 130, errors)
+                self.assertIn("interrupted", errors)
+                self.assertEqual(json.loads(out)["error"]["kind"], "interrupted")
+                self.assertEqual(self.files(), before)
 
     def stop_after_some_sites(self, number: signal.Signals) -> str:
         """What a run says that this signal ends once it has written a few checkpoints."""

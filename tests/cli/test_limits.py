@@ -3,10 +3,12 @@ without a limit."""
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,14 @@ class LimitsTest(program.ProgramTest):
                             "-o", "recipe.json")
         self.run_to_success("evaluate", DIGITS_MODEL, "--data", "many.npz", "--batch-size", "500")
         self.assertGreater(enough, 60)
+
+    def test_an_entry_of_another_size_than_its_header_is_not_unpacked(self) -> None:
+        few = io.BytesIO()
+        np.save(few, np.zeros((4, 1, 8, 8), np.float32))
+        with zipfile.ZipFile(self.folder / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("images.npy", few.getvalue() + bytes(400 * MIB))
+        self.fails(5, "bytes after its array", "evaluate", DIGITS_MODEL, "--data", "bomb.npz",
+                   "--max-memory", "200MB")
 
     def test_a_batch_that_cannot_fit_ends_before_the_first_site(self) -> None:
         done = self.run_program("quantize", DIGITS_MODEL, "--calib", "many.npz", "--calib-samples",

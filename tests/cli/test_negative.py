@@ -360,7 +360,7 @@ class EvaluateTest(NegativeTest):
 
     def test_reference_of_another_shape(self) -> None:
         np.save(self.folder / "images.npy", np.zeros((2, 3, 16, 16), np.float32))
-        self.fails(UNSUPPORTED, "digits_vit.pt", "evaluate", MODELS / "vit_fused.trace.pt",
+        self.fails(USAGE, "digits_vit.pt", "evaluate", MODELS / "vit_fused.trace.pt",
                    "--data", "images.npy", "--reference", DIGITS_MODEL)
 
 

@@ -9,8 +9,20 @@ import numpy as np
 
 import program
 from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, IMAGES, MODELS, PRESET, support
+from test_hostile import rewrite
 
 GATE, USAGE, UNSUPPORTED, FILE = 1, 2, 4, 5
+
+
+class Draws(program.ProgramTest):
+    def test_what_was_drawn_of_how_many(self) -> None:
+        data = ("--data", DIGITS_TEST)
+        some = self.result("evaluate", DIGITS_MODEL, *data, "--samples", "24")
+        self.assertTrue(some["protocol"].startswith("24 of 600 samples"), some["protocol"])
+        every = self.result("evaluate", DIGITS_MODEL, *data)
+        self.assertTrue(every["protocol"].startswith("600 samples"), every["protocol"])
+        timed = self.result("benchmark", DIGITS_MODEL, *data, "--rounds", "1")
+        self.assertTrue(timed["protocol"].startswith("1 of 600 samples"), timed["protocol"])
 
 
 class BeforeTheWork(program.ProgramTest):
@@ -65,6 +77,97 @@ class BeforeTheWork(program.ProgramTest):
         done = self.fails(FILE, "2 files are neither", "quantize", "vit.pt", "--calib", "images")
         self.assertIn("notes.txt", done.stderr)
         self.assertIn("old.gif", done.stderr)
+
+    def test_tasks_that_the_data_is_not_for(self) -> None:
+        data = ("--data", DIGITS_TEST)
+        self.refused(USAGE, "no token ids", "evaluate", DIGITS_MODEL, *data, "--task", "perplexity")
+        self.refused(USAGE, "nothing to measure", "evaluate", DIGITS_MODEL, *data, "--task",
+                     "embedding")
+        self.refused(UNSUPPORTED, "output 1", "evaluate", DIGITS_MODEL, *data, "--task", "retrieval")
+        self.refused(UNSUPPORTED, "output 3", "evaluate", DIGITS_MODEL, *data, "--outputs", "3")
+
+    def test_a_second_model_that_takes_other_data(self) -> None:
+        self.succeed("quantize", MODELS / "planted.trace.pt", "--calib",
+                     MODELS / "planted_calib.npz", "--effort", "fast", "-o", "other.pt")
+        for command in (("evaluate", DIGITS_MODEL, "other.pt"),
+                        ("evaluate", "other.pt", "--reference", DIGITS_MODEL),
+                        ("benchmark", DIGITS_MODEL, "other.pt")):
+            self.refused(USAGE, "other.pt", *command, "--data", DIGITS_TEST)
+
+    def test_coverage_and_samples_that_judge(self) -> None:
+        quantize = ("quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB)
+        done = self.fails(GATE, "below --min-coverage", *quantize, "--min-coverage", "1")
+        self.assertNotIn("drawn", done.stderr)  # no sample was read
+        for arguments in (("--hold-back", "0"), ("--calib-samples", "4")):
+            done = self.fails(USAGE, "held back", *quantize, "--min-sqnr", "9", *arguments)
+            self.assertNotIn("drawn", done.stderr)
+        np.savez(self.folder / "few.npz", images=np.zeros((4, 1, 8, 8), np.float32))
+        self.fails(USAGE, "4 samples", "quantize", DIGITS_MODEL, "--calib", "few.npz",
+                   "--min-agreement", "0.9")
+
+    def test_shapes_before_all_samples_are_drawn(self) -> None:
+        done = self.fails(USAGE, "fails on the data", "quantize", DIGITS_MODEL, "--calib",
+                          "synthetic", "--input-shape", "3,8,8")
+        self.assertNotIn("drawn", done.stderr)
+
+    def test_folders_that_cannot_be_written(self) -> None:
+        quantize = ("quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "--workdir")
+        self.write("file", "text")
+        for folder in ("/proc/none", "file", "file/below", "x" * 300):
+            done = self.fails(FILE, folder, *quantize, folder)
+            self.assertNotIn("drawn", done.stderr)
+        self.write("plan.json", json.dumps({
+            "schema_version": 1, "bits": ["w8a8"],
+            "models": [{"model": str(DIGITS_MODEL), "calib": str(DIGITS_CALIB)}]}))
+        for more in ((), ("--dry-run",)):
+            self.fails(FILE, "x" * 300, "run", "plan.json", "-o", "x" * 300, *more)
+
+    def test_limits_that_no_figure_can_have(self) -> None:
+        evaluate = ("evaluate", DIGITS_MODEL, "--data", DIGITS_TEST, "--reference", DIGITS_MODEL)
+        for option, value in (("--max-kl", "-1"), ("--max-ppl", "0.5"), ("--max-ppl-ratio", "-1"),
+                              ("--min-spearman", "1.5"), ("--min-cosine", "-2"),
+                              ("--min-top1", "1.1"), ("--min-sqnr", "inf")):
+            self.refused(USAGE, option, *evaluate, option, value)
+        self.write("plan.json", json.dumps({
+            "schema_version": 1, "bits": ["w8a8"], "gates": {"max_size_ratio": -1},
+            "models": [{"model": str(DIGITS_MODEL), "calib": str(DIGITS_CALIB)}]}))
+        self.refused(USAGE, "a number from 0", "run", "plan.json")
+
+    def test_a_baseline_that_is_not_there(self) -> None:
+        plan = {"schema_version": 1, "output": "out", "bits": ["w8a8"],
+                "baseline": {"folder": "last-night", "allow": {"size_ratio": 0.1}},
+                "models": [{"model": str(DIGITS_MODEL), "calib": str(DIGITS_CALIB)}]}
+        self.write("plan.json", json.dumps(plan))
+        self.fails(FILE, "last-night", "run", "plan.json")
+        (self.folder / "last-night").mkdir()
+        done = self.succeed("run", "plan.json", "--dry-run")
+        self.assertIn("nothing is compared", done.stderr)
+
+    def test_environment_variables_that_name_nothing(self) -> None:
+        done = self.succeed("recipe", "list", environment={"REPQUANT_TRHEADS": "2"})
+        self.assertIn("REPQUANT_TRHEADS", done.stderr)
+        self.assertIn("REPQUANT_THREADS", done.stderr)
+
+    def test_a_bad_model_is_named_before_its_data(self) -> None:
+        content = DIGITS_MODEL.read_bytes()
+        self.write("cut.pt", content[:len(content) // 2])
+        (self.folder / "images").mkdir()
+        shutil.copy(IMAGES / "rgb8.png", self.folder / "images")
+        self.refused(FILE, "cut.pt", "quantize", "cut.pt", "--calib", "images")
+        self.refused(FILE, "cut.pt", "evaluate", "cut.pt", "--data", "images")
+        code = b"def f(x: Tensor) -> None:\n  torch.save(1, 'f')\n"
+        rewrite(DIGITS_MODEL, self.folder / "code.pt",
+                lambda name, data: data + code if name.endswith(".py") else data)
+        self.refused(UNSUPPORTED, "aten::save", "quantize", "code.pt", "--calib", "images")
+        self.refused(UNSUPPORTED, "aten::save", "evaluate", "code.pt", "--data", "images")
+
+    def test_settings_have_no_effect_on_an_artifact(self) -> None:
+        self.succeed("quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "--calib-samples", "8",
+                     "--effort", "fast", "-o", "artifact.pt")
+        for option in (("--bits", "w4a4"), ("--data", DIGITS_TEST), ("--recipe", "paper")):
+            self.fails(USAGE, option[0], "inspect", "artifact.pt", *option)
+        self.succeed("inspect", "artifact.pt", "--runtime", "--wide",
+                     environment={"REPQUANT_BITS": "w4a4"})
 
     def test_rows_of_a_plan(self) -> None:
         self.write("plan.json", json.dumps({

@@ -96,6 +96,7 @@ class RowsTest(RunTest):
         self.assertEqual([gate["passed"] for gate in gates], [False, False, True])
         self.assertEqual(gates[0]["gate"], "baseline sqnr_db")
         new = {**baseline, "folder": "nothing"}
+        (self.folder / "nothing").mkdir()
         self.assertEqual(night("new", "w8a8", 0, baseline=new)["gates"], [])
         itself = {**baseline, "folder": "./same"}
         self.fails(USAGE, "baseline/folder", "run", self.plan(output="same", baseline=itself))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -19,7 +20,7 @@ from test_hostile import rewrite
 GATE, USAGE, FILE = 1, 2, 5
 MOBILE = support.FIXTURES / "architectures" / "mobile_like.pt"
 NAMES = ["archive", "format", "table", "codes", "coverage", "integers", "log grid", "model", "fold",
-         "forms", "reproduction"]
+         "forms", "outputs", "reproduction"]
 
 
 class ArtifactTest(program.ProgramTest):
@@ -151,6 +152,39 @@ class VerifyTest(ArtifactTest):
                            if name.endswith(".py") else data)
         self.refuted("log grid", "the powers that their codes stand for", path)
 
+    def test_a_graph_that_computes_something_else(self) -> None:
+        against = ["--reference", DIGITS_MODEL, "--data", DIGITS_TEST]
+        last = rb"return (\(head_scale\)\.forward\([^\n]*\))\n"
+        for forged in (rb"return torch.neg(\1)\n", rb"return torch.mul(\1, 0.)\n",
+                       rb"return torch.flip(\1, [-1])\n"):
+            path = self.forged(lambda name, data: re.sub(last, forged, data, count=1)
+                               if name.endswith(".py") else data)
+            self.assertNotEqual(path.read_bytes(), self.artifact.read_bytes())
+            self.refuted("outputs", "is another computation", path, *against)
+
+    def test_outputs_are_left_out_without_a_reference_or_real_data(self) -> None:
+        for arguments, missing in ((["--data", DIGITS_TEST], "--reference"),
+                                   (["--reference", DIGITS_MODEL, "--input-shape", "1,8,8"],
+                                    "not random")):
+            result = self.result("verify", self.artifact, *arguments)
+            self.assertNotIn("outputs", [claim["name"] for claim in result["claims"]])
+            self.assertTrue(any("its outputs" in sentence and missing in sentence
+                                for sentence in result["not_looked_at"]), result["not_looked_at"])
+
+    def test_levels_that_do_not_rise(self) -> None:
+        def levels_of(data: bytes) -> tuple[int, ...]:
+            return struct.unpack("<16b", data) if len(data) == 16 else ()
+
+        def is_levels(name: str, data: bytes) -> bool:
+            values = levels_of(data)
+            return (name.startswith("data/") and len(set(values)) == 16
+                    and values == tuple(sorted(values)))
+
+        for change in (lambda data: data[:1] * 16, lambda data: data[::-1],
+                       lambda data: data[:3] + data[2:3] + data[4:]):
+            path = self.forged(lambda name, data: change(data) if is_levels(name, data) else data)
+            self.refuted("codes", "do not rise", path)
+
     def test_another_model_and_other_data(self) -> None:
         other = self.folder / "other.pt"
         with zipfile.ZipFile(DIGITS_MODEL) as old, zipfile.ZipFile(other, "w") as new:
@@ -186,6 +220,19 @@ class CompareTest(ArtifactTest):
         self.assertNotIn("model_sha256", text)
         same = self.result("compare", self.artifact, self.artifact)
         self.assertFalse(any(value["differs"] for value in same["values"]))
+
+    def test_tables_fit_the_terminal(self) -> None:
+        other = self.folder / "digits.w8a8.pt"
+        self.succeed("quantize", DIGITS_MODEL, "--bits", "w8a8", "--calib", DIGITS_CALIB,
+                     "--calib-samples", "16", "--effort", "fast", "-o", other)
+        for command in (("compare", self.artifact, other), ("recipe", "list"),
+                        ("inspect", self.artifact, "--runtime")):
+            text = self.succeed(*command, environment={"COLUMNS": "80"}).stdout
+            self.assertLessEqual(max(map(len, text.splitlines())), 80, text)
+        text = self.succeed("compare", self.artifact, other).stdout
+        self.assertNotIn("coverage/rows", text)
+        self.assertIn("own change", text)
+        self.assertIn("coverage/rows", self.succeed("compare", self.artifact, other, "-v").stdout)
 
     def test_results(self) -> None:
         for name, samples in (("a.json", 64), ("b.json", 128)):

@@ -40,10 +40,9 @@ TEST(Codebook, IsTheBetterOnGaussianAndHeavyTails) {
   }
 }
 
-TEST(Codebook, LevelsAreWholeRisingAndWithinBounds) {
-  const at::Tensor weight = testing::Random(6).normal({40, 70});
+void expect_whole_rising_levels(const at::Tensor& weight) {
   for (const int bits : {2, 3, 4}) {
-    const WeightCodes codes = fit_codebook(weight, at::ones({70}), bits);
+    const WeightCodes codes = fit_codebook(weight, at::ones({weight.size(1)}), bits);
     ASSERT_EQ(codes.levels.size(), std::size_t{1} << bits);
     EXPECT_EQ(codes.low, codes.levels.front());
     EXPECT_EQ(codes.high, codes.levels.back());
@@ -56,6 +55,13 @@ TEST(Codebook, LevelsAreWholeRisingAndWithinBounds) {
       }
     }
   }
+}
+
+TEST(Codebook, LevelsAreWholeRisingAndWithinBounds) {
+  const at::Tensor weight = testing::Random(6).normal({40, 70});
+  expect_whole_rising_levels(weight);
+  expect_whole_rising_levels(weight.sign());  // fewer values than levels
+  expect_whole_rising_levels(weight.clamp(-0.1, 0.1));
 }
 
 // Rows are multiples of sixteen uneven values.

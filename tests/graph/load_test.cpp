@@ -78,6 +78,48 @@ TEST_F(LoadedText, DropoutInTrainingModeIsSwitchedOff) {
   EXPECT_TRUE(at::allclose(got, at::linear(x, module_.attr("w").toTensor())));
 }
 
+TEST_F(LoadedText, BatchNormInTrainingModeTakesItsStatistics) {
+  parameter("mean", at::randn({4}));
+  parameter("variance", at::rand({4}) + 0.5);
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    return torch.batch_norm(x, None, None, self.mean, self.variance, True, 0.1, 1e-5, "
+      "False)\n");
+  ASSERT_EQ(model.notes.size(), 1U);
+  EXPECT_NE(model.notes[0].find("1 batch norm"), std::string::npos);
+  const at::Tensor x = at::randn({3, 4, 2});
+  const auto got = run_graph(*model.graph, Schedule(*model.graph), {x}).at(0).toTensor();
+  const at::Tensor mean = module_.attr("mean").toTensor().view({4, 1});
+  const at::Tensor variance = module_.attr("variance").toTensor().view({4, 1});
+  EXPECT_TRUE(at::allclose(got, (x - mean) / (variance + 1e-5).sqrt(), 1e-4, 1e-5));
+}
+
+TEST_F(LoadedText, MessagesAreLeftOut) {
+  parameter("w", at::randn({8, 8}));
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    print(\"rows\", x.size(0), \"of {}\".format(x.size(1)))\n"
+      "    if x.size(0) > 2:\n"
+      "        torch.warn(\"many\")\n"
+      "    return torch.linear(x, self.w)\n");
+  ASSERT_EQ(model.notes.size(), 1U);
+  EXPECT_NE(model.notes[0].find("2 statements"), std::string::npos) << model.notes[0];
+  run(model, {at::randn({3, 8})});
+}
+
+// A number of operands that no schema tells.
+TEST_F(LoadedText, OperatorsOfAnyNumberOfOperands) {
+  parameter("w", at::randn({8, 8}));
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    y = torch.linear(x, self.w)\n"
+      "    if \"{} {}\".format(x.size(0), x.size(1)) == \"3 8\":\n"
+      "        y = y * 2\n"
+      "    return y\n");
+  run(model, {at::randn({3, 8})});
+  run(model, {at::randn({4, 8})});
+}
+
 TEST_F(LoadedText, RefusalsNameTheirReason) {
   parameter("w", at::randn({8, 8}));
   const std::string random =

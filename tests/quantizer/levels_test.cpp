@@ -34,6 +34,20 @@ TEST(Levels, OfAFewValuesAreThese) {
   EXPECT_TRUE(at::equal(levels, at::tensor({3, 50, 51, 255}).to(at::kByte))) << levels;
 }
 
+// 2.5 is nearest to 2 as to 3: of the values of one interval no level lies in another one.
+TEST(Levels, RiseWhereMeansLieBetweenIntegers) {
+  for (const int bits : {2, 3, 4}) {
+    const at::Tensor counts = at::ones({256}, at::kDouble);
+    for (const double shift : {-0.5, 0.5}) {
+      const at::Tensor sums = at::zeros({256}, at::kDouble);
+      counts.zero_().narrow(0, 0, 6).fill_(1.0);
+      sums.copy_(counts * (at::arange(256, at::kDouble) + shift));
+      const at::Tensor levels = best_levels(counts, sums, bits).to(at::kInt);
+      EXPECT_TRUE(levels.diff().gt(0).all().item<bool>()) << levels;
+    }
+  }
+}
+
 TEST(Levels, AreTheBestThereAre) {
   // All choices of four integer levels among values 0 .. 12.
   at::manual_seed(4);
