@@ -58,13 +58,12 @@ std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int
   if (codes.numel() == 0) return {codes, rows};
   args.x = input.const_data_ptr<float>();
   const Kernels& table = kernels(current_level());
-  split_work(codes.numel() / args.width, rows_per_task(args.width),
-             [&](std::int64_t begin, std::int64_t end) {
-               const auto bytes =
-                   kRowsTogether * args.width * static_cast<std::int64_t>(sizeof(float));
-               table.token_quantize(args, begin, end,
-                                    reinterpret_cast<float*>(thread_scratch(bytes)));
-             });
+  split_work(
+      codes.numel() / args.width, rows_per_task(args.width),
+      [&](std::int64_t begin, std::int64_t end) {
+        const auto bytes = kRowsTogether * args.width * static_cast<std::int64_t>(sizeof(float));
+        table.token_quantize(args, begin, end, reinterpret_cast<float*>(thread_scratch(bytes)));
+      });
   return {codes, rows};
 }
 
@@ -125,11 +124,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_cpu(
     const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double epsilon,
     bool root_mean_square, std::int64_t top, const OptionalTensor& levels,
     const OptionalTensor& multiplier, const OptionalTensor& offset) {
-  TORCH_CHECK((multiplier || !offset) && scales_channels(x, multiplier) &&
-                  scales_channels(x, offset),
-              "repquant::norm_and_tokens: multiplier and offset must be float32 vectors of the "
-              "last dimension of ",
-              x.sizes());
+  TORCH_CHECK(
+      (multiplier || !offset) && scales_channels(x, multiplier) && scales_channels(x, offset),
+      "repquant::norm_and_tokens: multiplier and offset must be float32 vectors of the "
+      "last dimension of ",
+      x.sizes());
   TokenArgs args = scale_args(multiplier, offset);
   set_norm(args, x, weight, bias, epsilon, root_mean_square);
   const at::Tensor y = new_output(x.sizes(), at::kFloat);

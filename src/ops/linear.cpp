@@ -199,10 +199,10 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
   TORCH_CHECK(activation >= 0 && activation <= 4, "repquant::linear_tokens: unknown activation");
   TORCH_CHECK(multiplier || !offset, "repquant::linear_tokens: an offset without a multiplier");
   for (const OptionalTensor& of_channels : {multiplier, offset}) {
-    TORCH_CHECK(!of_channels || (of_channels->dim() == 1 && of_channels->numel() == channels &&
-                                 of_channels->is_contiguous() &&
-                                 of_channels->scalar_type() == at::kFloat),
-                "repquant::linear_tokens: multiplier and offset must be float32 [", channels, "]");
+    TORCH_CHECK(
+        !of_channels || (of_channels->dim() == 1 && of_channels->numel() == channels &&
+                         of_channels->is_contiguous() && of_channels->scalar_type() == at::kFloat),
+        "repquant::linear_tokens: multiplier and offset must be float32 [", channels, "]");
   }
   at::Tensor rows;
   LinearArgs args =

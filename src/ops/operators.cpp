@@ -38,9 +38,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_meta(
   return {at::empty_symint(x.sym_sizes(), x.options()), codes, rows};
 }
 
-at::Tensor patches_meta(const at::Tensor& x) {
-  return x.permute({0, 2, 4, 1, 3, 5}).contiguous();
-}
+at::Tensor patches_meta(const at::Tensor& x) { return x.permute({0, 2, 4, 1, 3, 5}).contiguous(); }
 
 at::Tensor quantize_meta(const at::Tensor& x, const at::Tensor& multiplier,
                          const at::Tensor& offset, std::int64_t, bool, bool is_signed,
@@ -83,8 +81,9 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_meta(
     const at::Tensor& codes, const at::Tensor& weight, const at::Tensor& compensation,
     const at::Tensor& scale, const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
     std::int64_t bits, std::int64_t, const std::optional<at::Tensor>& rows,
-    const std::optional<at::Tensor>& sums, std::int64_t top, const std::optional<at::Tensor>& levels,
-    const std::optional<at::Tensor>&, const std::optional<at::Tensor>&) {
+    const std::optional<at::Tensor>& sums, std::int64_t top,
+    const std::optional<at::Tensor>& levels, const std::optional<at::Tensor>&,
+    const std::optional<at::Tensor>&) {
   const at::Tensor y = linear_meta(codes, weight, compensation, scale, bias, {}, {}, {}, channels,
                                    columns, bits, 0, 0, 0, 0, false, rows, sums);
   return token_quantize_meta(y, top, levels);
@@ -191,7 +190,8 @@ TORCH_LIBRARY(repquant, m) {
   m.def(
       "linear_tokens(Tensor codes, Tensor weight, Tensor compensation, Tensor scale, Tensor bias, "
       "int channels, int columns, int bits, int activation, Tensor? rows, Tensor? sums, int top, "
-      "Tensor? levels, Tensor? multiplier=None, Tensor? offset=None) -> (Tensor codes, Tensor rows)");
+      "Tensor? levels, Tensor? multiplier=None, Tensor? offset=None) -> (Tensor codes, Tensor "
+      "rows)");
 
   // As linear to float32, plus side columns: centred codes clamp(round(x / s + z), 0, max) - z of
   // the float32 input's `side_channels` times side_weight float32 [m, p N]. side_inverse = 1 / s.

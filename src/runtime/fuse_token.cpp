@@ -114,9 +114,9 @@ std::optional<TokenCalls> token_calls(const FusionContext& context, const Submod
 
 std::optional<TokenCalls> only_token_calls(const FusionContext& context, const Value* value) {
   const Value* read = value;
-  while (read->uses().size() == 1 && read->uses()[0].user->outputs().size() == 1 &&
-         (is_kind(read->uses()[0].user, "aten::mul") ||
-          is_kind(read->uses()[0].user, "aten::add"))) {
+  while (
+      read->uses().size() == 1 && read->uses()[0].user->outputs().size() == 1 &&
+      (is_kind(read->uses()[0].user, "aten::mul") || is_kind(read->uses()[0].user, "aten::add"))) {
     read = read->uses()[0].user->output();
   }
   if (read->uses().size() != 2) return {};
@@ -139,8 +139,8 @@ std::vector<Value*> insert_token_operator(Node* before, const char* name,
   return outputs;
 }
 
-void replace_token_calls(FusionContext& context, const TokenCalls& grid,
-                         Value* codes, Value* rows, const std::string& module) {
+void replace_token_calls(FusionContext& context, const TokenCalls& grid, Value* codes, Value* rows,
+                         const std::string& module) {
   context.replace(grid.range.node->output(), rows, {.module = module});
   context.replace(grid.quantize.node->output(), codes,
                   {.module = module, .levels = grid.learned() ? grid.levels : at::Tensor()});
@@ -170,8 +170,8 @@ bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize) 
   const std::vector<Value*> made = insert_token_operator(before, name, arguments);
   Value *codes = made[made.size() - 2], *rows = made.back();
   context.report_fused(grid->range.name, name, "fused into " + quantize.name);
-  const std::string with_scale = norm ? "with the norm and the scales of channels"
-                                      : "with the scales of channels";
+  const std::string with_scale =
+      norm ? "with the norm and the scales of channels" : "with the scales of channels";
   context.report_fused(quantize.name, name, grid->scale ? with_scale : norm ? "with the norm" : "");
   replace_token_calls(context, *grid, codes, rows, quantize.name);
   if (norm) {

@@ -13,9 +13,9 @@ namespace {
 
 TEST(OperatorsTest, AreRegisteredWithAnExample) {
   for (const char* name :
-       {"pack_weight", "norm_quantize", "quantize", "token_quantize", "norm_tokens", "norm_and_tokens", "linear",
-        "linear_tokens", "linear_side", "pack_weight_only", "weight_only_linear", "windows", "patches",
-        "attention", "cpu_level", "set_cpu_level"}) {
+       {"pack_weight", "norm_quantize", "quantize", "token_quantize", "norm_tokens",
+        "norm_and_tokens", "linear", "linear_tokens", "linear_side", "pack_weight_only",
+        "weight_only_linear", "windows", "patches", "attention", "cpu_level", "set_cpu_level"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
   }

@@ -124,8 +124,8 @@ TEST(TokenOperators, NormsAreGivenBackWhereOthersReadThem) {
     for (const bool mean_square : {false, true}) {
       const at::Tensor expected = mean_square ? at::rms_norm(x, {50}, weight, 1e-5) + bias
                                               : at::layer_norm(x, {50}, weight, bias, 1e-5);
-      const auto [y, codes, grids] = ops::norm_and_tokens_cpu(x, weight, bias, 1e-5, mean_square,
-                                                              255, {}, multiplier, offset);
+      const auto [y, codes, grids] =
+          ops::norm_and_tokens_cpu(x, weight, bias, 1e-5, mean_square, 255, {}, multiplier, offset);
       EXPECT_TRUE(at::allclose(y, expected, 1e-5, 1e-5)) << level;
       const auto [scaled_codes, scaled_grids] =
           ops::token_quantize_cpu(y, 255, {}, multiplier, offset);
@@ -204,14 +204,14 @@ TEST_F(TokenLinear, ScalesTheChannelsOfItsOutput) {
   const at::Tensor multiplier = at::rand({70}) + 0.5, offset = at::randn({70});
   for (const auto& level : ops::cpu_levels()) {
     const testing::LevelScope scope(level);
-    const at::Tensor y = ops::linear_cpu(codes, packed.weight, none, scale, bias, {}, {}, {}, 70, 77,
-                                         4, 2, 0, 0, 255, false, grids, sums);
+    const at::Tensor y = ops::linear_cpu(codes, packed.weight, none, scale, bias, {}, {}, {}, 70,
+                                         77, 4, 2, 0, 0, 255, false, grids, sums);
     for (const bool shifted : {false, true}) {
       const std::optional<at::Tensor> added = shifted ? std::optional(offset) : std::nullopt;
       const auto [expected, expected_rows] = ops::token_quantize_cpu(y, 255, {}, multiplier, added);
-      const auto [made, rows] = ops::linear_tokens_cpu(codes, packed.weight, none, scale, bias, 70,
-                                                       77, 4, 2, grids, sums, 255, {}, multiplier,
-                                                       added);
+      const auto [made, rows] =
+          ops::linear_tokens_cpu(codes, packed.weight, none, scale, bias, 70, 77, 4, 2, grids, sums,
+                                 255, {}, multiplier, added);
       EXPECT_TRUE(at::equal(made, expected)) << level;
       EXPECT_TRUE(at::equal(rows, expected_rows)) << level;
     }

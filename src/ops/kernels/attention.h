@@ -113,10 +113,10 @@ struct Weigher {
     }
     // 2 steps: planes of even and odd codes, 2^(7 - c / 2). 1 step: of c below 8 and above.
     for_each<kCount>([&](int k) {
-      const auto power = half_octaves ? V::template shift_right<1>(code[k])
-                                      : V::bit_and(code[k], V::set_int(7));
-      const auto plane = half_octaves ? V::bit_and(code[k], V::set_int(1))
-                                      : V::template shift_right<3>(code[k]);
+      const auto power =
+          half_octaves ? V::template shift_right<1>(code[k]) : V::bit_and(code[k], V::set_int(7));
+      const auto plane =
+          half_octaves ? V::bit_and(code[k], V::set_int(1)) : V::template shift_right<3>(code[k]);
       const auto w = V::where_less(V::shift_right(V::set_int(128), power), code[k], limit);
       first[k] = V::where_equal(w, plane, V::set_int(0));
       second[k] = V::sub(w, first[k]);
@@ -161,8 +161,8 @@ typename V::I largest_score(const AttentionArgs& args, const RowScores& row,
     // Of columns that there are not, the smallest number.
     const auto live = V::set_int(static_cast<std::int32_t>(args.columns - i));
     const auto above = V::sub(s, V::set_int(INT32_MIN));
-    most = V::max(most, V::add(V::where_less(above, V::load_int(kLanes), live),
-                               V::set_int(INT32_MIN)));
+    most = V::max(most,
+                  V::add(V::where_less(above, V::load_int(kLanes), live), V::set_int(INT32_MIN)));
   }
   return V::set_int(V::largest(most));
 }
@@ -176,8 +176,8 @@ float largest_masked(const AttentionArgs& args, const RowScores& row, const std:
   for (std::int64_t i = 0; i < args.columns; i += 16) {
     const auto s = V::sub(V::load_int(row.scores + i), V::load_int(shifts + i));
     const std::int64_t n = args.columns - i < 16 ? args.columns - i : 16;
-    const auto m = args.mask_column_stride == 0 ? V::set(row.mask[0])
-                                                : load_lanes<V>(row.mask + i, n);
+    const auto m =
+        args.mask_column_stride == 0 ? V::set(row.mask[0]) : load_lanes<V>(row.mask + i, n);
     V::store(masked + i, V::add(V::mul(V::to_float(s), V::set(row.scale)), m));
     for (std::int64_t lane = n; lane < 16; ++lane) masked[i + lane] = -kInfinity;
     most = V::max(most, V::load(masked + i));
@@ -231,8 +231,7 @@ void weigh_rows(const AttentionArgs& args, const Weigher<V, kCode>& weigher,
     for (int r = 0; r < count; ++r) most[r] = largest_score<V>(args, rows[r], shifts);
     for (int r = 0; r < count; ++r) {
       sums[r] = weigh_row<V, kCode>(
-          args.columns, weigher, planes[0] + r * width, planes[1] + r * width,
-          [&](std::int64_t i) {
+          args.columns, weigher, planes[0] + r * width, planes[1] + r * width, [&](std::int64_t i) {
             return V::to_float(V::sub(V::load_int(rows[r].scores + i), most[r]));
           });
     }
@@ -250,9 +249,9 @@ void weigh_rows(const AttentionArgs& args, const Weigher<V, kCode>& weigher,
     }
     const auto* masked = reinterpret_cast<const float*>(rows[r].scores);
     const auto largest = V::set(most[r]);
-    sums[r] = weigh_row<V, kCode>(
-        args.columns, weigher, first, second,
-        [&](std::int64_t i) { return V::sub(V::load(masked + i), largest); });
+    sums[r] = weigh_row<V, kCode>(args.columns, weigher, first, second, [&](std::int64_t i) {
+      return V::sub(V::load(masked + i), largest);
+    });
   }
 }
 
@@ -311,7 +310,7 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
   pack_keys<V>(start(args.key, args.key_strides), args.key_strides.row, args.columns, args.depth,
                layout, keys);
   pack_values<V>(start(args.value, args.value_strides), args.value_strides.row, args.columns,
-              args.value_depth, layout, values);
+                 args.value_depth, layout, values);
   key_shifts<V>(keys, layout, 128 + args.query_zero[head], shifts);
   const std::int64_t stride = 4 * layout.groups;
   shift_query(start(args.query, args.query_strides), args.query_strides.row, args.rows, args.depth,
@@ -326,10 +325,10 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
     alignas(64) std::int32_t sums[2][AttentionLayout::kMaxRows * kPanel];
     for (std::int64_t p = 0; p < layout.panels; ++p) {
       const std::int64_t left = vectors - 4 * p;
-      tile_rows<V, FetchAhead<V>>(rows, query + row * stride, stride,
-                   reinterpret_cast<const std::int8_t*>(keys) + p * layout.groups * kGroupBytes,
-                   layout.groups, static_cast<int>(left < 4 ? left : 4), scores + p * kPanel,
-                   layout.width);
+      tile_rows<V, FetchAhead<V>>(
+          rows, query + row * stride, stride,
+          reinterpret_cast<const std::int8_t*>(keys) + p * layout.groups * kGroupBytes,
+          layout.groups, static_cast<int>(left < 4 ? left : 4), scores + p * kPanel, layout.width);
     }
     RowSums row_sums[AttentionLayout::kMaxRows];
     RowScores row_scores[AttentionLayout::kMaxRows];

@@ -52,8 +52,8 @@ struct QuantizeArgs {
   int shift = 0;
 };
 
-/// Codes on a grid of each row's own; see the schema of token_quantize. Of a norm's output if it has
-/// a weight, scaled by channels if it has a multiplier.
+/// Codes on a grid of each row's own; see the schema of token_quantize. Of a norm's output if it
+/// has a weight, scaled by channels if it has a multiplier.
 struct TokenArgs {
   const float* x = nullptr;       // [rows, width]
   std::uint8_t* codes = nullptr;  // [rows, width]

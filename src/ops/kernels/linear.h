@@ -28,8 +28,8 @@ struct FetchAhead : NoWork {
   }
 };
 
-/// sums[r pitch + 16 v ..] = products of kRows rows and kVectors * 16 columns of a panel. After each
-/// group of inputs comes a part of `work`: products keep two of a core's ports busy, and what
+/// sums[r pitch + 16 v ..] = products of kRows rows and kVectors * 16 columns of a panel. After
+/// each group of inputs comes a part of `work`: products keep two of a core's ports busy, and what
 /// finishes other rows runs on the rest of them meanwhile.
 template <class V, int kRows, int kVectors, class Work>
 REPQUANT_INLINE void tile(const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel,
@@ -238,8 +238,8 @@ struct Unfinished {
     for (int r = 0; r < rows; ++r) {
       for (std::int64_t c = column; c < args.channels && c < column + kPanel; c += 16) {
         const std::int64_t left = args.channels - c;
-        finish_vector<V, kActivation, kOutput>(args, limits, sums + r * kPanel + (c - column), row + r, c,
-                                               left < 16 ? left : 16);
+        finish_vector<V, kActivation, kOutput>(args, limits, sums + r * kPanel + (c - column),
+                                               row + r, c, left < 16 ? left : 16);
       }
     }
     rows = 0;

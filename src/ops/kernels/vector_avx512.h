@@ -173,7 +173,8 @@ struct Avx512 {
   }
   /// A 4 x 4 transposition of the 128-bit lanes of four vectors.
   static void transpose_lanes(__m512i& a, __m512i& b, __m512i& c, __m512i& d) {
-    const __m512i low_ab = _mm512_shuffle_i32x4(a, b, 0x44), low_cd = _mm512_shuffle_i32x4(c, d, 0x44);
+    const __m512i low_ab = _mm512_shuffle_i32x4(a, b, 0x44),
+                  low_cd = _mm512_shuffle_i32x4(c, d, 0x44);
     const __m512i high_ab = _mm512_shuffle_i32x4(a, b, 0xEE);
     const __m512i high_cd = _mm512_shuffle_i32x4(c, d, 0xEE);
     a = _mm512_shuffle_i32x4(low_ab, low_cd, 0x88);
@@ -210,9 +211,9 @@ struct Avx512 {
     const __m512i a = row(rows, 0), b = row(rows, 1), c = row(rows, 2), d = row(rows, 3);
     const __m512i ab_low = _mm512_unpacklo_epi8(a, b), ab_high = _mm512_unpackhi_epi8(a, b);
     const __m512i cd_low = _mm512_unpacklo_epi8(c, d), cd_high = _mm512_unpackhi_epi8(c, d);
-    __m512i out[4] = {
-        _mm512_unpacklo_epi16(ab_low, cd_low), _mm512_unpackhi_epi16(ab_low, cd_low),
-        _mm512_unpacklo_epi16(ab_high, cd_high), _mm512_unpackhi_epi16(ab_high, cd_high)};
+    __m512i out[4] = {_mm512_unpacklo_epi16(ab_low, cd_low), _mm512_unpackhi_epi16(ab_low, cd_low),
+                      _mm512_unpacklo_epi16(ab_high, cd_high),
+                      _mm512_unpackhi_epi16(ab_high, cd_high)};
     transpose_lanes(out[0], out[1], out[2], out[3]);
     for (int v = 0; v < 4; ++v) _mm512_storeu_si512(to + 64 * v, out[v]);
   }
