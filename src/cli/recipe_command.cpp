@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/render.h"
+#include "recipe/fields.h"
 #include "recipe/json.h"
 
 namespace repquant::cli {
@@ -32,6 +33,19 @@ Json list_json() {
   return result;
 }
 
+/// Every setting with its value, what it means and what it takes.
+std::string explained(const Recipe& recipe, const Layout& layout) {
+  constexpr std::size_t kIndent = 4;
+  const std::string indent(kIndent, ' ');
+  std::string text;
+  for (const RecipeField& field : recipe_fields()) {
+    const std::string about = field.help + " (" + expected_value(field) + ")";
+    text += field.path + " = " + field.get(recipe).dump() + "\n" +
+            wrapped(indent + about, layout.width, kIndent) + "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 Command add_recipe(CLI::App& parent) {
@@ -42,13 +56,17 @@ Command add_recipe(CLI::App& parent) {
   CLI::App* show = command.app->add_subcommand("show", "Every setting of one, for --recipe FILE");
   auto name = std::make_shared<std::string>();
   show->add_option("NAME", *name, "a ready recipe, or a width such as w4a8")->required();
+  auto explain = std::make_shared<bool>(false);
+  show->add_flag("--explain", *explain, "say what each setting means and takes, instead of JSON");
   command.example = "repquant recipe show paper > mine.json";
   command.common = add_common_options(*command.app);
   list->fallthrough();
   show->fallthrough();
-  command.run = [list, name](const Context& context) {
+  command.run = [list, name, explain](const Context& context) {
     if (!list->parsed()) {
-      *context.out << recipe_to_json(ready_recipe(*name, "recipe show"));
+      const Recipe recipe = ready_recipe(*name, "recipe show");
+      const bool text = *explain && !context.json;
+      *context.out << (text ? explained(recipe, context.layout) : recipe_to_json(recipe));
     } else if (context.json) {
       write_json(*context.out, list_json());
     } else {

@@ -35,6 +35,16 @@ class ConfigTest(program.ProgramTest):
         self.assertEqual(config["calib"], ("elsewhere", "REPQUANT_CALIB"))
         self.assertEqual(config["threads"], ("1", "command line"))
 
+    def test_recipes_are_explained(self) -> None:
+        lines = self.succeed("recipe", "show", "paper", "--explain").stdout.splitlines()
+        settings = [line for line in lines if not line.startswith(" ")]
+        recipe = json.loads(self.succeed("recipe", "show", "paper").stdout)
+        self.assertIn(f"calibration.samples = {recipe['calibration']['samples']}", settings)
+        self.assertGreater(len(lines), 2 * len(settings) - 1, "a meaning below each setting")
+        self.assertLessEqual(max(map(len, lines)), 80)
+        self.assertEqual(json.loads(self.succeed("recipe", "show", "paper", "--explain",
+                                                 "--json").stdout), recipe)
+
     def test_options_are_settings(self) -> None:
         config = self.config("--bits", "w4a8", "--calib-samples", "5", "--seed", "9",
                              "--batch-size", "3", "--set", "attention.per_head=false",

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "ops/operators.h"
 #include "repquant/error.h"
 #include "runtime/both_forms.h"
@@ -77,6 +79,30 @@ TEST(LoadTest, ChannelsAreScaledWhereTheirGridIsMade) {
   const auto inputs = fixture_data("vit_fused").inputs;
   const auto expected = outputs(torch::jit::load(path), inputs), got = outputs(fused, inputs);
   for (std::size_t i = 0; i < got.size(); ++i) EXPECT_GT(sqnr_db(expected[i], got[i]), 60);
+}
+
+TEST(LoadTest, NormsThatResidualsReadGiveCodesToo) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  const auto data = fixture_data("post_norm_float_mask");
+  for (const bool scaled : {false, true}) {
+    MinMaxOptions options = bits(8, 8);
+    options.per_token_inputs = true;
+    options.per_token_scale = scaled;
+    save(lowered("post_norm_float_mask", "trace", options).module, path);
+    LoadReport report;
+    const torch::jit::Module fused = load(path, {}, &report);
+    const auto with_norm =
+        std::count_if(report.sites.begin(), report.sites.end(), [&](const LoadedSite& site) {
+          return site.op == "repquant::norm_and_tokens" &&
+                 site.reason ==
+                     (scaled ? "with the norm and the scales of channels" : "with the norm");
+        });
+    EXPECT_GT(with_norm, 0) << scaled;
+    const auto expected = outputs(torch::jit::load(path), data.inputs);
+    const auto got = outputs(fused, data.inputs);
+    for (std::size_t i = 0; i < got.size(); ++i) EXPECT_GT(sqnr_db(expected[i], got[i]), 60);
+  }
 }
 
 TEST(LoadTest, WeightOnlySitesComputeOnPackedWeights) {
