@@ -13,7 +13,6 @@
 #include "fit/rows.h"
 #include "fit/weight_sums.h"
 #include "plan/simulate.h"
-#include "tensor/float_linear.h"
 
 namespace repquant {
 namespace {
@@ -22,7 +21,7 @@ namespace {
 at::Tensor target_of(const RowBlock& rows, const LinearSite& site, const SideColumns& side,
                      Compensation compensation) {
   const bool stream = compensation == Compensation::kStream && rows.x_float.defined();
-  at::Tensor target = float_linear(stream ? rows.x_float : rows.x, site.weight, site.bias);
+  at::Tensor target = at::linear(stream ? rows.x_float : rows.x, site.weight, site.bias);
   if (stream && rows.residual_error.defined()) target.add_(rows.residual_error);
   if (!side.channels.empty()) target.sub_(side_output(rows.x, side));
   return target;

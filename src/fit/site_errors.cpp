@@ -5,7 +5,6 @@
 #include "fit/rows.h"
 #include "plan/simulate.h"
 #include "quantizer/metrics.h"
-#include "tensor/float_linear.h"
 
 namespace repquant {
 namespace {
@@ -31,8 +30,8 @@ SiteErrors errors_against(const at::Tensor& own, const at::Tensor& floating,
 }  // namespace
 
 SiteErrors linear_errors(const LinearSite& site, const LinearPlan& plan, const StreamedValue& x) {
-  SiteErrors errors = errors_against(float_linear(x.quantized, site.weight, site.bias),
-                                     float_linear(x.floating, site.weight, site.bias),
+  SiteErrors errors = errors_against(at::linear(x.quantized, site.weight, site.bias),
+                                     at::linear(x.floating, site.weight, site.bias),
                                      simulate_linear(plan, x.quantized));
   const QuantizedWeight& weight = plan.weight;
   errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;

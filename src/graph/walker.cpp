@@ -15,7 +15,6 @@
 #include "graph/site_path.h"
 #include "repquant/error.h"
 #include "tensor/current_error.h"
-#include "tensor/float_linear.h"
 
 namespace repquant {
 namespace {
@@ -166,13 +165,7 @@ void run_operator(const Node* node, Values& values) {
                  .hint = "check that the data has the shape and type the model expects"});
   };
   try {
-    if (node->kind() == c10::aten::linear && !stack[2].isNone()) {
-      stack = {float_linear(stack[0].toTensor(), stack[1].toTensor(), stack[2].toTensor())};
-    } else if (node->kind() == c10::aten::linear) {
-      stack = {float_linear(stack[0].toTensor(), stack[1].toTensor())};
-    } else {
-      op->getOperation(node)(stack);
-    }
+    op->getOperation(node)(stack);
   } catch (const c10::Error& e) {
     fail(e.what_without_backtrace());
   } catch (const torch::jit::ErrorReport& e) {

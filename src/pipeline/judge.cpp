@@ -15,7 +15,6 @@
 #include "recipe/bit_width.h"
 #include "repquant/error.h"
 #include "tensor/deviation.h"
-#include "tensor/float_linear.h"
 #include "tensor/parallel.h"
 
 namespace repquant {
@@ -90,7 +89,7 @@ at::Tensor exact_output(const Site& site, const Values& values) {
   return std::visit(
       Overloaded{
           [&](const LinearSite& linear) {
-            return float_linear(input(0), linear.weight, linear.bias);
+            return at::linear(input(0), linear.weight, linear.bias);
           },
           [&](const ScoresSite&) { return at::matmul(input(0), input(1)); },
           [&](const AttendSite&) {  // the softmax is passed over

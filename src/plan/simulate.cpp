@@ -1,5 +1,4 @@
 #include "plan/simulate.h"
-#include "tensor/float_linear.h"
 
 #include <ATen/ATen.h>
 
@@ -19,7 +18,7 @@ at::Tensor affine_codes(const at::Tensor& x, const at::Tensor& multiplier, const
 at::Tensor product_of(const LinearPlan& plan, const at::Tensor& codes) {
   const at::Tensor centred =
       product_codes(codes, plan.input) - static_cast<double>(plan.input.zero_point);
-  const at::Tensor product = float_linear(centred, plan.weight.codes.to(at::kFloat));
+  const at::Tensor product = at::matmul(centred, plan.weight.codes.to(at::kFloat).t());
   return product * (plan.weight.scale * plan.input.scale);
 }
 
@@ -153,14 +152,14 @@ namespace {
 
 at::Tensor simulate_rows(const LinearPlan& plan, const at::Tensor& x) {
   if (!plan.quantized_input) {
-    return float_linear(x, plan.weight.dequantize()) + plan.bias;
+    return at::matmul(x, plan.weight.dequantize().t()) + plan.bias;
   }
   if (plan.input.per_token) {
     const at::Tensor rows = token_rows(x, plan.input);
     const TokenGrids grids = token_grids(rows, plan.input);
     const at::Tensor codes = token_product_codes(rows, grids, plan.input);
     const at::Tensor product =
-        float_linear(codes, plan.weight.codes.to(at::kFloat)) * plan.weight.scale;
+        at::matmul(codes, plan.weight.codes.to(at::kFloat).t()) * plan.weight.scale;
     return product * grids.step + grids.low * weight_sums(plan.weight) + plan.bias;
   }
   at::Tensor side_codes;

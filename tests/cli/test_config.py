@@ -36,7 +36,8 @@ class ConfigTest(program.ProgramTest):
         self.assertEqual(config["threads"], ("1", "command line"))
 
     def test_recipes_are_explained(self) -> None:
-        lines = self.succeed("recipe", "show", "paper", "--explain").stdout.splitlines()
+        lines = self.succeed("recipe", "show", "paper", "--explain",
+                             environment={"COLUMNS": "80"}).stdout.splitlines()
         settings = [line for line in lines if not line.startswith(" ")]
         recipe = json.loads(self.succeed("recipe", "show", "paper").stdout)
         self.assertIn(f"calibration.samples = {recipe['calibration']['samples']}", settings)
