@@ -4,7 +4,10 @@ add_library(repquant_options INTERFACE)
 
 target_compile_options(
   repquant_options
-  INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual
+  # a * b + c stays two roundings: g++ would fuse them in the loops that are compiled for AVX-512
+  # too (tensor/simd.h), and these must give the bits of the others.
+  INTERFACE -ffp-contract=off
+            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual
             $<$<BOOL:${REPQUANT_WERROR}>:-Werror>)
 
 # The same for libraries and executables (not CMake's -fPIC here and -fPIE there), because both share

@@ -92,7 +92,7 @@ int main(int argc, char** argv) {
   verification.reference = model;
   verification.data = repquant::DataPath{test};
   const repquant::VerifyReport verified = repquant::verify(verification);
-  check(verified.holds() && verified.claims.back().name == "forms", "verify");
+  check(verified.holds() && verified.claims.back().name == "outputs", "verify");
 
   const std::vector<repquant::ModelForm> forms = repquant::expand_forms(
       {model, options.output},
