@@ -65,7 +65,7 @@ mkdir -p "$out"
 if [[ -x $program ]]; then
   say "what has not changed is not built again; log in $log"
 else
-  say "the first time takes about 12 minutes on two cores, LibTorch's download (0.2 GB) apart,"
+  say "the first time takes 5 to 18 minutes on two cores, LibTorch's download (0.2 GB) apart,"
   say "and 3 GB of disk; later it is seconds; log in $log"
 fi
 

@@ -67,22 +67,7 @@ std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int
   return {codes, rows};
 }
 
-}  // namespace
-
-namespace {
-
-/// True if channels of x can be scaled by the kernel.
-bool scales_channels(const at::Tensor& x, const OptionalTensor& given) {
-  return !given || (x.dim() >= 1 && given->dim() == 1 && given->numel() == x.size(-1) &&
-                    given->is_contiguous() && given->scalar_type() == at::kFloat);
-}
-
-TokenArgs scale_args(const OptionalTensor& multiplier, const OptionalTensor& offset) {
-  TokenArgs args;
-  if (multiplier) args.multiplier = multiplier->const_data_ptr<float>();
-  if (offset) args.offset = offset->const_data_ptr<float>();
-  return args;
-}
+std::int64_t width_of(const at::Tensor& x) { return x.dim() >= 1 ? x.size(-1) : 0; }
 
 void set_norm(TokenArgs& args, const at::Tensor& x, const at::Tensor& weight,
               const at::Tensor& bias, double epsilon, bool root_mean_square) {
@@ -104,11 +89,13 @@ std::tuple<at::Tensor, at::Tensor> token_quantize_cpu(const at::Tensor& x, std::
                                                       const OptionalTensor& multiplier,
                                                       const OptionalTensor& offset) {
   TORCH_CHECK(multiplier || !offset, "repquant::token_quantize: an offset without a multiplier");
-  if (!scales_channels(x, multiplier) || !scales_channels(x, offset)) {
+  TokenArgs args;
+  if (!scales_channels(width_of(x), multiplier, offset)) {
     const at::Tensor scaled = at::mul(x, *multiplier);  // broadcasts: not on the way
-    return quantize_tokens(offset ? at::add(scaled, *offset) : scaled, top, levels, {});
+    return quantize_tokens(offset ? at::add(scaled, *offset) : scaled, top, levels, args);
   }
-  return quantize_tokens(x, top, levels, scale_args(multiplier, offset));
+  set_scale(args, multiplier, offset);
+  return quantize_tokens(x, top, levels, args);
 }
 
 std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at::Tensor& weight,
@@ -124,12 +111,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_cpu(
     const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double epsilon,
     bool root_mean_square, std::int64_t top, const OptionalTensor& levels,
     const OptionalTensor& multiplier, const OptionalTensor& offset) {
-  TORCH_CHECK(
-      (multiplier || !offset) && scales_channels(x, multiplier) && scales_channels(x, offset),
-      "repquant::norm_and_tokens: multiplier and offset must be float32 vectors of the "
-      "last dimension of ",
-      x.sizes());
-  TokenArgs args = scale_args(multiplier, offset);
+  check_scale("repquant::norm_and_tokens", width_of(x), multiplier, offset);
+  TokenArgs args;
+  set_scale(args, multiplier, offset);
   set_norm(args, x, weight, bias, epsilon, root_mean_square);
   const at::Tensor y = new_output(x.sizes(), at::kFloat);
   args.normal = y.mutable_data_ptr<float>();

@@ -197,13 +197,7 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
     const OptionalTensor& sums, std::int64_t top, const OptionalTensor& levels,
     const OptionalTensor& multiplier, const OptionalTensor& offset) {
   TORCH_CHECK(activation >= 0 && activation <= 4, "repquant::linear_tokens: unknown activation");
-  TORCH_CHECK(multiplier || !offset, "repquant::linear_tokens: an offset without a multiplier");
-  for (const OptionalTensor& of_channels : {multiplier, offset}) {
-    TORCH_CHECK(
-        !of_channels || (of_channels->dim() == 1 && of_channels->numel() == channels &&
-                         of_channels->is_contiguous() && of_channels->scalar_type() == at::kFloat),
-        "repquant::linear_tokens: multiplier and offset must be float32 [", channels, "]");
-  }
+  check_scale("repquant::linear_tokens", channels, multiplier, offset);
   at::Tensor rows;
   LinearArgs args =
       shared_args(codes, weight, compensation, scale, bias, channels, columns, bits, rows);
@@ -212,8 +206,7 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
   TokenArgs tokens;
   const TokenOutput out(codes.sizes(), channels, top, levels, tokens);
   if (out.codes.numel() == 0) return {out.codes, out.rows};
-  if (multiplier) tokens.multiplier = multiplier->const_data_ptr<float>();
-  if (offset) tokens.offset = offset->const_data_ptr<float>();
+  set_scale(tokens, multiplier, offset);
   // A block's floating-point values stay in the second-level cache until its codes are made.
   constexpr std::int64_t kBlockFloats = std::int64_t{1} << 17, kFewestRows = 2 * kRowStep;
   const std::int64_t count = rows.size(0);

@@ -1,4 +1,4 @@
-// What an operator with grids per token gives, and its arguments for the kernel.
+// What an operator with grids per token gives, and the arguments for the kernel that several share.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -8,6 +8,30 @@
 #include "ops/output.h"
 
 namespace repquant::ops {
+
+/// True if the kernel can scale `width` channels by these: vectors, or none.
+inline bool scales_channels(std::int64_t width, const OptionalTensor& multiplier,
+                            const OptionalTensor& offset) {
+  const auto fits = [width](const OptionalTensor& given) {
+    return !given || (given->dim() == 1 && given->numel() == width && given->is_contiguous() &&
+                      given->scalar_type() == at::kFloat);
+  };
+  return fits(multiplier) && fits(offset);
+}
+
+inline void check_scale(const char* op, std::int64_t width, const OptionalTensor& multiplier,
+                        const OptionalTensor& offset) {
+  TORCH_CHECK(multiplier || !offset, op, ": an offset without a multiplier");
+  TORCH_CHECK(scales_channels(width, multiplier, offset), op,
+              ": multiplier and offset must be float32 [", width, "]");
+}
+
+/// The tensors stay with the caller.
+inline void set_scale(TokenArgs& args, const OptionalTensor& multiplier,
+                      const OptionalTensor& offset) {
+  if (multiplier) args.multiplier = multiplier->const_data_ptr<float>();
+  if (offset) args.offset = offset->const_data_ptr<float>();
+}
 
 struct TokenOutput {
   at::Tensor codes;   // uint8 [.., width]

@@ -49,39 +49,6 @@ std::size_t most_samples(const std::vector<at::Tensor>& one) {
   return static_cast<std::size_t>(std::max<std::int64_t>(1, kBatchTokens / longest));
 }
 
-std::vector<at::Tensor> random_batch(const CalibrationSource& source, int count,
-                                     const ModelSignature& signature, std::mt19937_64& engine) {
-  const Batch batch{
-      .names = {}, .inputs = {normal_samples(count, source.sample_shape, engine)}, .labels = {}};
-  return arrange_inputs(batch, signature);
-}
-
-/// The samples of a dataset that are drawn, in batches.
-class Draw {
- public:
-  Draw(const Dataset& dataset, const CalibrationRecipe& recipe)
-      : dataset_(dataset),
-        samples_(draw_samples(dataset.size(), recipe.samples, recipe.seed)),
-        step_(static_cast<std::size_t>(recipe.batch_size)) {
-    if (dataset.holds_images()) return;
-    step_ = std::min(step_, most_samples(dataset.load(std::span(samples_).subspan(0, 1)).inputs));
-  }
-
-  const std::vector<std::int64_t>& samples() const { return samples_; }
-  std::size_t batches() const { return (samples_.size() + step_ - 1) / step_; }
-
-  std::vector<at::Tensor> load(std::size_t batch, const ModelSignature& signature) const {
-    const std::size_t begin = batch * step_;
-    const std::size_t count = std::min(step_, samples_.size() - begin);
-    return arrange_inputs(dataset_.load(std::span(samples_).subspan(begin, count)), signature);
-  }
-
- private:
-  const Dataset& dataset_;
-  std::vector<std::int64_t> samples_;
-  std::size_t step_;
-};
-
 void check_shape(const std::vector<std::int64_t>& shape) {
   std::int64_t elements = 1;
   for (const std::int64_t size : shape) {
@@ -168,36 +135,40 @@ int samples_drawn(const CalibrationSource& source, const CalibrationRecipe& reci
   return static_cast<int>(std::min<std::int64_t>(recipe.samples, source.dataset->size()));
 }
 
-std::vector<at::Tensor> first_batch(const CalibrationSource& source,
-                                    const CalibrationRecipe& recipe,
-                                    const ModelSignature& signature) {
-  if (!source.dataset) {
-    std::mt19937_64 engine(recipe.seed);
-    return random_batch(source, std::min(recipe.batch_size, recipe.samples), signature, engine);
-  }
-  return Draw(*source.dataset, recipe).load(0, signature);
-}
-
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,
-                             const ModelSignature& signature, const Observer& observer) {
+                             const ModelSignature& signature, const Observer& observer,
+                             const BatchCheck& check_first) {
   Calibration calibration;
   calibration.samples = samples_drawn(source, recipe);
+  const auto add = [&](const Batch& batch) {
+    calibration.batches.push_back(arrange_inputs(batch, signature));
+    if (check_first && calibration.batches.size() == 1) check_first(calibration.batches.front());
+  };
   if (!source.dataset) {
     std::mt19937_64 engine(recipe.seed);
     for (int begin = 0; begin < recipe.samples; begin += recipe.batch_size) {
       const int count = std::min(recipe.batch_size, recipe.samples - begin);
-      calibration.batches.push_back(random_batch(source, count, signature, engine));
+      add({.names = {},
+           .inputs = {normal_samples(count, source.sample_shape, engine)},
+           .labels = {}});
     }
     calibration.hash = sha256_of("synthetic " + shape_text(source.sample_shape) + " " +
                                  std::to_string(recipe.seed));
     return calibration;
   }
-  const Draw draw(*source.dataset, recipe);
-  for (std::size_t batch = 0; batch < draw.batches(); ++batch) {
-    observer.check_interrupt();
-    calibration.batches.push_back(draw.load(batch, signature));
+  const Dataset& dataset = *source.dataset;
+  const std::vector<std::int64_t> chosen =
+      draw_samples(dataset.size(), recipe.samples, recipe.seed);
+  auto step = static_cast<std::size_t>(recipe.batch_size);
+  if (!chosen.empty() && !dataset.holds_images()) {
+    step = std::min(step, most_samples(dataset.load(std::span(chosen).subspan(0, 1)).inputs));
   }
-  calibration.hash = source.dataset->hash(draw.samples());
+  for (std::size_t begin = 0; begin < chosen.size(); begin += step) {
+    observer.check_interrupt();
+    const std::size_t count = std::min(step, chosen.size() - begin);
+    add(dataset.load(std::span(chosen).subspan(begin, count)));
+  }
+  calibration.hash = dataset.hash(chosen);
   return calibration;
 }
 

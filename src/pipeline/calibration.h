@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -57,14 +58,14 @@ struct Calibration {
 /// How many samples are drawn.
 int samples_drawn(const CalibrationSource& source, const CalibrationRecipe& recipe);
 
-/// The first of the batches that load_calibration() gives.
-std::vector<at::Tensor> first_batch(const CalibrationSource& source,
-                                    const CalibrationRecipe& recipe,
-                                    const ModelSignature& signature);
+/// Throws for inputs that do not fit.
+using BatchCheck = std::function<void(const std::vector<at::Tensor>&)>;
 
-/// Draws and loads the samples. Lets the user stop between batches.
+/// Draws and loads the samples; `check_first` sees the first batch before the others are read. Lets
+/// the user stop between batches.
 /// Throws Error as Dataset::load() and arrange_inputs() do.
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,
-                             const ModelSignature& signature, const Observer& observer = {});
+                             const ModelSignature& signature, const Observer& observer = {},
+                             const BatchCheck& check_first = {});
 
 }  // namespace repquant

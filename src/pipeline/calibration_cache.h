@@ -14,9 +14,9 @@ class CalibrationCache {
   /// As open_calibration(). The reference holds until the next call.
   const CalibrationSource& open(const CalibrationRequest& request);
 
-  /// As load_calibration() of the source opened last.
+  /// As load_calibration() of the source opened last; the first batch is checked in any case.
   const Calibration& load(const CalibrationRecipe& recipe, const ModelSignature& signature,
-                          const Observer& observer);
+                          const Observer& observer, const BatchCheck& check_first = {});
 
   /// How often samples were read.
   int loads() const { return loads_; }

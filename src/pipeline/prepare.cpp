@@ -120,10 +120,9 @@ PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recip
 
 void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
                      CalibrationCache& cache) {
-  const ModelSignature signature = signature_of(run.model);
-  // What does not fit the model is said before all samples are read.
-  check_normalized(run.model, first_batch(run.source, recipe.calibration, signature));
-  run.calibration = cache.load(recipe.calibration, signature, observer);
+  run.calibration =
+      cache.load(recipe.calibration, signature_of(run.model), observer,
+                 [&](const std::vector<at::Tensor>& batch) { check_normalized(run.model, batch); });
   observer.info("calibration: " + run.source.protocol + "; " +
                 std::to_string(run.calibration.samples) + " drawn");
 

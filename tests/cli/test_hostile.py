@@ -11,7 +11,7 @@ import tempfile
 import unittest
 import zipfile
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, support
 
@@ -24,6 +24,18 @@ def rewrite(source: Path, target: Path, edit: Edit) -> None:
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in old.namelist():
             new.writestr(name, edit(name.split("/", 1)[1], old.read(name)))
+
+
+def of_description(change: Callable[[dict[str, Any]], None]) -> Edit:
+    """The edit of an artifact whose description `change` changes in place."""
+    def edit(name: str, data: bytes) -> bytes:
+        if name != "extra/repquant.json":
+            return data
+        description = json.loads(data)
+        change(description)
+        return json.dumps(description).encode()
+
+    return edit
 
 
 def with_integer_before_training(data: bytes, kind: str, value: int) -> bytes:
@@ -167,15 +179,8 @@ class HostileTest(unittest.TestCase):
 
     def test_descriptions_out_of_bounds(self) -> None:
         def refused(message: str, change: Callable[[dict], None]) -> None:
-            def edit(name: str, data: bytes) -> bytes:
-                if name != "extra/repquant.json":
-                    return data
-                description = json.loads(data)
-                change(description)
-                return json.dumps(description).encode()
-
             forged = self.folder / "forged.pt"
-            rewrite(self.artifact, forged, edit)
+            rewrite(self.artifact, forged, of_description(change))
             for command in (["inspect", forged],
                             ["evaluate", forged, "--form", "fused", "--data", DIGITS_TEST]):
                 done = self.program(*command)

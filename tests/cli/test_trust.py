@@ -15,7 +15,7 @@ from typing import Any, Callable
 
 import program
 from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, support
-from test_hostile import rewrite
+from test_hostile import of_description, rewrite
 
 GATE, USAGE, FILE = 1, 2, 5
 MOBILE = support.FIXTURES / "architectures" / "mobile_like.pt"
@@ -58,14 +58,7 @@ class VerifyTest(ArtifactTest):
 
     def described(self, edit: Callable[[dict[str, Any]], None],
                   artifact: Path | None = None) -> Path:
-        def change(name: str, data: bytes) -> bytes:
-            if name != "extra/repquant.json":
-                return data
-            description = json.loads(data)
-            edit(description)
-            return json.dumps(description).encode()
-
-        return self.forged(change, artifact)
+        return self.forged(of_description(edit), artifact)
 
     def test_all_claims_hold(self) -> None:
         result = self.result("verify", self.artifact, "--reference", DIGITS_MODEL, "--data",

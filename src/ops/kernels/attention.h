@@ -4,10 +4,10 @@
 #pragma once
 
 #include "ops/kernels/attention_layout.h"
+#include "ops/kernels/bytes.h"
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
-#include "ops/kernels/transpose.h"
 
 namespace repquant::ops {
 namespace {
@@ -67,12 +67,8 @@ inline void shift_query(const std::int8_t* query, std::int64_t stride, std::int6
   for (std::int64_t r = 0; r < rows; ++r) {
     const std::int8_t* from = query + r * stride;
     std::uint8_t* to = out + r * padded;
-    std::int64_t c = 0;
-    for (; c + 32 <= depth; c += 32) {
-      for (int i = 0; i < 32; ++i) to[c + i] = static_cast<std::uint8_t>(from[c + i] + 128);
-    }
-    for (; c < depth; ++c) to[c] = static_cast<std::uint8_t>(from[c] + 128);
-    for (; c < padded; ++c) to[c] = 0;
+    for (std::int64_t c = 0; c < depth; ++c) to[c] = static_cast<std::uint8_t>(from[c] + 128);
+    for (std::int64_t c = depth; c < padded; ++c) to[c] = 0;
   }
 }
 
@@ -136,33 +132,30 @@ struct RowSums {
 alignas(64) inline constexpr std::int32_t kLanes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
                                                         8, 9, 10, 11, 12, 13, 14, 15};
 
-/// How one row of integer products becomes weights; `mask` and `scale` only where there is a mask.
+/// One row of integer products; with a mask they become float32 scores in the same place.
 struct RowScores {
-  std::int32_t* scores;  // integers, or with a mask float32 in the same place
+  std::int32_t* scores;
   const float* mask = nullptr;
   float scale = 1;
 };
 
-/// Integer products to scores: shifts subtracted, scaled and masked where there is a mask. Returns
-/// their maximum, an integer's value or a float's in the bits of an integer.
+/// Integer products to scores: shifts subtracted. Returns their maximum in all lanes.
 template <class V>
 typename V::I largest_score(const AttentionArgs& args, const RowScores& row,
                             const std::int32_t* shifts) {
-  auto most = V::set_int(INT32_MIN);
+  const auto score = [&](std::int64_t i) {
+    const auto s = V::sub(V::load_int(row.scores + i), V::load_int(shifts + i));
+    V::store_int(row.scores + i, s);
+    return s;
+  };
+  const auto lowest = V::set_int(INT32_MIN);
+  auto most = lowest;
   std::int64_t i = 0;
-  for (; i + 16 <= args.columns; i += 16) {
-    const auto s = V::sub(V::load_int(row.scores + i), V::load_int(shifts + i));
-    V::store_int(row.scores + i, s);
-    most = V::max(most, s);
-  }
-  if (i < args.columns) {
-    const auto s = V::sub(V::load_int(row.scores + i), V::load_int(shifts + i));
-    V::store_int(row.scores + i, s);
-    // Of columns that there are not, the smallest number.
+  for (; i + 16 <= args.columns; i += 16) most = V::max(most, score(i));
+  if (i < args.columns) {  // columns that there are not count as the smallest number
     const auto live = V::set_int(static_cast<std::int32_t>(args.columns - i));
-    const auto above = V::sub(s, V::set_int(INT32_MIN));
-    most = V::max(most,
-                  V::add(V::where_less(above, V::load_int(kLanes), live), V::set_int(INT32_MIN)));
+    const auto above = V::where_less(V::sub(score(i), lowest), V::load_int(kLanes), live);
+    most = V::max(most, V::add(above, lowest));
   }
   return V::set_int(V::largest(most));
 }

@@ -6,12 +6,12 @@
 
 #include <cstdint>
 
-#include "ops/kernels/transpose.h"
+#include "ops/kernels/bytes.h"
 
 namespace repquant::ops {
 namespace {
 
-struct Avx2 {
+struct Avx2 : PlainBytes {
   static constexpr bool kOverlaps = false;
   static constexpr int kRows = 4;
   static constexpr int kVectors = 1;
@@ -141,13 +141,6 @@ struct Avx2 {
   static I shift_right(I x, I n) {
     return {_mm256_srlv_epi32(x.a, n.a), _mm256_srlv_epi32(x.b, n.b)};
   }
-  /// Adds 64 unsigned bytes, in any lanes.
-  static I add_bytes(I sum, const void* p) {
-    const auto* v = static_cast<const __m256i*>(p);
-    const __m256i zero = _mm256_setzero_si256();
-    return {_mm256_add_epi32(sum.a, _mm256_sad_epu8(_mm256_loadu_si256(v), zero)),
-            _mm256_add_epi32(sum.b, _mm256_sad_epu8(_mm256_loadu_si256(v + 1), zero))};
-  }
   static I where_equal(I x, I y, I z) {
     return {_mm256_and_si256(x.a, _mm256_cmpeq_epi32(y.a, z.a)),
             _mm256_and_si256(x.b, _mm256_cmpeq_epi32(y.b, z.b))};
@@ -215,14 +208,6 @@ struct Avx2 {
   static I dot(I sum, Inputs x, Weights w) {
     return {dot_half(sum.a, x, w.a), dot_half(sum.b, x, w.b)};
   }
-  static constexpr bool kMapsBytes = false;
-  static void map_bytes(const std::uint8_t* table, std::uint8_t* bytes, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; ++i) bytes[i] = table[bytes[i]];
-  }
-  static void transpose(const Rows& rows, std::uint8_t* to, std::int64_t step) {
-    transpose_words(rows, to, step);
-  }
-  static void interleave(const Rows& rows, std::uint8_t* to) { interleave_bytes(rows, to); }
   // In assembly: gcc takes a function that does nothing but fetch for one without effect.
   static void prefetch_far(const void* p) {
     __asm__ volatile("prefetcht1 %0" : : "m"(*static_cast<const char*>(p)));

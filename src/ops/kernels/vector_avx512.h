@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "ops/kernels/transpose.h"
+#include "ops/kernels/bytes.h"
 
 namespace repquant::ops {
 namespace {
@@ -85,10 +85,6 @@ struct Avx512 {
     return _mm512_srli_epi32(a, kCount);
   }
   static I shift_right(I a, I n) { return _mm512_srlv_epi32(a, n); }
-  /// Adds 64 unsigned bytes, in any lanes.
-  static I add_bytes(I sum, const void* p) {
-    return _mm512_add_epi32(sum, _mm512_sad_epu8(_mm512_loadu_si512(p), _mm512_setzero_si512()));
-  }
   static I where_equal(I a, I b, I c) {
     return _mm512_maskz_mov_epi32(_mm512_cmpeq_epi32_mask(b, c), a);
   }

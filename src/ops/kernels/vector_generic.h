@@ -6,12 +6,12 @@
 #include <cstdint>
 #include <cstring>
 
-#include "ops/kernels/transpose.h"
+#include "ops/kernels/bytes.h"
 
 namespace repquant::ops {
 namespace {
 
-struct Generic {
+struct Generic : PlainBytes {
   static constexpr bool kOverlaps = false;
   static constexpr int kRows = 4;       // of a tile of the matrix product
   static constexpr int kVectors = 1;    // of 16 columns
@@ -167,12 +167,6 @@ struct Generic {
   static I shift_right(I a, I n) {
     return each<I>([&](int i) { return n.v[i] < 0 || n.v[i] > 31 ? 0 : a.v[i] >> n.v[i]; });
   }
-  /// Adds 64 unsigned bytes, in any lanes.
-  static I add_bytes(I sum, const void* p) {
-    const auto* bytes = static_cast<const std::uint8_t*>(p);
-    for (int i = 0; i < 64; ++i) sum.v[i % 16] += bytes[i];
-    return sum;
-  }
   /// a where b == c, else 0.
   static I where_equal(I a, I b, I c) {
     return each<I>([&](int i) { return b.v[i] == c.v[i] ? a.v[i] : 0; });
@@ -226,14 +220,6 @@ struct Generic {
     }
     return sum;
   }
-  static constexpr bool kMapsBytes = false;
-  static void map_bytes(const std::uint8_t* table, std::uint8_t* bytes, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; ++i) bytes[i] = table[bytes[i]];
-  }
-  static void transpose(const Rows& rows, std::uint8_t* to, std::int64_t step) {
-    transpose_words(rows, to, step);
-  }
-  static void interleave(const Rows& rows, std::uint8_t* to) { interleave_bytes(rows, to); }
   static void prefetch_far(const void*) {}
   static void prefetch(const void*) {}
 };
