@@ -145,15 +145,19 @@ void limit_memory(std::int64_t bytes) {
               {.what = "the system refuses a limit of memory", .where = "`max_memory`"});
 }
 
-void return_large_blocks() {
+void keep_freed_memory() {
 #if defined(__GLIBC__)
   // Pages given back are cleared anew each time, which had taken a quarter of the time of
-  // `quantize`: where there is room, only the largest go (more than 32 MB glibc does not take).
+  // `quantize`: where there is room, the process keeps what it has taken, matrices [K, K] too.
   constexpr std::int64_t kLittle = std::int64_t{1} << 30;
   const std::optional<MemoryRoom> room = memory_room();
-  const int large = room && room->bytes < kLittle ? 1 << 21 : 1 << 25;
-  mallopt(M_MMAP_THRESHOLD, large);  // fixed from now on
-  mallopt(M_TRIM_THRESHOLD, 1 << 26);
+  if (room && room->bytes < kLittle) {
+    mallopt(M_MMAP_THRESHOLD, 1 << 21);  // fixed from now on
+    mallopt(M_TRIM_THRESHOLD, 1 << 26);
+  } else {
+    mallopt(M_MMAP_MAX, 0);
+    mallopt(M_TRIM_THRESHOLD, 1 << 28);
+  }
 #endif
 }
 

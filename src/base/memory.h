@@ -36,10 +36,10 @@ std::optional<MemoryRoom> control_group_room(const std::filesystem::path& member
 /// taken more already.
 void limit_memory(std::int64_t bytes);
 
-/// Lets tensors of 32 MB and more go back to the system when they are freed, of 2 MB where less
-/// than 1 GB is left. By default glibc learns to keep them, and a long run with tensors of many
-/// sizes then holds several times what it uses.
-void return_large_blocks();
+/// Keeps freed memory for the tensors that come, and gives back what lies free at the end of the
+/// heap beyond 256 MB; where less than 1 GB is left, tensors of 2 MB and more go back when freed.
+/// By default glibc gives back and takes anew any tensor of 32 MB, and clears its pages each time.
+void keep_freed_memory();
 
 /// Starts a new peak; false where the system does not allow it.
 bool reset_peak_memory();

@@ -130,7 +130,7 @@ void run_quantize(const Context& context, const QuantizeCommandOptions& given) {
   if (std::holds_alternative<Synthetic>(options.calib)) {
     context.log.warning("calibrating on random numbers: the accuracy of the result means nothing");
   }
-  return_large_blocks();
+  keep_freed_memory();
   QuantizeReport report;
   try {
     report = quantize(options, observer_of(context));

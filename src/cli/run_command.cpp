@@ -40,7 +40,7 @@ void run_plan(const Context& context, const RunOptions& options) {
                                  {"report", *options.report}});
   check_outputs(context, std::move(written));
   check_report(*options.report);
-  return_large_blocks();
+  keep_freed_memory();
   const Observer observer = observer_of(context);
   NightlyReport report = options.dry_run ? look_at_nightly(plan, options.force, observer)
                                          : run_nightly(plan, options.force, observer);

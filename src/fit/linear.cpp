@@ -65,6 +65,7 @@ FittedWeight fit_weight(const LinearProblem& problem, const SourceRows& rows,
                                  [&](const RowBlock& block) {
                                    return target_of(block, site, plan.side, recipe.compensation);
                                  },
+                             .affine_target = plan.side.channels.empty(),
                              .row_weights = problem.row_weights,
                              .threads = problem.threads};
   if (problem.rounded != nullptr) return keep_weight(weight, *problem.rounded, recipe);

@@ -45,16 +45,18 @@ PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& 
   const bool compensates = recipe.compensation != Compensation::kNone && problem.target && rows > 1;
   HalvedSums sums = sum_over_rows(problem, {.of_codes = true, .with_errors = compensates});
   PreparedWeight prepared = prepare_means(problem, sums, recipe);
-  std::array<ErrorMoments, 2> halves = moments_of(std::move(sums), recipe.bias_correction);
   const double counted = counted_rows(problem.row_weights, rows);
   if (compensates) {
+    std::array<ErrorMoments, 2> halves = moments_of(std::move(sums), recipe.bias_correction);
     const WeightChange change = compensate(halves, counted);
     prepared.compensation = change.strength;
     // Errors are in units of the output, codes in units of s.
     prepared.weight =
         (problem.weight.to(at::kDouble) + change.change / problem.scale).to(at::kFloat);
+    prepared.hessian = halves[0].hessian.add_(halves[1].hessian);
+  } else {
+    prepared.hessian = hessian_of(std::move(sums), recipe.bias_correction);
   }
-  prepared.hessian = halves[0].hessian.add_(halves[1].hessian);
   if (recipe.shrinkage && counted > 0) {
     prepared.recipe.damping =
         std::max(recipe.damping, shrinkage_damping(prepared.hessian, counted));

@@ -47,11 +47,12 @@ std::int64_t fit_bytes(const at::Tensor& weight) {
 }  // namespace
 
 MemoryNeed least_memory(const Model& model, const std::vector<Site>& sites,
-                        const std::vector<SiteBits>& bits, const std::vector<at::Tensor>& batch) {
+                        const std::vector<SiteBits>& bits, const std::vector<at::Tensor>& sample,
+                        std::int64_t times) {
   const at::NoGradGuard no_grad;
   const Schedule schedule(*model.graph);
   Memory known;
-  const std::vector<c10::IValue> inputs = copies_of(batch);
+  const std::vector<c10::IValue> inputs = copies_of(sample);
   for (const c10::IValue& input : inputs) known.insert(input.toTensor().storage().data());
   add_constants(schedule, known);
   std::unordered_map<const torch::jit::Node*, std::size_t> linears;
@@ -65,7 +66,7 @@ MemoryNeed least_memory(const Model& model, const std::vector<Site>& sites,
     if (codes + bytes > need.bytes) need = {codes + bytes, what};
   };
   const NodeHook hook = [&](const torch::jit::Node* node, Values& values) {
-    see(bytes_of(values, known), "the activations of one batch");
+    see(times * bytes_of(values, known), "the activations of one batch");
     if (const auto found = linears.find(node); found != linears.end()) {
       const at::Tensor& weight = linear_of(sites[found->second])->weight;
       see(fit_bytes(weight), "the fit of " + sites[found->second].path);

@@ -19,10 +19,12 @@ struct MemoryNeed {
   std::string what;  // "the fit of blocks.0.fc1", "the activations of one batch"
 };
 
-/// The largest of: the sums that the fit of a Linear needs, and the values of `batch` that are
-/// alive at one time, each beside the codes of the sites before. A lower bound: what a run is sure
-/// to take, with all other activations on disk. Runs the model on the batch, as it is.
+/// The largest of: the sums that the fit of a Linear needs, and the values of `times` samples like
+/// the one of `sample` that are alive at one time, each beside the codes of the sites before. A
+/// lower bound: what a run is sure to take, with all other activations on disk. Runs the model on
+/// the sample, as it is.
 MemoryNeed least_memory(const Model& model, const std::vector<Site>& sites,
-                        const std::vector<SiteBits>& bits, const std::vector<at::Tensor>& batch);
+                        const std::vector<SiteBits>& bits, const std::vector<at::Tensor>& sample,
+                        std::int64_t times);
 
 }  // namespace repquant

@@ -5,6 +5,7 @@
 #include "fit/rows.h"
 #include "plan/simulate.h"
 #include "quantizer/metrics.h"
+#include "quantizer/output_metric.h"
 
 namespace repquant {
 namespace {
@@ -30,9 +31,16 @@ SiteErrors errors_against(const at::Tensor& own, const at::Tensor& floating,
 }  // namespace
 
 SiteErrors linear_errors(const LinearSite& site, const LinearPlan& plan, const StreamedValue& x) {
-  SiteErrors errors = errors_against(at::linear(x.quantized, site.weight, site.bias),
-                                     at::linear(x.floating, site.weight, site.bias),
-                                     simulate_linear(plan, x.quantized));
+  constexpr std::int64_t kRows = 512;  // a ratio of sums over all outputs needs no more
+  const auto some = [](const at::Tensor& rows) {
+    return sample_rows(rows.reshape({-1, rows.size(-1)}), kRows);
+  };
+  const at::Tensor quantized = some(x.quantized);
+  const bool same_rows = x.floating.sizes() == x.quantized.sizes();
+  SiteErrors errors = errors_against(
+      at::linear(quantized, site.weight, site.bias),
+      same_rows ? at::linear(some(x.floating), site.weight, site.bias) : at::zeros({0}),
+      simulate_linear(plan, quantized));
   const QuantizedWeight& weight = plan.weight;
   errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
   return errors;

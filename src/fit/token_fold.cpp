@@ -52,17 +52,16 @@ RowEnds ends_of_rows(const at::Tensor& rows, const at::Tensor& multiplier,
   return result;
 }
 
-/// l^2 of the header, float64 [K].
-at::Tensor unexplained(const at::Tensor& x) {
-  const at::Tensor rows = x - x.mean(0);
-  at::Tensor covariance =
-      at::matmul(rows.t(), rows).to(at::kDouble).div_(static_cast<double>(x.size(0)));
-  const double mean = covariance.diagonal().mean().item<double>();
-  covariance.diagonal().add_(kDamping * mean + 1e-300);
-  return std::get<0>(at::linalg_cholesky_ex(covariance)).diagonal().square();
-}
-
 }  // namespace
+
+// In float32: the damping is far above its rounding.
+at::Tensor unexplained_variance(const at::Tensor& x) {
+  const at::Tensor rows = x - x.mean(0);
+  at::Tensor covariance = at::matmul(rows.t(), rows).div_(static_cast<double>(x.size(0)));
+  const double mean = covariance.diagonal().mean().item<double>();
+  covariance.diagonal().add_(kDamping * mean + 1e-30);
+  return std::get<0>(at::linalg_cholesky_ex(covariance)).diagonal().to(at::kDouble).square_();
+}
 
 FoldTerms::FoldTerms(const TokenFoldProblem& problem) : x(problem.x) {
   const at::Tensor given = problem.importance.to(at::kDouble);
@@ -76,7 +75,7 @@ FoldTerms::FoldTerms(const TokenFoldProblem& problem) : x(problem.x) {
   const std::int64_t stride = (count + kMostWeightRows - 1) / kMostWeightRows;
   magnitudes = problem.weight.slice(0, 0, count, stride).abs().to(at::kFloat).contiguous();
   const double rows = static_cast<double>(count) / static_cast<double>(magnitudes.size(0));
-  rest = unexplained(x) * (share * rows / (top_weight * top_weight));
+  rest = problem.unexplained * (share * rows / (top_weight * top_weight));
 }
 
 double weight_error(const FoldTerms& terms, const at::Tensor& multiplier) {

@@ -10,11 +10,15 @@ struct TokenFold {
   at::Tensor multiplier, offset;
 };
 
+/// l^2 below of rows x, float32 [n, K]: float64 [K].
+at::Tensor unexplained_variance(const at::Tensor& x);
+
 /// What the fold of an input is chosen by.
 struct TokenFoldProblem {
-  at::Tensor x;           // float32 [n, K]: rows of the input
-  at::Tensor importance;  // [K]: diagonal of the Gram matrix of the Linears behind
-  at::Tensor weight;      // float32 [N, K] of one of them
+  at::Tensor x;            // float32 [n, K]: rows of the input
+  at::Tensor unexplained;  // float64 [K]: unexplained_variance()
+  at::Tensor importance;   // [K]: diagonal of the Gram matrix of the Linears behind
+  at::Tensor weight;       // float32 [N, K] of one of them
   int activation_bits = 8;
   int weight_bits = 8;
 };

@@ -71,8 +71,14 @@ at::Tensor fit_levels(const WeightedRows& rows, const LinearProblem& problem,
 /// What a fold may be. At a norm it costs nothing; elsewhere it is a pass over the input.
 enum class FoldForm { kNone, kScale, kScaleAndShift };
 
-FoldTerms terms_of(const WeightedRows& rows, const LinearProblem& problem) {
-  return FoldTerms({.x = sample_rows(rows.x, kRowsOfFold, rows.weights),
+at::Tensor some_rows(const WeightedRows& rows) {
+  return sample_rows(rows.x, kRowsOfFold, rows.weights);
+}
+
+FoldTerms terms_of(const WeightedRows& rows, const LinearProblem& problem,
+                   const at::Tensor& unexplained) {
+  return FoldTerms({.x = some_rows(rows),
+                    .unexplained = unexplained,
                     .importance = problem.gram.diagonal(),
                     .weight = problem.site->weight,
                     .activation_bits = problem.activation_bits,
@@ -103,16 +109,17 @@ double error_of(const FoldTerms& terms, const LinearProblem& problem,
 }
 
 /// Fitted on the first half of the rows, judged on the second.
-FoldForm best_form(const WeightedRows& rows, const LinearProblem& problem) {
+FoldForm best_form(const WeightedRows& rows, const LinearProblem& problem,
+                   const at::Tensor& unexplained) {
   const LinearSite& site = *problem.site;
   const auto halves = halves_of(rows);
-  if (problem.one_grid || problem.rounded != nullptr || halves.empty()) return FoldForm::kNone;
   const bool free = site.norm != nullptr;
   std::vector<FoldForm> forms{FoldForm::kScale};
   // Padding between norm and Linear inserts true zeros, which must stay zeros.
   const bool centred = free || site.source == InputSource::kNorm;
   if (centred && !site.scale_only_fold) forms.push_back(FoldForm::kScaleAndShift);
-  const FoldTerms seen = terms_of(halves[0], problem), other = terms_of(halves[1], problem);
+  const FoldTerms seen = terms_of(halves[0], problem, unexplained);
+  const FoldTerms other = terms_of(halves[1], problem, unexplained);
   const auto judged = [&](const std::optional<TokenFold>& fold) {
     return error_of(other, problem, quantizer_with(fold, halves[0], problem));
   };
@@ -128,10 +135,13 @@ FoldForm best_form(const WeightedRows& rows, const LinearProblem& problem) {
 }  // namespace
 
 InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& problem) {
-  const FoldForm form = best_form(rows, problem);
+  if (problem.one_grid || problem.rounded != nullptr || rows.x.size(0) < 2) {
+    return quantizer_with({}, rows, problem);
+  }
+  const at::Tensor unexplained = unexplained_variance(some_rows(rows));
   std::optional<TokenFold> fold;
-  if (form != FoldForm::kNone) {
-    fold = fit_token_fold(terms_of(rows, problem), form == FoldForm::kScaleAndShift);
+  if (const FoldForm form = best_form(rows, problem, unexplained); form != FoldForm::kNone) {
+    fold = fit_token_fold(terms_of(rows, problem, unexplained), form == FoldForm::kScaleAndShift);
   }
   return quantizer_with(fold, rows, problem);
 }

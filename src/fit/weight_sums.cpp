@@ -40,22 +40,48 @@ at::Tensor centre_of(const WeightProblem& problem) {
   return centre;
 }
 
+/// One row, the weighted mean of all.
+RowBlock mean_row(const RowBlock& block, const at::Tensor& weights) {
+  const auto mean = [&](const at::Tensor& rows) {
+    return rows.defined() ? weighted_mean(rows, weights).to(at::kFloat).unsqueeze(0) : rows;
+  };
+  return {.from = 0,
+          .to = 1,
+          .x = mean(block.x),
+          .x_float = mean(block.x_float),
+          .residual_error = mean(block.residual_error)};
+}
+
+/// What the target of one row lacks from its code, float64 [N].
+at::Tensor error_of(const WeightProblem& problem, const RowBlock& row, const at::Tensor& code) {
+  const at::Tensor wanted = problem.target(row).squeeze(0).to(at::kDouble).sub_(problem.bias);
+  return wanted.sub_(at::mv(problem.weight.to(at::kDouble), code), problem.scale);
+}
+
 void add_block(const WeightProblem& problem, const at::Tensor& centre, const RowBlock& block,
                WeightSums& sums) {
   at::Tensor codes = problem.codes(block.x);
   const at::Tensor weights = problem.row_weights.defined()
                                  ? problem.row_weights.slice(0, block.from, block.to)
                                  : at::Tensor();
-  sums.weight +=
+  const double weight =
       weights.defined() ? weights.sum().item<double>() : static_cast<double>(codes.size(0));
+  if (!(weight > 0)) return;
+  sums.weight += weight;
+  // A sum alone needs no product of all rows.
+  const bool by_mean = problem.affine_target && !sums.cross.defined();
   at::Tensor errors;
-  if (problem.target) {
+  if (problem.target && !by_mean) {
     errors = problem.target(block);
     errors.sub_(problem.bias).addmm_(codes, problem.weight.t(), 1, -problem.scale);
     sums.errors.add_(weighted_sum(errors, weights));
   }
   codes = codes - centre;
-  sums.codes.add_(weighted_sum(codes, weights));
+  const at::Tensor sum = weighted_sum(codes, weights);
+  sums.codes.add_(sum);
+  if (problem.target && by_mean) {
+    sums.errors.add_(error_of(problem, mean_row(block, weights), sum / weight + centre), weight);
+  }
   if (weights.defined()) {
     const at::Tensor root = weights.sqrt().to(at::kFloat).unsqueeze(1);
     codes.mul_(root);
@@ -71,6 +97,11 @@ at::Tensor mean_of(const HalvedSums& sums, at::Tensor WeightSums::*sum) {
   const double weight = first.weight + second.weight;
   const at::Tensor total = first.*sum + second.*sum;
   return weight > 0 ? total / weight : total;
+}
+
+/// Where codes are counted from: their mean, or zero.
+at::Tensor code_origin(const HalvedSums& sums, bool centred) {
+  return centred ? mean_of(sums, &WeightSums::codes) : -sums.centre.to(at::kDouble);
 }
 
 /// Of codes and errors counted from `code` and `error`.
@@ -134,9 +165,16 @@ HalvedSums sum_over_rows(const WeightProblem& problem, const Products& products)
   return {centre, {half(0), half(1)}};
 }
 
+at::Tensor hessian_of(HalvedSums sums, bool centred) {
+  const at::Tensor code = code_origin(sums, centred);
+  sums.halves[0].cross.reset();
+  sums.halves[1].cross.reset();
+  sums.halves[0].add(std::move(sums.halves[1]));
+  return moments_about(std::move(sums.halves[0]), code, {}).hessian;
+}
+
 std::array<ErrorMoments, 2> moments_of(HalvedSums sums, bool centred) {
-  const at::Tensor zero = -sums.centre.to(at::kDouble);
-  const at::Tensor code = centred ? mean_of(sums, &WeightSums::codes) : zero;
+  const at::Tensor code = code_origin(sums, centred);
   at::Tensor error = sums.mean_error();
   if (!centred) error.zero_();
   return {moments_about(std::move(sums.halves[0]), code, error),

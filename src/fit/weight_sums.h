@@ -26,14 +26,16 @@ struct WeightProblem {
   /// What codes and bias should give for some rows, a new tensor float32 [n, N]. Empty: what they
   /// give before the weight is rounded.
   std::function<at::Tensor(const RowBlock&)> target;
-  at::Tensor row_weights;  // float64 [rows], mean 1; or undefined
+  bool affine_target = false;  // the mean row's target is the mean of the targets
+  at::Tensor row_weights;      // float64 [rows], mean 1; or undefined
   int threads = 1;
 };
 
 /// The sums over pairs of values that are wanted.
 struct Products {
   bool of_codes = true;     // the Hessian
-  bool with_errors = true;  // the cross moments; a problem without a target has none
+  bool with_errors = true;  // the cross moments; a problem without a target has none. The sum of
+                            // errors is there always
 };
 
 /// Sums over some rows with the weights w, of the codes c counted from a fixed centre and of the
@@ -66,5 +68,8 @@ HalvedSums sum_over_rows(const WeightProblem& problem, const Products& products)
 /// The moments of both halves about the means over all rows, or (`centred` false) about zero. Of
 /// sums with a Hessian.
 std::array<ErrorMoments, 2> moments_of(HalvedSums sums, bool centred);
+
+/// The Hessian alone, of all rows: float64 [K, K].
+at::Tensor hessian_of(HalvedSums sums, bool centred);
 
 }  // namespace repquant

@@ -38,6 +38,24 @@ at::Tensor dead_columns(const at::Tensor& hessian) {
   return diagonal <= 1e-10 * diagonal.mean();
 }
 
+// [[A, B], [0, D]]^-1 = [[A^-1, -A^-1 B D^-1], [0, D^-1]]: two thirds of the arithmetic of solving
+// for the identity, and matrix products, which are faster than solving.
+at::Tensor inverse_of_upper(const at::Tensor& upper) {
+  constexpr std::int64_t kSolved = 128;
+  const std::int64_t size = upper.size(0), half = size / 2;
+  if (size <= kSolved) {
+    return at::linalg_solve_triangular(upper, at::eye(size, upper.options()), /*upper=*/true);
+  }
+  const at::Tensor first = inverse_of_upper(upper.slice(0, 0, half).slice(1, 0, half));
+  const at::Tensor last = inverse_of_upper(upper.slice(0, half).slice(1, half));
+  at::Tensor inverse = at::zeros_like(upper);
+  inverse.slice(0, 0, half).slice(1, 0, half).copy_(first);
+  inverse.slice(0, half).slice(1, half).copy_(last);
+  at::Tensor corner = inverse.slice(0, 0, half).slice(1, half);
+  corner.addmm_(at::mm(first, upper.slice(0, 0, half).slice(1, half)), last, 0, -1);
+  return inverse;
+}
+
 // Cholesky factor of the inverse (GPTQ, section 3.3 step 3). With J the reversal of the order,
 // J H J = L L^T gives H = R R^T with R = J L J upper triangular, so H^-1 = U^T U with U = R^-1:
 // one factorization and one triangular inverse in the place of the usual three factorizations.
@@ -55,9 +73,7 @@ std::optional<at::Tensor> inverse_factor(at::Tensor hessian, double damping) {
   damped.reset();
   const at::Tensor upper = lower.flip({0, 1});
   lower.reset();
-  const at::Tensor identity = at::eye(upper.size(0), upper.options());
-  const at::Tensor inverse = at::linalg_solve_triangular(upper, identity, /*upper=*/true);
-  const at::Tensor single = inverse.to(at::kFloat).contiguous();
+  const at::Tensor single = inverse_of_upper(upper).to(at::kFloat).contiguous();
   return at::isfinite(single).all().item<bool>() ? std::optional(single) : std::nullopt;
 }
 
@@ -140,37 +156,47 @@ at::Tensor round_columns(const at::Tensor& weight, const at::Tensor& inverse,
   return codes;
 }
 
-// tr(dW H dW^T) row by row, dW = W - s q, double [R]; plain squares without H. scale [R, G].
-at::Tensor row_errors(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
-                      const Groups& groups, const at::Tensor& hessian) {
-  const at::Tensor error = weight.to(at::kDouble) - codes * groups.spread(scale.to(at::kDouble));
-  if (!hessian.defined()) return error.square().sum(1);
-  return at::mm(error, hessian).mul_(error).sum(1);
+// dW = W - s q, float32 [R, K]; scale [R, G].
+at::Tensor change_of(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
+                     const Groups& groups) {
+  return weight - codes * groups.spread(scale);
 }
+
+// tr(dW H dW^T) row by row, double [R], H float32; plain squares without H.
+at::Tensor row_errors(const at::Tensor& change, const at::Tensor& hessian) {
+  if (!hessian.defined()) return change.square().sum(1, /*keepdim=*/false, at::kDouble);
+  return at::mm(change, hessian).mul_(change).sum(1, /*keepdim=*/false, at::kDouble);
+}
+
+struct Refit {
+  at::Tensor scale;  // float32 [R, G]
+  at::Tensor error;  // row_errors() with it
+};
 
 // Scales that lessen (w - s q) H (w - s q)^T for the codes found, one group after the other: the
 // best change of one is (w - s q) H q / q H q over the group's columns. For one group this is the
 // closed form s = w H q / q H q. Kept only where it is finite and keeps its sign.
-at::Tensor refit_scale(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
-                       const Groups& groups, const at::Tensor& hessian) {
-  at::Tensor refit = scale.to(at::kDouble);
-  at::Tensor gradient =
-      at::mm(weight.to(at::kDouble) - codes * groups.spread(refit), hessian);  // [R, K]
+Refit refit_scale(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
+                  const Groups& groups, const at::Tensor& hessian) {
+  at::Tensor refit = scale.clone();
+  at::Tensor gradient = at::mm(change_of(weight, codes, scale, groups), hessian);  // dW H, [R, K]
   for (std::int64_t g = 0; g < groups.count(); ++g) {
     const auto part = [&](const at::Tensor& t) { return t.slice(1, groups.from(g), groups.to(g)); };
-    const at::Tensor q = part(codes);
-    const at::Tensor weighted = at::mm(q, hessian.slice(0, groups.from(g), groups.to(g)));
-    const at::Tensor change = (part(gradient) * q).sum(1) / (part(weighted) * q).sum(1);
+    const auto products = [&](const at::Tensor& a) {
+      return (part(a) * part(codes)).sum(1, /*keepdim=*/false, at::kDouble);
+    };
+    const at::Tensor weighted = at::mm(part(codes), hessian.slice(0, groups.from(g), groups.to(g)));
     const at::Tensor old = refit.select(1, g);
-    const at::Tensor updated = (old + change).to(at::kFloat).to(at::kDouble);
+    const at::Tensor updated = (old + products(gradient) / products(weighted)).to(at::kFloat);
     const at::Tensor usable = at::isfinite(updated)
                                   .logical_and_(updated.abs() >= std::numeric_limits<float>::min())
                                   .logical_and_(updated * old > 0);
     const at::Tensor kept = at::where(usable, updated, old);
-    if (g + 1 < groups.count()) gradient -= weighted * (kept - old).unsqueeze(1);
+    gradient.sub_(weighted * (kept - old).unsqueeze(1));
     refit.select(1, g).copy_(kept);
   }
-  return refit.to(at::kFloat);
+  const at::Tensor change = change_of(weight, codes, refit, groups);
+  return {refit, gradient.mul_(change).sum(1, /*keepdim=*/false, at::kDouble)};
 }
 
 // What is kept of a chunk of rows.
@@ -183,10 +209,12 @@ struct RowsResult {
 };
 
 struct Problem {
-  at::Tensor weight;      // float32 [N, K]
-  at::Tensor hessian;     // double [K, K] or undefined
-  at::Tensor damped;      // double [K, K], H with its damping: what descent lessens; or undefined
-  at::Tensor importance;  // float32 [K], diag H or ones
+  at::Tensor weight;   // float32 [N, K]
+  at::Tensor hessian;  // double [K, K] or undefined
+  at::Tensor damped;   // double [K, K], H with its damping: what descent lessens; or undefined
+  at::Tensor single;   // float32 [K, K], H for errors of rows; or undefined
+  at::Tensor single_damped;  // the same of `damped`
+  at::Tensor importance;     // float32 [K], diag H or ones
   std::optional<Factor> factor;
   WeightRecipe recipe;
   WeightCodes codes{};
@@ -210,48 +238,50 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
       nearest_codes(row, *s, nearest.data_ptr<float>() + i * columns + first);
     }
   }
-  at::Tensor codes = nearest.to(at::kDouble);
-  const at::Tensor error_nearest = row_errors(weight, codes, scale, groups, problem.hessian);
+  at::Tensor codes = nearest;
+  const at::Tensor error_nearest =
+      row_errors(change_of(weight, codes, scale, groups), problem.single);
   RowsResult result;
   result.error_nearest = error_nearest.sum().item<double>();
   at::Tensor error = error_nearest;
   if (problem.factor) {
     const Factor& factor = *problem.factor;
-    at::Tensor gptq = at::empty_like(codes);
-    at::Tensor refit = scale, error_gptq;
+    at::Tensor gptq;
+    Refit refit{.scale = scale, .error = {}};
     // Group scales profit from a second rounding on the refitted scales; a row scale hardly does.
     for (int round = 0; round < (groups.count() > 1 ? kGroupRounds : 1); ++round) {
       const at::Tensor loop_codes =
           round_columns(weight.t().index_select(0, factor.order), factor.inverse,
-                        groups.spread(refit).t().index_select(0, factor.order), problem.codes,
+                        groups.spread(refit.scale).t().index_select(0, factor.order), problem.codes,
                         problem.recipe.block_size);
       at::Tensor rounded = at::empty_like(codes);
-      rounded.index_copy_(1, factor.order, loop_codes.t().to(at::kDouble));
-      const at::Tensor next = refit_scale(weight, rounded, refit, groups, problem.hessian);
-      const at::Tensor error_next = row_errors(weight, rounded, next, groups, problem.hessian);
+      rounded.index_copy_(1, factor.order, loop_codes.t());
+      Refit next = refit_scale(weight, rounded, refit.scale, groups, problem.single);
       if (round == 0) {
         gptq = rounded;
-        refit = next;
-        error_gptq = error_next;
+        refit = std::move(next);
         continue;
       }
-      const at::Tensor better = error_next < error_gptq;
+      const at::Tensor better = next.error < refit.error;
       gptq = at::where(better.unsqueeze(1), rounded, gptq);
-      refit = at::where(better.unsqueeze(1), next, refit);
-      error_gptq = at::where(better, error_next, error_gptq);
+      refit.scale = at::where(better.unsqueeze(1), next.scale, refit.scale);
+      refit.error = at::where(better, next.error, refit.error);
     }
     for (int pass = 0; pass < problem.recipe.descent_passes; ++pass) {
-      descend(weight, groups.spread(refit.to(at::kDouble)), problem.damped, problem.codes, gptq);
-      refit = refit_scale(weight, gptq, refit, groups, problem.damped);
+      at::Tensor descended = gptq.to(at::kDouble);
+      descend(weight, groups.spread(refit.scale.to(at::kDouble)), problem.damped, problem.codes,
+              descended);
+      gptq = descended.to(at::kFloat);
+      refit = refit_scale(weight, gptq, refit.scale, groups, problem.single_damped);
     }
     if (problem.recipe.descent_passes > 0) {
-      error_gptq = row_errors(weight, gptq, refit, groups, problem.hessian);
+      refit.error = row_errors(change_of(weight, gptq, refit.scale, groups), problem.single);
     }
     // Rows do not depend on each other, so each keeps the better of the two.
-    const at::Tensor better = error_gptq < error_nearest;
+    const at::Tensor better = refit.error < error_nearest;
     codes = at::where(better.unsqueeze(1), gptq, codes);
-    scale = at::where(better.unsqueeze(1), refit, scale);
-    error = at::where(better, error_gptq, error_nearest);
+    scale = at::where(better.unsqueeze(1), refit.scale, scale);
+    error = at::where(better, refit.error, error_nearest);
     result.any_gptq = better.any().item<bool>();
   }
   result.codes = codes.to(at::kChar);
@@ -338,6 +368,8 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
       problem.importance = at::ones({weight.size(1)}, at::kFloat);
     }
     quantized.outcome = prepare_factor(problem);
+    if (hessian.defined()) problem.single = problem.hessian.to(at::kFloat);
+    if (problem.damped.defined()) problem.single_damped = problem.damped.to(at::kFloat);
     if (recipe.codebook && bits <= kMostCodebookBits && !grouped) {
       problem.codes = fit_codebook(problem.weight, problem.importance, bits);
       quantized.levels = at::tensor(problem.codes.levels).to(at::kChar);

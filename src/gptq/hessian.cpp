@@ -12,13 +12,14 @@ namespace {
 constexpr std::int64_t kBlockRows = 1024;
 constexpr std::int64_t kBlockColumns = 128;
 
-// sum += x^T x, only the blocks on and above the diagonal (ATen has no syrk).
+// sum += x^T x, only the blocks on and above the diagonal (ATen has no syrk). In float32 within
+// these rows: its rounding is far below the least damping.
 void add_upper_blocks(const at::Tensor& sum, const at::Tensor& x) {
   const std::int64_t columns = x.size(1);
   for (std::int64_t from = 0; from < columns; from += kBlockColumns) {
     const std::int64_t to = std::min(from + kBlockColumns, columns);
-    at::Tensor block = sum.slice(0, from, to).slice(1, from, columns);
-    block.addmm_(x.slice(1, from, to).t(), x.slice(1, from, columns));
+    at::Tensor block = sum.slice(0, from, to).slice(1, from);
+    block.add_(at::mm(x.slice(1, from, to).t(), x.slice(1, from)).to(at::kDouble));
   }
 }
 
@@ -47,8 +48,7 @@ void HessianAccumulator::add(const at::Tensor& x) {
 
 void HessianAccumulator::flush() {
   if (pending_rows_ == 0) return;
-  const at::Tensor block = pending_.slice(0, 0, pending_rows_).to(at::kDouble);
-  add_upper_blocks(sum_, block);
+  add_upper_blocks(sum_, pending_.slice(0, 0, pending_rows_));
   pending_rows_ = 0;
 }
 
@@ -61,7 +61,14 @@ void HessianAccumulator::merge(HessianAccumulator other) {
 
 at::Tensor HessianAccumulator::hessian() {
   flush();
-  return at::triu(sum_).add_(at::triu(sum_, 1).t());
+  at::Tensor whole = sum_.clone();
+  for (std::int64_t from = 0; from < columns_; from += kBlockColumns) {
+    const std::int64_t to = std::min(from + kBlockColumns, columns_);
+    at::Tensor corner = whole.slice(0, from, to).slice(1, from, to);
+    corner.copy_(at::triu(corner).add_(at::triu(corner, 1).t()));
+    whole.slice(0, to).slice(1, from, to).copy_(whole.slice(0, from, to).slice(1, to).t());
+  }
+  return whole;
 }
 
 }  // namespace repquant

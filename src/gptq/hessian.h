@@ -1,4 +1,4 @@
-// The GPTQ Hessian H = X^T X, in double.
+// The GPTQ Hessian H = X^T X: blocks of rows in float32, their sum in double.
 #pragma once
 
 #include <ATen/core/Tensor.h>

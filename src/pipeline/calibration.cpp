@@ -135,6 +135,14 @@ int samples_drawn(const CalibrationSource& source, const CalibrationRecipe& reci
   return static_cast<int>(std::min<std::int64_t>(recipe.samples, source.dataset->size()));
 }
 
+std::vector<at::Tensor> first_samples(const std::vector<at::Tensor>& batch, std::int64_t count) {
+  std::vector<at::Tensor> first;
+  for (const at::Tensor& tensor : batch) {
+    first.push_back(tensor.narrow(0, 0, std::min(count, tensor.size(0))).contiguous());
+  }
+  return first;
+}
+
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,
                              const ModelSignature& signature, const Observer& observer,
                              const BatchCheck& check_first) {
@@ -142,7 +150,9 @@ Calibration load_calibration(const CalibrationSource& source, const CalibrationR
   calibration.samples = samples_drawn(source, recipe);
   const auto add = [&](const Batch& batch) {
     calibration.batches.push_back(arrange_inputs(batch, signature));
-    if (check_first && calibration.batches.size() == 1) check_first(calibration.batches.front());
+    if (check_first && calibration.batches.size() == 1) {
+      check_first(first_samples(calibration.batches.front(), kProofSamples));
+    }
   };
   if (!source.dataset) {
     std::mt19937_64 engine(recipe.seed);

@@ -1,4 +1,5 @@
 #include "pipeline/judge.h"
+#include "pipeline/calibration.h"
 
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
@@ -12,6 +13,7 @@
 #include "fit/plan_hook.h"
 #include "graph/results.h"
 #include "graph/walker.h"
+#include "pipeline/calibration.h"
 #include "recipe/bit_width.h"
 #include "repquant/error.h"
 #include "tensor/deviation.h"
@@ -73,12 +75,13 @@ Sums run(const JudgedPlans& plans, const PlanHook& simulate, const Batches& batc
   return sums;
 }
 
-/// The first batches, up to `count` samples or one batch.
+/// The first `count` samples.
 Batches first_batches(const Batches& batches, std::int64_t count) {
   Batches first;
   for (const auto& batch : batches) {
-    if (!first.empty() && sample_count(first) >= count) break;
-    first.push_back(batch);
+    const std::int64_t wanted = count - sample_count(first);
+    if (wanted <= 0) break;
+    first.push_back(first_samples(batch, wanted));
   }
   return first;
 }

@@ -7,7 +7,9 @@
 
 #include "base/memory.h"
 #include "base/text_table.h"
+#include "fit/gradients.h"
 #include "fit/memory_need.h"
+#include "pipeline/calibration.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -52,7 +54,19 @@ void check_model_fits(const std::string& model) {
 }
 
 void check_run_fits(const PreparedRun& run) {
-  require_room(least_memory(run.model, run.search.sites, run.bits, run.calibration.batches.front()),
+  const auto& batch = run.calibration.batches.front();
+  const auto need = [&](const std::vector<at::Tensor>& samples, std::int64_t times) {
+    return least_memory(run.model, run.search.sites, run.bits, samples, times);
+  };
+  const auto one_of_many = [&] {
+    try {
+      return need(first_samples(batch, 1), sample_count(batch));
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::kUnsupported) throw;
+      return need(batch, 1);  // an export may take no other batch size
+    }
+  };
+  require_room(one_of_many(),
                "use a smaller `batch_size`, `exclude` the site, or allow more memory");
 }
 

@@ -127,9 +127,10 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
                 std::to_string(run.calibration.samples) + " drawn");
 
   begin_phase(observer, "prove", 0);
-  check_continued(run.model, run.calibration.batches.front());
+  const auto checked = first_samples(run.calibration.batches.front(), kProofSamples);
+  check_continued(run.model, checked);
   run.model.module.reset();
-  prove_sites(run.model, run.search, run.calibration.batches.front());
+  prove_sites(run.model, run.search, checked);
   run.bits = resolve_bits(run.search.sites, recipe);  // the proof may have changed the sites
 }
 

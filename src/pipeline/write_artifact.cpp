@@ -24,17 +24,6 @@
 namespace repquant {
 namespace {
 
-// Enough for a check of every call; more would only take longer.
-constexpr std::int64_t kCheckedSamples = 4;
-
-std::vector<at::Tensor> check_batch(const Calibration& calibration) {
-  std::vector<at::Tensor> batch;
-  for (const auto& tensor : calibration.batches.front()) {
-    batch.push_back(tensor.narrow(0, 0, std::min(kCheckedSamples, tensor.size(0))).contiguous());
-  }
-  return batch;
-}
-
 void report_lowering(const LoweringCheck& check, QuantizeReport& report) {
   report.checks.push_back({.name = "sites",
                            .measured = counted(check.calls, "call") + ", codes differ by at most " +
@@ -98,7 +87,8 @@ void warn_of_portable_sites(const PortableSites& sites, const Observer& observer
 void write_artifact(PreparedRun&& given, const FittedSites& fitted, const QuantizeOptions& options,
                     const Observer& observer, QuantizeReport& report) {
   PreparedRun run = std::move(given);
-  const std::vector<at::Tensor> batch = check_batch(run.calibration);
+  const std::vector<at::Tensor> batch =
+      first_samples(run.calibration.batches.front(), kCheckedSamples);
   const std::vector<at::Tensor> reference = run_model(run.model, batch);
   const auto shapes = form_check_inputs(run.model, batch, reference);
   for (Site& site : run.search.sites) drop_constant(site);  // the graph has them still

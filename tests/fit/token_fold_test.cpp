@@ -17,6 +17,14 @@ class TokenFoldTest : public ::testing::Test {
     problem.importance = problem.weight.square().sum(0);
   }
 
+  TokenFold fit(bool with_shift = true) { return fit_token_fold(terms(), with_shift); }
+
+  FoldTerms terms() const {
+    TokenFoldProblem whole = problem;
+    whole.unexplained = unexplained_variance(problem.x);
+    return FoldTerms(whole);
+  }
+
   /// Mean over other rows of what grids per token and a rounded weight lose of the output.
   double loss(const TokenFold& fold) const {
     InputQuantizer input = per_token_quantizer(problem.activation_bits);
@@ -24,7 +32,7 @@ class TokenFoldTest : public ::testing::Test {
     input.offset = fold.offset;
     const at::Tensor error = fake_quantize(problem.x, input) - problem.x;
     return error.matmul(problem.weight.t()).square().sum(1).mean().item<double>() +
-           weight_error(FoldTerms(problem), fold.multiplier);
+           weight_error(terms(), fold.multiplier);
   }
 
   TokenFold power(double exponent) const {
@@ -39,7 +47,7 @@ class TokenFoldTest : public ::testing::Test {
 TEST_F(TokenFoldTest, LosesLessThanAnyPowerOfTheWidths) {
   for (const int weight_bits : {4, 8}) {
     problem.weight_bits = weight_bits;
-    const double fitted = loss(fit_token_fold(FoldTerms(problem), true));
+    const double fitted = loss(fit());
     for (const double exponent : {0.0, 0.25, 0.5, 0.75, 1.0}) {
       EXPECT_LT(fitted, loss(power(exponent))) << weight_bits << " " << exponent;
     }
@@ -49,35 +57,34 @@ TEST_F(TokenFoldTest, LosesLessThanAnyPowerOfTheWidths) {
 TEST_F(TokenFoldTest, NarrowWeightsTakeLessOfTheFold) {
   const auto spread = [&](int weight_bits) {
     problem.weight_bits = weight_bits;
-    const at::Tensor m = fit_token_fold(FoldTerms(problem), true).multiplier;
+    const at::Tensor m = fit().multiplier;
     return (m.max() / m.min()).item<double>();
   };
   EXPECT_LT(spread(3), 0.7 * spread(8));
 }
 
 TEST_F(TokenFoldTest, AUnitChangesNothing) {
-  const TokenFold fold = fit_token_fold(FoldTerms(problem), true);
-  TokenFoldProblem larger = problem;
-  larger.x = problem.x * 1024;
-  const TokenFold scaled = fit_token_fold(FoldTerms(larger), true);
+  const TokenFold fold = fit();
+  problem.x = problem.x * 1024;
+  const TokenFold scaled = fit();
   const at::Tensor ratio = scaled.multiplier / fold.multiplier;
   EXPECT_LT(((ratio.max() / ratio.min()) - 1).item<double>(), 1e-3);
 }
 
 TEST_F(TokenFoldTest, WithoutAShiftZeroStaysZero) {
-  EXPECT_FALSE(fit_token_fold(FoldTerms(problem), false).offset.any().item<bool>());
+  EXPECT_FALSE(fit(false).offset.any().item<bool>());
 }
 
 TEST_F(TokenFoldTest, RowsOfZerosAreLeftAlone) {
   problem.x = at::zeros({16, 16});
-  const TokenFold fold = fit_token_fold(FoldTerms(problem), true);
+  const TokenFold fold = fit();
   EXPECT_TRUE(at::equal(fold.multiplier, at::ones({16})));
   EXPECT_FALSE(fold.offset.any().item<bool>());
 }
 
 TEST_F(TokenFoldTest, ADeadChannelGetsABoundedMultiplier) {
   problem.x.select(1, 3).zero_();
-  const TokenFold fold = fit_token_fold(FoldTerms(problem), true);
+  const TokenFold fold = fit();
   EXPECT_TRUE(fold.multiplier.isfinite().all().item<bool>());
   EXPECT_LT((fold.multiplier.max() / fold.multiplier.median()).item<double>(), 1e4);
 }
