@@ -66,8 +66,9 @@ std::optional<at::Tensor> inverse_factor(at::Tensor hessian, double damping) {
   hessian.reset();
   auto [lower, info] = at::linalg_cholesky_ex(damped);
   if (info.item<int>() != 0) return std::nullopt;
-  // A pivot that is rounding noise of its diagonal element carries no information.
-  constexpr double kLeastPivot = 1e-12;
+  // A pivot that is rounding noise of its diagonal element, whose products are float32, carries no
+  // information.
+  constexpr double kLeastPivot = 1e-6;
   const at::Tensor pivots = lower.diagonal().square();
   if (!(pivots > kLeastPivot * damped.diagonal()).all().item<bool>()) return std::nullopt;
   damped.reset();

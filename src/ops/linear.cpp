@@ -150,9 +150,9 @@ std::tuple<at::Tensor, at::Tensor> pack_weight_cpu(const at::Tensor& codes, std:
   const std::int64_t rows = codes.size(0);
   const at::Tensor plain = codes.contiguous();
   const std::int64_t bytes = panel_bytes(packed_groups(columns, nibbles), nibbles);
-  const at::Tensor packed =
-      at::empty({padded(rows) / kPanel, bytes}, codes.options().dtype(at::kByte));
-  const at::Tensor sums = at::empty({padded(rows)}, codes.options().dtype(at::kInt));
+  const at::Tensor packed = at::full({padded(rows) / kPanel, bytes}, nibbles ? kZeroNibbles : 0,
+                                     codes.options().dtype(at::kByte));
+  const at::Tensor sums = at::zeros({padded(rows)}, codes.options().dtype(at::kInt));
   pack_weight(static_cast<const std::uint8_t*>(plain.const_data_ptr()), rows, columns, nibbles,
               packed.mutable_data_ptr<std::uint8_t>(), sums.mutable_data_ptr<std::int32_t>());
   return {packed, sums};
@@ -175,8 +175,10 @@ at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
       shared_args(codes, weight, compensation, scale, bias, channels, columns, bits, rows);
   args.activation = static_cast<Activation>(activation);
   args.output = static_cast<Output>(output);
-  args.low = static_cast<int>(low);
-  args.high = static_cast<int>(high);
+  if (args.output != Output::kFloat) {
+    args.low = static_cast<int>(low);
+    args.high = static_cast<int>(high);
+  }
   args.quadratic = quadratic;
   if (args.output == Output::kProductCodes) {
     TORCH_CHECK(multiplier && offset && high >= 0 && (quadratic ? high <= 15 : high <= 255),

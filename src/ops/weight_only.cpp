@@ -105,8 +105,8 @@ std::tuple<at::Tensor, at::Tensor> pack_weight_only_cpu(const at::Tensor& codes,
   const at::Tensor plain = codes.contiguous(), scales = scale.contiguous();
   const std::int64_t count = panels(channels);
   const at::Tensor packed =
-      at::empty({count, layout.steps() * step_bytes(nibbles)}, codes.options().dtype(at::kByte));
-  const at::Tensor packed_scale = at::empty({count, layout.groups(), kPanel}, scale.options());
+      at::zeros({count, layout.steps() * step_bytes(nibbles)}, codes.options().dtype(at::kByte));
+  const at::Tensor packed_scale = at::zeros({count, layout.groups(), kPanel}, scale.options());
   pack_weight_only(static_cast<const std::uint8_t*>(plain.const_data_ptr()),
                    scales.const_data_ptr<float>(), channels, columns, layout, nibbles,
                    packed.mutable_data_ptr<std::uint8_t>(), packed_scale.mutable_data_ptr<float>());

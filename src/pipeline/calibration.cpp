@@ -151,7 +151,7 @@ Calibration load_calibration(const CalibrationSource& source, const CalibrationR
   const auto add = [&](const Batch& batch) {
     calibration.batches.push_back(arrange_inputs(batch, signature));
     if (check_first && calibration.batches.size() == 1) {
-      check_first(first_samples(calibration.batches.front(), kProofSamples));
+      check_first(first_samples(calibration.batches.front(), kCheckedSamples));
     }
   };
   if (!source.dataset) {

@@ -127,7 +127,7 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
                 std::to_string(run.calibration.samples) + " drawn");
 
   begin_phase(observer, "prove", 0);
-  const auto checked = first_samples(run.calibration.batches.front(), kProofSamples);
+  const auto checked = first_samples(run.calibration.batches.front(), kCheckedSamples);
   check_continued(run.model, checked);
   run.model.module.reset();
   prove_sites(run.model, run.search, checked);

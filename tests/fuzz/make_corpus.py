@@ -131,6 +131,13 @@ def settings() -> None:
     put("plan", "full.json", json.dumps(full).encode())
 
 
+def operators() -> None:
+    """Instruction set, operator, and what sizes and values are drawn from."""
+    for operator in range(13):
+        drawn = bytes((operator * 31 + i * 13) % 251 for i in range(40))
+        put("operators", f"call_{operator}", bytes([2, operator]) + drawn)
+
+
 def main() -> int:
     binary = ROOT / "build/release/repquant"
     if not binary.exists():
@@ -144,6 +151,7 @@ def main() -> int:
         tokens(Path(name))
     images()
     settings()
+    operators()
     return 0
 
 

@@ -23,11 +23,11 @@ const std::map<std::string, Target>& targets() {
   static const std::map<std::string, Target> kTargets{
       {"archive", &fuzz::fuzz_archive}, {"pickle", &fuzz::fuzz_pickle},
       {"code", &fuzz::fuzz_code},       {"description", &fuzz::fuzz_description},
-      {"loader", &fuzz::fuzz_loader},   {"npy", &fuzz::fuzz_npy},
-      {"npz", &fuzz::fuzz_npz},         {"saved", &fuzz::fuzz_saved},
-      {"tokens", &fuzz::fuzz_tokens},   {"image", &fuzz::fuzz_image},
-      {"preset", &fuzz::fuzz_preset},   {"recipe", &fuzz::fuzz_recipe},
-      {"plan", &fuzz::fuzz_plan}};
+      {"loader", &fuzz::fuzz_loader},   {"operators", &fuzz::fuzz_operators},
+      {"npy", &fuzz::fuzz_npy},         {"npz", &fuzz::fuzz_npz},
+      {"saved", &fuzz::fuzz_saved},     {"tokens", &fuzz::fuzz_tokens},
+      {"image", &fuzz::fuzz_image},     {"preset", &fuzz::fuzz_preset},
+      {"recipe", &fuzz::fuzz_recipe},   {"plan", &fuzz::fuzz_plan}};
   return kTargets;
 }
 
@@ -62,8 +62,8 @@ TEST_P(FuzzReplay, EndsInAResultOrAnError) {
 
 INSTANTIATE_TEST_SUITE_P(Targets, FuzzReplay,
                          ::testing::Values("archive", "pickle", "code", "description", "loader",
-                                           "npy", "npz", "saved", "tokens", "image", "preset",
-                                           "recipe", "plan"),
+                                           "operators", "npy", "npz", "saved", "tokens", "image",
+                                           "preset", "recipe", "plan"),
                          [](const auto& given) { return given.param; });
 
 }  // namespace

@@ -15,6 +15,7 @@ void fuzz_pickle(Input input);       // its values: nesting, tensors, state of a
 void fuzz_code(Input input);         // its code
 void fuzz_description(Input input);  // repquant.json of an artifact
 void fuzz_loader(Input input);       // an artifact: loaded in both forms, and called
+void fuzz_operators(Input input);    // fused operators, whatever an artifact stores for them
 void fuzz_npy(Input input);          // arrays
 void fuzz_npz(Input input);
 void fuzz_saved(Input input);   // tensors saved by PyTorch

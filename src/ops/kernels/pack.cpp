@@ -43,11 +43,8 @@ std::int32_t pack_nibble_row(const std::uint8_t* codes, std::int64_t columns, st
 
 void pack_weight(const std::uint8_t* codes, std::int64_t rows, std::int64_t columns, bool nibbles,
                  std::uint8_t* packed, std::int32_t* sums) {
-  const std::int64_t padded = (rows + kPanel - 1) / kPanel * kPanel;
   const std::int64_t groups = packed_groups(columns, nibbles);
   const std::int64_t step = panel_bytes(groups, nibbles);
-  std::memset(packed, nibbles ? 0x88 : 0, static_cast<std::size_t>(padded / kPanel * step));
-  std::memset(sums, 0, static_cast<std::size_t>(padded) * sizeof(*sums));
   const std::int64_t stored = nibbles ? (columns + 1) / 2 : columns;
   for (std::int64_t n = 0; n < rows; ++n) {
     std::uint8_t* out = packed + n / kPanel * step + n % kPanel * 4;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "ops/kernels/bytes.h"
 
@@ -94,11 +95,16 @@ struct Generic : PlainBytes {
   static F round(F a) {
     return each<F>([&](int i) { return std::nearbyint(a.v[i]); });
   }
+  /// Of what does not fit, NaN too, the lowest number, as from the processors' vectors.
+  static std::int32_t whole(float x) {
+    return x >= -0x1p31F && x < 0x1p31F ? static_cast<std::int32_t>(x)
+                                        : std::numeric_limits<std::int32_t>::min();
+  }
   static I to_int(F a) {
-    return each<I>([&](int i) { return static_cast<std::int32_t>(std::nearbyint(a.v[i])); });
+    return each<I>([&](int i) { return whole(std::nearbyint(a.v[i])); });
   }
   static I truncate(F a) {
-    return each<I>([&](int i) { return static_cast<std::int32_t>(a.v[i]); });
+    return each<I>([&](int i) { return whole(a.v[i]); });
   }
   static F to_float(I a) {
     return each<F>([&](int i) { return static_cast<float>(a.v[i]); });
@@ -107,7 +113,7 @@ struct Generic : PlainBytes {
   static F scale_exponent(F a, F n) {
     return each<F>([&](int i) {
       const auto bits = std::bit_cast<std::uint32_t>(a.v[i]);
-      const auto power = static_cast<std::uint32_t>(static_cast<std::int32_t>(n.v[i]));
+      const auto power = static_cast<std::uint32_t>(whole(n.v[i]));
       return std::bit_cast<float>(bits + (power << 23));
     });
   }
@@ -135,14 +141,17 @@ struct Generic : PlainBytes {
   static I load_bytes(const std::int8_t* p) {
     return each<I>([&](int i) { return static_cast<std::int32_t>(p[i]); });
   }
+  // Sums and products wrap, as those of the processors' vectors do.
+  static std::uint32_t unsigned_of(std::int32_t x) { return static_cast<std::uint32_t>(x); }
+  static std::int32_t wrapped(std::uint32_t x) { return static_cast<std::int32_t>(x); }
   static I add(I a, I b) {
-    return each<I>([&](int i) { return a.v[i] + b.v[i]; });
+    return each<I>([&](int i) { return wrapped(unsigned_of(a.v[i]) + unsigned_of(b.v[i])); });
   }
   static I sub(I a, I b) {
-    return each<I>([&](int i) { return a.v[i] - b.v[i]; });
+    return each<I>([&](int i) { return wrapped(unsigned_of(a.v[i]) - unsigned_of(b.v[i])); });
   }
   static I mul(I a, I b) {
-    return each<I>([&](int i) { return a.v[i] * b.v[i]; });
+    return each<I>([&](int i) { return wrapped(unsigned_of(a.v[i]) * unsigned_of(b.v[i])); });
   }
   static I min(I a, I b) {
     return each<I>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
@@ -176,9 +185,9 @@ struct Generic : PlainBytes {
     return each<I>([&](int i) { return b.v[i] < c.v[i] ? a.v[i] : 0; });
   }
   static std::int32_t sum(I a) {
-    std::int32_t s = 0;
-    for (int i = 0; i < 16; ++i) s += a.v[i];
-    return s;
+    std::uint32_t s = 0;
+    for (int i = 0; i < 16; ++i) s += unsigned_of(a.v[i]);
+    return wrapped(s);
   }
   static std::int32_t largest(I a) {
     for (int i = 1; i < 16; ++i) a.v[0] = a.v[i] > a.v[0] ? a.v[i] : a.v[0];

@@ -14,10 +14,7 @@ std::uint32_t nibble(const std::uint8_t* codes, std::int64_t column) {
 void pack_weight_only(const std::uint8_t* codes, const float* scale, std::int64_t channels,
                       std::int64_t columns, const ColumnLayout& layout, bool nibbles,
                       std::uint8_t* packed, float* packed_scale) {
-  const std::int64_t padded = (channels + kPanel - 1) / kPanel * kPanel;
   const std::int64_t groups = layout.groups(), bytes = step_bytes(nibbles);
-  std::memset(packed, 0, static_cast<std::size_t>(padded / kPanel * layout.steps() * bytes));
-  std::memset(packed_scale, 0, static_cast<std::size_t>(padded * groups) * sizeof(float));
   const std::int64_t stored = nibbles ? (columns + 1) / 2 : columns;
   for (std::int64_t n = 0; n < channels; ++n) {
     const std::int64_t panel = n / kPanel, lane = n % kPanel;
