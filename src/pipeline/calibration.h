@@ -67,8 +67,9 @@ inline constexpr std::int64_t kCheckedSamples = 4;
 /// Throws for inputs that do not fit.
 using BatchCheck = std::function<void(const std::vector<at::Tensor>&)>;
 
-/// Draws and loads the samples; `check_first` sees the first kCheckedSamples before others are read.
-/// Lets the user stop between batches. Throws Error as Dataset::load() and arrange_inputs() do.
+/// Draws and loads the samples; `check_first` sees the first kCheckedSamples before others are
+/// read. Lets the user stop between batches. Throws Error as Dataset::load() and arrange_inputs()
+/// do.
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,
                              const ModelSignature& signature, const Observer& observer = {},
                              const BatchCheck& check_first = {});
