@@ -22,12 +22,14 @@ struct ComparedSite {
 };
 
 struct Comparison {
-  std::vector<ComparedValue> values;  // all but those of sites, in the order of the left side
+  std::vector<ComparedValue> values;  // all but those of sites
   std::vector<ComparedSite> sites;
 };
 
 /// Pairs every value of two JSON objects by what its elements call themselves (path, model and
-/// form, row, name, gate ..), not by their position. Lists of plain values are one value.
+/// form, row, name, gate ..), not by their position; files that only one side has, with one of the
+/// other side that is called the same but for its file ("a.w8a8.pt | a.w4a4.pt"). Lists of plain
+/// values are one value.
 /// Throws Error kUsage if one is a report of another command than the other.
 Comparison compare_results(const Json& left, const Json& right);
 

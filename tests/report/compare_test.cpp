@@ -30,6 +30,31 @@ TEST(Compare, ElementsArePairedByWhatTheyCallThemselves) {
   EXPECT_FALSE(values.at("models/m.pt portable/kl").differs());
 }
 
+TEST(Compare, ModelsUnderOtherNamesStandSideBySide) {
+  const auto model = [](const char* file, const char* form, double kl) {
+    return Json{{"model", file}, {"form", form}, {"kl", kl}};
+  };
+  const auto values =
+      by_name(compare_results({{"models",
+                                {model("fp32.pt", "portable", 0), model("a.pt", "portable", 1),
+                                 model("a.pt", "fused", 2)}}},
+                              {{"models",
+                                {model("b.pt", "fused", 3), model("fp32.pt", "portable", 0),
+                                 model("b.pt", "portable", 4), model("c.pt", "portable", 5)}}}));
+  EXPECT_EQ(values.at("models/fp32.pt portable/kl").right, Json(0.0));
+  EXPECT_EQ(values.at("models/a.pt portable | b.pt portable/kl").left, Json(1.0));
+  EXPECT_EQ(values.at("models/a.pt portable | b.pt portable/kl").right, Json(4.0));
+  EXPECT_EQ(values.at("models/a.pt fused | b.pt fused/kl").right, Json(3.0));
+  EXPECT_TRUE(values.at("models/c.pt portable/kl").left.is_null());
+}
+
+TEST(Compare, OtherTypesUnderOneNameAreShownBoth) {
+  const auto values = compare_results({{"top1", nullptr}}, {{"top1", {{"value", 0.5}}}}).values;
+  ASSERT_EQ(values.size(), 2U);
+  EXPECT_EQ(values[1].name, "top1/value");
+  EXPECT_EQ(values[1].right, Json(0.5));
+}
+
 TEST(Compare, OneSideMayHaveMore) {
   const auto values =
       by_name(compare_results({{"a", 1}, {"list", {1, 2}}}, {{"b", 2}, {"list", {1, 2}}}));
