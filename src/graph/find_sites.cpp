@@ -269,15 +269,33 @@ class Search {
 
   /// A lookup in a constant table that nothing but lookups and Linears (a tied head) read.
   void add_embedding(Node* node) {
-    if (kind_name(node) != "aten::embedding") return;
+    if (kind_name(node) != "aten::embedding" || is_of_kinds(node)) return;
     const auto table = constant_tensor(node->input(0));
     if (!table.defined() || table.dim() != 2 || table.scalar_type() != at::kFloat) return;
     for (const auto& use : node->input(0)->uses()) {
-      const bool looked_up = kind_name(use.user) == "aten::embedding" && use.offset == 0;
-      const bool tied = kind_name(use.user) == "aten::linear" && use.offset == 1;
-      if (use.user->owningBlock() != graph_.block() || (!looked_up && !tied)) return;
+      if (use.user->owningBlock() != graph_.block() || !(looks_up(use) || is_tied_head(use)))
+        return;
     }
     add(node, EmbeddingSite{table});
+  }
+
+  static bool looks_up(const torch::jit::Use& use) {
+    return kind_name(use.user) == "aten::embedding" && use.offset == 0;
+  }
+
+  static bool is_tied_head(const torch::jit::Use& use) {
+    return kind_name(use.user) == "aten::linear" && use.offset == 1;
+  }
+
+  /// A table of a few rows, such as those of BERT's token types: one of them is added to every
+  /// token, and with it its error, for next to no bytes (docs/decisions-accuracy.md, section 18).
+  static bool is_of_kinds(const Node* lookup) {
+    constexpr std::int64_t kMostKinds = 16;
+    if (kind_name(lookup) != "aten::embedding") return false;
+    const at::Tensor table = constant_tensor(lookup->input(0));
+    const auto& uses = lookup->input(0)->uses();
+    return table.defined() && table.dim() == 2 && table.size(0) <= kMostKinds &&
+           std::all_of(uses.begin(), uses.end(), looks_up);
   }
 
   void add_attention(Node* softmax) {
@@ -397,7 +415,7 @@ class Search {
       const bool table =
           kind_name(node) == "aten::embedding" || kind_name(node) == "aten::embedding_bag";
       if (!is_product(node) && !is_unknown_operator(node) && !table) continue;
-      if (is_of_positions(node)) continue;
+      if (is_of_positions(node) || is_of_kinds(node)) continue;
       if (node->owningBlock() != graph_.block() && kind_name(node) == "aten::linear") {
         throw Error(ErrorKind::kUnsupported,
                     {.what = "a Linear lies inside a branch or loop that depends on the data",

@@ -120,5 +120,25 @@ TEST_F(LoadedText, ColumnsAreTheSameAtEverySize) {
   }
 }
 
+// A row of a table of kinds is added to every token: it stays as it is, and is no gap.
+TEST_F(LoadedText, TablesOfKindsStayInFloat) {
+  for (const int rows : {2, 16, 17}) {
+    for (const bool tied : {false, true}) {
+      SCOPED_TRACE(std::to_string(rows) + (tied ? ", tied" : ""));
+      module_ = torch::jit::Module("m");
+      parameter("table", at::randn({rows, 8}));
+      parameter("w", at::randn({tied ? 8 : 4, 8}));
+      const Model model = load(std::string("def forward(self, ids):\n"
+                                           "    y = torch.linear(torch.embedding(self.table, ids), "
+                                           "self.w)\n    return ") +
+                                   (tied ? "torch.linear(y, self.table)" : "y") + "\n",
+                               1, 2);
+      const SiteSearch search = sites(model, {at::zeros({3, 5}, at::kLong)});
+      EXPECT_EQ(count_kind(search, SiteKind::kEmbedding), rows > 16 || tied ? 1 : 0);
+      EXPECT_TRUE(search.skipped.empty());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace repquant
