@@ -1,7 +1,5 @@
 #include "repquant/evaluate.h"
 
-#include <algorithm>
-
 #include "data/sampling.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
@@ -10,14 +8,14 @@
 namespace repquant {
 
 void check_evaluation(const EvaluationOptions& options) {
-  const OperatorThreads threads(std::max(1, options.threads));
+  const OperatorThreads one_thread(1);  // batches are what runs side by side
   const Observer observer;
   const Session session = open_session(options, observer);
   if (options.task == Task::kClassification) static_cast<void>(choose_labels(session));
 }
 
 EvaluationReport evaluate(const EvaluationOptions& options, const Observer& observer) {
-  const OperatorThreads threads(std::max(1, options.threads));
+  const OperatorThreads one_thread(1);  // batches are what runs side by side
   Session session = open_session(options, observer);
   if (options.task == Task::kClassification) session.labels = choose_labels(session);
   load_models(session);

@@ -11,6 +11,7 @@
 #include "evaluate/model_file.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
+#include "tensor/parallel.h"
 
 namespace repquant {
 namespace {
@@ -83,11 +84,40 @@ void warm_up(const Session& session, const Batch& batch, std::span<const int> po
   }
 }
 
-std::vector<at::Tensor> forward(TimedModel& run, const Batch& batch,
-                                std::span<const int> positions) {
-  const std::vector<at::Tensor> inputs = arrange_inputs(batch, run.model.signature());
+/// One batch of the loop.
+struct Step {
+  std::int64_t begin = 0;
+  std::vector<std::int64_t> indices;
+  Batch batch;
+};
+
+/// The next batches, as many as there are threads.
+std::vector<Step> load_steps(const Session& session, std::int64_t begin) {
+  std::vector<Step> steps;
+  const std::int64_t total = session.size(), size = session.options->batch_size;
+  for (int thread = 0; thread < session.options->threads && begin < total; ++thread) {
+    session.observer->check_interrupt();
+    const std::int64_t count = std::min(total - begin, size);
+    Step step{.begin = begin,
+              .indices = wrapped(session.indices, begin, static_cast<std::size_t>(count)),
+              .batch = {}};
+    step.batch = load_batch(session, begin, step.indices);
+    steps.push_back(std::move(step));
+    begin += count;
+  }
+  return steps;
+}
+
+/// Side by side, with one thread inside every operator: threads of operators wait for each other
+/// busily, and beside other processes that takes several times the time.
+std::vector<std::vector<at::Tensor>> forward(TimedModel& run, const std::vector<Step>& steps,
+                                             std::span<const int> positions) {
+  std::vector<std::vector<at::Tensor>> outputs(steps.size());
   const auto start = Clock::now();
-  std::vector<at::Tensor> outputs = run.model.run(inputs, positions);
+  parallel_for(std::ssize(steps), static_cast<int>(steps.size()), [&](std::int64_t i) {
+    const auto at = static_cast<std::size_t>(i);
+    outputs[at] = run.model.run(arrange_inputs(steps[at].batch, run.model.signature()), positions);
+  });
   run.seconds += seconds_since(start);
   return outputs;
 }
@@ -197,22 +227,21 @@ void for_each_output(Session& session, std::span<const int> positions,
   const std::int64_t total = session.size();
   session.observer->on_phase("evaluate", static_cast<std::size_t>(total));
   for (std::int64_t begin = 0; begin < total;) {
-    session.observer->check_interrupt();
-    const auto count = static_cast<std::size_t>(
-        std::min<std::int64_t>(total - begin, session.options->batch_size));
-    const std::vector<std::int64_t> indices = wrapped(session.indices, begin, count);
-    const Batch batch = load_batch(session, begin, indices);
-    if (begin == 0) warm_up(session, batch, positions);
-    std::vector<at::Tensor> expected;
+    const std::vector<Step> steps = load_steps(session, begin);
+    if (begin == 0) warm_up(session, steps.front().batch, positions);
+    std::vector<std::vector<at::Tensor>> expected;
     for (std::size_t run = 0; run < session.runs.size(); ++run) {
-      const std::vector<at::Tensor> outputs = forward(session.runs[run], batch, positions);
+      const auto outputs = forward(session.runs[run], steps, positions);
       if (session.is_reference(run)) expected = outputs;
       const bool compare = session.has_reference && run > 0;
       for_model(session.runs[run].model.path(), [&] {
-        measure({batch, begin, indices, run, outputs, compare ? &expected : nullptr});
+        for (std::size_t i = 0; i < steps.size(); ++i) {
+          measure({steps[i].batch, steps[i].begin, steps[i].indices, run, outputs[i],
+                   compare ? &expected[i] : nullptr});
+        }
       });
     }
-    begin += static_cast<std::int64_t>(count);
+    begin = steps.back().begin + std::ssize(steps.back().indices);
     session.observer->on_item("", static_cast<std::size_t>(begin));
   }
 }

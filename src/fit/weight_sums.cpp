@@ -167,8 +167,6 @@ HalvedSums sum_over_rows(const WeightProblem& problem, const Products& products)
 
 at::Tensor hessian_of(HalvedSums sums, bool centred) {
   const at::Tensor code = code_origin(sums, centred);
-  sums.halves[0].cross.reset();
-  sums.halves[1].cross.reset();
   sums.halves[0].add(std::move(sums.halves[1]));
   return moments_about(std::move(sums.halves[0]), code, {}).hessian;
 }

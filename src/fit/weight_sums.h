@@ -69,7 +69,7 @@ HalvedSums sum_over_rows(const WeightProblem& problem, const Products& products)
 /// sums with a Hessian.
 std::array<ErrorMoments, 2> moments_of(HalvedSums sums, bool centred);
 
-/// The Hessian alone, of all rows: float64 [K, K].
+/// The Hessian alone, of all rows: float64 [K, K]. Of sums without errors.
 at::Tensor hessian_of(HalvedSums sums, bool centred);
 
 }  // namespace repquant

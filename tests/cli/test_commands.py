@@ -291,6 +291,19 @@ class QuantizeTest(program.ProgramTest):
                      "times the FP32 model", "dB against FP32"):
             self.assertIn(text, done.stdout)
 
+    def test_threads_give_the_same_figures(self) -> None:
+        self.quantize("--calib-samples", "16", "-o", "q.pt")
+        figures = []
+        for threads in ("1", "3"):  # batches are what runs side by side; the last one is shorter
+            report = self.result("evaluate", "q.pt", "--data", DIGITS_TEST, "--reference",
+                                 DIGITS_MODEL, "--form", "portable,fused", "--batch-size", "37",
+                                 "--threads", threads)
+            for model in [report["reference"], *report["models"]]:
+                self.assertGreater(model.pop("seconds"), 0)
+                figures.append({key: value for key, value in model.items()
+                                if "second" not in key and "latency" not in key})
+        self.assertEqual(figures[:3], figures[3:])
+
     def test_threads_give_the_same_bytes(self) -> None:
         contents = []
         for threads in ("1", "2", "2"):
