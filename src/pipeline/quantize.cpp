@@ -111,13 +111,14 @@ bool take_back(FittedSites& fitted, const Error& error) {
   return true;
 }
 
-/// Sets the samples that judge apart from those that are fitted.
+/// Sets the samples that judge apart from those that are fitted. The model must take both.
 void hold_back_to_judge(PreparedRun& run, const QuantizeOptions& options) {
   HeldBack split =
       hold_back_samples(run.calibration.batches, judging_samples(run.calibration.samples, options));
   run.calibration.batches = std::move(split.fitted);
   run.calibration.samples = static_cast<int>(sample_count(run.calibration.batches));
   run.held_back = std::move(split.held_back);
+  check_batch_sizes(run.model, run.calibration.batches, run.held_back);
 }
 
 void warn_of_few_samples(const PreparedRun& run, const Recipe& recipe, const Observer& observer) {
