@@ -61,6 +61,10 @@ void separate_softmax_readers(std::shared_ptr<torch::jit::Graph>& graph);
 /// the weight and the bias of that.
 void fold_batch_norms(std::shared_ptr<torch::jit::Graph>& graph);
 
+/// Transposed convolutions with constant weights (1 or 2 dimensions, no groups) -> aten::linear and
+/// aten::col2im, which adds up what overlaps.
+void decompose_transposed_convolutions(std::shared_ptr<torch::jit::Graph>& graph);
+
 struct DecomposedConvolutions {
   std::vector<torch::jit::Node*> patches;  // Linears of windows side by side (stride = kernel)
   /// Linears of windows that overlap, are padded or dilated, each with the first node that takes

@@ -126,7 +126,9 @@ Rank rank_of_node(const Node* node, int depth) {
     return rank(node->input(1), depth + 1);
   }
   if (kind == "aten::t") return 2;
-  if (kind == "aten::unsqueeze" || kind == "aten::unfold") return offset(first(), 1);
+  if (kind == "aten::unsqueeze" || kind == "aten::unfold" || kind == "aten::col2im") {
+    return offset(first(), 1);
+  }
   if (kind == "aten::select") return offset(first(), -1);
   if (kind == "aten::embedding") return offset(rank(node->input(1), depth + 1), 1);
   if (kind == "aten::matmul" || kind == "aten::bmm") {
