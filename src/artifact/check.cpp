@@ -111,6 +111,11 @@ class LockStep {
     return true;
   }
 
+  /// Throws SitesDiffer if any call exceeded a limit.
+  void finish() {
+    if (!failed_.empty()) throw SitesDiffer(std::move(failed_), std::move(first_));
+  }
+
   LoweringCheck result;
 
  private:
@@ -135,31 +140,34 @@ class LockStep {
         note_float(emission->path, row_relative_difference(got, emission->scale, simulated));
         return got;  // the constants per row are unknown
       default:
-        return compare_codes(*emission, got, emission->reference(simulated));
+        return compare_codes(*emission, got, simulated);
     }
   }
 
   at::Tensor compare_codes(const Emission& emission, const at::Tensor& got,
-                           const at::Tensor& expected) {
+                           const at::Tensor& simulated) {
+    const at::Tensor expected = emission.reference(simulated);
     if (!got.sizes().equals(expected.sizes()) || got.scalar_type() != expected.scalar_type()) {
-      throw Error(ErrorKind::kNumerical,
-                  {.what = "self-check: codes of another shape or type", .where = emission.path});
+      fail({.what = "self-check: codes of another shape or type", .where = emission.path});
+      return expected;
     }
     CallDeviation deviation{.path = emission.path};
     const CodeDifference difference = code_difference(got, expected, emission.levels);
     deviation.changed_share = difference.share;
     deviation.largest = difference.largest;
-    const bool few = difference.few ||
-                     (emission.behind_softmax && changed_rows(got, expected) <= kChangedRowsLimit);
+    const bool few =
+        difference.few ||
+        (emission.behind_softmax && changed_rows(got, expected) <= kChangedRowsLimit) ||
+        few_changed(differ_beyond_rounding(emission.reference, got, simulated));
     if (difference.largest > 1 || !few) {
-      throw Error(ErrorKind::kNumerical,
-                  {.what = "self-check: the lowered site computes other codes than the simulation",
-                   .where = emission.path,
-                   .expected = "codes differ by at most 1, on at most " +
-                               text_of(kChangedCodesLimit) + " of the elements",
-                   .got = "by up to " + std::to_string(deviation.largest) + ", on " +
-                          text_of(deviation.changed_share),
-                   .hint = "please report the model; `exclude` leaves the site in floating point"});
+      fail({.what = "self-check: the lowered site computes other codes than the simulation",
+            .where = emission.path,
+            .expected = "codes differ by at most 1, on at most " + text_of(kChangedCodesLimit) +
+                        " of the elements",
+            .got = "by up to " + std::to_string(deviation.largest) + ", on " +
+                   text_of(deviation.changed_share),
+            .hint = "please report the model; `exclude` leaves the site in floating point"});
+      return expected;
     }
     if (deviation.changed_share >= result.codes.changed_share) result.codes = deviation;
     return expected;
@@ -167,20 +175,30 @@ class LockStep {
 
   void note_float(const std::string& path, double relative) {
     if (!(relative <= kRelativeLimit)) {
-      throw Error(ErrorKind::kNumerical,
-                  {.what = "self-check: the lowered site computes other values than the simulation",
-                   .where = path,
-                   .expected = "at most " + text_of(kRelativeLimit) + " of the largest value",
-                   .got = text_of(relative),
-                   .hint = "please report the model; `exclude` leaves the site in floating point"});
+      fail({.what = "self-check: the lowered site computes other values than the simulation",
+            .where = path,
+            .expected = "at most " + text_of(kRelativeLimit) + " of the largest value",
+            .got = text_of(relative),
+            .hint = "please report the model; `exclude` leaves the site in floating point"});
+      return;
     }
     if (relative >= result.floating.relative) {
       result.floating = {.path = path, .relative = relative};
     }
   }
 
+  /// Goes on to the end, so that all sites that differ are known after one run.
+  void fail(ErrorParts parts) {
+    const auto same = [&](const SitesDiffer::Site& site) { return site.path == parts.where; };
+    if (std::any_of(failed_.begin(), failed_.end(), same)) return;
+    failed_.push_back({parts.where, parts.what + (parts.got.empty() ? "" : ": " + parts.got)});
+    if (failed_.size() == 1) first_ = std::move(parts);
+  }
+
   Continue mode_;
   Simulation& simulation_;
+  std::vector<SitesDiffer::Site> failed_;
+  ErrorParts first_;
   std::unordered_map<const Node*, const Emission*> emissions_;
 };
 
@@ -224,12 +242,14 @@ LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
     Simulation simulation(lowered, simulate, inputs);
     LockStep judged(lowered, simulation, Continue::kSimulated);
     run_lock_step(lowered, judged, inputs);
+    judged.finish();
     result = judged.result;
     simulated = simulation.outputs();
   }
   Simulation simulation(lowered, simulate, inputs);
   LockStep step(lowered, simulation, Continue::kSharedTies);
   const auto end_to_end = run_lock_step(lowered, step, inputs);
+  step.finish();
   result.simulated_db = floating_sqnr_db(reference, simulated);
   result.lowered_db = floating_sqnr_db(simulated, end_to_end);
   result.outputs = run_module(lowered.module, inputs);

@@ -4,11 +4,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "artifact/lower.h"
 #include "graph/model.h"
 #include "graph/walker.h"
+#include "repquant/error.h"
 
 namespace torch::jit {
 struct Module;
@@ -22,6 +24,21 @@ struct CallDeviation {
   double changed_share = 0.0;  // share of codes that differ, 0..1
   std::int64_t largest = 0;    // largest difference of codes
   double relative = 0.0;       // floating-point outputs: largest difference / largest value
+};
+
+/// Sites that compute something else than their simulation, each with what differs. As an Error,
+/// the first of them.
+class SitesDiffer : public Error {
+ public:
+  struct Site {
+    std::string path, reason;
+  };
+  SitesDiffer(std::vector<Site> sites, ErrorParts first)
+      : Error(ErrorKind::kNumerical, std::move(first)), sites_(std::move(sites)) {}
+  const std::vector<Site>& sites() const noexcept { return sites_; }
+
+ private:
+  std::vector<Site> sites_;
 };
 
 struct LoweringCheck {
@@ -48,8 +65,8 @@ inline constexpr double kExactDb = 80.0;
 /// (which the same limits hold for) are taken from the simulation, floating-point values are the
 /// module's. `simulate`: evaluates the planned sites of its model (fit/plan_hook.h). `inputs`: one
 /// batch; `reference`: the FP32 model's outputs on it (run_model). Simulation and module run side
-/// by side, so only the values between a pair of calls are in memory. Throws Error kNumerical,
-/// naming the site, when a limit is exceeded.
+/// by side, so only the values between a pair of calls are in memory. Throws SitesDiffer when calls
+/// exceed a limit, Error kNumerical when the outputs do.
 LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
                             const std::vector<at::Tensor>& inputs,
                             const std::vector<at::Tensor>& reference);

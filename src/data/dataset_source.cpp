@@ -128,8 +128,19 @@ std::optional<at::Tensor> take_array(Arrays& arrays, const std::vector<std::stri
   return taken;
 }
 
+/// True if `y` holds labels, not an input of that name.
+bool holds_labels(const at::Tensor& y) {
+  return at::isIntegralType(y.scalar_type(), /*includeBool=*/false) && y.dim() <= 1;
+}
+
 std::optional<at::Tensor> take_labels(Arrays& arrays, const std::string& where) {
-  std::optional<at::Tensor> labels = take_array(arrays, {"labels", "y"}, where);
+  std::vector<std::string> names{"labels"};
+  const auto y = std::find(arrays.names.begin(), arrays.names.end(), "y");
+  if (y != arrays.names.end() &&
+      holds_labels(arrays.tensors[static_cast<std::size_t>(y - arrays.names.begin())])) {
+    names.emplace_back("y");
+  }
+  std::optional<at::Tensor> labels = take_array(arrays, names, where);
   if (labels && (at::isFloatingType(labels->scalar_type()) || labels->scalar_type() == at::kBool)) {
     throw_file_error("the labels are not integers", where);
   }

@@ -12,6 +12,8 @@ namespace {
 
 using Inputs = std::vector<at::Tensor>;
 
+constexpr std::int64_t kMostSamples = 16;  // that are tried
+
 bool holds_ids(const at::Tensor& tensor) {
   return tensor.dim() == 2 && at::isIntegralType(tensor.scalar_type(), /*includeBool=*/false);
 }
@@ -46,6 +48,17 @@ std::int64_t context_length(const Inputs& inputs, std::int64_t longest,
   return good;
 }
 
+bool has_samples(const at::Tensor& tensor) { return tensor.dim() > 0 && tensor.size(0) > 0; }
+
+/// The first `count` samples; from the first one again where there are fewer.
+Inputs with_samples(const Inputs& inputs, std::int64_t count) {
+  Inputs result;
+  for (const at::Tensor& tensor : inputs) {
+    result.push_back(tensor.index_select(0, at::arange(count).remainder(tensor.size(0))));
+  }
+  return result;
+}
+
 }  // namespace
 
 ErrorParts explain_failure(const Inputs& inputs, const std::function<bool(const Inputs&)>& runs) {
@@ -70,14 +83,16 @@ ErrorParts explain_failure(const Inputs& inputs, const std::function<bool(const 
                       std::to_string(context) + "`"};
     }
   }
-  const std::int64_t samples = inputs.empty() ? 0 : inputs.front().size(0);
-  Inputs first;
-  for (const at::Tensor& tensor : inputs) first.push_back(tensor.slice(0, 0, 1));
-  if (samples > 1 && runs(first)) {
-    return {.what = "the model takes one sample at a time",
-            .expected = "1 sample in a pass",
+  const bool batched = !inputs.empty() && std::all_of(inputs.begin(), inputs.end(), has_samples);
+  const std::int64_t samples = batched ? inputs.front().size(0) : 0;
+  for (std::int64_t count = 1; batched && count <= kMostSamples; ++count) {
+    if (count == samples || !runs(with_samples(inputs, count))) continue;
+    return {.what = "the model takes " + (count == 1 ? "one sample" : counted(count, "sample")) +
+                    " at a time",
+            .expected = counted(count, "sample") + " in a pass",
             .got = std::to_string(samples),
-            .hint = "use `batch_size=1`, or export it for any number of samples"};
+            .hint = "use `batch_size=" + std::to_string(count) +
+                    "`, or export it for any number of samples"};
   }
   return {};
 }

@@ -11,8 +11,9 @@
 namespace repquant {
 
 /// What of `inputs`, [samples, ...] each, a model does not take, learned by running it on parts of
-/// them: ids outside its vocabulary, samples longer than its context, more than one sample. Only
-/// `what`, `expected`, `got` and `hint` are filled; all are empty if none of these is the cause.
+/// them: ids outside its vocabulary, samples longer than its context, another number of samples.
+/// Only `what`, `expected`, `got` and `hint` are filled; all are empty if none of these is the
+/// cause.
 ErrorParts explain_failure(const std::vector<at::Tensor>& inputs,
                            const std::function<bool(const std::vector<at::Tensor>&)>& runs);
 

@@ -52,6 +52,13 @@ RowEnds ends_of_rows(const at::Tensor& rows, const at::Tensor& multiplier,
   return result;
 }
 
+/// False where all rows are alike, as the first queries of a decoder: shifts by the channels'
+/// centres would leave rounding errors alone.
+bool any_moves(const at::Tensor& low, const at::Tensor& high) {
+  const at::Tensor largest = at::maximum(high, -low).max();
+  return ((high - low).max() > largest * kNarrowest).item<bool>();
+}
+
 }  // namespace
 
 // In float32: the damping is far above its rounding.
@@ -87,6 +94,7 @@ TokenFold fit_token_fold(const FoldTerms& terms, bool with_shift) {
   const at::Tensor& x = terms.x;
   const std::int64_t channels = x.size(1);
   const at::Tensor low = x.amin(0).to(at::kDouble), high = x.amax(0).to(at::kDouble);
+  with_shift = with_shift && any_moves(low, high);
   const at::Tensor centre = with_shift ? (low + high) / 2 : at::zeros_like(low);
   at::Tensor reach = with_shift ? (high - low) / 2 : at::maximum(high, -low);
   const double typical = reach.median().item<double>();

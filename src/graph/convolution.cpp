@@ -45,6 +45,24 @@ bool read_padding(const Value* padding, Convolution& convolution) {
   return !convolution.before.empty();
 }
 
+/// What a convolution of either kind has, without its padding.
+std::optional<Convolution> read_constants(const Node* node) {
+  Convolution found;
+  found.weight = constant_tensor(node->input(1));
+  found.bias = constant_tensor(node->input(2));
+  if (!found.weight.defined() || found.weight.scalar_type() != at::kFloat) return {};
+  if (found.weight.dim() < 3 || found.weight.dim() > 5) return {};
+  if (!node->input(2)->mustBeNone() && !found.bias.defined()) return {};
+  // A sample without a batch has one dimension less.
+  if (rank_of(node->input(0)).value_or(found.weight.dim()) != found.weight.dim()) return {};
+  found.kernel = found.weight.sizes().slice(2).vec();
+  found.stride = numbers_of(named_input(node, "stride"), found.dimensions());
+  found.dilation = numbers_of(named_input(node, "dilation"), found.dimensions());
+  if (found.stride.empty() || found.dilation.empty()) return {};
+  found.groups = constant_int(named_input(node, "groups")).value_or(0);
+  return found.groups >= 1 ? std::optional(found) : std::nullopt;
+}
+
 }  // namespace
 
 bool Convolution::padded() const {
@@ -63,23 +81,27 @@ bool is_convolution(const Node* node) {
   return transposed == nullptr || !torch::jit::constant_as<bool>(transposed).value_or(true);
 }
 
+bool is_transposed_convolution(const Node* node) {
+  static const std::set<std::string> kKinds{"aten::conv_transpose1d", "aten::conv_transpose2d",
+                                            "aten::conv_transpose3d"};
+  if (kKinds.count(node->kind().toQualString()) > 0) return true;
+  const Value* transposed = named_input(node, "transposed");
+  return transposed != nullptr && torch::jit::constant_as<bool>(transposed).value_or(false);
+}
+
+std::optional<Convolution> read_transposed_convolution(const Node* node) {
+  if (!is_transposed_convolution(node)) return {};
+  auto found = read_constants(node);
+  if (!found) return {};
+  found->before = numbers_of(named_input(node, "padding"), found->dimensions());
+  found->after = numbers_of(named_input(node, "output_padding"), found->dimensions());
+  return found->before.empty() || found->after.empty() ? std::nullopt : found;
+}
+
 std::optional<Convolution> read_convolution(const Node* node) {
   if (!is_convolution(node)) return {};
-  Convolution found;
-  found.weight = constant_tensor(node->input(1));
-  found.bias = constant_tensor(node->input(2));
-  if (!found.weight.defined() || found.weight.scalar_type() != at::kFloat) return {};
-  if (found.weight.dim() < 3 || found.weight.dim() > 5) return {};
-  if (!node->input(2)->mustBeNone() && !found.bias.defined()) return {};
-  // A sample without a batch has one dimension less.
-  if (rank_of(node->input(0)).value_or(found.weight.dim()) != found.weight.dim()) return {};
-  found.kernel = found.weight.sizes().slice(2).vec();
-  found.stride = numbers_of(named_input(node, "stride"), found.dimensions());
-  found.dilation = numbers_of(named_input(node, "dilation"), found.dimensions());
-  if (found.stride.empty() || found.dilation.empty()) return {};
-  if (!read_padding(named_input(node, "padding"), found)) return {};
-  found.groups = constant_int(named_input(node, "groups")).value_or(0);
-  return found.groups >= 1 ? std::optional(found) : std::nullopt;
+  auto found = read_constants(node);
+  return found && read_padding(named_input(node, "padding"), *found) ? found : std::nullopt;
 }
 
 }  // namespace repquant

@@ -29,6 +29,13 @@ struct Convolution {
 /// that is known to have no batch.
 std::optional<Convolution> read_convolution(const torch::jit::Node* node);
 
+/// A transposed one in the same way: `weight` is [in, out / groups, kernel..], `before` what is cut
+/// off on both sides, `after` what is added behind (output_padding).
+std::optional<Convolution> read_transposed_convolution(const torch::jit::Node* node);
+
+/// True for a node that read_transposed_convolution() may read.
+bool is_transposed_convolution(const torch::jit::Node* node);
+
 /// True for a node that read_convolution() may read: its output's axis 1 has the weight's rows.
 bool is_convolution(const torch::jit::Node* node);
 

@@ -71,6 +71,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
 
   drop_defaults(model, module, provided_inputs);
   set_ranks(model, given);
+  expect_nested_tensors(*model.graph);
   // Once it is known which branches run.
   torch::jit::ConstantPropagationImmutableTypes(model.graph);
   if (const int messages = remove_messages(*model.graph); messages > 0) {
@@ -88,6 +89,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
   decompose_attention(model.graph);
   canonicalize_attention(model.graph);
   fold_batch_norms(model.graph);
+  decompose_transposed_convolutions(model.graph);
   model.convolutions = decompose_convolutions(model.graph);
   separate_softmax_readers(model.graph);
   set_ranks(model, {});

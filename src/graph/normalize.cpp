@@ -11,6 +11,7 @@
 #include <torch/csrc/jit/passes/remove_exceptions.h>
 #include <torch/csrc/jit/passes/remove_mutation.h>
 
+#include <limits>
 #include <optional>
 #include <set>
 #include <string>
@@ -77,6 +78,33 @@ bool is_own_tensor(const Value* value) {
   return kind.starts_with("aten::") && kMayReturnOperand.count(kind) == 0;
 }
 
+/// len(x.size())
+bool is_length_of_shape(const Node* node) {
+  return is_kind(node, "aten::len") && is_kind(node->input(0)->node(), "aten::size") &&
+         node->input(0)->node()->inputs().size() == 1;
+}
+
+/// x.unsqueeze(d).size(d)
+bool is_size_of_new_dimension(const Node* node) {
+  if (!is_kind(node, "aten::size") || node->inputs().size() != 2) return false;
+  const Node* made = node->input(0)->node();
+  const auto dimension = constant_int(node->input(1));
+  return is_kind(made, "aten::unsqueeze") && dimension && dimension == constant_int(made->input(1));
+}
+
+/// True for the question of scripted nn.TransformerDecoder whether a mask is the causal one. Its
+/// attention adds the mask or, told so, makes the same one itself.
+bool asks_for_causal_mask(const Node* node) {
+  const auto reads = [](const Node* reader, std::size_t i) { return reader->input(i)->node(); };
+  if (!is_kind(node, "aten::Bool") || !is_kind(reads(node, 0), "aten::all")) return false;
+  const Node* equal = reads(reads(node, 0), 0);
+  if (!is_kind(equal, "aten::eq") || !is_kind(reads(equal, 1), "aten::triu")) return false;
+  const Node* causal = reads(equal, 1);
+  if (!is_one(causal->input(1)) || !is_kind(reads(causal, 0), "aten::full")) return false;
+  const auto value = torch::jit::constant_as<double>(reads(causal, 0)->input(1));
+  return value && *value == -std::numeric_limits<double>::infinity();
+}
+
 /// Questions whose answer is known here: there are no gradients, no autocast, no nested tensors,
 /// and the ranks, widths and types of many values. nn.MultiheadAttention asks them before it takes
 /// its fast path and before it splits its weight.
@@ -96,14 +124,23 @@ void answer_questions(Graph& graph) {
       }
     } else if (kind == "prim::type" && is_kind(node->input(0)->node(), "prim::device")) {
       answer = std::string("cpu");
-    } else if (kind == "aten::dim") {
-      if (const auto rank = rank_of(node->input(0))) answer = *rank;
+    } else if (asks_for_causal_mask(node)) {
+      answer = false;
+    } else if (kind == "aten::dim" || is_length_of_shape(node)) {
+      const Value* x = kind == "aten::dim" ? node->input(0) : node->input(0)->node()->input(0);
+      if (const auto rank = rank_of(x)) answer = *rank;
+    } else if (is_size_of_new_dimension(node)) {
+      answer = std::int64_t{1};
     } else if (kind == "aten::size" && node->inputs().size() == 2) {
       if (dimension_from_end(node->input(1), node->input(0)) == std::optional<std::int64_t>(-1)) {
         if (const auto width = width_of(node->input(0))) answer = *width;
       }
     } else if (kind == "prim::dtype") {
       if (is_float32(node->input(0))) answer = static_cast<std::int64_t>(at::kFloat);
+      if (is_bool(node->input(0))) answer = static_cast<std::int64_t>(at::kBool);
+    } else if (kind == "aten::is_floating_point") {
+      if (is_float32(node->input(0))) answer = true;
+      if (is_bool(node->input(0))) answer = false;
     }
     if (answer) node->output()->replaceAllUsesWith(insert_constant(node, *answer));
   }

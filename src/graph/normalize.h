@@ -27,8 +27,15 @@ int remove_messages(torch::jit::Graph& graph);
 /// zeros, as the fused operator does.
 void decompose_attention(std::shared_ptr<torch::jit::Graph>& graph);
 
+/// nn.TransformerEncoder asks whether all padding stands at the ends of rows, and leaves it out
+/// then (a nested tensor). Takes the answer for yes in all that hangs on it but the values of the
+/// padding's rows, which decompose_fast_paths() chooses by it at run time. To be called once,
+/// before all else.
+void expect_nested_tensors(torch::jit::Graph& graph);
+
 /// PyTorch's fast paths (aten::_transformer_encoder_layer_fwd; aten::_native_multi_head_attention
-/// as self-attention) -> linear, attention products, norms.
+/// as self-attention) -> linear, attention products, norms; nested tensors between them -> padded
+/// ones with masks.
 void decompose_fast_paths(std::shared_ptr<torch::jit::Graph>& graph);
 
 /// Linear spelled as addmm, or as matmul with a constant plus add -> aten::linear.
@@ -53,6 +60,10 @@ void separate_softmax_readers(std::shared_ptr<torch::jit::Graph>& graph);
 /// aten::batch_norm with constants behind a convolution or a Linear that nothing else reads -> into
 /// the weight and the bias of that.
 void fold_batch_norms(std::shared_ptr<torch::jit::Graph>& graph);
+
+/// Transposed convolutions with constant weights (1 or 2 dimensions, no groups) -> aten::linear and
+/// aten::col2im, which adds up what overlaps.
+void decompose_transposed_convolutions(std::shared_ptr<torch::jit::Graph>& graph);
 
 struct DecomposedConvolutions {
   std::vector<torch::jit::Node*> patches;  // Linears of windows side by side (stride = kernel)

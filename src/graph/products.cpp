@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 
+#include "graph/convolution.h"
 #include "graph/einsum.h"
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
@@ -382,7 +383,7 @@ std::string reason_for_gap(const Node* node) {
   if (is_unknown_operator(node)) return "an operator whose products are not known";
   if (names_convolution(kind)) {
     if (!constant_tensor(node->input(1)).defined()) return "its weight is computed";
-    if (kind.find("transpose") != std::string::npos) return "a transposed convolution";
+    if (is_transposed_convolution(node)) return "a transposed convolution in groups or of volumes";
     return "a convolution that is not constant, has no batch or is padded on one side in groups";
   }
   if (kind == "aten::linear") {

@@ -98,16 +98,26 @@ const std::set<std::string> kSameRank{"aten::transpose",
                                       "aten::triu",
                                       "aten::tril",
                                       "aten::hardtanh",
+                                      "aten::logical_not",
+                                      "aten::zeros_like",
+                                      "aten::ones_like",
+                                      "aten::full_like",
+                                      "aten::_nested_tensor_from_mask",
+                                      "aten::to_padded_tensor",
                                       "aten::_transformer_encoder_layer_fwd",
                                       "aten::_native_multi_head_attention"};
-const std::set<std::string> kBroadcast{"aten::add",   "aten::sub",     "aten::mul",    "aten::div",
-                                       "aten::where", "aten::maximum", "aten::minimum"};
+const std::set<std::string> kBroadcast{
+    "aten::add",     "aten::sub",     "aten::mul", "aten::div",         "aten::where",
+    "aten::maximum", "aten::minimum", "aten::eq",  "aten::ne",          "aten::lt",
+    "aten::le",      "aten::gt",      "aten::ge",  "aten::logical_and", "aten::logical_or"};
+const std::set<std::string> kMakers{"aten::full", "aten::zeros", "aten::ones", "aten::empty"};
 
 Rank rank_of_node(const Node* node, int depth) {
   const std::string kind = node->kind().toQualString();
   const auto first = [&] { return rank(node->input(0), depth + 1); };
   if (kSameRank.count(kind) > 0) return first();
   if (kBroadcast.count(kind) > 0) return largest_rank(node, depth);
+  if (kMakers.count(kind) > 0) return length_of(node->input(0));
   if (kind == "aten::view" || kind == "aten::reshape" || kind == "aten::permute" ||
       kind == "aten::expand") {
     return length_of(node->input(1));
@@ -116,7 +126,9 @@ Rank rank_of_node(const Node* node, int depth) {
     return rank(node->input(1), depth + 1);
   }
   if (kind == "aten::t") return 2;
-  if (kind == "aten::unsqueeze" || kind == "aten::unfold") return offset(first(), 1);
+  if (kind == "aten::unsqueeze" || kind == "aten::unfold" || kind == "aten::col2im") {
+    return offset(first(), 1);
+  }
   if (kind == "aten::select") return offset(first(), -1);
   if (kind == "aten::embedding") return offset(rank(node->input(1), depth + 1), 1);
   if (kind == "aten::matmul" || kind == "aten::bmm") {

@@ -6,6 +6,7 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/inliner.h>
+#include <torch/csrc/jit/passes/lower_tuples.h>
 
 #include <functional>
 #include <set>
@@ -22,6 +23,7 @@ std::shared_ptr<Graph> compile_function(const std::string& source, const std::st
   unit.define(std::nullopt, source, torch::jit::nativeResolver(), nullptr);
   auto graph = torch::jit::toGraphFunction(unit.get_function(name)).graph()->copy();
   torch::jit::Inline(*graph);
+  torch::jit::LowerAllTuples(graph);
   return graph;
 }
 
@@ -42,7 +44,9 @@ std::vector<Node*> replace_node(Node* node, Graph& body, const std::vector<Value
     }
   };
   for (Node* added = before->next(); added != node; added = added->next()) adopt(added);
-  node->outputs()[0]->replaceAllUsesWith(outputs.at(0));
+  for (std::size_t i = 0; i < outputs.size() && i < node->outputs().size(); ++i) {
+    node->outputs()[i]->replaceAllUsesWith(outputs[i]);
+  }
   node->destroy();
   return inserted;
 }

@@ -17,13 +17,14 @@ struct Value;
 
 namespace repquant {
 
-/// Compiles TorchScript `source` and returns the inlined graph of its function `name`.
+/// Compiles TorchScript `source` and returns the inlined graph of its function `name`, with an
+/// output for each item of a tuple that it returns.
 std::shared_ptr<torch::jit::Graph> compile_function(const std::string& source,
                                                     const std::string& name);
 
-/// Inserts `body` before `node` with `inputs`, replaces all uses of node's first output by
-/// the body's output (others must be unused), destroys `node`, and gives every new node the call
-/// stack of the old one (so that site paths survive). Returns the new nodes in order.
+/// Inserts `body` before `node` with `inputs`, replaces all uses of node's outputs by those of the
+/// body (where it has fewer, the others must be unused), destroys `node`, and gives every new node
+/// the call stack of the old one (so that site paths survive). Returns the new nodes in order.
 std::vector<torch::jit::Node*> replace_node(torch::jit::Node* node, torch::jit::Graph& body,
                                             const std::vector<torch::jit::Value*>& inputs);
 

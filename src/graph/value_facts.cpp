@@ -34,7 +34,12 @@ const std::set<std::string> kOfElements{"aten::contiguous",
                                         "aten::dropout",
                                         "aten::clone",
                                         "aten::masked_fill",
+                                        "aten::_nested_tensor_from_mask",
+                                        "aten::to_padded_tensor",
                                         "aten::_transformer_encoder_layer_fwd"};
+/// Elements of the first operand, or 0.
+const std::set<std::string> kPickKinds{"aten::index", "aten::tril", "aten::triu",
+                                       "aten::contiguous"};
 const std::set<std::string> kSumKinds{"aten::add", "aten::sub", "aten::mul"};
 const std::set<std::string> kNormKinds{"aten::layer_norm", "aten::rms_norm"};
 const std::set<std::string> kProductKinds{"aten::linear", "aten::matmul",
@@ -126,6 +131,19 @@ Width width_at(const Value* value, int depth) {
   return {};
 }
 
+/// The type that `node` is told to give; nothing if none is named, or if it hangs on the data.
+std::optional<std::int64_t> named_type(const Node* node) {
+  const Value* type = node->maybeSchema() ? named_input(node, "dtype") : nullptr;
+  return type == nullptr ? std::nullopt : constant_int(type);
+}
+
+/// True for a new tensor of floating-point numbers that names no type: float32, the default.
+bool makes_floats(const Node* node) {
+  if (is_kind(node, "aten::full"))
+    return node->input(1)->type()->kind() == c10::TypeKind::FloatType;
+  return is_one_of(node, {"aten::zeros", "aten::ones", "aten::empty"});
+}
+
 bool is_float32_at(const Value* value, int depth);
 
 /// True if `use` multiplies the value, possibly moved around, by a float32 weight.
@@ -152,6 +170,8 @@ bool is_float32_at(const Value* value, int depth) {
   }
   const Node* node = value->node();
   const auto of_operand = [&](const Value* operand) { return is_float32_at(operand, depth + 1); };
+  if (const auto type = named_type(node)) return *type == static_cast<std::int64_t>(at::kFloat);
+  if (makes_floats(node) && named_input(node, "dtype")->mustBeNone()) return true;
   if (node->kind() == c10::prim::If) {
     const auto blocks = node->blocks();
     return std::all_of(blocks.begin(), blocks.end(), [&](const torch::jit::Block* block) {
@@ -162,7 +182,8 @@ bool is_float32_at(const Value* value, int depth) {
   if (is_kind(node, "aten::matmul") || is_kind(node, "aten::_native_multi_head_attention")) {
     return of_operand(node->input(0));
   }
-  if (is_one_of(node, kNormKinds) || is_one_of(node, kOfElements) || is_shape_only(node)) {
+  if (is_one_of(node, kNormKinds) || is_one_of(node, kOfElements) || is_one_of(node, kPickKinds) ||
+      is_shape_only(node)) {
     if (of_operand(node->input(0))) return true;
   } else if (is_one_of(node, kSumKinds) && gives_tensor(node->input(1))) {
     if (of_operand(node->input(0)) && of_operand(node->input(1))) return true;
@@ -180,19 +201,12 @@ const std::set<std::string> kTruthKinds{
 const std::set<std::string> kBitKinds{"aten::__and__",     "aten::__or__",     "aten::__xor__",
                                       "aten::bitwise_and", "aten::bitwise_or", "aten::bitwise_xor",
                                       "aten::bitwise_not"};
-/// Elements of the first operand, or 0.
-const std::set<std::string> kPickKinds{"aten::index", "aten::tril", "aten::triu",
-                                       "aten::contiguous"};
-
 bool is_bool_at(const Value* value, int depth) {
   if (depth > kFarthest || !gives_tensor(value)) return false;
   if (const at::Tensor t = constant_tensor(value); t.defined()) return t.scalar_type() == at::kBool;
   const Node* node = value->node();
   if (is_one_of(node, kTruthKinds)) return true;
-  if (const Value* type = node->maybeSchema() ? named_input(node, "dtype") : nullptr) {
-    const auto number = constant_int(type);
-    return number == static_cast<std::int64_t>(at::kBool);
-  }
+  if (const auto type = named_type(node)) return *type == static_cast<std::int64_t>(at::kBool);
   const auto of_operand = [&](const Value* operand) { return is_bool_at(operand, depth + 1); };
   if (is_one_of(node, kBitKinds)) {
     return std::all_of(node->inputs().begin(), node->inputs().end(), of_operand);

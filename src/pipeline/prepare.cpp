@@ -5,9 +5,12 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
+#include <set>
 
+#include "artifact/check.h"
 #include "base/text_table.h"
 #include "evaluate/loaded_model.h"
+#include "fit/gradients.h"
 #include "graph/walker.h"
 #include "pipeline/after_tokens.h"
 #include "pipeline/memory_limits.h"
@@ -139,6 +142,32 @@ PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const O
   PreparedRun run = prepare_structure(options, recipe, observer, cache);
   if (options.samples) prepare_samples(run, recipe, observer, cache);
   return run;
+}
+
+void check_batch_sizes(const Model& model, const Batches& fitted, const Batches& held_back) {
+  const std::int64_t first = sample_count(fitted.front());
+  std::set<std::int64_t> seen{first};
+  for (const Batches* batches : {&fitted, &held_back}) {
+    for (const auto& batch : *batches) {
+      const std::int64_t size = sample_count(batch);
+      if (!seen.insert(size).second) continue;
+      try {
+        run_model(model, batch);
+      } catch (const Error& e) {
+        if (e.kind() == ErrorKind::kResource) throw;
+        const std::string number = std::to_string(first);
+        throw Error(
+            ErrorKind::kUsage,
+            {.what = "the model takes " + counted(first, "sample") + " at a time",
+             .where = model.path,
+             .expected = "a multiple of " + number + " samples to fit and to judge by",
+             .got = counted(size, "sample") + " in a pass: " + e.parts().what,
+             .hint = "export it for any number of samples, or set `calibration.samples` and "
+                     "`calibration.hold_back` to multiples of " +
+                     number});
+      }
+    }
+  }
 }
 
 void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bits) {

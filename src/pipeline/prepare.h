@@ -53,6 +53,10 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
 PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const Observer& observer,
                     CalibrationCache& cache);
 
+/// Runs a batch of each size that the first of `fitted` does not have: what was exported for one
+/// number of samples fails here, not in the fit. Throws Error kUsage.
+void check_batch_sizes(const Model& model, const Batches& fitted, const Batches& held_back);
+
 /// Throws Error kUsage if the recipe excludes every site.
 void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bits);
 

@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <limits>
 #include <utility>
+#include <vector>
 
+#include "artifact/check.h"
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/overwrite.h"
@@ -98,26 +100,57 @@ void check_coverage(const PreparedRun& run, const QuantizeOptions& options) {
   require_quantized(run.search, run.bits);
 }
 
-/// Takes back the plan of the site that `error` names: what has no integer form or fails the
-/// self-check stays in floating point. False if it names no site, or the only one.
-bool take_back(FittedSites& fitted, const Error& error) {
-  if (!is_of_one_site(error.kind())) return false;
-  const auto plan = std::find_if(
-      fitted.plans.begin(), fitted.plans.end(),
-      [&](const SitePlan& candidate) { return candidate.path == error.parts().where; });
-  if (plan == fitted.plans.end() || fitted.plans.size() == 1) return false;
-  fitted.failed.push_back({plan->path, error.parts().what});
-  fitted.plans.erase(plan);
-  return true;
+/// The sites that `error` blames, with the reasons.
+std::vector<FailedSite> blamed_sites(const Error& error) {
+  std::vector<FailedSite> sites;
+  if (const auto* differ = dynamic_cast<const SitesDiffer*>(&error)) {
+    for (const auto& site : differ->sites()) sites.push_back({site.path, site.reason});
+  } else if (is_of_one_site(error.kind())) {
+    sites.push_back({error.parts().where, error.parts().what});
+  }
+  return sites;
 }
 
-/// Sets the samples that judge apart from those that are fitted.
+/// Takes back the plans of the sites that `error` names: what has no integer form or fails the
+/// self-check stays in floating point. False if it names no site, or none would be left.
+bool take_back(FittedSites& fitted, const Error& error) {
+  const std::size_t before = fitted.failed.size();
+  for (FailedSite& site : blamed_sites(error)) {
+    const auto plan =
+        std::find_if(fitted.plans.begin(), fitted.plans.end(),
+                     [&](const SitePlan& candidate) { return candidate.path == site.path; });
+    if (plan == fitted.plans.end()) continue;
+    fitted.plans.erase(plan);
+    fitted.failed.push_back(std::move(site));
+  }
+  return fitted.failed.size() > before && !fitted.plans.empty();
+}
+
+/// An attempt to write the artifact, whose warnings count only if it succeeds.
+class Attempt {
+ public:
+  explicit Attempt(const Observer& observer) : observer_(observer), own_(observer) {
+    own_.warn = [this](const std::string& message) { warnings_.push_back(message); };
+  }
+  const Observer& observer() const { return own_; }
+  void pass_on() const {
+    for (const std::string& message : warnings_) observer_.warn(message);
+  }
+
+ private:
+  const Observer& observer_;
+  Observer own_;
+  std::vector<std::string> warnings_;
+};
+
+/// Sets the samples that judge apart from those that are fitted. The model must take both.
 void hold_back_to_judge(PreparedRun& run, const QuantizeOptions& options) {
   HeldBack split =
       hold_back_samples(run.calibration.batches, judging_samples(run.calibration.samples, options));
   run.calibration.batches = std::move(split.fitted);
   run.calibration.samples = static_cast<int>(sample_count(run.calibration.batches));
   run.held_back = std::move(split.held_back);
+  check_batch_sizes(run.model, run.calibration.batches, run.held_back);
 }
 
 void warn_of_few_samples(const PreparedRun& run, const Recipe& recipe, const Observer& observer) {
@@ -168,10 +201,17 @@ QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
   FittedSites fitted = fit_prepared(run, options, observer);
   const Clock::time_point start = run.start;
   while (true) {
+    Attempt attempt(observer);
     try {
-      return write_prepared(std::move(run), options, fitted, chosen, observer);
+      QuantizeReport report =
+          write_prepared(std::move(run), options, fitted, chosen, attempt.observer());
+      attempt.pass_on();
+      return report;
     } catch (const Error& e) {
-      if (!take_back(fitted, e)) throw;
+      if (!take_back(fitted, e)) {
+        attempt.pass_on();
+        throw;
+      }
     }
     // The failed attempt has used up the model's weights.
     Observer quiet;

@@ -31,7 +31,8 @@ void report_lowering(const LoweringCheck& check, QuantizeReport& report) {
                                        format_number(100.0 * check.codes.changed_share, 4) +
                                        " % (" + check.codes.path + "), values by " +
                                        format_scientific(check.floating.relative),
-                           .limit = "by 1 on 0.1 %, values by 1e-4 of the largest",
+                           .limit = "by 1 on 0.1 % and where rounding decides, values by "
+                                    "1e-4 of the largest",
                            .passed = true});
   report.checks.push_back(
       {.name = "end to end",

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace repquant {
@@ -30,6 +31,15 @@ double typical_difference(const at::Tensor& got, const at::Tensor& expected);
 
 /// Share of the rows in which any element differs. At least one dimension.
 double changed_rows(const at::Tensor& got, const at::Tensor& expected);
+
+/// True if so few elements are set in a mask of the codes that differ: kChangedCodesLimit, or one.
+bool few_changed(const at::Tensor& differs);
+
+/// Where codes differ from `codes_of(values)` although a few units in the last place of the values
+/// would not change them. Where many rows are alike, as behind a norm whose input hardly varies,
+/// one tie is in all of them.
+at::Tensor differ_beyond_rounding(const std::function<at::Tensor(const at::Tensor&)>& codes_of,
+                                  const at::Tensor& got, const at::Tensor& values);
 
 struct CodeDifference {
   std::int64_t changed = 0;  // elements

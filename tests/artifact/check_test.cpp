@@ -112,6 +112,25 @@ TEST(CheckLowered, OneBias) {
   changed.expect_named();
 }
 
+TEST(CheckLowered, NamesAllSitesThatDiffer) {
+  const std::vector<std::string> paths{"blocks.0.mlp.fc1", "blocks.1.attn.qkv", "head"};
+  std::vector<SitePlan> changed = plans();
+  for (SitePlan& site : changed) {
+    if (std::count(paths.begin(), paths.end(), site.path) == 0) continue;
+    auto& bias = std::get<LinearPlan>(site.plan).bias;
+    bias = bias + bias.abs().max();
+  }
+  try {
+    testing::check(planted(), lowered(planted(), changed), plans());
+    FAIL() << "the changes were not seen";
+  } catch (const SitesDiffer& error) {
+    EXPECT_EQ(error.parts().where, paths.front());
+    std::vector<std::string> found;
+    for (const auto& site : error.sites()) found.push_back(site.path);
+    EXPECT_EQ(found, paths);
+  }
+}
+
 TEST(CheckLowered, OneSideColumn) {
   Changed changed("blocks.1.mlp.fc2");
   ASSERT_FALSE(changed.linear().side.channels.empty());

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/jit/serialization/pickle.h>
 
 #include <fstream>
 #include <limits>
@@ -184,6 +185,25 @@ TEST(Dataset, SingleFiles) {
 
   EXPECT_ERROR(open_dataset(fixture("arrays/scalar.npy")), ErrorKind::kFile, "no dimension");
   EXPECT_ERROR(open_dataset(fixture("arrays/model.pt")), ErrorKind::kFile, "submodules");
+}
+
+// A model may have an input of that name, as nn.Transformer(x, y).
+TEST(Dataset, AnArrayYThatIsNoLabelIsAnInput) {
+  const TempDir dir;
+  const auto opened = [&](const at::Tensor& y) {
+    const auto path = dir / "both.pt";
+    c10::Dict<std::string, at::Tensor> arrays;
+    arrays.insert("x", at::randn({3, 2}));
+    arrays.insert("y", y);
+    write_text(path, [&] {
+      const auto bytes = torch::jit::pickle_save(arrays);
+      return std::string(bytes.begin(), bytes.end());
+    }());
+    return open_dataset(path);
+  };
+  EXPECT_EQ(opened(at::randn({3, 2})).input_names(), (std::vector<std::string>{"x", "y"}));
+  EXPECT_EQ(opened(at::arange(6).view({3, 2})).input_names().size(), 2U);
+  EXPECT_EQ(opened(at::arange(3)).labels(), (std::vector<std::int64_t>{0, 1, 2}));
 }
 
 TEST(Dataset, NotANumberNamesTheSample) {

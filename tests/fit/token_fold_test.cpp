@@ -71,6 +71,15 @@ TEST_F(TokenFoldTest, AUnitChangesNothing) {
   EXPECT_LT(((ratio.max() / ratio.min()) - 1).item<double>(), 1e-3);
 }
 
+// But for rounding: behind shifts that would be all that codes stand for.
+TEST_F(TokenFoldTest, RowsThatAreAlikeAreNotShifted) {
+  const at::Tensor row = at::randn({1, 16});
+  problem.x = row * (1 + 1e-7 * at::randn({512, 1}));
+  EXPECT_FALSE(fit_token_fold(terms(), true).offset.any().item<bool>());
+  problem.x.select(1, 3).add_(at::randn({512}));
+  EXPECT_TRUE(fit_token_fold(terms(), true).offset.any().item<bool>());
+}
+
 TEST_F(TokenFoldTest, WithoutAShiftZeroStaysZero) {
   EXPECT_FALSE(fit(false).offset.any().item<bool>());
 }

@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "graph/loaded_text.h"
@@ -103,6 +104,34 @@ TEST_F(LoadedText, ConvolutionsOfAnyShapeAreSites) {
     auto longer = shape.input;
     longer.back() += 3;
     longer.front() = 1;
+    run(model, {at::randn(longer)});
+  }
+}
+
+// Windows side by side and overlapping, what is cut off and added, one dimension, with a bias.
+TEST_F(LoadedText, TransposedConvolutionsAreLinears) {
+  const std::vector<std::tuple<std::string, std::vector<std::int64_t>, std::vector<std::int64_t>>>
+      cases{
+          {"torch.conv_transpose2d(x, self.w, None, [2, 2])", {6, 4, 2, 2}, {2, 6, 5, 3}},
+          {"torch.conv_transpose2d(x, self.w, self.b, [2, 2], [1, 1])", {6, 4, 4, 4}, {2, 6, 5, 3}},
+          {"torch.conv_transpose2d(x, self.w, self.b, [2, 3], [1, 0], [1, 2], 1, [1, 2])",
+           {6, 4, 3, 3},
+           {2, 6, 5, 3}},
+          {"torch.conv_transpose1d(x, self.w, self.b, [4], [2], [1])", {6, 4, 8}, {2, 6, 7}}};
+  for (const auto& [call, weight, input] : cases) {
+    SCOPED_TRACE(call);
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn(weight));
+    parameter("b", at::randn({4}));
+    const Model model = load("def forward(self, x):\n    return " + call + "\n");
+    const at::Tensor x = at::randn(input);
+    run(model, {x});
+    const SiteSearch search = sites(model, {x});
+    ASSERT_EQ(search.sites.size(), 1U);
+    EXPECT_TRUE(search.skipped.empty());
+    EXPECT_EQ(search.sites[0].macs, x[0].numel() * at::empty(weight)[0].numel());
+    auto longer = input;
+    longer.back() += 3;
     run(model, {at::randn(longer)});
   }
 }

@@ -39,19 +39,33 @@ torch::jit::Module folded(const std::string& output) {
 
 class Prepare : public ::testing::Test {
  protected:
-  QuantizeReport run(const torch::jit::Module& module) {
+  QuantizeReport run(const torch::jit::Module& module, int batch_size = 8, int samples = 8) {
     module.save((folder_ / "model.pt").string());
     QuantizeOptions options;
     options.model = (folder_ / "model.pt").string();
     options.output = (folder_ / "out.pt").string();
     options.recipe.bits = {8, 8};
-    options.recipe.calibration.samples = 8;
+    options.recipe.calibration.samples = samples;
+    options.recipe.calibration.batch_size = batch_size;
     options.calib = Synthetic{{12}};
+    options.force = true;
     return quantize(options);
   }
 
   testing::TempDir folder_;
 };
+
+// A trace that has noted its number of samples is refused before the fit, with that number.
+TEST_F(Prepare, ANumberOfSamplesThatIsFixed) {
+  at::manual_seed(3);
+  torch::jit::Module module("m");
+  module.register_parameter("w", at::randn({16, 12}), false);
+  module.define("def forward(self, x):\n    return torch.linear(x.view([4, 12]), self.w)\n");
+  module.eval();
+  EXPECT_ERROR(run(module), ErrorKind::kUsage, "takes 4 samples at a time");
+  EXPECT_ERROR(run(module, 4, 10), ErrorKind::kUsage, "a multiple of 4 samples");
+  EXPECT_NO_THROW(run(module, 4, 8));
+}
 
 TEST_F(Prepare, RoundingMayDiffer) { EXPECT_NO_THROW(run(folded("y"))); }
 

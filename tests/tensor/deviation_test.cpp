@@ -27,6 +27,19 @@ TEST(Deviation, NothingIsNoDifference) {
   EXPECT_FLOAT_EQ(static_cast<float>(relative_difference(zero, at::full({4}, 1e-20F))), 1.0F);
 }
 
+TEST(Deviation, TiesOfEqualRowsAreRounding) {
+  const auto codes_of = [](const at::Tensor& x) { return at::round(x * 10.0F + 0.01F); };
+  const at::Tensor row = at::tensor({0.05F - 0.001F, 1.0F, 7.549F * (1.0F + 2e-7F), 3.02F});
+  const at::Tensor x = row.expand({6, 4});
+  const at::Tensor codes = codes_of(x);
+  at::Tensor rounded = codes.clone();
+  rounded.select(1, 2).sub_(1);  // 75.5 and a little
+  EXPECT_FALSE(few_changed(rounded.ne(codes)));
+  EXPECT_FALSE(differ_beyond_rounding(codes_of, rounded, x).any().item<bool>());
+  rounded.select(1, 3).sub_(1);  // 30.21 is no tie
+  EXPECT_EQ(differ_beyond_rounding(codes_of, rounded, x).sum().item<int>(), 6);
+}
+
 TEST(Deviation, SqnrOfEnergies) {
   EXPECT_DOUBLE_EQ(sqnr_db(25.0, 0.25), 20.0);
   EXPECT_TRUE(std::isinf(sqnr_db(0.0, 0.0)));
