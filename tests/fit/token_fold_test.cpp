@@ -75,9 +75,9 @@ TEST_F(TokenFoldTest, AUnitChangesNothing) {
 TEST_F(TokenFoldTest, RowsThatAreAlikeAreNotShifted) {
   const at::Tensor row = at::randn({1, 16});
   problem.x = row * (1 + 1e-7 * at::randn({512, 1}));
-  EXPECT_FALSE(fit_token_fold(terms(), true).offset.any().item<bool>());
+  EXPECT_FALSE(fit().offset.any().item<bool>());
   problem.x.select(1, 3).add_(at::randn({512}));
-  EXPECT_TRUE(fit_token_fold(terms(), true).offset.any().item<bool>());
+  EXPECT_TRUE(fit().offset.any().item<bool>());
 }
 
 TEST_F(TokenFoldTest, WithoutAShiftZeroStaysZero) {
