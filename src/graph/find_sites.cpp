@@ -290,7 +290,7 @@ class Search {
   /// A table of a few rows, such as those of BERT's token types: one of them is added to every
   /// token, and with it its error, for next to no bytes (docs/decisions-accuracy.md, section 18).
   static bool is_of_kinds(const Node* lookup) {
-    constexpr std::int64_t kMostKinds = 16;
+    constexpr std::int64_t kMostKinds = 4;
     if (kind_name(lookup) != "aten::embedding") return false;
     const at::Tensor table = constant_tensor(lookup->input(0));
     const auto& uses = lookup->input(0)->uses();

@@ -150,9 +150,7 @@ Calibration load_calibration(const CalibrationSource& source, const CalibrationR
   calibration.samples = samples_drawn(source, recipe);
   const auto add = [&](const Batch& batch) {
     calibration.batches.push_back(arrange_inputs(batch, signature));
-    if (check_first && calibration.batches.size() == 1) {
-      check_first(first_samples(calibration.batches.front(), kCheckedSamples));
-    }
+    if (check_first && calibration.batches.size() == 1) check_first(calibration.batches.front());
   };
   if (!source.dataset) {
     std::mt19937_64 engine(recipe.seed);

@@ -61,13 +61,10 @@ int samples_drawn(const CalibrationSource& source, const CalibrationRecipe& reci
 /// The first samples of a batch, at most `count`.
 std::vector<at::Tensor> first_samples(const std::vector<at::Tensor>& batch, std::int64_t count);
 
-/// Enough for proofs and self-checks; more would only take longer.
-inline constexpr std::int64_t kCheckedSamples = 4;
-
 /// Throws for inputs that do not fit.
 using BatchCheck = std::function<void(const std::vector<at::Tensor>&)>;
 
-/// Draws and loads the samples; `check_first` sees the first kCheckedSamples before others are
+/// Draws and loads the samples; `check_first` sees the first batch before others are
 /// read. Lets the user stop between batches. Throws Error as Dataset::load() and arrange_inputs()
 /// do.
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,

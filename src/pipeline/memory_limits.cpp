@@ -55,18 +55,9 @@ void check_model_fits(const std::string& model) {
 
 void check_run_fits(const PreparedRun& run) {
   const auto& batch = run.calibration.batches.front();
-  const auto need = [&](const std::vector<at::Tensor>& samples, std::int64_t times) {
-    return least_memory(run.model, run.search.sites, run.bits, samples, times);
-  };
-  const auto one_of_many = [&] {
-    try {
-      return need(first_samples(batch, 1), sample_count(batch));
-    } catch (const Error& e) {
-      if (e.kind() != ErrorKind::kUnsupported) throw;
-      return need(batch, 1);  // an export may take no other batch size
-    }
-  };
-  require_room(one_of_many(),
+  const std::int64_t samples = run.any_number ? 1 : sample_count(batch);
+  require_room(least_memory(run.model, run.search.sites, run.bits, first_samples(batch, samples),
+                            sample_count(batch) / samples),
                "use a smaller `batch_size`, `exclude` the site, or allow more memory");
 }
 

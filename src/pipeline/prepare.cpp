@@ -94,6 +94,19 @@ void check_continued(const Model& model, const std::vector<at::Tensor>& batch) {
   if (const auto later = after_tokens(batch, length / 3, run)) check_normalized(model, *later);
 }
 
+/// Enough for proofs and self-checks; more would only take longer.
+constexpr std::int64_t kCheckedSamples = 4;
+
+bool takes(const Model& model, const std::vector<at::Tensor>& batch) {
+  try {
+    run_model(model, batch);
+    return true;
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::kResource) throw;
+    return false;
+  }
+}
+
 /// The inputs that load_model() kept: all of them are needed.
 ModelSignature signature_of(const Model& model) {
   return {.names = model.input_names,
@@ -123,17 +136,20 @@ PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recip
 
 void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
                      CalibrationCache& cache) {
-  run.calibration =
-      cache.load(recipe.calibration, signature_of(run.model), observer,
-                 [&](const std::vector<at::Tensor>& batch) { check_normalized(run.model, batch); });
+  run.calibration = cache.load(recipe.calibration, signature_of(run.model), observer,
+                               [&](const std::vector<at::Tensor>& batch) {
+                                 run.any_number = takes(run.model, first_samples(batch, 1));
+                                 run.checked =
+                                     run.any_number ? first_samples(batch, kCheckedSamples) : batch;
+                                 check_normalized(run.model, run.checked);
+                               });
   observer.info("calibration: " + run.source.protocol + "; " +
                 std::to_string(run.calibration.samples) + " drawn");
 
   begin_phase(observer, "prove", 0);
-  const auto checked = first_samples(run.calibration.batches.front(), kCheckedSamples);
-  check_continued(run.model, checked);
+  check_continued(run.model, run.checked);
   run.model.module.reset();
-  prove_sites(run.model, run.search, checked);
+  prove_sites(run.model, run.search, run.checked);
   run.bits = resolve_bits(run.search.sites, recipe);  // the proof may have changed the sites
 }
 
@@ -144,22 +160,23 @@ PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const O
   return run;
 }
 
-void check_batch_sizes(const Model& model, const Batches& fitted, const Batches& held_back) {
-  const std::int64_t first = sample_count(fitted.front());
+void check_batch_sizes(const PreparedRun& run) {
+  if (run.any_number) return;
+  const std::int64_t first = sample_count(run.checked);
   std::set<std::int64_t> seen{first};
-  for (const Batches* batches : {&fitted, &held_back}) {
+  for (const Batches* batches : {&run.calibration.batches, &run.held_back}) {
     for (const auto& batch : *batches) {
       const std::int64_t size = sample_count(batch);
       if (!seen.insert(size).second) continue;
       try {
-        run_model(model, batch);
+        run_model(run.model, batch);
       } catch (const Error& e) {
         if (e.kind() == ErrorKind::kResource) throw;
         const std::string number = std::to_string(first);
         throw Error(
             ErrorKind::kUsage,
             {.what = "the model takes " + counted(first, "sample") + " at a time",
-             .where = model.path,
+             .where = run.model.path,
              .expected = "a multiple of " + number + " samples to fit and to judge by",
              .got = counted(size, "sample") + " in a pass: " + e.parts().what,
              .hint = "export it for any number of samples, or set `calibration.samples` and "

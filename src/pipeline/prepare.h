@@ -23,9 +23,11 @@ struct PreparedRun {
   SiteSearch search;           // proven, if there are samples
   std::vector<SiteBits> bits;  // of the sites, as the recipe says
   CalibrationSource source;
-  Calibration calibration;  // what is fitted; without batches only the structure is known
-  Batches held_back;        // samples apart from those, which judge; empty: nothing does
-  Clock::time_point start;  // of the run
+  Calibration calibration;          // what is fitted; without batches only the structure is known
+  Batches held_back;                // samples apart from those, which judge; empty: nothing does
+  std::vector<at::Tensor> checked;  // a few samples for proofs and self-checks
+  bool any_number = true;           // of samples, else only as many as in a batch
+  Clock::time_point start;          // of the run
 };
 
 struct PrepareOptions {
@@ -44,8 +46,8 @@ struct PrepareOptions {
 PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recipe,
                               const Observer& observer, CalibrationCache& cache);
 
-/// Draws the samples, proves normalisation and folds on the first batch. Reports the phase "prove".
-/// Throws Error as load_calibration() and check_normalized().
+/// Draws the samples, proves normalisation and folds on the first of them. Reports the phase
+/// "prove". Throws Error as load_calibration() and check_normalized().
 void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
                      CalibrationCache& cache);
 
@@ -53,9 +55,10 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
 PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const Observer& observer,
                     CalibrationCache& cache);
 
-/// Runs a batch of each size that the first of `fitted` does not have: what was exported for one
-/// number of samples fails here, not in the fit. Throws Error kUsage.
-void check_batch_sizes(const Model& model, const Batches& fitted, const Batches& held_back);
+/// Of a model that does not take any number of samples, runs a batch of each size that the first
+/// one does not have: what was exported for one number fails here, not in the fit.
+/// Throws Error kUsage.
+void check_batch_sizes(const PreparedRun& run);
 
 /// Throws Error kUsage if the recipe excludes every site.
 void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bits);

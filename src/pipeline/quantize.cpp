@@ -150,7 +150,7 @@ void hold_back_to_judge(PreparedRun& run, const QuantizeOptions& options) {
   run.calibration.batches = std::move(split.fitted);
   run.calibration.samples = static_cast<int>(sample_count(run.calibration.batches));
   run.held_back = std::move(split.held_back);
-  check_batch_sizes(run.model, run.calibration.batches, run.held_back);
+  check_batch_sizes(run);
 }
 
 void warn_of_few_samples(const PreparedRun& run, const Recipe& recipe, const Observer& observer) {

@@ -122,7 +122,7 @@ TEST_F(LoadedText, ColumnsAreTheSameAtEverySize) {
 
 // A row of a table of kinds is added to every token: it stays as it is, and is no gap.
 TEST_F(LoadedText, TablesOfKindsStayInFloat) {
-  for (const int rows : {2, 16, 17}) {
+  for (const int rows : {2, 4, 5}) {
     for (const bool tied : {false, true}) {
       SCOPED_TRACE(std::to_string(rows) + (tied ? ", tied" : ""));
       module_ = torch::jit::Module("m");
@@ -134,7 +134,7 @@ TEST_F(LoadedText, TablesOfKindsStayInFloat) {
                                    (tied ? "torch.linear(y, self.table)" : "y") + "\n",
                                1, 2);
       const SiteSearch search = sites(model, {at::zeros({3, 5}, at::kLong)});
-      EXPECT_EQ(count_kind(search, SiteKind::kEmbedding), rows > 16 || tied ? 1 : 0);
+      EXPECT_EQ(count_kind(search, SiteKind::kEmbedding), rows > 4 || tied ? 1 : 0);
       EXPECT_TRUE(search.skipped.empty());
     }
   }
