@@ -22,8 +22,9 @@ std::optional<ShorterInputs> shorter_inputs(const std::vector<at::Tensor>& batch
     const std::int64_t height = half(first->size(2)), width = half(first->size(3));
     if (height == 0 || width == 0) return {};
     result.shape = std::to_string(height) + " x " + std::to_string(width);
+    const auto sides = first->sizes().slice(2);
     for (auto& tensor : result.inputs) {
-      if (tensor.dim() != 4) return {};
+      if (tensor.dim() != 4 || !tensor.sizes().slice(2).equals(sides)) return {};
       tensor = tensor.narrow(2, 0, height).narrow(3, 0, width).contiguous();
     }
     return result;

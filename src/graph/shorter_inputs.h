@@ -15,7 +15,7 @@ struct ShorterInputs {
 };
 
 /// Tokens cut to two thirds of their length, images to half their sides; nothing if the inputs have
-/// neither. Not every model takes them.
+/// neither, or something beside images. Not every model takes them.
 std::optional<ShorterInputs> shorter_inputs(const std::vector<at::Tensor>& batch);
 
 }  // namespace repquant

@@ -9,7 +9,7 @@
 namespace repquant {
 namespace {
 
-constexpr double kFewUnits = 0x1p-20;  // eight in the last place of float32
+constexpr double kFewUnits = 0x1p-20;  // eight in the last place of a row's largest value
 
 /// Rows [n, width] of a tensor; a tensor without dimensions is one row.
 at::Tensor rows_of(const at::Tensor& x) {
@@ -54,9 +54,9 @@ at::Tensor differ_beyond_rounding(const std::function<at::Tensor(const at::Tenso
   if (values.dim() == 0) return differ;
   // Neighbours go opposite ways: a grid that a whole row's range makes would follow the row.
   const at::Tensor ways = at::arange(values.size(-1)).remainder(2) * 2 - 1;
-  for (const double units : {kFewUnits, -kFewUnits}) {
-    differ.logical_and_(got.ne(codes_of(values * (1.0 + units * ways))));
-  }
+  const at::Tensor units = values.abs().amax(-1, true) * kFewUnits * ways;
+  differ.logical_and_(got.ne(codes_of(values + units)));
+  differ.logical_and_(got.ne(codes_of(values - units)));
   return differ;
 }
 

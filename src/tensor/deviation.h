@@ -35,9 +35,9 @@ double changed_rows(const at::Tensor& got, const at::Tensor& expected);
 /// True if so few elements are set in a mask of the codes that differ: kChangedCodesLimit, or one.
 bool few_changed(const at::Tensor& differs);
 
-/// Where codes differ from `codes_of(values)` although a few units in the last place of the values
-/// would not change them. Where many rows are alike, as behind a norm whose input hardly varies,
-/// one tie is in all of them.
+/// Where codes differ from `codes_of(values)` although a few units in the last place of a row's
+/// largest value would not change them. Where many rows are alike, as behind a norm whose input
+/// hardly varies, one tie is in all of them.
 at::Tensor differ_beyond_rounding(const std::function<at::Tensor(const at::Tensor&)>& codes_of,
                                   const at::Tensor& got, const at::Tensor& values);
 

@@ -31,6 +31,14 @@ TEST(ShorterInputs, ImagesOfHalfTheirSides) {
   EXPECT_FALSE(shorter_inputs({at::ones({2, 3, 32, 32})}).has_value());
 }
 
+// Such as the points that a segmentation is asked for.
+TEST(ShorterInputs, WhatStandsBesideImagesIsNoImage) {
+  const at::Tensor image = at::ones({2, 3, 64, 64});
+  EXPECT_TRUE(shorter_inputs({image, at::ones({2, 1, 64, 64})}).has_value());
+  EXPECT_FALSE(shorter_inputs({image, at::ones({2, 1, 2, 2})}).has_value());
+  EXPECT_FALSE(shorter_inputs({image, at::ones({2, 5})}).has_value());
+}
+
 TEST(ShorterInputs, NothingToCut) {
   EXPECT_FALSE(shorter_inputs({}).has_value());
   EXPECT_FALSE(shorter_inputs({at::ones({5})}).has_value());
