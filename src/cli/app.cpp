@@ -148,7 +148,7 @@ std::string meant_variable(const std::string& name, const std::vector<std::strin
 }
 
 void warn_unused_environment(const std::vector<Command>& commands, const Log& log) {
-  std::vector<std::string> known{"REPQUANT_CPU_LEVEL"};
+  std::vector<std::string> known{"REPQUANT_CPU_LEVEL", "REPQUANT_LIBRARY"};  // the last of Python
   for (const Command& command : commands) {
     for (auto& name : environment_names(*command.app)) known.push_back(std::move(name));
   }
