@@ -146,7 +146,7 @@ class LockStep {
 
   at::Tensor compare_codes(const Emission& emission, const at::Tensor& got,
                            const at::Tensor& simulated) {
-    const at::Tensor expected = emission.reference(simulated);
+    at::Tensor expected = emission.reference(simulated);
     if (!got.sizes().equals(expected.sizes()) || got.scalar_type() != expected.scalar_type()) {
       fail({.what = "self-check: codes of another shape or type", .where = emission.path});
       return expected;
