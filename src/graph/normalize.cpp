@@ -115,7 +115,7 @@ void answer_questions(Graph& graph) {
   for (Node* node : all_nodes(graph)) {
     const std::string kind = node->kind().toQualString();
     std::optional<c10::IValue> answer;
-    if (kNo.count(kind) > 0) {
+    if (kNo.count(kind) > 0 || asks_for_causal_mask(node)) {
       answer = false;
     } else if (kind == "aten::__is__" || kind == "aten::__isnot__") {
       const bool same = node->input(0) == node->input(1);
@@ -124,8 +124,6 @@ void answer_questions(Graph& graph) {
       }
     } else if (kind == "prim::type" && is_kind(node->input(0)->node(), "prim::device")) {
       answer = std::string("cpu");
-    } else if (asks_for_causal_mask(node)) {
-      answer = false;
     } else if (kind == "aten::dim" || is_length_of_shape(node)) {
       const Value* x = kind == "aten::dim" ? node->input(0) : node->input(0)->node()->input(0);
       if (const auto rank = rank_of(x)) answer = *rank;
