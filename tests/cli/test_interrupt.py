@@ -50,7 +50,8 @@ class InterruptTest(program.ProgramTest):
                 self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_model_without_end(self) -> None:
-        """One signal ends it wherever it runs, although nothing of ours is reached any more."""
+        """One signal ends it where LibTorch runs it, although nothing of ours is reached any more;
+        where its graph is run first, that says so."""
         import torch
 
         class Endless(torch.nn.Module):
@@ -66,9 +67,13 @@ class InterruptTest(program.ProgramTest):
 
         torch.jit.script(Endless().eval()).save(str(self.folder / "endless.pt"))
         before = self.files()
-        for command in (["evaluate", "--data", DIGITS_TEST], ["inspect", "--data", DIGITS_TEST],
-                        ["benchmark", "--data", DIGITS_TEST], ["analyze", "--calib", DIGITS_CALIB],
+        for command in (["inspect", "--data", DIGITS_TEST], ["analyze", "--calib", DIGITS_CALIB],
                         ["quantize", "--calib", DIGITS_CALIB, "-o", "out.pt"]):
+            with self.subTest(command[0]):
+                self.fails(6, "a loop of the model does not end", command[0], "endless.pt",
+                           *command[1:])
+                self.assertEqual(self.files(), before)
+        for command in (["evaluate", "--data", DIGITS_TEST], ["benchmark", "--data", DIGITS_TEST]):
             with self.subTest(command[0]):
                 process = subprocess.Popen(
                     [str(BINARY), command[0], "endless.pt", *map(str, command[1:]), "--json"],
