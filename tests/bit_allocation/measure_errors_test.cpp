@@ -107,8 +107,10 @@ TEST(MeasureErrors, MoreBitsMeanLessError) {
   const auto check = [](const std::vector<WidthError>& widths, const std::string& what) {
     ASSERT_EQ(widths.size(), 3U) << what;
     EXPECT_GT(widths[0].output_error, widths[2].output_error) << what;
-    // The same where 64 levels are all the values that there are.
-    EXPECT_GE(widths[1].output_error, widths[2].output_error) << what;
+    // Where there are hardly more values than 64, learned levels may meet them better than 256 even
+    // ones.
+    constexpr double kFewValues = 1e-4;
+    EXPECT_GE(widths[1].output_error + kFewValues, widths[2].output_error) << what;
     EXPECT_GT(widths[2].output_error, 0.0) << what;
   };
   for (std::size_t i = 0; i < model.search.sites.size(); ++i) {
