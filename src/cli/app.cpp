@@ -109,7 +109,7 @@ ErrorParts parts_of(const CLI::ParseError& error, const std::vector<std::string>
                     const CLI::App& command) {
   const std::string what = error.what();
   const std::size_t colon = what.find(": ");
-  if (colon == what.npos || what.rfind("--", 0) != 0 || what.find(' ') < colon) {
+  if (colon == std::string::npos || what.rfind("--", 0) != 0 || what.find(' ') < colon) {
     return {.what = what};
   }
   std::string where = what.substr(0, colon);
