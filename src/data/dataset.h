@@ -102,11 +102,11 @@ class Dataset {
 /// .npz or .pt files (each one sample, without a batch dimension), one such file (dimension 0
 /// counts the samples), or a text file that lists one path a line, relative to itself. Folders are
 /// read in the order of their path bytes. An array named `labels`, or a `y` of whole numbers in one
-/// dimension, gives labels; so does
-/// labels.txt in the folder. An array named `scores` in a single file gives one score for each pair
-/// of its samples. With options for tokens the path is one stream of ids (see tokens.h). The first
-/// sample is loaded to learn its shape. Throws Error kFile (missing, empty, mixed or unknown
-/// content, unreadable), kUsage (images without a preset, bad labels file).
+/// dimension, gives labels; so does labels.txt in the folder. An array named `scores` in a single
+/// file gives one score for each pair of its samples. With options for tokens the path is one
+/// stream of ids (see tokens.h). The first sample is loaded to learn its shape. Throws Error kFile
+/// (missing, empty, mixed or unknown content, unreadable), kUsage (images without a preset, bad
+/// labels file).
 Dataset open_dataset(const std::filesystem::path& path, const DatasetOptions& options = {});
 
 }  // namespace repquant

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/text_table.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 namespace {
@@ -50,15 +51,6 @@ std::int64_t context_length(const Inputs& inputs, std::int64_t longest,
 
 bool has_samples(const at::Tensor& tensor) { return tensor.dim() > 0 && tensor.size(0) > 0; }
 
-/// The first `count` samples; from the first one again where there are fewer.
-Inputs with_samples(const Inputs& inputs, std::int64_t count) {
-  Inputs result;
-  for (const at::Tensor& tensor : inputs) {
-    result.push_back(tensor.index_select(0, at::arange(count).remainder(tensor.size(0))));
-  }
-  return result;
-}
-
 }  // namespace
 
 ErrorParts explain_failure(const Inputs& inputs, const std::function<bool(const Inputs&)>& runs) {
@@ -86,7 +78,7 @@ ErrorParts explain_failure(const Inputs& inputs, const std::function<bool(const 
   const bool batched = !inputs.empty() && std::all_of(inputs.begin(), inputs.end(), has_samples);
   const std::int64_t samples = batched ? inputs.front().size(0) : 0;
   for (std::int64_t count = 1; batched && count <= kMostSamples; ++count) {
-    if (count == samples || !runs(with_samples(inputs, count))) continue;
+    if (count == samples || !runs(repeated_samples(inputs, count))) continue;
     return {.what = "the model takes " + (count == 1 ? "one sample" : counted(count, "sample")) +
                     " at a time",
             .expected = counted(count, "sample") + " in a pass",

@@ -8,6 +8,7 @@
 #include <random>
 
 #include "graph/results.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 namespace {
@@ -226,20 +227,6 @@ Differentiated differentiate(const torch::jit::Graph& graph, const Schedule& sch
                              const std::vector<at::Tensor>& batch,
                              const DifferentiateOptions& options) {
   return Differentiation(graph, schedule, options).run(batch);
-}
-
-std::int64_t sample_count(const std::vector<at::Tensor>& batch) {
-  for (const auto& tensor : batch) {
-    if (tensor.dim() == 0 || tensor.size(0) != batch[0].size(0)) return 1;
-  }
-  return batch.empty() ? 1 : batch[0].size(0);
-}
-
-std::vector<at::Tensor> samples_of(const std::vector<at::Tensor>& batch, std::int64_t from,
-                                   std::int64_t to) {
-  std::vector<at::Tensor> part;
-  for (const auto& tensor : batch) part.push_back(tensor.slice(0, from, to));
-  return part;
 }
 
 void for_each_part(const std::vector<at::Tensor>& batch, std::uint64_t seed,

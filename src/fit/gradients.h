@@ -50,13 +50,6 @@ Differentiated differentiate(const torch::jit::Graph& graph, const Schedule& sch
 /// Samples of a backward pass: what it keeps grows with them.
 inline constexpr std::int64_t kSamplesAtOnce = 2;
 
-/// Samples of a batch whose inputs all have them on the first axis; else 1.
-std::int64_t sample_count(const std::vector<at::Tensor>& batch);
-
-/// Samples [from, to) of every input.
-std::vector<at::Tensor> samples_of(const std::vector<at::Tensor>& batch, std::int64_t from,
-                                   std::int64_t to);
-
 /// Calls `run` for kSamplesAtOnce samples of the batch after the other, with a seed for each part.
 void for_each_part(const std::vector<at::Tensor>& batch, std::uint64_t seed,
                    const std::function<void(const std::vector<at::Tensor>&, std::uint64_t)>& run);

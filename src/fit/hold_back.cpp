@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "fit/gradients.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 

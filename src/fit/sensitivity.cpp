@@ -14,6 +14,7 @@
 #include "repquant/error.h"
 #include "tensor/current_error.h"
 #include "tensor/parallel.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 namespace {

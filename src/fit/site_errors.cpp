@@ -23,8 +23,9 @@ SiteErrors errors_against(const at::Tensor& own, const at::Tensor& floating,
                           const at::Tensor& got) {
   SiteErrors errors;
   errors.own_output_sqnr_db = sqnr_where_finite(own, got);
-  errors.output_sqnr_db = floating.sizes() == got.sizes() ? sqnr_where_finite(floating, got)
-                                                          : errors.own_output_sqnr_db;
+  errors.output_sqnr_db = floating.defined() && floating.sizes() == got.sizes()
+                              ? sqnr_where_finite(floating, got)
+                              : errors.own_output_sqnr_db;
   return errors;
 }
 
@@ -39,7 +40,7 @@ SiteErrors linear_errors(const LinearSite& site, const LinearPlan& plan, const S
   const bool same_rows = x.floating.sizes() == x.quantized.sizes();
   SiteErrors errors = errors_against(
       at::linear(quantized, site.weight, site.bias),
-      same_rows ? at::linear(some(x.floating), site.weight, site.bias) : at::zeros({0}),
+      same_rows ? at::linear(some(x.floating), site.weight, site.bias) : at::Tensor(),
       simulate_linear(plan, quantized));
   const QuantizedWeight& weight = plan.weight;
   errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;

@@ -12,26 +12,12 @@
 #include "graph/normalize.h"
 #include "graph/shorter_inputs.h"
 #include "repquant/error.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 namespace {
 
 using torch::jit::Node;
-
-/// `count` samples, the first ones over and over.
-std::vector<at::Tensor> repeated_samples(const std::vector<at::Tensor>& inputs,
-                                         std::int64_t count) {
-  std::vector<at::Tensor> result;
-  for (const auto& input : inputs) {
-    if (input.dim() == 0) {
-      result.push_back(input);
-    } else {
-      const std::int64_t size = std::max<std::int64_t>(1, input.size(0));
-      result.push_back(input.index_select(0, at::arange(count).remainder(size)));
-    }
-  }
-  return result;
-}
 
 /// A sample as it is, two, and a shorter one if there is such a thing.
 std::vector<std::vector<at::Tensor>> varied_samples(const std::vector<at::Tensor>& inputs) {

@@ -12,6 +12,7 @@
 #include "graph/site.h"
 #include "graph/walker.h"
 #include "repquant/error.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 namespace {
@@ -62,15 +63,6 @@ std::map<const Node*, at::Tensor> run_marked(const Model& model, const Schedule&
   return seen;
 }
 
-std::vector<c10::IValue> first_samples(const std::vector<at::Tensor>& inputs, std::int64_t count) {
-  std::vector<c10::IValue> result;
-  for (const auto& input : inputs) {
-    result.emplace_back(input.dim() > 0 ? input.narrow(0, 0, std::min(count, input.size(0)))
-                                        : input);
-  }
-  return result;
-}
-
 /// Multiply-accumulates of each site and skipped product per sample, from one ordinary run.
 void measure_macs(const Model& model, const Schedule& schedule, SiteSearch& search,
                   const std::vector<c10::IValue>& inputs, std::int64_t samples) {
@@ -110,11 +102,12 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
     }
   }
   const std::int64_t batch = inputs.empty() || inputs[0].dim() == 0 ? 1 : inputs[0].size(0);
-  measure_macs(model, schedule, search, first_samples(inputs, batch), batch);
+  measure_macs(model, schedule, search, {inputs.begin(), inputs.end()}, batch);
 
   std::set<const Node*> refuted;
   const auto refute = [&](std::int64_t count) {
-    const auto samples = first_samples(inputs, count);
+    const std::vector<at::Tensor> part = samples_of(inputs, 0, count);
+    const std::vector<c10::IValue> samples(part.begin(), part.end());
     const auto plain = run_marked(model, schedule, samples, norms, linears, nullptr, scale_only);
     const auto moved = run_marked(model, schedule, samples, norms, linears, &markings, scale_only);
     for (const auto& site : search.sites) {

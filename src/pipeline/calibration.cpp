@@ -135,14 +135,6 @@ int samples_drawn(const CalibrationSource& source, const CalibrationRecipe& reci
   return static_cast<int>(std::min<std::int64_t>(recipe.samples, source.dataset->size()));
 }
 
-std::vector<at::Tensor> first_samples(const std::vector<at::Tensor>& batch, std::int64_t count) {
-  std::vector<at::Tensor> first;
-  for (const at::Tensor& tensor : batch) {
-    first.push_back(tensor.narrow(0, 0, std::min(count, tensor.size(0))).contiguous());
-  }
-  return first;
-}
-
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,
                              const ModelSignature& signature, const Observer& observer,
                              const BatchCheck& check_first) {

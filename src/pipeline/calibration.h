@@ -58,15 +58,11 @@ struct Calibration {
 /// How many samples are drawn.
 int samples_drawn(const CalibrationSource& source, const CalibrationRecipe& recipe);
 
-/// The first samples of a batch, at most `count`.
-std::vector<at::Tensor> first_samples(const std::vector<at::Tensor>& batch, std::int64_t count);
-
 /// Throws for inputs that do not fit.
 using BatchCheck = std::function<void(const std::vector<at::Tensor>&)>;
 
-/// Draws and loads the samples; `check_first` sees the first batch before others are
-/// read. Lets the user stop between batches. Throws Error as Dataset::load() and arrange_inputs()
-/// do.
+/// Draws and loads the samples; `check_first` sees the first batch before others are read. Lets the
+/// user stop between batches. Throws Error as Dataset::load() and arrange_inputs() do.
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,
                              const ModelSignature& signature, const Observer& observer = {},
                              const BatchCheck& check_first = {});

@@ -15,6 +15,7 @@
 #include "repquant/error.h"
 #include "tensor/current_error.h"
 #include "tensor/deviation.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 namespace {
@@ -26,15 +27,6 @@ constexpr double kFormMarginDb = 6.0;
 constexpr double kSameFormDb = 40.0;
 /// A fused operator that is taken out gives way to others.
 constexpr int kRounds = 4;
-
-std::vector<at::Tensor> samples(const std::vector<at::Tensor>& batch, std::int64_t count) {
-  std::vector<at::Tensor> result;
-  for (const auto& tensor : batch) {
-    const std::int64_t size = std::max<std::int64_t>(1, tensor.size(0));
-    result.push_back(tensor.index_select(0, at::arange(count).remainder(size)));
-  }
-  return result;
-}
 
 std::string text_of_check(const std::vector<FormCheckInput>& inputs) {
   std::string text;
@@ -153,7 +145,8 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
   const bool batched = std::all_of(batch.begin(), batch.end(), [&](const at::Tensor& tensor) {
     return tensor.dim() > 0 && tensor.size(0) == count;
   });
-  if (batched) add(counted(count == 1 ? 2 : 1, "sample"), samples(batch, count == 1 ? 2 : 1));
+  if (batched)
+    add(counted(count == 1 ? 2 : 1, "sample"), repeated_samples(batch, count == 1 ? 2 : 1));
   if (const auto cut = shorter_inputs(batch)) add(cut->shape, cut->inputs);
   const std::int64_t length = batch.empty() || batch[0].dim() < 2 ? 0 : batch[0].size(1);
   const auto run = [&](const std::vector<at::Tensor>& part) { return run_model(model, part); };

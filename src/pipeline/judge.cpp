@@ -1,5 +1,4 @@
 #include "pipeline/judge.h"
-#include "pipeline/calibration.h"
 
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
@@ -13,11 +12,11 @@
 #include "fit/plan_hook.h"
 #include "graph/results.h"
 #include "graph/walker.h"
-#include "pipeline/calibration.h"
 #include "recipe/bit_width.h"
 #include "repquant/error.h"
 #include "tensor/deviation.h"
 #include "tensor/parallel.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 namespace {
@@ -81,7 +80,7 @@ Batches first_batches(const Batches& batches, std::int64_t count) {
   for (const auto& batch : batches) {
     const std::int64_t wanted = count - sample_count(first);
     if (wanted <= 0) break;
-    first.push_back(first_samples(batch, wanted));
+    first.push_back(samples_of(batch, 0, wanted));
   }
   return first;
 }

@@ -7,10 +7,9 @@
 
 #include "base/memory.h"
 #include "base/text_table.h"
-#include "fit/gradients.h"
 #include "fit/memory_need.h"
-#include "pipeline/calibration.h"
 #include "repquant/error.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 namespace {
@@ -56,7 +55,7 @@ void check_model_fits(const std::string& model) {
 void check_run_fits(const PreparedRun& run) {
   const auto& batch = run.calibration.batches.front();
   const std::int64_t samples = run.any_number ? 1 : sample_count(batch);
-  require_room(least_memory(run.model, run.search.sites, run.bits, first_samples(batch, samples),
+  require_room(least_memory(run.model, run.search.sites, run.bits, samples_of(batch, 0, samples),
                             sample_count(batch) / samples),
                "use a smaller `batch_size`, `exclude` the site, or allow more memory");
 }

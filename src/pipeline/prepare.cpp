@@ -10,12 +10,12 @@
 #include "artifact/check.h"
 #include "base/text_table.h"
 #include "evaluate/loaded_model.h"
-#include "fit/gradients.h"
 #include "graph/walker.h"
 #include "pipeline/after_tokens.h"
 #include "pipeline/memory_limits.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 namespace {
@@ -97,13 +97,15 @@ void check_continued(const Model& model, const std::vector<at::Tensor>& batch) {
 /// Enough for proofs and self-checks; more would only take longer.
 constexpr std::int64_t kCheckedSamples = 4;
 
-bool takes(const Model& model, const std::vector<at::Tensor>& batch) {
+/// Why the model does not take a batch; nothing if it does.
+std::optional<std::string> reason_not_taken(const Model& model,
+                                            const std::vector<at::Tensor>& batch) {
   try {
     run_model(model, batch);
-    return true;
+    return std::nullopt;
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::kResource) throw;
-    return false;
+    return e.parts().what;
   }
 }
 
@@ -136,13 +138,13 @@ PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recip
 
 void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
                      CalibrationCache& cache) {
-  run.calibration = cache.load(recipe.calibration, signature_of(run.model), observer,
-                               [&](const std::vector<at::Tensor>& batch) {
-                                 run.any_number = takes(run.model, first_samples(batch, 1));
-                                 run.checked =
-                                     run.any_number ? first_samples(batch, kCheckedSamples) : batch;
-                                 check_normalized(run.model, run.checked);
-                               });
+  run.calibration =
+      cache.load(recipe.calibration, signature_of(run.model), observer,
+                 [&](const std::vector<at::Tensor>& batch) {
+                   run.any_number = !reason_not_taken(run.model, samples_of(batch, 0, 1));
+                   run.checked = run.any_number ? samples_of(batch, 0, kCheckedSamples) : batch;
+                   check_normalized(run.model, run.checked);
+                 });
   observer.info("calibration: " + run.source.protocol + "; " +
                 std::to_string(run.calibration.samples) + " drawn");
 
@@ -168,21 +170,17 @@ void check_batch_sizes(const PreparedRun& run) {
     for (const auto& batch : *batches) {
       const std::int64_t size = sample_count(batch);
       if (!seen.insert(size).second) continue;
-      try {
-        run_model(run.model, batch);
-      } catch (const Error& e) {
-        if (e.kind() == ErrorKind::kResource) throw;
-        const std::string number = std::to_string(first);
-        throw Error(
-            ErrorKind::kUsage,
-            {.what = "the model takes " + counted(first, "sample") + " at a time",
-             .where = run.model.path,
-             .expected = "a multiple of " + number + " samples to fit and to judge by",
-             .got = counted(size, "sample") + " in a pass: " + e.parts().what,
-             .hint = "export it for any number of samples, or set `calibration.samples` and "
-                     "`calibration.hold_back` to multiples of " +
-                     number});
-      }
+      const std::optional<std::string> reason = reason_not_taken(run.model, batch);
+      if (!reason) continue;
+      const std::string number = std::to_string(first);
+      throw Error(ErrorKind::kUsage,
+                  {.what = "the model takes " + counted(first, "sample") + " at a time",
+                   .where = run.model.path,
+                   .expected = "a multiple of " + number + " samples to fit and to judge by",
+                   .got = counted(size, "sample") + " in a pass: " + *reason,
+                   .hint = "export it for any number of samples, or set `calibration.samples` and "
+                           "`calibration.hold_back` to multiples of " +
+                           number});
     }
   }
 }

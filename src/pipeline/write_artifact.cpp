@@ -88,7 +88,7 @@ void warn_of_portable_sites(const PortableSites& sites, const Observer& observer
 void write_artifact(PreparedRun&& given, const FittedSites& fitted, const QuantizeOptions& options,
                     const Observer& observer, QuantizeReport& report) {
   PreparedRun run = std::move(given);
-  const std::vector<at::Tensor> batch = run.checked;
+  const std::vector<at::Tensor>& batch = run.checked;
   const std::vector<at::Tensor> reference = run_model(run.model, batch);
   const auto shapes = form_check_inputs(run.model, batch, reference);
   for (Site& site : run.search.sites) drop_constant(site);  // the graph has them still

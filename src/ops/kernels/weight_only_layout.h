@@ -64,8 +64,8 @@ class ColumnLayout {
 /// Packs weight codes as the artifact stores them, int8 [channels, columns] or nibbles (code + 8,
 /// low first) uint8 [channels, ceil(columns / 2)], into panels: [panel][step][8 columns][64
 /// channels] int8; nibbles: [panel][step][64 channels], words of 8 columns, the first one lowest.
-/// Scales [channels, groups] become [panel][group][64 channels]. Both are zeros
-/// before: padding has scale 0.
+/// Scales [channels, groups] become [panel][group][64 channels]. Both are zeros before: padding has
+/// scale 0.
 void pack_weight_only(const std::uint8_t* codes, const float* scale, std::int64_t channels,
                       std::int64_t columns, const ColumnLayout& layout, bool nibbles,
                       std::uint8_t* packed, float* packed_scale);

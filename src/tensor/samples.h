@@ -1,0 +1,22 @@
+// Samples of a batch, which is a list of inputs that have them on their first axis. An input
+// without dimensions belongs to all of them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace repquant {
+
+/// Samples of a batch whose inputs all have them on the first axis; else 1.
+std::int64_t sample_count(const std::vector<at::Tensor>& batch);
+
+/// Samples [from, to) of every input, or as many of them as there are.
+std::vector<at::Tensor> samples_of(const std::vector<at::Tensor>& batch, std::int64_t from,
+                                   std::int64_t to);
+
+/// `count` samples, from the first one again where there are fewer. Every input has one at least.
+std::vector<at::Tensor> repeated_samples(const std::vector<at::Tensor>& batch, std::int64_t count);
+
+}  // namespace repquant
