@@ -4,6 +4,9 @@ set(REPQUANT_ROOMS
     base archive report recipe tensor format data quantizer gptq plan graph ops fit bit_allocation artifact runtime
     evaluate pipeline verify nightly benchmark cli bindings)
 
+# Tests spend their time in what they test: a third less to compile than with -O3.
+set(repquant_test_options -O1)
+
 # A file that sees LibTorch pays seconds for its headers, whatever its own length. So they come
 # precompiled, and several files of a room are compiled as one.
 if(REPQUANT_PCH)
@@ -15,6 +18,7 @@ if(REPQUANT_PCH)
   repquant_add_pch(pch)
   if(REPQUANT_TESTS)
     repquant_add_pch(test_pch GTest::gmock)
+    target_compile_options(repquant_test_pch PRIVATE ${repquant_test_options})
   endif()
   # ccache needs this to see through the precompiled header.
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -110,6 +114,7 @@ function(repquant_add_test)
 
   add_executable(${target} ${sources} ${arg_SOURCES})
   repquant_unite(${target})
+  target_compile_options(${target} PRIVATE ${repquant_test_options})
   target_include_directories(
     ${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR}/src
                       ${PROJECT_SOURCE_DIR}/include ${PROJECT_BINARY_DIR}/include)

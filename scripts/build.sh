@@ -12,10 +12,10 @@ packages=()
 if [[ $preset == asan ]]; then packages=(clang libclang-rt-14-dev); fi
 ./scripts/setup.sh "${packages[@]}"
 
-# A compiler takes up to 0.9 GB where it sees LibTorch: no more jobs than fit into memory.
+# A compiler takes up to 1.4 GB where it sees LibTorch: no more jobs than fit into memory.
 jobs=$(nproc)
 if [[ -r /proc/meminfo ]]; then
-  fitting=$(awk '/^MemAvailable:/ {print int($2 / 1000000)}' /proc/meminfo)
+  fitting=$(awk '/^MemAvailable:/ {print int($2 / 1400000)}' /proc/meminfo)
   if ((fitting < 1)); then fitting=1; fi
   if ((fitting < jobs)); then jobs=$fitting; fi
 fi

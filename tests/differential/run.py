@@ -92,7 +92,10 @@ def main() -> int:
     started, done, failed = time.monotonic(), 0, []
     report = args.report.open("w", encoding="utf-8") if args.report else None
     context = multiprocessing.get_context("spawn")
-    with context.Pool(args.jobs, prepare, (program, folder, args.keep)) as pool:
+    # PyTorch keeps what it traced for as long as a process lives.
+    with context.Pool(
+        args.jobs, prepare, (program, folder, args.keep), maxtasksperchild=100
+    ) as pool:
         for result in pool.imap(run_seed, args.seeds):
             done += 1
             if report:
