@@ -134,6 +134,13 @@ bool run_structural(const Node* node, Values& values, const NodeHook& hook) {
     case c10::prim::DictConstruct:
       values[node->output()] = construct_dict(node, all_inputs());
       return true;
+    case c10::prim::isinstance: {
+      const c10::TypePtr type = input(node, 0, values).type();
+      const auto& types = node->tys(c10::attr::types);
+      values[node->output()] = std::any_of(
+          types.begin(), types.end(), [&](const auto& one) { return type->isSubtypeOf(*one); });
+      return true;
+    }
     case c10::prim::If:
       run_if(node, values, hook);
       return true;

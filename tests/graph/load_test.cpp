@@ -349,6 +349,22 @@ TEST_F(LoadedText, BilinearIsALinearAndAProduct) {
   }
 }
 
+// What a value is may be known no sooner than the model runs.
+TEST_F(LoadedText, AsksForATypeAtRunTime) {
+  parameter("w", at::randn({4, 8}));
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    h = torch.jit.annotate(Optional[Tensor], None)\n"
+      "    if bool((x > 0).any()):\n"
+      "        h = x\n"
+      "    y = torch.linear(x, self.w)\n"
+      "    if isinstance(h, Tensor):\n"
+      "        y = y * h.sum()\n"
+      "    return y\n");
+  run(model, {at::rand({3, 8})});
+  run(model, {-at::rand({3, 8})});
+}
+
 // Every turn of a loop multiplies.
 TEST_F(LoadedText, ProductsInLoopsCountForEachTurn) {
   parameter("w", at::randn({4, 4}) * 0.3);
