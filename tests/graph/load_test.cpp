@@ -354,7 +354,7 @@ TEST_F(LoadedText, AsksForATypeAtRunTime) {
   parameter("w", at::randn({4, 8}));
   const Model model = load(
       "def forward(self, x):\n"
-      "    h = torch.jit.annotate(Optional[Tensor], None)\n"
+      "    h : Optional[Tensor] = None\n"
       "    if bool((x > 0).any()):\n"
       "        h = x\n"
       "    y = torch.linear(x, self.w)\n"
