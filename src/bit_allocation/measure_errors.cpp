@@ -78,7 +78,9 @@ class Measurement {
                             },
                             [&](const AttendSite& attend) {
                               want(node->output(), node->input(1));
-                              options_.kept.insert(attend.softmax->input(0));
+                              options_.kept.insert(is_moved(*node, attend)
+                                                       ? node->input(0)
+                                                       : attend.softmax->input(0));
                             },
                             [](const EmbeddingSite&) {}, [](const GroupedConvolutionSite&) {}},
                  sites[i].kind);
@@ -232,12 +234,24 @@ class Measurement {
     return products;
   }
 
+  /// True if the product reads the softmax's rows in another shape or order.
+  static bool is_moved(const torch::jit::Node& node, const AttendSite& site) {
+    return node.input(0)->node() != site.softmax;
+  }
+
+  /// The scores, moved as the softmax's rows are: those of moved rows are their logarithms.
+  static at::Tensor scores_of(const torch::jit::Node& node, const AttendSite& site,
+                              const Differentiated& at_values) {
+    if (!is_moved(node, site)) return at_values.kept.at(site.softmax->input(0));
+    return at_values.kept.at(node.input(0)).nan_to_num(0.0).log();
+  }
+
   Products attend_products(std::size_t i, const AttendSite& site,
                            const Differentiated& at_values) const {
     const SiteCandidates& fit = candidates_[i];
     Products products(fit.attends.size());
     if (fit.attends.empty()) return products;
-    const at::Tensor& scores = at_values.kept.at(site.softmax->input(0));
+    const at::Tensor scores = scores_of(*sites_[i].node, site, at_values);
     const at::Tensor& value = at_values.kept.at(sites_[i].node->input(1));
     // A row that is masked throughout has no softmax; the quantized one gives 0.
     const at::Tensor exact = at::matmul(at::softmax(scores, -1).nan_to_num(0.0), value);

@@ -1,6 +1,9 @@
 #include "data/model_inputs.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
+#include <optional>
 #include <string_view>
 
 #include "base/list_text.h"
@@ -34,6 +37,18 @@ const at::Tensor* find_input(const Batch& batch, std::string_view name) {
   return &batch.inputs[static_cast<std::size_t>(found - batch.names.begin())];
 }
 
+/// The input that a batch lacks and that the data's labels are: one named as arrays of labels are,
+/// such as the class that a diffusion model draws, or the target of a model that gives its loss.
+std::optional<std::string> input_of_labels(const Batch& batch, const ModelSignature& signature) {
+  if (batch.labels.empty() || batch.names.empty()) return {};
+  for (std::size_t i = 0; i < signature.required; ++i) {
+    const std::string& name = signature.names[i];
+    if (name != "y" && name != "labels") continue;
+    if (find_input(batch, name) == nullptr) return name;
+  }
+  return {};
+}
+
 }  // namespace
 
 const at::Tensor* attention_mask(const Batch& batch) {
@@ -58,6 +73,12 @@ std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature&
       arranged.push_back(std::move(tensor));
     }
     return arranged;
+  }
+  if (const auto name = input_of_labels(batch, signature)) {
+    Batch whole = batch;
+    whole.names.push_back(*name);
+    whole.inputs.push_back(at::tensor(batch.labels, at::kLong));
+    return arrange_inputs(whole, signature);
   }
   const std::size_t given = batch.inputs.size();
   if (given < signature.required || given > signature.names.size() || given == 0) {

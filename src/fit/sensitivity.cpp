@@ -129,10 +129,15 @@ class PartwiseRun {
   SquaresByValue run_whole(const std::vector<at::Tensor>& batch, std::uint64_t seed) const {
     if (!splits_ || sample_count(batch) <= kSamplesAtOnce) return run(batch, seed);
     SquaresByValue result;
+    bool even = true;
     for_each_part(batch, seed, [&](const auto& part, std::uint64_t part_seed) {
-      for (const auto& [value, squares] : run(part, part_seed)) append(result[value], squares);
+      if (!even) return;
+      for (const auto& [value, squares] : run(part, part_seed)) {
+        even = even && append(result[value], squares);
+      }
     });
-    return result;
+    // A model may cut its samples to the longest of those it is given.
+    return even ? result : run(batch, seed);
   }
 
  private:
@@ -140,10 +145,17 @@ class PartwiseRun {
     return run_batch(graph_, schedule_, blocks_, batch, wanted_, seed);
   }
 
-  static void append(Squares& sum, const Squares& part) {
+  /// False if the samples of this part have another number of rows.
+  static bool append(Squares& sum, const Squares& part) {
+    if (sum.tokens.defined() &&
+        sum.tokens.numel() * part.length != part.tokens.numel() * sum.length) {
+      return false;
+    }
+    sum.length += part.length;
     sum.tokens = sum.tokens.defined() ? at::cat({sum.tokens, part.tokens}) : part.tokens;
     sum.channels = sum.channels.defined() ? sum.channels + part.channels : part.channels;
     sum.rows += part.rows;
+    return true;
   }
 
   const torch::jit::Graph& graph_;

@@ -162,6 +162,16 @@ def linear(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
   replace_node(node, *body, {node->input(0), node->input(1), node->input(2)});
 }
 
+/// A weight that is a view, such as the transposition of another Linear's, gets memory of its own.
+void own_weights(Graph& graph) {
+  for (Node* node : all_nodes(graph)) {
+    if (!is_kind(node, "aten::linear")) continue;
+    const auto weight = constant_tensor(node->input(1));
+    if (!is_float_matrix(weight) || weight.is_contiguous()) continue;
+    node->replaceInput(1, insert_tensor(node, weight.contiguous()));
+  }
+}
+
 }  // namespace
 
 void canonicalize_matmul(std::shared_ptr<Graph>& graph) {
@@ -169,6 +179,8 @@ void canonicalize_matmul(std::shared_ptr<Graph>& graph) {
   for (Node* node : all_nodes(*graph)) {
     if (is_kind(node, "aten::einsum")) {
       rewrite_einsum(node);
+    } else if (rewrite_contraction(node)) {
+      continue;
     } else if (is_kind(node, "aten::linear")) {
       rewrite_computed_linear(node);
     } else if (is_kind(node, "aten::bmm") && (rewrite_batch_of_constants(node, false) ||
@@ -190,6 +202,7 @@ void canonicalize_matmul(std::shared_ptr<Graph>& graph) {
 }
 
 void canonicalize_linear(std::shared_ptr<Graph>& graph) {
+  own_weights(*graph);
   // Collected first: a rewrite destroys the node it starts from and the add behind it, never
   // another product.
   std::vector<Node*> products;

@@ -1,4 +1,5 @@
-// Einsum of two operands -> transpositions, reshapes and one matrix product or Linear.
+// Einsum -> transpositions, reshapes and, for each pair of operands, one matrix product or Linear,
+// or a product of elements where nothing is summed.
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
@@ -112,6 +113,18 @@ std::string product_text(const Equation& equation, const Roles& roles) {
   return text + "    return y\n";
 }
 
+/// a [batch.., left.., 1..] times b [batch.., 1.., right..], element by element.
+std::string outer_text(const Equation& equation, const Roles& roles) {
+  std::string text = "def einsum(a: Tensor, b: Tensor) -> Tensor:\n";
+  text += reorder("a", equation.operands[0], roles.batch + roles.left);
+  text += reorder("b", equation.operands[1], roles.batch + roles.right);
+  for (std::size_t i = 0; i < roles.right.size(); ++i) text += "    a = a.unsqueeze(-1)\n";
+  for (std::size_t i = 0; i < roles.left.size(); ++i) text += merge("b", roles.batch.size(), 0);
+  text += "    y = a * b\n";
+  text += reorder("y", roles.batch + roles.left + roles.right, equation.output);
+  return text + "    return y\n";
+}
+
 /// a [left.., summed..] times a constant, as aten::linear.
 std::string linear_text_of(const Equation& equation, const Roles& roles,
                            const std::vector<std::int64_t>& right_sizes) {
@@ -146,31 +159,163 @@ at::Tensor matrix_of(const at::Tensor& constant, const std::string& letters, con
   return constant.permute(order).reshape({rows, -1}).contiguous();
 }
 
+/// Letters instead of the digits that "..." stands for, as text of TorchScript needs them. False if
+/// there are not enough.
+bool name_dots(Equation& equation) {
+  std::string used = equation.output;
+  for (const std::string& letters : equation.operands) used += letters;
+  std::string free;
+  for (const char* range : {"az", "AZ"}) {
+    for (char c = range[0]; c <= range[1]; ++c) free += holds(used, c) ? "" : std::string(1, c);
+  }
+  const auto rename = [&free](std::string& letters) {
+    for (char& c : letters) {
+      if (c >= '0' && c <= '9') c = free[static_cast<std::size_t>(c - '0')];
+    }
+  };
+  if (free.size() < 10) return false;
+  for (std::string& letters : equation.operands) rename(letters);
+  rename(equation.output);
+  return true;
+}
+
+/// One step for operands that are taken two at a time.
+struct Term {
+  std::string name, letters;
+};
+
+/// The letters of two operands that the output or another operand still needs.
+std::string kept_letters(const Term& a, const Term& b, const std::vector<Term>& others,
+                         const std::string& output) {
+  std::string needed = output, kept;
+  for (const Term& other : others) needed += other.letters;
+  for (const char c : a.letters + b.letters) {
+    if (holds(needed, c) && !holds(kept, c)) kept += c;
+  }
+  return kept;
+}
+
+/// Three operands or more, two at a time: in the order of `path` (pairs of places; the result goes
+/// to the end), or from the left.
+std::string pairs_text(const Equation& equation, const std::vector<std::int64_t>& path) {
+  std::string text, arguments;
+  std::vector<Term> terms;
+  for (const std::string& letters : equation.operands) {
+    terms.push_back({"a" + std::to_string(terms.size()), letters});
+    arguments += (terms.size() > 1 ? ", " : "") + terms.back().name + ": Tensor";
+  }
+  const auto take = [&terms](std::size_t i) {
+    const Term term = terms[i];
+    terms.erase(terms.begin() + static_cast<std::ptrdiff_t>(i));
+    return term;
+  };
+  for (std::size_t step = 0; terms.size() > 1; ++step) {
+    std::size_t i = 0, k = 1;
+    if (!path.empty()) {
+      i = static_cast<std::size_t>(std::min(path[2 * step], path[2 * step + 1]));
+      k = static_cast<std::size_t>(std::max(path[2 * step], path[2 * step + 1]));
+    }
+    const Term second = take(k), first = take(i);
+    const std::string letters =
+        terms.empty() ? equation.output : kept_letters(first, second, terms, equation.output);
+    const Term result{"y" + std::to_string(step), letters};
+    text += "    " + result.name + " = torch.einsum(\"" + first.letters + "," + second.letters +
+            "->" + letters + "\", [" + first.name + ", " + second.name + "])\n";
+    terms.insert(path.empty() ? terms.begin() : terms.end(), result);
+  }
+  return "def einsum(" + arguments + ") -> Tensor:\n" + text + "    return " + terms[0].name + "\n";
+}
+
+/// The contraction order that torch.einsum was given; empty if none, nothing if it is no such
+/// order.
+std::optional<std::vector<std::int64_t>> path_of(const Node* node, std::size_t operands) {
+  const Value* path = named_input(node, "path");
+  if (path == nullptr || path->mustBeNone()) return std::vector<std::int64_t>{};
+  auto places = constant_ints(path);
+  if (!places || places->size() != 2 * (operands - 1)) return {};
+  for (std::size_t i = 0; i < places->size(); i += 2) {
+    const auto left = static_cast<std::int64_t>(operands - i / 2);
+    const std::int64_t a = (*places)[i], b = (*places)[i + 1];
+    if (a == b || std::min(a, b) < 0 || std::max(a, b) >= left) return {};
+  }
+  return places;
+}
+
+/// Text that sums out of `name` the letters that neither the other operand nor the output has, and
+/// takes them from `letters`.
+std::string sum_text(const std::string& name, std::string& letters, const std::string& others) {
+  std::vector<std::string> dims;
+  std::string kept;
+  for (std::size_t i = 0; i < letters.size(); ++i) {
+    if (holds(others, letters[i])) {
+      kept += letters[i];
+    } else {
+      dims.push_back(std::to_string(i));
+    }
+  }
+  letters = kept;
+  return dims.empty() ? "" : "    " + name + " = " + name + ".sum([" + list_text(dims) + "])\n";
+}
+
+/// A pair where letters of one operand alone are summed: sums them first. False if there are none.
+bool rewrite_sums(Node* node, Equation equation, const std::vector<Value*>& operands) {
+  if (!name_dots(equation)) return false;
+  std::string& a = equation.operands[0];
+  std::string& b = equation.operands[1];
+  const std::string sums =
+      sum_text("a", a, b + equation.output) + sum_text("b", b, a + equation.output);
+  if (sums.empty()) return false;
+  const auto body = compile_function("def einsum(a: Tensor, b: Tensor) -> Tensor:\n" + sums +
+                                         "    return torch.einsum(\"" + a + "," + b + "->" +
+                                         equation.output + "\", [a, b])\n",
+                                     "einsum");
+  rewrite_einsum(replace_node(node, *body, operands).back());
+  return true;
+}
+
+bool rewrite_pairs(Node* node, Equation& equation, const std::vector<Value*>& operands) {
+  const auto path = path_of(node, operands.size());
+  if (!path || !name_dots(equation)) return false;
+  const auto body = compile_function(pairs_text(equation, *path), "einsum");
+  for (Node* made : replace_node(node, *body, operands)) {
+    if (is_kind(made, "aten::einsum")) rewrite_einsum(made);
+  }
+  return true;
+}
+
 }  // namespace
 
 bool rewrite_einsum(Node* node) {
   const auto text = constant_text(node->input(0));
   Node* list = node->input(1)->node();
-  if (!text || !is_kind(list, "prim::ListConstruct") || list->inputs().size() != 2) return false;
-  Value* left = list->input(0);
-  Value* right = list->input(1);
-  auto equation = parse_equation(*text, {rank_of(left), rank_of(right)});
+  if (!text || !is_kind(list, "prim::ListConstruct") || list->inputs().size() < 2) return false;
+  const std::vector<Value*> operands = list->inputs().vec();
+  std::vector<std::optional<std::int64_t>> ranks;
+  for (const Value* operand : operands) ranks.push_back(rank_of(operand));
+  auto equation = parse_equation(*text, ranks);
   if (!equation) return false;
+  if (operands.size() > 2) return rewrite_pairs(node, *equation, operands);
+  if (rewrite_sums(node, *equation, operands)) return true;
+  Value* left = operands[0];
+  Value* right = operands[1];
   if (constant_tensor(left).defined()) {
     std::swap(left, right);
     std::swap(equation->operands[0], equation->operands[1]);
   }
   const auto roles = roles_of(*equation);
-  if (!roles || roles->summed.empty()) return false;
+  if (!roles) return false;
   const at::Tensor constant = constant_tensor(right);
-  if (constant.defined() && roles->batch.empty() && constant.scalar_type() == at::kFloat) {
+  if (constant.defined() && roles->batch.empty() && !roles->summed.empty() &&
+      constant.scalar_type() == at::kFloat) {
     std::vector<std::int64_t> sizes;
     const at::Tensor weight = matrix_of(constant, equation->operands[1], *roles, sizes);
     const auto body = compile_function(linear_text_of(*equation, *roles, sizes), "einsum");
     replace_node(node, *body, {left, insert_tensor(node, weight)});
     return true;
   }
-  replace_node(node, *compile_function(product_text(*equation, *roles), "einsum"), {left, right});
+  const std::string body =
+      roles->summed.empty() ? outer_text(*equation, *roles) : product_text(*equation, *roles);
+  replace_node(node, *compile_function(body, "einsum"), {left, right});
   return true;
 }
 

@@ -434,6 +434,8 @@ class Search {
         skipped.reason = "a table that other operators than lookups read, or of another form";
       } else if (const auto found = reasons_.find(node); found != reasons_.end()) {
         skipped.reason = found->second;
+      } else if (node->owningBlock() != graph_.block() && is_product(node)) {
+        skipped.reason = "it lies in a branch or loop that depends on the data";
       } else {
         skipped.reason = reason_for_gap(node);
       }

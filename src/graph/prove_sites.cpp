@@ -63,7 +63,8 @@ std::map<const Node*, at::Tensor> run_marked(const Model& model, const Schedule&
   return seen;
 }
 
-/// Multiply-accumulates of each site and skipped product per sample, from one ordinary run.
+/// Multiply-accumulates of each site and skipped product per sample, from one ordinary run. What is
+/// in a loop counts for each turn.
 void measure_macs(const Model& model, const Schedule& schedule, SiteSearch& search,
                   const std::vector<c10::IValue>& inputs, std::int64_t samples) {
   std::map<const Node*, std::int64_t*> counters;
@@ -71,13 +72,16 @@ void measure_macs(const Model& model, const Schedule& schedule, SiteSearch& sear
     if (!is_lookup(site)) counters[site.node] = &site.macs;
   }
   for (auto& skipped : search.skipped) counters[skipped.node] = &skipped.macs;
-  run_graph(*model.graph, schedule, inputs, [&](const Node* node, Values& values) {
+  for (auto& [node, macs] : counters) *macs = 0;
+  const NodeHook count = [&](const Node* node, Values& values) {
     const auto found = counters.find(node);
-    if (found == counters.end()) return false;
-    run_node(node, values);
-    *found->second = product_macs(node, values) / std::max<std::int64_t>(samples, 1);
+    if (found == counters.end() && node->blocks().empty()) return false;
+    run_node(node, values, count);
+    if (found != counters.end()) *found->second += product_macs(node, values);
     return true;
-  });
+  };
+  run_graph(*model.graph, schedule, inputs, count);
+  for (auto& [node, macs] : counters) *macs /= std::max<std::int64_t>(samples, 1);
 }
 
 }  // namespace

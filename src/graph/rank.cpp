@@ -48,6 +48,8 @@ Rank largest_rank(const Node* node, int depth) {
 Rank offset(Rank base, std::int64_t change) { return base ? Rank(*base + change) : Rank(); }
 
 const std::set<std::string> kSameRank{"aten::transpose",
+                                      "prim::unchecked_cast",
+                                      "aten::_unwrap_optional",
                                       "aten::contiguous",
                                       "aten::softmax",
                                       "aten::_softmax",
@@ -105,12 +107,97 @@ const std::set<std::string> kSameRank{"aten::transpose",
                                       "aten::_nested_tensor_from_mask",
                                       "aten::to_padded_tensor",
                                       "aten::_transformer_encoder_layer_fwd",
-                                      "aten::_native_multi_head_attention"};
+                                      "aten::_native_multi_head_attention",
+                                      "aten::erf",
+                                      "aten::sin",
+                                      "aten::cos",
+                                      "aten::tan",
+                                      "aten::atan",
+                                      "aten::prelu",
+                                      "aten::selu",
+                                      "aten::celu",
+                                      "aten::hardsigmoid",
+                                      "aten::log_sigmoid",
+                                      "aten::log2",
+                                      "aten::log10",
+                                      "aten::log1p",
+                                      "aten::expm1",
+                                      "aten::reciprocal",
+                                      "aten::sign",
+                                      "aten::floor",
+                                      "aten::ceil",
+                                      "aten::round",
+                                      "aten::clamp_min",
+                                      "aten::clamp_max",
+                                      "aten::instance_norm",
+                                      "aten::cumprod",
+                                      "aten::gather",
+                                      "aten::scatter",
+                                      "aten::scatter_add",
+                                      "aten::index_add",
+                                      "aten::index_copy",
+                                      "aten::movedim",
+                                      "aten::nan_to_num",
+                                      "aten::scaled_dot_product_attention",
+                                      "aten::avg_pool1d",
+                                      "aten::avg_pool2d",
+                                      "aten::max_pool1d",
+                                      "aten::max_pool2d",
+                                      "aten::adaptive_avg_pool1d",
+                                      "aten::adaptive_avg_pool2d",
+                                      "aten::upsample_nearest2d",
+                                      "aten::upsample_bilinear2d",
+                                      "aten::isnan",
+                                      "aten::isinf",
+                                      "aten::isfinite",
+                                      "aten::bitwise_not",
+                                      "aten::logit",
+                                      "aten::sinh",
+                                      "aten::cosh",
+                                      "aten::threshold",
+                                      "aten::softshrink",
+                                      "aten::hardshrink",
+                                      "aten::lstm",
+                                      "aten::gru",
+                                      "aten::fft_fft",
+                                      "aten::fft_ifft",
+                                      "aten::fft_fft2",
+                                      "aten::fft_ifft2",
+                                      "aten::fft_rfft",
+                                      "aten::fft_irfft",
+                                      "aten::real",
+                                      "aten::imag",
+                                      "aten::conj",
+                                      "aten::masked_scatter",
+                                      "aten::index_fill",
+                                      "aten::conv_transpose1d",
+                                      "aten::conv_transpose2d",
+                                      "aten::conv_transpose3d",
+                                      "aten::upsample_linear1d",
+                                      "aten::upsample_nearest1d"};
 const std::set<std::string> kBroadcast{
-    "aten::add",     "aten::sub",     "aten::mul", "aten::div",         "aten::where",
-    "aten::maximum", "aten::minimum", "aten::eq",  "aten::ne",          "aten::lt",
-    "aten::le",      "aten::gt",      "aten::ge",  "aten::logical_and", "aten::logical_or"};
+    "aten::add",     "aten::sub",     "aten::mul",       "aten::div",         "aten::where",
+    "aten::maximum", "aten::minimum", "aten::eq",        "aten::ne",          "aten::lt",
+    "aten::le",      "aten::gt",      "aten::ge",        "aten::logical_and", "aten::logical_or",
+    "aten::pow",     "aten::rsub",    "aten::remainder", "aten::atan2"};
 const std::set<std::string> kMakers{"aten::full", "aten::zeros", "aten::ones", "aten::empty"};
+
+const std::set<std::string> kReductions{
+    "aten::sum",    "aten::mean",   "aten::amax",      "aten::amin",
+    "aten::norm",   "aten::std",    "aten::logsumexp", "aten::var",
+    "aten::argmax", "aten::argmin", "aten::prod",      "aten::linalg_vector_norm"};
+
+/// Of a reduction over given dimensions of a tensor with `base` of them.
+Rank rank_of_reduction(const Node* node, Rank base) {
+  const Value* dim = named_input(node, "dim");
+  const Value* keep = named_input(node, "keepdim");
+  if (dim == nullptr || keep == nullptr || dim->mustBeNone()) return {};
+  const auto kept = torch::jit::constant_as<bool>(keep);
+  if (!kept) return {};
+  if (*kept) return base;
+  const Rank count = constant_int(dim) ? Rank(1) : length_of(dim);
+  return count && *count > 0 ? offset(base, -*count) : Rank();
+}
 
 Rank rank_of_node(const Node* node, int depth) {
   const std::string kind = node->kind().toQualString();
@@ -119,9 +206,13 @@ Rank rank_of_node(const Node* node, int depth) {
   if (kBroadcast.count(kind) > 0) return largest_rank(node, depth);
   if (kMakers.count(kind) > 0) return length_of(node->input(0));
   if (kind == "aten::view" || kind == "aten::reshape" || kind == "aten::permute" ||
-      kind == "aten::expand") {
+      kind == "aten::expand" || kind == "aten::repeat" || kind == "aten::broadcast_to") {
     return length_of(node->input(1));
   }
+  if (kReductions.count(kind) > 0) return rank_of_reduction(node, first());
+  if (kind == "aten::arange" || kind == "aten::linspace") return 1;
+  if (kind == "aten::outer") return 2;
+  if (kind == "aten::diagonal") return offset(first(), -1);
   if (kind == "aten::expand_as" || kind == "aten::view_as" || kind == "aten::reshape_as") {
     return rank(node->input(1), depth + 1);
   }

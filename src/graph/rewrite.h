@@ -45,9 +45,14 @@ bool gives_parts(const torch::jit::Node* node);
 /// True for a constant number 1.
 bool is_one(const torch::jit::Value* value);
 
-/// An einsum of two operands -> moves around aten::matmul, or around aten::linear where one operand
-/// is a constant that shares no kept letter with the other. False if it stays as it is.
+/// An einsum -> for each two operands moves around aten::matmul, or around aten::linear where one
+/// of them is a constant that shares no kept letter with the other, or around aten::mul where
+/// nothing is summed. False if it stays as it is.
 bool rewrite_einsum(torch::jit::Node* node);
+
+/// tensordot, inner, mv, dot, bilinear, multi_dot and matmul by a vector -> as rewrite_einsum()
+/// does, or aten::matmul. False if it stays as it is.
+bool rewrite_contraction(torch::jit::Node* node);
 
 /// A constant integer or text; nothing for other values, None among them.
 std::optional<std::int64_t> constant_int(const torch::jit::Value* value);

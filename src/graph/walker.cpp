@@ -36,8 +36,10 @@ const c10::IValue& input(const Node* node, std::size_t i, const Values& values) 
   return found->second;
 }
 
-void run_block(const Block* block, Values& values) {
-  for (const Node* node : block->nodes()) run_node(node, values);
+void run_block(const Block* block, Values& values, const NodeHook& hook) {
+  for (const Node* node : block->nodes()) {
+    if (!hook || !hook(node, values)) run_node(node, values, hook);
+  }
 }
 
 void bind_block_outputs(const Block* block, const Node* node, Values& values) {
@@ -46,13 +48,13 @@ void bind_block_outputs(const Block* block, const Node* node, Values& values) {
   }
 }
 
-void run_if(const Node* node, Values& values) {
+void run_if(const Node* node, Values& values, const NodeHook& hook) {
   const Block* block = node->blocks()[input(node, 0, values).toBool() ? 0 : 1];
-  run_block(block, values);
+  run_block(block, values, hook);
   bind_block_outputs(block, node, values);
 }
 
-void run_loop(const Node* node, Values& values) {
+void run_loop(const Node* node, Values& values, const NodeHook& hook) {
   const std::int64_t trips = input(node, 0, values).toInt();
   bool go_on = input(node, 1, values).toBool();
   const Block* body = node->blocks()[0];
@@ -65,7 +67,7 @@ void run_loop(const Node* node, Values& values) {
     }
     values[body->inputs()[0]] = trip;
     for (std::size_t i = 0; i < carried.size(); ++i) values[body->inputs()[i + 1]] = carried[i];
-    run_block(body, values);
+    run_block(body, values, hook);
     go_on = values.at(body->outputs()[0]).toBool();
     for (std::size_t i = 0; i < carried.size(); ++i) carried[i] = values.at(body->outputs()[i + 1]);
   }
@@ -101,7 +103,7 @@ void unpack(const Node* node, c10::ArrayRef<c10::IValue> items, Values& values) 
 }
 
 /// prim nodes that LibTorch has no operator for. Returns false if `node` is not one of them.
-bool run_structural(const Node* node, Values& values) {
+bool run_structural(const Node* node, Values& values, const NodeHook& hook) {
   const auto all_inputs = [&] {
     std::vector<c10::IValue> items;
     for (std::size_t i = 0; i < node->inputs().size(); ++i) items.push_back(input(node, i, values));
@@ -132,11 +134,18 @@ bool run_structural(const Node* node, Values& values) {
     case c10::prim::DictConstruct:
       values[node->output()] = construct_dict(node, all_inputs());
       return true;
+    case c10::prim::isinstance: {
+      const c10::TypePtr type = input(node, 0, values).type();
+      const auto& types = node->tys(c10::attr::types);
+      values[node->output()] = std::any_of(
+          types.begin(), types.end(), [&](const auto& one) { return type->isSubtypeOf(*one); });
+      return true;
+    }
     case c10::prim::If:
-      run_if(node, values);
+      run_if(node, values, hook);
       return true;
     case c10::prim::Loop:
-      run_loop(node, values);
+      run_loop(node, values, hook);
       return true;
     default:
       return false;
@@ -198,8 +207,8 @@ std::vector<c10::IValue> outputs_of(const torch::jit::Graph& graph, const Values
 
 }  // namespace
 
-void run_node(const Node* node, Values& values) {
-  if (!run_structural(node, values)) run_operator(node, values);
+void run_node(const Node* node, Values& values, const NodeHook& hook) {
+  if (!run_structural(node, values, hook)) run_operator(node, values);
 }
 
 Schedule::Schedule(const torch::jit::Graph& graph) {

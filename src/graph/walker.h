@@ -20,11 +20,14 @@ namespace repquant {
 /// Values of one run, by graph value.
 using Values = std::unordered_map<const torch::jit::Value*, c10::IValue>;
 
+/// Replaces the evaluation of a node; returns false to let the walker evaluate it.
+using NodeHook = std::function<bool(const torch::jit::Node*, Values&)>;
+
 /// Evaluates one node: reads its inputs from `values`, stores its outputs there.
 /// Covers every operator LibTorch can run plus constants, tuples, lists, dicts, If and Loop.
 /// Throws Error kUnsupported for nodes outside that set, and kNumerical / kUnsupported with the
-/// site path when the operator itself fails.
-void run_node(const torch::jit::Node* node, Values& values);
+/// site path when the operator itself fails. `hook`: for the nodes inside branches and loops.
+void run_node(const torch::jit::Node* node, Values& values, const NodeHook& hook = nullptr);
 
 /// The top-level nodes of a graph in execution order, with the values that die at each of them.
 class Schedule {
@@ -47,9 +50,6 @@ class Schedule {
 /// Binds the graph's inputs: one value for each of them, or the tensors that they consist of (see
 /// structured_inputs()). Throws Error kUsage when number or kind of inputs do not fit.
 Values bind_inputs(const torch::jit::Graph& graph, const std::vector<c10::IValue>& inputs);
-
-/// Replaces the evaluation of a node; returns false to let the walker evaluate it.
-using NodeHook = std::function<bool(const torch::jit::Node*, Values&)>;
 
 /// Runs nodes [begin, end) of the schedule, dropping values after their last use.
 void run_range(const Schedule& schedule, std::size_t begin, std::size_t end, Values& values,

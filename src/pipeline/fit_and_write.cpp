@@ -1,6 +1,7 @@
 #include "pipeline/fit_and_write.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "base/clock.h"
@@ -64,7 +65,10 @@ void warn_of_lost_sites(const std::vector<SiteReport>& sites, const Observer& ob
   std::vector<const SiteReport*> lost;
   for (const auto& site : sites) {
     const bool quantized = site.weight_bits > 0 || site.activation_bits > 0;
-    if (quantized && site.own_sqnr_db < kLowSqnrDb) lost.push_back(&site);
+    // One that gives nothing but zeros, as a branch that begins at zero does, has nothing to lose;
+    // its bias makes up for errors of others.
+    const bool silent = std::isinf(site.own_sqnr_db);
+    if (quantized && !silent && site.own_sqnr_db < kLowSqnrDb) lost.push_back(&site);
   }
   if (lost.empty()) return;
   std::stable_sort(lost.begin(), lost.end(), [](const SiteReport* a, const SiteReport* b) {

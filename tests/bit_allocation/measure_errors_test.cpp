@@ -149,6 +149,33 @@ TEST(MeasureErrors, AProductWithoutSoftmaxSeesTheMeanOfAnError) {
               kToleranceDb);
 }
 
+// As DeBERTa and BLOOM have it: the softmax over rows of another shape than those of the product.
+TEST(MeasureErrors, RowsOfASoftmaxMayBeMoved) {
+  std::map<std::string, at::Tensor> constants;
+  testing::add_linear(constants, "a", 16, 16, 1);
+  testing::add_linear(constants, "b", 8, 16, 2);
+  const auto model = testing::scripted(
+      "  h = torch.linear(x, self.wa, self.ba)\n"
+      "  s = torch.matmul(h, h.transpose(-2, -1)).flatten(0, 1) * 0.25\n"
+      "  p = torch.softmax(s, -1).view([x.size(0), x.size(1), -1])\n"
+      "  return torch.linear(torch.matmul(p, h), self.wb, self.bb)\n",
+      constants, testing::normal_batches(4, {4, 6, 16}));
+  const auto& sites = model.search.sites;
+  const auto attend = std::find_if(sites.begin(), sites.end(), [](const Site& site) {
+    return kind_of(site) == SiteKind::kAttend;
+  });
+  ASSERT_NE(attend, sites.end());
+  ASSERT_EQ(attend->node->input(0)->node()->kind().toQualString(), std::string("aten::view"));
+  const auto index = static_cast<std::size_t>(attend - sites.begin());
+  const Recipe recipe = plain_recipe();
+  const Choices choices = find_choices(sites, recipe, kErrorCandidates);
+  const ErrorTable table = measure_errors(model.model, sites, model.batches, recipe, choices, {});
+  const std::vector<WidthError>& widths = table.sites[index].activations;
+  ASSERT_EQ(widths.size(), 3U);
+  EXPECT_NEAR(-10 * std::log10(widths[1].output_error), truth_of(model, index, recipe).sqnr_db,
+              kToleranceDb);
+}
+
 TEST(MeasureErrors, IsTheSameOnAnyThreads) {
   const auto model = testing::prepare_planted(2);
   const Choices choices = find_choices(model.search.sites, plain_recipe(), kErrorCandidates);

@@ -57,5 +57,21 @@ TEST(Past, GivenKeysAndValuesAreTaken) {
   EXPECT_THROW(arrange_inputs({.names = {}, .inputs = {a, b}, .labels = {}}, signature), Error);
 }
 
+// The class that a diffusion model draws; where nothing is missing, labels stay what they are.
+TEST(ModelInputs, LabelsAreAnInputThatTheModelNeeds) {
+  const at::Tensor x = at::ones({2, 3}), t = at::ones({2});
+  const Batch batch{.names = {"t", "x"}, .inputs = {t, x}, .labels = {4, 7}};
+  for (const char* name : {"y", "labels"}) {
+    const auto inputs =
+        arrange_inputs(batch, {.names = {"x", "t", name}, .required = 3, .past = {}});
+    ASSERT_EQ(inputs.size(), 3U);
+    EXPECT_TRUE(inputs[0].is_same(x) && inputs[1].is_same(t));
+    EXPECT_TRUE(at::equal(inputs[2], at::tensor({4, 7}, at::kLong)));
+  }
+  EXPECT_EQ(arrange_inputs(batch, {.names = {"x", "t", "y"}, .required = 2, .past = {}}).size(),
+            2U);
+  EXPECT_THROW(arrange_inputs(batch, {.names = {"x", "t", "z"}, .required = 3, .past = {}}), Error);
+}
+
 }  // namespace
 }  // namespace repquant

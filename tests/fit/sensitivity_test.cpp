@@ -2,7 +2,12 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
 
 #include "graph/walker.h"
 #include "support/fixtures.h"
@@ -78,6 +83,30 @@ TEST(Sensitivity, MaskedTokensAreUnused) {
 }
 
 // Two batches of one sample with two heads, of three tokens with four channels.
+// A model that cuts its samples to the longest of them: a few of them have fewer rows each.
+TEST(Sensitivity, HasTheRowsOfTheWholeBatch) {
+  at::manual_seed(1);
+  torch::jit::Module module("m");
+  module.register_parameter("w", at::randn({8, 8}), false);
+  module.register_parameter("v", at::randn({5, 8}), false);
+  module.define(
+      "def forward(self, x, lengths):\n"
+      "    h = torch.linear(x[:, :int(lengths.max())], self.w)\n"
+      "    return torch.linear(torch.relu(h), self.v).sum(1)\n");
+  const std::string path =
+      (std::filesystem::path(::testing::TempDir()) / "sensitivity_cut.pt").string();
+  module.save(path);
+  const Model model = load_model(path, 2);
+  const SiteSearch search = find_sites(model);
+  const std::vector<at::Tensor> batch{at::randn({4, 6, 8}), at::tensor({3, 3, 6, 2}, at::kLong)};
+  const auto sensitivities =
+      measure_sensitivity(*model.graph, Schedule(*model.graph), search.sites, {batch}, 1);
+  ASSERT_EQ(search.sites.size(), 2U);
+  for (const Site& site : search.sites) {
+    EXPECT_EQ(sensitivities.at(site.node->output()).tokens.at(0).numel(), 4 * 6) << site.path;
+  }
+}
+
 TEST(OperandWeights, AreOfRowsInTheOrderOfTokens) {
   const auto of_tokens = [](std::int64_t rows, std::int64_t axis) {
     const at::Tensor ones = at::ones({rows}, at::kDouble);

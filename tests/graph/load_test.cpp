@@ -268,6 +268,16 @@ TEST_F(LoadedText, ConstantsInAnySpellingAreLinears) {
       {"torch.einsum(\"bnhe,hed->bnd\", x, self.w)", {2, 4, 6}, {3, 5, 2, 4}, 1},
       {"torch.einsum(\"hd,bhnm->bdnm\", self.w, x)", {4, 6}, {3, 4, 5, 2}, 1},
       {"torch.einsum(\"...d,de\", x, self.w)", {4, 6}, {3, 4}, 0},  // the rank is not known
+      {"torch.einsum(\"...d,de->...e\", x.view([3, 5, 8]).pow(2).repeat([1, 1, 1]), self.w)",
+       {8, 6},
+       {3, 5, 8},
+       1},
+      {"torch.einsum(\"bnd,ed->be\", x, self.w)", {6, 8}, {3, 5, 8}, 1},
+      {"torch.tensordot(x.view([3, 5, 8]), self.w, [2], [0])", {8, 2, 3}, {3, 5, 8}, 1},
+      {"torch.tensordot(self.w, x.view([3, 5, 2, 4]), [1, -1], [2, 3])", {6, 2, 4}, {3, 5, 8}, 1},
+      {"torch.inner(x.view([3, 5, 8]), self.w)", {6, 8}, {3, 5, 8}, 1},
+      {"torch.matmul(x, self.w)", {8}, {3, 5, 8}, 1},
+      {"torch.mv(x, self.w)", {8}, {5, 8}, 1},
       {"torch.bmm(x, self.w)", {3, 8, 4}, {3, 5, 8}, 3},
       {"torch.matmul(self.w, x)", {6, 5}, {3, 5, 8}, 1},
       {"torch.bmm(self.w, x)", {3, 4, 5}, {3, 5, 8}, 3},
@@ -304,6 +314,72 @@ TEST_F(LoadedText, ConstantsInAnySpellingAreLinears) {
     EXPECT_GT(macs, 0) << spelling.body;
     EXPECT_EQ(parameters, at::randn(spelling.weight).numel()) << spelling.body;
   }
+}
+
+// Two Linears of one weight: a view of another one's memory is no weight of its own.
+TEST_F(LoadedText, TransposedWeightsAreContiguous) {
+  parameter("w", at::randn({4, 8}));
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    return torch.linear(torch.linear(x, self.w), self.w.t())\n");
+  const at::Tensor x = at::randn({3, 8});
+  run(model, {x});
+  const SiteSearch search = sites(model, {x});
+  ASSERT_EQ(search.sites.size(), 2U);
+  for (const Site& site : search.sites) EXPECT_TRUE(constant_of(site).is_contiguous());
+}
+
+TEST_F(LoadedText, BilinearIsALinearAndAProduct) {
+  for (const bool with_bias : {false, true}) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({8, 8}) * 0.3);
+    parameter("t", at::randn({6, 8, 8}) * 0.3);
+    parameter("b", at::randn({6}));
+    const Model model = load(std::string("def forward(self, x):\n"
+                                         "    h = torch.linear(x, self.w)\n"
+                                         "    return torch.bilinear(h, h.flip(1), self.t, ") +
+                                 (with_bias ? "self.b)\n" : "None)\n"),
+                             1, 3);
+    const at::Tensor x = at::randn({3, 5, 8});
+    run(model, {x});
+    const SiteSearch search = sites(model, {x});
+    EXPECT_EQ(count_kind(search, SiteKind::kLinear), 2);
+    EXPECT_EQ(count_kind(search, SiteKind::kProduct), 1);
+    EXPECT_TRUE(search.skipped.empty());
+  }
+}
+
+// What a value is may be known no sooner than the model runs.
+TEST_F(LoadedText, AsksForATypeAtRunTime) {
+  parameter("w", at::randn({4, 8}));
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    h : Optional[Tensor] = None\n"
+      "    if bool((x > 0).any()):\n"
+      "        h = x\n"
+      "    y = torch.linear(x, self.w)\n"
+      "    if isinstance(h, Tensor):\n"
+      "        y = y * h.sum()\n"
+      "    return y\n");
+  run(model, {at::rand({3, 8})});
+  run(model, {-at::rand({3, 8})});
+}
+
+// Every turn of a loop multiplies.
+TEST_F(LoadedText, ProductsInLoopsCountForEachTurn) {
+  parameter("w", at::randn({4, 4}) * 0.3);
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    h = torch.linear(x, self.w)\n"
+      "    for i in range(x.size(1)):\n"
+      "        h = torch.tanh(torch.matmul(h, h.transpose(-2, -1)))\n"
+      "    return h\n");
+  const at::Tensor x = at::randn({2, 4, 4});
+  run(model, {x});
+  const SiteSearch search = sites(model, {x});
+  ASSERT_EQ(search.skipped.size(), 1U);
+  EXPECT_EQ(search.skipped[0].macs, 4 * 4 * 4 * 4);
+  EXPECT_NE(search.skipped[0].reason.find("loop"), std::string::npos);
 }
 
 // Rows sorted by expert; one expert has none.
