@@ -15,7 +15,7 @@ struct CoverageRow {
   int weight_bits = 0;      // 0: a product of two activations
   int activation_bits = 0;  // 16: weight-only
   int sites = 0;
-  std::int64_t parameters = 0;  // weight elements
+  std::int64_t parameters = 0;  // weight elements, of a weight that several calls share once
   std::int64_t macs = 0;        // multiply-accumulates per sample
 };
 
@@ -35,7 +35,7 @@ struct Coverage {
   std::vector<CoverageRow> rows;
   std::vector<CoverageGap> gaps;
   std::int64_t parameters = 0;  // floating-point elements of the file's tensors, all of them; what
-                                // several sites share counts for each of them
+                                // several sites share counts as often as codes of it are stored
   std::int64_t quantized_parameters = 0;  // weights of quantized sites
   std::int64_t macs = 0;                  // 0: not measured
   std::int64_t quantized_macs = 0;

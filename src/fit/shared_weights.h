@@ -12,10 +12,16 @@
 
 namespace repquant {
 
-/// With weights.share_calls: the rounded weight of each quantized Linear, by its index in `sites`,
-/// whose weight holds the same numbers and gets the same bits as another's, so that an artifact
-/// stores it once. No call sees the data of the others, so it is rounded to nearest, and as no fold
-/// can be in it, its inputs have one grid per tensor. `bits`: for each site.
+/// With weights.share_calls: quantized Linears whose weights hold the same numbers and get the same
+/// bits, so that an artifact stores one weight for all of a group; indices in `sites`, in order, at
+/// least two in each group. `bits`: for each site.
+std::vector<std::vector<std::size_t>> sharing_linears(const std::vector<Site>& sites,
+                                                      const std::vector<SiteBits>& bits,
+                                                      const WeightRecipe& recipe);
+
+/// The rounded weight of each of them, by its index in `sites`. No call sees the data of the
+/// others, so it is rounded to nearest, and as no fold can be in it, its inputs have one grid per
+/// tensor.
 std::map<std::size_t, QuantizedWeight> round_shared_weights(const std::vector<Site>& sites,
                                                             const std::vector<SiteBits>& bits,
                                                             const WeightRecipe& recipe,

@@ -7,6 +7,7 @@
 
 #include "base/overloaded.h"
 #include "base/text_table.h"
+#include "fit/shared_weights.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -73,8 +74,8 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
   coverage.notes = model.notes;
   std::map<std::tuple<int, int, int>, CoverageRow> rows;
   double bit_sum = 0.0;
-  // What several sites share is stored once for each of them that is quantized, and once more if
-  // others read it in floating point.
+  // What several sites share is stored once for each of them that is quantized, Linears with one
+  // weight apart, and once more if others read it in floating point.
   std::set<const void*> stored, floating;
   const auto count_again = [&](const Site& site, bool quantized) {
     const at::Tensor constant = constant_of(site);
@@ -83,10 +84,14 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
     if (!quantized && !floating.insert(data).second) return;
     if (!stored.insert(data).second) coverage.parameters += constant.numel();
   };
+  std::set<std::size_t> again;  // Linears whose codes one before them stores
+  for (const auto& sharing : sharing_linears(search.sites, bits, recipe.weights)) {
+    again.insert(sharing.begin() + 1, sharing.end());
+  }
   for (std::size_t i = 0; i < search.sites.size(); ++i) {
     const Site& site = search.sites[i];
     coverage.macs += site.macs;
-    count_again(site, bits[i].quantized);
+    if (again.count(i) == 0) count_again(site, bits[i].quantized);
     if (!bits[i].quantized) {
       coverage.gaps.push_back(excluded_gap(site, recipe, is_read_in_float(search.sites, bits, i)));
       if (const auto found = reasons.find(site.path); found != reasons.end()) {
@@ -104,7 +109,7 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
     ++row.sites;
     row.macs += site.macs;
     coverage.quantized_macs += site.macs;
-    if (!constant.defined()) continue;
+    if (!constant.defined() || again.count(i) > 0) continue;
     const std::int64_t elements = constant.numel();
     row.parameters += elements;
     coverage.quantized_parameters += elements;

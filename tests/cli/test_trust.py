@@ -19,6 +19,7 @@ from test_hostile import of_description, rewrite
 
 GATE, USAGE, FILE = 1, 2, 5
 MOBILE = support.FIXTURES / "architectures" / "mobile_like.pt"
+ALBERT = support.FIXTURES / "architectures" / "albert.pt"
 NAMES = ["archive", "format", "table", "codes", "coverage", "integers", "log grid", "model", "fold",
          "forms", "outputs", "reproduction"]
 
@@ -77,6 +78,11 @@ class VerifyTest(ArtifactTest):
     def test_without_a_reference_operators_are_compared(self) -> None:
         result = self.result("verify", self.artifact, "--data", DIGITS_TEST)
         self.assertEqual([claim["name"] for claim in result["claims"]], NAMES[:7] + ["forms"])
+
+    def test_a_layer_that_is_applied_again(self) -> None:
+        made, data = self.folder / "albert.w8a8.pt", ALBERT.with_suffix(".npz")
+        self.succeed("quantize", ALBERT, "--bits", "w8a8", "--calib", data, "-o", made)
+        self.succeed("verify", made, "--reference", ALBERT, "--data", data)
 
     def test_a_changed_byte(self) -> None:
         path = self.folder / "changed.pt"

@@ -77,7 +77,12 @@ TEST(SharedLayers, AreStoredOnce) {
   options.output = (folder / "quantized.pt").string();
   options.workdir = (folder / "work").string();
   options.recipe.bits = {8, 8};
-  quantize(options);
+  const Coverage coverage = quantize(options).coverage;
+  std::int64_t elements = 0;
+  const auto model = torch::jit::load(options.model);
+  for (const auto& parameter : model.parameters()) elements += parameter.numel();
+  EXPECT_LE(coverage.parameters, elements) << "the layer counts once";
+  EXPECT_GT(coverage.parameter_share(), 0.9);
   const std::string first = testing::read_text(options.output);
   std::set<const void*> codes;
   std::size_t linears = 0;
