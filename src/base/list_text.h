@@ -11,7 +11,7 @@ template <class Range>
 std::string list_text(const Range& parts) {
   std::string text, separator;
   for (const auto& part : parts) {
-    text.append(separator).append(std::string_view(part));
+    text.append(separator).append(std::string_view{part});
     separator = ", ";
   }
   return text;

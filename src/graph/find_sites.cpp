@@ -416,14 +416,6 @@ class Search {
           kind_name(node) == "aten::embedding" || kind_name(node) == "aten::embedding_bag";
       if (!is_product(node) && !is_unknown_operator(node) && !table) continue;
       if (is_of_positions(node) || is_of_kinds(node)) continue;
-      if (node->owningBlock() != graph_.block() && kind_name(node) == "aten::linear") {
-        throw Error(ErrorKind::kUnsupported,
-                    {.what = "a Linear lies inside a branch or loop that depends on the data",
-                     .where = describe_node(node),
-                     .hint = has_nested_tensors()
-                                 ? "build nn.TransformerEncoder with enable_nested_tensor=False"
-                                 : "export with torch.jit.trace, or remove the condition"});
-      }
       SkippedOperator skipped{
           .path = module_path(node), .op = kind_name(node), .reason = "", .node = node};
       for (const at::Tensor& t : parameters_of(node)) {
@@ -435,7 +427,11 @@ class Search {
       } else if (const auto found = reasons_.find(node); found != reasons_.end()) {
         skipped.reason = found->second;
       } else if (node->owningBlock() != graph_.block() && is_product(node)) {
-        skipped.reason = "it lies in a branch or loop that depends on the data";
+        skipped.reason =
+            has_nested_tensors()
+                ? "it lies in a branch for nested tensors; build nn.TransformerEncoder "
+                  "with enable_nested_tensor=False"
+                : "it lies in a branch, or in a loop whose turns are not a constant";
       } else {
         skipped.reason = reason_for_gap(node);
       }

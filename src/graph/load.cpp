@@ -74,6 +74,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
   expect_nested_tensors(*model.graph);
   // Once it is known which branches run.
   torch::jit::ConstantPropagationImmutableTypes(model.graph);
+  unroll_while_loops(model.graph);
   if (const int messages = remove_messages(*model.graph); messages > 0) {
     model.notes.push_back("left out: " + counted(messages, "statement") + " that print or warn");
   }

@@ -33,6 +33,10 @@ void decompose_attention(std::shared_ptr<torch::jit::Graph>& graph);
 /// before all else.
 void expect_nested_tensors(torch::jit::Graph& graph);
 
+/// Turns of `while` loops whose conditions are known, up to 64 of all loops together; where there
+/// are more, nothing is changed. To be called before the graph is cleaned.
+void unroll_while_loops(std::shared_ptr<torch::jit::Graph>& graph);
+
 /// PyTorch's fast paths (aten::_transformer_encoder_layer_fwd; aten::_native_multi_head_attention
 /// as self-attention) -> linear, attention products, norms; nested tensors between them -> padded
 /// ones with masks.

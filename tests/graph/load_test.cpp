@@ -365,6 +365,59 @@ TEST_F(LoadedText, AsksForATypeAtRunTime) {
   run(model, {-at::rand({3, 8})});
 }
 
+TEST_F(LoadedText, TurnsOfAWhileLoopThatAreKnownAreUnrolled) {
+  parameter("w", at::randn({4, 4}) * 0.3);
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    i = 0\n"
+      "    y = x\n"
+      "    while i < 3:\n"
+      "        if i != 1:\n"
+      "            y = torch.tanh(torch.linear(y, self.w))\n"
+      "        i += 1\n"
+      "    return y * i\n");
+  const at::Tensor x = at::randn({2, 4});
+  run(model, {x});
+  const SiteSearch search = sites(model, {x});
+  EXPECT_EQ(search.sites.size(), 2U);
+  EXPECT_TRUE(search.skipped.empty());
+}
+
+TEST_F(LoadedText, TheFirstTurnOfALoopThatTheDataEndsIsUnrolled) {
+  parameter("w", at::randn({4, 4}));
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    y = x\n"
+      "    more = True\n"
+      "    while more:\n"
+      "        y = torch.linear(y, self.w) * 0.1\n"
+      "        more = bool(y.abs().max() > 0.01)\n"
+      "    return y\n");
+  const at::Tensor x = at::randn({2, 4});
+  run(model, {x});
+  run(model, {100 * x});
+  const SiteSearch search = sites(model, {x});
+  EXPECT_EQ(search.sites.size(), 1U);
+  ASSERT_EQ(search.skipped.size(), 1U);
+  EXPECT_NE(search.skipped[0].reason.find("loop"), std::string::npos);
+}
+
+TEST_F(LoadedText, ManyTurnsStayALoop) {
+  parameter("w", at::randn({4, 4}) * 0.3);
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    y = torch.linear(x, self.w)\n"
+      "    i = 0\n"
+      "    while i < 1000:\n"
+      "        y = torch.tanh(y)\n"
+      "        i += 1\n"
+      "    return y\n");
+  run(model, {at::randn({2, 4})});
+  std::size_t nodes = 0;
+  for (const auto* node : model.graph->nodes()) nodes += node->outputs().size();
+  EXPECT_LT(nodes, 20U);
+}
+
 // Every turn of a loop multiplies.
 TEST_F(LoadedText, ProductsInLoopsCountForEachTurn) {
   parameter("w", at::randn({4, 4}) * 0.3);
