@@ -10,8 +10,8 @@ namespace repquant {
 template <class Range>
 std::string list_text(const Range& parts) {
   std::string text, separator;
-  for (const auto& part : parts) {
-    text.append(separator).append(std::string_view{part});
+  for (const std::string_view part : parts) {
+    text.append(separator).append(part);
     separator = ", ";
   }
   return text;

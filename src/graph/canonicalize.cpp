@@ -96,8 +96,9 @@ bool rewrite_batch_of_constants(Node* node, bool on_the_left) {
   for (std::int64_t i = 0; i < count; ++i) {
     const std::string name = std::to_string(i);
     text += ", weight_" + name + ": Tensor";
-    stack += (i > 0 ? ", " : "") + std::string("torch.linear(x.select(-3, ") + name + "), weight_" +
-             name + ", None)";
+    if (i > 0) stack += ", ";
+    stack.append("torch.linear(x.select(-3, ").append(name).append("), weight_");
+    stack.append(name).append(", None)");
   }
   text += ") -> Tensor:\n    x = x" + turn + ".expand([" + sizes + std::to_string(count) +
           ", -1, -1])\n    return torch.stack([" + stack + "], -3)" + turn + "\n";
@@ -124,8 +125,9 @@ void rewrite_grouped(Node* node) {
     const std::string name = std::to_string(i);
     const std::string end = i + 1 < count ? "int(ends[" + name + "])" : "";
     text += ", weight_" + name + ": Tensor";
-    parts += (i > 0 ? ", " : "") + std::string("torch.linear(x[") + begin + ":" + end +
-             "], weight_" + name + ", None)";
+    if (i > 0) parts += ", ";
+    parts.append("torch.linear(x[").append(begin).append(":").append(end);
+    parts.append("], weight_").append(name).append(", None)");
     begin = end;
     operands.push_back(insert_tensor(node, weight[i].t().contiguous()));
   }
@@ -179,13 +181,12 @@ void canonicalize_matmul(std::shared_ptr<Graph>& graph) {
   for (Node* node : all_nodes(*graph)) {
     if (is_kind(node, "aten::einsum")) {
       rewrite_einsum(node);
-    } else if (rewrite_contraction(node)) {
+    } else if (rewrite_contraction(node) ||
+               (is_kind(node, "aten::bmm") && (rewrite_batch_of_constants(node, false) ||
+                                               rewrite_batch_of_constants(node, true)))) {
       continue;
     } else if (is_kind(node, "aten::linear")) {
       rewrite_computed_linear(node);
-    } else if (is_kind(node, "aten::bmm") && (rewrite_batch_of_constants(node, false) ||
-                                              rewrite_batch_of_constants(node, true))) {
-      continue;
     } else if (is_kind(node, "aten::_grouped_mm")) {
       rewrite_grouped(node);
     } else if (is_kind(node, "aten::baddbmm") ||

@@ -11,6 +11,7 @@
 
 #include "base/list_text.h"
 #include "graph/einsum.h"
+#include "graph/normalize.h"
 #include "graph/rank.h"
 #include "graph/rewrite.h"
 
@@ -205,7 +206,7 @@ std::string pairs_text(const Equation& equation, const std::vector<std::int64_t>
     arguments += (terms.size() > 1 ? ", " : "") + terms.back().name + ": Tensor";
   }
   const auto take = [&terms](std::size_t i) {
-    const Term term = terms[i];
+    Term term = terms[i];
     terms.erase(terms.begin() + static_cast<std::ptrdiff_t>(i));
     return term;
   };

@@ -1,4 +1,5 @@
-// `while` loops whose turns are known before the model runs. LibTorch unrolls only loops that count.
+// `while` loops whose turns are known before the model runs. LibTorch unrolls only those that
+// count.
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>

@@ -12,10 +12,10 @@
 
 namespace repquant {
 
-/// Coverage of `bits` (one for each site, see resolve_bits) on the sites of `model`. Sites that
-/// `failed` are gaps that the recipe did not ask for, whatever their bits.
+/// Coverage of the bits `given` (one for each site, see resolve_bits) on the sites of `model`.
+/// Sites that `failed` are gaps that the recipe did not ask for, whatever their bits.
 Coverage coverage_of(const Model& model, const SiteSearch& search,
-                     const std::vector<SiteBits>& bits, const Recipe& recipe,
+                     const std::vector<SiteBits>& given, const Recipe& recipe,
                      const std::vector<FailedSite>& failed = {});
 
 /// Throws Error kGate, with the largest gaps, if `strict` and an operator stays in floating point

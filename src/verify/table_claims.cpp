@@ -101,16 +101,15 @@ void check_bits(const ArtifactSite& row, const StoredState& state) {
       check_most(site.path, "the largest code of its input", state.integer("max_code"),
                  bits == kWeightOnlyBits ? 0 : max_code(bits), bits);
       break;
-    case ClassKind::kWeightOnlyLinear:
-    case ClassKind::kEmbedding:
-      break;  // read floating point
+    case ClassKind::kWeightOnlyLinear:  // reads floating point, as
+    case ClassKind::kEmbedding:         // this does; the others are of no site
     case ClassKind::kNormQuantize:
     case ClassKind::kQuantize:
     case ClassKind::kSideColumns:
     case ClassKind::kTokenRange:
     case ClassKind::kTokenQuantize:
     case ClassKind::kTokenScale:
-      break;  // of no site
+      break;
   }
 }
 
@@ -149,8 +148,9 @@ int distinct_codes(const std::string& module, const StoredState& state, int bits
   const std::array<bool, 256> seen = values_of(state.tensor("codes"), bits <= 4);
   const int half = 1 << (bits - 1);
   int count = 0;
-  for (int code = -128; code < 128; ++code) {
-    if (!seen[static_cast<std::size_t>(code + 128)]) continue;
+  for (std::size_t i = 0; i < seen.size(); ++i) {
+    if (!seen[i]) continue;
+    const int code = static_cast<int>(i) - 128;
     ++count;
     if (code < -half || code >= half) {
       refute("the submodule " + module + " has " + std::to_string(bits) +
