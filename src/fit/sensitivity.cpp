@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "base/overloaded.h"
 #include "fit/blocks.h"
@@ -114,17 +115,20 @@ class PartwiseRun {
         wanted_(wanted_values(sites)) {
     if (sample_count(first_batch) < kSamplesAtOnce) return;
     // The rows of the parts follow each other only if all values have the samples in front.
-    const auto one = run(samples_of(first_batch, 0, 1), 0);
+    sample_ = run(samples_of(first_batch, 0, 1), 0);
     const auto several = run(samples_of(first_batch, 0, kSamplesAtOnce), 0);
     splits_ = true;
-    for (const auto& [value, squares] : one) {
+    for (const auto& [value, squares] : sample_) {
       const auto found = several.find(value);
       splits_ = splits_ && found != several.end() &&
                 found->second.length == kSamplesAtOnce * squares.length;
     }
+    if (!splits_) sample_.clear();
   }
 
   const Layouts& wanted() const { return wanted_; }
+  /// Those of one sample; empty where a batch is more than its samples one after the other.
+  const SquaresByValue& of_one_sample() const { return sample_; }
 
   SquaresByValue run_whole(const std::vector<at::Tensor>& batch, std::uint64_t seed) const {
     if (!splits_ || sample_count(batch) <= kSamplesAtOnce) return run(batch, seed);
@@ -162,8 +166,49 @@ class PartwiseRun {
   const Schedule& schedule_;
   std::vector<GraphBlock> blocks_;
   Layouts wanted_;
+  SquaresByValue sample_;
   bool splits_ = false;
 };
+
+/// Room for the squares of each batch, taken before the passes over them: what is kept of one pass
+/// would lie between what it gives back, and memory would grow by far more than what is kept.
+std::vector<SquaresByValue> room_for(const SquaresByValue& sample,
+                                     const std::vector<std::vector<at::Tensor>>& batches) {
+  std::int64_t samples = 0;
+  for (const auto& batch : batches) samples += sample_count(batch);
+  std::vector<SquaresByValue> parts(batches.size());
+  for (const auto& [value, squares] : sample) {
+    const std::int64_t rows = squares.tokens.numel();
+    const at::Tensor tokens = at::empty({samples * rows}, at::kDouble);
+    const auto count = static_cast<std::int64_t>(batches.size());
+    const at::Tensor channels = at::empty({count, squares.channels.numel()}, at::kDouble);
+    std::int64_t from = 0;
+    for (std::size_t i = 0; i < batches.size(); ++i) {
+      const std::int64_t to = from + rows * sample_count(batches[i]);
+      parts[i][value] = {.tokens = tokens.slice(0, from, to),
+                         .channels = channels[static_cast<std::int64_t>(i)]};
+      from = to;
+    }
+  }
+  return parts;
+}
+
+/// Puts squares into their room; those of other sizes take its place.
+void keep(SquaresByValue& room, const SquaresByValue& squares) {
+  std::erase_if(room, [&](const auto& entry) { return squares.count(entry.first) == 0; });
+  for (const auto& [value, found] : squares) {
+    Squares& place = room[value];
+    if (place.tokens.defined() && place.tokens.sizes().equals(found.tokens.sizes()) &&
+        place.channels.sizes().equals(found.channels.sizes())) {
+      place.tokens.copy_(found.tokens);
+      place.channels.copy_(found.channels);
+      place.rows = found.rows;
+      place.length = found.length;
+    } else {
+      place = found;
+    }
+  }
+}
 
 }  // namespace
 
@@ -171,15 +216,16 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
                                   const std::vector<Site>& sites,
                                   const std::vector<std::vector<at::Tensor>>& batches, int threads,
                                   const std::function<void()>& check_interrupt) {
-  std::vector<SquaresByValue> parts(batches.size());
+  std::vector<SquaresByValue> parts;
   Layouts wanted;
   try {
     const PartwiseRun partwise(graph, schedule, sites, batches[0]);
     wanted = partwise.wanted();
+    parts = room_for(partwise.of_one_sample(), batches);
     parallel_for(static_cast<std::int64_t>(batches.size()), threads, [&](std::int64_t i) {
       check_interrupt();
       const auto at = static_cast<std::size_t>(i);
-      parts[at] = partwise.run_whole(batches[at], static_cast<std::uint64_t>(i));
+      keep(parts[at], partwise.run_whole(batches[at], static_cast<std::uint64_t>(i)));
     });
   } catch (const c10::Error&) {
     rethrow_if_out_of_memory("");

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
+
 #include "base/clock.h"
 #include "graph/results.h"
 #include "graph/rewrite.h"
@@ -13,17 +15,32 @@ namespace repquant {
 using torch::jit::Node;
 using torch::jit::Value;
 
+namespace {
+
+/// In-place operators that functionalize() left may write into what the graph is given.
+bool writes_in_place(torch::jit::Graph& graph) {
+  const std::vector<Node*> nodes = all_nodes(graph);
+  return std::any_of(nodes.begin(), nodes.end(), [](const Node* node) {
+    const auto* schema = node->maybeSchema();
+    return schema != nullptr && schema->is_mutable();
+  });
+}
+
+}  // namespace
+
 Streams::Streams(const Model& model, const std::vector<std::vector<at::Tensor>>& batches,
                  int threads, std::function<void()> check_interrupt)
     : model_(model),
       schedule_(*model.graph),
       threads_(threads),
       check_interrupt_(std::move(check_interrupt)) {
+  const bool writes = writes_in_place(*model.graph);
   for (const auto& batch : batches) {
-    std::vector<c10::IValue> inputs(batch.begin(), batch.end());
+    const std::vector<c10::IValue> inputs(batch.begin(), batch.end());
     state_.emplace_back();
     state_.back().floating.in_memory() = bind_inputs(*model.graph, inputs);
-    state_.back().quantized.in_memory() = bind_inputs(*model.graph, copies_of(batch));
+    state_.back().quantized.in_memory() =
+        bind_inputs(*model.graph, writes ? copies_of(batch) : inputs);
     for (const auto& tensor : batch) keep_.insert(tensor.storage().data());
   }
   for (const Node* node : schedule_.nodes()) {

@@ -55,6 +55,17 @@ TEST(Sensitivity, CoversEverySiteAndIsTheSameOnAnyThreads) {
   }
 }
 
+// What is kept of a batch must not lie between what the passes give back: memory would grow by it.
+TEST(Sensitivity, BatchesLieInOnePieceOfMemory) {
+  const Measured measured = measure(1);
+  for (const auto& [value, sensitivity] : measured.sensitivities) {
+    const std::vector<at::Tensor>& tokens = sensitivity.tokens;
+    ASSERT_EQ(tokens.size(), 2U);
+    EXPECT_TRUE(tokens[0].is_alias_of(tokens[1])) << value->debugName();
+    EXPECT_EQ(tokens[1].storage_offset(), tokens[0].numel()) << value->debugName();
+  }
+}
+
 // An encoder that classifies by its first token. Masked tokens matter nowhere; those that only the
 // last block leaves out matter before it.
 TEST(Sensitivity, MaskedTokensAreUnused) {
