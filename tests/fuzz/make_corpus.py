@@ -5,6 +5,7 @@ Needs torch, numpy and a built repquant; run with .venv/bin/python from the repo
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -136,6 +137,8 @@ def operators() -> None:
     for operator in range(13):
         drawn = bytes((operator * 31 + i * 13) % 251 for i in range(40))
         put("operators", f"call_{operator}", bytes([2, operator]) + drawn)
+    # Attention of queries without channels: one step from a null pointer.
+    put("operators", "no_channels", base64.b64decode("DyYJ///////////////////////V////////////7/////9D/wc="))
 
 
 def main() -> int:

@@ -65,9 +65,10 @@ void key_shifts(const std::uint8_t* keys, const AttentionLayout& layout, std::in
 inline void shift_query(const std::int8_t* query, std::int64_t stride, std::int64_t rows,
                         std::int64_t depth, std::int64_t padded, std::uint8_t* out) {
   for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int8_t* from = query + r * stride;
     std::uint8_t* to = out + r * padded;
-    for (std::int64_t c = 0; c < depth; ++c) to[c] = static_cast<std::uint8_t>(from[c] + 128);
+    for (std::int64_t c = 0; c < depth; ++c) {  // without channels there may be no queries
+      to[c] = static_cast<std::uint8_t>(query[r * stride + c] + 128);
+    }
     for (std::int64_t c = depth; c < padded; ++c) to[c] = 0;
   }
 }
