@@ -299,7 +299,7 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
   std::uint8_t* planes[2] = {scratch + layout.planes,
                              scratch + layout.planes + AttentionLayout::kMaxRows * layout.width};
   const auto start = [&](const std::int8_t* p, const Strides& s) {
-    return p + batch * s.batch + head * s.head;
+    return p == nullptr ? p : p + batch * s.batch + head * s.head;  // that of an empty tensor
   };
   pack_keys<V>(start(args.key, args.key_strides), args.key_strides.row, args.columns, args.depth,
                layout, keys);
