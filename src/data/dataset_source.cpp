@@ -134,11 +134,11 @@ bool holds_labels(const at::Tensor& y) {
 }
 
 std::optional<at::Tensor> take_labels(Arrays& arrays, const std::string& where) {
-  std::vector<std::string> names{"labels"};
-  const auto y = std::find(arrays.names.begin(), arrays.names.end(), "y");
+  std::vector<std::string> names{kLabels};
+  const auto y = std::find(arrays.names.begin(), arrays.names.end(), kTargets);
   if (y != arrays.names.end() &&
       holds_labels(arrays.tensors[static_cast<std::size_t>(y - arrays.names.begin())])) {
-    names.emplace_back("y");
+    names.emplace_back(kTargets);
   }
   std::optional<at::Tensor> labels = take_array(arrays, names, where);
   if (labels && (at::isFloatingType(labels->scalar_type()) || labels->scalar_type() == at::kBool)) {

@@ -50,6 +50,11 @@ SampleSpec spec_of(const Arrays& sample);
 std::optional<at::Tensor> take_array(Arrays& arrays, const std::vector<std::string>& names,
                                      const std::string& where);
 
+/// Names of arrays that hold labels; one of the second name only if it is of whole numbers in one
+/// dimension.
+inline constexpr const char* kLabels = "labels";
+inline constexpr const char* kTargets = "y";
+
 /// take_array() of the labels, which must be integers.
 std::optional<at::Tensor> take_labels(Arrays& arrays, const std::string& where);
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/list_text.h"
+#include "data/dataset_source.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -43,7 +44,7 @@ std::optional<std::string> input_of_labels(const Batch& batch, const ModelSignat
   if (batch.labels.empty() || batch.names.empty()) return {};
   for (std::size_t i = 0; i < signature.required; ++i) {
     const std::string& name = signature.names[i];
-    if (name != "y" && name != "labels") continue;
+    if (name != internal::kLabels && name != internal::kTargets) continue;
     if (find_input(batch, name) == nullptr) return name;
   }
   return {};

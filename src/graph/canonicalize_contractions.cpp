@@ -83,11 +83,6 @@ std::optional<std::string> vector_equation(const Node* node) {
   return *a + "," + a->back() + "->" + a->substr(0, a->size() - 1);
 }
 
-std::string body_of(const std::string& equation) {
-  return "def product(a: Tensor, b: Tensor) -> Tensor:\n    return torch.einsum(\"" + equation +
-         "\", [a, b])\n";
-}
-
 std::string bilinear_text(bool with_bias) {
   return std::string("def product(a: Tensor, b: Tensor, weight: Tensor") +
          (with_bias ? ", bias: Tensor" : "") +
@@ -105,13 +100,6 @@ std::string chain_text(std::size_t count) {
   return "def product(" + arguments + ") -> Tensor:\n    return " + product + "\n";
 }
 
-/// Replaces `node` and rewrites the einsum in what stands in its place.
-void replace_by(Node* node, const std::string& text, const std::vector<Value*>& inputs) {
-  for (Node* made : replace_node(node, *compile_function(text, "product"), inputs)) {
-    if (is_kind(made, "aten::einsum")) rewrite_einsum(made);
-  }
-}
-
 }  // namespace
 
 bool rewrite_contraction(Node* node) {
@@ -125,13 +113,13 @@ bool rewrite_contraction(Node* node) {
     std::vector<Value*> inputs = node->inputs().vec();
     const bool with_bias = !inputs.back()->mustBeNone();
     if (!with_bias) inputs.pop_back();
-    replace_by(node, bilinear_text(with_bias), inputs);
+    replace_by_product(node, bilinear_text(with_bias), inputs);
     return true;
   }
   if (is_kind(node, "aten::chain_matmul") || is_kind(node, "aten::linalg_multi_dot")) {
     Node* list = node->input(0)->node();
     if (!is_kind(list, "prim::ListConstruct")) return false;
-    replace_by(node, chain_text(list->inputs().size()), list->inputs().vec());
+    replace_by_product(node, chain_text(list->inputs().size()), list->inputs().vec());
     return true;
   }
   std::optional<std::string> equation;
@@ -141,7 +129,10 @@ bool rewrite_contraction(Node* node) {
   if (is_kind(node, "aten::dot")) equation = "a,a->";
   if (is_kind(node, "aten::matmul")) equation = vector_equation(node);
   if (!equation) return false;
-  replace_by(node, body_of(*equation), {node->input(0), node->input(1)});
+  replace_by_product(node,
+                     "def product(a: Tensor, b: Tensor) -> Tensor:\n    return " +
+                         einsum_text(*equation, "a", "b") + "\n",
+                     {node->input(0), node->input(1)});
   return true;
 }
 

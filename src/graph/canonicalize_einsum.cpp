@@ -220,11 +220,14 @@ std::string pairs_text(const Equation& equation, const std::vector<std::int64_t>
     const std::string letters =
         terms.empty() ? equation.output : kept_letters(first, second, terms, equation.output);
     const Term result{"y" + std::to_string(step), letters};
-    text += "    " + result.name + " = torch.einsum(\"" + first.letters + "," + second.letters +
-            "->" + letters + "\", [" + first.name + ", " + second.name + "])\n";
+    text += "    " + result.name + " = " +
+            einsum_text(first.letters + "," + second.letters + "->" + letters, first.name,
+                        second.name) +
+            "\n";
     terms.insert(path.empty() ? terms.begin() : terms.end(), result);
   }
-  return "def einsum(" + arguments + ") -> Tensor:\n" + text + "    return " + terms[0].name + "\n";
+  return "def product(" + arguments + ") -> Tensor:\n" + text + "    return " + terms[0].name +
+         "\n";
 }
 
 /// The contraction order that torch.einsum was given; empty if none, nothing if it is no such
@@ -266,25 +269,32 @@ bool rewrite_sums(Node* node, Equation equation, const std::vector<Value*>& oper
   const std::string sums =
       sum_text("a", a, b + equation.output) + sum_text("b", b, a + equation.output);
   if (sums.empty()) return false;
-  const auto body = compile_function("def einsum(a: Tensor, b: Tensor) -> Tensor:\n" + sums +
-                                         "    return torch.einsum(\"" + a + "," + b + "->" +
-                                         equation.output + "\", [a, b])\n",
-                                     "einsum");
-  rewrite_einsum(replace_node(node, *body, operands).back());
+  const std::string rest = einsum_text(a + "," + b + "->" + equation.output, "a", "b");
+  replace_by_product(
+      node, "def product(a: Tensor, b: Tensor) -> Tensor:\n" + sums + "    return " + rest + "\n",
+      operands);
   return true;
 }
 
 bool rewrite_pairs(Node* node, Equation& equation, const std::vector<Value*>& operands) {
   const auto path = path_of(node, operands.size());
   if (!path || !name_dots(equation)) return false;
-  const auto body = compile_function(pairs_text(equation, *path), "einsum");
-  for (Node* made : replace_node(node, *body, operands)) {
-    if (is_kind(made, "aten::einsum")) rewrite_einsum(made);
-  }
+  replace_by_product(node, pairs_text(equation, *path), operands);
   return true;
 }
 
 }  // namespace
+
+std::string einsum_text(const std::string& equation, const std::string& left,
+                        const std::string& right) {
+  return "torch.einsum(\"" + equation + "\", [" + left + ", " + right + "])";
+}
+
+void replace_by_product(Node* node, const std::string& text, const std::vector<Value*>& inputs) {
+  for (Node* made : replace_node(node, *compile_function(text, "product"), inputs)) {
+    if (is_kind(made, "aten::einsum")) rewrite_einsum(made);
+  }
+}
 
 bool rewrite_einsum(Node* node) {
   const auto text = constant_text(node->input(0));

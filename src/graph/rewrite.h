@@ -50,6 +50,15 @@ bool is_one(const torch::jit::Value* value);
 /// nothing is summed. False if it stays as it is.
 bool rewrite_einsum(torch::jit::Node* node);
 
+/// torch.einsum of two values in TorchScript, such as `torch.einsum("ab,bc->ac", [x, y])`.
+std::string einsum_text(const std::string& equation, const std::string& left,
+                        const std::string& right);
+
+/// Puts the function `product` of this TorchScript text in the place of `node`, as replace_node()
+/// does, and rewrites every einsum in it.
+void replace_by_product(torch::jit::Node* node, const std::string& text,
+                        const std::vector<torch::jit::Value*>& inputs);
+
 /// tensordot, inner, mv, dot, bilinear, multi_dot and matmul by a vector -> as rewrite_einsum()
 /// does, or aten::matmul. False if it stays as it is.
 bool rewrite_contraction(torch::jit::Node* node);

@@ -4,7 +4,9 @@
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
 
+#include <algorithm>
 #include <unordered_map>
+#include <vector>
 
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
@@ -26,6 +28,12 @@ bool has_certain_turn(const Node* node) {
   const torch::jit::Block* body = node->blocks()[0];
   return begins && *begins && body->inputs()[0]->uses().empty() &&
          !torch::jit::toIValue(body->outputs()[0]).has_value();
+}
+
+Node* loop_with_certain_turn(Graph& graph) {
+  const std::vector<Node*> nodes = all_nodes(graph);
+  const auto found = std::find_if(nodes.begin(), nodes.end(), has_certain_turn);
+  return found == nodes.end() ? nullptr : *found;
 }
 
 /// Puts one turn in front of the loop: values, condition and variables go from one to the other.
@@ -54,17 +62,14 @@ void peel_turn(Node* loop) {
 }  // namespace
 
 void unroll_while_loops(std::shared_ptr<Graph>& graph) {
+  Node* loop = loop_with_certain_turn(*graph);
+  if (loop == nullptr) return;
   const auto original = graph->copy();
   for (int turn = 0; turn < kMostTurns; ++turn) {
-    bool peeled = false;
-    for (Node* node : all_nodes(*graph)) {
-      if (!has_certain_turn(node)) continue;
-      peel_turn(node);
-      peeled = true;
-      break;  // what else was listed may have moved
-    }
-    if (!peeled) return;
+    peel_turn(loop);
     torch::jit::ConstantPropagationImmutableTypes(graph);
+    loop = loop_with_certain_turn(*graph);
+    if (loop == nullptr) return;
   }
   graph = original;
 }

@@ -84,14 +84,14 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
     if (!quantized && !floating.insert(data).second) return;
     if (!stored.insert(data).second) coverage.parameters += constant.numel();
   };
-  std::set<std::size_t> again;  // Linears whose codes one before them stores
+  std::set<std::size_t> repeated;  // Linears whose codes one before them stores
   for (const auto& sharing : sharing_linears(search.sites, bits, recipe.weights)) {
-    again.insert(sharing.begin() + 1, sharing.end());
+    repeated.insert(sharing.begin() + 1, sharing.end());
   }
   for (std::size_t i = 0; i < search.sites.size(); ++i) {
     const Site& site = search.sites[i];
     coverage.macs += site.macs;
-    if (again.count(i) == 0) count_again(site, bits[i].quantized);
+    if (repeated.count(i) == 0) count_again(site, bits[i].quantized);
     if (!bits[i].quantized) {
       coverage.gaps.push_back(excluded_gap(site, recipe, is_read_in_float(search.sites, bits, i)));
       if (const auto found = reasons.find(site.path); found != reasons.end()) {
@@ -109,7 +109,7 @@ Coverage coverage_of(const Model& model, const SiteSearch& search,
     ++row.sites;
     row.macs += site.macs;
     coverage.quantized_macs += site.macs;
-    if (!constant.defined() || again.count(i) > 0) continue;
+    if (!constant.defined() || repeated.count(i) > 0) continue;
     const std::int64_t elements = constant.numel();
     row.parameters += elements;
     coverage.quantized_parameters += elements;

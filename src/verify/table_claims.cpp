@@ -101,8 +101,9 @@ void check_bits(const ArtifactSite& row, const StoredState& state) {
       check_most(site.path, "the largest code of its input", state.integer("max_code"),
                  bits == kWeightOnlyBits ? 0 : max_code(bits), bits);
       break;
-    case ClassKind::kWeightOnlyLinear:  // reads floating point, as
-    case ClassKind::kEmbedding:         // this does; the others are of no site
+    // The first two read floating point, the others are of no site.
+    case ClassKind::kWeightOnlyLinear:
+    case ClassKind::kEmbedding:
     case ClassKind::kNormQuantize:
     case ClassKind::kQuantize:
     case ClassKind::kSideColumns:

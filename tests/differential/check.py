@@ -217,12 +217,13 @@ def compare(
                 result.findings.append(f"w8a8 keeps {own:.1f} dB on other samples")
         if fused is None:
             continue
-        draws = [x] + [
-            single(models.samples(spec, count, seed=10 * seed + draw, tokens=tokens))
-            for draw in range(1, DRAWS)
-        ]
+        draws = [(got, own, x)]
+        for draw in range(1, DRAWS):
+            x = single(models.samples(spec, count, seed=10 * seed + draw, tokens=tokens))
+            got = outputs(portable, x)
+            draws.append((got, worst_db(outputs(reference, x), got), x))
         try:
-            apart = [far_apart(reference, portable, fused, drawn) for drawn in draws]
+            apart = [far_apart(got, own, outputs(fused, x)) for got, own, x in draws]
         except RuntimeError as error:
             result.findings.append(
                 f"fused fails on {name}: {str(error).strip().splitlines()[-1][:200]}"
@@ -236,10 +237,9 @@ def single(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.is_floating_point() else x
 
 
-def far_apart(reference, portable, fused, x: torch.Tensor) -> str | None:
-    got = outputs(portable, x)
-    own = worst_db(outputs(reference, x), got)
-    difference = worst_db(got, outputs(fused, x))
+def far_apart(portable, own: float, fused) -> str | None:
+    """What is wrong with outputs of the two forms; `own`: the portable one against the model."""
+    difference = worst_db(portable, fused)
     if difference >= min(FORMS_EQUAL_DB, own + FORMS_BELOW_ERROR_DB):
         return None
     return f"fused differs from portable by {difference:.1f} dB, quantization itself by {own:.1f} dB"
