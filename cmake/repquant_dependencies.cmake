@@ -8,3 +8,4 @@ find_package(JPEG REQUIRED)
 find_package(PNG REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(LibZip REQUIRED)
+find_package(Eigen3 REQUIRED NO_MODULE) # headers alone

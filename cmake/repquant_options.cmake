@@ -19,6 +19,14 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(repquant_options INTERFACE -Wno-restrict)
 endif()
 
+# For files that only processors with AVX-512 run. The warnings are false positives of gcc 12 inside
+# its own AVX-512 header.
+set(repquant_avx512_options -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
+                            -Wno-maybe-uninitialized -Wno-uninitialized)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(repquant_x86 ON)
+endif()
+
 set(repquant_slowdown 1) # what time limits of tests are multiplied by
 if(REPQUANT_SANITIZE)
   set(repquant_slowdown 6)

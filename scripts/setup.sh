@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(
   ca-certificates ccache cmake g++ ninja-build python3 python3-venv
-  libcli11-dev libgmock-dev libgtest-dev libjpeg62-turbo-dev libpng-dev
+  libcli11-dev libeigen3-dev libgmock-dev libgtest-dev libjpeg62-turbo-dev libpng-dev
   libspdlog-dev libssl-dev libzip-dev nlohmann-json3-dev "$@"
 )
 readonly cpu_index=https://download.pytorch.org/whl/cpu

@@ -7,8 +7,6 @@
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
-#include <torch/csrc/jit/passes/inline_fork_wait.h>
-#include <torch/csrc/jit/passes/inliner.h>
 
 #include <functional>
 #include <map>
@@ -150,9 +148,8 @@ FileTensors count_tensors(const Module& module, Graph& graph) {
 std::shared_ptr<Graph> flatten(const Module& module, const std::string& path,
                                FileTensors* tensors) {
   auto graph = torch::jit::toGraphFunction(module.get_method("forward").function()).graph()->copy();
-  torch::jit::Inline(*graph);
+  inline_calls(*graph);
   name_nodes(*graph, module);
-  torch::jit::InlineForkWait(graph);
   refuse_quantized(*graph, path);
   Attributes attributes(*graph, module);
   attributes.resolve();

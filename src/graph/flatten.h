@@ -19,6 +19,10 @@ struct FileTensors {
   std::int64_t unread = 0;      // floating-point elements that forward() never reads
 };
 
+/// Calls of methods and functions become their bodies. So do forks, where they stand: a future is
+/// the value itself then, and nothing is left to wait for. To be called before all else.
+void inline_calls(torch::jit::Graph& graph);
+
 /// The forward method of `module` (in eval mode) with all calls inlined and named by their module,
 /// and with attributes as constants that share their storage; its first input, the module itself,
 /// is removed. Nothing is folded yet. `tensors`: what the file holds.

@@ -395,6 +395,7 @@ std::string reason_for_gap(const Node* node) {
       kind.starts_with("aten::rnn")) {
     return "a recurrent layer";
   }
+  if (kind == "aten::cdist") return "distances, which are no plain product";
   if (!parameters_of(node).empty()) return "a product with a constant that is no plain matrix";
   return "a product of two activations without a softmax of its own";
 }

@@ -12,6 +12,7 @@
 #include "recipe/json.h"
 #include "repquant/error.h"
 #include "tensor/parallel.h"
+#include "tensor/products.h"
 
 namespace repquant {
 namespace {
@@ -104,6 +105,7 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer) {
   check_model_file(options.model, options.trust);
   if (!options.output.empty()) check_output(options.output, options.force);
   const OperatorThreads one_thread(1);
+  const FastProducts fast_products;
   CalibrationCache cache;
   const PreparedRun run = prepare({.model = options.model,
                                    .samples = options.calib,

@@ -26,6 +26,7 @@
 #include "pipeline/search_bits.h"
 #include "repquant/error.h"
 #include "tensor/parallel.h"
+#include "tensor/products.h"
 
 namespace repquant {
 namespace {
@@ -173,6 +174,7 @@ QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
   // Fits on this thread must not depend on the number of threads either; samples, rows and heads
   // are what runs side by side.
   const OperatorThreads one_thread(1);
+  const FastProducts fast_products;  // both sides of every check: sums in one order
   const PrepareOptions source{.model = options.model,
                               .samples = options.calib,
                               .preset = options.preset,

@@ -29,6 +29,47 @@ TEST_F(LoadedText, AsksForATypeAtRunTime) {
   run(model, {-at::rand({3, 8})});
 }
 
+// A fork computes its values where it stands, and nothing waits for them.
+TEST_F(LoadedText, ForksAreCalls) {
+  parameter("w", at::randn({4, 4}));
+  define(
+      "def part(self, x):\n"
+      "    return torch.tanh(torch.linear(x, self.w))\n"
+      "def parts(self, x):\n"
+      "    return torch.wait(fork(self.part, x)) + 1\n");
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    left = fork(self.parts, x)\n"
+      "    right = self.part(-x)\n"
+      "    return torch.wait(left) * right\n");
+  const at::Tensor x = at::randn({2, 4});
+  run(model, {x});
+  EXPECT_EQ(sites(model, {x}).sites.size(), 2U);
+}
+
+TEST_F(LoadedText, FuturesLieInListsAndBranches) {
+  parameter("w", at::randn({4, 4}));
+  define(
+      "def part(self, x):\n"
+      "    return torch.linear(x, self.w)\n");
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    futures = [fork(self.part, x), fork(self.part, -x)]\n"
+      "    futures.append(fork(self.part, torch.tanh(x)))\n"
+      "    y = x\n"
+      "    for future in futures:\n"
+      "        y = y * torch.wait(future)\n"
+      "    last = futures[0]\n"
+      "    if bool((x > 0).any()):\n"
+      "        last = futures[1]\n"
+      "        y = y + torch.wait(last)\n"
+      "    return y * torch.wait(last)\n");
+  const at::Tensor x = at::rand({2, 4});
+  run(model, {x});
+  run(model, {-x});
+  EXPECT_EQ(sites(model, {x}).sites.size(), 3U);
+}
+
 TEST_F(LoadedText, TurnsOfAWhileLoopThatAreKnownAreUnrolled) {
   parameter("w", at::randn({4, 4}) * 0.3);
   const Model model = load(

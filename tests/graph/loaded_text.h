@@ -4,10 +4,13 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/frontend/resolver.h>
+#include <torch/csrc/jit/frontend/sugared_value.h>
 #include <torch/csrc/jit/serialization/import.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -32,10 +35,23 @@ class LoadedText : public ::testing::Test {
     module_.register_parameter(name, tensor, false);
   }
 
+  /// Adds these methods; they may fork.
+  void define(const std::string& code) {
+    struct Resolver : torch::jit::NativeResolver {
+      std::shared_ptr<torch::jit::SugaredValue> resolveValue(
+          const std::string& name, torch::jit::GraphFunction& method,
+          const torch::jit::SourceRange& range) override {
+        if (name == "fork") return torch::jit::SpecialFormValue::create(c10::prim::fork);
+        return NativeResolver::resolveValue(name, method, range);
+      }
+    };
+    module_.define(code, std::make_shared<Resolver>());
+  }
+
   /// Saves the module with this forward method and loads it as the tool does. `rank`: of the input,
   /// where it is known.
   Model load(const std::string& code, std::size_t inputs = 1, std::int64_t rank = 0) {
-    module_.define(code);
+    define(code);
     module_.eval();
     path_ = (std::filesystem::path(::testing::TempDir()) /
              (std::string("load_") +
