@@ -155,8 +155,8 @@ void keep_freed_memory() {
     mallopt(M_MMAP_MAX, 0);
     mallopt(M_TRIM_THRESHOLD, 1 << 28);
   } else {
-    mallopt(M_MMAP_THRESHOLD,
-            room->bytes < 4 * kGigabyte ? 1 << 21 : 1 << 25);  // fixed from now on
+    // Fixed from now on. Larger blocks, which batches take, leave holes that the next does not fit.
+    mallopt(M_MMAP_THRESHOLD, 1 << 21);
     mallopt(M_TRIM_THRESHOLD, 1 << 26);
   }
 #endif

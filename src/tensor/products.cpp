@@ -79,7 +79,7 @@ at::Tensor bmm(c10::DispatchKeySet keys, const at::Tensor& a, const at::Tensor& 
 
 bool can_add(const at::Tensor& self, const at::Tensor& a, const at::Tensor& b,
              const at::Scalar& beta) {
-  return beta.equal(1) && is_plain(self) && can_take(a, b, 2) &&
+  return (beta.equal(1) || beta.equal(0)) && is_plain(self) && can_take(a, b, 2) &&
          self.scalar_type() == a.scalar_type();
 }
 
@@ -89,6 +89,7 @@ at::Tensor addmm(c10::DispatchKeySet keys, const at::Tensor& self, const at::Ten
     return at::_ops::addmm::redispatch(behind(keys), self, a, b, beta, alpha);
   }
   const at::Tensor out = self.expand({a.size(0), b.size(1)}).clone(at::MemoryFormat::Contiguous);
+  if (beta.equal(0)) out.zero_();  // not a product with 0: NaN must go
   add_products(a, b, alpha.toDouble(), out);
   return out;
 }
@@ -99,6 +100,7 @@ at::Tensor& add_to(c10::DispatchKeySet keys, at::Tensor& self, const at::Tensor&
                     self.size(1) == b.size(1) && self.stride(1) == 1 &&
                     self.stride(0) >= self.size(1) && !self.is_alias_of(a) && !self.is_alias_of(b);
   if (!ours) return at::_ops::addmm_::redispatch(behind(keys), self, a, b, beta, alpha);
+  if (beta.equal(0)) self.zero_();
   add_products(a, b, alpha.toDouble(), self);
   return self;
 }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <vector>
 
 namespace repquant {
@@ -60,6 +61,7 @@ std::vector<at::Tensor> products_of(const at::Tensor& a, const at::Tensor& b) {
       at::addmm(bias, a, b),
       at::addmm(bias, a, b, 0.5, 2),
       at::addmm(at::ones({1, 1}, a.options()), a, b, 1, -1),
+      at::addmm(at::full({1}, NAN, a.options()), a, b, 0, 1),
       at::linear(rows, b.t(), bias),
       at::linear(rows, b.t()),
       at::matmul(rows, b),
