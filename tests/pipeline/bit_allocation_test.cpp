@@ -241,17 +241,17 @@ TEST(Quantize, NamesSitesThatLoseTheirOutput) {
   options.force = true;
   const QuantizeReport report = quantize(options, observer);
   ASSERT_FALSE(warnings.empty());
-  // Judged on fitted or on other samples, by a few tenths of a dB one site or the other.
+  // Judged on four samples that were not fitted, the report on those that were: one site or another
+  // that loses about as much.
   const auto named =
       std::find_if(report.sites.begin(), report.sites.end(), [&](const SiteReport& site) {
         return warnings.front().find("`exclude='" + site.path + "'`") != std::string::npos;
       });
   ASSERT_NE(named, report.sites.end()) << warnings.front();
   EXPECT_LT(named->own_sqnr_db, 9.0);
-  const auto above = std::count_if(report.sites.begin(), report.sites.end(), [&](const auto& site) {
-    return site.own_sqnr_db < named->own_sqnr_db - 1.0;
-  });
-  EXPECT_EQ(above, 0) << warnings.front();
+  for (const SiteReport& site : report.sites) {
+    EXPECT_GT(site.own_sqnr_db, named->own_sqnr_db - 2.0) << site.path << " beside " << named->path;
+  }
 }
 
 TEST(BitAllocation, ExcludedSitesStayInFloatingPoint) {
