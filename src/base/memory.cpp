@@ -100,11 +100,12 @@ std::optional<MemoryRoom> control_group_room(const fs::path& membership, const f
   std::ifstream lines(membership);  // "4:memory:/a/b" of version 1, "0::/a/b" of version 2
   for (std::string line; std::getline(lines, line);) {
     const std::size_t first = line.find(':');
-    const std::size_t second = first == line.npos ? line.npos : line.find(':', first + 1);
-    if (second == line.npos) continue;
+    const std::size_t second =
+        first == std::string::npos ? std::string::npos : line.find(':', first + 1);
+    if (second == std::string::npos) continue;
     const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
     const bool version2 = controllers == ",,";
-    if (!version2 && controllers.find(",memory,") == controllers.npos) continue;
+    if (!version2 && controllers.find(",memory,") == std::string::npos) continue;
     const fs::path root = version2 ? mount : mount / "memory";
     // In a container the path may be that outside of it; then only the root is there.
     for (fs::path group = fs::path(line.substr(second + 1)).relative_path();;

@@ -71,7 +71,7 @@ class Attributes {
   /// The path of an assigned attribute, such as cache.keys.
   std::string path_of(const Node* set) const {
     const auto owner = objects_.find(set->input(0));
-    const std::string name = set->s(c10::attr::name);
+    const std::string& name = set->s(c10::attr::name);
     if (owner == objects_.end() || owner->second.path.empty()) return name;
     return owner->second.path + "." + name;
   }

@@ -88,7 +88,7 @@ at::Tensor addmm(c10::DispatchKeySet keys, const at::Tensor& self, const at::Ten
   if (!can_add(self, a, b, beta) || !at::is_expandable_to(self.sizes(), {a.size(0), b.size(1)})) {
     return at::_ops::addmm::redispatch(behind(keys), self, a, b, beta, alpha);
   }
-  const at::Tensor out = self.expand({a.size(0), b.size(1)}).clone(at::MemoryFormat::Contiguous);
+  at::Tensor out = self.expand({a.size(0), b.size(1)}).clone(at::MemoryFormat::Contiguous);
   if (beta.equal(0)) out.zero_();  // not a product with 0: NaN must go
   add_products(a, b, alpha.toDouble(), out);
   return out;
