@@ -50,6 +50,20 @@ std::optional<std::string> input_of_labels(const Batch& batch, const ModelSignat
   return {};
 }
 
+/// A list that the model reads as a whole is as long as the data makes it: its first tensor is the
+/// last input, and "xs.1", "xs.2" of the data follow.
+std::optional<ModelSignature> with_whole_list(const Batch& batch, const ModelSignature& signature) {
+  if (signature.names.empty() || !signature.names.back().ends_with(".0")) return {};
+  ModelSignature longer = signature;
+  const std::string& first = signature.names.back();
+  const std::string stem = first.substr(0, first.size() - 1);
+  for (int i = 1; find_input(batch, stem + std::to_string(i)) != nullptr; ++i) {
+    longer.names.push_back(stem + std::to_string(i));
+    ++longer.required;
+  }
+  return longer.names.size() > signature.names.size() ? std::optional(longer) : std::nullopt;
+}
+
 }  // namespace
 
 const at::Tensor* attention_mask(const Batch& batch) {
@@ -81,6 +95,7 @@ std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature&
     whole.inputs.push_back(at::tensor(batch.labels, at::kLong));
     return arrange_inputs(whole, signature);
   }
+  if (const auto longer = with_whole_list(batch, signature)) return arrange_inputs(batch, *longer);
   const std::size_t given = batch.inputs.size();
   if (given < signature.required || given > signature.names.size() || given == 0) {
     fail(batch, signature);

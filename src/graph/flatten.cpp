@@ -149,6 +149,7 @@ std::shared_ptr<Graph> flatten(const Module& module, const std::string& path,
                                FileTensors* tensors) {
   auto graph = torch::jit::toGraphFunction(module.get_method("forward").function()).graph()->copy();
   inline_calls(*graph);
+  dissolve_local_objects(*graph);
   name_nodes(*graph, module);
   refuse_quantized(*graph, path);
   Attributes attributes(*graph, module);
@@ -158,6 +159,13 @@ std::shared_ptr<Graph> flatten(const Module& module, const std::string& path,
   torch::jit::EliminateDeadCode(graph);
   for (const Node* node : all_nodes(*graph)) {
     if (node->kind() != c10::prim::SetAttr) continue;
+    if (node->input(0)->node()->kind() == c10::prim::CreateObject) {
+      throw Error(ErrorKind::kUnsupported,
+                  {.what = "forward() makes an object and changes it in a branch or a loop",
+                   .where = path,
+                   .got = "attribute " + node->s(c10::attr::name),
+                   .hint = "export it with torch.jit.trace, or keep that value in a variable"});
+    }
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model keeps state: forward() assigns to its attribute " +
                          attributes.path_of(node),

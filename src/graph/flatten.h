@@ -19,9 +19,14 @@ struct FileTensors {
   std::int64_t unread = 0;      // floating-point elements that forward() never reads
 };
 
-/// Calls of methods and functions become their bodies. So do forks, where they stand: a future is
-/// the value itself then, and nothing is left to wait for. To be called before all else.
+/// Calls of methods and functions become their bodies, and so does what `with` calls. So do forks,
+/// where they stand: a future is the value itself then, and nothing is left to wait for. To be
+/// called before all else.
 void inline_calls(torch::jit::Graph& graph);
+
+/// Objects that the graph makes and that no branch or loop assigns to: what is read of them are the
+/// values that were assigned. Whether gradients are wanted is no longer set. After inline_calls().
+void dissolve_local_objects(torch::jit::Graph& graph);
 
 /// The forward method of `module` (in eval mode) with all calls inlined and named by their module,
 /// and with attributes as constants that share their storage; its first input, the module itself,

@@ -1,4 +1,5 @@
-// Calls of methods, functions and forks, replaced by what they compute.
+// Calls of methods, functions, forks and context managers, replaced by what they compute.
+#include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/ir/attributes.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/inliner.h>
@@ -38,6 +39,23 @@ void run_where_forked(Node* fork) {
   fork->destroy();
 }
 
+/// `with object:` calls __enter__(object), and at the end __exit__(object, None, None, None).
+void call_where_entered(Node* node) {
+  const bool enters = node->kind() == c10::prim::Enter;
+  const torch::jit::WithInsertPoint at(node);
+  Graph& graph = *node->owningGraph();
+  const auto type = node->input()->type()->expect<c10::ClassType>();
+  const auto body =
+      torch::jit::toGraphFunction(type->getMethod(enters ? "__enter__" : "__exit__")).graph();
+  std::vector<Value*> arguments{node->input()};
+  while (arguments.size() < body->inputs().size()) {
+    arguments.push_back(graph.insertConstant(c10::IValue()));
+  }
+  const std::vector<Value*> results = torch::jit::insertGraph(graph, *body, arguments);
+  node->output()->replaceAllUsesWith(results.at(0));
+  node->destroy();
+}
+
 void leave_out_wait(Node* wait) {
   wait->output()->replaceAllUsesWith(wait->input());
   wait->destroy();
@@ -57,16 +75,19 @@ void give_bare_types(Graph& graph) {
 
 void inline_calls(Graph& graph) {
   torch::jit::Inline(graph);
-  const auto is_fork = [](const Node* node) { return node->kind() == c10::prim::fork; };
   bool forked = false;
-  for (;;) {
-    const std::vector<Node*> nodes = all_nodes(graph);
-    if (std::none_of(nodes.begin(), nodes.end(), is_fork)) break;
-    forked = true;
-    for (Node* node : nodes) {
-      if (is_fork(node)) run_where_forked(node);
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (Node* node : all_nodes(graph)) {
+      const bool is_fork = node->kind() == c10::prim::fork;
+      if (is_fork) run_where_forked(node);
+      const bool is_context =
+          !is_fork && (node->kind() == c10::prim::Enter || node->kind() == c10::prim::Exit);
+      if (is_context) call_where_entered(node);
+      forked = forked || is_fork;
+      changed = changed || is_fork || is_context;
     }
-    torch::jit::Inline(graph);  // methods that the forked graphs call
+    if (changed) torch::jit::Inline(graph);  // methods that these call
   }
   if (!forked) return;
   for (Node* node : all_nodes(graph)) {

@@ -230,7 +230,30 @@ def to_float32(x: Tensor) -> Tensor:
   }
 }
 
+/// `with torch.autocast(..):` of scripted code, without which its statements run in float32. True
+/// if there was one.
+bool leave_autocast_out(const Code& code) {
+  bool found = false;
+  for (const auto& graph : code.graphs()) {
+    for (Node* node : all_nodes(*graph)) {
+      if (node->kind() != c10::prim::Enter && node->kind() != c10::prim::Exit) continue;
+      const auto type = node->input()->type()->cast<c10::ClassType>();
+      if (!type || !type->name() ||
+          !type->name()->qualifiedName().ends_with("autocast_mode.autocast")) {
+        continue;
+      }
+      node->output()->replaceAllUsesWith(node->input());
+      node->destroy();
+      found = true;
+    }
+  }
+  return found;
+}
+
 void use_float32(Module& module, const Code& code, std::vector<std::string>& notes) {
+  if (leave_autocast_out(code)) {
+    notes.emplace_back("autocast in the code of the model is left out: float32 all through");
+  }
   const auto elements = elements_by_type(module, code);
   const auto of = [&](at::ScalarType type) {
     const auto found = elements.find(type);

@@ -33,6 +33,11 @@ class TakesList(Takes):
         return self.net(parts[0] + parts[1])
 
 
+class TakesWholeList(Takes):
+    def forward(self, parts: List[Tensor]) -> Tensor:
+        return self.net(torch.stack(parts).sum(0))
+
+
 class StructuredInputs(program.ProgramTest):
     def test_the_written_file_takes_them(self) -> None:
         torch.manual_seed(1)
@@ -41,6 +46,7 @@ class StructuredInputs(program.ProgramTest):
             (TakesDict, ("batch.x", "batch.y"), {"x": x, "y": y}),
             (TakesTuple, ("pair.0", "pair.1"), (x, y)),
             (TakesList, ("parts.0", "parts.1"), [x, y]),
+            (TakesWholeList, ("parts.0", "parts.1"), [x, y]),
         )
         for kind, names, given in cases:
             with self.subTest(kind=kind.__name__):
