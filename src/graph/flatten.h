@@ -21,7 +21,7 @@ struct FileTensors {
 
 /// Calls of methods and functions become their bodies, and so does what `with` calls. So do forks,
 /// where they stand: a future is the value itself then, and nothing is left to wait for. To be
-/// called before all else.
+/// called before all else. Throws Error kUnsupported where these never end.
 void inline_calls(torch::jit::Graph& graph);
 
 /// Objects that the graph makes and that no branch or loop assigns to: what is read of them are the

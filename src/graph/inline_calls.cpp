@@ -5,10 +5,12 @@
 #include <torch/csrc/jit/passes/inliner.h>
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "graph/flatten.h"
 #include "graph/rewrite.h"
+#include "repquant/error.h"
 
 namespace repquant {
 namespace {
@@ -75,8 +77,15 @@ void give_bare_types(Graph& graph) {
 
 void inline_calls(Graph& graph) {
   torch::jit::Inline(graph);
+  constexpr int kDeepest = 64;  // an __enter__ that enters its own object has no end
   bool forked = false;
-  for (bool changed = true; changed;) {
+  bool changed = true;
+  for (int depth = 0; changed; ++depth) {
+    if (depth == kDeepest) {
+      throw Error(ErrorKind::kUnsupported,
+                  {.what = "the model's forks or `with` statements lie in one another without end",
+                   .expected = "at most " + std::to_string(kDeepest)});
+    }
     changed = false;
     for (Node* node : all_nodes(graph)) {
       const bool is_fork = node->kind() == c10::prim::fork;

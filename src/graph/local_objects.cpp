@@ -20,8 +20,7 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 bool sets(const Node* node, const Value* object) {
-  return node->kind() == c10::prim::SetAttr && node->input(0) == object &&
-         node->input(1) != object;
+  return node->kind() == c10::prim::SetAttr && node->input(0) == object && node->input(1) != object;
 }
 
 bool gets(const Node* node, const Value* object) {

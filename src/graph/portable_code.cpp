@@ -238,10 +238,7 @@ bool leave_autocast_out(const Code& code) {
     for (Node* node : all_nodes(*graph)) {
       if (node->kind() != c10::prim::Enter && node->kind() != c10::prim::Exit) continue;
       const auto type = node->input()->type()->cast<c10::ClassType>();
-      if (!type || !type->name() ||
-          !type->name()->qualifiedName().ends_with("autocast_mode.autocast")) {
-        continue;
-      }
+      if (!type || !type->name() || type->name()->name() != "autocast") continue;
       node->output()->replaceAllUsesWith(node->input());
       node->destroy();
       found = true;
