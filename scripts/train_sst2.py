@@ -10,7 +10,7 @@ calibrate) and dev.npz (with labels):
     repquant quantize sst2/model.pt --bits w4a4 --calib sst2/train.npz -o sst2/model.w4a4.pt
     repquant evaluate sst2/model.w4a4.pt --data sst2/dev.npz --reference sst2/model.pt
 
-3 million parameters, from scratch, some ten minutes on two cores. Needs torch alone. Fixed seeds: the
+3 million parameters, from scratch, half an hour of processor time. Needs torch alone. Fixed seeds: the
 same machine, PyTorch and number of threads give the same weights.
 """
 

@@ -19,7 +19,6 @@
 namespace repquant {
 namespace {
 
-using torch::jit::Block;
 using torch::jit::Graph;
 using torch::jit::Module;
 using torch::jit::Node;
