@@ -34,11 +34,11 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         batch, tokens, width = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        x = F.scaled_dot_product_attention(q, k, v)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.proj(x.transpose(1, 2).reshape(batch, tokens, width))
 
 
@@ -102,27 +102,39 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
         return float((model(images).argmax(1) == labels).float().mean())
 
 
+class Descent:
+    """AdamW with a linear warm-up and a cosine to zero, on cross-entropy with smoothed labels."""
+
+    def __init__(self, model: nn.Module, steps: int, peak: float, decay: float,
+                 warm_up: int) -> None:
+        self.model = model
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=peak, weight_decay=decay)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: min(1.0, (step + 1) / warm_up)
+            * 0.5 * (1 + math.cos(math.pi * step / steps)),
+        )
+
+    def step(self, logits: Tensor, labels: Tensor) -> None:
+        loss = F.cross_entropy(logits, labels, label_smoothing=0.1)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.scheduler.step()
+
+
 def train(images: Tensor, labels: Tensor, epochs: int, seed: int) -> DigitsViT:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = DigitsViT()
-    batch_size, peak = 64, 1.5e-3
+    batch_size = 64
     steps = epochs * math.ceil(len(images) / batch_size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, weight_decay=0.05)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / steps)),
-    )
+    descent = Descent(model, steps, peak=1.5e-3, decay=0.05, warm_up=100)
     for _ in range(epochs):
         model.train()
         for chosen in torch.randperm(len(images), generator=generator).split(batch_size):
-            batch = augment(images[chosen], generator)
-            loss = F.cross_entropy(model(batch), labels[chosen], label_smoothing=0.1)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            scheduler.step()
+            descent.step(model(augment(images[chosen], generator)), labels[chosen])
     return model.eval().requires_grad_(False)
 
 

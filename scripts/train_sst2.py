@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train_digits import Block
+from train_digits import Block, Descent
 from ts_archive import save_portable
 
 LENGTH = 64  # tokens of a row; longer sentences are cut
@@ -40,13 +40,7 @@ class MaskedBlock(Block):
     """The pre-norm block of the digits model, blind to padding."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        batch, tokens, width = x.shape
-        attn = self.attn
-        qkv = attn.qkv(self.norm1(x)).reshape(batch, tokens, 3, attn.heads, width // attn.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        x = x + F.dropout(attn.proj(y.transpose(1, 2).reshape(batch, tokens, width)), 0.1,
-                          self.training)
+        x = x + F.dropout(self.attn(self.norm1(x), mask), 0.1, self.training)
         hidden = F.gelu(self.fc1(self.norm2(x)))
         return x + F.dropout(self.fc2(hidden), 0.1, self.training)
 
@@ -103,13 +97,9 @@ def train(ids: Tensor, mask: Tensor, labels: Tensor, words: int, epochs: int,
           seed: int) -> Classifier:
     torch.manual_seed(seed)
     model = Classifier(words)
-    batch, peak = 64, 6e-4
+    batch = 64
     steps = epochs * math.ceil(len(ids) / batch)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, weight_decay=0.1)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / steps)),
-    )
+    descent = Descent(model, steps, peak=6e-4, decay=0.1, warm_up=200)
     for _ in range(epochs):
         model.train()
         for chosen in torch.randperm(len(ids)).split(batch):
@@ -117,13 +107,7 @@ def train(ids: Tensor, mask: Tensor, labels: Tensor, words: int, epochs: int,
             part = ids[chosen, :longest]
             hidden = (torch.rand(part.shape) < 0.15) & (part != PAD)  # words that are left out
             part = part.masked_fill(hidden, UNKNOWN)
-            logits = model(part, mask[chosen, :longest])
-            loss = F.cross_entropy(logits, labels[chosen], label_smoothing=0.1)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            scheduler.step()
+            descent.step(model(part, mask[chosen, :longest]), labels[chosen])
     return model.eval().requires_grad_(False)
 
 

@@ -116,12 +116,18 @@ void register_kernels() {
   library.impl("bmm", TORCH_FN(bmm));
 }
 
-bool pays_here() {
+/// Registers the kernels at the first call, where they pay.
+bool in_use() {
+  static const bool kPays = [] {
 #if defined(__x86_64__)
-  return internal::has_fast_products() && !__builtin_cpu_is("intel");
+    const bool pays = internal::has_fast_products() && !__builtin_cpu_is("intel");
 #else
-  return false;
+    const bool pays = false;
 #endif
+    if (pays) register_kernels();
+    return pays;
+  }();
+  return kPays;
 }
 
 }  // namespace
@@ -137,16 +143,11 @@ bool internal::has_fast_products() {
 }
 
 FastProducts::FastProducts() {
-  static const bool kUsed = [] {
-    const bool pays = pays_here();
-    if (pays) register_kernels();
-    return pays;
-  }();
-  if (kUsed) ++alive;
+  if (in_use()) ++alive;
 }
 
 FastProducts::~FastProducts() {
-  if (alive > 0) --alive;
+  if (in_use()) --alive;
 }
 
 }  // namespace repquant

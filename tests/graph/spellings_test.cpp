@@ -16,6 +16,13 @@ namespace {
 using testing::count_kind;
 using testing::LoadedText;
 
+/// [5, 5] to add to scores: row 1 sees nothing.
+at::Tensor mask_of_row_one() {
+  at::Tensor mask = at::zeros({5, 5});
+  mask[1].fill_(-std::numeric_limits<float>::infinity());
+  return mask;
+}
+
 struct Spelling {
   const char* body;
   std::vector<std::int64_t> weight, input;
@@ -154,9 +161,7 @@ TEST_F(LoadedText, BetweenScoresAndProductOfAttention) {
   for (const auto& body : bodies) {
     module_ = torch::jit::Module("m");
     parameter("w", at::randn({12, 4}));
-    at::Tensor mask = at::zeros({5, 5});
-    mask[1].fill_(-std::numeric_limits<float>::infinity());
-    parameter("mask", mask);
+    parameter("mask", mask_of_row_one());
     const Model model = load(
         "def forward(self, x):\n    q, k, v = torch.linear(x, self.w).chunk(3, -1)\n"
         "    s = q @ k.transpose(-2, -1) * 0.5\n    w = torch.softmax(s, -1)\n    return " +
@@ -169,9 +174,7 @@ TEST_F(LoadedText, BetweenScoresAndProductOfAttention) {
 // A row that is NaN in part is no row of a softmax any more.
 TEST_F(LoadedText, NanInColumnsStaysBeforeTheProduct) {
   parameter("w", at::randn({12, 4}));
-  at::Tensor mask = at::zeros({5, 5});
-  mask[1].fill_(-std::numeric_limits<float>::infinity());
-  parameter("mask", mask);
+  parameter("mask", mask_of_row_one());
   const Model model = load(
       "def forward(self, x):\n    q, k, v = torch.linear(x, self.w).chunk(3, -1)\n"
       "    w = torch.softmax(q @ k.transpose(-2, -1) + self.mask, -1)\n"
