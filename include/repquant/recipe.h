@@ -85,6 +85,7 @@ struct AttentionRecipe {
   double log_steps_per_octave = 0;  // 2 is log-sqrt2, 1 is log2; 0: chosen by bits
   bool head_room = true;            // ranges of q, k, v beyond the data, by cross-validation
   bool zero_code = true;            // the last code means exactly zero
+  int cache_bits = 0;               // keys and values that a decoder keeps; 0: floating point, 8
 
   friend bool operator==(const AttentionRecipe&, const AttentionRecipe&) = default;
 };

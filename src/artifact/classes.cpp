@@ -60,6 +60,8 @@ Module define_class(const ClassSource& source,
   return module;
 }
 
+constexpr std::int64_t kCacheBits = 8;
+
 /// The attributes `activation` and `algorithm` of Linear.
 std::pair<std::string, std::string> stored_names(LinearActivation activation) {
   switch (activation) {
@@ -175,6 +177,10 @@ Module ModuleFactory::token_scale(const TokenScaleState& s) {
               {owned_float(s.sums), owned_float(s.bias), static_cast<std::int64_t>(s.output),
                s.output_low, s.output_high});
 }
+
+Module ModuleFactory::cache_quantize() { return make(ClassKind::kCacheQuantize, {kCacheBits}); }
+
+Module ModuleFactory::cache_dequantize() { return make(ClassKind::kCacheDequantize, {kCacheBits}); }
 
 Module ModuleFactory::convolution(const ConvolutionState& s) {
   return make(ClassKind::kConvolution,

@@ -147,6 +147,11 @@ class ModuleFactory {
   /// (product of those codes [.., N], grids) -> output in floating point or operand codes.
   torch::jit::Module token_scale(const TokenScaleState& state);
 
+  /// Keys or values of new tokens, float [.., d], to what a decoder keeps, uint8 [.., d + 8].
+  torch::jit::Module cache_quantize();
+  /// And back.
+  torch::jit::Module cache_dequantize();
+
   torch::jit::Module convolution(const ConvolutionState& state);
 
   const std::shared_ptr<torch::jit::CompilationUnit>& unit() const { return unit_; }

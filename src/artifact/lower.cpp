@@ -16,6 +16,7 @@
 #include "graph/rewrite.h"
 #include "plan/simulate.h"
 #include "repquant/error.h"
+#include "tensor/cache_codes.h"
 #include "tensor/current_error.h"
 
 namespace repquant {
@@ -46,6 +47,7 @@ class Lowering {
       if (const auto norm = decisions_.norms.find(node); norm != decisions_.norms.end()) {
         codes_.lower_norm(node, *norm->second);
       }
+      lower_cache(node);
       const auto planned = planned_.find(node);
       if (planned == planned_.end()) continue;
       lower_site(node, planned->second);
@@ -71,6 +73,20 @@ class Lowering {
                             lowered_.release(node->input(1));
                           }},
                site.plan->plan);
+  }
+
+  /// The operators of graph/cache_codes.h, by classes that need no library of ours.
+  void lower_cache(Node* original) {
+    const bool writes = is_kind(original, kCacheQuantizeOp);
+    if (!writes && !is_kind(original, kCacheDequantizeOp)) return;
+    Node* node = lowered_.copy.node(original);
+    const std::string path = writes ? "kept_codes" : "kept_values";
+    std::string name;
+    Value* output = lowered_.call(
+        writes ? lowered_.factory.cache_quantize() : lowered_.factory.cache_dequantize(), path,
+        {node->input(0)}, node, &name);
+    if (!writes) lowered_.emit(output, original->output(), path, Emission::Kind::kRounded);
+    node->output()->replaceAllUsesWith(output);
   }
 
   void match(const std::vector<Site>& sites, const std::vector<SitePlan>& plans) {

@@ -25,7 +25,7 @@ at::Tensor GreedyDecoder::step(const at::Tensor& ids) {
 
 at::Tensor GreedyDecoder::next(std::vector<at::Tensor> inputs) {
   std::vector<at::Tensor> outputs = model_.outputs(inputs);
-  const std::size_t kept = model_.signature().past.size();
+  const std::size_t kept = model_.signature().past.shapes.size();
   const bool gives_logits = outputs.size() > kept && outputs[0].dim() == 3 &&
                             outputs[0].is_floating_point() && outputs[0].size(2) > 1 &&
                             outputs[0].size(1) == inputs[0].size(1);

@@ -328,7 +328,9 @@ ErrorTable measure_errors(const Model& model, const std::vector<Site>& sites,
   Sums sums;
   try {
     sums = sum_of_batches(measurement, batches, choices, options);
-  } catch (const c10::Error&) {
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception&) {
     rethrow_if_out_of_memory(model.path);
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model cannot be differentiated, so sites cannot be ranked",

@@ -9,6 +9,7 @@
 #include "base/list_text.h"
 #include "data/dataset_source.h"
 #include "repquant/error.h"
+#include "tensor/cache_codes.h"
 
 namespace repquant {
 namespace {
@@ -77,12 +78,12 @@ const at::Tensor& token_ids(const Batch& batch) {
 }
 
 std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature& signature) {
-  const std::size_t kept = signature.past.size();
+  const std::size_t kept = signature.past.shapes.size();
   if (kept > 0 && batch.inputs.size() + kept == signature.names.size()) {
     ModelSignature rest = signature;
     rest.names.resize(batch.inputs.size());
     rest.required = batch.inputs.size();
-    rest.past.clear();
+    rest.past = {};
     std::vector<at::Tensor> arranged = arrange_inputs(batch, rest);
     for (auto& tensor : empty_past(signature.past, arranged.front().size(0))) {
       arranged.push_back(std::move(tensor));
@@ -96,6 +97,16 @@ std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature&
     return arrange_inputs(whole, signature);
   }
   if (const auto longer = with_whole_list(batch, signature)) return arrange_inputs(batch, *longer);
+  if (signature.past.codes) {
+    ModelSignature plain = signature;
+    plain.past = {};
+    std::vector<at::Tensor> arranged = arrange_inputs(batch, plain);
+    for (std::size_t i = arranged.size() - std::min(kept, arranged.size()); i < arranged.size();
+         ++i) {
+      if (arranged[i].is_floating_point()) arranged[i] = cache_codes(arranged[i]);
+    }
+    return arranged;
+  }
   const std::size_t given = batch.inputs.size();
   if (given < signature.required || given > signature.names.size() || given == 0) {
     fail(batch, signature);

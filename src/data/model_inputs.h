@@ -15,7 +15,7 @@ namespace repquant {
 struct ModelSignature {
   std::vector<std::string> names;  // without self
   std::size_t required = 0;        // the first so many have no default
-  PastShapes past;                 // of the last inputs: keys and values that data need not give
+  Past past;                       // of the last inputs: keys and values that data need not give
 };
 
 /// The tensors of `batch` in the order of forward(). A single array goes to the first input under

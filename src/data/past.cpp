@@ -12,6 +12,7 @@ namespace repquant {
 namespace {
 
 constexpr int kPastVersion = 1;
+constexpr const char *kFloatType = "float32", *kCodesType = "uint8";
 constexpr JsonLimits kPastLimits{std::size_t{1} << 20, 4};
 constexpr std::size_t kMostTensors = 4096;
 constexpr std::int64_t kLargestSize = std::int64_t{1} << 20;
@@ -44,11 +45,12 @@ std::vector<std::int64_t> read_shape(const Json& value, const std::string& where
 
 }  // namespace
 
-PastShapes past_from_json(const std::string& text, const std::string& where) {
+Past past_from_json(const std::string& text, const std::string& where) {
   const Json json = parse_json(text, where, kPastLimits);
-  if (!json.is_object() || json.size() != 2 || !json.contains("schema_version") ||
+  const bool typed = json.is_object() && json.contains("type");
+  if (!json.is_object() || json.size() != (typed ? 3U : 2U) || !json.contains("schema_version") ||
       !json.contains("past")) {
-    fail(where, "", "the keys schema_version and past", json);
+    fail(where, "", "the keys schema_version and past, perhaps type", json);
   }
   if (json["schema_version"] != kPastVersion) {
     fail(where, "/schema_version", std::to_string(kPastVersion), json["schema_version"]);
@@ -57,31 +59,37 @@ PastShapes past_from_json(const std::string& text, const std::string& where) {
   if (!tensors.is_array() || tensors.empty() || tensors.size() > kMostTensors) {
     fail(where, "/past", "1 to " + std::to_string(kMostTensors) + " shapes", tensors);
   }
-  PastShapes past;
+  Past past;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    past.push_back(read_shape(tensors[i], where, "/past/" + std::to_string(i)));
+    past.shapes.push_back(read_shape(tensors[i], where, "/past/" + std::to_string(i)));
+  }
+  if (typed) {
+    const Json& type = json["type"];
+    past.codes = type == kCodesType;
+    if (!past.codes && type != kFloatType) fail(where, "/type", "\"float32\" or \"uint8\"", type);
   }
   return past;
 }
 
-std::string past_to_json(const PastShapes& past) {
+std::string past_to_json(const Past& past) {
   Json json;
   json["schema_version"] = kPastVersion;
-  json["past"] = past;
+  json["past"] = past.shapes;
+  if (past.codes) json["type"] = kCodesType;
   return json.dump();
 }
 
-PastShapes find_past(const std::filesystem::path& model) {
+Past find_past(const std::filesystem::path& model) {
   const auto text = read_extra_file(model, kCacheFile, kPastLimits.bytes);
-  return text ? past_from_json(*text, model.string() + ":" + kCacheFile) : PastShapes{};
+  return text ? past_from_json(*text, model.string() + ":" + kCacheFile) : Past{};
 }
 
-std::vector<at::Tensor> empty_past(const PastShapes& past, std::int64_t samples) {
+std::vector<at::Tensor> empty_past(const Past& past, std::int64_t samples) {
   std::vector<at::Tensor> tensors;
-  for (const auto& shape : past) {
+  for (const auto& shape : past.shapes) {
     std::vector<std::int64_t> sizes{samples};
     sizes.insert(sizes.end(), shape.begin(), shape.end());
-    tensors.push_back(at::zeros(sizes, at::kFloat));
+    tensors.push_back(at::zeros(sizes, past.codes ? at::kByte : at::kFloat));
   }
   return tensors;
 }

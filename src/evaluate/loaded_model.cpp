@@ -18,8 +18,6 @@
 namespace repquant {
 namespace {
 
-constexpr std::size_t kLongestMessage = 400;
-
 ModelSignature signature_of(const std::vector<InputForm>& forms, const std::string& path) {
   ModelSignature signature;
   for (const InputForm& form : forms) {
@@ -55,23 +53,6 @@ at::Tensor output_at(const std::vector<at::Tensor>& tensors, int position,
 }
 
 }  // namespace
-
-std::string interpreter_message(const std::string& text) {
-  constexpr auto npos = std::string::npos;
-  std::string message = text;
-  const std::string marker = "RuntimeError: ";
-  if (const auto at = message.rfind(marker); at != npos) {
-    message = message.substr(at + marker.size());
-  }
-  while (!message.empty() && message.back() == '\n') message.pop_back();
-  if (const auto end = message.find('\n'); end != npos) message.resize(end);
-  // oneDNN says how to debug it, not what is wrong.
-  if (const auto end = message.find(". Run workload with environment variable"); end != npos) {
-    message = "an operator does not take values of these shapes (" + message.substr(0, end) + ")";
-  }
-  if (message.size() > kLongestMessage) message.resize(kLongestMessage);
-  return message;
-}
 
 LoadedModel::LoadedModel(const ModelForm& model, bool trusted)
     : LoadedModel(model, model.form == Form::kFused ? load(model.path, {.trust = trusted})

@@ -64,8 +64,4 @@ class LoadedModel {
   std::unique_ptr<torch::jit::Module> module_;
 };
 
-/// What went wrong, from the text of an exception of the TorchScript interpreter: its last line,
-/// without the trace of TorchScript code.
-std::string interpreter_message(const std::string& text);
-
 }  // namespace repquant

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <random>
 
+#include "graph/keep_codes.h"
 #include "graph/results.h"
 #include "tensor/samples.h"
 
@@ -73,7 +74,7 @@ class Differentiation {
       const at::NoGradGuard no_grad;
       for (std::size_t i = 0; i + 1 < blocks_.size(); ++i) {
         begins.push_back(values);
-        run_range(schedule_, blocks_[i].begin, blocks_[i].end, values);
+        run_range(schedule_, blocks_[i].begin, blocks_[i].end, values, &pass_cache);
       }
     }
     begins.push_back(std::move(values));
@@ -114,7 +115,7 @@ class Differentiation {
     const at::AutoGradMode with_gradients(true);
     Leaves leaves = i > 0 ? leaves_of(values) : Leaves{};
     const NodeHook hook = [&](const Node* node, Values& alive) {
-      run_node(node, alive);
+      if (!pass_cache(node, alive)) run_node(node, alive);
       for (const Value* output : node->outputs()) watch(output, alive, leaves);
       return true;
     };

@@ -227,12 +227,12 @@ Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule
       const auto at = static_cast<std::size_t>(i);
       keep(parts[at], partwise.run_whole(batches[at], static_cast<std::uint64_t>(i)));
     });
-  } catch (const c10::Error&) {
-    rethrow_if_out_of_memory("");
-    return {};  // an operator without derivative
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::kInterrupted || e.kind() == ErrorKind::kResource) throw;
     return {};
+  } catch (const std::exception&) {
+    rethrow_if_out_of_memory("");
+    return {};  // an operator without derivative
   }
   std::vector<UsedRows> used;
   for (const auto& part : parts) used.push_back(used_rows(part));

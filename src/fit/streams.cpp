@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "graph/keep_codes.h"
 #include "graph/results.h"
 #include "graph/rewrite.h"
 #include "tensor/parallel.h"
@@ -57,7 +58,7 @@ void Streams::run_batch(std::size_t batch, std::size_t end) {
   auto& state = state_[batch];
   if (spill_) state.floating.restore(*spill_, region_of(batch, Stream::kFloat));
   const auto start = Clock::now();
-  run_range(schedule_, position_, end, state.floating.in_memory());
+  run_range(schedule_, position_, end, state.floating.in_memory(), &pass_cache);
   state.float_seconds += seconds_since(start);
   if (spill_) state.quantized.restore(*spill_, region_of(batch, Stream::kQuantized));
   run_range(schedule_, position_, end, state.quantized.in_memory(), hook_);

@@ -320,13 +320,16 @@ void check_convolution(const State& state) {
   state.tensor_of("zero_point", channels);
 }
 
+void check_cache(const State& state) { state.integer("bits", 8, 8); }
+
 void check_instance(const ClassSource& source, const State& state) {
   using Check = void (*)(const State&);
   // In the order of ClassKind.
-  static constexpr std::array<Check, 12> checks{
+  static constexpr std::array<Check, 14> checks{
       &check_norm_quantize, &check_quantize,       &check_linear,      &check_weight_only,
       &check_side_columns,  &check_scores,         &check_attend,      &check_embedding,
-      &check_token_range,   &check_token_quantize, &check_token_scale, &check_convolution};
+      &check_token_range,   &check_token_quantize, &check_token_scale, &check_convolution,
+      &check_cache,         &check_cache};
   checks.at(static_cast<std::size_t>(&source - class_sources().data()))(state);
 }
 

@@ -35,7 +35,9 @@ enum class ClassKind {
   kTokenRange,
   kTokenQuantize,
   kTokenScale,
-  kConvolution
+  kConvolution,
+  kCacheQuantize,
+  kCacheDequantize
 };
 
 /// One class: its name, its attributes (name and type as in TorchScript) and its methods.

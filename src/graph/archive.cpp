@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 torch::jit::Module read_module(const std::string& path, torch::jit::ExtraFilesMap& extra) {
   const auto fail = [&](const std::string& message) {
     rethrow_if_out_of_memory(path);
-    throw Error(ErrorKind::kFile, unreadable_model(path, message));
+    throw Error(ErrorKind::kFile, unreadable_model(path, interpreter_message(message)));
   };
   try {
     return torch::jit::load(path, at::kCPU, extra);

@@ -15,6 +15,7 @@
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
 #include "graph/site.h"
+#include "tensor/cache_codes.h"
 
 namespace repquant {
 namespace {
@@ -358,6 +359,7 @@ bool is_product(const Node* node) {
 bool is_unknown_operator(const Node* node) {
   if (node->kind().is_prim() || is_product(node)) return false;
   const std::string kind = base_kind(node);
+  if (kind == kCacheQuantizeOp || kind == kCacheDequantizeOp) return false;
   if (!kind.starts_with("aten::") && !kind.starts_with("prim")) {
     return node->maybeOperator() != nullptr;
   }

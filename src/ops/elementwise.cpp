@@ -121,6 +121,43 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_cpu(
   return {y, codes, rows};
 }
 
+namespace {
+
+/// Grids [H, 1, 1] or [H, 1, D] of x [.., H, T, D]: each head by itself.
+at::Tensor quantize_heads(const at::Tensor& x, const at::Tensor& multiplier,
+                          const at::Tensor& offset, QuantizeArgs args, bool is_signed) {
+  const std::int64_t heads = x.dim() < 3 ? 0 : x.size(-3), width = x.dim() < 1 ? 0 : x.size(-1);
+  args.per_channel = multiplier.size(-1) > 1 || offset.size(-1) > 1;
+  const std::vector<std::int64_t> shape{heads, 1, args.per_channel ? width : 1};
+  for (const at::Tensor* grid : {&multiplier, &offset}) {
+    bool fits = grid->dim() == 3 && heads > 0 && width > 0;
+    for (std::int64_t i = 0; fits && i < 3; ++i) {
+      fits = grid->size(i) == 1 || grid->size(i) == shape[static_cast<std::size_t>(i)];
+    }
+    TORCH_CHECK(fits, "repquant::quantize: a grid ", grid->sizes(), " does not fit ", x.sizes());
+  }
+  const at::Tensor m = multiplier.expand(shape).contiguous(), a = offset.expand(shape).contiguous(),
+                   input = x.contiguous();
+  at::Tensor codes = new_output(x.sizes(), is_signed ? at::kChar : at::kByte);
+  if (codes.numel() == 0) return codes;
+  args.width = width;
+  const std::int64_t rows = x.size(-2);
+  const Kernels& table = kernels(current_level());
+  split_work(codes.numel() / (rows * width), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      QuantizeArgs part = args;
+      part.x = input.const_data_ptr<float>() + block * rows * width;
+      part.codes = static_cast<std::uint8_t*>(codes.mutable_data_ptr()) + block * rows * width;
+      part.multiplier = m.const_data_ptr<float>() + block % heads * shape[2];
+      part.offset = a.const_data_ptr<float>() + block % heads * shape[2];
+      table.quantize(part, 0, rows);
+    }
+  });
+  return codes;
+}
+
+}  // namespace
+
 at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const at::Tensor& offset,
                         std::int64_t max_code, bool quadratic, bool is_signed, std::int64_t shift) {
   const bool per_channel = multiplier.numel() > 1 || offset.numel() > 1;
@@ -130,6 +167,13 @@ at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const
   TORCH_CHECK(multiplier.numel() > 0 && offset.numel() > 0 && (!quadratic || max_code <= 15) &&
                   shift >= 0 && shift <= 128,
               "repquant::quantize: an empty grid, or codes outside 8 bits");
+  if (multiplier.dim() == 3 || offset.dim() == 3) {
+    QuantizeArgs args;
+    args.quadratic = quadratic;
+    args.max_code = static_cast<int>(max_code);
+    args.shift = is_signed ? static_cast<int>(shift) : 0;
+    return quantize_heads(x, multiplier, offset, args, is_signed);
+  }
   TORCH_CHECK(!per_channel || (x.dim() >= 1 && multiplier.dim() <= 1 && offset.dim() <= 1),
               "repquant::quantize: grids must be scalars or vectors of the last dimension");
   const std::int64_t width = x.dim() == 0 ? 1 : x.size(-1);

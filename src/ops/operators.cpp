@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
+#include "ops/kernels/kernels.h"
 #include "ops/operators.h"
 
 namespace repquant::ops {
@@ -36,6 +37,33 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_meta(
     const std::optional<at::Tensor>&) {
   const auto [codes, rows] = token_quantize_meta(x, top, levels);
   return {at::empty_symint(x.sym_sizes(), x.options()), codes, rows};
+}
+
+c10::SymInt cache_width(const at::Tensor& codes) {
+  TORCH_CHECK(codes.dim() >= 1, "repquant::cache_dequantize: codes must be [.., d + 8]");
+  return codes.sym_size(-1) - kGridBytes;
+}
+
+at::Tensor cache_quantize_meta(const at::Tensor& x) {
+  TORCH_CHECK(x.dim() >= 1, "repquant::cache_quantize: x must be [.., d]");
+  auto sizes = x.sym_sizes().vec();
+  sizes.back() = sizes.back() + kGridBytes;
+  return at::empty_symint(sizes, x.options().dtype(at::kByte));
+}
+
+at::Tensor read_cache_meta(const at::Tensor& codes, at::ScalarType type) {
+  auto sizes = codes.sym_sizes().vec();
+  sizes.back() = cache_width(codes);
+  return at::empty_symint(sizes, codes.options().dtype(type));
+}
+
+at::Tensor cache_dequantize_meta(const at::Tensor& codes) {
+  return read_cache_meta(codes, at::kFloat);
+}
+
+at::Tensor cache_operand_meta(const at::Tensor& codes, const at::Tensor&, const at::Tensor&,
+                              std::int64_t, std::int64_t) {
+  return read_cache_meta(codes, at::kChar);
 }
 
 at::Tensor patches_meta(const at::Tensor& x) { return x.permute({0, 2, 4, 1, 3, 5}).contiguous(); }
@@ -136,10 +164,23 @@ TORCH_LIBRARY(repquant, m) {
       "bool root_mean_square=False) -> Tensor");
 
   // float32 -> codes clamp(round(x m + a), 0, max_code) - shift, uint8 or (is_signed) int8.
-  // quadratic: round(sqrt(clamp(round(x m + a), 0, max_code^2)))^2. multiplier, offset: [1] or [D].
+  // quadratic: round(sqrt(clamp(round(x m + a), 0, max_code^2)))^2. multiplier, offset: [1], [D],
+  // or both of [H, 1, 1] and [H, 1, D] for x [.., H, T, D].
   m.def(
       "quantize(Tensor x, Tensor multiplier, Tensor offset, int max_code, bool quadratic, "
       "bool is_signed, int shift) -> Tensor");
+
+  // Keys and values as a decoder keeps them: each row x [.., d] float32 as codes round((x - low) /
+  // step) of its own grid, low the smallest value and step (largest - low) / 255, and behind them
+  // low and step as bytes of float32: uint8 [.., d + 8].
+  m.def("cache_quantize(Tensor x) -> Tensor");
+  // Back to float32 [.., d]: low + step code.
+  m.def("cache_dequantize(Tensor codes) -> Tensor");
+  // cache_dequantize() and quantize() to int8 operands of an attention, [.., H, T, d]. multiplier,
+  // offset: [1], [H, 1, 1] or [H, 1, d].
+  m.def(
+      "cache_operand(Tensor codes, Tensor multiplier, Tensor offset, int max_code, int shift) -> "
+      "Tensor");
 
   // Windows of x [B, sizes.., C] of any type, in 1 or 2 dimensions, with `before` and `after`
   // elements of value `zero` added to each: [B, grid.., kernel.. C].
@@ -239,6 +280,9 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("token_quantize", &token_quantize_cpu);
   m.impl("norm_tokens", &norm_tokens_cpu);
   m.impl("norm_and_tokens", &norm_and_tokens_cpu);
+  m.impl("cache_quantize", &cache_quantize_cpu);
+  m.impl("cache_dequantize", &cache_dequantize_cpu);
+  m.impl("cache_operand", &cache_operand_cpu);
   m.impl("windows", &windows_cpu);
   m.impl("patches", &patches_cpu);
   m.impl("linear", &linear_cpu);
@@ -255,6 +299,9 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("token_quantize", &token_quantize_meta);
   m.impl("norm_tokens", &norm_tokens_meta);
   m.impl("norm_and_tokens", &norm_and_tokens_meta);
+  m.impl("cache_quantize", &cache_quantize_meta);
+  m.impl("cache_dequantize", &cache_dequantize_meta);
+  m.impl("cache_operand", &cache_operand_meta);
   m.impl("windows", &windows_meta);
   m.impl("patches", &patches_meta);
   m.impl("linear", &linear_meta);

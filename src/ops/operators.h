@@ -42,6 +42,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_cpu(
     bool root_mean_square, std::int64_t top, const OptionalTensor& levels,
     const OptionalTensor& multiplier = {}, const OptionalTensor& offset = {});
 
+at::Tensor cache_quantize_cpu(const at::Tensor& x);
+at::Tensor cache_dequantize_cpu(const at::Tensor& codes);
+at::Tensor cache_operand_cpu(const at::Tensor& codes, const at::Tensor& multiplier,
+                             const at::Tensor& offset, std::int64_t max_code, std::int64_t shift);
+
 at::Tensor patches_cpu(const at::Tensor& x);
 
 at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,

@@ -10,6 +10,7 @@
 #include "base/overloaded.h"
 #include "base/text_table.h"
 #include "fit/plan_hook.h"
+#include "graph/keep_codes.h"
 #include "graph/results.h"
 #include "graph/walker.h"
 #include "recipe/bit_width.h"
@@ -65,7 +66,8 @@ Sums run(const JudgedPlans& plans, const PlanHook& simulate, const Batches& batc
   std::vector<Sums> parts(batches.size());
   parallel_for(std::ssize(batches), plans.threads, [&](std::int64_t i) {
     const auto& batch = batches[static_cast<std::size_t>(i)];
-    const auto reference = result_tensors(graph, run_graph(graph, schedule, copies_of(batch)));
+    const auto reference =
+        result_tensors(graph, run_graph(graph, schedule, copies_of(batch), &pass_cache));
     const auto got = result_tensors(graph, run_graph(graph, schedule, copies_of(batch), simulate));
     parts[static_cast<std::size_t>(i)] = compare(reference, got);
   });

@@ -54,6 +54,8 @@ std::string operator_of(ClassKind kind) {
     case ClassKind::kTokenRange:
     case ClassKind::kTokenQuantize:
     case ClassKind::kTokenScale:
+    case ClassKind::kCacheQuantize:
+    case ClassKind::kCacheDequantize:
       break;  // of an input, of no site
   }
   return class_source(kind).name;

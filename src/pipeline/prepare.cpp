@@ -10,11 +10,13 @@
 #include "artifact/check.h"
 #include "base/text_table.h"
 #include "evaluate/loaded_model.h"
+#include "graph/keep_codes.h"
 #include "graph/walker.h"
 #include "pipeline/after_tokens.h"
 #include "pipeline/memory_limits.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
+#include "tensor/cache_codes.h"
 #include "tensor/samples.h"
 
 namespace repquant {
@@ -116,6 +118,31 @@ ModelSignature signature_of(const Model& model) {
           .past = find_past(model.path)};
 }
 
+/// A decoder's keys and values become codes: of the graph, and of samples that begin with a past.
+void keep_cache_in_codes(PreparedRun& run, const Observer& observer) {
+  const Past past = find_past(run.model.path);
+  if (past.empty()) {
+    throw Error(ErrorKind::kUsage,
+                {.what = "the model keeps no keys and values",
+                 .where = "`attention.cache_bits`",
+                 .expected = "a decoder that was exported with --cache",
+                 .got = run.model.path + " without " + kCacheFile,
+                 .hint = "leave the setting out, or export the model with --cache"});
+  }
+  const at::NoGradGuard no_grad;
+  keep_codes(*run.model.graph, past.shapes, run.model.path);
+  const auto encode = [&](std::vector<at::Tensor>& batch) {
+    for (std::size_t i = batch.size() - past.shapes.size(); i < batch.size(); ++i) {
+      batch[i] = cache_codes(batch[i]);
+    }
+  };
+  for (auto& batch : run.calibration.batches) encode(batch);
+  encode(run.checked);
+  observer.info(
+      "keys and values of earlier tokens are kept in 8-bit codes, a scale and an offset for "
+      "each token and head");
+}
+
 }  // namespace
 
 PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recipe,
@@ -151,6 +178,7 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
   begin_phase(observer, "prove", 0);
   check_continued(run.model, run.checked);
   run.model.module.reset();
+  if (recipe.attention.cache_bits > 0) keep_cache_in_codes(run, observer);
   prove_sites(run.model, run.search, run.checked);
   run.bits = resolve_bits(run.search.sites, recipe);  // the proof may have changed the sites
 }

@@ -20,6 +20,7 @@
 #include "pipeline/check_forms.h"
 #include "recipe/json.h"
 #include "repquant/version.h"
+#include "tensor/cache_codes.h"
 
 namespace repquant {
 namespace {
@@ -104,7 +105,9 @@ void write_artifact(PreparedRun&& given, const FittedSites& fitted, const Quanti
   std::map<std::string, std::string> extra;
   extra[kArtifactFile] = artifact_to_json(info);
   if (run.source.preset) extra[kPresetFile] = preset_to_json(*run.source.preset);
-  if (const PastShapes past = find_past(options.model); !past.empty()) {
+  if (Past past = find_past(options.model); !past.empty()) {
+    past.codes = options.recipe.attention.cache_bits > 0;
+    for (auto& shape : past.shapes) shape.back() += past.codes ? kCacheGridBytes : 0;
     extra[kCacheFile] = past_to_json(past);
   }
 

@@ -216,6 +216,9 @@ std::vector<RecipeField> make_fields() {
                    "codes per factor of two of the log grid; 2 is log-sqrt2, 0 is by bits"));
   add(bool_field("attention.zero_code", &R::attention, &AttentionRecipe::zero_code,
                  "the last code of the log grid means exactly zero"));
+  add(width_field("attention.cache_bits", &R::attention, &AttentionRecipe::cache_bits, {0, 8},
+                  "keys and values that a decoder keeps: codes of so many bits, a scale and an "
+                  "offset for each token and head; 0: floating point"));
   add(name_field(
       "input.granularity", &R::input, &InputRecipe::granularity,
       "grids of Linear inputs that no normalisation feeds; per_token: a scale and an offset for "

@@ -65,28 +65,6 @@ bool fuse_norm(FusionContext& context, const SubmoduleCall& norm) {
   return true;
 }
 
-bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize) {
-  const StoredState& state = *quantize.state;
-  at::Tensor multiplier = state.tensor("multiplier"), offset = state.tensor("offset");
-  for (at::Tensor* grid : {&multiplier, &offset}) {
-    if (grid->numel() == 1) *grid = grid->view({1});
-    if (grid->dim() > 1) {
-      context.report_portable(quantize, "one grid per head");
-      return false;
-    }
-  }
-  Value* codes = insert_operator(
-      quantize.node, "repquant::quantize",
-      {quantize.argument(0), multiplier, offset, state.integer("max_code"), state.flag("quadratic"),
-       state.flag("signed_codes"), state.integer("shift")});
-  context.replace(quantize.node->output(), codes,
-                  {.module = quantize.name,
-                   .levels = state.flag("quadratic") ? square_levels() : at::Tensor()});
-  quantize.node->destroy();
-  context.report_fused(quantize.name, "repquant::quantize");
-  return true;
-}
-
 bool leave_token_call(FusionContext& context, const SubmoduleCall& call) {
   context.report_portable(call, "what it works with is not fused");
   return false;
@@ -115,6 +93,8 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
   }
   // In this order: a fusion takes in calls of later kinds, and of none before.
   const std::vector<std::pair<std::string, Fusion>> fusions{{"Attend", &fuse_attention},
+                                                            {"CacheQuantize", &fuse_cache_write},
+                                                            {"CacheDequantize", &fuse_cache_read},
                                                             {"Scores", &leave_product},
                                                             {"Linear", &fuse_linear},
                                                             {"WeightOnlyLinear", &fuse_weight_only},

@@ -121,7 +121,7 @@ LazyArchive read_validated(const std::string& path) {
     rethrow_if_out_of_memory(path);
     throw Error(ErrorKind::kFile, {.what = "the artifact cannot be loaded",
                                    .where = path,
-                                   .got = message.substr(0, 300),
+                                   .got = interpreter_message(message),
                                    .hint = "copy the file again, or quantize the model again"});
   };
   LazyArchive archive;

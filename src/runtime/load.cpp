@@ -114,17 +114,26 @@ Module portable_module(LazyArchive& archive, LoadReport& report) {
   return archive.root;
 }
 
+[[noreturn]] void fail_to_load(const std::string& path, const std::string& message) {
+  throw Error(ErrorKind::kFile, {.what = "the artifact cannot be loaded",
+                                 .where = path,
+                                 .got = interpreter_message(message),
+                                 .hint = "copy the file again, or quantize the model again"});
+}
+
 /// Runs `body`; what LibTorch throws becomes an Error that names the file.
 template <class Body>
 auto rewriting(const std::string& path, const Body& body) {
   try {
     return body();
+  } catch (const Error&) {
+    throw;
   } catch (const c10::Error& e) {
     rethrow_if_out_of_memory(path);
-    throw Error(ErrorKind::kFile, {.what = "the artifact cannot be rewritten to fused operators",
-                                   .where = path,
-                                   .got = std::string(e.what_without_backtrace()).substr(0, 300),
-                                   .hint = "load it with torch::jit::load"});
+    fail_to_load(path, e.what_without_backtrace());
+  } catch (const std::exception& e) {  // TorchScript's interpreter throws std::runtime_error
+    rethrow_if_out_of_memory(path);
+    fail_to_load(path, e.what());
   }
 }
 

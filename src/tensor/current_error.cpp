@@ -15,6 +15,8 @@
 namespace repquant {
 namespace {
 
+constexpr std::size_t kLongestMessage = 400;
+
 Error out_of_memory(const std::string& where) {
   return {ErrorKind::kResource,
           {.what = "out of memory",
@@ -53,6 +55,24 @@ void rethrow_if_out_of_memory(const std::string& where) {
   } catch (...) {
     return;
   }
+}
+
+std::string interpreter_message(const std::string& text) {
+  constexpr auto npos = std::string::npos;
+  std::string message = text;
+  const std::string marker = "RuntimeError: ";
+  if (const auto at = message.rfind(marker); at != npos) {
+    message = message.substr(at + marker.size());
+  }
+  message.erase(0, message.find_first_not_of('\n'));
+  while (!message.empty() && message.back() == '\n') message.pop_back();
+  if (const auto end = message.find('\n'); end != npos) message.resize(end);
+  // oneDNN says how to debug it, not what is wrong.
+  if (const auto end = message.find(". Run workload with environment variable"); end != npos) {
+    message = "an operator does not take values of these shapes (" + message.substr(0, end) + ")";
+  }
+  if (message.size() > kLongestMessage) message.resize(kLongestMessage);
+  return message;
 }
 
 Error current_error() {

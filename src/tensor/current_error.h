@@ -16,6 +16,10 @@ Error current_error();
 /// c10::Error, its interpreter hands on their text alone.
 bool is_out_of_memory(const std::exception& e);
 
+/// What went wrong, from the text of an exception of the TorchScript interpreter: its last line,
+/// without the trace of TorchScript code; at most 400 characters.
+std::string interpreter_message(const std::string& text);
+
 /// For catch blocks that explain why a file, an operator or a model fails: exhausted memory is
 /// another cause. Throws Error kResource at `where` (may be empty) if that is the exception being
 /// handled, else returns.

@@ -110,6 +110,8 @@ void check_bits(const ArtifactSite& row, const StoredState& state) {
     case ClassKind::kTokenRange:
     case ClassKind::kTokenQuantize:
     case ClassKind::kTokenScale:
+    case ClassKind::kCacheQuantize:
+    case ClassKind::kCacheDequantize:
       break;
   }
 }

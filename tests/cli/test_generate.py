@@ -85,6 +85,56 @@ class GenerateTest(program.ProgramTest):
                     _, kept = model(ids, past)
                 self.assertEqual(kept[0].shape[:3], (1, KV_HEADS, WINDOW))
 
+    def test_keys_and_values_in_codes(self) -> None:
+        import torch
+
+        self.make_models()
+        ids = torch.arange(WINDOW)[None] % VOCABULARY
+        for bits in ("w8a8", "w4a4", "w4a16"):
+            with self.subTest(bits):
+                plain, report = self.quantize("cached.pt", bits)
+                os.replace(self.folder / plain, self.folder / "float.pt")
+                output, coded = self.quantize("cached.pt", bits, "--set", "attention.cache_bits=8",
+                                              "--strict")
+                self.assertEqual([site["kind"] for site in coded["sites"]],
+                                 [site["kind"] for site in report["sites"]])
+                self.assertGreater(coded["output_sqnr_db"], report["output_sqnr_db"] - 1.5)
+                extra = {"cache.json": ""}
+                model = torch.jit.load(str(self.folder / output), _extra_files=extra)
+                kept = json.loads(extra["cache.json"])
+                self.assertEqual(kept["type"], "uint8")
+                past = [torch.zeros(1, *shape, dtype=torch.uint8) for shape in kept["past"]]
+                with torch.inference_mode():
+                    text = greedy(model, ids, past, 12, keep=True)
+                    self.assertEqual(text, greedy(model, ids, past, 12, keep=False))
+                    # An empty past of another type does no harm.
+                    self.assertEqual(text, greedy(model, ids, [p.float() for p in past], 12, True))
+                    logits, after = model(ids, past)
+                    other = torch.jit.load(str(self.folder / "float.pt"))
+                    expected, before = other(ids, [torch.zeros(1, p.size(1), 0, p.size(3) - 8)
+                                                   for p in past])
+                self.assertEqual(after[0].dtype, torch.uint8)
+                self.assertEqual(after[0].shape, (*before[0].shape[:3], before[0].shape[3] + 8))
+                error = (logits - expected).square().mean() / expected.square().mean()
+                self.assertLess(error.item(), 0.05)
+                report = self.result("benchmark", "cached.pt", output, "--form", "portable,fused",
+                                     "--task", "generate", "--data", "ids.npy", "--prompt", 12,
+                                     "--tokens", 16, "--rounds", 1)
+                _, portable, fused = report["models"]
+                self.assertEqual(portable["same_tokens"], fused["same_tokens"])
+                report = self.result("evaluate", output, "--reference", "cached.pt", "--task",
+                                     "perplexity", "--data", "ids.npy", "--window", WINDOW)
+                self.assertGreater(report["models"][0]["agreement"]["value"], 0.5)
+                self.succeed("verify", output, "--reference", "cached.pt", "--data", "ids.npy",
+                             "--window", WINDOW)
+
+    def test_codes_need_a_model_that_keeps_keys_and_values(self) -> None:
+        self.make_models()
+        self.fails(2, "keeps no keys and values", "quantize", "plain.pt", "--calib", "ids.npy",
+                   "--window", WINDOW, "--set", "attention.cache_bits=8", "-o", "x.pt")
+        self.fails(2, "attention.cache_bits", "quantize", "cached.pt", "--calib", "ids.npy",
+                   "--window", WINDOW, "--set", "attention.cache_bits=4", "-o", "x.pt")
+
     def test_perplexity_needs_no_keys_and_values(self) -> None:
         self.make_models()
         report = self.result("evaluate", "cached.pt", "--reference", "plain.pt", "--task",

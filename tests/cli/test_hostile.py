@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import pickletools
+import re
 import struct
 import subprocess
 import tempfile
@@ -98,6 +99,22 @@ class HostileTest(unittest.TestCase):
             self.refused(self.artifact, FILE, "Attend.output_max_code",
                          lambda name, data: with_integer_before_training(data, "Attend", value)
                          if name == "data.pkl" else data)
+
+    def test_code_that_fails_while_it_is_loaded(self) -> None:
+        """What TorchScript's interpreter throws is no error of LibTorch's own kind."""
+        forged = self.folder / "forged.pt"
+        rewrite(self.artifact, forged, lambda name, data: re.sub(
+            rb"qlinear_prepack\(torch\.contiguous\((\w+)\)", rb"qlinear_prepack(torch.to(\1, 6)",
+            data) if name.endswith(".py") else data)
+        for command in (["inspect", forged],
+                        ["evaluate", forged, "--data", DIGITS_TEST, "--form", "portable"],
+                        ["evaluate", forged, "--data", DIGITS_TEST, "--form", "fused"]):
+            done = self.program(*command)
+            if "fused" in command:  # it packs weights itself
+                self.assertEqual(done.returncode, 0, done.stderr)
+                continue
+            self.assertEqual(done.returncode, FILE, (command, done.stderr))
+            self.assertIn("Weight should be of type int8", done.stderr)
 
     def test_archive_versions_that_are_no_numbers(self) -> None:
         for text in (b"9" * 21, b"x", b"", b"-3"):

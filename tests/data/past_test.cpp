@@ -10,7 +10,7 @@
 namespace repquant {
 namespace {
 
-const PastShapes kShapes{{4, 0, 8}, {4, 0, 6}};
+const Past kShapes{.shapes = {{4, 0, 8}, {4, 0, 6}}};
 
 TEST(Past, JsonReadsBack) { EXPECT_EQ(past_from_json(past_to_json(kShapes), "x"), kShapes); }
 
@@ -19,6 +19,8 @@ TEST(Past, WrongDescriptionsAreRefused) {
        {"[]", "{}", R"({"schema_version": 1, "past": []})",
         R"({"schema_version": 2, "past": [[4, 0, 8]]})",
         R"({"schema_version": 1, "past": [[4, 0, 8]], "more": 1})",
+        R"({"schema_version": 1, "past": [[4, 0, 8]], "type": "int4"})",
+        R"({"schema_version": 1, "past": [[4, 0, 8]], "type": 8})",
         R"({"schema_version": 1, "past": [[4, 1, 8]]})",
         R"({"schema_version": 1, "past": [[4, 0, 0]]})",
         R"({"schema_version": 1, "past": [[4, 0, -8]]})",
@@ -32,6 +34,17 @@ TEST(Past, WrongDescriptionsAreRefused) {
       EXPECT_NE(std::string(e.what()).find("model.pt:cache.json"), std::string::npos) << e.what();
     }
   }
+}
+
+TEST(Past, CodesAreSaidByTheirType) {
+  Past codes = kShapes;
+  codes.codes = true;
+  EXPECT_EQ(past_from_json(past_to_json(codes), "x"), codes);
+  EXPECT_EQ(past_from_json(R"({"schema_version": 1, "past": [[4, 0, 8]], "type": "float32"})", "x"),
+            (Past{.shapes = {{4, 0, 8}}}));
+  const auto tensors = empty_past(codes, 3);
+  EXPECT_EQ(tensors[0].scalar_type(), at::kByte);
+  EXPECT_EQ(tensors[1].sizes(), (std::vector<std::int64_t>{3, 4, 0, 6}));
 }
 
 TEST(Past, SamplesBeginWithoutKeysAndValues) {

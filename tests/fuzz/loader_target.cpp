@@ -3,6 +3,8 @@
 
 #include <torch/script.h>
 
+#include <numeric>
+
 #include "fuzz/input.h"
 
 namespace repquant::fuzz {
@@ -21,12 +23,13 @@ void call(torch::jit::Module& module) {
 }  // namespace
 
 void fuzz_loader(Input input) {
+  // One of the forms, by chance but the same each time: what both check first takes most of the
+  // time.
+  const bool fused = std::accumulate(input.begin(), input.end(), 0U) % 2 == 0;
   const InputFile file(input);
   survive([&] {
-    for (const bool fused : {true, false}) {  // what one refuses, the other does
-      torch::jit::Module module = load(file.path(), {.fused = fused});
-      call(module);
-    }
+    torch::jit::Module module = load(file.path(), {.fused = fused});
+    call(module);
   });
 }
 

@@ -169,6 +169,25 @@ Call quantize(Draw& draw) {
            draw.coin(), draw.coin(), draw.below(129)}};
 }
 
+/// On a grid for each head.
+Call quantize_heads(Draw& draw) {
+  const std::int64_t heads = draw.size(4), tokens = draw.size(9), width = draw.size(40);
+  const Sizes grid{draw.coin() ? 1 : heads, 1, draw.coin() ? 1 : width};
+  return {"quantize",
+          {floats(draw, {2, heads, tokens, width}), floats(draw, grid), floats(draw, grid),
+           draw.size(255), false, draw.coin(), draw.below(129)}};
+}
+
+Call cache(Draw& draw) {
+  const std::int64_t heads = draw.size(4), tokens = draw.size(9), width = draw.size(40);
+  if (draw.coin()) return {"cache_quantize", {floats(draw, {heads, tokens, width})}};
+  const at::Tensor codes = bytes(draw, {heads, tokens, width + 8});
+  if (draw.coin()) return {"cache_dequantize", {codes}};
+  const Sizes grid{draw.coin() ? 1 : heads, 1, draw.coin() ? 1 : width};
+  return {"cache_operand",
+          {codes, floats(draw, grid), floats(draw, grid), draw.size(255), draw.below(129)}};
+}
+
 Call norm_quantize(Draw& draw) {
   const std::int64_t width = draw.size(80);
   return {"norm_quantize",
@@ -244,7 +263,7 @@ Call attention(Draw& draw) {
 constexpr std::array kCalls{&pack_weight,    &pack_weight_only,   &linear,   &linear_tokens,
                             &linear_side,    &weight_only_linear, &quantize, &norm_quantize,
                             &token_quantize, &norm_tokens,        &windows,  &patches,
-                            &attention};
+                            &attention,      &quantize_heads,     &cache};
 
 /// The tensor in another shape, type or layout, or with values that it should not have.
 at::Tensor forged(Draw& draw, const at::Tensor& tensor) {

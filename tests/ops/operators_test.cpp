@@ -14,8 +14,9 @@ namespace {
 TEST(OperatorsTest, AreRegisteredWithAnExample) {
   for (const char* name :
        {"pack_weight", "norm_quantize", "quantize", "token_quantize", "norm_tokens",
-        "norm_and_tokens", "linear", "linear_tokens", "linear_side", "pack_weight_only",
-        "weight_only_linear", "windows", "patches", "attention", "cpu_level", "set_cpu_level"}) {
+        "norm_and_tokens", "cache_quantize", "cache_dequantize", "cache_operand", "linear",
+        "linear_tokens", "linear_side", "pack_weight_only", "weight_only_linear", "windows",
+        "patches", "attention", "cpu_level", "set_cpu_level"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
   }
@@ -43,6 +44,24 @@ TEST(OperatorsTest, MetaTensorsGiveTheSameShapesAndTypes) {
     EXPECT_EQ(real.sizes(), meta.sizes());
     EXPECT_EQ(real.scalar_type(), meta.scalar_type());
   }
+}
+
+TEST(OperatorsTest, CacheMetaTensorsGiveTheSameShapesAndTypes) {
+  const auto call = [](const char* name, const at::Tensor& x) {
+    return c10::Dispatcher::singleton()
+        .findSchemaOrThrow(name, "")
+        .typed<at::Tensor(const at::Tensor&)>()
+        .call(x);
+  };
+  const at::Tensor x = at::randn({2, 3, 4, 6});
+  const at::Tensor codes = call("repquant::cache_quantize", x),
+                   values = call("repquant::cache_dequantize", codes);
+  const at::Tensor meta_codes = call("repquant::cache_quantize", x.to(at::kMeta)),
+                   meta_values = call("repquant::cache_dequantize", codes.to(at::kMeta));
+  EXPECT_EQ(codes.sizes(), meta_codes.sizes());
+  EXPECT_EQ(codes.scalar_type(), meta_codes.scalar_type());
+  EXPECT_EQ(values.sizes(), meta_values.sizes());
+  EXPECT_EQ(values.scalar_type(), meta_values.scalar_type());
 }
 
 struct WindowCase {

@@ -93,7 +93,7 @@ class ClassesTest(unittest.TestCase):
         names = {path.stem for path in CLASSES.glob("*.py")}
         source = inspect.getsource(ClassesTest)
         self.assertEqual({name for name in names if f'make("{name}"' not in source}, set())
-        self.assertEqual(len(names), 12)
+        self.assertEqual(len(names), 14)
 
     def test_norm_quantize(self) -> None:
         x, weight, bias = torch.randn(3, 5, 16), torch.rand(16) + 3, torch.randn(16) + 8
@@ -281,6 +281,24 @@ class ClassesTest(unittest.TestCase):
                     self.assert_codes(module(y.clone(), rows), torch.int8, expected.round().clamp(-2, 2))
                 else:
                     self.assert_close(module(y.clone(), rows), expected)
+
+    def test_cache_quantize_and_dequantize(self) -> None:
+        write, read = make("cache_quantize", bits=8), make("cache_dequantize", bits=8)
+        x = torch.randn(2, 3, 4, 6)
+        x[0, 1, 2] = -0.75
+        low = x.amin(-1, keepdim=True)
+        step = ((x.amax(-1, keepdim=True) - low) / 255).clamp_min(2.0**-126)
+        codes = write(x)
+        self.assertEqual((codes.dtype, codes.shape), (torch.uint8, (2, 3, 4, 14)))
+        self.assertTrue(torch.equal(codes[..., :6].float(),
+                                    ((x - low) * step.reciprocal()).round().clamp(0, 255)))
+        self.assertTrue(torch.equal(codes[..., 6:].contiguous().view(torch.float32),
+                                    torch.cat([low, step], -1)))
+        # Behind other tokens, and behind an empty past of another type.
+        joined = torch.cat([torch.zeros(2, 3, 0, 14), codes, codes], 2)
+        self.assert_close(read(joined), torch.cat([codes[..., :6] * step + low] * 2, 2))
+        self.assertTrue(torch.equal(read(codes)[0, 1, 2], x[0, 1, 2]))
+        self.assertEqual(write(x[:, :, :0]).shape, (2, 3, 0, 14))
 
 
 if __name__ == "__main__":

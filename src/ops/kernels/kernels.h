@@ -71,6 +71,25 @@ struct TokenArgs {
   const float* offset = nullptr;      // [width], with it; or null
 };
 
+/// Bytes of a row's grid, float32 low and step, behind its codes.
+inline constexpr std::int64_t kGridBytes = 8;
+
+/// Rows of kept codes, to float32 or on to operand codes; see the schemas of cache_dequantize and
+/// cache_operand.
+struct CacheArgs {
+  const std::uint8_t* codes = nullptr;  // [rows, width + kGridBytes]
+  std::int64_t width = 0;
+  float* values = nullptr;  // [rows, width]; or
+  std::uint8_t* operands = nullptr;
+  std::int64_t tokens = 1, heads = 1;  // row / tokens % heads is a row's head
+  const float* multiplier = nullptr;   // [heads, width], [heads] or [1]
+  const float* offset = nullptr;
+  std::int64_t grid_head = 0;  // from one head to the next
+  bool per_channel = false;
+  int max_code = 255;
+  int shift = 0;
+};
+
 /// y = activation((x - z) w^T scale + bias + side), then one of the outputs.
 /// Arrays over output channels are padded to whole panels.
 struct LinearArgs {
@@ -181,6 +200,7 @@ struct Kernels {
   /// Heads are numbered batch * heads + head.
   void (*attention)(const AttentionArgs&, std::int64_t begin, std::int64_t end,
                     std::uint8_t* scratch);
+  void (*read_cache)(const CacheArgs&, std::int64_t row_begin, std::int64_t row_end);
   /// y = activation(x), in place.
   void (*activate)(Activation, float* x, std::int64_t count);
 };

@@ -1,4 +1,5 @@
 #include "ops/kernels/attention.h"
+#include "ops/kernels/cache.h"
 #include "ops/kernels/levels.h"
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
@@ -9,8 +10,8 @@
 
 namespace repquant::ops {
 
-const Kernels kAvx2Kernels{&norm_quantize<Avx2>, &quantize<Avx2>,    &token_quantize<Avx2>,
-                           &linear<Avx2>,        &weight_only<Avx2>, &attention<Avx2>,
-                           &activate_array<Avx2>};
+const Kernels kAvx2Kernels{&norm_quantize<Avx2>, &quantize<Avx2>,      &token_quantize<Avx2>,
+                           &linear<Avx2>,        &weight_only<Avx2>,   &attention<Avx2>,
+                           &read_cache<Avx2>,    &activate_array<Avx2>};
 
 }  // namespace repquant::ops

@@ -1,4 +1,5 @@
 #include "ops/kernels/attention.h"
+#include "ops/kernels/cache.h"
 #include "ops/kernels/levels.h"
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
@@ -9,8 +10,8 @@
 
 namespace repquant::ops {
 
-const Kernels kAvx512Kernels{&norm_quantize<Avx512>, &quantize<Avx512>,    &token_quantize<Avx512>,
-                             &linear<Avx512>,        &weight_only<Avx512>, &attention<Avx512>,
-                             &activate_array<Avx512>};
+const Kernels kAvx512Kernels{
+    &norm_quantize<Avx512>, &quantize<Avx512>,  &token_quantize<Avx512>, &linear<Avx512>,
+    &weight_only<Avx512>,   &attention<Avx512>, &read_cache<Avx512>,     &activate_array<Avx512>};
 
 }  // namespace repquant::ops

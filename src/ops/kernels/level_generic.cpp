@@ -1,4 +1,5 @@
 #include "ops/kernels/attention.h"
+#include "ops/kernels/cache.h"
 #include "ops/kernels/levels.h"
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
@@ -9,8 +10,9 @@
 
 namespace repquant::ops {
 
-const Kernels kGenericKernels{
-    &norm_quantize<Generic>, &quantize<Generic>,  &token_quantize<Generic>, &linear<Generic>,
-    &weight_only<Generic>,   &attention<Generic>, &activate_array<Generic>};
+const Kernels kGenericKernels{&norm_quantize<Generic>,  &quantize<Generic>,
+                              &token_quantize<Generic>, &linear<Generic>,
+                              &weight_only<Generic>,    &attention<Generic>,
+                              &read_cache<Generic>,     &activate_array<Generic>};
 
 }  // namespace repquant::ops

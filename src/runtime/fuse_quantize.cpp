@@ -1,0 +1,159 @@
+// Codes by Quantize, and what a decoder keeps of its keys and values.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "graph/rewrite.h"
+#include "runtime/fuse.h"
+#include "tensor/cache_codes.h"
+#include "tensor/deviation.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+/// aten::transpose of the last two dimensions, numbered from behind.
+bool swaps_last(const Node* node) {
+  if (!is_kind(node, "aten::transpose")) return false;
+  const auto a = constant_int(node->input(1)), b = constant_int(node->input(2));
+  return a && b && *a < 0 && *b < 0 && *a + *b == -3;
+}
+
+/// A grid as the operators take it.
+struct Grid {
+  at::Tensor multiplier, offset;  // [1], [D], or both of [H, 1, 1] and [H, 1, D]
+};
+
+/// The grid of a Quantize, for its input or, if `transposed`, for what is transposed to be that.
+/// None if it goes by tokens.
+std::optional<Grid> grid_of(const StoredState& state, bool transposed) {
+  Grid grid{state.tensor("multiplier"), state.tensor("offset")};
+  const std::array<at::Tensor*, 2> parts{&grid.multiplier, &grid.offset};
+  const bool by_head = std::any_of(parts.begin(), parts.end(), [](const at::Tensor* part) {
+    return part->numel() > 1 && part->dim() > 1;
+  });
+  for (at::Tensor* part : parts) {
+    if (part->numel() == 1) *part = part->view({1});
+    if (!by_head && !transposed) continue;
+    if (part->dim() == 1 && part->numel() > 1 && transposed) return {};
+    if (!by_head) continue;
+    while (part->dim() < 3) *part = part->unsqueeze(0);
+    if (transposed) *part = part->transpose(-2, -1).contiguous();
+    if (part->dim() > 3 || part->size(1) != 1) return {};
+  }
+  return grid;
+}
+
+/// Quantize of `values`, perhaps transposed first: codes are made before, since grids of heads go
+/// by the dimension that is last there.
+struct Operand {
+  SubmoduleCall quantize;
+  Node* transpose = nullptr;  // or none
+  Grid grid;
+};
+
+std::optional<Operand> operand_of(const SubmoduleCall& quantize) {
+  Node* node = quantize.argument(0)->node();
+  if (swaps_last(node)) {
+    if (auto grid = grid_of(*quantize.state, true))
+      return Operand{quantize, node, std::move(*grid)};
+  }
+  if (auto grid = grid_of(*quantize.state, false))
+    return Operand{quantize, nullptr, std::move(*grid)};
+  return {};
+}
+
+/// Puts the codes of what the operand is made of in the place of its call.
+void replace_operand(FusionContext& context, const Operand& operand, Value* codes) {
+  Node* node = operand.quantize.node;
+  if (operand.transpose != nullptr) {
+    codes = insert_operator(node, "aten::transpose", {codes, std::int64_t{-2}, std::int64_t{-1}});
+  }
+  const bool quadratic = operand.quantize.state->flag("quadratic");
+  context.replace(
+      node->output(), codes,
+      {.module = operand.quantize.name, .levels = quadratic ? square_levels() : at::Tensor()});
+  node->destroy();
+  if (operand.transpose != nullptr && operand.transpose->output()->uses().empty()) {
+    operand.transpose->destroy();
+  }
+}
+
+/// The calls that make operands of the values that `read` gives.
+std::vector<Operand> operands_of(const FusionContext& context, const Value* values) {
+  std::vector<Operand> operands;
+  const auto add = [&](Node* reader) {
+    const auto call = context.call_of(reader);
+    if (!call || call->state->kind != "Quantize" || !call->state->flag("signed_codes") ||
+        call->state->flag("quadratic")) {
+      return;
+    }
+    auto operand = operand_of(*call);
+    const bool by_channel = operand && operand->grid.multiplier.dim() == 1 &&
+                            operand->grid.multiplier.numel() + operand->grid.offset.numel() > 2;
+    if (operand && !by_channel) operands.push_back(std::move(*operand));
+  };
+  for (const auto& use : values->uses()) {
+    if (!swaps_last(use.user)) {
+      add(use.user);
+    } else if (use.user->output()->uses().size() == 1) {
+      add(use.user->output()->uses()[0].user);
+    }
+  }
+  return operands;
+}
+
+}  // namespace
+
+bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize) {
+  const StoredState& state = *quantize.state;
+  const auto operand = operand_of(quantize);
+  if (!operand) {
+    context.report_portable(quantize, "one grid per token");
+    return false;
+  }
+  Value* input =
+      operand->transpose != nullptr ? operand->transpose->input(0) : quantize.argument(0);
+  Value* codes = insert_operator(
+      quantize.node, "repquant::quantize",
+      {input, operand->grid.multiplier, operand->grid.offset, state.integer("max_code"),
+       state.flag("quadratic"), state.flag("signed_codes"), state.integer("shift")});
+  replace_operand(context, *operand, codes);
+  context.report_fused(quantize.name, "repquant::quantize");
+  return true;
+}
+
+bool fuse_cache_write(FusionContext& context, const SubmoduleCall& write) {
+  Value* codes = insert_operator(write.node, kCacheQuantizeOp, {write.argument(0)});
+  context.replace(write.node->output(), codes, {.module = write.name});
+  write.node->destroy();
+  context.report_fused(write.name, kCacheQuantizeOp);
+  return true;
+}
+
+bool fuse_cache_read(FusionContext& context, const SubmoduleCall& read) {
+  Value* values = read.node->output();
+  for (const Operand& operand : operands_of(context, values)) {
+    const StoredState& state = *operand.quantize.state;
+    Value* codes = insert_operator(operand.quantize.node, "repquant::cache_operand",
+                                   {read.argument(0), operand.grid.multiplier, operand.grid.offset,
+                                    state.integer("max_code"), state.integer("shift")});
+    replace_operand(context, operand, codes);
+    context.report_fused(operand.quantize.name, "repquant::cache_operand");
+  }
+  const bool read_on = !values->uses().empty();
+  if (read_on) {
+    Value* fused = insert_operator(read.node, kCacheDequantizeOp, {read.argument(0)});
+    context.replace(values, fused, {.module = read.name});
+  }
+  read.node->destroy();
+  context.report_fused(read.name, read_on ? kCacheDequantizeOp : "repquant::cache_operand");
+  return true;
+}
+
+}  // namespace repquant
