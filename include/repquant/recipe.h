@@ -31,6 +31,9 @@ enum class Clipping { kMinMax, kPercentile, kSearch, kLearned };
 enum class InputGranularity { kPerTensor, kPerChannel, kAuto, kPerToken };
 
 /// Grid for inputs bounded below by a small constant (GELU outputs): x = s (q - z) or s (q^2 - z).
+/// Where each token of q and k may have a scale, found at run time: at no cost, as behind rotary
+/// positions (kAuto), or wherever that loses less.
+enum class TokenScales { kNever, kAlways, kAuto };
 enum class GeluGrid { kUniform, kQuadratic, kAuto };
 
 /// Grid of softmax outputs. kLog: base 2^(1/steps_per_octave), with an exact zero code.
@@ -85,7 +88,8 @@ struct AttentionRecipe {
   double log_steps_per_octave = 0;  // 2 is log-sqrt2, 1 is log2; 0: chosen by bits
   bool head_room = true;            // ranges of q, k, v beyond the data, by cross-validation
   bool zero_code = true;            // the last code means exactly zero
-  int cache_bits = 0;               // keys and values that a decoder keeps; 0: floating point, 8
+  TokenScales token_scales = TokenScales::kAuto;  // a scale for each token of q and k
+  int cache_bits = 0;  // keys and values that a decoder keeps; 0: floating point, 8
 
   friend bool operator==(const AttentionRecipe&, const AttentionRecipe&) = default;
 };

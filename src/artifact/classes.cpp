@@ -178,6 +178,12 @@ Module ModuleFactory::token_scale(const TokenScaleState& s) {
                s.output_low, s.output_high});
 }
 
+Module ModuleFactory::row_scale(std::int64_t top) { return make(ClassKind::kRowScale, {top}); }
+
+Module ModuleFactory::row_quantize(std::int64_t bits) {
+  return make(ClassKind::kRowQuantize, {bits});
+}
+
 Module ModuleFactory::cache_quantize() { return make(ClassKind::kCacheQuantize, {kCacheBits}); }
 
 Module ModuleFactory::cache_dequantize() { return make(ClassKind::kCacheDequantize, {kCacheBits}); }

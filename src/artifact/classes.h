@@ -147,6 +147,11 @@ class ModuleFactory {
   /// (product of those codes [.., N], grids) -> output in floating point or operand codes.
   torch::jit::Module token_scale(const TokenScaleState& state);
 
+  /// float [.., d] -> the scales of its rows [.., 1] for codes up to `top`.
+  torch::jit::Module row_scale(std::int64_t top);
+  /// (float [.., d], scales) -> int8 codes; see operand_rows().
+  torch::jit::Module row_quantize(std::int64_t bits);
+
   /// Keys or values of new tokens, float [.., d], to what a decoder keeps, uint8 [.., d + 8].
   torch::jit::Module cache_quantize();
   /// And back.

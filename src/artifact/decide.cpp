@@ -178,7 +178,7 @@ class Decider {
       const auto found = planned_.find(reader.node);
       const OperandQuantizer* operand =
           found == planned_.end() ? nullptr : operand_of(found->second, reader.offset);
-      if (operand == nullptr) return {};
+      if (operand == nullptr || operand->per_token) return {};
       if (!parts.empty() && operand->max_code() != codes.max_code) return {};
       codes.max_code = operand->max_code();
       codes.shift = operand_shift(*operand);
@@ -263,6 +263,7 @@ class Decider {
     while (value->uses().size() == 1) {
       const auto scores = planned_.find(value->node());
       if (scores != planned_.end() && scores->second.scores() != nullptr) {
+        if (scores->second.scores()->left.per_token) return;  // rows and columns have scales
         decision.raw_scores = scores->second.site->node;
         decision.score_factor = factor;
         decision.score_numbers = std::move(numbers);

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <limits>
 #include <sstream>
 #include <string>
 #include <tuple>
@@ -9,6 +10,7 @@
 
 #include "fit/head_room.h"
 #include "fit/rows.h"
+#include "plan/simulate.h"
 #include "quantizer/affine.h"
 #include "quantizer/output_metric.h"
 #include "quantizer/range_search.h"
@@ -157,6 +159,24 @@ ScoreOperands equalize(const ScoreOperands& operands, const Equalization& by) {
           scaled(operands.right, by.centre, by.ratio.reciprocal())};
 }
 
+/// A scale for each token, which has nothing to be fitted: of `kComparedRows` rows of each half, as
+/// error_on_others() takes them.
+double error_per_token(const ScoreOperands& operands, int bits) {
+  double error = 0.0;
+  for (const HeadOperand* operand : {&operands.left, &operands.right}) {
+    for (const WeightedRows& half : halves_of(operand->rows)) {
+      const at::Tensor x = sample_rows(half.x, kComparedRows, half.weights);
+      const OperandRows rows = operand_rows(x, bits);
+      const at::Tensor got = rows.codes * rows.scale;
+      for (std::int64_t head = 0; head < x.size(1); ++head) {
+        error += output_error(x.select(1, head), got.select(1, head), operand->gram.select(0, head),
+                              operand->centred);
+      }
+    }
+  }
+  return error;
+}
+
 /// Of the half that was not fitted, both halves together.
 double error_on_others(const ScoreOperands& operands, int bits) {
   double error = 0.0;
@@ -170,11 +190,10 @@ double error_on_others(const ScoreOperands& operands, int bits) {
   return error;
 }
 
-/// Keys without their mean, as their zero point costs nothing; and channels such that those of q
-/// and k are equally wide, as between layers (Nagel et al., arXiv 1906.04721, section 4.1). What
-/// does not take a tenth of the error away is not done.
-Equalization choose_equalization(const ScoreOperands& operands, int bits) {
-  constexpr double kWorth = 0.9, kMostRatio = 64.0;
+/// Keys without their mean; and channels such that those of q and k are equally wide, as between
+/// layers (Nagel et al., arXiv 1906.04721, section 4.1).
+std::vector<Equalization> equalizations(const ScoreOperands& operands) {
+  constexpr double kMostRatio = 64.0;
   const auto mean = [](const at::Tensor& x, const at::Tensor& weights) {
     return weighted_mean(x.flatten(1), weights).view({x.size(1), x.size(2)});
   };
@@ -184,16 +203,57 @@ Equalization choose_equalization(const ScoreOperands& operands, int bits) {
   const at::Tensor of_k = (mean(k.x.square(), k.weights) - centre.square()).clamp_min(0).sqrt();
   const at::Tensor ratio =
       (of_k / of_q).sqrt().nan_to_num(1.0, 1.0, 1.0).clamp(1 / kMostRatio, kMostRatio);
-  const std::vector<Equalization> candidates{
-      {centre.to(at::kFloat), at::ones_like(centre, at::kFloat)},
-      {centre.to(at::kFloat), ratio.to(at::kFloat)}};
-  Equalization best;
-  double least = kWorth * error_on_others(operands, bits);
-  for (const Equalization& candidate : candidates) {
-    const double error = error_on_others(equalize(operands, candidate), bits);
-    if (error < least) std::tie(best, least) = std::tuple(candidate, error);
-  }
+  return {{centre.to(at::kFloat), at::ones_like(centre, at::kFloat)},
+          {centre.to(at::kFloat), ratio.to(at::kFloat)}};
+}
+
+struct ScoreGrids {
+  Equalization equalization;
+  bool per_token = false;
+};
+
+/// What loses least on rows that were not fitted. Equalization must take a tenth of the error away,
+/// a scale for each token, which costs time, a fifth more.
+ScoreGrids choose_grids(const ScoreOperands& operands, int bits, bool may_equalize, bool by_token) {
+  constexpr double kWorth = 0.9, kWorthOfTokens = 0.8;
+  std::vector<Equalization> candidates;
+  if (may_equalize) candidates = equalizations(operands);
+  ScoreGrids best;
+  double least = std::numeric_limits<double>::infinity();
+  const auto look = [&](const auto& error_of, double worth, bool per_token) {
+    const double plain = error_of(operands, bits);
+    ScoreGrids found{{}, per_token};
+    double lost = plain;
+    for (const Equalization& candidate : candidates) {
+      const double error = error_of(equalize(operands, candidate), bits);
+      if (error < kWorth * plain && error < lost) {
+        found.equalization = candidate;
+        lost = error;
+      }
+    }
+    if (lost < worth * least) std::tie(best, least) = std::tuple(found, lost);
+  };
+  look(error_on_others, 1.0, false);
+  if (by_token) look(error_per_token, kWorthOfTokens, true);
   return best;
+}
+
+/// Scales are found at run time.
+ScoresPlan plan_per_token(int bits, const Equalization& by, bool per_head) {
+  const at::Tensor one = at::ones({1}), none = at::zeros({1});
+  OperandQuantizer operand{
+      .bits = bits, .multiplier = one, .scale = one, .zero_point = none, .per_token = true};
+  ScoresPlan plan{operand, operand};
+  if (!by.centre.defined()) return plan;
+  const auto rows = [&](const at::Tensor& x) {
+    return (per_head ? x.unsqueeze(1) : x).contiguous();
+  };
+  plan.right.zero_point = rows(-by.centre / by.ratio);
+  if (!at::equal(by.ratio, at::ones_like(by.ratio))) {
+    plan.left.multiplier = rows(by.ratio);
+    plan.right.multiplier = rows(by.ratio.reciprocal());
+  }
+  return plan;
 }
 
 /// The grids of equalized operands as those of the operands themselves.
@@ -249,7 +309,8 @@ double steps_for(int bits) {
 
 ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right,
                       const ScoresSite& site, int bits, const AttentionRecipe& recipe,
-                      const at::Tensor& left_weights, const at::Tensor& right_weights) {
+                      bool by_token, const at::Tensor& left_weights,
+                      const at::Tensor& right_weights) {
   const bool per_head = recipe.per_head && site.heads && left[0].size(-3) == right[0].size(-3);
   std::vector<at::Tensor> keys;  // [.., S, d]
   for (const auto& batch : right) keys.push_back(batch.transpose(-2, -1));
@@ -261,10 +322,14 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
       .right = {{head_rows(keys, per_head), per_head ? right_weights : none},
                 head_gram(left, per_head, /*centred=*/false),
                 /*centred=*/site.softmax}};
-  const Equalization chosen =
-      recipe.equalization && bits <= kMostEqualizedBits && site.softmax && site.channels
-          ? choose_equalization(operands, bits)
-          : Equalization{};
+  const bool may_equalize =
+      recipe.equalization && bits <= kMostEqualizedBits && site.softmax && site.channels;
+  by_token = by_token && site.softmax;
+  const ScoreGrids grids = may_equalize || by_token
+                               ? choose_grids(operands, bits, may_equalize, by_token)
+                               : ScoreGrids{};
+  const Equalization& chosen = grids.equalization;
+  if (grids.per_token) return plan_per_token(bits, chosen, per_head);
   const auto plan_with = [&](const Equalization& by) {
     const ScoreOperands equalized = equalize(operands, by);
     return plan_of(fit_heads(equalized.left, bits, recipe.head_room),
@@ -274,6 +339,18 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
   // A code is a product plus the zero point, in float32.
   const bool exact = plan.right.zero_point.abs().max().item<double>() <= kLargestZeroPoint;
   return exact ? plan : plan_with({});
+}
+
+bool may_go_by_token(const torch::jit::Node* scores, const AttentionRecipe& recipe) {
+  switch (recipe.token_scales) {
+    case TokenScales::kNever:
+      return false;
+    case TokenScales::kAlways:
+      return true;
+    case TokenScales::kAuto:
+      break;
+  }
+  return !is_moved_linear(scores->input(0)) || !is_moved_linear(scores->input(1));
 }
 
 AttendPlan fit_attend(const std::vector<at::Tensor>& value, const AttendSite& site, int bits,
@@ -303,6 +380,12 @@ AttendPlan fit_attend(const std::vector<at::Tensor>& value, const AttendSite& si
 }
 
 std::string describe(const ScoresPlan& plan) {
+  if (plan.left.per_token) {
+    std::string text = "a scale per token";
+    if (plan.right.zero_point.numel() > 1) text += ", keys centred";
+    if (plan.left.multiplier.numel() > 1) text += ", channels equalized";
+    return text;
+  }
   const std::int64_t grids = plan.scale().numel();
   std::string text = grids > 1 ? "per head" : "per tensor";
   if (plan.right.zero_point.numel() > grids) text += ", keys centred";

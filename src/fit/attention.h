@@ -15,10 +15,15 @@ namespace repquant {
 /// A product of two activations. left: [.., T, d] per batch, right: [.., d, S] per batch, as the
 /// graph has them. Where axis -3 of both is the heads (site.heads) they get grids of their own.
 /// Ranges by the error of the product, of scores by what softmax sees (a constant per row cancels).
+/// `by_token`: each token may have a scale, if that loses less.
 /// Row weights (float64, per token over all batches; or undefined) as in sensitivity.h.
 ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at::Tensor>& right,
                       const ScoresSite& site, int bits, const AttentionRecipe& recipe,
-                      const at::Tensor& left_weights = {}, const at::Tensor& right_weights = {});
+                      bool by_token = false, const at::Tensor& left_weights = {},
+                      const at::Tensor& right_weights = {});
+
+/// Whether tokens of the operands of these scores may have scales, as the recipe says.
+bool may_go_by_token(const torch::jit::Node* scores, const AttentionRecipe& recipe);
 
 /// softmax(..) v. value: [.., S, d] per batch. Its channels get grids of their own only where all
 /// batches have the same (site.columns). The softmax grid needs no data: its row maximum is 1.

@@ -49,9 +49,10 @@ SiteErrors linear_errors(const LinearSite& site, const LinearPlan& plan, const S
 
 SiteErrors scores_errors(const ScoresPlan& plan, const StreamedValue& left,
                          const StreamedValue& right) {
-  return errors_against(at::matmul(left.quantized, right.quantized),
-                        at::matmul(left.floating, right.floating),
-                        simulate_scores(plan, left.quantized, right.quantized));
+  const auto seen = [&](const at::Tensor& scores) { return comparable_scores(plan, scores); };
+  return errors_against(seen(at::matmul(left.quantized, right.quantized)),
+                        seen(at::matmul(left.floating, right.floating)),
+                        seen(simulate_scores(plan, left.quantized, right.quantized)));
 }
 
 SiteErrors attend_errors(const AttendPlan& plan, const at::Tensor& scores, const at::Tensor& value,

@@ -322,14 +322,18 @@ void check_convolution(const State& state) {
 
 void check_cache(const State& state) { state.integer("bits", 8, 8); }
 
+void check_row_scale(const State& state) { state.integer("top", 1, 127); }
+
+void check_row_quantize(const State& state) { state.integer("bits", 2, 8); }
+
 void check_instance(const ClassSource& source, const State& state) {
   using Check = void (*)(const State&);
   // In the order of ClassKind.
-  static constexpr std::array<Check, 14> checks{
+  static constexpr std::array<Check, 16> checks{
       &check_norm_quantize, &check_quantize,       &check_linear,      &check_weight_only,
       &check_side_columns,  &check_scores,         &check_attend,      &check_embedding,
       &check_token_range,   &check_token_quantize, &check_token_scale, &check_convolution,
-      &check_cache,         &check_cache};
+      &check_cache,         &check_cache,          &check_row_scale,   &check_row_quantize};
   checks.at(static_cast<std::size_t>(&source - class_sources().data()))(state);
 }
 

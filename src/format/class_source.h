@@ -37,7 +37,9 @@ enum class ClassKind {
   kTokenScale,
   kConvolution,
   kCacheQuantize,
-  kCacheDequantize
+  kCacheDequantize,
+  kRowScale,
+  kRowQuantize
 };
 
 /// One class: its name, its attributes (name and type as in TorchScript) and its methods.

@@ -142,6 +142,9 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
 /// True for operators that only move elements (reshape, permute, slice, roll, ...).
 bool is_shape_only(const torch::jit::Node* node);
 
+/// True if `value` is the output of a Linear, perhaps cut, moved around and scaled by numbers.
+bool is_moved_linear(const torch::jit::Value* value);
+
 /// True for a softmax, over any dimension.
 bool is_softmax(const torch::jit::Node* node);
 

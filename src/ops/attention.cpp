@@ -84,6 +84,17 @@ std::vector<T> per_head(const at::Tensor& grid, std::int64_t heads, const char* 
   return {data, data + heads};
 }
 
+/// Scales [.., rows, 1] as [B, H, rows, 1], those of a head behind each other.
+at::Tensor token_scales(const at::Tensor& scale, at::IntArrayRef leading, std::int64_t rows,
+                        const char* name) {
+  TORCH_CHECK(scale.scalar_type() == at::kFloat && scale.dim() >= 2 && scale.size(-1) == 1 &&
+                  scale.size(-2) == rows,
+              "repquant::attention: ", name, " must be float32 [.., ", rows, ", 1], got ",
+              scale.sizes());
+  const at::Tensor y = four_dimensional(scale, leading, rows, 1);
+  return y.stride(2) == 1 || rows <= 1 ? y : y.contiguous();
+}
+
 /// Zero points by head and channel, [H, depth padded to whole panels].
 at::Tensor value_zeros_of(const at::Tensor& zeros, std::int64_t heads, std::int64_t depth) {
   const at::Tensor rows = spread_grid(zeros, heads, depth, at::kInt, "value_zero").squeeze(1);
@@ -98,7 +109,8 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
                          const at::Tensor& factor, double score_factor,
                          const at::Tensor& multiplier, const at::Tensor& offset, std::int64_t code,
                          double steps, std::int64_t max_code, bool zero_code,
-                         std::int64_t output_max_code, bool transposed) {
+                         std::int64_t output_max_code, bool transposed,
+                         const OptionalTensor& query_scale, const OptionalTensor& key_scale) {
   const auto [leading, rows, columns] = broadcast_shape(query, key, value, mask);
   TORCH_CHECK(code >= 0 && code <= 2 && steps > 0 && max_code >= 1 && max_code <= 255 &&
                   output_max_code >= 0 && output_max_code <= 255 &&
@@ -141,7 +153,7 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
   auto factors = per_head<float>(factor, args.heads, "factor");
   const bool one_factor = factor.numel() == 1;
   for (std::size_t h = 0; h < factors.size(); ++h) {
-    if (mask) {
+    if (mask || query_scale) {
       scales[h] = static_cast<float>(static_cast<double>(scales[h]) * score_factor);
     } else if (one_factor) {  // rounded as the portable form does
       factors[h] = static_cast<float>(static_cast<double>(factors[h]) * score_factor);
@@ -161,6 +173,17 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
     args.mask = bias.const_data_ptr<float>();
     args.mask_strides = strides_of(bias);
     args.mask_column_stride = bias.stride(3);
+  }
+  TORCH_CHECK(query_scale.has_value() == key_scale.has_value(),
+              "repquant::attention: scales of queries and of keys come together");
+  at::Tensor of_queries, of_keys;
+  if (query_scale) {
+    of_queries = token_scales(*query_scale, leading, rows, "query_scale");
+    of_keys = token_scales(*key_scale, leading, columns, "key_scale");
+    args.query_scale = of_queries.const_data_ptr<float>();
+    args.key_scale = of_keys.const_data_ptr<float>();
+    args.query_scale_strides = strides_of(of_queries);
+    args.key_scale_strides = strides_of(of_keys);
   }
   args.code = static_cast<SoftmaxCode>(code);
   args.steps = static_cast<float>(steps);

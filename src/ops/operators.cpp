@@ -136,11 +136,20 @@ at::Tensor weight_only_linear_meta(const at::Tensor& x, const at::Tensor&, const
   return at::empty_symint(sizes, x.options());
 }
 
+std::tuple<at::Tensor, at::Tensor> operand_rows_meta(const at::Tensor& x, std::int64_t) {
+  TORCH_CHECK(x.dim() >= 2, "repquant::operand_rows: x must be [.., T, d]");
+  auto rows = x.sym_sizes().vec();
+  rows.back() = 1;
+  return {at::empty_symint(x.sym_sizes(), x.options().dtype(at::kChar)),
+          at::empty_symint(rows, x.options())};
+}
+
 at::Tensor attention_meta(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                           const std::optional<at::Tensor>& mask, const at::Tensor&,
                           const at::Tensor&, const at::Tensor&, const at::Tensor&, double,
                           const at::Tensor&, const at::Tensor&, std::int64_t, double, std::int64_t,
-                          bool, std::int64_t output_max_code, bool) {
+                          bool, std::int64_t output_max_code, bool,
+                          const std::optional<at::Tensor>&, const std::optional<at::Tensor>&) {
   at::Tensor scores = at::matmul(query.to(at::kFloat), key.to(at::kFloat).transpose(-2, -1));
   if (mask) scores = at::add(scores, *mask);
   const at::Tensor y = at::matmul(scores.to(at::kFloat), value.to(at::kFloat));
@@ -265,7 +274,12 @@ TORCH_LIBRARY(repquant, m) {
       "attention(Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor query_zero, "
       "Tensor value_zero, Tensor score_scale, Tensor factor, float score_factor, "
       "Tensor multiplier, Tensor offset, int code, float steps, int max_code, bool zero_code, "
-      "int output_max_code, bool transposed) -> Tensor");
+      "int output_max_code, bool transposed, Tensor? query_scale=None, Tensor? key_scale=None) -> "
+      "Tensor");
+
+  // Operands of an attention on scales of rows, x float32 [.., T, d]: int8 codes round(x / s) with
+  // 8 bits, else the nearest odd number, and s = max|x| / top, [.., T, 1]; top 127, or 2^bits - 1.
+  m.def("operand_rows(Tensor x, int bits) -> (Tensor codes, Tensor scale)");
 
   // The instruction set in use: generic, avx2, avx512vnni; setting one takes the highest available
   // one that is not above it and returns it.
@@ -291,6 +305,7 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("pack_weight_only", &pack_weight_only_cpu);
   m.impl("weight_only_linear", &weight_only_linear_cpu);
   m.impl("attention", &attention_cpu);
+  m.impl("operand_rows", &operand_rows_cpu);
 }
 
 TORCH_LIBRARY_IMPL(repquant, Meta, m) {
@@ -309,6 +324,7 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("linear_side", &linear_side_meta);
   m.impl("weight_only_linear", &weight_only_linear_meta);
   m.impl("attention", &attention_meta);
+  m.impl("operand_rows", &operand_rows_meta);
 }
 
 }  // namespace repquant::ops

@@ -93,7 +93,12 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
                          const at::Tensor& factor, double score_factor,
                          const at::Tensor& multiplier, const at::Tensor& offset, std::int64_t code,
                          double steps, std::int64_t max_code, bool zero_code,
-                         std::int64_t output_max_code, bool transposed);
+                         std::int64_t output_max_code, bool transposed,
+                         const OptionalTensor& query_scale = {},
+                         const OptionalTensor& key_scale = {});
+
+/// Codes and scales.
+std::tuple<at::Tensor, at::Tensor> operand_rows_cpu(const at::Tensor& x, std::int64_t bits);
 
 /// Throws std::invalid_argument as current_level() does.
 std::string cpu_level();

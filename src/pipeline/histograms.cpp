@@ -83,6 +83,7 @@ std::vector<Operand> operands_of(const SitePlan& plan, const Node* node, const V
                                                  : Operands{};
                  },
                  [&](const ScoresPlan& scores) {
+                   if (scores.left.per_token) return Operands{};  // no grid of all values
                    return Operands{operand_of("left", -1, scores.left, input(0)),
                                    operand_of("right", -2, scores.right, input(1))};
                  },

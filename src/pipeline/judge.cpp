@@ -106,6 +106,13 @@ at::Tensor exact_output(const Site& site, const Values& values) {
       site.kind);
 }
 
+/// Without what softmax does not see: a constant of each row.
+at::Tensor seen_after(const Site& site, const at::Tensor& output) {
+  const auto* scores = std::get_if<ScoresSite>(&site.kind);
+  const bool rows = scores != nullptr && scores->softmax;
+  return rows ? output - output.mean(-1, /*keepdim=*/true) : output;
+}
+
 struct SiteLoss {
   std::string path;
   double own_sqnr_db = 0.0;
@@ -125,7 +132,9 @@ std::vector<SiteLoss> site_losses(const JudgedPlans& plans, const PlanHook& simu
               if (site == planned.end()) return simulate(node, values);
               const at::Tensor exact = exact_output(*site->second, values);
               simulate(node, values);
-              energies[site->second->path].add(exact, values.at(node->output()).toTensor());
+              const at::Tensor got = values.at(node->output()).toTensor();
+              energies[site->second->path].add(seen_after(*site->second, exact),
+                                               seen_after(*site->second, got));
               return true;
             });
   std::vector<SiteLoss> losses;

@@ -56,6 +56,8 @@ std::string operator_of(ClassKind kind) {
     case ClassKind::kTokenScale:
     case ClassKind::kCacheQuantize:
     case ClassKind::kCacheDequantize:
+    case ClassKind::kRowScale:
+    case ClassKind::kRowQuantize:
       break;  // of an input, of no site
   }
   return class_source(kind).name;

@@ -19,6 +19,7 @@ std::string grids_of(const LinearPlan& plan) {
 }
 
 std::string grids_of(const ScoresPlan& plan) {
+  if (plan.left.per_token) return "symmetric, per token";
   return plan.scale().numel() > 1 ? "uniform, per head" : "uniform";
 }
 

@@ -219,6 +219,7 @@ LinearPlan read_linear(const Reader& reader) {
 Dict store(const OperandQuantizer& operand) {
   Dict dict = make_dict();
   put(dict, "bits", operand.bits);
+  put(dict, "per_token", operand.per_token);
   put(dict, "multiplier", operand.multiplier);
   put(dict, "scale", operand.scale);
   put(dict, "zero_point", operand.zero_point);
@@ -228,6 +229,7 @@ Dict store(const OperandQuantizer& operand) {
 OperandQuantizer read_operand(const Reader& reader) {
   OperandQuantizer operand;
   operand.bits = reader.integer("bits", 1, 8);
+  operand.per_token = reader.boolean("per_token");
   operand.multiplier = reader.tensor("multiplier", at::kFloat);
   operand.scale = reader.tensor("scale", at::kFloat);
   operand.zero_point = reader.tensor("zero_point", at::kFloat);

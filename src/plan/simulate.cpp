@@ -211,16 +211,49 @@ at::Tensor simulate_embedding(const EmbeddingPlan& plan, const at::Tensor& indic
 }
 
 at::Tensor ScoresPlan::scale() const {
+  if (left.per_token) return at::ones({1}, at::kDouble);
   const at::Tensor a = left.scale.to(at::kDouble), b = right.scale.to(at::kDouble);
   if (b.dim() < 2 || b.size(-2) == 1) return a * b;
   return (a * b.transpose(-2, -1)).mean(-1, /*keepdim=*/true);  // equal but for rounding
 }
 
+std::int64_t operand_top(int bits) { return bits == 8 ? 127 : (std::int64_t{1} << bits) - 1; }
+
+OperandRows operand_rows(const at::Tensor& rows, int bits) {
+  const auto top = static_cast<double>(operand_top(bits));
+  OperandRows result;
+  result.scale =
+      rows.abs().amax(-1, /*keepdim=*/true).div_(top).clamp_min_(std::numeric_limits<float>::min());
+  at::Tensor codes = at::mul(rows, result.scale.reciprocal());
+  if (bits == 8) {
+    codes.round_();
+  } else {
+    codes.sub_(1.0).mul_(0.5).round_().mul_(2.0).add_(1.0);
+  }
+  result.codes = codes.clamp_(-top, top);
+  return result;
+}
+
 at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left,
                            const at::Tensor& right) {
+  if (plan.left.per_token) {
+    const auto rows = [](const at::Tensor& x, const OperandQuantizer& operand) {
+      return operand_rows(x.to(at::kFloat) * operand.multiplier + operand.zero_point, operand.bits);
+    };
+    const OperandRows queries = rows(left, plan.left),
+                      keys = rows(right.transpose(-2, -1), plan.right);
+    return at::matmul(queries.codes, keys.codes.transpose(-2, -1))
+        .mul_(queries.scale)
+        .mul_(keys.scale.transpose(-2, -1));
+  }
   const at::Tensor product = at::matmul(encode(left, plan.left) - plan.left.zero_point,
                                         encode(right, plan.right) - plan.right.zero_point);
   return product * plan.scale().to(at::kFloat);
+}
+
+at::Tensor comparable_scores(const ScoresPlan& plan, const at::Tensor& scores) {
+  const bool centred = plan.left.per_token && plan.right.zero_point.numel() > 1;
+  return centred ? scores - scores.mean(-1, /*keepdim=*/true) : scores;
 }
 
 at::Tensor simulate_softmax_weights(const AttendPlan& plan, const at::Tensor& scores) {

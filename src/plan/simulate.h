@@ -73,6 +73,23 @@ at::Tensor simulate_embedding(const EmbeddingPlan& plan, const at::Tensor& indic
 /// Output of a quantized convolution, float32 [B, N, sizes..], from x [B, C, sizes..].
 at::Tensor simulate_convolution(const GroupedConvolutionPlan& plan, const at::Tensor& x);
 
+/// Codes of rows [.., d] on a scale of each row's own: s = max|u| / top, at least 2^-126.
+/// 8 bits: c = round(u / s), top = 127. Below: odd numbers, c = 2 round((u / s - 1) / 2) + 1 with
+/// top = 2^bits - 1, so that all 2^bits of them lie evenly on both sides of 0 and need no zero
+/// point.
+struct OperandRows {
+  at::Tensor codes;  // float32, as rows
+  at::Tensor scale;  // [.., 1]
+};
+OperandRows operand_rows(const at::Tensor& rows, int bits);
+
+/// Largest code of operand_rows().
+std::int64_t operand_top(int bits);
+
+/// Scores [.., T, S] as they may be compared: those of keys that the plan centres for scales of
+/// tokens lack a constant of each row, which softmax does not see; its mean is removed then.
+at::Tensor comparable_scores(const ScoresPlan& plan, const at::Tensor& scores);
+
 /// left right of an attention block, both quantized. [.., T, d] x [.., d, S] -> [.., T, S].
 at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left, const at::Tensor& right);
 

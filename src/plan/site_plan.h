@@ -74,17 +74,24 @@ struct LinearPlan {
 /// where a is an integer zero point, of channels perhaps beyond the codes. Shapes broadcast against
 /// the operand: [1] or [H, 1, 1], with grids by channel [d], [1, d] or [H, 1, d], of the right
 /// operand of scores [d, 1] or [H, d, 1].
+///
+/// Per token: each row u = x multiplier + zero_point (over the channels) has a scale of its own,
+/// found at run time, and no zero point: u^ = s c, see operand_rows(); those of the right operand
+/// of scores are its columns. `scale` is 1, and the others broadcast against rows: [1] or [H, 1,
+/// d].
 struct OperandQuantizer {
   int bits = 8;
-  at::Tensor multiplier;  // 1 / scale
-  at::Tensor scale;
-  at::Tensor zero_point;
+  at::Tensor multiplier{};  // 1 / scale
+  at::Tensor scale{};
+  at::Tensor zero_point{};
+  bool per_token = false;
 
   std::int64_t max_code() const { return (std::int64_t{1} << bits) - 1; }
 };
 
 /// Scores: left right. `left` is [.., T, d], `right` is [.., d, S] as the graph has them. Scales of
 /// channels cancel in the product: left.scale times right.scale is the same for all of them.
+/// Either both have a scale for each token or none.
 struct ScoresPlan {
   OperandQuantizer left;
   OperandQuantizer right;

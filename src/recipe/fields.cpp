@@ -216,6 +216,10 @@ std::vector<RecipeField> make_fields() {
                    "codes per factor of two of the log grid; 2 is log-sqrt2, 0 is by bits"));
   add(bool_field("attention.zero_code", &R::attention, &AttentionRecipe::zero_code,
                  "the last code of the log grid means exactly zero"));
+  add(name_field(
+      "attention.token_scales", &R::attention, &AttentionRecipe::token_scales,
+      "a scale for each token of q and k, found at run time, where that loses less; auto: "
+      "not where a Linear can write their codes, which is quicker"));
   add(width_field("attention.cache_bits", &R::attention, &AttentionRecipe::cache_bits, {0, 8},
                   "keys and values that a decoder keeps: codes of so many bits, a scale and an "
                   "offset for each token and head; 0: floating point"));

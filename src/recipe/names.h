@@ -26,6 +26,12 @@ inline constexpr std::array<EnumName<InputGranularity>, 4> kInputGranularityName
     {InputGranularity::kPerToken, "per_token"},
 }};
 
+inline constexpr std::array<EnumName<TokenScales>, 3> kTokenScalesNames{{
+    {TokenScales::kNever, "never"},
+    {TokenScales::kAlways, "always"},
+    {TokenScales::kAuto, "auto"},
+}};
+
 inline constexpr std::array<EnumName<GeluGrid>, 3> kGeluGridNames{{
     {GeluGrid::kUniform, "uniform"},
     {GeluGrid::kQuadratic, "quadratic"},
@@ -61,6 +67,7 @@ inline constexpr std::array<EnumName<Effort>, 2> kEffortNames{{
 
 constexpr const auto& names_of(Clipping) { return kClippingNames; }
 constexpr const auto& names_of(InputGranularity) { return kInputGranularityNames; }
+constexpr const auto& names_of(TokenScales) { return kTokenScalesNames; }
 constexpr const auto& names_of(GeluGrid) { return kGeluGridNames; }
 constexpr const auto& names_of(SoftmaxGrid) { return kSoftmaxGridNames; }
 constexpr const auto& names_of(SoftmaxScaling) { return kSoftmaxScalingNames; }

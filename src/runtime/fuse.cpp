@@ -101,6 +101,8 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
                                                             {"NormQuantize", &fuse_norm},
                                                             {"Quantize", &fuse_quantize},
                                                             {"TokenQuantize", &fuse_token_quantize},
+                                                            {"RowQuantize", &fuse_row_quantize},
+                                                            {"RowScale", &leave_token_call},
                                                             {"TokenRange", &leave_token_call},
                                                             {"TokenScale", &leave_token_call},
                                                             {"Convolution", &leave_convolution}};

@@ -68,6 +68,8 @@ bool fuse_norm(FusionContext& context, const SubmoduleCall& norm);
 bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize);
 /// With the call that finds the rows' grids, and the norm in front if nothing else reads it.
 bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize);
+/// Operands of an attention on scales of rows, with the call that finds these.
+bool fuse_row_quantize(FusionContext& context, const SubmoduleCall& quantize);
 /// What a decoder keeps of its keys and values, and how it reads them: as operands of an attention
 /// where that is all they are read for.
 bool fuse_cache_write(FusionContext& context, const SubmoduleCall& write);

@@ -30,6 +30,10 @@ struct ScoreChain {
   std::vector<Mask> masks;
   std::vector<Node*> nodes;  // from the softmax back to the scores
   bool reshaped = false;
+  /// Scales of queries [.., T, 1] and of keys [.., S, 1], which the products are multiplied by
+  /// first, with as many nodes at the end; or null.
+  Value *query_scale = nullptr, *key_scale = nullptr;
+  std::size_t scale_nodes = 0;
 };
 
 bool is_number(const Value* value) {
@@ -86,6 +90,28 @@ bool step_back(Node* node, std::size_t operand, ScoreChain& chain) {
   return false;
 }
 
+/// Behind scores whose operands have a scale for each token: those scales.
+bool find_token_scales(const FusionContext& context, Node* node, ScoreChain& chain) {
+  const auto row_scale = [&](Value* value) {
+    const auto call = context.call_of(value->node());
+    return call && call->state->kind == "RowScale" ? value : nullptr;
+  };
+  if (!is_kind(node, "aten::mul") || !is_kind(node->input(0)->node(), "aten::mul")) return false;
+  Node* inner = node->input(0)->node();
+  const auto call = context.call_of(inner->input(0)->node());
+  if (!call || call->state->kind != "Scores" || !call->state->flag("raw")) return false;
+  if (inner->output()->uses().size() != 1 || call->node->output()->uses().size() != 1) return false;
+  Node* of_keys = node->input(1)->node();
+  if (!is_kind(of_keys, "aten::transpose")) return false;
+  chain.query_scale = row_scale(inner->input(1));
+  chain.key_scale = row_scale(of_keys->input(0));
+  if (chain.query_scale == nullptr || chain.key_scale == nullptr) return false;
+  chain.scores = call;
+  chain.nodes.push_back(inner);
+  chain.scale_nodes = 2;
+  return true;
+}
+
 /// Extends `chain` back from `value` to a call of Scores; false (and `chain` as it was) if there is
 /// none. A mask may stand on either side of its sum.
 bool find_scores(const FusionContext& context, const torch::jit::Block* block, Value* value,
@@ -97,6 +123,12 @@ bool find_scores(const FusionContext& context, const torch::jit::Block* block, V
     return chain.scores.has_value();
   }
   if (node->kind() == c10::prim::Param) return false;
+  ScoreChain scaled = chain;
+  scaled.nodes.push_back(node);
+  if (find_token_scales(context, node, scaled)) {
+    chain = std::move(scaled);
+    return true;
+  }
   for (std::size_t operand = 0; operand < node->inputs().size(); ++operand) {
     ScoreChain longer = chain;
     if (!is_tensor(node->input(operand)) || !step_back(node, operand, longer)) continue;
@@ -176,9 +208,10 @@ Value* zero_scores(const SubmoduleCall& scores) {
 /// Makes the chain begin with zeros, unscaled: what reaches the softmax then is the sum of the
 /// masks. Leaves in `chain.nodes` what is not needed any more.
 void begin_with_zeros(ScoreChain& chain) {
-  const std::size_t kept = chain.nodes.size() - chain.numbers.size();  // the scaling comes last
+  // The scaling comes last.
+  const std::size_t kept = chain.nodes.size() - chain.numbers.size() - chain.scale_nodes;
   Value* scaled =
-      chain.numbers.empty() ? chain.scores->node->output() : chain.nodes[kept]->output();
+      kept == chain.nodes.size() ? chain.scores->node->output() : chain.nodes[kept]->output();
   chain.nodes[kept - 1]->replaceInputWith(scaled, zero_scores(*chain.scores));
   chain.nodes.erase(chain.nodes.begin(), chain.nodes.begin() + static_cast<std::ptrdiff_t>(kept));
 }
@@ -222,7 +255,8 @@ bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
   const c10::IValue none;
   // Scores that are scaled by a module of their own still are integers for the operator.
   at::Tensor factor = state.tensor("factor");
-  if (mask == nullptr && !scores.flag("raw")) factor = factor * scores.tensor("scale");
+  if (mask == nullptr && chain.query_scale == nullptr && !scores.flag("raw"))
+    factor = factor * scores.tensor("scale");
   const std::int64_t max_code = (std::int64_t{1} << state.integer("bits")) - 1;
   Value* output = insert_operator(
       before, "repquant::attention",
@@ -231,7 +265,9 @@ bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
        scores.tensor("left_zero").to(at::kInt), state.tensor("value_zero").to(at::kInt),
        scores.tensor("scale"), factor, number, state.tensor("multiplier"), state.tensor("offset"),
        *softmax_code(state), state.number("steps_per_octave"), max_code, state.flag("zero_code"),
-       state.integer("output_max_code"), is_reordered(attend.node->output())});
+       state.integer("output_max_code"), is_reordered(attend.node->output()),
+       NamedValue(chain.query_scale != nullptr ? NamedValue(chain.query_scale) : NamedValue(none)),
+       NamedValue(chain.key_scale != nullptr ? NamedValue(chain.key_scale) : NamedValue(none))});
   const std::string with = mask == nullptr  ? ""
                            : chain.reshaped ? "with reshaped mask"
                                             : "with mask";

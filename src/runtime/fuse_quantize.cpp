@@ -128,6 +128,26 @@ bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize) {
   return true;
 }
 
+bool fuse_row_quantize(FusionContext& context, const SubmoduleCall& quantize) {
+  const auto scale = context.call_of(quantize.argument(1)->node());
+  if (!scale || scale->state->kind != "RowScale" || scale->argument(0) != quantize.argument(0)) {
+    context.report_portable(quantize, "its scales come from elsewhere");
+    return false;
+  }
+  Node* tuple = insert_operator(scale->node, "repquant::operand_rows",
+                                {quantize.argument(0), quantize.state->integer("bits")})
+                    ->node();
+  const std::vector<Value*> outputs = tuple->inputs().vec();
+  tuple->destroy();
+  context.replace(quantize.node->output(), outputs[0], {.module = quantize.name});
+  context.replace(scale->node->output(), outputs[1], {.module = quantize.name});
+  quantize.node->destroy();
+  scale->node->destroy();
+  context.report_fused(quantize.name, "repquant::operand_rows");
+  context.report_fused(scale->name, "repquant::operand_rows", "fused into " + quantize.name);
+  return true;
+}
+
 bool fuse_cache_write(FusionContext& context, const SubmoduleCall& write) {
   Value* codes = insert_operator(write.node, kCacheQuantizeOp, {write.argument(0)});
   context.replace(write.node->output(), codes, {.module = write.name});

@@ -112,6 +112,8 @@ void check_bits(const ArtifactSite& row, const StoredState& state) {
     case ClassKind::kTokenScale:
     case ClassKind::kCacheQuantize:
     case ClassKind::kCacheDequantize:
+    case ClassKind::kRowScale:
+    case ClassKind::kRowQuantize:
       break;
   }
 }

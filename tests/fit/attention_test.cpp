@@ -96,6 +96,29 @@ TEST(FitScores, KeysAreCentredBySoftmax) {
   }
 }
 
+TEST(FitScores, TokensGetScalesWhereThatLosesLess) {
+  testing::Random random(8);
+  at::Tensor q = random.normal({2, 3, 60, 8}), k = random.normal({2, 3, 50, 8});
+  const auto fit = [&](bool by_token, int bits) {
+    return fit_scores({q}, {k.mT()}, {.heads = true, .channels = true}, bits, AttentionRecipe{},
+                      by_token);
+  };
+  q *= random.normal({2, 3, 60, 1}).exp();  // tokens of different size
+  k *= random.normal({2, 3, 50, 1}).exp();
+  for (const int bits : {3, 4, 8}) {
+    const ScoresPlan plan = fit(true, bits);
+    EXPECT_TRUE(plan.left.per_token && plan.right.per_token) << bits;
+    EXPECT_NE(describe(plan).find("a scale per token"), std::string::npos) << describe(plan);
+    EXPECT_FALSE(fit(false, bits).left.per_token);
+    EXPECT_LT(score_error(plan, q, k), 0.6 * score_error(fit(false, bits), q, k)) << bits;
+  }
+  // All tokens alike, in channels of two values: one grid has them exactly.
+  q = random.normal({2, 3, 60, 8}).sign();
+  k = random.normal({2, 3, 50, 8}).sign();
+  k.select(-1, 0).fill_(1);
+  EXPECT_FALSE(fit(true, 8).left.per_token && score_error(fit(true, 8), q, k) > 1e-3);
+}
+
 TEST(FitScores, ChannelsAreEqualized) {
   testing::Random random(7);
   const at::Tensor width = at::logspace(-1, 1, 8);

@@ -248,6 +248,7 @@ Call attention(Draw& draw) {
   const std::int64_t heads = draw.size(3), queries = draw.size(20), keys = draw.size(20),
                      width = draw.size(40), values_width = draw.size(40), code = draw.below(3);
   const Sizes grid = draw.coin() ? Sizes{1} : Sizes{heads, 1, 1};
+  const bool scaled = draw.coin();
   const auto of_head = [&](std::int64_t length, std::int64_t size) {
     return values(draw, {2, heads, length, size}, at::kChar);
   };
@@ -257,13 +258,20 @@ Call attention(Draw& draw) {
            maybe(draw, floats(draw, {queries, keys})), whole(), whole(), floats(draw, grid),
            floats(draw, grid), 0.5, floats(draw, grid), floats(draw, grid), code,
            static_cast<double>(draw.size(2)), code == 0 ? draw.size(15) : draw.size(255),
-           draw.coin(), draw.coin() ? draw.size(255) : 0, draw.coin()}};
+           draw.coin(), draw.coin() ? draw.size(255) : 0, draw.coin(),
+           scaled ? c10::IValue(floats(draw, {2, heads, queries, 1})) : c10::IValue(),
+           scaled ? c10::IValue(floats(draw, {2, heads, keys, 1})) : c10::IValue()}};
+}
+
+Call operand_rows(Draw& draw) {
+  const at::Tensor x = floats(draw, {2, draw.size(3), draw.size(9), draw.size(40)});
+  return {"operand_rows", {draw.coin() ? x : x.transpose(1, 2), 2 + draw.below(7)}};
 }
 
 constexpr std::array kCalls{&pack_weight,    &pack_weight_only,   &linear,   &linear_tokens,
                             &linear_side,    &weight_only_linear, &quantize, &norm_quantize,
                             &token_quantize, &norm_tokens,        &windows,  &patches,
-                            &attention,      &quantize_heads,     &cache};
+                            &attention,      &quantize_heads,     &cache,    &operand_rows};
 
 /// The tensor in another shape, type or layout, or with values that it should not have.
 at::Tensor forged(Draw& draw, const at::Tensor& tensor) {

@@ -38,6 +38,7 @@ struct Case {
   at::Tensor q, k, v;  // int8
   at::Tensor query_zero, value_zero, scale, factor, multiplier, offset;
   ops::OptionalTensor mask;
+  ops::OptionalTensor query_scale{}, key_scale{};  // [.., T, 1], [.., S, 1]
 };
 
 Case make_case(at::IntArrayRef leading, std::int64_t rows, std::int64_t columns,
@@ -65,7 +66,12 @@ Case make_case(at::IntArrayRef leading, std::int64_t rows, std::int64_t columns,
 at::Tensor reference(const Case& c, const Grid& grid) {
   at::Tensor scores = at::matmul(c.q.to(at::kDouble) - c.query_zero.to(at::kDouble),
                                  c.k.to(at::kDouble).transpose(-1, -2));
-  if (c.mask) scores = scores * c.scale.to(at::kDouble) + c.mask->to(at::kDouble);
+  if (c.mask || c.query_scale) scores = scores * c.scale.to(at::kDouble);
+  if (c.query_scale) {
+    scores =
+        scores * c.query_scale->to(at::kDouble) * c.key_scale->to(at::kDouble).transpose(-1, -2);
+  }
+  if (c.mask) scores = scores + c.mask->to(at::kDouble);
   at::Tensor top = scores.amax(-1, true);
   const at::Tensor nothing = top.eq(-std::numeric_limits<double>::infinity());
   at::Tensor w = reference_weights(
@@ -80,7 +86,8 @@ at::Tensor run(const Case& c, const Grid& grid, std::int64_t output_max_code,
                bool transposed = false) {
   return ops::attention_cpu(c.q, c.k, c.v, c.mask, c.query_zero, c.value_zero, c.scale, c.factor,
                             1.0, c.multiplier, c.offset, grid.code, grid.steps, grid.max_code,
-                            grid.zero_code, output_max_code, transposed);
+                            grid.zero_code, output_max_code, transposed, c.query_scale,
+                            c.key_scale);
 }
 
 void check(const Case& c, const Grid& grid) {
@@ -169,6 +176,36 @@ TEST(AttentionKernelTest, MasksAndFullyMaskedRows) {
     const at::Tensor y = run(c, grid, 0);
     EXPECT_TRUE(y.eq(0).all().item<bool>());
   }
+}
+
+TEST(AttentionKernelTest, ScalesOfTokens) {
+  at::manual_seed(18);
+  for (const Grid& grid : kGrids) {
+    for (const auto& [rows, columns] : {std::pair{9, 37}, {1, 20}, {17, 1}}) {
+      Case c = make_case({2, 3}, rows, columns, 24);
+      c.query_zero = at::zeros({1}, at::kInt);
+      c.factor = c.factor * 100;
+      c.query_scale = at::rand({2, 3, rows, 1}) + 0.5;
+      // Strides as a transposed tensor has them, and heads that share scales.
+      c.key_scale = (at::rand({2, columns, 3, 1}) + 0.5).transpose(1, 2);
+      check(c, grid);
+      c.key_scale = at::rand({2, 1, columns, 1}) + 0.5;
+      c.mask = at::randn({rows, columns});
+      check(c, grid);
+    }
+  }
+}
+
+TEST(AttentionKernelTest, RefusesScalesOfTokensThatDoNotFit) {
+  Case c = make_case({2, 3}, 4, 5, 8);
+  c.query_scale = at::ones({2, 3, 4, 1});
+  EXPECT_THROW(run(c, kGrids[0], 0), c10::Error);
+  c.key_scale = at::ones({2, 3, 4, 1});
+  EXPECT_THROW(run(c, kGrids[0], 0), c10::Error);
+  c.key_scale = at::ones({2, 3, 5});
+  EXPECT_THROW(run(c, kGrids[0], 0), c10::Error);
+  c.key_scale = at::ones({2, 3, 5, 1}, at::kDouble);
+  EXPECT_THROW(run(c, kGrids[0], 0), c10::Error);
 }
 
 TEST(AttentionKernelTest, OperandsMasksAndGridsBroadcastAsInMatmul) {

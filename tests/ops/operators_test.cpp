@@ -12,11 +12,13 @@ namespace repquant {
 namespace {
 
 TEST(OperatorsTest, AreRegisteredWithAnExample) {
-  for (const char* name :
-       {"pack_weight", "norm_quantize", "quantize", "token_quantize", "norm_tokens",
-        "norm_and_tokens", "cache_quantize", "cache_dequantize", "cache_operand", "linear",
-        "linear_tokens", "linear_side", "pack_weight_only", "weight_only_linear", "windows",
-        "patches", "attention", "cpu_level", "set_cpu_level"}) {
+  for (const char* name : {"pack_weight",      "norm_quantize",      "quantize",
+                           "token_quantize",   "norm_tokens",        "norm_and_tokens",
+                           "cache_quantize",   "cache_dequantize",   "cache_operand",
+                           "linear",           "linear_tokens",      "linear_side",
+                           "pack_weight_only", "weight_only_linear", "windows",
+                           "patches",          "attention",          "operand_rows",
+                           "cpu_level",        "set_cpu_level"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
   }

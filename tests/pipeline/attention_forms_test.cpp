@@ -144,12 +144,19 @@ TEST_P(AttentionForms, FusedAndPortableFormsAgreeAtAnySize) {
   const std::string path = (folder / "model.pt").string();
   model.save(path);
   save_tensor(at::randn({24, 12, kWidth}), folder / "calib.pt");
-  for (const BitWidths bits : {BitWidths{8, 8}, BitWidths{4, 4}}) {
+  struct Widths {
+    BitWidths bits;
+    TokenScales scales;
+  };
+  for (const auto& [bits, scales] :
+       {Widths{{8, 8}, TokenScales::kNever}, Widths{{4, 4}, TokenScales::kNever},
+        Widths{{8, 8}, TokenScales::kAlways}, Widths{{4, 4}, TokenScales::kAlways}}) {
     QuantizeOptions options;
     options.model = path;
     options.calib = DataPath{(folder / "calib.pt").string()};
     options.output = (folder / "out.pt").string();
     options.recipe = recipe_for_bits(bits);
+    options.recipe.attention.token_scales = scales;
     options.force = true;
     quantize(options);
     LoadReport report;

@@ -1,4 +1,5 @@
 #include "plan/simulate.h"
+#include "support/random.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -229,6 +230,52 @@ TEST(Simulate, PerTensorFormDoesNotDivide) {
   const at::Tensor scores = at::zeros({1, 3});  // p = 1/3: round(2 log2 3) = 3, weight 2^-1.5
   const at::Tensor value = row({1.0, 1.0, 1.0}).view({3, 1});
   EXPECT_NEAR(simulate_attend(plan, scores, value).item<double>(), 3 * std::pow(2.0, -1.5), 1e-6);
+}
+
+TEST(SimulateScores, AScaleForEachToken) {
+  testing::Random random(5);
+  at::Tensor q = random.normal({2, 3, 40, 16}), k = random.normal({2, 3, 50, 16});
+  q[0][1][7] *= 1000;  // a massive token spoils itself alone
+  k[1][2][4].fill_(0);
+  const OperandQuantizer plain{.multiplier = at::ones({1}),
+                               .scale = at::ones({1}),
+                               .zero_point = at::zeros({1}),
+                               .per_token = true};
+  for (const auto& [bits, db] : {std::pair{3, 11.0}, {4, 17.0}, {7, 36.0}, {8, 41.0}}) {
+    ScoresPlan plan{plain, plain};
+    plan.left.bits = plan.right.bits = bits;
+    const at::Tensor exact = at::matmul(q, k.mT());
+    const at::Tensor noise = simulate_scores(plan, q, k.mT()) - exact;
+    const at::Tensor rows = exact.square().sum({0, 3}) / noise.square().sum({0, 3});
+    EXPECT_GT(10 * std::log10(rows.min().item<double>()), db - 5) << bits;
+    EXPECT_GT(10 * std::log10(rows.median().item<double>()), db) << bits;
+    const OperandRows codes = operand_rows(q, bits);
+    EXPECT_EQ(codes.codes.abs().max().item<double>(), operand_top(bits));
+    EXPECT_TRUE(
+        at::allclose(codes.codes * codes.scale, q, 0.0, 1e-6 + codes.scale.max().item<double>()));
+    if (bits < 8) {  // as many on both sides, 0 is none of them
+      EXPECT_TRUE(codes.codes.remainder(2).eq(1).all().item<bool>());
+      EXPECT_EQ(std::get<0>(at::_unique(codes.codes)).numel(), 1 << bits);
+    }
+  }
+}
+
+TEST(SimulateScores, CentredKeysMoveWholeRows) {
+  testing::Random random(6);
+  const at::Tensor q = random.normal({3, 40, 16}), mean = random.normal({3, 1, 16}) * 5,
+                   k = random.normal({3, 50, 16}) + mean, ratio = (random.normal({3, 1, 16}) * 0.3).exp();
+  const OperandQuantizer left{
+      .multiplier = ratio, .scale = at::ones({1}), .zero_point = at::zeros({1}), .per_token = true};
+  OperandQuantizer right = left;
+  right.multiplier = ratio.reciprocal();
+  right.zero_point = -mean / ratio;
+  const ScoresPlan plan{left, right};
+  const at::Tensor exact = at::matmul(q, k.mT()), got = simulate_scores(plan, q, k.mT());
+  EXPECT_FALSE(at::allclose(got, exact, 0.0, 1.0));
+  const at::Tensor seen = comparable_scores(plan, exact);
+  EXPECT_TRUE(at::allclose(seen.mean(-1), at::zeros({3, 40}), 0.0, 1e-4));
+  EXPECT_TRUE(at::allclose(comparable_scores(plan, got), seen, 0.0,
+                           0.05 * seen.abs().max().item<double>()));
 }
 
 }  // namespace

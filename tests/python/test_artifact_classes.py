@@ -93,7 +93,7 @@ class ClassesTest(unittest.TestCase):
         names = {path.stem for path in CLASSES.glob("*.py")}
         source = inspect.getsource(ClassesTest)
         self.assertEqual({name for name in names if f'make("{name}"' not in source}, set())
-        self.assertEqual(len(names), 14)
+        self.assertEqual(len(names), 16)
 
     def test_norm_quantize(self) -> None:
         x, weight, bias = torch.randn(3, 5, 16), torch.rand(16) + 3, torch.randn(16) + 8
@@ -299,6 +299,18 @@ class ClassesTest(unittest.TestCase):
         self.assert_close(read(joined), torch.cat([codes[..., :6] * step + low] * 2, 2))
         self.assertTrue(torch.equal(read(codes)[0, 1, 2], x[0, 1, 2]))
         self.assertEqual(write(x[:, :, :0]).shape, (2, 3, 0, 14))
+
+    def test_row_scale_and_quantize(self) -> None:
+        x = torch.randn(2, 3, 4, 6)
+        x[1, 0, 2] = 0
+        for bits, top in ((8, 127), (4, 15), (3, 7), (7, 127)):
+            scale = make("row_scale", top=top)(x)
+            expected = (x.abs().amax(-1, keepdim=True) / top).clamp_min(2.0**-126)
+            self.assert_close(scale, expected)
+            y = x * expected.reciprocal()
+            codes = y.round() if bits == 8 else ((y - 1) * 0.5).round() * 2 + 1
+            self.assert_codes(make("row_quantize", bits=bits)(x, scale), torch.int8,
+                              codes.clamp(-top, top))
 
 
 if __name__ == "__main__":

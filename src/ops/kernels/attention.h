@@ -133,12 +133,18 @@ struct RowSums {
 alignas(64) inline constexpr std::int32_t kLanes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
                                                         8, 9, 10, 11, 12, 13, 14, 15};
 
-/// One row of integer products; with a mask they become float32 scores in the same place.
+/// One row of integer products; with a mask or scales of tokens they become float32 scores in the
+/// same place.
 struct RowScores {
   std::int32_t* scores;
   const float* mask = nullptr;
+  const float* key_scale = nullptr;
   float scale = 1;
 };
+
+inline bool floating_scores(const AttentionArgs& args) {
+  return args.mask != nullptr || args.query_scale != nullptr;
+}
 
 /// Integer products to scores: shifts subtracted. Returns their maximum in all lanes.
 template <class V>
@@ -161,7 +167,8 @@ typename V::I largest_score(const AttentionArgs& args, const RowScores& row,
   return V::set_int(V::largest(most));
 }
 
-/// The same with a mask: scores become float32 in place, -infinity beyond the last column.
+/// The same with a mask or scales of tokens: scores become float32 in place, -infinity beyond the
+/// last column.
 template <class V>
 float largest_masked(const AttentionArgs& args, const RowScores& row, const std::int32_t* shifts) {
   auto* masked = reinterpret_cast<float*>(row.scores);
@@ -170,9 +177,14 @@ float largest_masked(const AttentionArgs& args, const RowScores& row, const std:
   for (std::int64_t i = 0; i < args.columns; i += 16) {
     const auto s = V::sub(V::load_int(row.scores + i), V::load_int(shifts + i));
     const std::int64_t n = args.columns - i < 16 ? args.columns - i : 16;
-    const auto m =
-        args.mask_column_stride == 0 ? V::set(row.mask[0]) : load_lanes<V>(row.mask + i, n);
-    V::store(masked + i, V::add(V::mul(V::to_float(s), V::set(row.scale)), m));
+    auto scale = V::set(row.scale);
+    if (row.key_scale != nullptr) scale = V::mul(scale, load_lanes<V>(row.key_scale + i, n));
+    auto score = V::mul(V::to_float(s), scale);
+    if (row.mask != nullptr) {
+      score = V::add(score, args.mask_column_stride == 0 ? V::set(row.mask[0])
+                                                         : load_lanes<V>(row.mask + i, n));
+    }
+    V::store(masked + i, score);
     for (std::int64_t lane = n; lane < 16; ++lane) masked[i + lane] = -kInfinity;
     most = V::max(most, V::load(masked + i));
   }
@@ -220,7 +232,7 @@ void weigh_rows(const AttentionArgs& args, const Weigher<V, kCode>& weigher,
                 const std::int32_t* shifts, const RowScores* rows, int count, std::int64_t width,
                 std::uint8_t* const planes[2], RowSums* sums) {
   // All maxima first: a row does not wait for its own.
-  if (args.mask == nullptr) {
+  if (!floating_scores(args)) {
     typename V::I most[AttentionLayout::kMaxRows];
     for (int r = 0; r < count; ++r) most[r] = largest_score<V>(args, rows[r], shifts);
     for (int r = 0; r < count; ++r) {
@@ -328,10 +340,16 @@ void attend_head(const AttentionArgs& args, std::int64_t batch, std::int64_t hea
     RowScores row_scores[AttentionLayout::kMaxRows];
     for (int r = 0; r < rows; ++r) {
       row_scores[r].scores = scores + r * layout.width;
-      if (args.mask == nullptr) continue;
-      row_scores[r].mask = args.mask + batch * args.mask_strides.batch +
-                           head * args.mask_strides.head + (row + r) * args.mask_strides.row;
+      if (!floating_scores(args)) continue;
       row_scores[r].scale = args.score_scale[head];
+      if (args.mask != nullptr) {
+        row_scores[r].mask = args.mask + batch * args.mask_strides.batch +
+                             head * args.mask_strides.head + (row + r) * args.mask_strides.row;
+      }
+      if (args.query_scale == nullptr) continue;
+      const Strides &q = args.query_scale_strides, &k = args.key_scale_strides;
+      row_scores[r].scale *= args.query_scale[batch * q.batch + head * q.head + (row + r) * q.row];
+      row_scores[r].key_scale = args.key_scale + batch * k.batch + head * k.head;
     }
     weigh_rows<V, kCode>(args, weigher, shifts, row_scores, rows, layout.width, planes, row_sums);
     for (std::int64_t p = 0; p < layout.value_panels; ++p) {

@@ -152,6 +152,17 @@ struct Strides {
   std::int64_t batch = 0, head = 0, row = 0;
 };
 
+/// int8 codes on a scale of each row's own; see the schema of operand_rows.
+struct OperandRowsArgs {
+  const float* x = nullptr;  // [B, H, tokens, width]
+  Strides strides;
+  std::int64_t heads = 1, tokens = 1, width = 0;
+  int top = 127;
+  bool odd = false;
+  std::int8_t* codes = nullptr;  // [B, H, tokens, width]
+  float* scale = nullptr;        // [B, H, tokens]
+};
+
 struct AttentionArgs {
   std::int64_t batches = 0, heads = 0, rows = 0, columns = 0;
   std::int64_t depth = 0, value_depth = 0;
@@ -162,7 +173,12 @@ struct AttentionArgs {
   const std::int32_t* query_zero = nullptr;  // [H], relative to the int8 codes
   const std::int32_t* value_zero = nullptr;  // [H, value_depth padded to whole panels]
   std::int64_t value_zero_stride = 0;        // from one head to the next
-  /// With a mask, scores are integers * score_scale + mask; without, the integers themselves.
+  /// Scales of each query's and each key's codes, or both null; key scales follow each other.
+  const float* query_scale = nullptr;
+  const float* key_scale = nullptr;
+  Strides query_scale_strides, key_scale_strides;
+  /// With a mask or scales of tokens, scores are integers * score_scale (* those) + mask; without,
+  /// the integers themselves.
   const float* mask = nullptr;
   Strides mask_strides;
   std::int64_t mask_column_stride = 0;  // 0 or 1
@@ -200,6 +216,7 @@ struct Kernels {
   /// Heads are numbered batch * heads + head.
   void (*attention)(const AttentionArgs&, std::int64_t begin, std::int64_t end,
                     std::uint8_t* scratch);
+  void (*operand_rows)(const OperandRowsArgs&, std::int64_t row_begin, std::int64_t row_end);
   void (*read_cache)(const CacheArgs&, std::int64_t row_begin, std::int64_t row_end);
   /// y = activation(x), in place.
   void (*activate)(Activation, float* x, std::int64_t count);

@@ -4,6 +4,7 @@
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
 #include "ops/kernels/norm.h"
+#include "ops/kernels/rows.h"
 #include "ops/kernels/token.h"
 #include "ops/kernels/vector_avx512.h"
 #include "ops/kernels/weight_only.h"
@@ -11,7 +12,8 @@
 namespace repquant::ops {
 
 const Kernels kAvx512Kernels{
-    &norm_quantize<Avx512>, &quantize<Avx512>,  &token_quantize<Avx512>, &linear<Avx512>,
-    &weight_only<Avx512>,   &attention<Avx512>, &read_cache<Avx512>,     &activate_array<Avx512>};
+    &norm_quantize<Avx512>, &quantize<Avx512>,  &token_quantize<Avx512>,        &linear<Avx512>,
+    &weight_only<Avx512>,   &attention<Avx512>, &quantize_operand_rows<Avx512>, &read_cache<Avx512>,
+    &activate_array<Avx512>};
 
 }  // namespace repquant::ops

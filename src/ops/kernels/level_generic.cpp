@@ -4,15 +4,17 @@
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
 #include "ops/kernels/norm.h"
+#include "ops/kernels/rows.h"
 #include "ops/kernels/token.h"
 #include "ops/kernels/vector_generic.h"
 #include "ops/kernels/weight_only.h"
 
 namespace repquant::ops {
 
-const Kernels kGenericKernels{&norm_quantize<Generic>,  &quantize<Generic>,
-                              &token_quantize<Generic>, &linear<Generic>,
-                              &weight_only<Generic>,    &attention<Generic>,
-                              &read_cache<Generic>,     &activate_array<Generic>};
+const Kernels kGenericKernels{&norm_quantize<Generic>,         &quantize<Generic>,
+                              &token_quantize<Generic>,        &linear<Generic>,
+                              &weight_only<Generic>,           &attention<Generic>,
+                              &quantize_operand_rows<Generic>, &read_cache<Generic>,
+                              &activate_array<Generic>};
 
 }  // namespace repquant::ops
