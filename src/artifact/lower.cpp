@@ -23,7 +23,6 @@ namespace repquant {
 namespace {
 
 using torch::jit::Graph;
-using torch::jit::Module;
 using torch::jit::Node;
 using torch::jit::Value;
 

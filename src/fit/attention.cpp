@@ -1,6 +1,7 @@
 #include "fit/attention.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
 
 #include <limits>
 #include <sstream>

@@ -45,7 +45,8 @@ at::Tensor cache_quantize_cpu(const at::Tensor& x) {
 }
 
 at::Tensor cache_dequantize_cpu(const at::Tensor& codes) {
-  const at::Tensor rows = rows_of(codes), out = output_of(rows, at::kFloat);
+  const at::Tensor rows = rows_of(codes);
+  at::Tensor out = output_of(rows, at::kFloat);
   if (out.numel() > 0) read_rows(rows, {.values = out.mutable_data_ptr<float>()});
   return out;
 }
@@ -54,7 +55,8 @@ at::Tensor cache_operand_cpu(const at::Tensor& codes, const at::Tensor& multipli
                              const at::Tensor& offset, std::int64_t max_code, std::int64_t shift) {
   TORCH_CHECK(max_code >= 0 && max_code <= 255 && shift >= 0 && shift <= 128,
               "repquant::cache_operand: codes outside 8 bits");
-  const at::Tensor rows = rows_of(codes), out = output_of(rows, at::kChar);
+  const at::Tensor rows = rows_of(codes);
+  at::Tensor out = output_of(rows, at::kChar);
   const std::int64_t width = out.size(-1), tokens = out.dim() > 1 ? out.size(-2) : 1,
                      heads = out.dim() > 2 ? out.size(-3) : 1;
   const bool per_channel = multiplier.dim() > 0 && multiplier.size(-1) > 1;

@@ -76,7 +76,7 @@ at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
   const auto max_code = static_cast<double>(quantizer.max_code());
   if (quantizer.per_token) {
     const at::Tensor rows = token_rows(x, quantizer);
-    const at::Tensor codes = token_product_codes(rows, token_grids(rows, quantizer), quantizer);
+    at::Tensor codes = token_product_codes(rows, token_grids(rows, quantizer), quantizer);
     if (!quantizer.levels.defined()) return codes;
     return at::bucketize(codes, quantizer.levels.to(at::kFloat)).to(at::kFloat);
   }

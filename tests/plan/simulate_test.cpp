@@ -263,7 +263,8 @@ TEST(SimulateScores, AScaleForEachToken) {
 TEST(SimulateScores, CentredKeysMoveWholeRows) {
   testing::Random random(6);
   const at::Tensor q = random.normal({3, 40, 16}), mean = random.normal({3, 1, 16}) * 5,
-                   k = random.normal({3, 50, 16}) + mean, ratio = (random.normal({3, 1, 16}) * 0.3).exp();
+                   k = random.normal({3, 50, 16}) + mean,
+                   ratio = (random.normal({3, 1, 16}) * 0.3).exp();
   const OperandQuantizer left{
       .multiplier = ratio, .scale = at::ones({1}), .zero_point = at::zeros({1}), .per_token = true};
   OperandQuantizer right = left;
