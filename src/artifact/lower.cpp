@@ -11,12 +11,12 @@
 #include "artifact/decide.h"
 #include "artifact/linear_codes.h"
 #include "artifact/linear_state.h"
+#include "artifact/lower_attention.h"
 #include "artifact/lowered_graph.h"
 #include "base/overloaded.h"
 #include "graph/rewrite.h"
 #include "plan/simulate.h"
 #include "repquant/error.h"
-#include "tensor/cache_codes.h"
 #include "tensor/current_error.h"
 
 namespace repquant {
@@ -46,7 +46,7 @@ class Lowering {
       if (const auto norm = decisions_.norms.find(node); norm != decisions_.norms.end()) {
         codes_.lower_norm(node, *norm->second);
       }
-      lower_cache(node);
+      lower_cache(lowered_, node);
       const auto planned = planned_.find(node);
       if (planned == planned_.end()) continue;
       lower_site(node, planned->second);
@@ -72,20 +72,6 @@ class Lowering {
                             lowered_.release(node->input(1));
                           }},
                site.plan->plan);
-  }
-
-  /// The operators of graph/cache_codes.h, by classes that need no library of ours.
-  void lower_cache(Node* original) {
-    const bool writes = is_kind(original, kCacheQuantizeOp);
-    if (!writes && !is_kind(original, kCacheDequantizeOp)) return;
-    Node* node = lowered_.copy.node(original);
-    const std::string path = writes ? "kept_codes" : "kept_values";
-    std::string name;
-    Value* output = lowered_.call(
-        writes ? lowered_.factory.cache_quantize() : lowered_.factory.cache_dequantize(), path,
-        {node->input(0)}, node, &name);
-    if (!writes) lowered_.emit(output, original->output(), path, Emission::Kind::kRounded);
-    node->output()->replaceAllUsesWith(output);
   }
 
   void match(const std::vector<Site>& sites, const std::vector<SitePlan>& plans) {
@@ -232,87 +218,13 @@ class Lowering {
     lowered_.result.sites.push_back(form);
   }
 
-  struct TokenOperand {
-    Value* codes;
-    Value* scale;
-  };
-
-  /// int8 codes [.., d] on a scale of each row's own, and these scales [.., 1].
-  TokenOperand token_operand(Value* rows, const OperandQuantizer& operand, Node* before,
-                             const std::string& path) {
-    if (operand.multiplier.numel() > 1) {
-      rows = insert_operator("aten::mul", rows, operand.multiplier, before);
-    }
-    if (operand.zero_point.numel() > 1) {
-      rows = insert_operator("aten::add", rows, operand.zero_point, before);
-    }
-    std::string name;
-    TokenOperand result{};
-    result.scale = lowered_.call(lowered_.factory.row_scale(operand_top(operand.bits)),
-                                 path + "_scale", {rows}, before, &name);
-    result.codes = lowered_.call(lowered_.factory.row_quantize(operand.bits), path,
-                                 {rows, result.scale}, before, &name);
-    return result;
-  }
-
-  Value* insert_operator(const char* kind, Value* x, const at::Tensor& constant, Node* before) {
-    torch::jit::WithInsertPoint guard(before);
-    Value* value = lowered_.copy.graph->insertConstant(constant);
-    return lowered_.copy.graph->insert(c10::Symbol::fromQualString(kind), {x, value});
-  }
-
-  Value* insert_transpose(Value* x, Node* before) {
-    torch::jit::WithInsertPoint guard(before);
-    return lowered_.copy.graph->insert(c10::aten::transpose,
-                                       {x, std::int64_t{-2}, std::int64_t{-1}});
-  }
-
-  /// Codes of both operands with scales of rows, products of these codes, times the scales.
-  void lower_token_scores(Node* original, const PlannedSite& site) {
-    const ScoresPlan& plan = *site.scores();
-    LoweredSite form{{}, site.plan->path};
-    form.input = SiteInput::kOperands;
-    form.output = SiteOutput::kFloat;
-    Node* scores = lowered_.copy.node(original);
-    const TokenOperand left =
-        token_operand(scores->input(0), plan.left, scores, form.path + "_left");
-    const TokenOperand right = token_operand(insert_transpose(scores->input(1), scores), plan.right,
-                                             scores, form.path + "_right");
-    const auto emit = [&](const TokenOperand& made, std::size_t offset,
-                          const OperandQuantizer& operand) {
-      Emission& emission =
-          lowered_.emit(made.codes, original->input(offset), form.path, Emission::Kind::kCodes);
-      emission.reference = [operand, transposed = offset == 1](const at::Tensor& x) {
-        const at::Tensor rows = transposed ? x.transpose(-2, -1) : x;
-        return operand_rows(rows.to(at::kFloat) * operand.multiplier + operand.zero_point,
-                            operand.bits)
-            .codes.to(at::kChar);
-      };
-    };
-    emit(left, 0, plan.left);
-    emit(right, 1, plan.right);
-    ScoresState state;
-    state.left_zero = state.right_zero = at::zeros({1});
-    state.left_bits = state.right_bits = plan.left.bits;
-    state.scale = plan.scale();
-    state.raw = true;
-    Value* output =
-        lowered_.call(lowered_.factory.scores(state), form.path,
-                      {left.codes, insert_transpose(right.codes, scores)}, scores, &form.module);
-    Value* of_keys = insert_transpose(right.scale, scores);
-    {
-      torch::jit::WithInsertPoint guard(scores);
-      for (Value* scale : {left.scale, of_keys}) {
-        output = lowered_.copy.graph->insert(c10::aten::mul, {output, scale});
-      }
-    }
-    scores->output()->replaceAllUsesWith(output);
-    lowered_.result.sites.push_back(form);
-  }
-
   void lower_scores(Node* original, const PlannedSite& site) {
     const ScoresPlan& plan = *site.scores();
-    if (plan.left.per_token) return lower_token_scores(original, site);
+    if (plan.left.per_token) {
+      lowered_.result.sites.push_back(
+          lower_token_scores(lowered_, original, plan, site.plan->path));
+      return;
+    }
     LoweredSite form{{}, site.plan->path};
     form.input = SiteInput::kOperands;
     Value* left = operand_codes(original, 0, plan.left, site, "_left");

@@ -192,7 +192,7 @@ bool pass_cache(const Node* node, Values& values) {
     return false;
   std::vector<at::Tensor> tensors = values.at(node->input(0)).toTensorVector();
   if (tensors[0].scalar_type() == at::kByte) tensors[0] = cache_values(tensors[0]);
-  put(at::cat(tensors, *constant_int(node->input(1))));
+  put(at::cat(tensors, values.at(node->input(1)).toInt()));
   return true;
 }
 

@@ -118,17 +118,21 @@ ModelSignature signature_of(const Model& model) {
           .past = find_past(model.path)};
 }
 
+/// Throws Error kUsage for a model that keeps no keys and values.
+Past require_past(const std::string& model) {
+  Past past = find_past(model);
+  if (!past.empty()) return past;
+  throw Error(ErrorKind::kUsage,
+              {.what = "the model keeps no keys and values",
+               .where = "`attention.cache_bits`",
+               .expected = "a decoder that was exported with --cache",
+               .got = model + " without " + kCacheFile,
+               .hint = "leave the setting out, or export the model with --cache"});
+}
+
 /// A decoder's keys and values become codes: of the graph, and of samples that begin with a past.
 void keep_cache_in_codes(PreparedRun& run, const Observer& observer) {
-  const Past past = find_past(run.model.path);
-  if (past.empty()) {
-    throw Error(ErrorKind::kUsage,
-                {.what = "the model keeps no keys and values",
-                 .where = "`attention.cache_bits`",
-                 .expected = "a decoder that was exported with --cache",
-                 .got = run.model.path + " without " + kCacheFile,
-                 .hint = "leave the setting out, or export the model with --cache"});
-  }
+  const Past past = require_past(run.model.path);
   const at::NoGradGuard no_grad;
   keep_codes(*run.model.graph, past.shapes, run.model.path);
   const auto encode = [&](std::vector<at::Tensor>& batch) {
@@ -158,6 +162,7 @@ PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recip
   }
   check_model_fits(options.model);
   run.model = load_unquantized(options.model, run.source.given, options.trust);
+  if (recipe.attention.cache_bits > 0) require_past(options.model);
   run.search = find_some_sites(run.model);
   run.bits = resolve_bits(run.search.sites, recipe);  // a bad pattern fails before the long work
   return run;

@@ -2,6 +2,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "ops/levels.h"
 #include "ops/operators.h"
 #include "plan/simulate.h"
@@ -41,6 +43,18 @@ TEST(OperandRowsOperator, ReadsViews) {
   expect_rows(qkv.permute({2, 0, 3, 1, 4}), 4);
   expect_rows(q[0][0], 4);
   expect_rows(q[0], 4);
+}
+
+TEST(OperandRowsOperator, ARowThatIsNotFiniteHasAScaleThatIsNot) {
+  at::Tensor x = at::randn({3, 40});
+  x[0][39] = std::numeric_limits<float>::quiet_NaN();
+  x[1][3] = std::numeric_limits<float>::infinity();
+  for (const auto& level : ops::cpu_levels()) {
+    const testing::LevelScope scope(level);
+    const at::Tensor scale = std::get<1>(ops::operand_rows_cpu(x, 8));
+    EXPECT_FALSE(scale.slice(0, 0, 2).isfinite().any().item<bool>()) << level;
+    EXPECT_TRUE(scale[2].isfinite().item<bool>()) << level;
+  }
 }
 
 TEST(OperandRowsOperator, NothingAndWhatDoesNotFit) {

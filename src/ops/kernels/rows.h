@@ -7,16 +7,17 @@
 namespace repquant::ops {
 namespace {
 
-/// max|x| over a row of `width`.
+/// max|x| over a row of `width`; NaN if a value is not finite.
 template <class V>
 float largest_magnitude(const float* x, std::int64_t width) {
   const auto zero = V::set(0.0F);
-  auto most = zero;
+  auto most = zero, bad = zero;
   over_lanes(width, [&](std::int64_t i, std::int64_t n) {
     const auto v = load_lanes<V>(x + i, n);  // lanes beyond the row hold 0
     most = V::max(most, V::max(v, V::sub(zero, v)));
+    bad = V::fma(v, zero, bad);
   });
-  return V::largest(most);
+  return V::largest(most) + V::sum(bad);
 }
 
 template <class V>
