@@ -97,9 +97,9 @@ void lower_cache(LoweredGraph& lowered, const Node* original) {
   Node* node = lowered.copy.node(original);
   const std::string path = writes ? "kept_codes" : "kept_values";
   std::string name;
-  Value* output = lowered.call(
-      writes ? lowered.factory.cache_quantize() : lowered.factory.cache_dequantize(), path,
-      {node->input(0)}, node, &name);
+  Value* output =
+      lowered.call(writes ? lowered.factory.cache_quantize() : lowered.factory.cache_dequantize(),
+                   path, {node->input(0)}, node, &name);
   if (!writes) lowered.emit(output, original->output(), path, Emission::Kind::kRounded);
   node->output()->replaceAllUsesWith(output);
 }
