@@ -30,10 +30,11 @@ enum class Clipping { kMinMax, kPercentile, kSearch, kLearned };
 /// finds. The other settings of NormRecipe and InputRecipe are for static grids.
 enum class InputGranularity { kPerTensor, kPerChannel, kAuto, kPerToken };
 
-/// Grid for inputs bounded below by a small constant (GELU outputs): x = s (q - z) or s (q^2 - z).
-/// Where each token of q and k may have a scale, found at run time: at no cost, as behind rotary
-/// positions (kAuto), or wherever that loses less.
+/// Where each token of q and k may have a scale, found at run time: at little cost, as behind
+/// rotary positions (kAuto), or wherever that loses less.
 enum class TokenScales { kNever, kAlways, kAuto };
+
+/// Grid for inputs bounded below by a small constant (GELU outputs): x = s (q - z) or s (q^2 - z).
 enum class GeluGrid { kUniform, kQuadratic, kAuto };
 
 /// Grid of softmax outputs. kLog: base 2^(1/steps_per_octave), with an exact zero code.

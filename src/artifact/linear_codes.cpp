@@ -79,10 +79,8 @@ void LinearCodes::scale_norm(Node* original, const InputQuantizer& quantizer) {
 Value* LinearCodes::token_input(const PlannedSite& planned, Value* x, Node* before) {
   const LinearSite& site = *linear_of(*planned.site);
   const InputQuantizer& quantizer = planned.linear()->input;
-  torch::jit::WithInsertPoint guard(before);
-  Graph& graph = *lowered_.copy.graph;
   const auto apply = [&](c10::Symbol symbol, Value* value, const at::Tensor& vector) {
-    return graph.insert(symbol, {value, graph.insertConstant(vector)});
+    return lowered_.apply(symbol, value, vector, before);
   };
   if (site.norm != nullptr && decisions_.norms.count(site.norm) > 0) {
     const auto shift = shifted_.find(site.norm->output(0));

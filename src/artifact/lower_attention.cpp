@@ -16,13 +16,6 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-/// The operator `kind`(x, constant) before `before`.
-Value* with_constant(const char* kind, Value* x, const at::Tensor& constant, Node* before) {
-  torch::jit::WithInsertPoint guard(before);
-  Value* value = before->owningGraph()->insertConstant(constant);
-  return before->owningGraph()->insert(c10::Symbol::fromQualString(kind), {x, value});
-}
-
 Value* transposed(Value* x, Node* before) {
   torch::jit::WithInsertPoint guard(before);
   return before->owningGraph()->insert(c10::aten::transpose,
@@ -37,10 +30,10 @@ struct TokenOperand {
 TokenOperand token_operand(LoweredGraph& lowered, Value* rows, const OperandQuantizer& operand,
                            Node* before, const std::string& path) {
   if (operand.multiplier.numel() > 1) {
-    rows = with_constant("aten::mul", rows, operand.multiplier, before);
+    rows = lowered.apply(c10::aten::mul, rows, operand.multiplier, before);
   }
   if (operand.zero_point.numel() > 1) {
-    rows = with_constant("aten::add", rows, operand.zero_point, before);
+    rows = lowered.apply(c10::aten::add, rows, operand.zero_point, before);
   }
   std::string name;
   TokenOperand result{};
@@ -56,9 +49,7 @@ void emit_codes(LoweredGraph& lowered, const TokenOperand& made, const Value* or
                 const std::string& path, const OperandQuantizer& operand, bool of_keys) {
   Emission& emission = lowered.emit(made.codes, original, path, Emission::Kind::kCodes);
   emission.reference = [operand, of_keys](const at::Tensor& x) {
-    const at::Tensor rows = of_keys ? x.transpose(-2, -1) : x;
-    return operand_rows(rows.to(at::kFloat) * operand.multiplier + operand.zero_point, operand.bits)
-        .codes.to(at::kChar);
+    return operand_rows(of_keys ? x.transpose(-2, -1) : x, operand).codes.to(at::kChar);
   };
 }
 

@@ -54,6 +54,11 @@ Value* LoweredGraph::call(const Module& module, const std::string& path,
   return node->output();
 }
 
+Value* LoweredGraph::apply(c10::Symbol symbol, Value* x, const at::Tensor& constant, Node* before) {
+  torch::jit::WithInsertPoint guard(before);
+  return copy.graph->insert(symbol, {x, copy.graph->insertConstant(constant)});
+}
+
 Emission& LoweredGraph::emit(Value* output, const Value* original, const std::string& path,
                              Emission::Kind kind) {
   Emission emission;

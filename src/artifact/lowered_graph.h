@@ -35,6 +35,10 @@ class LoweredGraph {
                           const std::vector<torch::jit::Value*>& inputs, torch::jit::Node* before,
                           std::string* name);
 
+  /// `symbol`(x, constant) before `before`.
+  torch::jit::Value* apply(c10::Symbol symbol, torch::jit::Value* x, const at::Tensor& constant,
+                           torch::jit::Node* before);
+
   /// Notes what `output`, of a call, stands for: `original`, a value of the model's graph.
   Emission& emit(torch::jit::Value* output, const torch::jit::Value* original,
                  const std::string& path, Emission::Kind kind);

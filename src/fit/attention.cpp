@@ -82,11 +82,9 @@ struct HeadOperand {
   bool centred = false;  // the error counts without its mean
 };
 
-double heads_error(const HeadOperand& operand, const WeightedRows& rows, const AffineGrid& grid,
-                   std::int64_t most) {
-  const at::Tensor x = sample_rows(rows.x, most, rows.weights);
-  const AffineGrid columns{grid.bits, grid.scale.unsqueeze(1), grid.zero_point.unsqueeze(1)};
-  const at::Tensor got = fake_quantize(x, columns), &gram = operand.gram;
+/// Of rows x [n, H, d] that became `got`.
+double rows_error(const HeadOperand& operand, const at::Tensor& x, const at::Tensor& got) {
+  const at::Tensor& gram = operand.gram;
   // Heads may be channels: all at once.
   if (!gram.defined()) return output_error(x.flatten(1), got.flatten(1), gram, operand.centred);
   double sum = 0.0;
@@ -95,6 +93,13 @@ double heads_error(const HeadOperand& operand, const WeightedRows& rows, const A
         output_error(x.select(1, head), got.select(1, head), gram.select(0, head), operand.centred);
   }
   return sum;
+}
+
+double heads_error(const HeadOperand& operand, const WeightedRows& rows, const AffineGrid& grid,
+                   std::int64_t most) {
+  const at::Tensor x = sample_rows(rows.x, most, rows.weights);
+  const AffineGrid columns{grid.bits, grid.scale.unsqueeze(1), grid.zero_point.unsqueeze(1)};
+  return rows_error(operand, x, fake_quantize(x, columns));
 }
 
 /// One grid per head for each half of the rows, as `halves` are.
@@ -168,11 +173,7 @@ double error_per_token(const ScoreOperands& operands, int bits) {
     for (const WeightedRows& half : halves_of(operand->rows)) {
       const at::Tensor x = sample_rows(half.x, kComparedRows, half.weights);
       const OperandRows rows = operand_rows(x, bits);
-      const at::Tensor got = rows.codes * rows.scale;
-      for (std::int64_t head = 0; head < x.size(1); ++head) {
-        error += output_error(x.select(1, head), got.select(1, head), operand->gram.select(0, head),
-                              operand->centred);
-      }
+      error += rows_error(*operand, x, rows.codes * rows.scale);
     }
   }
   return error;

@@ -482,19 +482,6 @@ class Search {
 
 bool is_shape_only(const Node* node) { return is_any(node, kShapeOnly); }
 
-bool is_moved_linear(const Value* value) {
-  for (const Node* node = value->node();; node = value->node()) {
-    if (is_kind(node, "aten::linear")) return true;
-    const bool scaled = (is_kind(node, "aten::mul") || is_kind(node, "aten::div")) &&
-                        node->input(1)->node()->kind() == c10::prim::Constant;
-    const bool moved = is_shape_only(node) || gives_parts(node) || scaled ||
-                       is_kind(node, "prim::ListUnpack") || is_kind(node, "prim::TupleUnpack") ||
-                       is_kind(node, "aten::__getitem__");
-    if (!moved || node->inputs().empty()) return false;
-    value = node->input(0);
-  }
-}
-
 bool is_softmax(const Node* node) { return is_any(node, kSoftmax); }
 
 bool reads_shape_only(const Node* node) { return is_any(node, kReadsShapeOnly); }

@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "graph/results.h"
 #include "graph/rewrite.h"
 #include "repquant/error.h"
 #include "tensor/cache_codes.h"
@@ -29,25 +30,21 @@ using torch::jit::Value;
                .hint = "leave `attention.cache_bits` at 0"});
 }
 
-/// The values of the outputs, in order, from tuples and lists that the graph puts together.
-void list_outputs(Value* value, std::vector<Value*>& results) {
-  Node* node = value->node();
-  if (is_kind(node, "prim::TupleConstruct") || is_kind(node, "prim::ListConstruct")) {
-    for (Value* item : node->inputs()) list_outputs(item, results);
-  } else {
-    results.push_back(value);
-  }
-}
+/// What a graph gives back.
+struct Results {
+  std::vector<Value*> values;        // in order
+  std::set<const Node*> constructs;  // that put tuples and lists of them together, and the end
 
-/// An input of the graph, or an element of one.
-bool is_past(const Value* value) {
-  const Node* node = value->node();
-  if (is_kind(node, "prim::ListUnpack") || is_kind(node, "prim::TupleUnpack") ||
-      is_kind(node, "aten::__getitem__")) {
-    return is_past(node->input(0));
+  void add(Value* value) {
+    Node* node = value->node();
+    if (!is_kind(node, "prim::TupleConstruct") && !is_kind(node, "prim::ListConstruct")) {
+      values.push_back(value);
+      return;
+    }
+    constructs.insert(node);
+    for (Value* item : node->inputs()) add(item);
   }
-  return node->kind() == c10::prim::Param && node->owningBlock() == value->owningGraph()->block();
-}
+};
 
 /// Sizes other than the last one: the same for codes.
 bool reads_other_sizes(const Node* node, std::size_t dimensions) {
@@ -76,7 +73,7 @@ std::optional<Kept> kept_by(Value* output) {
   }
   Node* parts = join->input(0)->node();
   if (!is_kind(parts, "prim::ListConstruct") || parts->inputs().size() != 2 ||
-      parts->output()->uses().size() != 1 || !is_past(parts->input(0))) {
+      parts->output()->uses().size() != 1 || !is_given(parts->input(0))) {
     return {};
   }
   return Kept{join, parts->input(0), parts->input(1)};
@@ -139,24 +136,13 @@ void rewrite(const Kept& kept, const std::set<const Node*>& constructs) {
   }
 }
 
-/// The nodes that put the outputs together, and the graph's end.
-void constructs_of(const Value* value, std::set<const Node*>& found) {
-  const Node* node = value->node();
-  if (!is_kind(node, "prim::TupleConstruct") && !is_kind(node, "prim::ListConstruct")) return;
-  found.insert(node);
-  for (const Value* item : node->inputs()) constructs_of(item, found);
-}
-
 }  // namespace
 
 void keep_codes(Graph& graph, const KeptShapes& shapes, const std::string& where) {
   const std::size_t count = shapes.size();
-  std::vector<Value*> outputs;
-  std::set<const Node*> constructs{graph.return_node()};
-  for (Value* output : graph.outputs()) {
-    list_outputs(output, outputs);
-    constructs_of(output, constructs);
-  }
+  Results results{{}, {graph.return_node()}};
+  for (Value* output : graph.outputs()) results.add(output);
+  const std::vector<Value*>& outputs = results.values;
   if (outputs.size() < count) fail(where, 0, std::to_string(outputs.size()) + " outputs");
   std::vector<Kept> all;
   std::set<const Node*> joins;
@@ -172,7 +158,7 @@ void keep_codes(Graph& graph, const KeptShapes& shapes, const std::string& where
   for (std::size_t i = 0; i < count; ++i) {
     check_readers(all[i].past, joins, shapes[i].size() + 1, where, i);
   }
-  for (const Kept& kept : all) rewrite(kept, constructs);
+  for (const Kept& kept : all) rewrite(kept, results.constructs);
 }
 
 bool pass_cache(const Node* node, Values& values) {

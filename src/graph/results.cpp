@@ -10,15 +10,6 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-/// True for an input of the graph and for an element of one.
-bool is_given(const Value* value) {
-  const Node* node = value->node();
-  const bool takes_out = is_kind(node, "prim::ListUnpack") || is_kind(node, "prim::TupleUnpack") ||
-                         is_kind(node, "prim::TupleIndex") || is_kind(node, "aten::__getitem__");
-  if (takes_out) return is_given(node->input(0));
-  return node->kind() == c10::prim::Param && node->owningBlock() == value->owningGraph()->block();
-}
-
 bool continues_input(const Value* value) {
   const Node* node = value->node();
   if (!is_kind(node, "aten::cat")) return false;
@@ -44,6 +35,14 @@ void collect(const Value* value, const c10::IValue& given, std::vector<at::Tenso
 }
 
 }  // namespace
+
+bool is_given(const Value* value) {
+  const Node* node = value->node();
+  const bool takes_out = is_kind(node, "prim::ListUnpack") || is_kind(node, "prim::TupleUnpack") ||
+                         is_kind(node, "prim::TupleIndex") || is_kind(node, "aten::__getitem__");
+  if (takes_out) return is_given(node->input(0));
+  return node->kind() == c10::prim::Param && node->owningBlock() == value->owningGraph()->block();
+}
 
 std::vector<at::Tensor> result_tensors(const torch::jit::Graph& graph,
                                        const std::vector<c10::IValue>& outputs) {

@@ -9,6 +9,9 @@
 
 namespace repquant {
 
+/// True for an input of the graph and for an element of one.
+bool is_given(const torch::jit::Value* value);
+
 /// The tensors of the outputs, in order, without those that only continue an input: a decoder that
 /// keeps keys and values gives cat([past, new]) back for its next call. By them errors would count
 /// that the results show anyway, where these are read. All of them if nothing else is given.

@@ -65,6 +65,12 @@ std::string kind_name(const Node* node) { return node->kind().toQualString(); }
 
 bool is_kind(const Node* node, const char* kind) { return kind_name(node) == kind; }
 
+bool swaps_last(const Node* node) {
+  if (!is_kind(node, "aten::transpose")) return false;
+  const auto a = constant_int(node->input(1)), b = constant_int(node->input(2));
+  return a && b && *a < 0 && *b < 0 && *a + *b == -3;
+}
+
 bool gives_parts(const Node* node) {
   static const std::set<std::string> kinds{"aten::unbind", "aten::chunk", "aten::split",
                                            "aten::split_with_sizes", "aten::tensor_split"};

@@ -39,6 +39,9 @@ std::string kind_name(const torch::jit::Node* node);
 /// True for an operator of this name.
 bool is_kind(const torch::jit::Node* node, const char* kind);
 
+/// True for aten::transpose of the last two dimensions, numbered from behind.
+bool swaps_last(const torch::jit::Node* node);
+
 /// True for an operator that gives the parts of a tensor as a list: split, chunk, unbind ...
 bool gives_parts(const torch::jit::Node* node);
 

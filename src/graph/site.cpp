@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/overloaded.h"
+#include "graph/rewrite.h"
 
 namespace repquant {
 
@@ -49,6 +50,19 @@ void drop_constant(Site& site) {
                  [](EmbeddingSite& embedding) { embedding.table = at::Tensor(); },
                  [](GroupedConvolutionSite& convolution) { convolution.weight = at::Tensor(); }},
       site.kind);
+}
+
+bool is_moved_linear(const torch::jit::Value* value) {
+  for (const torch::jit::Node* node = value->node();; node = value->node()) {
+    if (is_kind(node, "aten::linear")) return true;
+    const bool scaled = (is_kind(node, "aten::mul") || is_kind(node, "aten::div")) &&
+                        node->input(1)->node()->kind() == c10::prim::Constant;
+    const bool moved = is_shape_only(node) || gives_parts(node) || scaled ||
+                       is_kind(node, "prim::ListUnpack") || is_kind(node, "prim::TupleUnpack") ||
+                       is_kind(node, "aten::__getitem__");
+    if (!moved || node->inputs().empty()) return false;
+    value = node->input(0);
+  }
 }
 
 }  // namespace repquant

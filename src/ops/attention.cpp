@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <ATen/ExpandUtils.h>
 
+#include "ops/grid.h"
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
 #include "ops/output.h"
@@ -61,20 +62,6 @@ Shape broadcast_shape(const at::Tensor& query, const at::Tensor& key, const at::
   return shape;
 }
 
-/// A grid that broadcasts to [.., H, 1, d], spread out to [H, 1, d]: [1] and [H, 1, 1] go by head,
-/// [d] by channel.
-at::Tensor spread_grid(const at::Tensor& grid, std::int64_t heads, std::int64_t depth,
-                       at::ScalarType type, const char* name) {
-  TORCH_CHECK(grid.scalar_type() == type, "repquant::attention: ", name, " must be ", type);
-  const bool fits = grid.dim() <= 3 &&
-                    (grid.dim() < 1 || grid.size(-1) == 1 || grid.size(-1) == depth) &&
-                    (grid.dim() < 2 || grid.size(-2) == 1) &&
-                    (grid.dim() < 3 || grid.size(-3) == 1 || grid.size(-3) == heads);
-  TORCH_CHECK(fits, "repquant::attention: ", name, " ", grid.sizes(), " does not fit ", heads,
-              " heads of width ", depth);
-  return grid.expand({heads, 1, depth});
-}
-
 /// One value per head from a grid that does not go by channel.
 template <class T>
 std::vector<T> per_head(const at::Tensor& grid, std::int64_t heads, const char* name) {
@@ -97,7 +84,8 @@ at::Tensor token_scales(const at::Tensor& scale, at::IntArrayRef leading, std::i
 
 /// Zero points by head and channel, [H, depth padded to whole panels].
 at::Tensor value_zeros_of(const at::Tensor& zeros, std::int64_t heads, std::int64_t depth) {
-  const at::Tensor rows = spread_grid(zeros, heads, depth, at::kInt, "value_zero").squeeze(1);
+  const at::Tensor rows =
+      spread_grid(zeros, heads, depth, at::kInt, "attention: value_zero").squeeze(1);
   return at::constant_pad_nd(rows, {0, (kPanel - depth % kPanel) % kPanel}).contiguous();
 }
 
@@ -147,10 +135,10 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
   args.query_strides = strides_of(q);
   args.key_strides = strides_of(k);
   args.value_strides = strides_of(v);
-  const auto query_zeros = per_head<std::int32_t>(query_zero, args.heads, "query_zero");
+  const auto query_zeros = per_head<std::int32_t>(query_zero, args.heads, "attention: query_zero");
   const at::Tensor value_zeros = value_zeros_of(value_zero, args.heads, args.value_depth);
-  auto scales = per_head<float>(score_scale, args.heads, "score_scale");
-  auto factors = per_head<float>(factor, args.heads, "factor");
+  auto scales = per_head<float>(score_scale, args.heads, "attention: score_scale");
+  auto factors = per_head<float>(factor, args.heads, "attention: factor");
   const bool one_factor = factor.numel() == 1;
   for (std::size_t h = 0; h < factors.size(); ++h) {
     if (mask || query_scale) {
@@ -190,8 +178,9 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
   args.max_code = static_cast<int>(max_code);
   args.zero_code = zero_code;
   const at::Tensor m =
-      spread_grid(multiplier, args.heads, args.value_depth, at::kFloat, "multiplier");
-  const at::Tensor a = spread_grid(offset, args.heads, args.value_depth, at::kFloat, "offset");
+      spread_grid(multiplier, args.heads, args.value_depth, at::kFloat, "attention: multiplier");
+  const at::Tensor a =
+      spread_grid(offset, args.heads, args.value_depth, at::kFloat, "attention: offset");
   args.multiplier = m.const_data_ptr<float>();
   args.multiplier_head = m.stride(0);
   args.multiplier_depth = m.stride(2);

@@ -1,6 +1,7 @@
 // Keys and values that a decoder keeps as codes.
 #include <ATen/ATen.h>
 
+#include "ops/grid.h"
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
 #include "ops/output.h"
@@ -60,23 +61,18 @@ at::Tensor cache_operand_cpu(const at::Tensor& codes, const at::Tensor& multipli
   const std::int64_t width = out.size(-1), tokens = out.dim() > 1 ? out.size(-2) : 1,
                      heads = out.dim() > 2 ? out.size(-3) : 1;
   const bool per_channel = multiplier.dim() > 0 && multiplier.size(-1) > 1;
-  for (const at::Tensor* grid : {&multiplier, &offset}) {
-    const bool fits = grid->scalar_type() == at::kFloat && grid->dim() <= 3 &&
-                      (grid->dim() < 1 || grid->size(-1) == (per_channel ? width : 1)) &&
-                      (grid->dim() < 2 || grid->size(-2) == 1) &&
-                      (grid->dim() < 3 || grid->size(-3) == 1 || grid->size(-3) == heads);
-    TORCH_CHECK(fits, "repquant::cache_operand: a grid ", grid->sizes(), " does not fit ", heads,
-                " heads of width ", width);
-  }
+  const std::int64_t depth = per_channel ? width : 1;
+  const auto spread = [&](const at::Tensor& grid) {
+    return spread_grid(grid, heads, depth, at::kFloat, "cache_operand: a grid").contiguous();
+  };
+  const at::Tensor m = spread(multiplier), a = spread(offset);
   if (out.numel() == 0) return out;
-  const std::vector<std::int64_t> shape{heads, 1, per_channel ? width : 1};
-  const at::Tensor m = multiplier.expand(shape).contiguous(), a = offset.expand(shape).contiguous();
   read_rows(rows, {.operands = static_cast<std::uint8_t*>(out.mutable_data_ptr()),
                    .tokens = tokens,
                    .heads = heads,
                    .multiplier = m.const_data_ptr<float>(),
                    .offset = a.const_data_ptr<float>(),
-                   .grid_head = shape[2],
+                   .grid_head = depth,
                    .per_channel = per_channel,
                    .max_code = static_cast<int>(max_code),
                    .shift = static_cast<int>(shift)});

@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "ops/grid.h"
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
 #include "ops/output.h"
@@ -126,18 +127,17 @@ namespace {
 /// Grids [H, 1, 1] or [H, 1, D] of x [.., H, T, D]: each head by itself.
 at::Tensor quantize_heads(const at::Tensor& x, const at::Tensor& multiplier,
                           const at::Tensor& offset, QuantizeArgs args, bool is_signed) {
-  const std::int64_t heads = x.dim() < 3 ? 0 : x.size(-3), width = x.dim() < 1 ? 0 : x.size(-1);
+  TORCH_CHECK(multiplier.dim() == 3 && offset.dim() == 3 && x.dim() >= 3 && x.size(-3) > 0 &&
+                  x.size(-1) > 0,
+              "repquant::quantize: grids ", multiplier.sizes(), " and ", offset.sizes(),
+              " do not fit ", x.sizes());
+  const std::int64_t heads = x.size(-3), width = x.size(-1);
   args.per_channel = multiplier.size(-1) > 1 || offset.size(-1) > 1;
-  const std::vector<std::int64_t> shape{heads, 1, args.per_channel ? width : 1};
-  for (const at::Tensor* grid : {&multiplier, &offset}) {
-    bool fits = grid->dim() == 3 && heads > 0 && width > 0;
-    for (std::int64_t i = 0; fits && i < 3; ++i) {
-      fits = grid->size(i) == 1 || grid->size(i) == shape[static_cast<std::size_t>(i)];
-    }
-    TORCH_CHECK(fits, "repquant::quantize: a grid ", grid->sizes(), " does not fit ", x.sizes());
-  }
-  const at::Tensor m = multiplier.expand(shape).contiguous(), a = offset.expand(shape).contiguous(),
-                   input = x.contiguous();
+  const std::int64_t depth = args.per_channel ? width : 1;
+  const auto spread = [&](const at::Tensor& grid) {
+    return spread_grid(grid, heads, depth, at::kFloat, "quantize: a grid").contiguous();
+  };
+  const at::Tensor m = spread(multiplier), a = spread(offset), input = x.contiguous();
   at::Tensor codes = new_output(x.sizes(), is_signed ? at::kChar : at::kByte);
   if (codes.numel() == 0) return codes;
   args.width = width;
@@ -148,8 +148,8 @@ at::Tensor quantize_heads(const at::Tensor& x, const at::Tensor& multiplier,
       QuantizeArgs part = args;
       part.x = input.const_data_ptr<float>() + block * rows * width;
       part.codes = static_cast<std::uint8_t*>(codes.mutable_data_ptr()) + block * rows * width;
-      part.multiplier = m.const_data_ptr<float>() + block % heads * shape[2];
-      part.offset = a.const_data_ptr<float>() + block % heads * shape[2];
+      part.multiplier = m.const_data_ptr<float>() + block % heads * depth;
+      part.offset = a.const_data_ptr<float>() + block % heads * depth;
       table.quantize(part, 0, rows);
     }
   });

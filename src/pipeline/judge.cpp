@@ -13,6 +13,7 @@
 #include "graph/keep_codes.h"
 #include "graph/results.h"
 #include "graph/walker.h"
+#include "plan/simulate.h"
 #include "recipe/bit_width.h"
 #include "repquant/error.h"
 #include "tensor/deviation.h"
@@ -106,11 +107,10 @@ at::Tensor exact_output(const Site& site, const Values& values) {
       site.kind);
 }
 
-/// Without what softmax does not see: a constant of each row.
-at::Tensor seen_after(const Site& site, const at::Tensor& output) {
-  const auto* scores = std::get_if<ScoresSite>(&site.kind);
-  const bool rows = scores != nullptr && scores->softmax;
-  return rows ? output - output.mean(-1, /*keepdim=*/true) : output;
+/// An output of the site, floating point or simulated, as both may be compared.
+at::Tensor comparable(const SitePlan& plan, const at::Tensor& output) {
+  const auto* scores = std::get_if<ScoresPlan>(&plan.plan);
+  return scores == nullptr ? output : comparable_scores(*scores, output);
 }
 
 struct SiteLoss {
@@ -120,21 +120,26 @@ struct SiteLoss {
 
 /// What each site adds on one batch, the worst first.
 std::vector<SiteLoss> site_losses(const JudgedPlans& plans, const PlanHook& simulate) {
-  std::map<const Node*, const Site*> planned;
-  for (const Site* site : sites_of(plans.search.sites, plans.plans)) {
-    if (!is_lookup(*site)) planned[site->node] = site;
+  struct JudgedSite {
+    const Site* site;
+    const SitePlan* plan;
+  };
+  std::map<const Node*, JudgedSite> planned;
+  const std::vector<const Site*> sites = sites_of(plans.search.sites, plans.plans);
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    if (!is_lookup(*sites[i])) planned[sites[i]->node] = {sites[i], &plans.plans[i]};
   }
   std::map<std::string, Energies> energies;
   const torch::jit::Graph& graph = *plans.model.graph;
   run_graph(graph, Schedule(graph), copies_of(plans.held_back.front()),
             [&](const Node* node, Values& values) {
-              const auto site = planned.find(node);
-              if (site == planned.end()) return simulate(node, values);
-              const at::Tensor exact = exact_output(*site->second, values);
+              const auto found = planned.find(node);
+              if (found == planned.end()) return simulate(node, values);
+              const auto& [site, plan] = found->second;
+              const at::Tensor exact = exact_output(*site, values);
               simulate(node, values);
               const at::Tensor got = values.at(node->output()).toTensor();
-              energies[site->second->path].add(seen_after(*site->second, exact),
-                                               seen_after(*site->second, got));
+              energies[site->path].add(comparable(*plan, exact), comparable(*plan, got));
               return true;
             });
   std::vector<SiteLoss> losses;

@@ -107,7 +107,9 @@ void write_artifact(PreparedRun&& given, const FittedSites& fitted, const Quanti
   if (run.source.preset) extra[kPresetFile] = preset_to_json(*run.source.preset);
   if (Past past = find_past(options.model); !past.empty()) {
     past.codes = options.recipe.attention.cache_bits > 0;
-    for (auto& shape : past.shapes) shape.back() += past.codes ? kCacheGridBytes : 0;
+    for (auto& shape : past.shapes) {
+      if (past.codes) shape.back() = cache_codes(at::empty({0, shape.back()})).size(-1);
+    }
     extra[kCacheFile] = past_to_json(past);
   }
 

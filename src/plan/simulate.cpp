@@ -234,14 +234,16 @@ OperandRows operand_rows(const at::Tensor& rows, int bits) {
   return result;
 }
 
+OperandRows operand_rows(const at::Tensor& x, const OperandQuantizer& quantizer) {
+  return operand_rows(x.to(at::kFloat) * quantizer.multiplier + quantizer.zero_point,
+                      quantizer.bits);
+}
+
 at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left,
                            const at::Tensor& right) {
   if (plan.left.per_token) {
-    const auto rows = [](const at::Tensor& x, const OperandQuantizer& operand) {
-      return operand_rows(x.to(at::kFloat) * operand.multiplier + operand.zero_point, operand.bits);
-    };
-    const OperandRows queries = rows(left, plan.left),
-                      keys = rows(right.transpose(-2, -1), plan.right);
+    const OperandRows queries = operand_rows(left, plan.left),
+                      keys = operand_rows(right.transpose(-2, -1), plan.right);
     return at::matmul(queries.codes, keys.codes.transpose(-2, -1))
         .mul_(queries.scale)
         .mul_(keys.scale.transpose(-2, -1));

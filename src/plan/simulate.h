@@ -82,6 +82,8 @@ struct OperandRows {
   at::Tensor scale;  // [.., 1]
 };
 OperandRows operand_rows(const at::Tensor& rows, int bits);
+/// Of x [.., d] as an operand with a scale for each token sees it, u = x multiplier + zero_point.
+OperandRows operand_rows(const at::Tensor& x, const OperandQuantizer& quantizer);
 
 /// Largest code of operand_rows().
 std::int64_t operand_top(int bits);

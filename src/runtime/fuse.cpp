@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include "graph/rewrite.h"
-#include "tensor/deviation.h"
 
 namespace repquant {
 

@@ -102,7 +102,7 @@ bool find_token_scales(const FusionContext& context, Node* node, ScoreChain& cha
   if (!call || call->state->kind != "Scores" || !call->state->flag("raw")) return false;
   if (inner->output()->uses().size() != 1 || call->node->output()->uses().size() != 1) return false;
   Node* of_keys = node->input(1)->node();
-  if (!is_kind(of_keys, "aten::transpose")) return false;
+  if (!swaps_last(of_keys)) return false;
   chain.query_scale = row_scale(inner->input(1));
   chain.key_scale = row_scale(of_keys->input(0));
   if (chain.query_scale == nullptr || chain.key_scale == nullptr) return false;
@@ -218,12 +218,7 @@ void begin_with_zeros(ScoreChain& chain) {
 
 /// The keys [.., S, d] behind the right operand [.., d, S].
 Value* keys(Value* right, Node* before) {
-  const Node* node = right->node();
-  if (is_kind(node, "aten::transpose")) {
-    const auto a = torch::jit::constant_as<std::int64_t>(node->input(1));
-    const auto b = torch::jit::constant_as<std::int64_t>(node->input(2));
-    if (a && b && *a < 0 && *b < 0 && *a + *b == -3) return node->input(0);
-  }
+  if (swaps_last(right->node())) return right->node()->input(0);
   return insert_operator(before, "aten::transpose", {right, std::int64_t{-2}, std::int64_t{-1}});
 }
 

@@ -17,13 +17,6 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-/// aten::transpose of the last two dimensions, numbered from behind.
-bool swaps_last(const Node* node) {
-  if (!is_kind(node, "aten::transpose")) return false;
-  const auto a = constant_int(node->input(1)), b = constant_int(node->input(2));
-  return a && b && *a < 0 && *b < 0 && *a + *b == -3;
-}
-
 /// A grid as the operators take it.
 struct Grid {
   at::Tensor multiplier, offset;  // [1], [D], or both of [H, 1, 1] and [H, 1, D]
@@ -93,10 +86,7 @@ std::vector<Operand> operands_of(const FusionContext& context, const Value* valu
         call->state->flag("quadratic")) {
       return;
     }
-    auto operand = operand_of(*call);
-    const bool by_channel = operand && operand->grid.multiplier.dim() == 1 &&
-                            operand->grid.multiplier.numel() + operand->grid.offset.numel() > 2;
-    if (operand && !by_channel) operands.push_back(std::move(*operand));
+    if (auto operand = operand_of(*call)) operands.push_back(std::move(*operand));
   };
   for (const auto& use : values->uses()) {
     if (!swaps_last(use.user)) {

@@ -110,13 +110,7 @@ class ArchiveReader {
 
 }  // namespace
 
-LazyArchive read_lazily(const std::string& path, bool trusted) {
-  check_archive(path);
-  validate_archive(path, trusted);
-  return read_validated(path);
-}
-
-LazyArchive read_validated(const std::string& path) {
+void rethrow_load_error(const std::string& path) {
   const auto fail = [&](const std::string& message) {
     rethrow_if_out_of_memory(path);
     throw Error(ErrorKind::kFile, {.what = "the artifact cannot be loaded",
@@ -124,6 +118,25 @@ LazyArchive read_validated(const std::string& path) {
                                    .got = interpreter_message(message),
                                    .hint = "copy the file again, or quantize the model again"});
   };
+  try {
+    throw;
+  } catch (const Error&) {
+    throw;
+  } catch (const c10::Error& e) {
+    fail(e.what_without_backtrace());
+  } catch (const std::exception& e) {  // TorchScript's interpreter throws std::runtime_error
+    fail(e.what());
+  }
+  throw;  // nothing else comes from LibTorch
+}
+
+LazyArchive read_lazily(const std::string& path, bool trusted) {
+  check_archive(path);
+  validate_archive(path, trusted);
+  return read_validated(path);
+}
+
+LazyArchive read_validated(const std::string& path) {
   LazyArchive archive;
   archive.portable = read_artifact(path).portable;  // says what is wrong with its description
   try {
@@ -133,12 +146,8 @@ LazyArchive read_validated(const std::string& path) {
       const auto found = reader.states.find(child.value._ivalue().get());
       if (found != reader.states.end()) archive.stored[child.name] = found->second;
     }
-  } catch (const Error&) {
-    throw;
-  } catch (const c10::Error& e) {
-    fail(e.what_without_backtrace());
-  } catch (const std::exception& e) {
-    fail(e.what());
+  } catch (const std::exception&) {
+    rethrow_load_error(path);
   }
   if (!archive.root.find_method("forward")) {
     throw Error(ErrorKind::kUnsupported,

@@ -33,6 +33,10 @@ struct LazyArchive {
   PortableSites portable;  // as the description says
 };
 
+/// In a catch block: the exception that is being handled as an Error, kFile at `path` for what
+/// LibTorch throws, kResource where memory is exhausted.
+[[noreturn]] void rethrow_load_error(const std::string& path);
+
 /// `trusted`: as in validate_archive(). Throws Error kFile (missing, damaged), kUnsupported (not an
 /// artifact, of a newer major version, or with operators that a model does not need).
 LazyArchive read_lazily(const std::string& path, bool trusted = false);

@@ -114,33 +114,20 @@ Module portable_module(LazyArchive& archive, LoadReport& report) {
   return archive.root;
 }
 
-[[noreturn]] void fail_to_load(const std::string& path, const std::string& message) {
-  throw Error(ErrorKind::kFile, {.what = "the artifact cannot be loaded",
-                                 .where = path,
-                                 .got = interpreter_message(message),
-                                 .hint = "copy the file again, or quantize the model again"});
-}
-
 /// Runs `body`; what LibTorch throws becomes an Error that names the file.
 template <class Body>
-auto rewriting(const std::string& path, const Body& body) {
+auto loading(const std::string& path, const Body& body) {
   try {
     return body();
-  } catch (const Error&) {
-    throw;
-  } catch (const c10::Error& e) {
-    rethrow_if_out_of_memory(path);
-    fail_to_load(path, e.what_without_backtrace());
-  } catch (const std::exception& e) {  // TorchScript's interpreter throws std::runtime_error
-    rethrow_if_out_of_memory(path);
-    fail_to_load(path, e.what());
+  } catch (const std::exception&) {
+    rethrow_load_error(path);
   }
 }
 
 Module load_archive_module(const std::string& path, const LoadOptions& options,
                            LoadReport& result) {
   LazyArchive archive = read_lazily(path, options.trust);
-  return rewriting(path, [&] {
+  return loading(path, [&] {
     Module module =
         options.fused ? fused_module(archive, result) : portable_module(archive, result);
     module.eval();
@@ -184,7 +171,7 @@ BothForms both_forms(LazyArchive archive, const std::string& path, const Portabl
   forms.report = {cpu_level_report().level, {}};
   PortableSites all = kept;
   all.insert(archive.portable.begin(), archive.portable.end());
-  return rewriting(path, [&] {
+  return loading(path, [&] {
     FusedGraph fused = fused_graph(archive, all, forms.report);
     prepare_all(archive);
     forms.portable = archive.root;

@@ -4,15 +4,10 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
-
 namespace repquant {
 
 inline constexpr const char* kCacheQuantizeOp = "repquant::cache_quantize";
 inline constexpr const char* kCacheDequantizeOp = "repquant::cache_dequantize";
-
-/// Bytes of the grid behind each row of codes.
-inline constexpr std::int64_t kCacheGridBytes = 8;
 
 /// float [.., d] -> uint8 [.., d + 8].
 at::Tensor cache_codes(const at::Tensor& values);
