@@ -58,7 +58,6 @@ struct WeightRecipe {
   bool act_order = true;     // columns in order of falling diag(H)
   double damping = 0.01;     // share of mean(diag H) added to the diagonal, 0..1
   int block_size = 128;      // columns per lazy update
-  int descent_passes = 2;    // of coordinate descent on the codes that GPTQ found, below 8 bits
   int group_size = 0;        // weight-only sites: columns that share a scale; 0: the whole row
   bool codebook = true;   // up to 4 bits, integer products: learned levels instead of whole numbers
   bool shrinkage = true;  // more damping where the Hessian has few rows

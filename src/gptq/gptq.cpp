@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "gptq/codebook.h"
-#include "gptq/descent.h"
 #include "gptq/row_scale.h"
 #include "tensor/check.h"
 #include "tensor/parallel.h"
@@ -210,12 +209,10 @@ struct RowsResult {
 };
 
 struct Problem {
-  at::Tensor weight;   // float32 [N, K]
-  at::Tensor hessian;  // double [K, K] or undefined
-  at::Tensor damped;   // double [K, K], H with its damping: what descent lessens; or undefined
-  at::Tensor single;   // float32 [K, K], H for errors of rows; or undefined
-  at::Tensor single_damped;  // the same of `damped`
-  at::Tensor importance;     // float32 [K], diag H or ones
+  at::Tensor weight;      // float32 [N, K]
+  at::Tensor hessian;     // double [K, K] or undefined
+  at::Tensor single;      // float32 [K, K], H for errors of rows; or undefined
+  at::Tensor importance;  // float32 [K], diag H or ones
   std::optional<Factor> factor;
   WeightRecipe recipe;
   WeightCodes codes{};
@@ -268,16 +265,6 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
       refit.scale = at::where(better.unsqueeze(1), next.scale, refit.scale);
       refit.error = at::where(better, next.error, refit.error);
     }
-    for (int pass = 0; pass < problem.recipe.descent_passes; ++pass) {
-      at::Tensor descended = gptq.to(at::kDouble);
-      descend(weight, groups.spread(refit.scale.to(at::kDouble)), problem.damped, problem.codes,
-              descended);
-      gptq = descended.to(at::kFloat);
-      refit = refit_scale(weight, gptq, refit.scale, groups, problem.single_damped);
-    }
-    if (problem.recipe.descent_passes > 0) {
-      refit.error = row_errors(change_of(weight, gptq, refit.scale, groups), problem.single);
-    }
     // Rows do not depend on each other, so each keeps the better of the two.
     const at::Tensor better = refit.error < error_nearest;
     codes = at::where(better.unsqueeze(1), gptq, codes);
@@ -318,10 +305,6 @@ std::string prepare_factor(Problem& problem) {
         attempt == 0 ? problem.recipe.damping : raise * std::max(problem.recipe.damping, 1e-4);
     problem.factor = factorize(problem.hessian, problem.recipe, damping);
     if (!problem.factor) continue;
-    if (problem.recipe.descent_passes > 0) {
-      problem.damped = problem.hessian.clone();
-      problem.damped.diagonal().add_(damping * problem.hessian.diagonal().mean());
-    }
     if (attempt == 0) return "gptq";
     return "gptq, damping x" + std::to_string(static_cast<int>(raise));
   }
@@ -354,8 +337,6 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
   const bool grouped = recipe.group_size > 0 && recipe.group_size < weight.size(1);
   problem.groups = {weight.size(1), grouped ? recipe.group_size : weight.size(1)};
   problem.codes = weight_codes(bits, grouped);
-  // With 8 bits it gains nothing (docs/decisions-accuracy.md, section 12).
-  if (bits == 8) problem.recipe.descent_passes = 0;
   const std::int64_t rows = weight.size(0);
   const std::int64_t chunks = (rows + kChunkRows - 1) / kChunkRows;
   std::vector<RowsResult> results(static_cast<std::size_t>(chunks));
@@ -370,7 +351,6 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
     }
     quantized.outcome = prepare_factor(problem);
     if (hessian.defined()) problem.single = problem.hessian.to(at::kFloat);
-    if (problem.damped.defined()) problem.single_damped = problem.damped.to(at::kFloat);
     if (recipe.codebook && bits <= kMostCodebookBits && !grouped) {
       problem.codes = fit_codebook(problem.weight, problem.importance, bits);
       quantized.levels = at::tensor(problem.codes.levels).to(at::kChar);

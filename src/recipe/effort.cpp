@@ -6,15 +6,13 @@ namespace repquant {
 namespace {
 
 // fast: the paper's method, and what costs no time.
-constexpr std::array<EffortSetting, 3> kFast = {{
+constexpr std::array<EffortSetting, 2> kFast = {{
     {"weights.compensation", "none"},
-    {"weights.descent_passes", "0"},
     {"weights.sensitivity", "0"},
 }};
 
-constexpr std::array<EffortSetting, 3> kStandard = {{
+constexpr std::array<EffortSetting, 2> kStandard = {{
     {"weights.compensation", "stream"},
-    {"weights.descent_passes", "2"},
     {"weights.sensitivity", "0.8"},
 }};
 

@@ -169,8 +169,6 @@ std::vector<RecipeField> make_fields() {
                    "share of the mean Hessian diagonal added to the diagonal"));
   add(integer_field("weights.block_size", &R::weights, &WeightRecipe::block_size, 1, 65536,
                     "GPTQ columns per lazy update"));
-  add(integer_field("weights.descent_passes", &R::weights, &WeightRecipe::descent_passes, 0, 100,
-                    "passes of coordinate descent on the codes that GPTQ found, below 8 bits"));
   add(integer_field("weights.group_size", &R::weights, &WeightRecipe::group_size, 0, 65536,
                     "weight-only sites: columns that share a scale; 0: the whole row"));
   add(bool_field("weights.codebook", &R::weights, &WeightRecipe::codebook,

@@ -42,7 +42,6 @@ WeightRecipe plain_recipe(WeightRounding rounding) {
   recipe.scale_search = false;
   recipe.act_order = false;
   recipe.damping = 0;
-  recipe.descent_passes = 0;
   recipe.codebook = false;
   return recipe;
 }
@@ -131,31 +130,6 @@ TEST(Gptq, SearchedScalesBeatTheMaximum) {
   const double searched = quantize_weight(weight, hessian, 4, recipe).error_gptq;
   recipe.scale_search = false;
   EXPECT_LT(searched, 0.85 * quantize_weight(weight, hessian, 4, recipe).error_gptq);
-}
-
-TEST(Gptq, DescentLessensTheDampedError) {
-  testing::Random random(21);
-  const at::Tensor weight = random.normal({70, 200});  // more columns than one block of descent
-  const at::Tensor hessian = hessian_of(correlated(random, 300, 200));
-  at::Tensor damped = hessian.clone();
-  WeightRecipe recipe;
-  damped.diagonal().add_(recipe.damping * hessian.diagonal().mean());
-  for (const int group_size : {0, 64}) {
-    recipe.group_size = group_size;
-    double before = 0;
-    for (const int passes : {0, 1, 2, 6}) {
-      recipe.descent_passes = passes;
-      const auto quantized = quantize_weight(weight, hessian, 3, recipe);
-      EXPECT_EQ(quantized.outcome, "gptq");
-      const double error = objective(weight, quantized, damped);
-      if (passes == 1) {
-        EXPECT_LT(error, before);
-      } else if (passes > 1) {
-        EXPECT_LE(error, before) << passes;
-      }
-      before = error;
-    }
-  }
 }
 
 TEST(Gptq, GroupsHaveTheirOwnScales) {

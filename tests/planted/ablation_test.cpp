@@ -54,9 +54,6 @@ const Ablation kAblations[] = {
      "0.attn.attend 1.attn.attend 2.attn.attend", 2.3, 0.0},
     // 6.1, 0.8
     {"Gptq", "w3a8", "", "weights.rounding=nearest", "head 1.attn.proj 2.mlp.fc2", 3.6, 0.4},
-    // 1.0
-    {"Descent", "w3a8", "weights.descent_passes=2", "weights.descent_passes=0",
-     "head 1.attn.proj 2.mlp.fc2", 0.6, 0.0},
     // 6.3, 3.1
     {"BiasCorrection", "w3a8", "weights.rounding=nearest", "weights.bias_correction=false",
      "1.attn.proj 2.attn.proj 2.mlp.fc2", 3.7, 1.8},
@@ -78,7 +75,7 @@ std::vector<std::string> words(const std::string& text) {
 // One part at a time: without those that make up for others.
 constexpr const char* kPlain =
     "weights.compensation=none weights.sensitivity=0 weights.shrinkage=false "
-    "weights.descent_passes=0 weights.codebook=false "
+    "weights.codebook=false "
     "norm.granularity=per_channel input.granularity=per_tensor input.head_room=false "
     "attention.head_room=false attention.equalization=false "
     "attention.value_per_channel=false ";
