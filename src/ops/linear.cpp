@@ -166,7 +166,7 @@ at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
                       std::int64_t activation, std::int64_t output, std::int64_t low,
                       std::int64_t high, bool quadratic, const OptionalTensor& grids,
                       const OptionalTensor& sums) {
-  TORCH_CHECK(activation >= 0 && activation <= 4 && output >= 0 && output <= 2,
+  TORCH_CHECK(activation >= 0 && activation < kActivations && output >= 0 && output <= 2,
               "repquant::linear: unknown activation or output");
   TORCH_CHECK(output != 1 || (low >= -128 && low <= high && high <= 127),
               "repquant::linear: no int8 codes lie between ", low, " and ", high);
@@ -198,7 +198,8 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
     std::int64_t bits, std::int64_t activation, const OptionalTensor& grids,
     const OptionalTensor& sums, std::int64_t top, const OptionalTensor& levels,
     const OptionalTensor& multiplier, const OptionalTensor& offset) {
-  TORCH_CHECK(activation >= 0 && activation <= 4, "repquant::linear_tokens: unknown activation");
+  TORCH_CHECK(activation >= 0 && activation < kActivations,
+              "repquant::linear_tokens: unknown activation");
   check_scale("repquant::linear_tokens", channels, multiplier, offset);
   at::Tensor rows;
   LinearArgs args =

@@ -77,19 +77,50 @@ at::Tensor quantize_meta(const at::Tensor& x, const at::Tensor& multiplier,
   return at::empty_symint(x.sym_sizes(), x.options().dtype(is_signed ? at::kChar : at::kByte));
 }
 
-at::Tensor windows_meta(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
-                        at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,
-                        double) {
+/// [B, grid..] of windows of x [B, sizes.., C].
+std::vector<c10::SymInt> window_sizes(const at::Tensor& x, at::IntArrayRef before,
+                                      at::IntArrayRef after, at::IntArrayRef kernel,
+                                      at::IntArrayRef stride, at::IntArrayRef dilation) {
   std::vector<c10::SymInt> sizes{x.sym_size(0)};
-  c10::SymInt columns = x.sym_size(-1);
   for (std::size_t i = 0; i < kernel.size(); ++i) {
     const std::int64_t reach = dilation[i] * (kernel[i] - 1) + 1;
     const auto room = x.sym_size(static_cast<std::int64_t>(i) + 1) + before[i] + after[i] - reach;
     sizes.push_back(room / stride[i] + 1);
-    columns = columns * kernel[i];
   }
+  return sizes;
+}
+
+at::Tensor windows_meta(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
+                        at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,
+                        double) {
+  auto sizes = window_sizes(x, before, after, kernel, stride, dilation);
+  c10::SymInt columns = x.sym_size(-1);
+  for (const std::int64_t size : kernel) columns = columns * size;
   sizes.push_back(columns);
   return at::empty_symint(sizes, x.options());
+}
+
+at::Tensor depthwise_meta(const at::Tensor& x, const at::Tensor&, const at::Tensor&,
+                          const at::Tensor&, const std::optional<at::Tensor>&,
+                          const std::optional<at::Tensor>&, std::int64_t, at::IntArrayRef kernel,
+                          at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation,
+                          std::int64_t) {
+  auto sizes = window_sizes(x, padding, padding, kernel, stride, dilation);
+  sizes.push_back(x.sym_size(-1));
+  return at::empty_symint(sizes, x.options().dtype(at::kFloat));
+}
+
+std::tuple<at::Tensor, at::Tensor> depthwise_tokens_meta(
+    const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale, const at::Tensor& bias,
+    const std::optional<at::Tensor>& multiplier, const std::optional<at::Tensor>& zero_point,
+    std::int64_t max_code, at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef padding,
+    at::IntArrayRef dilation, std::int64_t activation, std::int64_t top,
+    const std::optional<at::Tensor>& levels, const std::optional<at::Tensor>&,
+    const std::optional<at::Tensor>&) {
+  return token_quantize_meta(
+      depthwise_meta(x, weight, scale, bias, multiplier, zero_point, max_code, kernel, stride,
+                     padding, dilation, activation),
+      top, levels);
 }
 
 at::Tensor linear_meta(const at::Tensor& codes, const at::Tensor&, const at::Tensor&,
@@ -201,6 +232,23 @@ TORCH_LIBRARY(repquant, m) {
   // this order in memory: the patches of an image.
   m.def("patches(Tensor x) -> Tensor");
 
+  // Convolution in 1 or 2 dimensions whose channels stay apart: x float32 [B, sizes.., C] ->
+  // activation(convolution of (code - zero_point), times scale, + bias) [B, grid.., C], code =
+  // clamp(round(x multiplier + zero_point), 0, max_code); without both of x itself. x may be the
+  // codes, uint8, with a zero point alone. Vectors over channels are float32, padded with zeros to
+  // a multiple of 16: weight [C / 16, kernel.., 16].
+  m.def(
+      "depthwise(Tensor x, Tensor weight, Tensor scale, Tensor bias, Tensor? multiplier, "
+      "Tensor? zero_point, int max_code, int[] kernel, int[] stride, int[] padding, "
+      "int[] dilation, int activation) -> Tensor");
+
+  // The same, and from there to codes of each pixel and their grids as token_quantize has them.
+  m.def(
+      "depthwise_tokens(Tensor x, Tensor weight, Tensor scale, Tensor bias, Tensor? multiplier, "
+      "Tensor? zero_point, int max_code, int[] kernel, int[] stride, int[] padding, "
+      "int[] dilation, int activation, int top, Tensor? levels, Tensor? token_multiplier=None, "
+      "Tensor? token_offset=None) -> (Tensor codes, Tensor rows)");
+
   // float32 [.., K] -> codes on a grid of each row's own, and these grids float32 [.., 2] (low,
   // step): v = clamp(round((x - low) (1 / step)), 0, top), low the row's smallest value, step
   // (largest
@@ -226,7 +274,7 @@ TORCH_LIBRARY(repquant, m) {
   // grids and sums float32 [p N] of the weight's rows:
   // activation(product scale step + low sums + bias).
   // weight: packed, compensation int32 [p N], scale, bias, multiplier, offset float32 [p N].
-  // activation: 0 none, 1 relu, 2 gelu, 3 gelu (tanh), 4 silu.
+  // activation: 0 none, 1 relu, 2 gelu, 3 gelu (tanh), 4 silu, 5 hardswish.
   // output: 0 float32 y + residual; 1 int8 codes clamp(round(y), low, high); 2 uint8 codes
   // clamp(round(y multiplier + offset), 0, high), quadratic as in quantize.
   m.def(
@@ -299,6 +347,8 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("cache_operand", &cache_operand_cpu);
   m.impl("windows", &windows_cpu);
   m.impl("patches", &patches_cpu);
+  m.impl("depthwise", &depthwise_cpu);
+  m.impl("depthwise_tokens", &depthwise_tokens_cpu);
   m.impl("linear", &linear_cpu);
   m.impl("linear_tokens", &linear_tokens_cpu);
   m.impl("linear_side", &linear_side_cpu);
@@ -319,6 +369,8 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("cache_operand", &cache_operand_meta);
   m.impl("windows", &windows_meta);
   m.impl("patches", &patches_meta);
+  m.impl("depthwise", &depthwise_meta);
+  m.impl("depthwise_tokens", &depthwise_tokens_meta);
   m.impl("linear", &linear_meta);
   m.impl("linear_tokens", &linear_tokens_meta);
   m.impl("linear_side", &linear_side_meta);

@@ -53,6 +53,20 @@ at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArray
                        at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,
                        double zero);
 
+at::Tensor depthwise_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale,
+                         const at::Tensor& bias, const OptionalTensor& multiplier,
+                         const OptionalTensor& zero_point, std::int64_t max_code,
+                         at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef padding,
+                         at::IntArrayRef dilation, std::int64_t activation);
+
+std::tuple<at::Tensor, at::Tensor> depthwise_tokens_cpu(
+    const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale, const at::Tensor& bias,
+    const OptionalTensor& multiplier, const OptionalTensor& zero_point, std::int64_t max_code,
+    at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef padding,
+    at::IntArrayRef dilation, std::int64_t activation, std::int64_t top,
+    const OptionalTensor& levels, const OptionalTensor& token_multiplier = {},
+    const OptionalTensor& token_offset = {});
+
 at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
                       const at::Tensor& compensation, const at::Tensor& scale,
                       const at::Tensor& bias, const OptionalTensor& multiplier,

@@ -14,7 +14,7 @@ namespace repquant::ops {
 namespace {
 
 constexpr std::size_t kSmallest = std::size_t{1} << 18;  // malloc keeps what is smaller
-constexpr std::size_t kMostKept = std::size_t{64} << 20;
+constexpr std::size_t kMostKept = std::size_t{256} << 20;
 
 /// Blocks that no tensor uses, the one left last at the end.
 class Blocks {
@@ -44,14 +44,23 @@ class Blocks {
     const std::lock_guard lock(mutex_);
     kept_.emplace_back(block, size);
     bytes_ += size;
-    while (bytes_ > kMostKept) {
+    shrink(kMostKept);
+  }
+
+  void release() {
+    const std::lock_guard lock(mutex_);
+    shrink(0);
+  }
+
+ private:
+  void shrink(std::size_t most) {
+    while (bytes_ > most) {
       bytes_ -= kept_.front().second;
       c10::free_cpu(kept_.front().first);
       kept_.erase(kept_.begin());
     }
   }
 
- private:
   std::mutex mutex_;
   std::vector<std::pair<void*, std::size_t>> kept_;
   std::size_t bytes_ = 0;
@@ -68,12 +77,21 @@ void leave(void* context) {
   delete block;
 }
 
+void* allocate_new(std::size_t size) {
+  try {
+    return c10::alloc_cpu(size);
+  } catch (const c10::Error&) {
+    Blocks::all().release();  // what is kept may be what is missing
+    return c10::alloc_cpu(size);
+  }
+}
+
 class ReusingAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(std::size_t size) override {
     if (size < kSmallest) return c10::GetCPUAllocator()->allocate(size);
     void* memory = Blocks::all().take(size);
-    if (memory == nullptr) memory = c10::alloc_cpu(size);
+    if (memory == nullptr) memory = allocate_new(size);
     return {memory, new Block{memory, size}, &leave, c10::Device(c10::DeviceType::CPU)};
   }
   void copy_data(void* to, const void* from, std::size_t count) const override {

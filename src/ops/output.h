@@ -7,7 +7,7 @@ namespace repquant::ops {
 
 /// An uninitialised CPU tensor. Large ones take blocks that earlier ones left: malloc gives blocks
 /// of megabytes back to the system and takes them anew at every call, page by page, which costs up
-/// to a quarter of a forward pass. At most 64 MB are kept for later, in the whole process.
+/// to a quarter of a forward pass. At most 256 MB are kept for later, in the whole process.
 at::Tensor new_output(at::IntArrayRef sizes, at::ScalarType type);
 
 }  // namespace repquant::ops

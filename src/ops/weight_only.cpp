@@ -121,7 +121,7 @@ at::Tensor weight_only_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
   const ColumnLayout layout(columns, group_size);
   const std::int64_t count = panels(channels);
   const bool nibbles = bits <= 4;
-  TORCH_CHECK(activation >= 0 && activation <= 4,
+  TORCH_CHECK(activation >= 0 && activation < kActivations,
               "repquant::weight_only_linear: unknown activation");
   TORCH_CHECK(x.scalar_type() == at::kFloat && x.dim() >= 1 && x.size(-1) == columns,
               "repquant::weight_only_linear: needs float32 [.., ", columns, "], got ",

@@ -3,51 +3,17 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "ops/operators.h"
 #include "ops/output.h"
 #include "ops/parallel.h"
+#include "ops/plane.h"
 
 namespace repquant::ops {
 namespace {
 
 constexpr std::int64_t kGrain = 1 << 16;  // bytes that one thread should write at least
-constexpr std::int64_t kMostStep = 1 << 16;
-
-/// Two dimensions; of one, the first has size 1.
-struct Plane {
-  std::array<std::int64_t, 2> size{1, 1}, before{0, 0}, kernel{1, 1}, stride{1, 1}, dilation{1, 1},
-      grid{1, 1};
-};
-
-Plane plane_of(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
-               at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation) {
-  const std::size_t n = kernel.size();
-  TORCH_CHECK((n == 1 || n == 2) && before.size() == n && after.size() == n && stride.size() == n &&
-                  dilation.size() == n && x.dim() == static_cast<std::int64_t>(n) + 2,
-              "repquant::windows: needs [B, sizes.., C] and numbers for each of 1 or 2 dimensions");
-  Plane plane;
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::size_t d = i + 2 - n;
-    for (const auto& list : {before, after, kernel, stride, dilation}) {
-      TORCH_CHECK(list[i] >= 0 && list[i] <= kMostStep, "repquant::windows: no such window");
-    }
-    TORCH_CHECK(kernel[i] > 0 && stride[i] > 0 && dilation[i] > 0,
-                "repquant::windows: no such window");
-    plane.size[d] = x.size(static_cast<std::int64_t>(i) + 1);
-    plane.before[d] = before[i];
-    plane.kernel[d] = kernel[i];
-    plane.stride[d] = stride[i];
-    plane.dilation[d] = dilation[i];
-    const std::int64_t reach = dilation[i] * (kernel[i] - 1) + 1;
-    const std::int64_t room = plane.size[d] + before[i] + after[i] - reach;
-    TORCH_CHECK(room >= 0, "repquant::windows: the input is smaller than a window");
-    plane.grid[d] = room / stride[i] + 1;
-  }
-  return plane;
-}
 
 /// Copies the row of pixels that one window row needs; `source` is null where it lies outside.
 void copy_pixels(const Plane& plane, const char* source, const char* zeros, std::int64_t first,
@@ -70,7 +36,7 @@ void copy_pixels(const Plane& plane, const char* source, const char* zeros, std:
 at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
                        at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,
                        double zero) {
-  const Plane plane = plane_of(x, before, after, kernel, stride, dilation);
+  const Plane plane = plane_of("repquant::windows", x, before, after, kernel, stride, dilation);
   const at::Tensor input = x.contiguous();
   const at::Tensor pad = at::full({std::max<std::int64_t>(1, x.size(-1))}, zero, x.options());
   std::vector<std::int64_t> sizes{x.size(0)};

@@ -7,6 +7,7 @@
 #include "base/text_table.h"
 #include "graph/module_calls.h"
 #include "graph/walker.h"
+#include "ops/operators.h"
 #include "repquant/error.h"
 #include "tensor/deviation.h"
 
@@ -108,7 +109,11 @@ std::vector<FormDifference> differences(const BothForms& forms,
       const auto found = replaced.find(output);
       if (found == replaced.end()) continue;
       const Replacement& replacement = *found->second;
-      const at::Tensor expected = portable.take(replacement.portable);
+      at::Tensor expected = portable.take(replacement.portable);
+      if (const auto& grid = replacement.grid) {
+        expected = ops::quantize_cpu(expected, grid->multiplier, grid->offset, grid->max_code,
+                                     /*quadratic=*/false, /*is_signed=*/false, /*shift=*/0);
+      }
       FormDifference difference{replacement.module, failure, "to run"};
       try {
         if (!ran) run_node(node, values);

@@ -12,14 +12,15 @@ namespace repquant {
 std::optional<ops::Activation> fusible_activation(const torch::jit::Node* node) {
   if (is_kind(node, "aten::relu")) return ops::Activation::kRelu;
   if (is_kind(node, "aten::silu")) return ops::Activation::kSilu;
+  if (is_kind(node, "aten::hardswish")) return ops::Activation::kHardswish;
   if (!is_kind(node, "aten::gelu")) return {};
   const auto form = torch::jit::constant_as<std::string>(node->input(1));
   if (!form || (*form != "none" && *form != "tanh")) return {};
   return *form == "tanh" ? ops::Activation::kGeluTanh : ops::Activation::kGelu;
 }
 
-at::Tensor padded(const at::Tensor& vector, std::int64_t channels) {
-  const std::int64_t rest = (ops::kPanel - channels % ops::kPanel) % ops::kPanel;
+at::Tensor padded(const at::Tensor& vector, std::int64_t channels, std::int64_t multiple) {
+  const std::int64_t rest = (multiple - channels % multiple) % multiple;
   const at::Tensor full = vector.numel() == 1 ? vector.view({1}).expand({channels}) : vector;
   return at::constant_pad_nd(full, {0, rest}).contiguous();
 }

@@ -11,10 +11,12 @@
 
 namespace repquant {
 
-/// Of a node aten::relu, gelu or silu; nothing for others.
+/// Of a node aten::relu, gelu, silu or hardswish; nothing for others.
 std::optional<ops::Activation> fusible_activation(const torch::jit::Node* node);
 
-/// A vector over output channels, or one value for all, padded with zeros to whole panels.
-at::Tensor padded(const at::Tensor& vector, std::int64_t channels);
+/// A vector over output channels, or one value for all, padded with zeros to whole panels or
+/// another multiple.
+at::Tensor padded(const at::Tensor& vector, std::int64_t channels,
+                  std::int64_t multiple = ops::kPanel);
 
 }  // namespace repquant

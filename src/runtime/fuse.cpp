@@ -69,11 +69,6 @@ bool leave_token_call(FusionContext& context, const SubmoduleCall& call) {
   return false;
 }
 
-bool leave_convolution(FusionContext& context, const SubmoduleCall& call) {
-  context.report_portable(call, "a convolution with many small groups");
-  return false;
-}
-
 /// Scores that no attention took in.
 bool leave_product(FusionContext& context, const SubmoduleCall& call) {
   if (context.sites.count(call.name) == 0) {
@@ -95,6 +90,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
                                                             {"CacheQuantize", &fuse_cache_write},
                                                             {"CacheDequantize", &fuse_cache_read},
                                                             {"Scores", &leave_product},
+                                                            {"Convolution", &fuse_convolution},
                                                             {"Linear", &fuse_linear},
                                                             {"WeightOnlyLinear", &fuse_weight_only},
                                                             {"NormQuantize", &fuse_norm},
@@ -103,8 +99,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
                                                             {"RowQuantize", &fuse_row_quantize},
                                                             {"RowScale", &leave_token_call},
                                                             {"TokenRange", &leave_token_call},
-                                                            {"TokenScale", &leave_token_call},
-                                                            {"Convolution", &leave_convolution}};
+                                                            {"TokenScale", &leave_token_call}};
   for (const auto& [kind, fusion] : fusions) {
     std::vector<SubmoduleCall> calls;
     for (Node* node : all_nodes(graph)) {

@@ -23,6 +23,12 @@ struct SubmoduleCall {
   torch::jit::Value* argument(std::size_t i) const { return node->input(i + 1); }
 };
 
+/// Codes clamp(round(x multiplier + offset), 0, max_code) of channels.
+struct ChannelGrid {
+  at::Tensor multiplier, offset;  // float32 [C]
+  std::int64_t max_code = 255;
+};
+
 /// An operator in the fused graph that stands for a part of the portable one.
 struct Replacement {
   std::string module;                           // that the fusion starts from
@@ -30,6 +36,7 @@ struct Replacement {
   const torch::jit::Value* fused = nullptr;     // and in the fused one
   bool behind_softmax = false;                  // a softmax code at a tie moves a row
   at::Tensor levels{};                          // what product codes stand for; undefined: codes
+  std::optional<ChannelGrid> grid{};            // `fused` holds codes of `portable` on it
 };
 
 /// What the fusions share: the archive, its forward as portable and as rewritten graph, and what
@@ -77,8 +84,9 @@ bool fuse_cache_read(FusionContext& context, const SubmoduleCall& read);
 /// A call that makes sense only beside another one, which was not fused.
 bool leave_token_call(FusionContext& context, const SubmoduleCall& call);
 
-/// Neither for the small products of many groups.
-bool leave_convolution(FusionContext& context, const SubmoduleCall& call);
+/// A convolution whose channels stay apart, with the activation behind it, and codes in front of it
+/// or behind it where a neighbour writes or reads them.
+bool fuse_convolution(FusionContext& context, const SubmoduleCall& convolution);
 
 /// The operators that make windows of a convolution's codes -> repquant::windows.
 void fuse_windows(torch::jit::Graph& graph);

@@ -19,10 +19,11 @@ using torch::jit::Value;
 
 /// A Linear and what is taken into its epilogue, in the order of the data.
 struct LinearPattern {
-  Node* rows = nullptr;        // call of TokenScale
-  Node* side = nullptr;        // call of SideColumns
-  Node* activation = nullptr;  // aten::relu, gelu or silu that the Linear does not have itself
-  Node* quantize = nullptr;    // call of Quantize
+  Node* rows = nullptr;              // call of TokenScale
+  Node* side = nullptr;              // call of SideColumns
+  Node* activation = nullptr;        // aten::relu, gelu, .. that the Linear does not have itself
+  Node* quantize = nullptr;          // call of Quantize
+  Node* channels = nullptr;          // repquant::quantize of a convolution's input
   std::optional<TokenCalls> tokens;  // the next Linear's grid per token
   Node* add = nullptr;
   Value* residual = nullptr;
@@ -86,6 +87,11 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
                                                        quantize->state->kind == "Quantize" &&
                                                        fits_epilogue(*quantize->state)) {
     pattern.last = pattern.quantize = quantize->node;
+    return pattern;
+  }
+  if (Node* next = reader();
+      next != nullptr && pattern.side == nullptr && is_kind(next, "repquant::quantize")) {
+    pattern.channels = next;
     return pattern;
   }
   if (Node* next = reader(); next != nullptr) {
@@ -164,6 +170,11 @@ Value* insert_side(FusionContext& context, const SubmoduleCall& linear,
        state.integer("columns"), packed_bits(state)});
 }
 
+ChannelGrid grid_of(const Node* quantize) {
+  return {constant_tensor(quantize->input(1)), constant_tensor(quantize->input(2)),
+          *constant_int(quantize->input(3))};
+}
+
 Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
                      const LinearPattern& pattern, std::int64_t channels) {
   const auto& [weight, compensation] = packed_weight(context, linear);
@@ -191,6 +202,13 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
     high = quantize.state->integer("max_code");
     quadratic = quantize.state->flag("quadratic");
     context.report_fused(quantize.name, "repquant::linear", "fused into " + linear.name);
+  }
+  if (pattern.channels != nullptr) {
+    const ChannelGrid grid = grid_of(pattern.channels);
+    output = static_cast<std::int64_t>(ops::Output::kProductCodes);
+    multiplier = padded(grid.multiplier, channels);
+    offset = padded(grid.offset, channels);
+    high = grid.max_code;
   }
   return insert_operator(
       pattern.last, "repquant::linear",
@@ -238,6 +256,7 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
   note(pattern.side, "side columns");
   note(pattern.activation, "activation");
   note(pattern.quantize, "requantization");
+  note(pattern.channels, "codes of the convolution behind it");
   note(pattern.tokens && pattern.tokens->scale ? pattern.last : nullptr, "scales of channels");
   note(pattern.tokens ? pattern.tokens->quantize.node : nullptr, "grids of rows");
   note(pattern.add, "residual");
@@ -254,10 +273,15 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
   } else {
     Value* output = pattern.side != nullptr ? insert_side(context, linear, pattern, channels)
                                             : insert_linear(context, linear, pattern, channels);
-    context.replace(
-        pattern.last->output(), output,
-        {.module = linear.name,
-         .levels = writes_squares(context, linear, pattern) ? square_levels() : at::Tensor()});
+    Replacement replacement{
+        .module = linear.name,
+        .levels = writes_squares(context, linear, pattern) ? square_levels() : at::Tensor()};
+    if (pattern.channels != nullptr) {
+      replacement.grid = grid_of(pattern.channels);
+      pattern.channels->output()->replaceAllUsesWith(output);
+      pattern.channels->destroy();
+    }
+    context.replace(pattern.last->output(), output, std::move(replacement));
   }
   if (pattern.rows != nullptr) {
     context.report_fused(context.call_of(pattern.rows)->name, "repquant::linear",

@@ -120,7 +120,7 @@ Call linear(Draw& draw) {
            output == 2 ? c10::IValue(floats(draw, wide)) : c10::IValue(),
            output == 2 ? c10::IValue(floats(draw, wide)) : c10::IValue(),
            output == 0 ? maybe(draw, floats(draw, {p.rows, p.channels})) : c10::IValue(),
-           p.channels, p.columns, p.bits, draw.below(5), output, output == 1 ? -draw.below(129) : 0,
+           p.channels, p.columns, p.bits, draw.below(6), output, output == 1 ? -draw.below(129) : 0,
            draw.below(128), draw.coin(),
            by_rows ? c10::IValue(floats(draw, {p.rows, 2})) : c10::IValue(),
            by_rows ? c10::IValue(floats(draw, wide)) : c10::IValue()}};
@@ -132,7 +132,7 @@ Call linear_tokens(Draw& draw) {
   return {
       "linear_tokens",
       {p.codes, p.weight, p.compensation, p.scale, p.bias, p.channels, p.columns, p.bits,
-       draw.below(5), by_rows ? c10::IValue(floats(draw, {p.rows, 2})) : c10::IValue(),
+       draw.below(6), by_rows ? c10::IValue(floats(draw, {p.rows, 2})) : c10::IValue(),
        by_rows ? c10::IValue(floats(draw, {padded(p.channels)})) : c10::IValue(),
        with_levels ? 255 : draw.size(255), with_levels ? c10::IValue(levels(draw)) : c10::IValue(),
        folded ? c10::IValue(floats(draw, {p.channels})) : c10::IValue(),
@@ -158,7 +158,7 @@ Call weight_only_linear(Draw& draw) {
       ops::pack_weight_only_cpu(codes, packing.arguments[1].toTensor(), bits, columns, group);
   return {"weight_only_linear",
           {floats(draw, {draw.size(8), columns}), weight, scale, floats(draw, {padded(channels)}),
-           channels, columns, bits, group, draw.below(5)}};
+           channels, columns, bits, group, draw.below(6)}};
 }
 
 Call quantize(Draw& draw) {
@@ -268,10 +268,41 @@ Call operand_rows(Draw& draw) {
   return {"operand_rows", {draw.coin() ? x : x.transpose(1, 2), 2 + draw.below(7)}};
 }
 
+Call depthwise(Draw& draw) {
+  const std::int64_t axes = draw.size(2), channels = draw.size(40), blocks = (channels + 15) / 16;
+  Sizes shape{draw.size(2)}, kernel, stride, padding, dilation;
+  std::int64_t taps = 1;
+  for (std::int64_t i = 0; i < axes; ++i) {
+    shape.push_back(draw.size(9));
+    kernel.push_back(draw.size(3));
+    stride.push_back(draw.size(3));
+    padding.push_back(draw.below(3));
+    dilation.push_back(draw.size(2));
+    taps *= kernel.back();
+  }
+  shape.push_back(channels);
+  const Sizes lanes{16 * blocks};
+  const std::int64_t form = draw.below(3);  // floats on a grid, codes, floats as they are
+  const auto grid = [&](bool given) {
+    return given ? c10::IValue(floats(draw, lanes)) : c10::IValue();
+  };
+  Call call{
+      "depthwise",
+      {values(draw, shape, form == 1 ? at::kByte : at::kFloat), floats(draw, {blocks, taps, 16}),
+       floats(draw, lanes), floats(draw, lanes), grid(form == 0), grid(form != 2), draw.size(255),
+       kernel, stride, padding, dilation, draw.below(6)}};
+  if (draw.coin()) {
+    call.name = "depthwise_tokens";
+    add_grids(draw, channels, true, call.arguments);
+  }
+  return call;
+}
+
 constexpr std::array kCalls{&pack_weight,    &pack_weight_only,   &linear,   &linear_tokens,
                             &linear_side,    &weight_only_linear, &quantize, &norm_quantize,
                             &token_quantize, &norm_tokens,        &windows,  &patches,
-                            &attention,      &quantize_heads,     &cache,    &operand_rows};
+                            &attention,      &quantize_heads,     &cache,    &operand_rows,
+                            &depthwise};
 
 /// The tensor in another shape, type or layout, or with values that it should not have.
 at::Tensor forged(Draw& draw, const at::Tensor& tensor) {

@@ -140,9 +140,10 @@ INSTANTIATE_TEST_SUITE_P(Bits, LinearKernelTest, ::testing::Values(2, 3, 4, 5, 8
 TEST(ActivationTest, MatchTheirDefinition) {
   const at::Tensor x = at::cat({at::linspace(-12, 12, 20001), at::tensor({0.0F, -1e30F, 1e30F})});
   const at::Tensor x64 = x.to(at::kDouble);
-  const std::vector<at::Tensor> expected{x64, at::relu(x64), at::gelu(x64), at::gelu(x64, "tanh"),
-                                         at::silu(x64)};
-  for (int i = 0; i < 5; ++i) {
+  const std::vector<at::Tensor> expected{
+      x64, at::relu(x64), at::gelu(x64), at::gelu(x64, "tanh"), at::silu(x64), at::hardswish(x64)};
+  ASSERT_EQ(std::ssize(expected), ops::kActivations);
+  for (int i = 0; i < ops::kActivations; ++i) {
     at::Tensor first;
     for (const auto level : ops::available_levels()) {
       at::Tensor y = x.clone();

@@ -18,7 +18,8 @@ TEST(OperatorsTest, AreRegisteredWithAnExample) {
                            "linear",           "linear_tokens",      "linear_side",
                            "pack_weight_only", "weight_only_linear", "windows",
                            "patches",          "attention",          "operand_rows",
-                           "cpu_level",        "set_cpu_level"}) {
+                           "depthwise",        "depthwise_tokens",   "cpu_level",
+                           "set_cpu_level"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
   }

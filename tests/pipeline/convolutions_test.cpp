@@ -5,7 +5,9 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "pipeline/model_run.h"
 #include "recipe/bit_width.h"
@@ -27,7 +29,8 @@ struct ConvolutionBlock {
 };
 
 // `wide` is [32, 16, 3, 3], `narrow` [16, 32, 3, 3], `point` [16, 32, 1, 1], `groups` [16, 8, 3,
-// 3], `halves` [16, 16, 3, 3], `depth` [16, 1, 3, 3], `even` [32, 16, 2, 4].
+// 3], `halves` [16, 16, 3, 3], `depth` [16, 1, 3, 3], `even` [32, 16, 2, 4], `spread` [32, 16, 1,
+// 1], `deep` [32, 1, 3, 3], `row` [16, 1, 3], `fc1` [32, 16], `fc2` [16, 32].
 const std::vector<ConvolutionBlock> kBlocks{
     {"relu_epilogue", R"(
     x = torch.relu(torch.conv2d(x, self.wide, self.bias, [1, 1], [1, 1]))
@@ -50,6 +53,25 @@ const std::vector<ConvolutionBlock> kBlocks{
     {"depthwise", R"(
     x = torch.silu(torch.conv2d(x, self.depth, None, [2, 2], [1, 1], [1, 1], 16))
     y = torch.conv2d(x, self.wide, self.bias, [1, 1], [1, 1]))"},
+    {"inverted_residual", R"(
+    z = torch.hardswish(torch.conv2d(x, self.spread, self.bias))
+    z = torch.hardswish(
+        torch.conv2d(z, self.deep, self.bias, [1, 1], [1, 1], [1, 1], 32))
+    y = x + torch.conv2d(z, self.point))"},
+    {"dilated_depthwise_between_readers", R"(
+    x = torch.conv2d(x, self.spread, self.bias)
+    z = torch.conv2d(x, self.deep, None, [1, 1], [3, 3], [3, 3], 32)
+    y = torch.conv2d(x + z, self.point) + torch.conv2d(z, self.point))"},
+    {"depthwise_in_mlp", R"(
+    t = torch.linear(x.flatten(2).transpose(1, 2), self.fc1)
+    z = t.transpose(1, 2).reshape([x.size(0), 32, x.size(2), x.size(3)])
+    z = torch.conv2d(z, self.deep, self.bias, [1, 1], [1, 1], [1, 1], 32)
+    z = torch.gelu(z.flatten(2).transpose(1, 2), approximate="none")
+    y = torch.linear(z, self.fc2))"},
+    {"depthwise_over_tokens", R"(
+    t = x.flatten(2)
+    t = torch.silu(torch.conv1d(t, self.row, None, [1], [1], [1], 16))
+    y = torch.linear(t.transpose(1, 2), self.fc1))"},
     {"tokens", R"(
     t = torch.linear(x.flatten(2).transpose(1, 2), self.token)
     x = t.transpose(1, 2).reshape([x.size(0), 16, x.size(2), x.size(3)])
@@ -73,6 +95,11 @@ torch::jit::Module make_convolutions(const ConvolutionBlock& block) {
   add("depth", {16, 1, 3, 3});
   add("even", {32, 16, 2, 4});
   add("token", {16, 16});
+  add("spread", {32, 16, 1, 1});
+  add("deep", {32, 1, 3, 3});
+  add("row", {16, 1, 3});
+  add("fc1", {32, 16});
+  add("fc2", {16, 32});
   module.register_parameter("bias", at::randn({32}), false);
   module.define(std::string(R"(
 def forward(self, x: Tensor) -> Tensor:
@@ -113,6 +140,48 @@ TEST_P(Convolutions, BothFormsFollowTheModelAtAnySize) {
       EXPECT_GT(sqnr_db(expected, got), bits.weight_bits == 8 ? 30 : 8);
     }
   }
+}
+
+/// Operators of the fused form by name, of a model calibrated at w8a8.
+std::map<std::string, std::int64_t> operators_of(const char* block) {
+  const auto found = std::find_if(kBlocks.begin(), kBlocks.end(), [&](const auto& known) {
+    return std::string(known.name) == block;
+  });
+  const testing::TempDir folder;
+  make_convolutions(*found).save((folder / "model.pt").string());
+  save_tensor(at::randn({24, 3, 20, 24}), folder / "calib.pt");
+  QuantizeOptions options;
+  options.model = (folder / "model.pt").string();
+  options.calib = DataPath{(folder / "calib.pt").string()};
+  options.output = (folder / "out.pt").string();
+  quantize(options);
+  std::map<std::string, std::int64_t> count;
+  const torch::jit::Module fused = load(options.output);
+  const auto graph = fused.get_method("forward").graph();
+  for (const auto* node : graph->nodes()) {
+    ++count[node->kind().toQualString()];
+  }
+  return count;
+}
+
+// Codes go from the Linear in front of a depthwise convolution to it, and from it to the one
+// behind.
+TEST(FusedConvolutions, CodesAreAllThatIsWrittenBetween) {
+  for (const char* block : {"inverted_residual", "depthwise_in_mlp"}) {
+    SCOPED_TRACE(block);
+    auto count = operators_of(block);
+    EXPECT_EQ(count["repquant::depthwise_tokens"], 1);
+    EXPECT_EQ(count["aten::hardswish"] + count["aten::gelu"], 0);
+    EXPECT_EQ(count["prim::CallMethod"], 0);
+  }
+  auto mlp = operators_of("inverted_residual");
+  EXPECT_EQ(mlp["repquant::quantize"], 1);  // of the image
+}
+
+TEST(FusedConvolutions, FloatsStayWhereOthersReadThem) {
+  auto count = operators_of("dilated_depthwise_between_readers");
+  EXPECT_EQ(count["repquant::depthwise"], 1);
+  EXPECT_EQ(count["prim::CallMethod"], 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Blocks, Convolutions, ::testing::ValuesIn(kBlocks),

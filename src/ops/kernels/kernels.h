@@ -1,8 +1,8 @@
 // The integer kernels behind the operators: plain pointers in, plain pointers out, no LibTorch.
 //
-// One source (norm.h, linear.h, weight_only.h, attention.h) is compiled for several instruction
-// sets over a thin layer of 16-lane vectors (vector_*.h). Sums run in the same order, and
-// multiply-adds are fused or not in the same places, so every level gives the same bits.
+// One source (norm.h, linear.h, weight_only.h, depthwise.h, attention.h) is compiled for several
+// instruction sets over a thin layer of 16-lane vectors (vector_*.h). Sums run in the same order,
+// and multiply-adds are fused or not in the same places, so every level gives the same bits.
 #pragma once
 
 #include <array>
@@ -14,7 +14,8 @@ namespace repquant::ops {
 /// Instruction sets, rising. kGeneric is plain C++ and runs everywhere.
 enum class CpuLevel { kGeneric = 0, kAvx2 = 1, kAvx512Vnni = 2 };
 
-enum class Activation { kNone = 0, kRelu = 1, kGelu = 2, kGeluTanh = 3, kSilu = 4 };
+enum class Activation { kNone = 0, kRelu = 1, kGelu = 2, kGeluTanh = 3, kSilu = 4, kHardswish = 5 };
+inline constexpr std::int64_t kActivations = 6;
 
 enum class Output { kFloat = 0, kOperandCodes = 1, kProductCodes = 2 };
 
@@ -140,6 +141,38 @@ struct WeightOnlyArgs {
 /// Columns of a panel that weight_only() unpacks at a time for many rows.
 inline constexpr std::int64_t kUnpackedColumns = 256;
 
+/// y = activation(sum over the window of (code - z) w, times scale, + bias) for each channel by
+/// itself. Arrays over channels are padded with zeros to whole blocks of 16.
+struct DepthwiseArgs {
+  const float* x = nullptr;  // [images, height, width, channels]; or
+  const std::uint8_t* codes = nullptr;
+  std::int64_t channels = 0, height = 0, width = 0;
+  std::array<std::int64_t, 2> kernel{1, 1}, stride{1, 1}, before{0, 0}, after{0, 0}, dilation{1, 1};
+  std::int64_t out_height = 0, out_width = 0;
+  const float* weight = nullptr;  // [blocks, kernel.., 16]
+  const float* scale = nullptr;
+  const float* bias = nullptr;
+  const float* zero_point = nullptr;  // null: x itself
+  const float* multiplier = nullptr;  // of x: code = clamp(round(x m + z), 0, max_code)
+  int max_code = 255;
+  Activation activation = Activation::kNone;
+  float* out = nullptr;               // [images, out_height, out_width, channels]; or
+  const TokenArgs* tokens = nullptr;  // codes of each pixel on a grid of its own
+
+  std::int64_t blocks() const { return (channels + 15) / 16; }
+  /// Rows of the image from the first to the last that a row of the output reads.
+  std::int64_t reach() const { return dilation[0] * (kernel[0] - 1) + 1; }
+  std::int64_t padded_width() const { return before[1] + width + after[1]; }
+  /// Of the image that a row of the output reads, in floats.
+  std::int64_t image_scratch() const { return blocks() * (reach() + 1) * padded_width() * 16; }
+  /// Of a row before it becomes codes, in floats.
+  std::int64_t row_scratch() const { return blocks() * out_width * 16; }
+  std::int64_t scratch() const {
+    const std::int64_t row = row_scratch() + kRowsTogether * blocks() * 16;
+    return image_scratch() + (tokens == nullptr ? 0 : row);
+  }
+};
+
 /// How codes of exp(score - row maximum) become integer weights (quantizer/log.h).
 enum class SoftmaxCode {
   kLog = 0,      // 2^(-c / steps), steps 1 or 2, c <= 15: two planes of powers of two
@@ -216,6 +249,9 @@ struct Kernels {
   /// Heads are numbered batch * heads + head.
   void (*attention)(const AttentionArgs&, std::int64_t begin, std::int64_t end,
                     std::uint8_t* scratch);
+  /// Rows of the output, those of all images; `scratch`: args.scratch() floats, 64-byte aligned.
+  void (*depthwise)(const DepthwiseArgs&, std::int64_t row_begin, std::int64_t row_end,
+                    float* scratch);
   void (*operand_rows)(const OperandRowsArgs&, std::int64_t row_begin, std::int64_t row_end);
   void (*read_cache)(const CacheArgs&, std::int64_t row_begin, std::int64_t row_end);
   /// y = activation(x), in place.

@@ -1,5 +1,6 @@
 #include "ops/kernels/attention.h"
 #include "ops/kernels/cache.h"
+#include "ops/kernels/depthwise.h"
 #include "ops/kernels/levels.h"
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
@@ -12,8 +13,8 @@
 namespace repquant::ops {
 
 const Kernels kAvx2Kernels{
-    &norm_quantize<Avx2>, &quantize<Avx2>,  &token_quantize<Avx2>,        &linear<Avx2>,
-    &weight_only<Avx2>,   &attention<Avx2>, &quantize_operand_rows<Avx2>, &read_cache<Avx2>,
-    &activate_array<Avx2>};
+    &norm_quantize<Avx2>, &quantize<Avx2>,      &token_quantize<Avx2>, &linear<Avx2>,
+    &weight_only<Avx2>,   &attention<Avx2>,     &depthwise<Avx2>,      &quantize_operand_rows<Avx2>,
+    &read_cache<Avx2>,    &activate_array<Avx2>};
 
 }  // namespace repquant::ops

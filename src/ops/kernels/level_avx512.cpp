@@ -1,5 +1,6 @@
 #include "ops/kernels/attention.h"
 #include "ops/kernels/cache.h"
+#include "ops/kernels/depthwise.h"
 #include "ops/kernels/levels.h"
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
@@ -11,9 +12,10 @@
 
 namespace repquant::ops {
 
-const Kernels kAvx512Kernels{
-    &norm_quantize<Avx512>, &quantize<Avx512>,  &token_quantize<Avx512>,        &linear<Avx512>,
-    &weight_only<Avx512>,   &attention<Avx512>, &quantize_operand_rows<Avx512>, &read_cache<Avx512>,
-    &activate_array<Avx512>};
+const Kernels kAvx512Kernels{&norm_quantize<Avx512>,  &quantize<Avx512>,
+                             &token_quantize<Avx512>, &linear<Avx512>,
+                             &weight_only<Avx512>,    &attention<Avx512>,
+                             &depthwise<Avx512>,      &quantize_operand_rows<Avx512>,
+                             &read_cache<Avx512>,     &activate_array<Avx512>};
 
 }  // namespace repquant::ops

@@ -1,5 +1,6 @@
 #include "ops/kernels/attention.h"
 #include "ops/kernels/cache.h"
+#include "ops/kernels/depthwise.h"
 #include "ops/kernels/levels.h"
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
@@ -11,10 +12,10 @@
 
 namespace repquant::ops {
 
-const Kernels kGenericKernels{&norm_quantize<Generic>,         &quantize<Generic>,
-                              &token_quantize<Generic>,        &linear<Generic>,
-                              &weight_only<Generic>,           &attention<Generic>,
-                              &quantize_operand_rows<Generic>, &read_cache<Generic>,
-                              &activate_array<Generic>};
+const Kernels kGenericKernels{&norm_quantize<Generic>,  &quantize<Generic>,
+                              &token_quantize<Generic>, &linear<Generic>,
+                              &weight_only<Generic>,    &attention<Generic>,
+                              &depthwise<Generic>,      &quantize_operand_rows<Generic>,
+                              &read_cache<Generic>,     &activate_array<Generic>};
 
 }  // namespace repquant::ops

@@ -333,6 +333,8 @@ LinearKernel linear_for(Activation activation, Output output) {
       return linear_for<V, Activation::kGeluTanh>(output);
     case Activation::kSilu:
       return linear_for<V, Activation::kSilu>(output);
+    case Activation::kHardswish:
+      return linear_for<V, Activation::kHardswish>(output);
     case Activation::kNone:
       break;
   }

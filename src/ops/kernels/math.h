@@ -148,12 +148,21 @@ typename V::F gelu_tanh(typename V::F x) {
   return sigmoid_times<V>(x, V::mul(x, slope));
 }
 
+/// x clamp(x + 3, 0, 6) / 6
+template <class V>
+typename V::F hardswish(typename V::F x) {
+  const auto six = V::set(6.0F);
+  const auto gate = V::min(V::max(V::add(x, V::set(3.0F)), V::set(0.0F)), six);
+  return V::div(V::mul(x, gate), six);
+}
+
 template <class V, Activation kActivation>
 typename V::F activate(typename V::F x) {
   if constexpr (kActivation == Activation::kRelu) return V::max(x, V::set(0.0F));
   if constexpr (kActivation == Activation::kGelu) return gelu<V>(x);
   if constexpr (kActivation == Activation::kGeluTanh) return gelu_tanh<V>(x);
   if constexpr (kActivation == Activation::kSilu) return silu<V>(x);
+  if constexpr (kActivation == Activation::kHardswish) return hardswish<V>(x);
   return x;
 }
 
@@ -193,6 +202,8 @@ void activate_array(Activation activation, float* x, std::int64_t count) {
       return activate_all<V, Activation::kGeluTanh>(x, count);
     case Activation::kSilu:
       return activate_all<V, Activation::kSilu>(x, count);
+    case Activation::kHardswish:
+      return activate_all<V, Activation::kHardswish>(x, count);
   }
 }
 
