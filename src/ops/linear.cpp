@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/pack.h"
 #include "ops/operators.h"
@@ -34,11 +36,17 @@ at::Tensor input_rows(const at::Tensor& codes, std::int64_t columns, std::int64_
   TORCH_CHECK(codes.scalar_type() == at::kByte && codes.dim() >= 1 && codes.size(-1) == columns,
               "repquant::linear: codes must be uint8 [.., ", columns, "], got ",
               codes.scalar_type(), " ", codes.sizes());
-  at::Tensor rows = codes.reshape({-1, columns});
-  if (columns % 4 != 0 || columns != 4 * groups) {
-    rows = at::constant_pad_nd(rows, {0, 4 * groups - columns});
+  const at::Tensor rows = codes.reshape({-1, columns}).contiguous();
+  const std::int64_t width = 4 * groups, rest = width - columns;
+  if (rest == 0) return rows;
+  const at::Tensor padded_rows = new_output({rows.size(0), width}, at::kByte);
+  const auto* from = rows.const_data_ptr<std::uint8_t>();
+  auto* to = padded_rows.mutable_data_ptr<std::uint8_t>();
+  for (std::int64_t row = 0; row < rows.size(0); ++row, from += columns, to += width) {
+    std::copy_n(from, columns, to);
+    std::fill_n(to + columns, rest, std::uint8_t{0});
   }
-  return rows.contiguous();
+  return padded_rows;
 }
 
 /// Blocks of about equal size: each reads (and unpacks) all weights, which a few rows left over
