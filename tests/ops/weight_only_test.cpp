@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "artifact/classes.h"
+#include "ops/kernels/kernels.h"
 #include "ops/levels.h"
 #include "ops/operators.h"
 
@@ -188,7 +189,7 @@ TEST(WeightOnlyOperatorTest, RefusesUnsuitableArguments) {
   EXPECT_THROW(call(p.x, bias, 10, 20, 8, 8, 0), c10::Error);
   EXPECT_THROW(call(p.x, bias, 10, 20, 4, 4, 0), c10::Error);
   EXPECT_THROW(call(p.x, bias, 10, 20, 4, -1, 0), c10::Error);
-  EXPECT_THROW(call(p.x, bias, 10, 20, 4, 8, 5), c10::Error);
+  EXPECT_THROW(call(p.x, bias, 10, 20, 4, 8, ops::kActivations), c10::Error);
   const at::Tensor codes = pack_codes(p.weight, 4), scale = at::ones({10, 3});
   EXPECT_NO_THROW(ops::pack_weight_only_cpu(codes, scale, 4, 20, 8));
   EXPECT_THROW(ops::pack_weight_only_cpu(codes, scale, 8, 20, 8), c10::Error);
