@@ -163,7 +163,8 @@ TEST(FitLinear, WeightOnlyIsRoundedAgainstTheHessianOfItsRows) {
   const QuantizedWeight expected =
       quantize_weight(made.site.weight, at::mm(centred.t(), centred), 4, recipe.weights);
   EXPECT_TRUE(at::equal(plan.weight.codes, expected.codes));
-  EXPECT_TRUE(at::allclose(plan.weight.scale, expected.scale, 1e-5));
+  // Sums of the Hessian are float32, and scales are refitted on them.
+  EXPECT_LT((plan.weight.scale / expected.scale - 1).abs().max().item<double>(), 1e-4);
 }
 
 }  // namespace

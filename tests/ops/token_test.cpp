@@ -1,5 +1,6 @@
 // Operators with a grid for each row: token_quantize, norm_tokens, linear with rows, linear_tokens.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <limits>
