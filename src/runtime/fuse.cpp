@@ -27,6 +27,11 @@ void FusionContext::replace(Value* value, Value* fused, Replacement how) {
   replaced.push_back(std::move(how));
 }
 
+void FusionContext::drop(Node* node) {
+  std::erase_if(replaced, [node](const auto& how) { return how.fused == node->output(); });
+  node->destroy();
+}
+
 void FusionContext::report_fused(const std::string& name, std::string op, std::string reason) {
   sites[name] = {name, std::move(op), true, std::move(reason)};
 }

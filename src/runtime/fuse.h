@@ -55,6 +55,8 @@ struct FusionContext {
   std::optional<SubmoduleCall> call_of(torch::jit::Node* node) const;
   /// Puts `fused` in the place of `value`, whose node the caller destroys.
   void replace(torch::jit::Value* value, torch::jit::Value* fused, Replacement how);
+  /// Destroys a node that nothing reads any more, and what stands for its output.
+  void drop(torch::jit::Node* node);
   void report_fused(const std::string& name, std::string op, std::string reason = "");
   void report_portable(const SubmoduleCall& call, std::string reason);
 };

@@ -102,7 +102,7 @@ std::vector<NamedValue> arguments_of(FusionContext& context, const SubmoduleCall
   if (permutes(before, channels_first(dimensions))) {
     input = before->input(0);
     call.node->replaceInput(1, input);  // so that the view is not in the way
-    if (before->output()->uses().empty()) before->destroy();
+    if (before->output()->uses().empty()) context.drop(before);
   } else {
     input =
         insert_operator(call.node, "aten::permute", {call.argument(0), channels_last(dimensions)});

@@ -54,6 +54,20 @@ NamedValue value_or_none(Value* value) {
   return NamedValue(value);
 }
 
+/// Of a node repquant::quantize that makes codes of channels, as a convolution reads them.
+std::optional<ChannelGrid> channel_grid(const Node* quantize) {
+  if (!is_kind(quantize, "repquant::quantize")) return {};
+  ChannelGrid grid{constant_tensor(quantize->input(1)), constant_tensor(quantize->input(2)),
+                   constant_int(quantize->input(3)).value_or(0)};
+  const auto is_plain = [&](std::size_t i) {
+    const auto flag = torch::jit::constant_as<bool>(quantize->input(i));
+    return flag && !*flag;
+  };
+  const bool fits = grid.multiplier.defined() && grid.offset.defined() && is_plain(4) &&
+                    is_plain(5) && grid.multiplier.dim() == 1 && grid.offset.dim() == 1;
+  return fits ? std::optional(grid) : std::nullopt;
+}
+
 /// True if these codes can be made in a Linear's epilogue.
 bool fits_epilogue(const StoredState& quantize) {
   const auto fits = [](const at::Tensor& grid) { return grid.dim() <= 1 || grid.numel() == 1; };
@@ -89,8 +103,7 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
     pattern.last = pattern.quantize = quantize->node;
     return pattern;
   }
-  if (Node* next = reader();
-      next != nullptr && pattern.side == nullptr && is_kind(next, "repquant::quantize")) {
+  if (Node* next = reader(); next != nullptr && pattern.side == nullptr && channel_grid(next)) {
     pattern.channels = next;
     return pattern;
   }
@@ -170,11 +183,6 @@ Value* insert_side(FusionContext& context, const SubmoduleCall& linear,
        state.integer("columns"), packed_bits(state)});
 }
 
-ChannelGrid grid_of(const Node* quantize) {
-  return {constant_tensor(quantize->input(1)), constant_tensor(quantize->input(2)),
-          *constant_int(quantize->input(3))};
-}
-
 Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
                      const LinearPattern& pattern, std::int64_t channels) {
   const auto& [weight, compensation] = packed_weight(context, linear);
@@ -204,7 +212,7 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
     context.report_fused(quantize.name, "repquant::linear", "fused into " + linear.name);
   }
   if (pattern.channels != nullptr) {
-    const ChannelGrid grid = grid_of(pattern.channels);
+    const ChannelGrid grid = *channel_grid(pattern.channels);
     output = static_cast<std::int64_t>(ops::Output::kProductCodes);
     multiplier = padded(grid.multiplier, channels);
     offset = padded(grid.offset, channels);
@@ -277,7 +285,7 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
         .module = linear.name,
         .levels = writes_squares(context, linear, pattern) ? square_levels() : at::Tensor()};
     if (pattern.channels != nullptr) {
-      replacement.grid = grid_of(pattern.channels);
+      replacement.grid = channel_grid(pattern.channels);
       pattern.channels->output()->replaceAllUsesWith(output);
       pattern.channels->destroy();
     }

@@ -62,6 +62,11 @@ const std::vector<ConvolutionBlock> kBlocks{
     x = torch.conv2d(x, self.spread, self.bias)
     z = torch.conv2d(x, self.deep, None, [1, 1], [3, 3], [3, 3], 32)
     y = torch.conv2d(x + z, self.point) + torch.conv2d(z, self.point))"},
+    {"depthwise_twice", R"(
+    z = torch.conv2d(x, self.spread, self.bias)
+    z = torch.relu(torch.conv2d(z, self.deep, None, [1, 1], [1, 1], [1, 1], 32))
+    z = torch.conv2d(z, self.deep, self.bias, [2, 1], [1, 0], [1, 1], 32)
+    y = torch.conv2d(torch.silu(z), self.point))"},
     {"depthwise_in_mlp", R"(
     t = torch.linear(x.flatten(2).transpose(1, 2), self.fc1)
     z = t.transpose(1, 2).reshape([x.size(0), 32, x.size(2), x.size(3)])
