@@ -138,13 +138,27 @@ void ZipReader::read_bytes(zip_file* file, const std::string& name, std::uint8_t
 void ZipReader::read(const std::string& name, void* target, std::uint64_t size) const {
   const EntryFile file = open(name);
   read_bytes(file.get(), name, static_cast<std::uint8_t*>(target), size);
-  // libzip compares the checksum when it meets the end of the entry.
+  check_end(file.get(), name);
+}
+
+void ZipReader::check_end(zip_file* file, const std::string& name) const {
   std::uint8_t extra = 0;
-  const zip_int64_t rest = zip_fread(file.get(), &extra, 1);
-  if (rest != 0) {
-    throw_file_error("the archive entry is corrupt", path_ + ":" + name, {},
-                     rest < 0 ? zip_file_strerror(file.get()) : "more data than its size");
+  const zip_int64_t rest = zip_fread(file, &extra, 1);
+  if (rest == 0) return;
+  throw_file_error("the archive entry is corrupt", path_ + ":" + name, {},
+                   rest < 0 ? zip_file_strerror(file) : "more data than its size",
+                   "copy the file again, or make it again");
+}
+
+void ZipReader::check(const std::string& name) const {
+  constexpr std::uint64_t kChunk = std::uint64_t{1} << 20;
+  std::uint64_t left = size(name);
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(std::min(left, kChunk)));
+  const EntryFile file = open(name);
+  for (; left > 0; left -= std::min(left, kChunk)) {
+    read_bytes(file.get(), name, bytes.data(), std::min(left, kChunk));
   }
+  check_end(file.get(), name);
 }
 
 std::vector<std::uint8_t> ZipReader::read_start(const std::string& name, std::uint64_t most) const {

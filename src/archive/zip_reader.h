@@ -31,6 +31,9 @@ class ZipReader {
   /// the entry is truncated or its checksum is wrong.
   void read(const std::string& name, void* target, std::uint64_t size) const;
 
+  /// Reads the entry and keeps nothing. Throws Error kFile as read() does.
+  void check(const std::string& name) const;
+
   /// The first bytes of the entry, at most `most` and no more than it has: enough for a header,
   /// where the checksum of the whole is not to be had.
   std::vector<std::uint8_t> read_start(const std::string& name, std::uint64_t most) const;
@@ -51,6 +54,8 @@ class ZipReader {
   EntryFile open(const std::string& name) const;
   void read_bytes(zip_file* file, const std::string& name, std::uint8_t* target,
                   std::uint64_t size) const;
+  /// libzip compares the checksum when it meets the end of the entry.
+  void check_end(zip_file* file, const std::string& name) const;
   std::optional<std::uint64_t> find(const std::string& name) const;
   std::uint64_t index(const std::string& name) const;
   void check_sizes() const;

@@ -1,6 +1,7 @@
 // Checks of files that come from anywhere, before LibTorch reads them (docs/security.md).
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "repquant/error.h"
@@ -14,6 +15,11 @@ namespace repquant {
 /// Throws Error kFile (damaged or forged, with the entry in `where`), kUnsupported (operators that
 /// a model does not need, formats of PyTorch before 1.4).
 void validate_archive(const std::string& path, bool trusted = false);
+
+/// Compares the checksum of every entry, which LibTorch's reader does not look at. Of a file that
+/// validate_archive() has found nothing in. Returns the bytes of all entries. Throws Error kFile
+/// (damaged, with the entry in `where`).
+std::uint64_t check_checksums(const std::string& path);
 
 /// What is said of a file that LibTorch cannot load.
 ErrorParts unreadable_model(const std::string& path, const std::string& got);

@@ -97,6 +97,7 @@ torch::jit::Module load_archive(const std::string& path, bool trusted, ExtraFile
                                 std::vector<std::string>* notes) {
   check_archive(path);
   validate_archive(path, trusted);
+  check_checksums(path);
   torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}};
   torch::jit::Module module = read_module(path, extra);
   if (!module.find_method("forward")) {

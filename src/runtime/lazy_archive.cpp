@@ -133,6 +133,7 @@ void rethrow_load_error(const std::string& path) {
 LazyArchive read_lazily(const std::string& path, bool trusted) {
   check_archive(path);
   validate_archive(path, trusted);
+  check_checksums(path);
   return read_validated(path);
 }
 

@@ -1,7 +1,6 @@
 #include "verify/file_claims.h"
 
 #include <cstdint>
-#include <vector>
 
 #include "archive/zip_reader.h"
 #include "base/sha256.h"
@@ -14,10 +13,8 @@ namespace repquant {
 
 std::string look_at_archive(const std::string& path, bool trusted) {
   validate_archive(path, trusted);  // sizes first: they bound what is read next
-  const ZipReader archive(path);
-  std::uint64_t bytes = 0;
-  for (const auto& name : archive.names()) bytes += archive.read(name).size();
-  return counted(archive.names().size(), "entry", "entries") + " of " +
+  const std::uint64_t bytes = check_checksums(path);
+  return counted(ZipReader(path).names().size(), "entry", "entries") + " of " +
          format_bytes(static_cast<double>(bytes)) +
          " have their checksums; sizes, stored values and code are within bounds; SHA-256 " +
          sha256_of_file(path);

@@ -94,6 +94,31 @@ class HostileTest(unittest.TestCase):
                 self.refused(source, FILE, "another size",
                              lambda name, data: data[:size] if name.startswith("data/") else data)
 
+    def test_a_changed_bit_of_a_weight(self) -> None:
+        """A file that was damaged on its way: LibTorch does not compare checksums."""
+        for source in (self.artifact, DIGITS_MODEL):
+            damaged = self.folder / "damaged.pt"
+            with zipfile.ZipFile(source) as archive:
+                largest = max((entry for entry in archive.infolist() if "/data/" in entry.filename),
+                              key=lambda entry: entry.file_size)
+            data = bytearray(Path(source).read_bytes())
+            data[largest.header_offset + largest.file_size // 2] ^= 1
+            damaged.write_bytes(data)
+            commands = [["inspect", damaged],
+                        ["evaluate", damaged, "--data", DIGITS_TEST],
+                        ["benchmark", damaged, "--input-shape", "1,8,8"],
+                        ["evaluate", DIGITS_MODEL, "--reference", damaged, "--data", DIGITS_TEST]]
+            if source == self.artifact:
+                commands.append(["evaluate", damaged, "--data", DIGITS_TEST, "--form", "fused"])
+            else:
+                commands.append(["quantize", damaged, "--calib", DIGITS_CALIB, "-o",
+                                 self.folder / "o.pt"])
+            for command in commands:
+                done = self.program(*command)
+                self.assertEqual(done.returncode, FILE, (command, done.stderr))
+                self.assertIn(largest.filename, done.stderr)
+                self.assertIn("CRC", done.stderr)
+
     def test_stored_numbers_out_of_range(self) -> None:
         for value in (1 << 32, -1, 256):
             self.refused(self.artifact, FILE, "Attend.output_max_code",
