@@ -146,23 +146,6 @@ void limit_memory(std::int64_t bytes) {
               {.what = "the system refuses a limit of memory", .where = "`max_memory`"});
 }
 
-void keep_freed_memory() {
-#if defined(__GLIBC__)
-  // Pages given back are cleared anew each time, which had taken a quarter of the time of
-  // `quantize`: where there is room, the process keeps what it has taken, matrices [K, K] too.
-  constexpr std::int64_t kGigabyte = std::int64_t{1} << 30;
-  const std::optional<MemoryRoom> room = memory_room();
-  if (!room || room->bytes >= 4 * kGigabyte) {
-    mallopt(M_MMAP_MAX, 0);
-    mallopt(M_TRIM_THRESHOLD, 1 << 28);
-  } else {
-    // Fixed from now on. Larger blocks, which batches take, leave holes that the next does not fit.
-    mallopt(M_MMAP_THRESHOLD, 1 << 21);
-    mallopt(M_TRIM_THRESHOLD, 1 << 26);
-  }
-#endif
-}
-
 bool reset_peak_memory() {
   std::ofstream refs("/proc/self/clear_refs");
   refs << "5" << std::flush;  // proc(5): reset the peak resident set size

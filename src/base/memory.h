@@ -36,12 +36,6 @@ std::optional<MemoryRoom> control_group_room(const std::filesystem::path& member
 /// taken more already.
 void limit_memory(std::int64_t bytes);
 
-/// Keeps freed memory for the tensors that come, and gives back what lies free at the end of the
-/// heap beyond 256 MB. Where less than 4 GB is left tensors of 32 MB and more go back when they are
-/// freed, below 1 GB those of 2 MB. By default glibc takes any tensor of 32 MB anew, and its pages
-/// are cleared each time.
-void keep_freed_memory();
-
 /// Starts a new peak; false where the system does not allow it.
 bool reset_peak_memory();
 

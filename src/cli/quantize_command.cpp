@@ -8,7 +8,6 @@
 #include <optional>
 #include <ostream>
 
-#include "base/memory.h"
 #include "base/overwrite.h"
 #include "cli/command.h"
 #include "cli/lost_results.h"
@@ -22,6 +21,7 @@
 #include "recipe/bit_width.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
+#include "runtime/keep_memory.h"
 
 namespace repquant::cli {
 namespace {

@@ -2,7 +2,6 @@
 #include <ostream>
 
 #include "base/atomic_file.h"
-#include "base/memory.h"
 #include "base/overwrite.h"
 #include "cli/command.h"
 #include "cli/observer.h"
@@ -11,6 +10,7 @@
 #include "cli/report_option.h"
 #include "nightly/run_nightly.h"
 #include "repquant/error.h"
+#include "runtime/keep_memory.h"
 
 namespace repquant::cli {
 namespace {
