@@ -27,6 +27,8 @@ constexpr std::size_t kMaxLines = 100000;
 // Of all code, and of all pickles.
 constexpr std::uint64_t kMaxText = std::uint64_t{1} << 28;
 
+std::string place_in(const std::string& path, const std::string& name) { return path + ":" + name; }
+
 /// LibTorch turns the version into a number while it opens the archive, and does not expect what
 /// is none. Returns `path`.
 const std::string& with_version(const ZipReader& zip, const std::string& path) {
@@ -38,8 +40,8 @@ const std::string& with_version(const ZipReader& zip, const std::string& path) {
     std::string text(bytes.begin(), bytes.end());
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
     const bool number = !text.empty() && text.size() <= kMostDigits &&
-                        text.find_first_not_of("0123456789") == text.npos;
-    if (!number) throw_file_error("the archive's version is no number", path + ":" + name);
+                        text.find_first_not_of("0123456789") == std::string::npos;
+    if (!number) throw_file_error("the archive's version is no number", place_in(path, name));
   }
   return path;
 }
@@ -61,7 +63,7 @@ class CheckedArchive {
 
   const std::vector<std::string>& names() const { return names_; }
   bool has(const std::string& name) { return reader_.hasRecord(name); }
-  std::string place(const std::string& name) const { return path_ + ":" + name; }
+  std::string place(const std::string& name) const { return place_in(path_, name); }
 
   /// Size of an entry; throws Error kFile if there is none.
   std::uint64_t size(const std::string& name) {

@@ -110,7 +110,7 @@ at::Tensor depthwise_cpu(const at::Tensor& x, const at::Tensor& weight, const at
                          at::IntArrayRef dilation, std::int64_t activation) {
   Convolution c = convolution_of(x, weight, scale, bias, multiplier, zero_point, max_code, kernel,
                                  stride, padding, dilation, activation);
-  const at::Tensor out = new_output(c.sizes, at::kFloat);
+  at::Tensor out = new_output(c.sizes, at::kFloat);
   c.args.out = out.mutable_data_ptr<float>();
   run(c);
   return out;

@@ -36,10 +36,10 @@ at::Tensor input_rows(const at::Tensor& codes, std::int64_t columns, std::int64_
   TORCH_CHECK(codes.scalar_type() == at::kByte && codes.dim() >= 1 && codes.size(-1) == columns,
               "repquant::linear: codes must be uint8 [.., ", columns, "], got ",
               codes.scalar_type(), " ", codes.sizes());
-  const at::Tensor rows = codes.reshape({-1, columns}).contiguous();
+  at::Tensor rows = codes.reshape({-1, columns}).contiguous();
   const std::int64_t width = 4 * groups, rest = width - columns;
   if (rest == 0) return rows;
-  const at::Tensor padded_rows = new_output({rows.size(0), width}, at::kByte);
+  at::Tensor padded_rows = new_output({rows.size(0), width}, at::kByte);
   const auto* from = rows.const_data_ptr<std::uint8_t>();
   auto* to = padded_rows.mutable_data_ptr<std::uint8_t>();
   for (std::int64_t row = 0; row < rows.size(0); ++row, from += columns, to += width) {

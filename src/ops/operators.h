@@ -73,13 +73,13 @@ at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
                       const OptionalTensor& offset, const OptionalTensor& residual,
                       std::int64_t channels, std::int64_t columns, std::int64_t bits,
                       std::int64_t activation, std::int64_t output, std::int64_t low,
-                      std::int64_t high, bool quadratic, const OptionalTensor& rows = {},
+                      std::int64_t high, bool quadratic, const OptionalTensor& grids = {},
                       const OptionalTensor& sums = {});
 
 std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
     const at::Tensor& codes, const at::Tensor& weight, const at::Tensor& compensation,
     const at::Tensor& scale, const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
-    std::int64_t bits, std::int64_t activation, const OptionalTensor& rows,
+    std::int64_t bits, std::int64_t activation, const OptionalTensor& grids,
     const OptionalTensor& sums, std::int64_t top, const OptionalTensor& levels,
     const OptionalTensor& multiplier = {}, const OptionalTensor& offset = {});
 

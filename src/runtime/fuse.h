@@ -88,7 +88,7 @@ bool leave_token_call(FusionContext& context, const SubmoduleCall& call);
 
 /// A convolution whose channels stay apart, with the activation behind it, and codes in front of it
 /// or behind it where a neighbour writes or reads them.
-bool fuse_convolution(FusionContext& context, const SubmoduleCall& convolution);
+bool fuse_convolution(FusionContext& context, const SubmoduleCall& call);
 
 /// The operators that make windows of a convolution's codes -> repquant::windows.
 void fuse_windows(torch::jit::Graph& graph);
