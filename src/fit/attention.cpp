@@ -23,9 +23,10 @@ namespace {
 // channels are equalized or not.
 constexpr std::int64_t kSearchedRows = 512, kJudgedRows = 256, kComparedRows = 96;
 
-/// With finer steps it is the ranges that decide, and those of a widest channel leave the others
-/// room on data that was not seen (docs/decisions-accuracy.md, section 17).
-constexpr int kMostEqualizedBits = 7;
+/// The share of the error that equalization may leave. With 8 bits it is the ranges that decide,
+/// and those of a widest channel leave the others room on data that was not seen: only a channel
+/// that takes nearly all codes for itself is worth it (docs/decisions-accuracy.md, section 17).
+constexpr double worth_of_equalization(int bits) { return bits < 8 ? 0.9 : 0.25; }
 // Of a centred channel: leaves codes a hundredth of a step of rounding.
 constexpr double kLargestZeroPoint = 65536;
 
@@ -214,10 +215,11 @@ struct ScoreGrids {
   bool per_token = false;
 };
 
-/// What loses least on rows that were not fitted. Equalization must take a tenth of the error away,
-/// a scale for each token, which costs time, a fifth more.
+/// What loses least on rows that were not fitted. A scale for each token, which costs time, must
+/// take a fifth more of the error away.
 ScoreGrids choose_grids(const ScoreOperands& operands, int bits, bool may_equalize, bool by_token) {
-  constexpr double kWorth = 0.9, kWorthOfTokens = 0.8;
+  constexpr double kWorthOfTokens = 0.8;
+  const double worth_of_candidate = worth_of_equalization(bits);
   std::vector<Equalization> candidates;
   if (may_equalize) candidates = equalizations(operands);
   ScoreGrids best;
@@ -228,7 +230,7 @@ ScoreGrids choose_grids(const ScoreOperands& operands, int bits, bool may_equali
     double lost = plain;
     for (const Equalization& candidate : candidates) {
       const double error = error_of(equalize(operands, candidate), bits);
-      if (error < kWorth * plain && error < lost) {
+      if (error < worth_of_candidate * plain && error < lost) {
         found.equalization = candidate;
         lost = error;
       }
@@ -324,8 +326,7 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
       .right = {{head_rows(keys, per_head), per_head ? right_weights : none},
                 head_gram(left, per_head, /*centred=*/false),
                 /*centred=*/site.softmax}};
-  const bool may_equalize =
-      recipe.equalization && bits <= kMostEqualizedBits && site.softmax && site.channels;
+  const bool may_equalize = recipe.equalization && site.softmax && site.channels;
   by_token = by_token && site.softmax;
   const ScoreGrids grids = may_equalize || by_token
                                ? choose_grids(operands, bits, may_equalize, by_token)

@@ -197,7 +197,7 @@ std::vector<RecipeField> make_fields() {
   add(bool_field("attention.quantize", &R::attention, &AttentionRecipe::quantize,
                  "quantize q, k, v and the softmax output"));
   add(bool_field("attention.equalization", &R::attention, &AttentionRecipe::equalization,
-                 "below 8 bits keys are centred, channels of q and k scaled against each other "
+                 "keys are centred, channels of q and k scaled against each other "
                  "where it pays"));
   add(bool_field("attention.per_head", &R::attention, &AttentionRecipe::per_head,
                  "one grid per head for q, k and v"));
