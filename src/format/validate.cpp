@@ -192,14 +192,14 @@ void validate_archive(const std::string& path, bool trusted) {
   }
 }
 
-std::uint64_t check_checksums(const std::string& path) {
+ArchiveSize check_checksums(const std::string& path) {
   const ZipReader zip(path);
-  std::uint64_t bytes = 0;
+  ArchiveSize size{.entries = zip.names().size()};
   for (const std::string& name : zip.names()) {
     zip.check(name);
-    bytes += zip.size(name);
+    size.bytes += zip.size(name);
   }
-  return bytes;
+  return size;
 }
 
 }  // namespace repquant

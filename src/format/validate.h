@@ -1,6 +1,7 @@
 // Checks of files that come from anywhere, before LibTorch reads them (docs/security.md).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -16,10 +17,15 @@ namespace repquant {
 /// a model does not need, formats of PyTorch before 1.4).
 void validate_archive(const std::string& path, bool trusted = false);
 
+struct ArchiveSize {
+  std::size_t entries = 0;
+  std::uint64_t bytes = 0;  // of all entries
+};
+
 /// Compares the checksum of every entry, which LibTorch's reader does not look at. Of a file that
-/// validate_archive() has found nothing in. Returns the bytes of all entries. Throws Error kFile
-/// (damaged, with the entry in `where`).
-std::uint64_t check_checksums(const std::string& path);
+/// validate_archive() has found nothing in. Throws Error kFile (damaged, with the entry in
+/// `where`).
+ArchiveSize check_checksums(const std::string& path);
 
 /// What is said of a file that LibTorch cannot load.
 ErrorParts unreadable_model(const std::string& path, const std::string& got);

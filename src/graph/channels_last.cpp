@@ -28,22 +28,8 @@ const std::set<std::string> kByElement{
     "aten::hardtanh",    "aten::mish",  "aten::clamp",   "aten::softplus",   "aten::add",
     "aten::sub",         "aten::mul",   "aten::div"};
 
-/// The constant order of a permute, none of it counted from the end.
-std::optional<Order> order_of(const Node* node) {
-  if (!is_kind(node, "aten::permute")) return {};
-  auto order = constant_ints(node->input(1));
-  if (!order) return {};
-  for (auto& axis : *order) axis += axis < 0 ? static_cast<std::int64_t>(order->size()) : 0;
-  return order;
-}
-
-/// [0, n + 1, 1, .., n] for n >= 1.
 bool puts_channels_first(const Order& order) {
-  if (order.size() < 3 || order[0] != 0) return false;
-  for (std::size_t i = 2; i < order.size(); ++i) {
-    if (order[i] != static_cast<std::int64_t>(i) - 1) return false;
-  }
-  return order[1] == static_cast<std::int64_t>(order.size()) - 1;
+  return order.size() >= 3 && order == channels_first_order(order.size() - 2);
 }
 
 bool are_inverse(const Order& first, const Order& second) {
@@ -56,8 +42,8 @@ bool are_inverse(const Order& first, const Order& second) {
 
 /// permute(permute(x)) that cancel -> x.
 bool cancel(Node* node) {
-  const auto second = order_of(node);
-  const auto first = second ? order_of(node->input(0)->node()) : std::nullopt;
+  const auto second = permute_order(node);
+  const auto first = second ? permute_order(node->input(0)->node()) : std::nullopt;
   if (!first || !are_inverse(*first, *second)) return false;
   node->output()->replaceAllUsesWith(node->input(0)->node()->input(0));
   node->destroy();
@@ -71,7 +57,7 @@ std::optional<Order> common_order(const Node* node) {
   for (const Value* operand : node->inputs()) {
     if (!operand->type()->isSubtypeOf(*c10::TensorType::get())) continue;
     if (const at::Tensor t = constant_tensor(operand); t.defined() && t.dim() == 0) continue;
-    const auto order = order_of(operand->node());
+    const auto order = permute_order(operand->node());
     if (!order || !puts_channels_first(*order) || (common && *common != *order)) return {};
     common = order;
   }
@@ -80,7 +66,8 @@ std::optional<Order> common_order(const Node* node) {
 
 void move_behind(Node* node, const Order& order) {
   for (std::size_t i = 0; i < node->inputs().size(); ++i) {
-    if (order_of(node->input(i)->node())) node->replaceInput(i, node->input(i)->node()->input(0));
+    if (permute_order(node->input(i)->node()))
+      node->replaceInput(i, node->input(i)->node()->input(0));
   }
   Graph& graph = *node->owningGraph();
   torch::jit::WithInsertPoint guard(node->next());

@@ -58,14 +58,6 @@ std::string list_of(const std::vector<std::int64_t>& numbers) {
   return text + "]";
 }
 
-/// [0, 2, .., n + 1, 1]: the channels last.
-std::vector<std::int64_t> channels_last_order(std::size_t dimensions) {
-  std::vector<std::int64_t> order{0};
-  for (std::size_t d = 0; d < dimensions; ++d) order.push_back(static_cast<std::int64_t>(d) + 2);
-  order.push_back(1);
-  return order;
-}
-
 /// Text of `y = ` the Linear of x, or one for each group of its features, concatenated.
 std::string linear_text(const std::string& x, const Convolution& convolution) {
   if (convolution.groups == 1) return "    y = torch.linear(" + x + ", weight_0, bias_0)\n";
@@ -93,16 +85,14 @@ std::string weight_arguments(const Convolution& convolution) {
 std::string pointwise_text(const Convolution& convolution) {
   const std::size_t dimensions = convolution.kernel.size();
   std::string text = "def tiles(x: Tensor" + weight_arguments(convolution) + ") -> Tensor:\n";
-  std::string back = "0, " + std::to_string(dimensions + 1);
   for (std::size_t d = 0; d < dimensions; ++d) {
     if (convolution.stride[d] != 1) {
       text += "    x = torch.slice(x, " + std::to_string(d + 2) + ", 0, 9223372036854775807, " +
               std::to_string(convolution.stride[d]) + ")\n";
     }
-    back += ", " + std::to_string(d + 1);
   }
   text += linear_text("x.permute(" + list_of(channels_last_order(dimensions)) + ")", convolution);
-  return text + "    return y.permute([" + back + "])\n";
+  return text + "    return y.permute(" + list_of(channels_first_order(dimensions)) + ")\n";
 }
 
 // The number of rows is a number of its own: weight.size(0) would keep the floating-point weight

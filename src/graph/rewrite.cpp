@@ -106,6 +106,27 @@ std::optional<std::vector<std::int64_t>> constant_ints(const torch::jit::Value* 
   return numbers;
 }
 
+std::optional<std::vector<std::int64_t>> permute_order(const Node* node) {
+  if (!is_kind(node, "aten::permute")) return {};
+  auto order = constant_ints(node->input(1));
+  if (!order) return {};
+  for (auto& axis : *order) axis += axis < 0 ? static_cast<std::int64_t>(order->size()) : 0;
+  return order;
+}
+
+std::vector<std::int64_t> channels_last_order(std::size_t dimensions) {
+  std::vector<std::int64_t> order{0};
+  for (std::size_t d = 0; d < dimensions; ++d) order.push_back(static_cast<std::int64_t>(d) + 2);
+  order.push_back(1);
+  return order;
+}
+
+std::vector<std::int64_t> channels_first_order(std::size_t dimensions) {
+  std::vector<std::int64_t> order{0, static_cast<std::int64_t>(dimensions) + 1};
+  for (std::size_t d = 0; d < dimensions; ++d) order.push_back(static_cast<std::int64_t>(d) + 1);
+  return order;
+}
+
 std::vector<Node*> all_nodes(Graph& graph) {
   std::vector<Node*> nodes;
   const std::function<void(Block*)> visit = [&](Block* block) {

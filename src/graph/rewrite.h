@@ -73,6 +73,12 @@ std::optional<std::string> constant_text(const torch::jit::Value* value);
 /// A list of constant integers: one constant, or built from single ones as compiled text has it.
 std::optional<std::vector<std::int64_t>> constant_ints(const torch::jit::Value* list);
 
+/// The constant order of a permute, none of it counted from the end; nothing for other nodes.
+std::optional<std::vector<std::int64_t>> permute_order(const torch::jit::Node* node);
+/// [0, 2, .., n + 1, 1]: from [B, C, sizes..] to channels last; and [0, n + 1, 1, .., n], back.
+std::vector<std::int64_t> channels_last_order(std::size_t dimensions);
+std::vector<std::int64_t> channels_first_order(std::size_t dimensions);
+
 /// All nodes of the graph and its blocks, in order.
 std::vector<torch::jit::Node*> all_nodes(torch::jit::Graph& graph);
 

@@ -16,13 +16,10 @@ namespace {
 /// Products that one thread should have at least.
 constexpr std::int64_t kGrain = 1 << 16;
 
-/// The arguments of both forms, with what they point to.
+/// What both forms have in common; the caller keeps all tensors but the input.
 struct Convolution {
   DepthwiseArgs args;
-  at::Tensor input, weight, scale, bias;
-  OptionalTensor multiplier, zero_point;
-  std::vector<std::int64_t> sizes;  // of the output
-  std::int64_t rows = 0;            // of all images of the output
+  at::Tensor input;
 };
 
 const float* lanes(const at::Tensor& vector, const DepthwiseArgs& args, const char* name) {
@@ -31,24 +28,6 @@ const float* lanes(const at::Tensor& vector, const DepthwiseArgs& args, const ch
               "repquant::depthwise: ", name, " must be a contiguous float32 vector of ",
               16 * args.blocks(), " elements, got ", vector.scalar_type(), " ", vector.sizes());
   return vector.const_data_ptr<float>();
-}
-
-void set_plane(Convolution& c, const Plane& plane, bool two) {
-  DepthwiseArgs& args = c.args;
-  args.channels = c.input.size(-1);
-  args.height = plane.size[0];
-  args.width = plane.size[1];
-  args.kernel = plane.kernel;
-  args.stride = plane.stride;
-  args.before = plane.before;
-  args.after = plane.after;
-  args.dilation = plane.dilation;
-  args.out_height = plane.grid[0];
-  args.out_width = plane.grid[1];
-  c.sizes = {c.input.size(0)};
-  if (two) c.sizes.push_back(plane.grid[0]);
-  c.sizes.insert(c.sizes.end(), {plane.grid[1], args.channels});
-  c.rows = c.input.size(0) * plane.grid[0];
 }
 
 Convolution convolution_of(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale,
@@ -65,10 +44,11 @@ Convolution convolution_of(const at::Tensor& x, const at::Tensor& weight, const 
               x.scalar_type());
   TORCH_CHECK(activation >= 0 && activation < kActivations && max_code >= 0 && max_code <= 255,
               kName, ": unknown activation, or codes outside 8 bits");
-  Convolution c{{}, x.contiguous(), weight, scale, bias, multiplier, zero_point, {}, 0};
-  set_plane(c, plane, kernel.size() == 2);
+  Convolution c{{}, x.contiguous()};
   DepthwiseArgs& args = c.args;
-  const std::int64_t taps = plane.kernel[0] * plane.kernel[1];
+  args.channels = x.size(-1);
+  args.plane = plane;
+  const std::int64_t taps = plane.taps();
   TORCH_CHECK(weight.scalar_type() == at::kFloat && weight.is_contiguous() &&
                   weight.numel() == args.blocks() * taps * 16,
               kName, ": the weight was not packed for ", args.channels, " channels and ", taps,
@@ -88,14 +68,15 @@ Convolution convolution_of(const at::Tensor& x, const at::Tensor& weight, const 
   return c;
 }
 
-void run(const Convolution& c) {
-  const DepthwiseArgs& args = c.args;
-  if (c.rows == 0 || args.channels == 0) return;
+void run(const DepthwiseArgs& args, std::int64_t images) {
+  const Plane& plane = args.plane;
+  const std::int64_t rows = images * plane.grid[0];
+  if (rows == 0 || args.channels == 0) return;
   const Kernels& table = kernels(current_level());
   // A part reads and converts the rows above and below it too.
-  const std::int64_t line = args.out_width * args.channels * args.kernel[0] * args.kernel[1];
-  const std::int64_t grain = std::max(2 * args.reach(), kGrain / std::max<std::int64_t>(1, line));
-  split_work(c.rows, grain, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t line = plane.grid[1] * args.channels * plane.taps();
+  const std::int64_t grain = std::max(2 * plane.reach(), kGrain / std::max<std::int64_t>(1, line));
+  split_work(rows, grain, [&](std::int64_t begin, std::int64_t end) {
     const auto bytes = args.scratch() * static_cast<std::int64_t>(sizeof(float));
     table.depthwise(args, begin, end, reinterpret_cast<float*>(thread_scratch(bytes)));
   });
@@ -110,9 +91,9 @@ at::Tensor depthwise_cpu(const at::Tensor& x, const at::Tensor& weight, const at
                          at::IntArrayRef dilation, std::int64_t activation) {
   Convolution c = convolution_of(x, weight, scale, bias, multiplier, zero_point, max_code, kernel,
                                  stride, padding, dilation, activation);
-  at::Tensor out = new_output(c.sizes, at::kFloat);
+  at::Tensor out = new_output(grid_sizes(c.args.plane, x, c.args.channels), at::kFloat);
   c.args.out = out.mutable_data_ptr<float>();
-  run(c);
+  run(c.args, x.size(0));
   return out;
 }
 
@@ -127,10 +108,11 @@ std::tuple<at::Tensor, at::Tensor> depthwise_tokens_cpu(
                                  stride, padding, dilation, activation);
   check_scale("repquant::depthwise_tokens", c.args.channels, token_multiplier, token_offset);
   TokenArgs tokens;
-  const TokenOutput out(c.sizes, c.args.channels, top, levels, tokens);
+  const TokenOutput out(grid_sizes(c.args.plane, x, c.args.channels), c.args.channels, top, levels,
+                        tokens);
   set_scale(tokens, token_multiplier, token_offset);
   c.args.tokens = &tokens;
-  run(c);
+  run(c.args, x.size(0));
   return {out.codes, out.rows};
 }
 

@@ -36,4 +36,11 @@ Plane plane_of(const char* name, const at::Tensor& x, at::IntArrayRef before, at
   return plane;
 }
 
+std::vector<std::int64_t> grid_sizes(const Plane& plane, const at::Tensor& x, std::int64_t last) {
+  std::vector<std::int64_t> sizes{x.size(0)};
+  if (x.dim() == 4) sizes.push_back(plane.grid[0]);
+  sizes.insert(sizes.end(), {plane.grid[1], last});
+  return sizes;
+}
+
 }  // namespace repquant::ops

@@ -1,22 +1,21 @@
-// Where the windows of a convolution lie.
+// Windows of tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
 #include <cstdint>
+#include <vector>
+
+#include "ops/kernels/plane.h"
 
 namespace repquant::ops {
-
-/// Two dimensions; of one, the first has size 1.
-struct Plane {
-  std::array<std::int64_t, 2> size{1, 1}, before{0, 0}, after{0, 0}, kernel{1, 1}, stride{1, 1},
-      dilation{1, 1}, grid{1, 1};
-};
 
 /// Of x [B, sizes.., C] in 1 or 2 dimensions. Throws c10::Error in the name of an operator for
 /// numbers that make no window.
 Plane plane_of(const char* name, const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
                at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation);
+
+/// [B, grid.., last] for windows of x.
+std::vector<std::int64_t> grid_sizes(const Plane& plane, const at::Tensor& x, std::int64_t last);
 
 }  // namespace repquant::ops

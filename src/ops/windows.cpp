@@ -39,16 +39,13 @@ at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArray
   const Plane plane = plane_of("repquant::windows", x, before, after, kernel, stride, dilation);
   const at::Tensor input = x.contiguous();
   const at::Tensor pad = at::full({std::max<std::int64_t>(1, x.size(-1))}, zero, x.options());
-  std::vector<std::int64_t> sizes{x.size(0)};
-  if (kernel.size() == 2) sizes.push_back(plane.grid[0]);
-  sizes.insert(sizes.end(), {plane.grid[1], plane.kernel[0] * plane.kernel[1] * x.size(-1)});
-  const at::Tensor result = new_output(sizes, x.scalar_type());
+  at::Tensor result = new_output(grid_sizes(plane, x, plane.taps() * x.size(-1)), x.scalar_type());
   if (result.numel() == 0) return result;
   const auto pixel = static_cast<std::int64_t>(x.element_size()) * x.size(-1);
   const auto* from = static_cast<const char*>(input.const_data_ptr());
   const auto* zeros = static_cast<const char*>(pad.const_data_ptr());
   auto* to = static_cast<char*>(result.mutable_data_ptr());
-  const std::int64_t line = plane.grid[1] * plane.kernel[0] * plane.kernel[1] * pixel;
+  const std::int64_t line = plane.grid[1] * plane.taps() * pixel;
   const std::int64_t image = plane.size[0] * plane.size[1] * pixel;
   split_work(x.size(0) * plane.grid[0], std::max<std::int64_t>(1, kGrain / line),
              [&](std::int64_t begin, std::int64_t end) {
@@ -74,7 +71,7 @@ at::Tensor patches_cpu(const at::Tensor& x) {
   TORCH_CHECK(x.dim() == 6, "repquant::patches: needs [B, C, rows, height, columns, width], got ",
               x.sizes());
   const auto size = [&](int d) { return x.size(d); };
-  const at::Tensor result =
+  at::Tensor result =
       new_output({size(0), size(2), size(4), size(1), size(3), size(5)}, x.scalar_type());
   if (result.numel() == 0) return result;
   const at::Tensor input = x.stride(5) == 1 || size(5) == 1 ? x : x.contiguous();

@@ -3,10 +3,9 @@
 // write them; its output becomes codes behind it, where only a grid per token reads it.
 #include <ATen/ATen.h>
 
-#include <algorithm>
-
 #include "format/codes.h"
 #include "graph/rewrite.h"
+#include "graph/site.h"
 #include "runtime/epilogue.h"
 #include "runtime/fuse.h"
 #include "runtime/fuse_token.h"
@@ -21,23 +20,6 @@ using List = std::vector<std::int64_t>;
 
 constexpr std::int64_t kLanes = 16;
 
-/// [B, C, sizes..] as [B, sizes.., C], and back.
-List channels_last(std::size_t dimensions) {
-  List order{0};
-  for (std::size_t d = 0; d < dimensions; ++d) order.push_back(static_cast<std::int64_t>(d) + 2);
-  order.push_back(1);
-  return order;
-}
-List channels_first(std::size_t dimensions) {
-  List order{0, static_cast<std::int64_t>(dimensions) + 1};
-  for (std::size_t d = 0; d < dimensions; ++d) order.push_back(static_cast<std::int64_t>(d) + 1);
-  return order;
-}
-
-bool permutes(const Node* node, const List& order) {
-  return is_kind(node, "aten::permute") && constant_ints(node->input(1)) == order;
-}
-
 /// A transposition of the last two of three dimensions.
 bool swaps_rows(const Node* node) {
   if (!is_kind(node, "aten::transpose")) return false;
@@ -45,18 +27,12 @@ bool swaps_rows(const Node* node) {
   return swaps_last(node) || (a && b && *a + *b == 3 && (*a == 1 || *a == 2));
 }
 
-/// Moves elements, which an activation behind it does not mind.
-bool is_view(const Node* node) {
-  static const std::vector<const char*> kViews{"aten::permute", "aten::transpose", "aten::flatten",
-                                               "aten::reshape", "aten::view"};
-  return std::any_of(kViews.begin(), kViews.end(),
-                     [node](const char* kind) { return is_kind(node, kind); });
-}
-
 /// The activation that alone reads `value`, or views of it; or null.
 Node* activation_behind(Value* value) {
   Node* node = only_reader(value);
-  while (node != nullptr && is_view(node)) node = only_reader(node->output());
+  while (node != nullptr && is_shape_only(node) && node->outputs().size() == 1) {
+    node = only_reader(node->output());
+  }
   return node != nullptr && fusible_activation(node) ? node : nullptr;
 }
 
@@ -92,21 +68,24 @@ struct Convolution {
   Replacement replacement{};
 };
 
-/// All arguments of the operator but the activation.
-std::vector<NamedValue> arguments_of(FusionContext& context, const SubmoduleCall& call) {
-  const StoredState& state = *call.state;
-  const std::size_t dimensions = state.values.at("kernel").toIntVector().size();
-  const std::int64_t channels = state.tensor("scale").numel(), most = state.integer("max_code");
-  Node* before = call.argument(0)->node();
-  Value* input = nullptr;
-  if (permutes(before, channels_first(dimensions))) {
-    input = before->input(0);
-    call.node->replaceInput(1, input);  // so that the view is not in the way
-    if (before->output()->uses().empty()) context.drop(before);
-  } else {
-    input =
-        insert_operator(call.node, "aten::permute", {call.argument(0), channels_last(dimensions)});
+/// The input in channels-last order, which the call reads from here on.
+Value* take_input(FusionContext& context, const SubmoduleCall& call, std::size_t dimensions) {
+  Node* view = call.argument(0)->node();
+  if (permute_order(view) != channels_first_order(dimensions)) {
+    return insert_operator(call.node, "aten::permute",
+                           {call.argument(0), channels_last_order(dimensions)});
   }
+  Value* input = view->input(0);
+  call.node->replaceInput(1, input);  // so that the view is not in the way
+  if (view->output()->uses().empty()) context.drop(view);
+  return input;
+}
+
+/// All arguments of the operator but the activation.
+std::vector<NamedValue> arguments_of(const FusionContext& context, const SubmoduleCall& call,
+                                     Value* input) {
+  const StoredState& state = *call.state;
+  const std::int64_t channels = state.tensor("scale").numel(), most = state.integer("max_code");
   c10::IValue multiplier, zero_point;
   if (most > 0) {
     const at::Tensor scales = padded(state.tensor("multiplier").flatten(), channels, kLanes);
@@ -142,7 +121,7 @@ void skip_views(const FusionContext& context, Convolution& c) {
   for (const torch::jit::Use& use : uses) {
     Node* view = use.user;
     Value* same = nullptr;
-    if (permutes(view, channels_last(c.dimensions))) {
+    if (permute_order(view) == channels_last_order(c.dimensions)) {
       same = c.rows;
     } else if (c.dimensions == 2 && is_kind(view, "aten::flatten") &&
                constant_int(view->input(1)) == 2 && constant_int(view->input(2)) == -1) {
@@ -209,14 +188,16 @@ bool fuse_convolution(FusionContext& context, const SubmoduleCall& call) {
     context.report_portable(call, "a convolution of groups of several channels");
     return false;
   }
-  std::vector<NamedValue> arguments = arguments_of(context, call);
+  Value* input = take_input(context, call, kernel.size());
+  std::vector<NamedValue> arguments = arguments_of(context, call, input);
   Node* activation = activation_behind(call.node->output());
   arguments.emplace_back(activation == nullptr
                              ? std::int64_t{0}
                              : static_cast<std::int64_t>(*fusible_activation(activation)));
   Convolution c{call, kernel.size()};
   c.rows = insert_operator(call.node, "repquant::depthwise", arguments);
-  c.image = insert_operator(call.node, "aten::permute", {c.rows, channels_first(c.dimensions)});
+  c.image =
+      insert_operator(call.node, "aten::permute", {c.rows, channels_first_order(c.dimensions)});
   Value* stands_for = activation != nullptr ? activation->output() : call.node->output();
   c.replacement = {.module = call.name, .portable = context.copy.original(stands_for)};
   call.node->output()->replaceAllUsesWith(c.image);

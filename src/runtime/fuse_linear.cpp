@@ -22,8 +22,8 @@ struct LinearPattern {
   Node* rows = nullptr;              // call of TokenScale
   Node* side = nullptr;              // call of SideColumns
   Node* activation = nullptr;        // aten::relu, gelu, .. that the Linear does not have itself
-  Node* quantize = nullptr;          // call of Quantize
-  Node* channels = nullptr;          // repquant::quantize of a convolution's input
+  Node* quantize = nullptr;          // call of Quantize, or repquant::quantize for a convolution
+  std::optional<ChannelGrid> grid;   // of `quantize`
   std::optional<TokenCalls> tokens;  // the next Linear's grid per token
   Node* add = nullptr;
   Value* residual = nullptr;
@@ -101,13 +101,16 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
                                                        quantize->state->kind == "Quantize" &&
                                                        fits_epilogue(*quantize->state)) {
     pattern.last = pattern.quantize = quantize->node;
-    return pattern;
-  }
-  if (Node* next = reader(); next != nullptr && pattern.side == nullptr && channel_grid(next)) {
-    pattern.channels = next;
+    pattern.grid = {quantize->state->tensor("multiplier"), quantize->state->tensor("offset"),
+                    quantize->state->integer("max_code")};
     return pattern;
   }
   if (Node* next = reader(); next != nullptr) {
+    if (pattern.side == nullptr) pattern.grid = channel_grid(next);
+    if (pattern.grid) {
+      pattern.quantize = next;
+      return pattern;
+    }
     pattern.residual = other_summand(next, pattern.last->output());
     if (pattern.residual != nullptr) pattern.last = pattern.add = next;
   }
@@ -202,21 +205,15 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
                channels);
     high = state.integer("output_max_code");
     quadratic = state.flag("output_quadratic");
-  } else if (pattern.quantize != nullptr) {
-    const SubmoduleCall quantize = *context.call_of(pattern.quantize);
+  } else if (pattern.grid) {
     output = static_cast<std::int64_t>(ops::Output::kProductCodes);
-    multiplier = padded(quantize.state->tensor("multiplier"), channels);
-    offset = padded(quantize.state->tensor("offset"), channels);
-    high = quantize.state->integer("max_code");
-    quadratic = quantize.state->flag("quadratic");
-    context.report_fused(quantize.name, "repquant::linear", "fused into " + linear.name);
-  }
-  if (pattern.channels != nullptr) {
-    const ChannelGrid grid = *channel_grid(pattern.channels);
-    output = static_cast<std::int64_t>(ops::Output::kProductCodes);
-    multiplier = padded(grid.multiplier, channels);
-    offset = padded(grid.offset, channels);
-    high = grid.max_code;
+    multiplier = padded(pattern.grid->multiplier, channels);
+    offset = padded(pattern.grid->offset, channels);
+    high = pattern.grid->max_code;
+    if (const auto quantize = context.call_of(pattern.quantize)) {
+      quadratic = quantize->state->flag("quadratic");
+      context.report_fused(quantize->name, "repquant::linear", "fused into " + linear.name);
+    }
   }
   return insert_operator(
       pattern.last, "repquant::linear",
@@ -245,8 +242,9 @@ std::vector<Value*> insert_tokens(FusionContext& context, const SubmoduleCall& l
 /// True if the codes that it writes are squares (quadratic form).
 bool writes_squares(const FusionContext& context, const SubmoduleCall& linear,
                     const LinearPattern& pattern) {
-  if (pattern.quantize != nullptr)
-    return context.call_of(pattern.quantize)->state->flag("quadratic");
+  if (const auto quantize = context.call_of(pattern.quantize)) {
+    return quantize->state->flag("quadratic");
+  }
   return linear.state->integer("output") == static_cast<std::int64_t>(ops::Output::kProductCodes) &&
          linear.state->flag("output_quadratic");
 }
@@ -263,8 +261,8 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
   note(pattern.rows, "scales of rows");
   note(pattern.side, "side columns");
   note(pattern.activation, "activation");
-  note(pattern.quantize, "requantization");
-  note(pattern.channels, "codes of the convolution behind it");
+  const bool stored = context.call_of(pattern.quantize).has_value();
+  note(pattern.quantize, stored ? "requantization" : "codes of the convolution behind it");
   note(pattern.tokens && pattern.tokens->scale ? pattern.last : nullptr, "scales of channels");
   note(pattern.tokens ? pattern.tokens->quantize.node : nullptr, "grids of rows");
   note(pattern.add, "residual");
@@ -284,10 +282,9 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
     Replacement replacement{
         .module = linear.name,
         .levels = writes_squares(context, linear, pattern) ? square_levels() : at::Tensor()};
-    if (pattern.channels != nullptr) {
-      replacement.grid = channel_grid(pattern.channels);
-      pattern.channels->output()->replaceAllUsesWith(output);
-      pattern.channels->destroy();
+    if (pattern.quantize != nullptr && !stored) {
+      replacement.grid = pattern.grid;
+      pattern.quantize->output()->replaceAllUsesWith(output);
     }
     context.replace(pattern.last->output(), output, std::move(replacement));
   }

@@ -1,8 +1,5 @@
 #include "verify/file_claims.h"
 
-#include <cstdint>
-
-#include "archive/zip_reader.h"
 #include "base/sha256.h"
 #include "base/text_table.h"
 #include "format/validate.h"
@@ -13,9 +10,9 @@ namespace repquant {
 
 std::string look_at_archive(const std::string& path, bool trusted) {
   validate_archive(path, trusted);  // sizes first: they bound what is read next
-  const std::uint64_t bytes = check_checksums(path);
-  return counted(ZipReader(path).names().size(), "entry", "entries") + " of " +
-         format_bytes(static_cast<double>(bytes)) +
+  const ArchiveSize size = check_checksums(path);
+  return counted(size.entries, "entry", "entries") + " of " +
+         format_bytes(static_cast<double>(size.bytes)) +
          " have their checksums; sizes, stored values and code are within bounds; SHA-256 " +
          sha256_of_file(path);
 }

@@ -17,8 +17,8 @@ class CodeRows {
   CodeRows(const DepthwiseArgs& args, float* memory)
       : args_(args),
         memory_(memory),
-        line_(args.padded_width() * 16),
-        block_(line_ * (args.reach() + 1)) {
+        line_(args.plane.padded_width() * 16),
+        block_(line_ * (args.plane.reach() + 1)) {
     const std::int64_t blocks = args.blocks();
     for (std::int64_t i = 0; i < blocks * block_; i += 16) V::store(memory + i, V::set(0.0F));
   }
@@ -29,24 +29,24 @@ class CodeRows {
       image_ = image;
       next_ = top;  // the slots hold rows of another image
     }
-    const std::int64_t end = top + args_.reach();
+    const std::int64_t end = top + args_.plane.reach();
     if (next_ < top) next_ = top;
     for (; next_ < end; ++next_) {
-      if (next_ >= 0 && next_ < args_.height) fill(next_);
+      if (next_ >= 0 && next_ < args_.plane.size[0]) fill(next_);
     }
   }
 
   /// What row `row` of the image holds of a block; zeros outside.
   const float* line(std::int64_t block, std::int64_t row) const {
-    const std::int64_t slots = args_.reach();
-    const bool inside = row >= 0 && row < args_.height;
+    const std::int64_t slots = args_.plane.reach();
+    const bool inside = row >= 0 && row < args_.plane.size[0];
     return memory_ + block * block_ + (inside ? row % slots : slots) * line_;
   }
 
  private:
   void fill(std::int64_t row) {
     const std::int64_t channels = args_.channels;
-    const std::int64_t from = (image_ * args_.height + row) * args_.width * channels;
+    const std::int64_t from = (image_ * args_.plane.size[0] + row) * args_.plane.size[1] * channels;
     if (args_.codes != nullptr) {
       fill_pixels(row, [&](std::int64_t pixel, std::int64_t i, std::int64_t n) {
         const std::uint8_t* codes = args_.codes + from + pixel * channels + i;
@@ -72,8 +72,8 @@ class CodeRows {
 
   template <class Value>
   void fill_pixels(std::int64_t row, Value value) {
-    float* to = memory_ + row % args_.reach() * line_ + args_.before[1] * 16;
-    for (std::int64_t pixel = 0; pixel < args_.width; ++pixel, to += 16) {
+    float* to = memory_ + row % args_.plane.reach() * line_ + args_.plane.before[1] * 16;
+    for (std::int64_t pixel = 0; pixel < args_.plane.size[1]; ++pixel, to += 16) {
       over_lanes(args_.channels, [&](std::int64_t i, std::int64_t n) {
         V::store(to + i / 16 * block_, value(pixel, i, n));
       });
@@ -95,13 +95,14 @@ inline constexpr int kPixels = 4;
 template <class V, int kCount>
 void convolve(const DepthwiseArgs& args, const CodeRows<V>& rows, std::int64_t block,
               std::int64_t top, std::int64_t pixel, float* out) {
-  const float* weight = args.weight + block * args.kernel[0] * args.kernel[1] * 16;
-  const std::int64_t step = args.stride[1] * 16;
+  const float* weight = args.weight + block * args.plane.taps() * 16;
+  const std::int64_t step = args.plane.stride[1] * 16;
   typename V::F sums[kCount];
   for (int p = 0; p < kCount; ++p) sums[p] = V::set(0.0F);
-  for (std::int64_t i = 0; i < args.kernel[0]; ++i) {
-    const float* x = rows.line(block, top + i * args.dilation[0]) + pixel * step;
-    for (std::int64_t j = 0; j < args.kernel[1]; ++j, weight += 16, x += args.dilation[1] * 16) {
+  for (std::int64_t i = 0; i < args.plane.kernel[0]; ++i) {
+    const float* x = rows.line(block, top + i * args.plane.dilation[0]) + pixel * step;
+    for (std::int64_t j = 0; j < args.plane.kernel[1];
+         ++j, weight += 16, x += args.plane.dilation[1] * 16) {
       const auto w = V::load(weight);
 #pragma GCC unroll 4
       for (int p = 0; p < kCount; ++p) sums[p] = V::fma(V::load(x + p * step), w, sums[p]);
@@ -119,11 +120,11 @@ template <class V>
 void depthwise(const DepthwiseArgs& args, std::int64_t row_begin, std::int64_t row_end,
                float* scratch) {
   CodeRows<V> rows(args, scratch);
-  const std::int64_t width = args.out_width, size = width * args.channels;
+  const std::int64_t width = args.plane.grid[1], size = width * args.channels;
   float* row_scratch = scratch + args.image_scratch();
   for (std::int64_t row = row_begin; row < row_end; ++row) {
-    const std::int64_t top = row % args.out_height * args.stride[0] - args.before[0];
-    rows.need(row / args.out_height, top);
+    const std::int64_t top = row % args.plane.grid[0] * args.plane.stride[0] - args.plane.before[0];
+    rows.need(row / args.plane.grid[0], top);
     float* out = args.tokens == nullptr ? args.out + row * size : row_scratch;
     for (std::int64_t block = 0; block < args.blocks(); ++block) {
       float* to = out + block * 16;

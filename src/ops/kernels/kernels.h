@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "ops/kernels/plane.h"
+
 namespace repquant::ops {
 
 /// Instruction sets, rising. kGeneric is plain C++ and runs everywhere.
@@ -144,11 +146,10 @@ inline constexpr std::int64_t kUnpackedColumns = 256;
 /// y = activation(sum over the window of (code - z) w, times scale, + bias) for each channel by
 /// itself. Arrays over channels are padded with zeros to whole blocks of 16.
 struct DepthwiseArgs {
-  const float* x = nullptr;  // [images, height, width, channels]; or
+  const float* x = nullptr;  // [images, plane.size.., channels]; or
   const std::uint8_t* codes = nullptr;
-  std::int64_t channels = 0, height = 0, width = 0;
-  std::array<std::int64_t, 2> kernel{1, 1}, stride{1, 1}, before{0, 0}, after{0, 0}, dilation{1, 1};
-  std::int64_t out_height = 0, out_width = 0;
+  std::int64_t channels = 0;
+  Plane plane;
   const float* weight = nullptr;  // [blocks, kernel.., 16]
   const float* scale = nullptr;
   const float* bias = nullptr;
@@ -156,17 +157,16 @@ struct DepthwiseArgs {
   const float* multiplier = nullptr;  // of x: code = clamp(round(x m + z), 0, max_code)
   int max_code = 255;
   Activation activation = Activation::kNone;
-  float* out = nullptr;               // [images, out_height, out_width, channels]; or
+  float* out = nullptr;               // [images, plane.grid.., channels]; or
   const TokenArgs* tokens = nullptr;  // codes of each pixel on a grid of its own
 
   std::int64_t blocks() const { return (channels + 15) / 16; }
-  /// Rows of the image from the first to the last that a row of the output reads.
-  std::int64_t reach() const { return dilation[0] * (kernel[0] - 1) + 1; }
-  std::int64_t padded_width() const { return before[1] + width + after[1]; }
   /// Of the image that a row of the output reads, in floats.
-  std::int64_t image_scratch() const { return blocks() * (reach() + 1) * padded_width() * 16; }
+  std::int64_t image_scratch() const {
+    return blocks() * (plane.reach() + 1) * plane.padded_width() * 16;
+  }
   /// Of a row before it becomes codes, in floats.
-  std::int64_t row_scratch() const { return blocks() * out_width * 16; }
+  std::int64_t row_scratch() const { return blocks() * plane.grid[1] * 16; }
   std::int64_t scratch() const {
     const std::int64_t row = row_scratch() + kRowsTogether * blocks() * 16;
     return image_scratch() + (tokens == nullptr ? 0 : row);
