@@ -10,6 +10,11 @@
 namespace repquant {
 namespace {
 
+/// What nothing depends on, such as tokens that pad a sentence, has no error.
+at::Tensor used_of(const at::Tensor& x, const at::Tensor& used) {
+  return used.defined() && x.defined() ? at::where(used, x, 0.0) : x;
+}
+
 /// sqnr_db() of what is finite in the reference.
 double sqnr_where_finite(const at::Tensor& reference, const at::Tensor& value) {
   if (is_finite(reference)) return sqnr_db(reference, value);
@@ -31,10 +36,13 @@ SiteErrors errors_against(const at::Tensor& own, const at::Tensor& floating,
 
 }  // namespace
 
-SiteErrors linear_errors(const LinearSite& site, const LinearPlan& plan, const StreamedValue& x) {
+SiteErrors linear_errors(const LinearSite& site, const LinearPlan& plan, const StreamedValue& x,
+                         const at::Tensor& used) {
   constexpr std::int64_t kRows = 512;  // a ratio of sums over all outputs needs no more
-  const auto some = [](const at::Tensor& rows) {
-    return sample_rows(rows.reshape({-1, rows.size(-1)}), kRows);
+  const auto some = [&](const at::Tensor& rows) {
+    const at::Tensor all = rows.reshape({-1, rows.size(-1)});
+    const bool known = used.defined() && used.numel() == all.size(0);
+    return sample_rows(all, kRows, known ? used : at::Tensor());
   };
   const at::Tensor quantized = some(x.quantized);
   const bool same_rows = x.floating.sizes() == x.quantized.sizes();
@@ -48,17 +56,20 @@ SiteErrors linear_errors(const LinearSite& site, const LinearPlan& plan, const S
 }
 
 SiteErrors scores_errors(const ScoresPlan& plan, const StreamedValue& left,
-                         const StreamedValue& right) {
-  const auto seen = [&](const at::Tensor& scores) { return comparable_scores(plan, scores); };
+                         const StreamedValue& right, const at::Tensor& used) {
+  const auto seen = [&](const at::Tensor& scores) {
+    return used_of(comparable_scores(plan, scores), used);
+  };
   return errors_against(seen(at::matmul(left.quantized, right.quantized)),
                         seen(at::matmul(left.floating, right.floating)),
                         seen(simulate_scores(plan, left.quantized, right.quantized)));
 }
 
 SiteErrors attend_errors(const AttendPlan& plan, const at::Tensor& scores, const at::Tensor& value,
-                         const at::Tensor& floating) {
-  return errors_against(at::matmul(at::softmax(scores, -1), value), floating,
-                        simulate_attend(plan, scores, value));
+                         const at::Tensor& floating, const at::Tensor& used) {
+  return errors_against(used_of(at::matmul(at::softmax(scores, -1), value), used),
+                        used_of(floating, used),
+                        used_of(simulate_attend(plan, scores, value), used));
 }
 
 SiteErrors embedding_errors(const EmbeddingSite& site, const EmbeddingPlan& plan,

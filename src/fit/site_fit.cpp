@@ -113,7 +113,10 @@ void SiteFit::fit_kind(std::size_t i, const LinearSite& site, SitePlan& plan) {
     plan.note = "not folded: its norm's readers would change by " +
                 format_scientific(refused_folds_.at(*group)) + "; " + plan.note;
   }
-  plan.errors = linear_errors(site, linear, first_of(sites_[i].node->input(0)));
+  const Sensitivity* sensitivity = find_sensitivity(sensitivities_, sites_[i].node->output());
+  const bool known = sensitivity != nullptr && sensitivity->used[0].any().item<bool>();
+  plan.errors = linear_errors(site, linear, first_of(sites_[i].node->input(0)),
+                              known ? sensitivity->used[0] : at::Tensor());
   plan.errors.fold_deviation = deviation;
   plan.plan = std::move(linear);
 }
@@ -204,7 +207,10 @@ void SiteFit::fit_kind(std::size_t i, const ScoresSite& site, SitePlan& plan) {
       values_in(batches, left), values_in(batches, right), site, bits_[i].activation_bits,
       recipe_.attention, may_go_by_token(node, recipe_.attention), weights_in(batches, left, -1),
       weights_in(batches, right, -2));
-  plan.errors = scores_errors(scores, first_of(left), first_of(right));
+  const at::Tensor rows = used_in_first(left, -1), columns = used_in_first(right, -2);
+  plan.errors =
+      scores_errors(scores, first_of(left), first_of(right),
+                    rows.defined() && columns.defined() ? rows.logical_and(columns) : at::Tensor());
   if (!site.softmax && bits_[i].activation_bits >= kProductBits) require_rows(scores, left, right);
   plan.note = describe(scores);
   plan.plan = scores;
@@ -242,8 +248,14 @@ void SiteFit::fit_kind(std::size_t i, const AttendSite& site, SitePlan& plan) {
   const auto* node = sites_[i].node;
   const at::Tensor exact = at::matmul(streams_.first_value(node->input(0), Stream::kFloat),
                                       streams_.first_value(value, Stream::kFloat));
+  // The rows are those of q, which the site in front has.
+  const bool behind_scores = i > 0 && std::holds_alternative<ScoresSite>(sites_[i - 1].kind);
+  const at::Tensor used =
+      behind_scores ? used_in_first(sites_[i - 1].node->input(0), -1) : at::Tensor();
+  const bool fits = used.defined() && at::is_expandable_to(used.sizes(), exact.sizes());
   plan.errors = attend_errors(attend, streams_.first_scores(sites_[i], Stream::kQuantized),
-                              streams_.first_value(value, Stream::kQuantized), exact);
+                              streams_.first_value(value, Stream::kQuantized), exact,
+                              fits ? used : at::Tensor());
   plan.note = describe(attend);
   plan.plan = attend;
 }
@@ -309,6 +321,18 @@ at::Tensor SiteFit::weights_in(const std::vector<std::size_t>& batches, const Va
   return operand_weights(find_sensitivity(sensitivities_, value),
                          streams_.first_value(value, Stream::kQuantized), axis, batches,
                          recipe_.weights.sensitivity);
+}
+
+at::Tensor SiteFit::used_in_first(const Value* value, std::int64_t axis) const {
+  const Sensitivity* sensitivity = find_sensitivity(sensitivities_, value);
+  if (sensitivity == nullptr || sensitivity->channel_axis != axis) return {};
+  const at::Tensor& used = sensitivity->used[0];
+  auto shape = streams_.first_value(value, Stream::kQuantized).sizes().vec();
+  const auto dims = std::ssize(shape);
+  shape[static_cast<std::size_t>(dims + axis)] = 1;
+  if (dims >= 4) shape[static_cast<std::size_t>(dims - 3)] = 1;
+  const bool fits = c10::multiply_integers(shape) == used.numel();
+  return fits && used.any().item<bool>() ? used.to(at::kBool).view(shape) : at::Tensor();
 }
 
 StreamedValue SiteFit::first_of(const Value* value) const {

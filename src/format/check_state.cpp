@@ -282,8 +282,10 @@ void check_token_range(const State& state) { state.integer("top", 1, 255); }
 void check_token_quantize(const State& state) {
   const std::int64_t top = state.integer("top", 1, 255);
   const Sizes levels = state.tensor("levels", kBytes);
-  if (levels.size() != 1 || levels[0] < 2 || levels[0] > top + 1) {
-    state.fail("levels", "2 to " + std::to_string(top + 1) + " levels", text_of(levels));
+  const bool sets = levels.size() == 1 || (levels.size() == 2 && levels[0] == 2 && top == 255);
+  if (!sets || levels.back() < 2 || levels.back() > top + 1) {
+    state.fail("levels", "2 to " + std::to_string(top + 1) + " levels, or two sets of them",
+               text_of(levels));
   }
 }
 
@@ -303,7 +305,7 @@ void check_convolution(const State& state) {
   for (const char* name : {"kernel", "stride", "padding", "dilation"}) {
     const auto list = state.integers(name);
     const std::int64_t least = std::string_view(name) == "padding" ? 0 : 1;
-    const bool fits = list.size() == kernel.size() && list.size() >= 1 && list.size() <= 3 &&
+    const bool fits = list.size() == kernel.size() && !list.empty() && list.size() <= 3 &&
                       std::all_of(list.begin(), list.end(),
                                   [&](std::int64_t n) { return n >= least && n <= kMaxWindow; });
     if (!fits) state.fail(name, "a number for each of 1 to 3 dimensions", text_of(list));

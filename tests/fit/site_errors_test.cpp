@@ -68,6 +68,47 @@ TEST(SiteErrors, OfAttentionProducts) {
   EXPECT_LT(of_attend.output_sqnr_db, of_attend.own_output_sqnr_db);
 }
 
+// Tokens that pad a sentence may lie far outside of grids that were fitted without them.
+TEST(SiteErrors, LeaveOutWhatNothingDependsOn) {
+  testing::Random random(8);
+  const StreamedValue left = streamed(random, {2, 2, 5, 4}), right = streamed(random, {2, 2, 4, 6});
+  const ScoresPlan scores = fit_scores({left.quantized}, {right.quantized}, {.heads = true}, 8, {});
+  const at::Tensor rows = at::ones({2, 1, 5, 1}, at::kBool), columns = at::ones({1, 6}, at::kBool);
+  rows[1][0][4] = false;
+  columns[0][2] = false;
+  const auto spoilt = [](const StreamedValue& value, std::int64_t axis, std::int64_t at) {
+    StreamedValue result{value.quantized.clone(), value.floating};
+    result.quantized[1].select(axis, at).mul_(50);
+    return result;
+  };
+  const StreamedValue bad_left = spoilt(left, 1, 4), bad_right = spoilt(right, 2, 2);
+  const auto own = [&](const StreamedValue& l, const StreamedValue& r, const at::Tensor& used) {
+    return scores_errors(scores, l, r, used).own_output_sqnr_db;
+  };
+  EXPECT_GT(own(left, right, {}), 30.0);
+  EXPECT_LT(own(bad_left, right, {}), 10.0);
+  EXPECT_LT(own(left, bad_right, rows), 10.0);
+  EXPECT_NEAR(own(bad_left, right, rows), own(left, right, rows), 1e-6);
+  EXPECT_NEAR(own(bad_left, bad_right, rows.logical_and(columns)),
+              own(left, right, rows.logical_and(columns)), 1e-6);
+
+  const LinearSite site{.weight = random.normal({6, 4}), .bias = at::zeros({6})};
+  LinearPlan plan;
+  plan.input.multiplier = at::full({1}, 32.0F);
+  plan.input.offset = at::full({1}, 128.0F);
+  plan.input.scale = 1.0 / 32;
+  plan.input.zero_point = 128;
+  WeightRecipe nearest;
+  nearest.rounding = WeightRounding::kNearest;
+  plan.weight = quantize_weight(site.weight, {}, 8, nearest);
+  plan.bias = at::zeros({6});
+  const at::Tensor used = rows.expand({2, 2, 5, 1}).flatten().to(at::kDouble);
+  const double exact = linear_errors(site, plan, left, used).own_output_sqnr_db;
+  EXPECT_GT(exact, 30.0);
+  EXPECT_LT(linear_errors(site, plan, bad_left).own_output_sqnr_db, 10.0);
+  EXPECT_NEAR(linear_errors(site, plan, bad_left, used).own_output_sqnr_db, exact, 1e-6);
+}
+
 TEST(SiteErrors, OfATableAreTheSameInBothStreams) {
   testing::Random random(9);
   const EmbeddingSite site{random.normal({20, 8})};
