@@ -17,9 +17,11 @@ struct QuantizedWeight {
                        // where the lowest code is used: the widest weight has it
   int group_size = 0;  // columns that share a scale; 0: the whole row
   int bits = 8;
-  at::Tensor levels;      // int8 [2^bits], rising: the codes that there are; undefined: all
-  std::string outcome;    // "gptq", "gptq, damping x10", "nearest", "nearest: <reason>"
-  double error_rtn = 0;   // tr(dW H dW^T) of round-to-nearest (sum of squares without H)
+  at::Tensor levels;    // int8 [2^bits], rising: the codes that there are; undefined: all
+  std::string outcome;  // "gptq", "gptq, damping x10", "nearest", "nearest: <reason>"
+  // tr(dW (H + damping) dW^T) of round-to-nearest, from 7 bits on an estimate (sum of squares where
+  // there is no factor of H)
+  double error_rtn = 0;
   double error_gptq = 0;  // the same for the codes above, never larger
 
   at::Tensor dequantize() const;  // float32 [N, K]

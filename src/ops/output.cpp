@@ -30,13 +30,13 @@ class Blocks {
     return *blocks;
   }
 
-  /// A block of `size` bytes or up to a quarter more, or null.
+  /// A block of `size` bytes or up to a sixteenth more, or null.
   void* take(std::size_t size) {
     const std::lock_guard lock(mutex_);
     ++taken_;
     auto best = kept_.rend();
     for (auto it = kept_.rbegin(); it != kept_.rend(); ++it) {
-      const bool fits = it->size >= size && it->size - size <= size / 4;
+      const bool fits = it->size >= size && it->size - size <= size / 16;
       if (fits && (best == kept_.rend() || it->size < best->size)) best = it;
     }
     if (best == kept_.rend()) return nullptr;
