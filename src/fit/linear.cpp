@@ -117,7 +117,7 @@ std::string describe(const LinearPlan& plan) {
   }
   const auto& input = plan.input;
   text << (input.per_token ? "per token" : input.per_channel() ? "per channel" : "per tensor");
-  if (input.levels.defined()) text << ", " << input.levels.size(-1) << " levels";
+  if (input.levels.defined()) text << ", " << input.levels.numel() << " levels";
   if (input.form == CodeForm::kQuadratic) text << ", quadratic";
   if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
   text << "; " << plan.weight.outcome;

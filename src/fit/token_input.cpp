@@ -47,12 +47,6 @@ struct LevelSums {
   }
 };
 
-/// Levels of rows with more values near their lower end, and, the other way round, of those with
-/// more near their upper end: one shape for both, which has all rows to be found by.
-at::Tensor both_ways(const at::Tensor& levels) {
-  return at::stack({levels, at::rsub(levels.to(at::kInt), kMaxLevel).flip(0).to(at::kByte)});
-}
-
 at::Tensor fit_levels(const WeightedRows& rows, const LinearProblem& problem,
                       const InputQuantizer& quantizer) {
   InputQuantizer fine = quantizer;
@@ -65,13 +59,13 @@ at::Tensor fit_levels(const WeightedRows& rows, const LinearProblem& problem,
   for (std::int64_t from = 0; from < rows.x.size(0); from += step) {
     const at::Tensor u = token_rows(rows.x.slice(0, from, from + step), fine);
     const TokenGrids grids = token_grids(u, fine);
-    at::Tensor values = ((u - grids.low) / grids.step).clamp_(0.0, static_cast<double>(kMaxLevel));
-    values = at::where(takes_second_levels(values.round()), kMaxLevel - values, values);
+    const at::Tensor values =
+        ((u - grids.low) / grids.step).clamp_(0.0, static_cast<double>(kMaxLevel));
     at::Tensor weights = grids.step.to(at::kDouble).square_().flatten();
     if (rows.weights.defined()) weights.mul_(rows.weights.slice(0, from, from + step));
     sums.add(values.contiguous(), weights, channels.contiguous());
   }
-  return both_ways(best_levels(sums.counts, sums.sums, quantizer.bits));
+  return best_levels(sums.counts, sums.sums, quantizer.bits);
 }
 
 /// What a fold may be. At a norm it costs nothing; elsewhere it is a pass over the input.

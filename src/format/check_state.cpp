@@ -282,10 +282,8 @@ void check_token_range(const State& state) { state.integer("top", 1, 255); }
 void check_token_quantize(const State& state) {
   const std::int64_t top = state.integer("top", 1, 255);
   const Sizes levels = state.tensor("levels", kBytes);
-  const bool sets = levels.size() == 1 || (levels.size() == 2 && levels[0] == 2 && top == 255);
-  if (!sets || levels.back() < 2 || levels.back() > top + 1) {
-    state.fail("levels", "2 to " + std::to_string(top + 1) + " levels, or two sets of them",
-               text_of(levels));
+  if (levels.size() != 1 || levels[0] < 2 || levels[0] > top + 1) {
+    state.fail("levels", "2 to " + std::to_string(top + 1) + " levels", text_of(levels));
   }
 }
 

@@ -34,7 +34,8 @@ constexpr std::int64_t kProjections = 256;
 struct Factor {
   at::Tensor order;    // int64 [K]: position in the loop -> column
   at::Tensor inverse;  // float32 [K, K] upper triangular U with (H + damping)^-1 = U^T U
-  at::Tensor root;     // float32 [K, r]: |dW root|^2 is tr(dW (H + damping) dW^T), or its estimate
+  at::Tensor sketch;   // float32 [K, r]: |dW sketch|^2 is tr(dW (H + damping) dW^T) on average; or
+                       // undefined
 };
 
 // Columns that (almost) never vary in the calibration data. They get no error and pass none on.
@@ -61,10 +62,10 @@ at::Tensor inverse_of_upper(const at::Tensor& upper) {
   return inverse;
 }
 
-// R upper triangular with H + damping = R R^T, float32. With J the reversal of the order, J H J =
-// L L^T gives R = J L J, and H^-1 = U^T U (GPTQ, section 3.3 step 3) with U = R^-1: one
-// factorization and one triangular inverse in the place of the usual three factorizations. Takes
-// the Hessian, and holds as few matrices at a time as it can: at K = 4096 one has 134 MB.
+// R upper triangular with H + damping = R R^T. With J the reversal of the order, J H J = L L^T
+// gives R = J L J, and H^-1 = U^T U (GPTQ, section 3.3 step 3) with U = R^-1: one factorization and
+// one triangular inverse in the place of the usual three factorizations. Takes the Hessian, and
+// holds as few matrices at a time as it can: at K = 4096 one has 134 MB.
 std::optional<at::Tensor> upper_root(at::Tensor hessian, double damping) {
   at::Tensor damped = hessian.flip({0, 1});
   damped.diagonal().add_(damping * hessian.diagonal().mean().item<double>());
@@ -76,7 +77,8 @@ std::optional<at::Tensor> upper_root(at::Tensor hessian, double damping) {
   constexpr double kLeastPivot = 1e-6;
   const at::Tensor pivots = lower.diagonal().square();
   if (!(pivots > kLeastPivot * damped.diagonal()).all().item<bool>()) return std::nullopt;
-  return lower.to(at::kFloat).flip({0, 1});
+  damped.reset();
+  return lower.flip({0, 1});
 }
 
 // Random signs over sqrt(columns), float32: products with them keep squared lengths on average
@@ -90,9 +92,10 @@ at::Tensor random_projection(std::int64_t rows, std::int64_t columns) {
   return signs;
 }
 
-// Columns in the order of the loop, dead ones decoupled.
+// Columns in the order of the loop, dead ones decoupled. With `sketched` errors are estimated and
+// the inverse is computed in float32.
 std::optional<Factor> factorize(const at::Tensor& hessian, const WeightRecipe& recipe,
-                                double damping, int bits) {
+                                double damping, bool sketched) {
   at::Tensor prepared = hessian.clone();
   const at::Tensor dead = dead_columns(hessian);
   const double mean = hessian.diagonal().mean().item<double>();
@@ -102,16 +105,15 @@ std::optional<Factor> factorize(const at::Tensor& hessian, const WeightRecipe& r
                                                           /*dim=*/0, /*descending=*/true)
                                             : at::arange(hessian.size(0), at::kLong);
   prepared = prepared.index_select(0, order).index_select(1, order);
-  const std::optional<at::Tensor> upper = upper_root(std::move(prepared), damping);
+  std::optional<at::Tensor> upper = upper_root(std::move(prepared), damping);
   if (!upper) return std::nullopt;
-  Factor factor{order, inverse_of_upper(*upper).contiguous(), at::Tensor()};
+  if (sketched) *upper = upper->to(at::kFloat);
+  Factor factor{order, inverse_of_upper(*upper).to(at::kFloat).contiguous(), at::Tensor()};
   if (!at::isfinite(factor.inverse).all().item<bool>()) return std::nullopt;
-  const std::int64_t columns = upper->size(0);
-  const bool estimated = bits >= kEstimatedBits && columns > kProjections;
-  const at::Tensor root =
-      estimated ? at::mm(*upper, random_projection(columns, kProjections)) : *upper;
-  factor.root = at::empty_like(root).index_copy_(0, order, root);
-  factor.root.masked_fill_(dead.unsqueeze(1), 0);
+  if (!sketched) return factor;
+  const at::Tensor sketch = at::mm(*upper, random_projection(upper->size(0), kProjections));
+  factor.sketch = at::empty_like(sketch).index_copy_(0, order, sketch);
+  factor.sketch.masked_fill_(dead.unsqueeze(1), 0);
   return factor;
 }
 
@@ -183,10 +185,22 @@ at::Tensor change_of(const at::Tensor& weight, const at::Tensor& codes, const at
   return weight - codes * groups.spread(scale);
 }
 
-// |dW root|^2 row by row, double [R]; plain squares without a root.
-at::Tensor row_errors(const at::Tensor& change, const at::Tensor& root) {
-  const at::Tensor seen = root.defined() ? at::mm(change, root) : change;
-  return seen.square().sum(1, /*keepdim=*/false, at::kDouble);
+// tr(dW H dW^T) row by row, double [R], H float32; plain squares without H.
+at::Tensor row_errors(const at::Tensor& change, const at::Tensor& hessian) {
+  if (!hessian.defined()) return change.square().sum(1, /*keepdim=*/false, at::kDouble);
+  return at::mm(change, hessian).mul_(change).sum(1, /*keepdim=*/false, at::kDouble);
+}
+
+// |dW sketch|^2.
+at::Tensor estimated_errors(const at::Tensor& change, const at::Tensor& sketch) {
+  return at::mm(change, sketch).square_().sum(1, /*keepdim=*/false, at::kDouble);
+}
+
+// A scale that is finite and keeps its sign.
+at::Tensor is_usable(const at::Tensor& updated, const at::Tensor& old) {
+  return at::isfinite(updated)
+      .logical_and_(updated.abs() >= std::numeric_limits<float>::min())
+      .logical_and_(updated * old > 0);
 }
 
 struct Refit {
@@ -194,29 +208,40 @@ struct Refit {
   at::Tensor error;  // row_errors() with it
 };
 
-// Scales that lessen (w - s q) H (w - s q)^T for the codes found, H = root root^T, one group after
-// the other: the best change of one is (w - s q) H q / q H q over the group's columns. For one
-// group this is the closed form s = w H q / q H q. Kept only where it is finite and keeps its sign.
+// Scales that lessen (w - s q) H (w - s q)^T for the codes found, one group after the other: the
+// best change of one is (w - s q) H q / q H q over the group's columns. For one group this is the
+// closed form s = w H q / q H q. Kept only where it is finite and keeps its sign.
 Refit refit_scale(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
-                  const Groups& groups, const at::Tensor& root) {
+                  const Groups& groups, const at::Tensor& hessian) {
   at::Tensor refit = scale.clone();
-  at::Tensor error = at::mm(change_of(weight, codes, scale, groups), root);  // [R, r]
+  at::Tensor gradient = at::mm(change_of(weight, codes, scale, groups), hessian);  // dW H, [R, K]
   for (std::int64_t g = 0; g < groups.count(); ++g) {
-    const at::Tensor of_codes = at::mm(codes.slice(1, groups.from(g), groups.to(g)),
-                                       root.slice(0, groups.from(g), groups.to(g)));
-    const auto along_codes = [&](const at::Tensor& x) {
-      return (x * of_codes).sum(1, /*keepdim=*/false, at::kDouble);
+    const auto part = [&](const at::Tensor& t) { return t.slice(1, groups.from(g), groups.to(g)); };
+    const auto products = [&](const at::Tensor& a) {
+      return (part(a) * part(codes)).sum(1, /*keepdim=*/false, at::kDouble);
     };
+    const at::Tensor weighted = at::mm(part(codes), hessian.slice(0, groups.from(g), groups.to(g)));
     const at::Tensor old = refit.select(1, g);
-    const at::Tensor updated = (old + along_codes(error) / along_codes(of_codes)).to(at::kFloat);
-    const at::Tensor usable = at::isfinite(updated)
-                                  .logical_and_(updated.abs() >= std::numeric_limits<float>::min())
-                                  .logical_and_(updated * old > 0);
-    const at::Tensor kept = at::where(usable, updated, old);
-    error.sub_(of_codes * (kept - old).unsqueeze(1));
+    const at::Tensor updated = (old + products(gradient) / products(weighted)).to(at::kFloat);
+    const at::Tensor kept = at::where(is_usable(updated, old), updated, old);
+    gradient.sub_(weighted * (kept - old).unsqueeze(1));
     refit.select(1, g).copy_(kept);
   }
-  return {refit, error.square().sum(1, /*keepdim=*/false, at::kDouble)};
+  const at::Tensor change = change_of(weight, codes, refit, groups);
+  return {refit, gradient.mul_(change).sum(1, /*keepdim=*/false, at::kDouble)};
+}
+
+// The same for one scale a row, by estimates.
+Refit refit_estimated(const at::Tensor& weight, const at::Tensor& codes, const at::Tensor& scale,
+                      const at::Tensor& sketch) {
+  const at::Tensor error = at::mm(weight - codes * scale, sketch), seen = at::mm(codes, sketch);
+  const auto along_codes = [&](const at::Tensor& x) {
+    return (x * seen).sum(1, /*keepdim=*/true, at::kDouble);
+  };
+  const at::Tensor updated = (scale + along_codes(error) / along_codes(seen)).to(at::kFloat);
+  const at::Tensor kept = at::where(is_usable(updated, scale), updated, scale);
+  const at::Tensor refitted = error - seen * (kept - scale);
+  return {kept, refitted.square().sum(1, /*keepdim=*/false, at::kDouble)};
 }
 
 // What is kept of a chunk of rows.
@@ -229,8 +254,9 @@ struct RowsResult {
 };
 
 struct Problem {
-  at::Tensor weight;      // float32 [N, K]
-  at::Tensor hessian;     // double [K, K] or undefined
+  at::Tensor weight;   // float32 [N, K]
+  at::Tensor hessian;  // double [K, K] or undefined
+  at::Tensor single;   // float32 [K, K], H for errors of rows that are not estimated; or undefined
   at::Tensor importance;  // float32 [K], diag H or ones
   std::optional<Factor> factor;
   WeightRecipe recipe;
@@ -256,8 +282,10 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
     }
   }
   at::Tensor codes = nearest;
-  const at::Tensor root = problem.factor ? problem.factor->root : at::Tensor();
-  const at::Tensor error_nearest = row_errors(change_of(weight, codes, scale, groups), root);
+  const at::Tensor sketch = problem.factor ? problem.factor->sketch : at::Tensor();
+  const at::Tensor change = change_of(weight, codes, scale, groups);
+  const at::Tensor error_nearest =
+      sketch.defined() ? estimated_errors(change, sketch) : row_errors(change, problem.single);
   RowsResult result;
   result.error_nearest = error_nearest.sum().item<double>();
   at::Tensor error = error_nearest;
@@ -273,7 +301,9 @@ RowsResult quantize_rows(const Problem& problem, std::int64_t from, std::int64_t
                         problem.recipe.block_size);
       at::Tensor rounded = at::empty_like(codes);
       rounded.index_copy_(1, factor.order, loop_codes.t());
-      Refit next = refit_scale(weight, rounded, refit.scale, groups, root);
+      Refit next = sketch.defined()
+                       ? refit_estimated(weight, rounded, refit.scale, sketch)
+                       : refit_scale(weight, rounded, refit.scale, groups, problem.single);
       if (round == 0) {
         gptq = rounded;
         refit = std::move(next);
@@ -313,7 +343,7 @@ void check_arguments(const at::Tensor& weight, const at::Tensor& hessian, int bi
 }
 
 // Factorizes with the recipe's damping, raised a bounded number of times; says what happened.
-std::string prepare_factor(Problem& problem, int bits) {
+std::string prepare_factor(Problem& problem, bool sketched) {
   if (problem.recipe.rounding == WeightRounding::kNearest) return "nearest";
   if (!problem.hessian.defined()) return "nearest: no Hessian";
   if (!(problem.hessian.diagonal() > 0).any().item<bool>()) return "nearest: all inputs are zero";
@@ -322,7 +352,7 @@ std::string prepare_factor(Problem& problem, int bits) {
     // A recipe without damping can only be raised from something.
     const double damping =
         attempt == 0 ? problem.recipe.damping : raise * std::max(problem.recipe.damping, 1e-4);
-    problem.factor = factorize(problem.hessian, problem.recipe, damping, bits);
+    problem.factor = factorize(problem.hessian, problem.recipe, damping, sketched);
     if (!problem.factor) continue;
     if (attempt == 0) return "gptq";
     return "gptq, damping x" + std::to_string(static_cast<int>(raise));
@@ -368,8 +398,10 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
     } else {
       problem.importance = at::ones({weight.size(1)}, at::kFloat);
     }
-    quantized.outcome = prepare_factor(problem, bits);
-    problem.hessian.reset();
+    const bool sketched = bits >= kEstimatedBits && !grouped && weight.size(1) > kProjections;
+    quantized.outcome = prepare_factor(problem, sketched);
+    const bool estimated = problem.factor && problem.factor->sketch.defined();
+    if (hessian.defined() && !estimated) problem.single = problem.hessian.to(at::kFloat);
     if (recipe.codebook && bits <= kMostCodebookBits && !grouped) {
       problem.codes = fit_codebook(problem.weight, problem.importance, bits);
       quantized.levels = at::tensor(problem.codes.levels).to(at::kChar);

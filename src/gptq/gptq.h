@@ -19,8 +19,8 @@ struct QuantizedWeight {
   int bits = 8;
   at::Tensor levels;    // int8 [2^bits], rising: the codes that there are; undefined: all
   std::string outcome;  // "gptq", "gptq, damping x10", "nearest", "nearest: <reason>"
-  // tr(dW (H + damping) dW^T) of round-to-nearest, from 7 bits on an estimate (sum of squares where
-  // there is no factor of H)
+  // tr(dW H dW^T) of round-to-nearest, sum of squares without H; from 7 bits on and for more than
+  // 256 columns an estimate of it with the damping of H
   double error_rtn = 0;
   double error_gptq = 0;  // the same for the codes above, never larger
 

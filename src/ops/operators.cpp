@@ -253,9 +253,8 @@ TORCH_LIBRARY(repquant, m) {
   // step): v = clamp(round((x - low) (1 / step)), 0, top), low the row's smallest value, step
   // (largest
   // - low) / top, at least the smallest normal number. levels (uint8 [n], rising; top is 255): the
-  // one that is nearest to v, of two the lower one; of two sets [2, n] the second where the mean of
-  // a row's v is above top / 2. A row that is not finite gets a grid that is not. With multiplier,
-  // and perhaps offset, float32 [K]: of x multiplier + offset.
+  // one that is nearest to v, of two the lower one. A row that is not finite gets a grid that is
+  // not. With multiplier, and perhaps offset, float32 [K]: of x multiplier + offset.
   m.def(
       "token_quantize(Tensor x, int top, Tensor? levels, Tensor? multiplier=None, "
       "Tensor? offset=None) -> (Tensor codes, Tensor rows)");

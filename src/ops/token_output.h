@@ -50,15 +50,12 @@ struct TokenOutput {
     shape.back() = 2;
     rows = new_output(shape, at::kFloat);
     if (codebook) {
-      const bool sets = codebook->dim() == 1 || (codebook->dim() == 2 && codebook->size(0) == 2);
-      TORCH_CHECK(
-          codebook->scalar_type() == at::kByte && sets && codebook->size(-1) > 0 &&
-              codebook->size(-1) <= 256 && top == 255,
-          "repquant::token_quantize: levels must be uint8 [n] or [2, n] of codes up to 255");
+      TORCH_CHECK(codebook->scalar_type() == at::kByte && codebook->dim() == 1 &&
+                      codebook->numel() > 0 && codebook->numel() <= 256 && top == 255,
+                  "repquant::token_quantize: levels must be uint8 [n] of codes up to 255");
       levels = codebook->contiguous();
       args.levels = levels.const_data_ptr<std::uint8_t>();
-      args.level_count = static_cast<int>(levels.size(-1));
-      args.level_sets = static_cast<int>(levels.numel() / levels.size(-1));
+      args.level_count = static_cast<int>(levels.numel());
     }
     args.codes = codes.mutable_data_ptr<std::uint8_t>();
     args.rows = rows.mutable_data_ptr<float>();

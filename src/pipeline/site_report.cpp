@@ -8,7 +8,7 @@ namespace {
 std::string grids_of(const LinearPlan& plan) {
   if (!plan.quantized_input) return "weight-only";
   std::string text = plan.input.form == CodeForm::kQuadratic ? "quadratic" : "uniform";
-  if (plan.input.levels.defined()) text = counted(plan.input.levels.size(-1), "level");
+  if (plan.input.levels.defined()) text = counted(plan.input.levels.numel(), "level");
   if (plan.input.per_token) {
     text += ", per token at run time";
     if (plan.input.per_channel()) text += plan.norm.empty() ? ", channels scaled" : ", folded";

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 namespace repquant {
 namespace {
@@ -23,27 +22,16 @@ at::Tensor product_of(const LinearPlan& plan, const at::Tensor& codes) {
   return product * (plan.weight.scale * plan.input.scale);
 }
 
-/// Indices of levels where there are any.
-at::Tensor token_codes(const at::Tensor& rows, const TokenGrids& grids,
-                       const InputQuantizer& quantizer) {
-  const auto top = static_cast<double>(quantizer.max_product_code());
-  at::Tensor fine =
-      at::sub(rows, grids.low).mul_(grids.step.reciprocal()).round_().clamp_(0.0, top);
-  if (!quantizer.levels.defined()) return fine;
-  fine.nan_to_num_(0.0);  // a row that is not finite has a grid that is not: any level does
-  std::vector<at::Tensor> tables;
-  const at::Tensor sets = quantizer.levels.view({-1, quantizer.levels.size(-1)});
-  for (std::int64_t set = 0; set < sets.size(0); ++set) {
-    tables.push_back(nearest_levels(sets[set]) + set * sets.size(1));
-  }
-  at::Tensor place = fine.to(at::kLong);
-  if (sets.size(0) > 1) place.add_(takes_second_levels(fine), kMaxLevel + 1);
-  return at::index_select(at::cat(tables), 0, place.flatten()).to(at::kFloat).view_as(rows);
-}
-
+/// Levels where there are any.
 at::Tensor token_product_codes(const at::Tensor& rows, const TokenGrids& grids,
                                const InputQuantizer& quantizer) {
-  return product_codes(token_codes(rows, grids, quantizer), quantizer);
+  const auto top = static_cast<double>(quantizer.max_product_code());
+  at::Tensor codes =
+      at::sub(rows, grids.low).mul_(grids.step.reciprocal()).round_().clamp_(0.0, top);
+  if (!quantizer.levels.defined()) return codes;
+  // A row that is not finite has a grid that is not: any level does.
+  const at::Tensor fine = codes.nan_to_num_(0.0).to(at::kInt).flatten();
+  return at::index_select(level_table(quantizer.levels), 0, fine).to(at::kFloat).view_as(rows);
 }
 
 }  // namespace
@@ -76,24 +64,21 @@ TokenGrids token_grids(const at::Tensor& rows, const InputQuantizer& quantizer) 
   return grids;
 }
 
-at::Tensor nearest_levels(const at::Tensor& levels) {
+at::Tensor level_table(const at::Tensor& levels) {
   const at::Tensor values = levels.to(at::kFloat);
   const std::int64_t count = values.numel();
   const at::Tensor middles = (values.slice(0, 0, count - 1) + values.slice(0, 1)) / 2;
-  return at::bucketize(at::arange(kMaxLevel + 1, at::kFloat), middles);
-}
-
-at::Tensor takes_second_levels(const at::Tensor& fine) {
-  // Whole numbers, so that the order of the sum changes nothing.
-  const double middle = static_cast<double>(kMaxLevel * fine.size(-1)) / 2;
-  return fine.sum(-1, /*keepdim=*/true, at::kDouble) > middle;
+  const at::Tensor nearest = at::bucketize(at::arange(kMaxLevel + 1, at::kFloat), middles);
+  return levels.index_select(0, nearest);
 }
 
 at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
   const auto max_code = static_cast<double>(quantizer.max_code());
   if (quantizer.per_token) {
     const at::Tensor rows = token_rows(x, quantizer);
-    return token_codes(rows, token_grids(rows, quantizer), quantizer);
+    at::Tensor codes = token_product_codes(rows, token_grids(rows, quantizer), quantizer);
+    if (!quantizer.levels.defined()) return codes;
+    return at::bucketize(codes, quantizer.levels.to(at::kFloat)).to(at::kFloat);
   }
   if (quantizer.form == CodeForm::kUniform) {
     return affine_codes(x, quantizer.multiplier, quantizer.offset, max_code);
@@ -114,7 +99,7 @@ bool same_codes(const InputQuantizer& a, const InputQuantizer& b) {
 at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantizer) {
   if (quantizer.levels.defined()) {
     const at::Tensor index = codes.to(at::kInt).flatten();
-    return at::index_select(quantizer.levels.flatten(), 0, index).to(at::kFloat).view_as(codes);
+    return at::index_select(quantizer.levels, 0, index).to(at::kFloat).view_as(codes);
   }
   return quantizer.form == CodeForm::kQuadratic ? codes * codes : codes;
 }

@@ -25,13 +25,9 @@ struct TokenGrids {
 /// The grids of rows as token_rows() gives them.
 TokenGrids token_grids(const at::Tensor& rows, const InputQuantizer& quantizer);
 
-/// The index of the level that every code of the fine grid gets, int64 [256]: of the one that is
-/// nearest to it, of two the lower one. `levels`: one set, uint8 [n], rising.
-at::Tensor nearest_levels(const at::Tensor& levels);
-
-/// Which rows of fine codes [.., K], integers in 0..255, take the second set of levels: those whose
-/// mean is above the middle. bool [.., 1].
-at::Tensor takes_second_levels(const at::Tensor& fine);
+/// The level of every code of a codebook's fine grid, uint8 [256]: the one that is nearest to it,
+/// of two the lower one. `levels` as InputQuantizer has them.
+at::Tensor level_table(const at::Tensor& levels);
 
 /// What the lowest value of a row counts for under a grid per token: the sums of the weight's rows,
 /// float32 [N].

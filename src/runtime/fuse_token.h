@@ -25,7 +25,7 @@ struct TokenCalls {
   at::Tensor levels{};
   std::optional<ChannelScale> scale{};
 
-  bool learned() const { return levels.dim() > 1 || levels.numel() != top + 1; }
+  bool learned() const { return levels.numel() != top + 1; }
   /// The operators' argument `levels`.
   torch::jit::NamedValue codebook() const;
   /// Those named `multiplier` and `offset`.

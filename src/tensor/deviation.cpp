@@ -9,39 +9,11 @@
 namespace repquant {
 namespace {
 
-constexpr std::int64_t kNoDistance = 256;  // more than between any two levels
-constexpr double kFewUnits = 0x1p-20;      // eight in the last place of a row's largest value
+constexpr double kFewUnits = 0x1p-20;  // eight in the last place of a row's largest value
 
 /// Rows [n, width] of a tensor; a tensor without dimensions is one row.
 at::Tensor rows_of(const at::Tensor& x) {
   return x.dim() > 0 ? x.reshape({-1, x.size(-1)}) : x.view({1, 1});
-}
-
-/// Rows that differ in many places, if they are few; bool [.., 1].
-at::Tensor turned_rows(const at::Tensor& differs) {
-  constexpr double kMany = 1.0 / 16;
-  if (differs.dim() == 0) return at::zeros_like(differs);
-  const at::Tensor turned = differs.to(at::kFloat).mean(-1, /*keepdim=*/true) > kMany;
-  return few_changed(turned) ? turned : at::zeros_like(turned);
-}
-
-/// How many levels lie between values a and b [n], float32, of a set that has both, or in the set
-/// that brings them closest where none has.
-at::Tensor levels_apart(const at::Tensor& a, const at::Tensor& b, const at::Tensor& levels) {
-  at::Tensor of_both, least;
-  for (const at::Tensor& set : levels.to(at::kFloat).view({-1, levels.size(-1)}).unbind()) {
-    const auto place_of = [&](const at::Tensor& x) {
-      return at::bucketize(x, set).clamp_max_(set.numel() - 1);
-    };
-    const at::Tensor of_a = place_of(a), of_b = place_of(b);
-    const at::Tensor both =
-        set.index_select(0, of_a).eq(a).logical_and_(set.index_select(0, of_b).eq(b));
-    const at::Tensor here = (of_a - of_b).abs();
-    const at::Tensor known = at::where(both, here, kNoDistance);
-    of_both = of_both.defined() ? at::minimum(of_both, known) : known;
-    least = least.defined() ? at::minimum(least, here) : here;
-  }
-  return at::where(of_both.eq(kNoDistance), least, of_both);
 }
 
 }  // namespace
@@ -92,17 +64,17 @@ at::Tensor square_levels() { return at::arange(16, at::kByte).square(); }
 
 CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected,
                                const at::Tensor& levels) {
-  at::Tensor differs = got.ne(expected);
-  if (levels.defined() && levels.dim() > 1)
-    differs.logical_and_(turned_rows(differs).logical_not());
+  const at::Tensor differs = got.ne(expected);
   CodeDifference result;
   result.changed = at::count_nonzero(differs).item<std::int64_t>();
   if (result.changed == 0) return result;
-  const at::Tensor a = got.masked_select(differs).to(at::kFloat);
-  const at::Tensor b = expected.masked_select(differs).to(at::kFloat);
-  const at::Tensor apart = levels.defined() ? levels_apart(a, b, levels) : (a - b).abs();
+  const auto plain = [&](const at::Tensor& codes) {
+    const auto wide = codes.masked_select(differs).to(at::kFloat);
+    return levels.defined() ? at::bucketize(wide, levels.to(at::kFloat)).to(at::kFloat) : wide;
+  };
   result.share = static_cast<double>(result.changed) / static_cast<double>(got.numel());
-  result.largest = static_cast<std::int64_t>(apart.max().item<double>());
+  result.largest =
+      static_cast<std::int64_t>((plain(got) - plain(expected)).abs().max().item<float>());
   result.few = few_changed(differs);
   return result;
 }

@@ -48,10 +48,8 @@ struct CodeDifference {
   bool few = true;           // within kChangedCodesLimit, or one element
 };
 
-/// `levels`: the values that `got` and `expected` hold in place of codes, uint8 [n], rising, or two
-/// sets [2, n] of which each row takes one; undefined: they hold codes. A row that takes the other
-/// set, since its mean is at the middle but for rounding, differs in many places: such rows, at
-/// most kChangedCodesLimit of all or one, are left out.
+/// `levels`: the values that `got` and `expected` hold in place of codes, uint8, rising; undefined:
+/// they hold codes.
 CodeDifference code_difference(const at::Tensor& got, const at::Tensor& expected,
                                const at::Tensor& levels);
 

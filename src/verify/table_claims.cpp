@@ -125,7 +125,7 @@ void check_input(const Subject& subject, const ArtifactSite& row) {
   const int bits = row.site.activation_bits;
   if (state.kind == "TokenQuantize") {
     check_most(row.site.path, "the number of levels that its input gets",
-               state.tensor("levels").size(-1), max_code(bits) + 1, bits);
+               state.tensor("levels").numel(), max_code(bits) + 1, bits);
   } else {
     check_most(row.site.path, "the largest code that its input gets", state.integer("max_code"),
                max_code(bits), bits);
@@ -196,10 +196,8 @@ void check_levels(const std::string& module, const StoredState& state) {
     return;
   }
   const at::Tensor levels = state.tensor("levels");
-  for (const at::Tensor& set : levels.view({-1, levels.size(-1)}).unbind()) {
-    check_rising(module, set);
-  }
-  const std::int64_t largest = levels.max().item<std::int64_t>(), top = state.integer("top");
+  check_rising(module, levels);
+  const std::int64_t largest = levels[-1].item<std::int64_t>(), top = state.integer("top");
   if (largest > top) {
     refute("the levels of the submodule " + module + " reach " + std::to_string(largest) +
            ", beyond " + std::to_string(top));

@@ -61,29 +61,13 @@ TEST_F(TokenFit, LevelsBeatTheUniformGrid) {
   rows.x = at::randn({256, 8}).abs().pow(3);  // most values near the lower end
   problem.activation_bits = 4;
   const InputQuantizer learned = fit_token_input(rows, problem);
-  ASSERT_EQ(learned.levels.sizes(), (std::vector<std::int64_t>{2, 16}));
+  ASSERT_EQ(learned.levels.numel(), 16);
   const at::Tensor other = at::randn({256, 8}).abs().pow(3);
   const auto error = [&](const InputQuantizer& quantizer) {
     const at::Tensor difference = fake_quantize(other, quantizer) - other;
     return at::matmul(difference, site.weight.t()).square().sum().item<double>();
   };
   EXPECT_LT(error(learned), 0.7 * error(per_token_quantizer(4)));
-}
-
-TEST_F(TokenFit, RowsTheOtherWayRoundTakeTheirLevelsTheOtherWayRound) {
-  rows.x = at::randn({256, 8}).abs().pow(3);
-  problem.activation_bits = 4;
-  problem.one_grid = true;
-  const InputQuantizer learned = fit_token_input(rows, problem);
-  const at::Tensor turned = at::rsub(learned.levels[0].to(at::kInt), 255).flip(0);
-  EXPECT_TRUE(at::equal(learned.levels[1].to(at::kInt), turned));
-  // Half of the rows with their signs changed: the same shape, and the same levels fit all.
-  rows.x.slice(0, 0, 256, 2).neg_();
-  const InputQuantizer mixed = fit_token_input(rows, problem);
-  EXPECT_LE((mixed.levels.to(at::kInt) - learned.levels.to(at::kInt)).abs().max().item<int>(), 1);
-  const at::Tensor error = (fake_quantize(rows.x, mixed) - rows.x).square().mean(-1);
-  const at::Tensor of_changed = error.slice(0, 0, 256, 2), of_others = error.slice(0, 1, 256, 2);
-  EXPECT_LT(of_changed.mean().item<double>(), 3 * of_others.mean().item<double>());
 }
 
 }  // namespace

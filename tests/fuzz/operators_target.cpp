@@ -56,10 +56,7 @@ at::Tensor bytes(Draw& draw, const Sizes& sizes) { return values(draw, sizes, at
 constexpr std::int64_t kPanel = 64;
 std::int64_t padded(std::int64_t count) { return (count + kPanel - 1) / kPanel * kPanel; }
 
-at::Tensor levels(Draw& draw) {
-  const at::Tensor one = at::arange(draw.size(16), at::kByte) * 17;
-  return draw.coin() ? one : at::stack({one, one + 1});
-}
+at::Tensor levels(Draw& draw) { return at::arange(draw.size(16), at::kByte) * 17; }
 
 c10::IValue maybe(Draw& draw, const at::Tensor& tensor) {
   return draw.coin() ? c10::IValue(tensor) : c10::IValue();

@@ -115,28 +115,12 @@ TEST(Simulate, LevelsAreNearestOnTheFineGrid) {
   const at::Tensor x = row({0, 5, 6, 15, 16, 138, 139, 255});
   EXPECT_TRUE(at::equal(encode(x, quantizer), row({0, 0, 1, 1, 2, 2, 3, 3})));
   EXPECT_TRUE(at::allclose(fake_quantize(x, quantizer), row({0, 0, 10, 10, 21, 21, 255, 255})));
-  const at::Tensor nearest = nearest_levels(quantizer.levels);
-  EXPECT_EQ(nearest.numel(), 256);
-  EXPECT_EQ(nearest[5].item<int>(), 0);
-  EXPECT_EQ(nearest[6].item<int>(), 1);
+  const at::Tensor table = level_table(quantizer.levels);
+  EXPECT_EQ(table.numel(), 256);
+  EXPECT_EQ(table[5].item<int>(), 0);
+  EXPECT_EQ(table[6].item<int>(), 10);
   const InputQuantizer uniform = per_token_quantizer(2);
   EXPECT_FALSE(same_codes(quantizer, uniform));
-}
-
-TEST(Simulate, ARowWithAMeanAboveTheMiddleTakesTheSecondLevels) {
-  InputQuantizer quantizer = per_token_quantizer(2);
-  quantizer.levels =
-      at::tensor(std::vector<int>{0, 10, 21, 255, 0, 234, 245, 255}).to(at::kByte).view({2, 4});
-  EXPECT_EQ(quantizer.max_product_code(), 255);
-  // The second row is the first the other way round; the third's mean is the middle itself.
-  const at::Tensor x =
-      at::stack({row({0, 6, 18, 255}), row({255, 249, 237, 0}), row({0, 20, 235, 255})});
-  const at::Tensor indices = at::stack({row({0, 1, 2, 3}), row({7, 6, 5, 4}), row({0, 2, 3, 3})});
-  EXPECT_TRUE(at::equal(encode(x, quantizer), indices));
-  const at::Tensor values =
-      at::stack({row({0, 10, 21, 255}), row({255, 245, 234, 0}), row({0, 21, 255, 255})});
-  EXPECT_TRUE(at::allclose(fake_quantize(x, quantizer), values));
-  EXPECT_TRUE(at::equal(takes_second_levels(x).flatten().to(at::kFloat), row({0, 1, 0})));
 }
 
 TEST(Simulate, ARowThatIsNotFiniteSpoilsItselfAlone) {

@@ -40,34 +40,6 @@ TEST(Deviation, TiesOfEqualRowsAreRounding) {
   EXPECT_EQ(differ_beyond_rounding(codes_of, rounded, x).sum().item<int>(), 6);
 }
 
-TEST(Deviation, CodesMayBeLevels) {
-  const at::Tensor levels = at::tensor({0, 10, 20, 200}).to(at::kByte);
-  const at::Tensor codes = levels.expand({40, 4}).contiguous();
-  at::Tensor got = codes.clone();
-  got[3][2] = 200;
-  EXPECT_EQ(code_difference(got, codes, levels).largest, 1);
-  EXPECT_EQ(code_difference(got, codes, {}).largest, 180);
-  EXPECT_TRUE(code_difference(got, codes, levels).few);
-  got[3][2] = 0;
-  EXPECT_EQ(code_difference(got, codes, levels).largest, 2);
-}
-
-TEST(Deviation, ARowMayTakeTheOtherSetOfLevels) {
-  const at::Tensor levels =
-      at::tensor({0, 10, 20, 200, 55, 235, 245, 255}).to(at::kByte).view({2, 4});
-  const at::Tensor codes = levels[0].repeat({40, 5});  // 20 in a row
-  at::Tensor got = codes.clone();
-  got[3].copy_(levels[1].repeat(5));
-  EXPECT_EQ(code_difference(got, codes, levels).changed, 0);
-  got[4][1] = 20;
-  EXPECT_EQ(code_difference(got, codes, levels).changed, 1);
-  EXPECT_EQ(code_difference(got, codes, levels).largest, 1);
-  got[4][1] = 200;
-  EXPECT_EQ(code_difference(got, codes, levels).largest, 2) << "a single code is not a row";
-  for (int row = 10; row < 13; ++row) got[row].copy_(levels[1].repeat(5));
-  EXPECT_FALSE(code_difference(got, codes, levels).few) << "four of forty rows are too many";
-}
-
 TEST(Deviation, SqnrOfEnergies) {
   EXPECT_DOUBLE_EQ(sqnr_db(25.0, 0.25), 20.0);
   EXPECT_TRUE(std::isinf(sqnr_db(0.0, 0.0)));

@@ -25,11 +25,6 @@ struct PlainBytes {
   static void map_bytes(const std::uint8_t* table, std::uint8_t* bytes, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) bytes[i] = table[bytes[i]];
   }
-  static std::int64_t sum_of_bytes(const std::uint8_t* bytes, std::int64_t n) {
-    std::int64_t sum = 0;
-    for (std::int64_t i = 0; i < n; ++i) sum += bytes[i];
-    return sum;
-  }
 
   /// Word i (four bytes) of each of 16 rows to to[i step], for ceil(bytes / 4) words.
   static void transpose(const Rows& rows, std::uint8_t* to, std::int64_t step) {

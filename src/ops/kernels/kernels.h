@@ -63,10 +63,8 @@ struct TokenArgs {
   float* rows = nullptr;          // [rows, 2]: low, step
   std::int64_t width = 0;
   int top = 255;
-  // [level_sets, level_count], rising; or null: the codes themselves. Of two sets a row whose codes
-  // have a mean above 255 / 2 takes the second.
-  const std::uint8_t* levels = nullptr;
-  int level_count = 0, level_sets = 1;
+  const std::uint8_t* levels = nullptr;  // [level_count], rising; or null: the codes themselves
+  int level_count = 0;
   const float* weight = nullptr;  // [width]: of the norm, or null
   const float* bias = nullptr;    // [width]
   float epsilon = 0;

@@ -139,10 +139,8 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
   const auto limit = V::set(static_cast<float>(args.top)), zero = V::set(0.0F);
   // Where bytes are looked up one by one, few levels are found faster by comparisons.
   constexpr int kFewLevels = V::kMapsBytes ? 0 : 16;
-  std::uint8_t tables[2][256];
-  for (int set = 0; set < args.level_sets && args.level_count > kFewLevels; ++set) {
-    fill_table(args.levels + set * args.level_count, args.level_count, tables[set]);
-  }
+  std::uint8_t table[256];
+  if (args.level_count > kFewLevels) fill_table(args.levels, args.level_count, table);
   for (std::int64_t begin = row_begin; begin < row_end; begin += kRowsTogether) {
     const std::int64_t left = row_end - begin;
     const int count = static_cast<int>(left < kRowsTogether ? left : kRowsTogether);
@@ -160,17 +158,10 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
         const auto u = V::round(V::mul(y, inverse));
         store_code_lanes<V>(codes + at, V::to_int(V::min(V::max(u, zero), limit)), n);
       });
-    }
-    // Behind the codes of all these rows: what was just written in parts is slow to read as a
-    // whole.
-    for (std::int64_t row = begin; args.levels != nullptr && row < begin + count; ++row) {
-      std::uint8_t* codes = args.codes + row * width;
-      const int set =
-          args.level_sets > 1 && 2 * V::sum_of_bytes(codes, width) > 255 * width ? 1 : 0;
       if (args.level_count > kFewLevels) {
-        V::map_bytes(tables[set], codes, width);
-      } else {
-        nearest_levels(args.levels + set * args.level_count, args.level_count, codes, width);
+        V::map_bytes(table, codes, width);
+      } else if (args.levels != nullptr) {
+        nearest_levels(args.levels, args.level_count, codes, width);
       }
     }
   }

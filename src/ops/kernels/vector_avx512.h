@@ -121,15 +121,6 @@ struct Avx512 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
     return sum;
   }
-  static std::int64_t sum_of_bytes(const std::uint8_t* bytes, std::int64_t n) {
-    __m512i sum = _mm512_setzero_si512();
-    for (std::int64_t i = 0; i < n; i += 64) {
-      const __mmask64 live = n - i < 64 ? (1ULL << (n - i)) - 1 : ~0ULL;
-      const __m512i part = _mm512_maskz_loadu_epi8(live, bytes + i);
-      sum = _mm512_add_epi64(sum, _mm512_sad_epu8(part, _mm512_setzero_si512()));
-    }
-    return _mm512_reduce_add_epi64(sum);
-  }
   static constexpr bool kMapsBytes = true;
   /// bytes[i] = table[bytes[i]] for a table of 256.
   static void map_bytes(const std::uint8_t* table, std::uint8_t* bytes, std::int64_t n) {

@@ -52,7 +52,7 @@ class QuantizedModel(Module):
     scores = self.scores
     _12 = (scores).forward(q, _11, )
     attend = self.attend
-    _13 = (attend).forward(_12, v, 1., )
+    _13 = torch.mul((attend).forward(_12, v, 1., ), CONSTANTS.c2)
     out_range = self.out_range
     _14 = (out_range).forward(_13, )
     out_input = self.out_input
@@ -676,67 +676,45 @@ class TokenQuantize(Module):
   top : int
   levels : Tensor
   learned : bool
-  two_sets : bool
   table : Tensor
   def prepare(self: __torch__.repquant.TokenQuantize) -> NoneType:
     levels = self.levels
-    count = torch.size(levels, -1)
+    count = torch.numel(levels)
+    top = self.top
+    self.learned = torch.ne(count, torch.add(top, 1))
     levels0 = self.levels
-    self.two_sets = torch.gt(torch.dim(levels0), 1)
-    two_sets = self.two_sets
-    if two_sets:
-      _96 = True
-    else:
-      top = self.top
-      _97 = torch.ne(count, torch.add(top, 1))
-      _96 = _97
-    self.learned = _96
-    tables = annotate(List[Tensor], [])
+    values = torch.to(levels0, 6)
+    _96 = torch.narrow(values, 0, 0, torch.sub(count, 1))
+    _97 = torch.narrow(values, 0, 1, torch.sub(count, 1))
+    middles = torch.div_(torch.add(_96, _97), 2.)
+    nearest = torch.bucketize(torch.arange(256, dtype=6), middles)
     levels1 = self.levels
-    _98 = torch.unbind(torch.reshape(levels1, [-1, count]))
-    for _99 in range(torch.len(_98)):
-      levels2 = _98[_99]
-      values = torch.to(levels2, 6)
-      _100 = torch.narrow(values, 0, 0, torch.sub(count, 1))
-      _101 = torch.narrow(values, 0, 1, torch.sub(count, 1))
-      middles = torch.div_(torch.add(_100, _101), 2.)
-      nearest = torch.bucketize(torch.arange(256, dtype=6), middles)
-      _102 = torch.index_select(levels2, 0, nearest)
-      _103 = torch.append(tables, _102)
-    self.table = torch.cat(tables)
+    _98 = torch.index_select(levels1, 0, nearest)
+    self.table = _98
     return None
   def forward(self: __torch__.repquant.TokenQuantize,
     x: Tensor,
     rows: Tensor) -> Tensor:
-    _104 = torch.sub(x, torch.narrow(rows, -1, 0, 1))
-    _105 = torch.reciprocal(torch.narrow(rows, -1, 1, 1))
-    _106 = torch.round_(torch.mul_(_104, _105))
+    _99 = torch.sub(x, torch.narrow(rows, -1, 0, 1))
+    _100 = torch.reciprocal(torch.narrow(rows, -1, 1, 1))
+    _101 = torch.round_(torch.mul_(_99, _100))
     top = self.top
-    y = torch.clamp_(_106, 0., float(top))
+    y = torch.clamp_(_101, 0., float(top))
     top0 = self.top
     if torch.le(top0, 127):
-      _107 = torch.to(torch.to(y, 1), 0)
+      _102 = torch.to(torch.to(y, 1), 0)
     else:
       codes = torch.to(torch.to(y, 2), 0)
       learned = self.learned
-      if torch.__not__(learned):
-        _108 = codes
-      else:
-        place = torch.to(codes, 3)
-        two_sets = self.two_sets
-        if two_sets:
-          _109 = torch.sum(y, [-1], True)
-          _110 = torch.mul(127.5, torch.size(y, -1))
-          upper = torch.gt(_109, _110)
-          place1 = torch.add(place, upper, alpha=256)
-          place0 = place1
-        else:
-          place0 = place
+      if learned:
         table = self.table
-        _111 = torch.index_select(table, 0, torch.flatten(place0))
-        _108 = torch.view_as(_111, codes)
-      _107 = _108
-    return _107
+        _104 = torch.to(torch.flatten(codes), 3)
+        _105 = torch.index_select(table, 0, _104)
+        _103 = torch.view_as(_105, codes)
+      else:
+        _103 = codes
+      _102 = _103
+    return _102
   def __getstate__(self: __torch__.repquant.TokenQuantize) -> Tuple[int, Tensor, bool]:
     top = self.top
     levels = self.levels
@@ -747,7 +725,7 @@ class TokenQuantize(Module):
     self.top = (state)[0]
     self.levels = (state)[1]
     self.training = (state)[2]
-    _112 = (self).prepare()
+    _106 = (self).prepare()
     return None
 class TokenScale(Module):
   __parameters__ = []
@@ -769,22 +747,22 @@ class TokenScale(Module):
   def forward(self: __torch__.repquant.TokenScale,
     y: Tensor,
     rows: Tensor) -> Tensor:
-    _113 = torch.mul_(y, torch.narrow(rows, -1, 1, 1))
-    _114 = torch.narrow(rows, -1, 0, 1)
+    _107 = torch.mul_(y, torch.narrow(rows, -1, 1, 1))
+    _108 = torch.narrow(rows, -1, 0, 1)
     sums = self.sums
-    _115 = torch.addcmul_(_113, _114, sums)
+    _109 = torch.addcmul_(_107, _108, sums)
     bias = self.bias
-    y17 = torch.add_(_115, bias)
+    y17 = torch.add_(_109, bias)
     output = self.output
     if torch.eq(output, 1):
-      _117 = torch.round_(y17)
+      _111 = torch.round_(y17)
       low = self.low
       high = self.high
-      _118 = torch.to(torch.clamp_(_117, low, high), 1)
-      _116 = _118
+      _112 = torch.to(torch.clamp_(_111, low, high), 1)
+      _110 = _112
     else:
-      _116 = y17
-    return _116
+      _110 = y17
+    return _110
   def __getstate__(self: __torch__.repquant.TokenScale) -> Tuple[Tensor, Tensor, int, int, int, bool]:
     sums = self.sums
     bias = self.bias
@@ -792,8 +770,8 @@ class TokenScale(Module):
     output_low = self.output_low
     output_high = self.output_high
     training = self.training
-    _119 = (sums, bias, output, output_low, output_high, training)
-    return _119
+    _113 = (sums, bias, output, output_low, output_high, training)
+    return _113
   def __setstate__(self: __torch__.repquant.TokenScale,
     state: Tuple[Tensor, Tensor, int, int, int, bool]) -> NoneType:
     self.sums = (state)[0]
@@ -802,7 +780,7 @@ class TokenScale(Module):
     self.output_low = (state)[3]
     self.output_high = (state)[4]
     self.training = (state)[5]
-    _120 = (self).prepare()
+    _114 = (self).prepare()
     return None
 class Scores(Module):
   __parameters__ = []
@@ -822,18 +800,18 @@ class Scores(Module):
   def prepare(self: __torch__.repquant.Scores) -> NoneType:
     a = torch.full([32, 64], 127, dtype=1)
     b = torch.full([64, 32], 127, dtype=1)
-    _121 = torch.eq(torch._int_mm(a, b), 1032256)
-    self.integer = bool(torch.all(_121))
+    _115 = torch.eq(torch._int_mm(a, b), 1032256)
+    self.integer = bool(torch.all(_115))
     left_bits = self.left_bits
     self.narrow_left = torch.le(left_bits, 7)
     left_zero = self.left_zero
     self.left_shift = torch.to(left_zero, 3)
     left_zero0 = self.left_zero
-    _122 = bool(torch.any(torch.ne(left_zero0, 0.)))
-    self.left_centred = torch.__not__(_122)
+    _116 = bool(torch.any(torch.ne(left_zero0, 0.)))
+    self.left_centred = torch.__not__(_116)
     right_zero = self.right_zero
-    _123 = bool(torch.any(torch.ne(right_zero, 0.)))
-    self.right_centred = torch.__not__(_123)
+    _117 = bool(torch.any(torch.ne(right_zero, 0.)))
+    self.right_centred = torch.__not__(_117)
     narrow_left = self.narrow_left
     if narrow_left:
       left_zero1 = self.left_zero
@@ -846,37 +824,37 @@ class Scores(Module):
     right: Tensor) -> Tensor:
     rows = torch.size(left, -2)
     columns = torch.size(right, -1)
-    _124 = torch.slice(torch.size(left), None, -1)
-    shape = torch.add(_124, [columns])
+    _118 = torch.slice(torch.size(left), None, -1)
+    shape = torch.add(_118, [columns])
     narrow_left = self.narrow_left
     if narrow_left:
       left_centred = self.left_centred
-      _125 = torch.__not__(left_centred)
+      _119 = torch.__not__(left_centred)
     else:
-      _125 = False
-    if _125:
+      _119 = False
+    if _119:
       left_shift = self.left_shift
       left0 = torch.sub(left, left_shift)
     else:
       left0 = left
     a = torch.reshape(left0, [-1, rows, torch.size(left0, -1)])
     keys = torch.transpose(right, -1, -2)
-    _126 = [-1, columns, torch.size(left0, -1)]
-    b = torch.reshape(keys, _126)
+    _120 = [-1, columns, torch.size(left0, -1)]
+    b = torch.reshape(keys, _120)
     sums = torch.empty([torch.size(a, 0), rows, columns], dtype=3)
     for i in range(torch.size(a, 0)):
-      _127 = torch._int_mm(torch.select(a, 0, i), torch.t(torch.select(b, 0, i)), out=torch.select(sums, 0, i))
+      _121 = torch._int_mm(torch.select(a, 0, i), torch.t(torch.select(b, 0, i)), out=torch.select(sums, 0, i))
     products = torch.reshape(torch.to(sums, 6), shape)
     narrow_left0 = self.narrow_left
     if torch.__not__(narrow_left0):
       left_centred0 = self.left_centred
-      _128 = torch.__not__(left_centred0)
+      _122 = torch.__not__(left_centred0)
     else:
-      _128 = False
-    if _128:
-      _129 = torch.sum(torch.to(keys, 6), [-1])
+      _122 = False
+    if _122:
+      _123 = torch.sum(torch.to(keys, 6), [-1])
       left_zero = self.left_zero
-      correction = torch.mul(_129, torch.squeeze(left_zero, -1))
+      correction = torch.mul(_123, torch.squeeze(left_zero, -1))
       products1 = torch.sub_(products, torch.unsqueeze(correction, -2))
       products0 = products1
     else:
@@ -885,44 +863,44 @@ class Scores(Module):
   def forward(self: __torch__.repquant.Scores,
     left: Tensor,
     right: Tensor) -> Tensor:
-    _130 = torch.mul(torch.size(left, -2), torch.size(left, -1))
-    work = torch.mul(_130, torch.size(right, -1))
+    _124 = torch.mul(torch.size(left, -2), torch.size(left, -1))
+    work = torch.mul(_124, torch.size(right, -1))
     integer = self.integer
     if integer:
-      _131 = torch.ge(work, 1000000)
+      _125 = torch.ge(work, 1000000)
     else:
-      _131 = False
-    if _131:
-      _133 = torch.slice(torch.size(left), None, -2)
-      _134 = torch.slice(torch.size(right), None, -2)
-      _132 = torch.eq(_133, _134)
+      _125 = False
+    if _125:
+      _127 = torch.slice(torch.size(left), None, -2)
+      _128 = torch.slice(torch.size(right), None, -2)
+      _126 = torch.eq(_127, _128)
     else:
-      _132 = False
-    if _132:
+      _126 = False
+    if _126:
       products2 = (self).integer_products(left, right, )
       products = products2
     else:
-      _135 = torch.to(left, 6)
+      _129 = torch.to(left, 6)
       left_zero = self.left_zero
-      products3 = torch.matmul(torch.sub_(_135, left_zero), torch.to(right, 6))
+      products3 = torch.matmul(torch.sub_(_129, left_zero), torch.to(right, 6))
       products = products3
     raw = self.raw
     if raw:
-      _136 = products
+      _130 = products
     else:
       right_centred = self.right_centred
       if torch.__not__(right_centred):
-        _137 = torch.to(left, 6)
+        _131 = torch.to(left, 6)
         left_zero2 = self.left_zero
-        _138 = torch.sub_(_137, left_zero2)
+        _132 = torch.sub_(_131, left_zero2)
         right_zero = self.right_zero
-        rows = torch.sum(torch.mul(_138, right_zero), [-1], True)
+        rows = torch.sum(torch.mul(_132, right_zero), [-1], True)
         products4 = torch.sub_(products, rows)
       else:
         products4 = products
       scale = self.scale
-      _136 = torch.mul_(products4, scale)
-    return _136
+      _130 = torch.mul_(products4, scale)
+    return _130
   def __getstate__(self: __torch__.repquant.Scores) -> Tuple[Tensor, Tensor, int, int, Tensor, bool, bool]:
     left_zero = self.left_zero
     right_zero = self.right_zero
@@ -931,8 +909,8 @@ class Scores(Module):
     scale = self.scale
     raw = self.raw
     training = self.training
-    _139 = (left_zero, right_zero, left_bits, right_bits, scale, raw, training)
-    return _139
+    _133 = (left_zero, right_zero, left_bits, right_bits, scale, raw, training)
+    return _133
   def __setstate__(self: __torch__.repquant.Scores,
     state: Tuple[Tensor, Tensor, int, int, Tensor, bool, bool]) -> NoneType:
     self.left_zero = (state)[0]
@@ -942,7 +920,7 @@ class Scores(Module):
     self.scale = (state)[4]
     self.raw = (state)[5]
     self.training = (state)[6]
-    _140 = (self).prepare()
+    _134 = (self).prepare()
     return None
 class Attend(Module):
   __parameters__ = []
@@ -979,18 +957,18 @@ class Attend(Module):
     else:
       pass
     bits = self.bits
-    _141 = torch.sub(torch.__lshift__(1, bits), 1)
-    self.max_code = float(_141)
+    _135 = torch.sub(torch.__lshift__(1, bits), 1)
+    self.max_code = float(_135)
     steps_per_octave = self.steps_per_octave
     self.step = torch.div(1., steps_per_octave)
     max_code = self.max_code
-    _142 = torch.sub(0.5, max_code)
+    _136 = torch.sub(0.5, max_code)
     step = self.step
-    _143 = torch.pow(2., torch.mul(_142, step))
-    self.cut = _143
+    _137 = torch.pow(2., torch.mul(_136, step))
+    self.cut = _137
     output_max_code = self.output_max_code
-    _144 = torch.add(float(output_max_code), 0.5)
-    self.high = _144
+    _138 = torch.add(float(output_max_code), 0.5)
+    self.high = _138
     offset = self.offset
     self.shifted = torch.add(offset, 0.5)
     return None
@@ -1004,40 +982,40 @@ class Attend(Module):
       if fresh:
         x5 = torch.sub_(scores, maximum)
       else:
-        _145 = torch.clamp_min_(maximum, -3.4028234663852886e+38)
-        x5 = torch.sub(scores, _145)
+        _139 = torch.clamp_min_(maximum, -3.4028234663852886e+38)
+        x5 = torch.sub(scores, _139)
       x = x5
     else:
-      _146 = torch.log_softmax(scores, -1)
+      _140 = torch.log_softmax(scores, -1)
       log_scale = self.log_scale
-      x6 = torch.sub_(_146, log_scale)
+      x6 = torch.sub_(_140, log_scale)
       x7 = torch.nan_to_num(x6, -inf, inf, -inf)
       x = x7
     scalar = self.scalar
     if scalar:
       factor_value = self.factor_value
-      _148 = torch.mul_(x, torch.mul(factor_value, factor))
-      _147 = _148
+      _142 = torch.mul_(x, torch.mul(factor_value, factor))
+      _141 = _142
     else:
       factor1 = self.factor
-      _149 = torch.mul_(x, torch.mul(factor1, factor))
-      _147 = _149
-    return _147
+      _143 = torch.mul_(x, torch.mul(factor1, factor))
+      _141 = _143
+    return _141
   def weights(self: __torch__.repquant.Attend,
     scores: Tensor,
     factor: float) -> Tensor:
     if torch.eq(torch.numel(scores), 0):
-      _150 = scores
+      _144 = scores
     else:
       w = (self).octaves(scores, factor, )
       uniform = self.uniform
       if uniform:
-        _152 = torch.exp2_(w)
+        _146 = torch.exp2_(w)
         max_code = self.max_code
-        _153 = torch.round_(torch.mul_(_152, max_code))
+        _147 = torch.round_(torch.mul_(_146, max_code))
         max_code0 = self.max_code
-        _154 = torch.clamp_max_(_153, max_code0)
-        _151 = _154
+        _148 = torch.clamp_max_(_147, max_code0)
+        _145 = _148
       else:
         w0 = torch.round_(w)
         row_maximum = self.row_maximum
@@ -1066,8 +1044,8 @@ class Attend(Module):
         else:
           fresh = self.fresh
           if torch.__not__(fresh):
-            _155 = torch.amax(scores, [-1], True)
-            w8 = torch.mul_(w5, torch.gt(_155, -inf))
+            _149 = torch.amax(scores, [-1], True)
+            w8 = torch.mul_(w5, torch.gt(_149, -inf))
             w7 = w8
           else:
             w7 = w5
@@ -1078,40 +1056,40 @@ class Attend(Module):
           w9 = w10
         else:
           w9 = w6
-        _151 = w9
-      _150 = _151
-    return _150
+        _145 = w9
+      _144 = _145
+    return _144
   def forward(self: __torch__.repquant.Attend,
     scores: Tensor,
     value: Tensor,
     factor: float) -> Tensor:
     w = (self).weights(scores, factor, )
-    _156 = torch.to(value, 6)
+    _150 = torch.to(value, 6)
     value_zero = self.value_zero
-    y = torch.matmul(w, torch.sub_(_156, value_zero))
+    y = torch.matmul(w, torch.sub_(_150, value_zero))
     row_maximum = self.row_maximum
     if row_maximum:
-      _157 = torch.clamp_min_(torch.sum(w, [-1], True), 1.)
-      y18 = torch.div_(y, _157)
+      _151 = torch.clamp_min_(torch.sum(w, [-1], True), 1.)
+      y18 = torch.div_(y, _151)
     else:
       y18 = y
     multiplier = self.multiplier
     y19 = torch.mul_(y18, multiplier)
     output_max_code = self.output_max_code
     if torch.eq(output_max_code, 0):
-      _158 = y19
+      _152 = y19
     else:
       shifted = self.shifted
-      _159 = torch.add_(y19, shifted)
+      _153 = torch.add_(y19, shifted)
       high = self.high
-      y20 = torch.clamp_(_159, 0.5, high)
+      y20 = torch.clamp_(_153, 0.5, high)
       output_max_code2 = self.output_max_code
       if torch.le(output_max_code2, 127):
-        _160 = torch.to(torch.to(y20, 1), 0)
+        _154 = torch.to(torch.to(y20, 1), 0)
       else:
-        _160 = torch.to(torch.to(y20, 2), 0)
-      _158 = _160
-    return _158
+        _154 = torch.to(torch.to(y20, 2), 0)
+      _152 = _154
+    return _152
   def __getstate__(self: __torch__.repquant.Attend) -> Tuple[Tensor, int, bool, bool, bool, float, bool, float, bool, Tensor, Tensor, Tensor, int, bool]:
     factor = self.factor
     bits = self.bits
@@ -1127,8 +1105,8 @@ class Attend(Module):
     offset = self.offset
     output_max_code = self.output_max_code
     training = self.training
-    _161 = (factor, bits, uniform, u8_table, zero_code, steps_per_octave, row_maximum, log_scale, fresh, value_zero, multiplier, offset, output_max_code, training)
-    return _161
+    _155 = (factor, bits, uniform, u8_table, zero_code, steps_per_octave, row_maximum, log_scale, fresh, value_zero, multiplier, offset, output_max_code, training)
+    return _155
   def __setstate__(self: __torch__.repquant.Attend,
     state: Tuple[Tensor, int, bool, bool, bool, float, bool, float, bool, Tensor, Tensor, Tensor, int, bool]) -> NoneType:
     self.factor = (state)[0]
@@ -1145,5 +1123,5 @@ class Attend(Module):
     self.offset = (state)[11]
     self.output_max_code = (state)[12]
     self.training = (state)[13]
-    _162 = (self).prepare()
+    _156 = (self).prepare()
     return None
