@@ -207,9 +207,11 @@ void SiteFit::fit_kind(std::size_t i, const ScoresSite& site, SitePlan& plan) {
       values_in(batches, left), values_in(batches, right), site, bits_[i].activation_bits,
       recipe_.attention, may_go_by_token(node, recipe_.attention), weights_in(batches, left, -1),
       weights_in(batches, right, -2));
-  const at::Tensor rows = used_in_first(left, -1), columns = used_in_first(right, -2);
+  const StreamedValue first_left = first_of(left), first_right = first_of(right);
+  const at::Tensor rows = used_in_first(left, first_left.quantized, -1);
+  const at::Tensor columns = used_in_first(right, first_right.quantized, -2);
   plan.errors =
-      scores_errors(scores, first_of(left), first_of(right),
+      scores_errors(scores, first_left, first_right,
                     rows.defined() && columns.defined() ? rows.logical_and(columns) : at::Tensor());
   if (!site.softmax && bits_[i].activation_bits >= kProductBits) require_rows(scores, left, right);
   plan.note = describe(scores);
@@ -251,11 +253,9 @@ void SiteFit::fit_kind(std::size_t i, const AttendSite& site, SitePlan& plan) {
   // The rows are those of q, which the site in front has.
   const bool behind_scores = i > 0 && std::holds_alternative<ScoresSite>(sites_[i - 1].kind);
   const at::Tensor used =
-      behind_scores ? used_in_first(sites_[i - 1].node->input(0), -1) : at::Tensor();
-  const bool fits = used.defined() && at::is_expandable_to(used.sizes(), exact.sizes());
+      behind_scores ? used_in_first(sites_[i - 1].node->input(0), exact, -1) : at::Tensor();
   plan.errors = attend_errors(attend, streams_.first_scores(sites_[i], Stream::kQuantized),
-                              streams_.first_value(value, Stream::kQuantized), exact,
-                              fits ? used : at::Tensor());
+                              streams_.first_value(value, Stream::kQuantized), exact, used);
   plan.note = describe(attend);
   plan.plan = attend;
 }
@@ -323,16 +323,16 @@ at::Tensor SiteFit::weights_in(const std::vector<std::size_t>& batches, const Va
                          recipe_.weights.sensitivity);
 }
 
-at::Tensor SiteFit::used_in_first(const Value* value, std::int64_t axis) const {
-  const Sensitivity* sensitivity = find_sensitivity(sensitivities_, value);
-  if (sensitivity == nullptr || sensitivity->channel_axis != axis) return {};
-  const at::Tensor& used = sensitivity->used[0];
-  auto shape = streams_.first_value(value, Stream::kQuantized).sizes().vec();
+at::Tensor SiteFit::used_in_first(const Value* operand, const at::Tensor& first,
+                                  std::int64_t axis) const {
+  const at::Tensor weights = operand_weights(find_sensitivity(sensitivities_, operand), first, axis,
+                                             {0}, recipe_.weights.sensitivity);
+  if (!weights.defined()) return {};
+  auto shape = first.sizes().vec();
   const auto dims = std::ssize(shape);
   shape[static_cast<std::size_t>(dims + axis)] = 1;
   if (dims >= 4) shape[static_cast<std::size_t>(dims - 3)] = 1;
-  const bool fits = c10::multiply_integers(shape) == used.numel();
-  return fits && used.any().item<bool>() ? used.to(at::kBool).view(shape) : at::Tensor();
+  return weights.view(shape) > 0;
 }
 
 StreamedValue SiteFit::first_of(const Value* value) const {

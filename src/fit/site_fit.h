@@ -71,9 +71,11 @@ class SiteFit {
   at::Tensor weights_in(const std::vector<std::size_t>& batches, const torch::jit::Value* value,
                         std::int64_t axis) const;
   StreamedValue first_of(const torch::jit::Value* value) const;
-  /// Which rows of an operand of attention in the first batch the outputs depend on, bool, 1 on
-  /// `axis`, its channels, and on that of heads. Undefined: not known.
-  at::Tensor used_in_first(const torch::jit::Value* value, std::int64_t axis) const;
+  /// Which rows of an operand of attention the outputs depend on in the first batch, where `first`
+  /// has as many of them: bool, 1 on `axis`, the channels, and on that of heads. Undefined: not
+  /// known.
+  at::Tensor used_in_first(const torch::jit::Value* operand, const at::Tensor& first,
+                           std::int64_t axis) const;
 
   const std::vector<Site>& sites_;
   const std::vector<SiteBits>& bits_;
