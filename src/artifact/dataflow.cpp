@@ -130,32 +130,6 @@ std::vector<Node*> paddings_after(const Value* value, bool through_scaling) {
   return nodes;
 }
 
-Observed observe(const Model& model, const std::vector<at::Tensor>& inputs) {
-  at::NoGradGuard no_grad;
-  Observed observed;
-  const auto record = [&](const Value* value, const c10::IValue& content) {
-    if (content.isTensor()) {
-      if (content.toTensor().defined()) observed.shapes[value] = content.toTensor().sizes().vec();
-    } else if (content.isInt() || content.isDouble() || content.isBool() || content.isIntList() ||
-               content.isNone() || content.isString() || content.isDoubleList()) {
-      observed.numbers[value] = content;
-    }
-  };
-  const Schedule schedule(*model.graph);
-  std::vector<c10::IValue> values(inputs.begin(), inputs.end());
-  for (const auto& [value, content] : bind_inputs(*model.graph, values)) record(value, content);
-  run_graph(*model.graph, schedule, values, [&](const Node* node, Values& alive) {
-    run_node(node, alive);
-    for (const Value* output : node->outputs()) {
-      if (const auto found = alive.find(output); found != alive.end()) {
-        record(output, found->second);
-      }
-    }
-    return true;
-  });
-  return observed;
-}
-
 std::optional<at::Tensor> send_marker(const Observed& observed, const Value* from,
                                       const at::Tensor& marker, const Value* to) {
   at::NoGradGuard no_grad;

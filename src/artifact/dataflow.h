@@ -5,10 +5,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
-#include "graph/model.h"
+#include "graph/observe.h"
 #include "graph/walker.h"
 
 namespace torch::jit {
@@ -60,13 +59,6 @@ struct NumberScaling {
   bool divides = false;
 };
 std::optional<NumberScaling> number_scaling(const torch::jit::Node* node, const Values& numbers);
-
-/// Shapes and plain numbers of one run of the floating-point model.
-struct Observed {
-  std::unordered_map<const torch::jit::Value*, std::vector<std::int64_t>> shapes;
-  Values numbers;  // everything that is not a tensor
-};
-Observed observe(const Model& model, const std::vector<at::Tensor>& inputs);
 
 /// Sends `marker`, a tensor of the shape of `from`, through the shape-only operators and constant
 /// multiplications (which leave it alone) between `from` and `to`. Nothing if an operator on the

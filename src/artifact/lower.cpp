@@ -36,8 +36,7 @@ class Lowering {
            const LowerOptions& options)
       : options_(options), lowered_(std::move(model)) {
     match(sites, plans);
-    const Observed observed = observe(lowered_.result.model, options.example);
-    decisions_ = decide(planned_, observed);
+    decisions_ = decide(planned_, options.observed);
   }
 
   Lowered run() {

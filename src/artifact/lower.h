@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "graph/model.h"
+#include "graph/observe.h"
 #include "graph/site.h"
 #include "plan/site_plan.h"
 #include "repquant/artifact.h"
@@ -52,8 +53,8 @@ struct Lowered {
 };
 
 struct LowerOptions {
-  /// One small batch of the model's inputs. Orders of elements are read off a run on it.
-  std::vector<at::Tensor> example;
+  /// Of a run on the graph as it is. Orders of elements are read off it.
+  Observed observed;
   /// Defaults of the kept inputs, in order; shorter or empty: none.
   std::vector<std::optional<c10::IValue>> defaults;
 };

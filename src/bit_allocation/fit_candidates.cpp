@@ -110,7 +110,7 @@ class Fit {
     LinearProblem in;
     in.path = sites_[i].path;
     in.site = linear_of(sites_[i]);
-    in.gram = gram_of(sites_, *group_of_[i], sensitivities_);
+    in.readers = readers_of(sites_, *group_of_[i], sensitivities_);
     in.threads = options_.threads;
     std::vector<InputCandidate> inputs;
     for (const int bits : choices_.sites[i].activation_bits) {

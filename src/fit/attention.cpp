@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "fit/head_room.h"
@@ -210,6 +211,31 @@ std::vector<Equalization> equalizations(const ScoreOperands& operands) {
           {centre.to(at::kFloat), ratio.to(at::kFloat)}};
 }
 
+/// In proportion to what grids of heads from the lowest to the highest value are expected to lose:
+/// their squared ranges, times what errors of a head's channels count.
+double expected_error(const ScoreOperands& operands) {
+  double sum = 0.0;
+  for (const HeadOperand* operand : {&operands.left, &operands.right}) {
+    const WeightedRows& rows = operand->rows;
+    const at::Tensor x = sample_rows(rows.x, kSearchedRows, rows.weights);
+    const at::Tensor range =
+        x.amax(at::IntArrayRef{0, 2}).clamp_min(0) - x.amin(at::IntArrayRef{0, 2}).clamp_max(0);
+    const at::Tensor counts = operand->gram.diagonal(0, -2, -1).sum(-1);
+    sum += (range.square() * counts).sum(at::kDouble).item<double>();
+  }
+  return sum;
+}
+
+/// The candidates that may leave so little of the error that they are worth it.
+std::vector<Equalization> promising(std::vector<Equalization> candidates,
+                                    const ScoreOperands& operands, double worth) {
+  const double most = 2 * worth * expected_error(operands);
+  std::erase_if(candidates, [&](const Equalization& candidate) {
+    return expected_error(equalize(operands, candidate)) > most;
+  });
+  return candidates;
+}
+
 struct ScoreGrids {
   Equalization equalization;
   bool per_token = false;
@@ -222,7 +248,9 @@ ScoreGrids choose_grids(const ScoreOperands& operands, int bits, bool may_equali
   const double worth_of_candidate = worth_of_equalization(bits);
   std::vector<Equalization> candidates;
   if (may_equalize) candidates = equalizations(operands);
+  if (bits >= 8) candidates = promising(std::move(candidates), operands, worth_of_candidate);
   ScoreGrids best;
+  if (candidates.empty() && !by_token) return best;
   double least = std::numeric_limits<double>::infinity();
   const auto look = [&](const auto& error_of, double worth, bool per_token) {
     const double plain = error_of(operands, bits);

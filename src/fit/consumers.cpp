@@ -40,22 +40,16 @@ std::set<const Node*> foldable_norms(const std::vector<Site>& sites,
 
 }  // namespace
 
-at::Tensor gram_of(const Site& site, const Sensitivities& sensitivities) {
-  const at::Tensor& weight = std::get<LinearSite>(site.kind).weight;
-  const Sensitivity* found = find_sensitivity(sensitivities, site.node->output());
-  if (found == nullptr) return at::matmul(weight.t(), weight);
-  const auto scaled = weight * found->channels.to(at::kFloat).unsqueeze(1);
-  return at::matmul(weight.t(), scaled);
-}
-
-at::Tensor gram_of(const std::vector<Site>& sites, const std::vector<std::size_t>& consumers,
-                   const Sensitivities& sensitivities) {
-  at::Tensor gram;
+std::vector<InputReader> readers_of(const std::vector<Site>& sites,
+                                    const std::vector<std::size_t>& consumers,
+                                    const Sensitivities& sensitivities) {
+  std::vector<InputReader> readers;
   for (const std::size_t i : consumers) {
-    const at::Tensor own = gram_of(sites[i], sensitivities);
-    gram = gram.defined() ? gram + own : own;
+    const Sensitivity* found = find_sensitivity(sensitivities, sites[i].node->output());
+    readers.push_back({.weight = std::get<LinearSite>(sites[i].kind).weight,
+                       .counts = found != nullptr ? found->channels : at::Tensor()});
   }
-  return gram;
+  return readers;
 }
 
 std::vector<InputGroup> group_inputs(const std::vector<Site>& sites,

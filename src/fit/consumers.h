@@ -1,25 +1,22 @@
-// Linears that read one input: what they make of its errors, and which of them share its codes.
+// Linears that read one input, and which of them share its codes.
 #pragma once
-
-#include <ATen/core/Tensor.h>
 
 #include <cstddef>
 #include <optional>
 #include <vector>
 
+#include "fit/input_readers.h"
 #include "fit/sensitivity.h"
 #include "fit/site_bits.h"
 #include "graph/site.h"
 
 namespace repquant {
 
-/// W^T D W [K, K] of a Linear, D [N] what its outputs count (all alike where nothing was measured):
-/// the squared error of the output that an error of the input makes.
-at::Tensor gram_of(const Site& site, const Sensitivities& sensitivities);
-
-/// The sum over Linears that read one input; `consumers` are indices in `sites`, at least one.
-at::Tensor gram_of(const std::vector<Site>& sites, const std::vector<std::size_t>& consumers,
-                   const Sensitivities& sensitivities);
+/// Linears that read one input, each output as sensitive as was measured; `consumers` are indices
+/// in `sites`.
+std::vector<InputReader> readers_of(const std::vector<Site>& sites,
+                                    const std::vector<std::size_t>& consumers,
+                                    const Sensitivities& sensitivities);
 
 /// Linears that can read their input as the same codes.
 struct InputGroup {

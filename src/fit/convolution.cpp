@@ -59,7 +59,7 @@ LinearPlan fit_group(const ConvolutionProblem& problem, const Recipe& recipe, st
     const at::Tensor rows = rows_of_group(float_windows, group, channels);
     own.rows.x_float = [rows](std::size_t) { return rows; };
   }
-  own.gram = at::matmul(linear.weight.t(), linear.weight);
+  own.readers = {{.weight = linear.weight, .counts = {}}};
   own.one_grid = true;
   own.weight_bits = problem.weight_bits;
   own.activation_bits = problem.activation_bits;

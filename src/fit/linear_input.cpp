@@ -260,7 +260,7 @@ FittedInput fit_linear_input(const WeightedRows& all, const LinearProblem& in,
     granularity = InputGranularity::kAuto;
   }
   const bool quadratic = wants_quadratic(in, recipe.input);
-  Rows rows{all, in.gram};
+  Rows rows{all, gram_of(in.readers)};
   if (granularity == InputGranularity::kPerChannel && !quadratic) {
     const CrossValidation channels(rows, in, recipe, true);
     fitted.quantizer = fit_form(rows, in, recipe, true, channels.head_room(), fitted.note);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "fit/input_readers.h"
 #include "fit/row_source.h"
 #include "graph/site.h"
 #include "plan/site_plan.h"
@@ -28,8 +29,8 @@ struct LinearProblem {
   std::vector<ReaderRows> other_readers;
   /// Which rows there are is decided by the model, so few of them say little about others.
   bool routed = false;
-  at::Tensor row_weights;  // float64 [rows], what rows count, mean 1; or undefined
-  at::Tensor gram;         // [K, K]: sum of W^T D W over all consumers of the same input
+  at::Tensor row_weights;                  // float64 [rows], what rows count, mean 1; or undefined
+  std::vector<InputReader> readers;        // all Linears that read the same input; at least one
   const InputQuantizer* shared = nullptr;  // already fitted by another consumer of the same input
   /// Codes and scales of a weight that other Linears read too; else null. The input then gets one
   /// grid per tensor and no side columns.

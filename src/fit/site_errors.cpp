@@ -38,7 +38,7 @@ SiteErrors errors_against(const at::Tensor& own, const at::Tensor& floating,
 
 SiteErrors linear_errors(const LinearSite& site, const LinearPlan& plan, const StreamedValue& x,
                          const at::Tensor& used) {
-  constexpr std::int64_t kRows = 512;  // a ratio of sums over all outputs needs no more
+  constexpr std::int64_t kRows = 256;  // a ratio of sums over all outputs needs no more
   const auto some = [&](const at::Tensor& rows) {
     const at::Tensor all = rows.reshape({-1, rows.size(-1)});
     const bool known = used.defined() && used.numel() == all.size(0);

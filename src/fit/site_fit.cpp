@@ -146,7 +146,7 @@ LinearProblem SiteFit::problem_of(std::size_t i, const LinearSite& site) const {
   if (fitted != fitted_.end() && (problem.rounded == nullptr || !fitted->second->per_channel())) {
     problem.shared = fitted->second;
   } else {
-    problem.gram = gram_of(sites_, groups_[*group_of_[i]].sites, sensitivities_);
+    problem.readers = readers_of(sites_, groups_[*group_of_[i]].sites, sensitivities_);
     problem.other_readers = other_readers_of(i);
   }
   return problem;

@@ -14,6 +14,7 @@
 #include "plan/simulate.h"
 #include "quantizer/levels.h"
 #include "quantizer/output_metric.h"
+#include "tensor/random_projection.h"
 #include "tensor/simd.h"
 
 namespace repquant {
@@ -24,6 +25,9 @@ constexpr std::int64_t kValuesAtOnce = std::int64_t{1} << 20;
 constexpr std::int64_t kRowsOfFold = 512;
 // A fold that no norm carries must take away a fifth of the site's error.
 constexpr double kWorthAPass = 0.8;
+// From this many bits on the errors that decide between folds are estimated from random
+// projections, as those of weights are (gptq/gptq.cpp).
+constexpr int kEstimatedBits = 7;
 
 /// Sums over values by the nearest whole number.
 struct LevelSums {
@@ -51,8 +55,8 @@ at::Tensor fit_levels(const WeightedRows& rows, const LinearProblem& problem,
                       const InputQuantizer& quantizer) {
   InputQuantizer fine = quantizer;
   fine.bits = 8;
-  const at::Tensor channels =
-      problem.gram.diagonal().to(at::kDouble) / quantizer.multiplier.to(at::kDouble).square();
+  const at::Tensor channels = gram_diagonal_of(problem.readers).to(at::kDouble) /
+                              quantizer.multiplier.to(at::kDouble).square();
   LevelSums sums;
   // Part by part: they take several times the memory of the values.
   const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / rows.x.size(1));
@@ -79,7 +83,7 @@ FoldTerms terms_of(const WeightedRows& rows, const LinearProblem& problem,
                    const at::Tensor& unexplained) {
   return FoldTerms({.x = some_rows(rows),
                     .unexplained = unexplained,
-                    .importance = problem.gram.diagonal(),
+                    .importance = gram_diagonal_of(problem.readers),
                     .weight = problem.site->weight,
                     .activation_bits = problem.activation_bits,
                     .weight_bits = problem.weight_bits});
@@ -96,14 +100,32 @@ InputQuantizer quantizer_with(const std::optional<TokenFold>& fold, const Weight
   return quantizer;
 }
 
-/// Mean over the rows of `terms` of e G e^T, e what the grids lose of them but for its mean, and
-/// what the weight is expected to lose.
-double error_of(const FoldTerms& terms, const LinearProblem& problem,
+/// e G e^T summed over the rows of an error [n, K], G what the readers make of it.
+class ReadersError {
+ public:
+  explicit ReadersError(const LinearProblem& problem) {
+    const bool estimated =
+        problem.activation_bits >= kEstimatedBits && problem.site->weight.size(1) > kProjections;
+    (estimated ? sketch_ : gram_) =
+        estimated ? gram_sketch_of(problem.readers) : gram_of(problem.readers);
+  }
+  double of(const at::Tensor& error) const {
+    const at::Tensor squares =
+        sketch_.defined() ? at::mm(error, sketch_).square_() : at::mm(error, gram_).mul_(error);
+    return squares.sum(at::kDouble).item<double>();
+  }
+
+ private:
+  at::Tensor gram_, sketch_;  // one of them
+};
+
+/// Mean over the rows of `terms` of what the grids lose of them but for its mean, and what the
+/// weight is expected to lose.
+double error_of(const FoldTerms& terms, const ReadersError& readers,
                 const InputQuantizer& quantizer) {
   at::Tensor error = fake_quantize(terms.x, quantizer).sub_(terms.x);
   error.sub_(error.mean(0));
-  const double of_input =
-      error.matmul(problem.gram.to(at::kFloat)).mul_(error).sum(at::kDouble).item<double>();
+  const double of_input = readers.of(error);
   return of_input / static_cast<double>(terms.x.size(0)) +
          weight_error(terms, quantizer.multiplier);
 }
@@ -120,8 +142,9 @@ FoldForm best_form(const WeightedRows& rows, const LinearProblem& problem,
   if (centred && !site.scale_only_fold) forms.push_back(FoldForm::kScaleAndShift);
   const FoldTerms seen = terms_of(halves[0], problem, unexplained);
   const FoldTerms other = terms_of(halves[1], problem, unexplained);
+  const ReadersError readers(problem);
   const auto judged = [&](const std::optional<TokenFold>& fold) {
-    return error_of(other, problem, quantizer_with(fold, halves[0], problem));
+    return error_of(other, readers, quantizer_with(fold, halves[0], problem));
   };
   FoldForm best = FoldForm::kNone;
   double least = judged({}) * (free ? 1.0 : kWorthAPass);

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
-#include <random>
 #include <utility>
 #include <vector>
 
@@ -15,6 +14,7 @@
 #include "gptq/row_scale.h"
 #include "tensor/check.h"
 #include "tensor/parallel.h"
+#include "tensor/random_projection.h"
 #include "tensor/simd.h"
 
 namespace repquant {
@@ -25,10 +25,9 @@ namespace {
 constexpr std::int64_t kChunkRows = 64;
 constexpr int kDampingRaises = 3;
 constexpr int kGroupRounds = 3;
-// From this many bits on errors of rows are estimated from so many random projections: they only
-// decide between codes that are close to each other.
+// From this many bits on errors of rows are estimated from random projections: they only decide
+// between codes that are close to each other.
 constexpr int kEstimatedBits = 7;
-constexpr std::int64_t kProjections = 256;
 
 // The Hessian prepared for the column loop.
 struct Factor {
@@ -62,52 +61,50 @@ at::Tensor inverse_of_upper(const at::Tensor& upper) {
   return inverse;
 }
 
-// R upper triangular with H + damping = R R^T. With J the reversal of the order, J H J = L L^T
-// gives R = J L J, and H^-1 = U^T U (GPTQ, section 3.3 step 3) with U = R^-1: one factorization and
-// one triangular inverse in the place of the usual three factorizations. Takes the Hessian, and
-// holds as few matrices at a time as it can: at K = 4096 one has 134 MB.
-std::optional<at::Tensor> upper_root(at::Tensor hessian, double damping) {
-  at::Tensor damped = hessian.flip({0, 1});
-  damped.diagonal().add_(damping * hessian.diagonal().mean().item<double>());
-  hessian.reset();
-  auto [lower, info] = at::linalg_cholesky_ex(damped);
+// H in the order of `order`, dead columns decoupled, of a type to factorize in. Holds as few
+// matrices at a time as it can: at K = 4096 one has 134 MB in double.
+at::Tensor decoupled(const at::Tensor& hessian, const at::Tensor& order, const at::Tensor& dead,
+                     at::ScalarType type) {
+  at::Tensor prepared = hessian.to(type);
+  prepared = prepared.index_select(0, order);
+  prepared = prepared.index_select(1, order);
+  const at::Tensor moved = dead.index_select(0, order);
+  prepared.masked_fill_(moved.unsqueeze(0), 0).masked_fill_(moved.unsqueeze(1), 0);
+  const double mean = hessian.diagonal().mean().item<double>();
+  prepared.diagonal().masked_fill_(moved, mean > 0 ? mean : 1.0);
+  return prepared;
+}
+
+// R upper triangular with H + damping = R R^T; `reversed` is J H J with J the reversal of the
+// order, and is used up. J H J = L L^T gives R = J L J, and H^-1 = U^T U (GPTQ, section 3.3 step 3)
+// with U = R^-1: one factorization and one triangular inverse in the place of the usual three
+// factorizations.
+std::optional<at::Tensor> upper_root(at::Tensor reversed, double damping) {
+  reversed.diagonal().add_(damping * reversed.diagonal().mean().item<double>());
+  const at::Tensor diagonal = reversed.diagonal().clone();
+  at::Tensor lower = reversed.t();  // symmetric: LAPACK's order of elements, factorized in place
+  at::Tensor info = at::empty({}, at::kInt);
+  at::linalg_cholesky_ex_out(lower, info, lower);
   if (info.item<int>() != 0) return std::nullopt;
   // A pivot that is rounding noise of its diagonal element, whose products are float32, carries no
   // information.
   constexpr double kLeastPivot = 1e-6;
-  const at::Tensor pivots = lower.diagonal().square();
-  if (!(pivots > kLeastPivot * damped.diagonal()).all().item<bool>()) return std::nullopt;
-  damped.reset();
+  if (!(lower.diagonal().square() > kLeastPivot * diagonal).all().item<bool>()) return std::nullopt;
   return lower.flip({0, 1});
 }
 
-// Random signs over sqrt(columns), float32: products with them keep squared lengths on average
-// (Johnson-Lindenstrauss; Achlioptas 2003).
-at::Tensor random_projection(std::int64_t rows, std::int64_t columns) {
-  at::Tensor signs = at::empty({rows, columns}, at::kFloat);
-  std::mt19937 engine(1);  // the same everywhere
-  const float size = 1.0F / std::sqrt(static_cast<float>(columns));
-  auto* sign = signs.mutable_data_ptr<float>();
-  for (std::int64_t i = 0; i < signs.numel(); ++i) sign[i] = (engine() & 1U) != 0 ? size : -size;
-  return signs;
-}
-
-// Columns in the order of the loop, dead ones decoupled. With `sketched` errors are estimated and
-// the inverse is computed in float32.
+// Columns in the order of the loop, dead ones decoupled. With `sketched` errors are estimated, and
+// all is computed in float32.
 std::optional<Factor> factorize(const at::Tensor& hessian, const WeightRecipe& recipe,
                                 double damping, bool sketched) {
-  at::Tensor prepared = hessian.clone();
   const at::Tensor dead = dead_columns(hessian);
-  const double mean = hessian.diagonal().mean().item<double>();
-  prepared.masked_fill_(dead.unsqueeze(0), 0).masked_fill_(dead.unsqueeze(1), 0);
-  prepared.diagonal().masked_fill_(dead, mean > 0 ? mean : 1.0);
-  const at::Tensor order = recipe.act_order ? at::argsort(prepared.diagonal(), /*stable=*/true,
-                                                          /*dim=*/0, /*descending=*/true)
-                                            : at::arange(hessian.size(0), at::kLong);
-  prepared = prepared.index_select(0, order).index_select(1, order);
-  std::optional<at::Tensor> upper = upper_root(std::move(prepared), damping);
+  const at::Tensor order = recipe.act_order
+                               ? at::argsort(hessian.diagonal(), /*stable=*/true, /*dim=*/0,
+                                             /*descending=*/true)
+                               : at::arange(hessian.size(0), at::kLong);
+  const std::optional<at::Tensor> upper = upper_root(
+      decoupled(hessian, order.flip(0), dead, sketched ? at::kFloat : at::kDouble), damping);
   if (!upper) return std::nullopt;
-  if (sketched) *upper = upper->to(at::kFloat);
   Factor factor{order, inverse_of_upper(*upper).to(at::kFloat).contiguous(), at::Tensor()};
   if (!at::isfinite(factor.inverse).all().item<bool>()) return std::nullopt;
   if (!sketched) return factor;

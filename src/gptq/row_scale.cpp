@@ -75,8 +75,12 @@ float search_row_scale(const WeightRow& row) {
   };
   constexpr int kCoarseSteps = 24;
   constexpr float kCoarse = 0.035F;  // down to 0.2 of the maximum, where heavy tails want it
+  double of_full = 0;
   for (int i = 0; i < kCoarseSteps; ++i) {
-    consider(full * (1.0F - kCoarse * static_cast<float>(i)));
+    const double error = consider(full * (1.0F - kCoarse * static_cast<float>(i))).error;
+    if (i == 0) of_full = error;
+    // What is cut off only grows from here, and has passed what rounding loses.
+    if (error > 2 * (of_full + best_error)) break;
   }
   const float centre = best;
   constexpr int kFineSteps = 3;

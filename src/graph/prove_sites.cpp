@@ -7,7 +7,7 @@
 #include <random>
 #include <set>
 
-#include "graph/products.h"
+#include "graph/observe.h"
 #include "graph/prove_attention.h"
 #include "graph/site.h"
 #include "graph/walker.h"
@@ -63,30 +63,21 @@ std::map<const Node*, at::Tensor> run_marked(const Model& model, const Schedule&
   return seen;
 }
 
-/// Multiply-accumulates of each site and skipped product per sample, from one ordinary run. What is
-/// in a loop counts for each turn.
-void measure_macs(const Model& model, const Schedule& schedule, SiteSearch& search,
-                  const std::vector<c10::IValue>& inputs, std::int64_t samples) {
-  std::map<const Node*, std::int64_t*> counters;
-  for (auto& site : search.sites) {
-    if (!is_lookup(site)) counters[site.node] = &site.macs;
-  }
-  for (auto& skipped : search.skipped) counters[skipped.node] = &skipped.macs;
-  for (auto& [node, macs] : counters) *macs = 0;
-  const NodeHook count = [&](const Node* node, Values& values) {
-    const auto found = counters.find(node);
-    if (found == counters.end() && node->blocks().empty()) return false;
-    run_node(node, values, count);
-    if (found != counters.end()) *found->second += product_macs(node, values);
-    return true;
+/// Multiply-accumulates of each site and skipped product per sample.
+void take_macs(const Observed& observed, SiteSearch& search) {
+  const auto per_sample = [&](const Node* node) {
+    const auto found = observed.macs.find(node);
+    const std::int64_t samples = std::max<std::int64_t>(observed.samples, 1);
+    return found == observed.macs.end() ? 0 : found->second / samples;
   };
-  run_graph(*model.graph, schedule, inputs, count);
-  for (auto& [node, macs] : counters) *macs /= std::max<std::int64_t>(samples, 1);
+  for (auto& site : search.sites) site.macs = is_lookup(site) ? 0 : per_sample(site.node);
+  for (auto& skipped : search.skipped) skipped.macs = per_sample(skipped.node);
 }
 
 }  // namespace
 
-void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::Tensor>& inputs) {
+void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::Tensor>& inputs,
+                 const Observed& observed) {
   at::NoGradGuard no_grad;
   const Schedule schedule(*model.graph);
   prove_attention(model, schedule, search, inputs);
@@ -105,8 +96,7 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
                                 random_signed({channels}, seed + 900000)};
     }
   }
-  const std::int64_t batch = inputs.empty() || inputs[0].dim() == 0 ? 1 : inputs[0].size(0);
-  measure_macs(model, schedule, search, {inputs.begin(), inputs.end()}, batch);
+  take_macs(observed, search);
 
   std::set<const Node*> refuted;
   const auto refute = [&](std::int64_t count) {
@@ -127,12 +117,13 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
       if (!at::equal(expected, moved.at(site.node))) refuted.insert(linear->norm);
     }
   };
-  for (const std::int64_t count : std::set<std::int64_t>{1, std::min<std::int64_t>(batch, 2)}) {
+  for (const std::int64_t count :
+       std::set<std::int64_t>{1, std::min<std::int64_t>(observed.samples, 2)}) {
     try {
       refute(count);
     } catch (const Error& e) {
-      if (e.kind() != ErrorKind::kUnsupported || count == batch) throw;
-      refute(batch);  // an export may take no other batch size
+      if (e.kind() != ErrorKind::kUnsupported || count == observed.samples) throw;
+      refute(observed.samples);  // an export may take no other batch size
     }
   }
   for (auto& site : search.sites) {

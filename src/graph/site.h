@@ -19,6 +19,8 @@ struct Value;
 
 namespace repquant {
 
+struct Observed;
+
 /// What computes the input of a Linear, seen through shape-only operators.
 enum class InputSource { kNorm, kGelu, kAttention, kOther };
 
@@ -136,8 +138,9 @@ SiteSearch find_sites(const Model& model);
 /// model takes it). Folds that fail are removed, with a note. Likewise an attention product is kept
 /// only if the rows of its softmax arrive whole, and other products only if both operands are
 /// matrices. Also fills in `macs` and `heads`.
-/// inputs: one sample batch, each [B, ...].
-void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::Tensor>& inputs);
+/// inputs: one sample batch, each [B, ...]; `observed`: of a run on them.
+void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::Tensor>& inputs,
+                 const Observed& observed);
 
 /// True for operators that only move elements (reshape, permute, slice, roll, ...).
 bool is_shape_only(const torch::jit::Node* node);

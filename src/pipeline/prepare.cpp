@@ -96,19 +96,27 @@ void check_continued(const Model& model, const std::vector<at::Tensor>& batch) {
   if (const auto later = after_tokens(batch, length / 3, run)) check_normalized(model, *later);
 }
 
-/// Enough for proofs and self-checks; more would only take longer.
-constexpr std::int64_t kCheckedSamples = 4;
+struct Pass {
+  std::optional<std::string> refused;  // why the model does not take the batch
+  std::int64_t macs = 0;
+};
 
-/// Why the model does not take a batch; nothing if it does.
-std::optional<std::string> reason_not_taken(const Model& model,
-                                            const std::vector<at::Tensor>& batch) {
+Pass try_pass(const Model& model, const std::vector<at::Tensor>& batch) {
+  Pass pass;
   try {
-    run_model(model, batch);
-    return std::nullopt;
+    for (const auto& [node, macs] : observe(model, batch).observed.macs) pass.macs += macs;
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::kResource) throw;
-    return e.parts().what;
+    pass.refused = e.parts().what;
   }
+  return pass;
+}
+
+/// Enough samples for proofs and self-checks: as many as so many multiply-accumulates, from two to
+/// four. More would only take longer, and of large samples two have as many values.
+std::int64_t checked_samples(std::int64_t macs_of_one) {
+  constexpr std::int64_t kMacs = 4'000'000'000;
+  return std::clamp<std::int64_t>(kMacs / std::max<std::int64_t>(macs_of_one, 1), 2, 4);
 }
 
 /// The inputs that load_model() kept: all of them are needed.
@@ -142,6 +150,7 @@ void keep_cache_in_codes(PreparedRun& run, const Observer& observer) {
   };
   for (auto& batch : run.calibration.batches) encode(batch);
   encode(run.checked);
+  run.observed = observe(run.model, run.checked).observed;
   observer.info(
       "keys and values of earlier tokens are kept in 8-bit codes, a scale and an offset for "
       "each token and head");
@@ -173,9 +182,11 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
   run.calibration =
       cache.load(recipe.calibration, signature_of(run.model), observer,
                  [&](const std::vector<at::Tensor>& batch) {
-                   run.any_number = !reason_not_taken(run.model, samples_of(batch, 0, 1));
-                   run.checked = run.any_number ? samples_of(batch, 0, kCheckedSamples) : batch;
-                   check_normalized(run.model, run.checked);
+                   const Pass one = try_pass(run.model, samples_of(batch, 0, 1));
+                   run.any_number = !one.refused;
+                   run.checked =
+                       run.any_number ? samples_of(batch, 0, checked_samples(one.macs)) : batch;
+                   run.observed = check_normalized(run.model, run.checked);
                  });
   observer.info("calibration: " + run.source.protocol + "; " +
                 std::to_string(run.calibration.samples) + " drawn");
@@ -184,7 +195,7 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
   check_continued(run.model, run.checked);
   run.model.module.reset();
   if (recipe.attention.cache_bits > 0) keep_cache_in_codes(run, observer);
-  prove_sites(run.model, run.search, run.checked);
+  prove_sites(run.model, run.search, run.checked, run.observed);
   run.bits = resolve_bits(run.search.sites, recipe);  // the proof may have changed the sites
 }
 
@@ -203,14 +214,14 @@ void check_batch_sizes(const PreparedRun& run) {
     for (const auto& batch : *batches) {
       const std::int64_t size = sample_count(batch);
       if (!seen.insert(size).second) continue;
-      const std::optional<std::string> reason = reason_not_taken(run.model, batch);
-      if (!reason) continue;
+      const Pass pass = try_pass(run.model, batch);
+      if (!pass.refused) continue;
       const std::string number = std::to_string(first);
       throw Error(ErrorKind::kUsage,
                   {.what = "the model takes " + counted(first, "sample") + " at a time",
                    .where = run.model.path,
                    .expected = "a multiple of " + number + " samples to fit and to judge by",
-                   .got = counted(size, "sample") + " in a pass: " + *reason,
+                   .got = counted(size, "sample") + " in a pass: " + *pass.refused,
                    .hint = "export it for any number of samples, or set `calibration.samples` and "
                            "`calibration.hold_back` to multiples of " +
                            number});
@@ -277,17 +288,15 @@ double check_against_frozen(const Model& model, const std::vector<at::Tensor>& b
                        "large numbers, is in its way: export the part in front of it"});
 }
 
-double check_normalized(const Model& model, const std::vector<at::Tensor>& batch) {
+Observed check_normalized(const Model& model, const std::vector<at::Tensor>& batch) {
   at::NoGradGuard no_grad;
   const LoadedModel original({model.path, Form::kPortable}, *model.module);
   const std::vector<at::Tensor> expected = original.outputs(batch);
-  const Schedule schedule(*model.graph);
-  const std::vector<c10::IValue> inputs(batch.begin(), batch.end());
-  const std::vector<at::Tensor> actual = output_tensors(run_graph(*model.graph, schedule, inputs));
-  double deviation = largest_deviation(actual, expected);
+  ObservedRun run = observe(model, batch);
+  double deviation = largest_deviation(run.outputs, expected);
   if (!(deviation <= kLargestDeviation)) {
     check_not_random(original, batch, expected);
-    deviation = check_against_frozen(model, batch, expected, actual);
+    deviation = check_against_frozen(model, batch, expected, run.outputs);
   }
   if (!(deviation <= kLargestDeviation)) {
     throw Error(ErrorKind::kInternal,
@@ -297,7 +306,7 @@ double check_normalized(const Model& model, const std::vector<at::Tensor>& batch
                  .got = format_significant(deviation, 2),
                  .hint = "please report the model; another export (trace or script) may work"});
   }
-  return deviation;
+  return std::move(run.observed);
 }
 
 }  // namespace repquant

@@ -9,6 +9,7 @@
 #include "fit/hold_back.h"
 #include "fit/site_bits.h"
 #include "graph/model.h"
+#include "graph/observe.h"
 #include "graph/site.h"
 #include "pipeline/calibration_cache.h"
 #include "repquant/observer.h"
@@ -26,6 +27,7 @@ struct PreparedRun {
   Calibration calibration;          // what is fitted; without batches only the structure is known
   Batches held_back;                // samples apart from those, which judge; empty: nothing does
   std::vector<at::Tensor> checked;  // a few samples for proofs and self-checks
+  Observed observed;                // of a run on those
   bool any_number = true;           // of samples, else only as many as in a batch
   Clock::time_point start;          // of the run
 };
@@ -67,11 +69,10 @@ void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bi
 void begin_phase(const Observer& observer, const char* name, std::size_t items);
 
 /// Runs the file as it is and the normalised graph on one batch and compares their outputs: the
-/// data must fit the model, and normalisation must not have changed it. Returns the largest
-/// difference relative to the largest output.
-/// Throws Error kUsage when the model fails on the data, kNumerical for outputs that are not
-/// finite, kInternal above 1e-3, kUnsupported where the file itself differs as much once frozen or
-/// with rounded inputs.
-double check_normalized(const Model& model, const std::vector<at::Tensor>& batch);
+/// data must fit the model, and normalisation must not have changed it. Returns what the graph's
+/// run showed. Throws Error kUsage when the model fails on the data, kNumerical for outputs that
+/// are not finite, kInternal above 1e-3, kUnsupported where the file itself differs as much once
+/// frozen or with rounded inputs.
+Observed check_normalized(const Model& model, const std::vector<at::Tensor>& batch);
 
 }  // namespace repquant

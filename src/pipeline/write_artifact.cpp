@@ -94,7 +94,7 @@ void write_artifact(PreparedRun&& given, const FittedSites& fitted, const Quanti
   const auto shapes = form_check_inputs(run.model, batch, reference);
   for (Site& site : run.search.sites) drop_constant(site);  // the graph has them still
   std::optional<Lowered> made = lower(std::move(run.model), run.search.sites, fitted.plans,
-                                      {.example = batch, .defaults = {}});
+                                      {.observed = std::move(run.observed), .defaults = {}});
   const Lowered& lowered = *made;
   observer.check_interrupt();
   const PlanHook simulate = plan_hook(run.search.sites, fitted.plans);

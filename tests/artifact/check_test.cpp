@@ -76,8 +76,9 @@ TEST(CheckLowered, NeedsNoFloatWeights) {
   for (Site& site : prepared.search.sites) {
     if (auto* linear = std::get_if<LinearSite>(&site.kind)) linear->weight = at::Tensor();
   }
-  const Lowered module = lower(std::move(prepared.model), prepared.search.sites, plans(),
-                               {.example = batch, .defaults = {}});
+  const Lowered module =
+      lower(std::move(prepared.model), prepared.search.sites, plans(),
+            {.observed = observe(prepared.model, batch).observed, .defaults = {}});
   EXPECT_EQ(weight_bytes(), 0U);
   const PlanHook hook = plan_hook(prepared.search.sites, plans());
   const LoweringCheck result = check_lowered(module, hook, batch, reference);

@@ -21,7 +21,7 @@ inline std::vector<SitePlan> plans_of(const Prepared& prepared, const Recipe& re
 
 inline Lowered lowered(const Prepared& prepared, const std::vector<SitePlan>& plans) {
   return lower(prepared.model, prepared.search.sites, plans,
-               {.example = prepared.batches[0], .defaults = {}});
+               {.observed = observe(prepared.model, prepared.batches[0]).observed, .defaults = {}});
 }
 
 /// The self-check of a module lowered from some plans against the simulation of others.

@@ -97,8 +97,22 @@ TEST(Gram, IsTheSquaredErrorOfTheOutputs) {
   const double expected =
       (at::linear(error, first).square() * sensitivity.channels).sum().item<double>() +
       at::linear(error, second).square().sum().item<double>();  // not measured: all alike
-  const at::Tensor gram = gram_of(sites, group, sensitivities);
+  const std::vector<InputReader> readers = readers_of(sites, group, sensitivities);
+  const at::Tensor gram = gram_of(readers);
   EXPECT_NEAR(at::mm(at::mm(error, gram), error.t()).item<double>(), expected, 1e-4 * expected);
+  EXPECT_TRUE(at::allclose(gram.diagonal(), gram_diagonal_of(readers)));
+}
+
+TEST(Gram, IsEstimatedByProjections) {
+  testing::Random random(9);
+  const at::Tensor weight = random.normal({1200, 40}), counts = random.uniform({1200}, 0.1, 2.0);
+  const std::vector<InputReader> readers = {{weight, counts.to(at::kDouble)},
+                                            {random.normal({300, 40}), {}}};
+  const at::Tensor errors = random.normal({64, 40});
+  const double exact = at::mm(errors, gram_of(readers)).mul_(errors).sum().item<double>();
+  const double estimate = at::mm(errors, gram_sketch_of(readers)).square().sum().item<double>();
+  EXPECT_NEAR(estimate / exact, 1, 0.1);  // 2 % is a standard error
+  EXPECT_NE(estimate, exact);
 }
 
 }  // namespace

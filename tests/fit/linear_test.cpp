@@ -31,7 +31,7 @@ struct LinearCase {
     residual = 0.1 * random.normal({kSamples, kTokens, kOutputs});
     problem.path = "site";
     problem.site = &site;
-    problem.gram = at::matmul(site.weight.t(), site.weight);
+    problem.readers = {{.weight = site.weight, .counts = {}}};
     problem.rows.batches = static_cast<std::size_t>((kSamples + batch - 1) / batch);
     const auto read = [batch](const at::Tensor& all) {
       return [&all, batch](std::size_t i) {

@@ -16,7 +16,7 @@ class TokenFit : public ::testing::Test {
     site.weight = at::randn({6, 8});
     rows.x = at::randn({64, 8}) * at::logspace(-1, 1, 8) + at::arange(8);
     problem.site = &site;
-    problem.gram = at::matmul(site.weight.t(), site.weight);
+    problem.readers = {{.weight = site.weight, .counts = {}}};
     problem.activation_bits = 8;
   }
 
@@ -28,7 +28,7 @@ class TokenFit : public ::testing::Test {
 TEST_F(TokenFit, APassOverTheInputMustPay) {
   // All channels alike: nothing to gain.
   site.weight = at::randn({512, 8});
-  problem.gram = at::matmul(site.weight.t(), site.weight);
+  problem.readers = {{.weight = site.weight, .counts = {}}};
   rows.x = at::rand({64, 8}) * 2 - 1;
   const InputQuantizer plain = fit_token_input(rows, problem);
   EXPECT_TRUE(plain.per_token);

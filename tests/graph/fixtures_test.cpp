@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "graph/observe.h"
 #include "graph/site.h"
 #include "graph/site_path.h"
 #include "graph/walker.h"
@@ -65,7 +66,7 @@ TEST_P(Fixture, FindsTheExpectedSites) {
   try {
     const Model model = testing::load_for(path(), data.inputs);
     search = find_sites(model);
-    prove_sites(model, search, data.inputs);
+    prove_sites(model, search, data.inputs, observe(model, data.inputs).observed);
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kUnsupported) << error.what();
     EXPECT_EQ(outcome(), "unsupported") << error.what();
@@ -98,7 +99,7 @@ TEST_P(FixtureWithSites, FoldsExactlyTheFoldableNorms) {
   const auto data = fixture_data(GetParam().name);
   const Model model = testing::load_for(path(), data.inputs);
   SiteSearch search = find_sites(model);
-  prove_sites(model, search, data.inputs);
+  prove_sites(model, search, data.inputs, observe(model, data.inputs).observed);
   const auto expected = expect();              // a temporary in the range would be gone in the loop
   if (GetParam().form.ends_with("_frozen")) {  // inlined by PyTorch: the modules' names are lost
     std::size_t wanted = 0;
@@ -150,7 +151,7 @@ TEST(Forms, TraceAndScriptGiveTheSameSites) {
     for (const char* form : {"trace", "script"}) {
       const Model model = testing::load_for(fixture_path(name, form), data.inputs);
       SiteSearch search = find_sites(model);
-      prove_sites(model, search, data.inputs);
+      prove_sites(model, search, data.inputs, observe(model, data.inputs).observed);
       std::string list;
       for (const auto& site : search.sites) {
         list += site.path + " " + name_of(kind_of(site)) +

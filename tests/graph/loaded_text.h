@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "graph/archive.h"
+#include "graph/observe.h"
 #include "graph/site.h"
 #include "graph/walker.h"
 #include "repquant/error.h"
@@ -77,7 +78,7 @@ class LoadedText : public ::testing::Test {
 
   SiteSearch sites(const Model& model, const std::vector<at::Tensor>& inputs) {
     SiteSearch search = find_sites(model);
-    prove_sites(model, search, inputs);
+    prove_sites(model, search, inputs, observe(model, inputs).observed);
     return search;
   }
 

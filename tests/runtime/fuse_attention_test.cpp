@@ -49,7 +49,10 @@ TEST(FuseAttention, ScoresAreScaledByNumbersAndByConstantsWithoutAxes) {
       constants, normal_batches(1, {4, 6, 16}));
   const auto& inputs = prepared.batches[0];
   const auto plans = min_max_plans(prepared.model, prepared.search.sites, inputs, bits(8, 8));
-  save(lower(prepared.model, prepared.search.sites, plans, {inputs, {}}).module, path);
+  save(lower(prepared.model, prepared.search.sites, plans,
+             {observe(prepared.model, inputs).observed, {}})
+           .module,
+       path);
   LoadReport report;
   const auto fused = load(path, {}, &report);
   for (const auto& site : report.sites) EXPECT_TRUE(site.fused) << site.module << site.reason;

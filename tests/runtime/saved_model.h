@@ -15,6 +15,7 @@
 #include "base/atomic_file.h"
 #include "format/description.h"
 #include "graph/model.h"
+#include "graph/observe.h"
 #include "graph/site.h"
 #include "repquant/load.h"
 #include "support/fixtures.h"
@@ -42,9 +43,10 @@ inline Lowered lowered(const std::string& name, const std::string& form,
   const auto data = fixture_data(name);
   const Model model = load_for(fixture_path(name, form), data.inputs);
   SiteSearch search = find_sites(model);
-  prove_sites(model, search, data.inputs);
+  const Observed observed = observe(model, data.inputs).observed;
+  prove_sites(model, search, data.inputs, observed);
   const auto plans = min_max_plans(model, search.sites, data.inputs, options);
-  return lower(model, search.sites, plans, {data.inputs, {}});
+  return lower(model, search.sites, plans, {observed, {}});
 }
 
 inline std::vector<at::Tensor> outputs(torch::jit::Module module,

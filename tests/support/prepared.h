@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "graph/model.h"
+#include "graph/observe.h"
 #include "graph/site.h"
 #include "support/fixtures.h"
 #include "support/load.h"
@@ -30,7 +31,8 @@ struct Prepared {
 inline Prepared prepare(const std::string& file, std::vector<std::vector<at::Tensor>> batches) {
   Prepared prepared{load_for(file, batches.front()), {}, std::move(batches)};
   prepared.search = find_sites(prepared.model);
-  prove_sites(prepared.model, prepared.search, prepared.batches.front());
+  prove_sites(prepared.model, prepared.search, prepared.batches.front(),
+              observe(prepared.model, prepared.batches.front()).observed);
   return prepared;
 }
 
