@@ -206,8 +206,9 @@ class Fit {
     const at::Tensor exact = at::matmul(at::softmax(scores, -1), value[0]);
     fit.signal = energy(exact);
     for (const int bits : choices_.sites[i].activation_bits) {
-      fit.attends.push_back(
-          fit_attend(value, site, bits, recipe_.attention, weights_of(node->input(1), -1)));
+      fit.attends.push_back(fit_attend(value, site, bits, recipe_.attention,
+                                       makes_up_for_means(recipe_.weights),
+                                       weights_of(node->input(1), -1)));
       fit.activation_noise.push_back(
           energy(simulate_attend(fit.attends.back(), scores, value[0]) - exact));
     }

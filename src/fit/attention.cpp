@@ -309,10 +309,10 @@ ScoresPlan plan_of(const AffineGrid& left, const AffineGrid& right, const Equali
 /// One grid per channel of V: the scale and the zero point leave the sum over tokens, so they cost
 /// nothing (the product's columns are scaled anyway).
 OperandQuantizer value_per_channel(const std::vector<at::Tensor>& value, bool heads, int bits,
-                                   const at::Tensor& weights, bool head_room) {
+                                   const at::Tensor& weights, bool head_room, bool centred) {
   const std::int64_t count = heads ? value[0].size(-3) : 1, width = value[0].size(-1);
   const WeightedRows rows{head_rows(value, heads).reshape({-1, count * width, 1}), weights};
-  auto quantizer = operand_from(fit_heads({rows, {}, /*centred=*/true}, bits, head_room));
+  auto quantizer = operand_from(fit_heads({rows, {}, centred}, bits, head_room));
   const std::vector<std::int64_t> shape =
       heads ? std::vector<std::int64_t>{count, 1, width} : std::vector<std::int64_t>{width};
   for (auto* part : {&quantizer.scale, &quantizer.zero_point, &quantizer.multiplier}) {
@@ -384,19 +384,22 @@ bool may_go_by_token(const torch::jit::Node* scores, const AttentionRecipe& reci
   return !is_moved_linear(scores->input(0)) || !is_moved_linear(scores->input(1));
 }
 
+bool makes_up_for_means(const WeightRecipe& recipe) {
+  return recipe.compensation == Compensation::kStream && recipe.bias_correction;
+}
+
 AttendPlan fit_attend(const std::vector<at::Tensor>& value, const AttendSite& site, int bits,
-                      const AttentionRecipe& recipe, const at::Tensor& weights) {
+                      const AttentionRecipe& recipe, bool mean_returns, const at::Tensor& weights) {
   AttendPlan plan;
   plan.bits = bits;
   const bool heads = site.heads, per_head = recipe.per_head && heads;
-  // Rows of softmax sum to one, so a constant error of V is a constant of the output, which the
-  // bias of the next Linear takes up: score the error without its mean.
   plan.value =
       recipe.value_per_channel && site.columns
-          ? value_per_channel(value, heads, bits, heads ? weights : at::Tensor(), recipe.head_room)
+          ? value_per_channel(value, heads, bits, heads ? weights : at::Tensor(), recipe.head_room,
+                              mean_returns)
           : operand_from(fit_heads(
-                {{head_rows(value, per_head), per_head ? weights : at::Tensor()}, {}, true}, bits,
-                recipe.head_room));
+                {{head_rows(value, per_head), per_head ? weights : at::Tensor()}, {}, mean_returns},
+                bits, recipe.head_room));
   plan.row_maximum = recipe.softmax_scaling == SoftmaxScaling::kRowMaximum;
   plan.grid.bits = bits;
   plan.grid.zero_code = recipe.zero_code;

@@ -25,10 +25,17 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
 /// Whether tokens of the operands of these scores may have scales, as the recipe says.
 bool may_go_by_token(const torch::jit::Node* scores, const AttentionRecipe& recipe);
 
+/// Whether a Linear makes up for the mean error of its input: not where its bias only returns what
+/// its own rounding moves.
+bool makes_up_for_means(const WeightRecipe& recipe);
+
 /// softmax(..) v. value: [.., S, d] per batch. Its channels get grids of their own only where all
 /// batches have the same (site.columns). The softmax grid needs no data: its row maximum is 1.
+/// Rows of softmax sum to one, so a constant error of V is a constant of the output: with
+/// `mean_returns`, what is fitted behind makes up for it, and errors count without their mean.
 AttendPlan fit_attend(const std::vector<at::Tensor>& value, const AttendSite& site, int bits,
-                      const AttentionRecipe& recipe, const at::Tensor& weights = {});
+                      const AttentionRecipe& recipe, bool mean_returns,
+                      const at::Tensor& weights = {});
 
 /// Plans in words: "per head"; "log2 softmax grid, 1.5 steps per octave, row maximum; v per head".
 std::string describe(const ScoresPlan& plan);

@@ -245,8 +245,9 @@ void SiteFit::require_rows(const ScoresPlan& plan, const Value* left, const Valu
 void SiteFit::fit_kind(std::size_t i, const AttendSite& site, SitePlan& plan) {
   const Value* value = sites_[i].node->input(1);
   const auto batches = some_batches(value);
-  const AttendPlan attend = fit_attend(values_in(batches, value), site, bits_[i].activation_bits,
-                                       recipe_.attention, weights_in(batches, value, -1));
+  const AttendPlan attend =
+      fit_attend(values_in(batches, value), site, bits_[i].activation_bits, recipe_.attention,
+                 makes_up_for_means(recipe_.weights), weights_in(batches, value, -1));
   const auto* node = sites_[i].node;
   const at::Tensor exact = at::matmul(streams_.first_value(node->input(0), Stream::kFloat),
                                       streams_.first_value(value, Stream::kFloat));

@@ -10,7 +10,7 @@
 
 #include "base/overloaded.h"
 #include "graph/normalize.h"
-#include "graph/shorter_inputs.h"
+#include "graph/resized_inputs.h"
 #include "repquant/error.h"
 #include "tensor/samples.h"
 
@@ -18,14 +18,6 @@ namespace repquant {
 namespace {
 
 using torch::jit::Node;
-
-/// A sample as it is, two, and a shorter one if there is such a thing.
-std::vector<std::vector<at::Tensor>> varied_samples(const std::vector<at::Tensor>& inputs) {
-  std::vector<std::vector<at::Tensor>> result{repeated_samples(inputs, 1),
-                                              repeated_samples(inputs, 2)};
-  if (auto shorter = shorter_inputs(result.front())) result.push_back(std::move(shorter->inputs));
-  return result;
-}
 
 /// Numbers that tell the columns of a row, and neighbouring rows, apart; exact in float32.
 at::Tensor row_marker(const at::Tensor& like) {
@@ -84,8 +76,7 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
                site.kind);
   }
   Seen seen;
-  const std::vector<c10::IValue> arguments(inputs.begin(), inputs.end());
-  run_graph(*model.graph, schedule, arguments, [&](const Node* node, Values& values) {
+  run_graph(*model.graph, schedule, copies_of(inputs), [&](const Node* node, Values& values) {
     const auto found = products.find(node);
     if (columns.count(node) == 0 && found == products.end()) return false;
     const auto tensor = [&](const torch::jit::Value* value) { return values.at(value).toTensor(); };
@@ -114,6 +105,28 @@ Seen run_once(const Model& model, const Schedule& schedule, const SiteSearch& se
   return seen;
 }
 
+/// On a sample as it is, on two, and on samples of other sizes.
+std::vector<Seen> runs_on_varied(const Model& model, const Schedule& schedule,
+                                 const SiteSearch& search, const std::vector<at::Tensor>& inputs) {
+  std::vector<Seen> runs;
+  const auto take = [&](const std::vector<at::Tensor>& samples) {
+    try {
+      runs.push_back(run_once(model, schedule, search, samples));
+      return true;
+    } catch (const Error& e) {
+      if (e.kind() == ErrorKind::kResource) throw;
+      return false;  // the model takes other numbers or sizes alone
+    }
+  };
+  const std::vector<at::Tensor> one = repeated_samples(inputs, 1);
+  const bool takes_one = take(one);
+  take(repeated_samples(inputs, 2));
+  try_other_sizes(takes_one ? one : inputs,
+                  [&](const ResizedInputs& resized) { return take(resized.inputs); });
+  if (runs.empty()) runs.push_back(run_once(model, schedule, search, inputs));
+  return runs;
+}
+
 }  // namespace
 
 void prove_attention(const Model& model, const Schedule& schedule, SiteSearch& search,
@@ -123,16 +136,7 @@ void prove_attention(const Model& model, const Schedule& schedule, SiteSearch& s
            std::holds_alternative<AttendSite>(site.kind);
   };
   if (std::none_of(search.sites.begin(), search.sites.end(), is_product)) return;
-  std::vector<Seen> runs;
-  for (const auto& samples : varied_samples(inputs)) {
-    try {
-      runs.push_back(run_once(model, schedule, search, samples));
-    } catch (const Error& e) {
-      if (e.kind() == ErrorKind::kResource) throw;
-      // The model takes this batch size or length alone: every axis has its size for good.
-    }
-  }
-  if (runs.empty()) runs.push_back(run_once(model, schedule, search, inputs));
+  const std::vector<Seen> runs = runs_on_varied(model, schedule, search, inputs);
   std::vector<Site> kept;
   for (Site& site : search.sites) {
     const auto heads_in = [&](const Seen& run) {

@@ -9,7 +9,7 @@
 
 #include "artifact/check.h"
 #include "base/text_table.h"
-#include "graph/shorter_inputs.h"
+#include "graph/resized_inputs.h"
 #include "graph/walker.h"
 #include "pipeline/after_tokens.h"
 #include "repquant/error.h"
@@ -137,9 +137,10 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
   const auto add = [&](const std::string& shape, const std::vector<at::Tensor>& changed) {
     try {
       inputs.push_back({shape, changed, run_model(model, changed)});
+      return true;
     } catch (const Error& e) {
       if (e.kind() == ErrorKind::kResource) throw;
-      // The model itself does not take this shape.
+      return false;  // the model itself does not take this shape
     }
   };
   const bool batched = std::all_of(batch.begin(), batch.end(), [&](const at::Tensor& tensor) {
@@ -147,7 +148,8 @@ std::vector<FormCheckInput> form_check_inputs(const Model& model,
   });
   if (batched)
     add(counted(count == 1 ? 2 : 1, "sample"), repeated_samples(batch, count == 1 ? 2 : 1));
-  if (const auto cut = shorter_inputs(batch)) add(cut->shape, cut->inputs);
+  try_other_sizes(batch,
+                  [&](const ResizedInputs& resized) { return add(resized.shape, resized.inputs); });
   const std::int64_t length = batch.empty() || batch[0].dim() < 2 ? 0 : batch[0].size(1);
   const auto run = [&](const std::vector<at::Tensor>& part) { return run_model(model, part); };
   for (const std::int64_t begin : {length / 3, length - 1}) {

@@ -21,8 +21,8 @@ struct FormCheckInput {
   std::vector<at::Tensor> reference;
 };
 
-/// `batch` as it is, a single sample (two, if it has one), and shorter inputs (smaller images),
-/// each where the FP32 model takes it. `reference`: the model's outputs on `batch`.
+/// `batch` as it is, a single sample (two, if it has one), and inputs of other sizes, each where
+/// the FP32 model takes it. `reference`: the model's outputs on `batch`.
 std::vector<FormCheckInput> form_check_inputs(const Model& model,
                                               const std::vector<at::Tensor>& batch,
                                               const std::vector<at::Tensor>& reference);

@@ -27,10 +27,10 @@ TEST(FitAttend, GridsPerChannelFollowTheChannels) {
       random.normal({2, 3, 50, 8}) * at::exp(random.normal({3, 1, 8})) + random.normal({3, 1, 8});
   AttentionRecipe recipe;
   recipe.value_per_channel = false;
-  const AttendPlan heads = fit_attend({value}, kHeads, 4, recipe);
+  const AttendPlan heads = fit_attend({value}, kHeads, 4, recipe, true);
   EXPECT_EQ(heads.value.scale.sizes(), (std::vector<std::int64_t>{3, 1, 1}));
   recipe.value_per_channel = true;
-  const AttendPlan channels = fit_attend({value}, kHeads, 4, recipe);
+  const AttendPlan channels = fit_attend({value}, kHeads, 4, recipe, true);
   EXPECT_EQ(channels.value.scale.sizes(), (std::vector<std::int64_t>{3, 1, 8}));
   EXPECT_LT(value_error(value, channels), 0.5 * value_error(value, heads));
 }
@@ -38,13 +38,14 @@ TEST(FitAttend, GridsPerChannelFollowTheChannels) {
 TEST(FitAttend, TokensAsColumnsGetNoGridsOfTheirOwn) {
   testing::Random random(3);
   const AttendPlan plan =
-      fit_attend({random.normal({2, 3, 8, 50})}, {.heads = true}, 4, AttentionRecipe{});
+      fit_attend({random.normal({2, 3, 8, 50})}, {.heads = true}, 4, AttentionRecipe{}, true);
   EXPECT_EQ(plan.value.scale.sizes(), (std::vector<std::int64_t>{3, 1, 1}));
 }
 
 TEST(FitAttend, GridsPerChannelWithoutHeads) {
   testing::Random random(2);
-  const AttendPlan plan = fit_attend({random.normal({2, 50, 8})}, kNoHeads, 4, AttentionRecipe{});
+  const AttendPlan plan =
+      fit_attend({random.normal({2, 50, 8})}, kNoHeads, 4, AttentionRecipe{}, true);
   EXPECT_EQ(plan.value.scale.sizes(), (std::vector<std::int64_t>{8}));
 }
 
@@ -53,11 +54,19 @@ TEST(FitAttend, AFourthAxisThatIsNoHeadsGetsNoGridsOfItsOwn) {
   // Batches of two sizes in axis -3: [H, B, S, d].
   const std::vector<at::Tensor> value = {random.normal({3, 2, 50, 8}),
                                          random.normal({3, 1, 50, 8})};
-  const AttendPlan plan = fit_attend(value, kNoHeads, 4, AttentionRecipe{});
+  const AttendPlan plan = fit_attend(value, kNoHeads, 4, AttentionRecipe{}, true);
   EXPECT_EQ(plan.value.scale.sizes(), (std::vector<std::int64_t>{8}));
   const ScoresPlan scores =
       fit_scores(value, {value[0].mT(), value[1].mT()}, ScoresSite{}, 4, AttentionRecipe{});
   EXPECT_EQ(scores.left.scale.numel(), 1);
+}
+
+// Codes for what moves of a channel would leave out what it is, if nothing makes up for that.
+TEST(FitAttend, ChannelsThatHardlyMoveKeepTheirValue) {
+  testing::Random random(7);
+  const at::Tensor value = random.normal({2, 50, 8}) * 1e-3 + at::linspace(-1, 1, 8);
+  const AttendPlan plan = fit_attend({value}, {.columns = true}, 8, {}, /*mean_returns=*/false);
+  EXPECT_LT((fake_quantize(value, plan.value) - value).abs().max().item<double>(), 4e-3);
 }
 
 /// Scores of fitted grids against exact ones, both without the constant of each row.
@@ -152,18 +161,18 @@ TEST(FitAttend, OnlyParitySplitsDoWithoutATable) {
   testing::Random random(3);
   const std::vector<at::Tensor> value = {random.normal({1, 1, 20, 4})};
   AttentionRecipe recipe;
-  EXPECT_TRUE(fit_attend(value, kHeads, 4, recipe).grid.u8_table);
-  EXPECT_EQ(fit_attend(value, kHeads, 4, recipe).grid.steps_per_octave, 1.5);
+  EXPECT_TRUE(fit_attend(value, kHeads, 4, recipe, true).grid.u8_table);
+  EXPECT_EQ(fit_attend(value, kHeads, 4, recipe, true).grid.steps_per_octave, 1.5);
   recipe.log_steps_per_octave = 2;
-  EXPECT_FALSE(fit_attend(value, kHeads, 4, recipe).grid.u8_table);
-  EXPECT_TRUE(fit_attend(value, kHeads, 6, recipe).grid.u8_table);
+  EXPECT_FALSE(fit_attend(value, kHeads, 4, recipe, true).grid.u8_table);
+  EXPECT_TRUE(fit_attend(value, kHeads, 6, recipe, true).grid.u8_table);
 }
 
 TEST(FitAttend, TheTableKeepsAllItsCodesApart) {
   testing::Random random(4);
   const std::vector<at::Tensor> value = {random.normal({1, 1, 20, 4})};
   for (const int bits : {3, 4}) {
-    const LogGrid grid = fit_attend(value, kHeads, bits, AttentionRecipe{}).grid;
+    const LogGrid grid = fit_attend(value, kHeads, bits, AttentionRecipe{}, true).grid;
     const at::Tensor table = log_table(grid);
     // Nothing above the zero code that 8 bits could not tell from its neighbour, but the last three
     // (-8 octaves, beyond, 0).

@@ -58,7 +58,8 @@ TEST(SiteErrors, OfAttentionProducts) {
               1e-3);
 
   const StreamedValue rows = streamed(random, {2, 2, 5, 5}), value = streamed(random, {2, 2, 5, 4});
-  const AttendPlan attend = fit_attend({value.quantized}, {.heads = true, .columns = true}, 4, {});
+  const AttendPlan attend =
+      fit_attend({value.quantized}, {.heads = true, .columns = true}, 4, {}, true);
   const at::Tensor exact = at::matmul(at::softmax(rows.floating, -1), value.floating);
   const SiteErrors of_attend = attend_errors(attend, rows.quantized, value.quantized, exact);
   const at::Tensor out = simulate_attend(attend, rows.quantized, value.quantized);
