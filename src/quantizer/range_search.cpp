@@ -106,14 +106,15 @@ class Scorer {
   template <typename... Grid>
   double score(const Grid&... grid) {
     const float* x = rows_.const_data_ptr<float>();
-    const std::int64_t columns = rows_.size(1);
     if (!metric_.plain()) {
       quantization_error(grid..., x, error_.data_ptr<float>(), rows_.numel());
       return metric_.of(error_);
     }
+    // Rows may be single values: a sum in float32 is of some hundred.
+    constexpr std::int64_t kValues = 256;
     double sum = 0;
-    for (std::int64_t i = 0; i < rows_.size(0); ++i) {
-      sum += squared_error(grid..., x + i * columns, columns);
+    for (std::int64_t i = 0; i < rows_.numel(); i += kValues) {
+      sum += squared_error(grid..., x + i, std::min(kValues, rows_.numel() - i));
     }
     return sum;
   }
