@@ -109,8 +109,7 @@ ErrorMoments moments_about(WeightSums sums, const at::Tensor& code, const at::Te
   // sum w (c - a)(c - a)^T = sum w c c^T - a u^T - u a^T + S a a^T, u = sum w c
   ErrorMoments moments;
   moments.hessian = sums.hessian->hessian();
-  const at::Tensor outer = at::outer(code, sums.codes);
-  moments.hessian.sub_(outer).sub_(outer.t()).add_(at::outer(code, code).mul_(sums.weight));
+  moments.hessian.addr_(code, code * sums.weight - sums.codes).addr_(sums.codes, code, 1, -1);
   moments.hessian.diagonal().clamp_min_(0);  // rounding may leave a constant column just below
   if (!sums.cross.defined()) return moments;
   moments.cross = std::move(sums.cross);
