@@ -61,6 +61,21 @@ void remove_identities(Graph& graph) {
   }
 }
 
+/// Operators that only gradients tell from another one.
+void rename_unsafe_views(Graph& graph) {
+  static const std::map<std::string, std::string> kNames{
+      {"aten::unsafe_chunk", "aten::chunk"},
+      {"aten::unsafe_split", "aten::split"},
+      {"aten::unsafe_split_with_sizes", "aten::split_with_sizes"},
+      {"aten::_unsafe_view", "aten::view"}};
+  for (Node* node : all_nodes(graph)) {
+    const auto name = kNames.find(kind_name(node));
+    if (name == kNames.end()) continue;
+    node->replaceWithNewSymbol(c10::Symbol::fromQualString(name->second));
+    node->destroy();
+  }
+}
+
 Value* insert_constant(Node* before, const c10::IValue& value) {
   torch::jit::WithInsertPoint guard(before);
   return before->owningGraph()->insertConstant(value);
@@ -192,6 +207,7 @@ int remove_messages(Graph& graph) {
 void clean_graph(std::shared_ptr<Graph>& graph) {
   remove_dropout(*graph);
   remove_identities(*graph);
+  rename_unsafe_views(*graph);
   // Folding a condition uncovers constants behind it, so a few rounds are needed: three suffice for
   // every traced model, one for each layer where a layer asks for the rank of what the one before
   // it gives.
