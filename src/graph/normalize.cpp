@@ -71,7 +71,7 @@ void rename_unsafe_views(Graph& graph) {
   for (Node* node : all_nodes(graph)) {
     const auto name = kNames.find(kind_name(node));
     if (name == kNames.end()) continue;
-    node->replaceWithNewSymbol(c10::Symbol::fromQualString(name->second));
+    node->replaceWithNewSymbol(c10::Symbol::fromQualString(name->second))->copyMetadata(node);
     node->destroy();
   }
 }
@@ -193,6 +193,18 @@ void fold_parts_of_constants(Graph& graph) {
 }
 
 }  // namespace
+
+void views_to_reshapes(Graph& graph) {
+  for (Node* node : all_nodes(graph)) {
+    const bool like = is_kind(node, "aten::view_as");
+    const bool view = is_kind(node, "aten::view") && node->inputs().size() == 2 &&
+                      node->input(1)->type()->isSubtypeOf(*c10::ListType::ofInts());
+    if (!like && !view) continue;
+    const char* kind = like ? "aten::reshape_as" : "aten::reshape";
+    node->replaceWithNewSymbol(c10::Symbol::fromQualString(kind))->copyMetadata(node);
+    node->destroy();
+  }
+}
 
 int remove_messages(Graph& graph) {
   int count = 0;

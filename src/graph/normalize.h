@@ -19,6 +19,11 @@ namespace repquant {
 /// spellings. Idempotent; called between the rewrites below.
 void clean_graph(std::shared_ptr<torch::jit::Graph>& graph);
 
+/// A view needs its operand in one order in memory; rewrites and fused operators give another one,
+/// channels last or transposed. view -> reshape, view_as -> reshape_as, which may copy; views as
+/// another type stay. To be called once no write goes through a view any more.
+void views_to_reshapes(torch::jit::Graph& graph);
+
 /// Removes statements that only print or warn; how many there were.
 int remove_messages(torch::jit::Graph& graph);
 

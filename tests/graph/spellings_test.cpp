@@ -96,6 +96,31 @@ TEST_F(LoadedText, TransposedWeightsAreContiguous) {
   for (const Site& site : search.sites) EXPECT_TRUE(constant_of(site).is_contiguous());
 }
 
+// Rewrites give their results another order in memory than what they stand for.
+TEST_F(LoadedText, ViewsOfWhatIsRewrittenMayCopy) {
+  const std::vector<std::string> bodies{
+      // v a^T as (a v^T)^T
+      "    a = torch.softmax(torch.matmul(y, y.transpose(1, 2)), -1)\n"
+      "    z = torch.matmul(y.transpose(1, 2), a.transpose(1, 2))\n"
+      "    return z.view([3, 40]) + z.view_as(y).sum()\n",
+      "    z = torch.matmul(self.m, y)\n    return torch._unsafe_view(z, [3, 48])\n",
+      "    z = torch.conv1d(y, self.k)\n    return z.view([3, -1])\n",
+  };
+  for (const std::string& body : bodies) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({8, 8}));
+    parameter("m", at::randn({6, 5}));
+    parameter("k", at::randn({4, 5, 1}));
+    const Model model =
+        load("def forward(self, x):\n    y = torch.linear(x, self.w)\n" + body, 1, 3);
+    run(model, {at::randn({3, 5, 8})});
+    for (const auto* node : all_nodes(*model.graph)) {
+      EXPECT_FALSE(is_kind(node, "aten::view")) << body;
+      EXPECT_FALSE(is_kind(node, "aten::view_as")) << body;
+    }
+  }
+}
+
 TEST_F(LoadedText, BilinearIsALinearAndAProduct) {
   for (const bool with_bias : {false, true}) {
     module_ = torch::jit::Module("m");
