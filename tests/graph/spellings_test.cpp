@@ -96,6 +96,30 @@ TEST_F(LoadedText, TransposedWeightsAreContiguous) {
   for (const Site& site : search.sites) EXPECT_TRUE(constant_of(site).is_contiguous());
 }
 
+TEST_F(LoadedText, LeadingOnesOfAConstantAreBroadcast) {
+  const std::vector<Spelling> cases{
+      {"torch.matmul(x, self.w) + 1.0", {1, 8, 6}, {3, 5, 8}, 1},
+      {"torch.matmul(self.w, x)", {1, 6, 5}, {3, 5, 8}, 1},
+      {"torch.matmul(x, self.w)", {1, 8, 6}, {3, 2, 5, 8}, 1},
+      {"torch.matmul(self.w, x)", {1, 1, 6, 5}, {3, 2, 5, 8}, 1},
+      {"torch.matmul(x, self.w)", {1, 2, 8, 6}, {3, 2, 5, 8}, 2},
+      {"torch.matmul(x, self.w)", {1, 8, 6}, {5, 8}, 1},
+      {"torch.matmul(x, self.w.mT.unsqueeze(0))", {6, 8}, {3, 5, 8}, 1},
+      {"torch.bmm(x, self.w)", {1, 8, 6}, {1, 5, 8}, 1},
+  };
+  for (const Spelling& c : cases) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn(c.weight));
+    const at::Tensor x = at::randn(c.input);
+    const Model model =
+        load(std::string("def forward(self, x):\n    return ") + c.body + "\n", 1, x.dim());
+    run(model, {x});
+    const SiteSearch search = sites(model, {x});
+    EXPECT_EQ(search.sites.size(), c.linears) << c.body << x.dim();
+    EXPECT_TRUE(search.skipped.empty()) << c.body;
+  }
+}
+
 // Rewrites give their results another order in memory than what they stand for.
 TEST_F(LoadedText, ViewsOfWhatIsRewrittenMayCopy) {
   const std::vector<std::string> bodies{
