@@ -89,9 +89,6 @@ void drop_leading_ones(Node* product) {
   }
 }
 
-// Batches of constant matrices: one Linear for each, up to this number.
-constexpr std::int64_t kMostMatrices = 64;
-
 /// x @ W with constant W [E, K, N] -> E Linears on the parts of x, [.., E, T, K] or [.., 1, T, K].
 /// W @ x with constant W [E, M, K] is (x^T @ W^T)^T.
 bool rewrite_batch_of_constants(Node* node, bool on_the_left) {

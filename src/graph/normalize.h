@@ -2,6 +2,7 @@
 // that traced and scripted exports of a model become the same graph.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -53,6 +54,9 @@ void canonicalize_linear(std::shared_ptr<torch::jit::Graph>& graph);
 /// RMSNorm in elementary operators (square, mean, rsqrt, product with a constant) ->
 /// aten::rms_norm.
 void canonicalize_norms(std::shared_ptr<torch::jit::Graph>& graph);
+
+/// Batches of constant matrices: one Linear for each, up to this number.
+constexpr std::int64_t kMostMatrices = 512;
 
 /// bmm, baddbmm and einsum of two operands -> aten::matmul or aten::linear; a batch of constant
 /// matrices -> one aten::linear each.

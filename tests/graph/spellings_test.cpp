@@ -120,6 +120,21 @@ TEST_F(LoadedText, LeadingOnesOfAConstantAreBroadcast) {
   }
 }
 
+TEST_F(LoadedText, ManyConstantMatricesAreLinearsUpToABound) {
+  for (const std::int64_t count : {100, 513}) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({count, 4, 2}));
+    const Model model = load("def forward(self, x):\n    return torch.matmul(x, self.w)\n", 1, 3);
+    const at::Tensor x = at::randn({count, 3, 4});
+    run(model, {x});
+    const SiteSearch search = sites(model, {x});
+    EXPECT_EQ(std::ssize(search.sites), count == 100 ? 100 : 0);
+    ASSERT_EQ(search.skipped.size(), count == 100 ? 0U : 1U);
+    if (count == 100) continue;
+    EXPECT_EQ(search.skipped[0].reason, "a batch of 513 constant matrices, more than 512");
+  }
+}
+
 // Rewrites give their results another order in memory than what they stand for.
 TEST_F(LoadedText, ViewsOfWhatIsRewrittenMayCopy) {
   const std::vector<std::string> bodies{
