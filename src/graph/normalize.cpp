@@ -192,10 +192,32 @@ void fold_parts_of_constants(Graph& graph) {
   }
 }
 
+/// True if the model itself has the elements of `value` in order in memory, as products and
+/// convolutions give them, whatever a rewrite of those gives.
+bool is_in_order(const Value* value, int depth) {
+  static const std::set<std::string> kInOrder{
+      "aten::linear",       "aten::matmul",      "aten::bmm",     "aten::mm",
+      "aten::addmm",        "aten::conv1d",      "aten::conv2d",  "aten::conv3d",
+      "aten::_convolution", "aten::convolution", "aten::baddbmm", "aten::contiguous"};
+  static const std::set<std::string> kKeepOrder{
+      "aten::relu",    "aten::gelu",    "aten::silu",      "aten::tanh",    "aten::sigmoid",
+      "aten::reshape", "aten::flatten", "aten::unflatten", "aten::squeeze", "aten::unsqueeze"};
+  const std::string kind = kind_name(value->node());
+  if (kInOrder.count(kind) > 0) return true;
+  return depth > 0 && kKeepOrder.count(kind) > 0 && is_in_order(value->node()->input(0), depth - 1);
+}
+
 }  // namespace
 
 void views_to_reshapes(Graph& graph) {
   for (Node* node : all_nodes(graph)) {
+    if (is_kind(node, "aten::as_strided") && is_in_order(node->input(0), 16)) {
+      torch::jit::WithInsertPoint guard(node);
+      Value* format = graph.insertConstant(static_cast<std::int64_t>(at::MemoryFormat::Contiguous));
+      Node* ordered = graph.create(c10::aten::contiguous, {node->input(0), format});
+      graph.insertNode(ordered)->copyMetadata(node);
+      node->replaceInput(0, ordered->output());
+    }
     const bool like = is_kind(node, "aten::view_as");
     const bool view = is_kind(node, "aten::view") && node->inputs().size() == 2 &&
                       node->input(1)->type()->isSubtypeOf(*c10::ListType::ofInts());

@@ -22,7 +22,8 @@ void clean_graph(std::shared_ptr<torch::jit::Graph>& graph);
 
 /// A view needs its operand in one order in memory; rewrites and fused operators give another one,
 /// channels last or transposed. view -> reshape, view_as -> reshape_as, which may copy; views as
-/// another type stay. To be called once no write goes through a view any more.
+/// another type stay. What as_strided reads is brought back into the model's order. To be called
+/// once no write goes through a view any more.
 void views_to_reshapes(torch::jit::Graph& graph);
 
 /// Removes statements that only print or warn; how many there were.

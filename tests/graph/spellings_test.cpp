@@ -144,6 +144,8 @@ TEST_F(LoadedText, ViewsOfWhatIsRewrittenMayCopy) {
       "    return z.view([3, 40]) + z.view_as(y).sum()\n",
       "    z = torch.matmul(self.m, y)\n    return torch._unsafe_view(z, [3, 48])\n",
       "    z = torch.conv1d(y, self.k)\n    return z.view([3, -1])\n",
+      "    z = torch.relu(torch.conv1d(y, self.k))\n"
+      "    return torch.as_strided(z, [3, 4, 7, 2], [32, 8, 1, 1])\n",
   };
   for (const std::string& body : bodies) {
     module_ = torch::jit::Module("m");
