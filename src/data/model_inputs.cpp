@@ -52,15 +52,23 @@ std::optional<std::string> input_of_labels(const Batch& batch, const ModelSignat
 }
 
 /// A list that the model reads as a whole is as long as the data makes it: its first tensor is the
-/// last input, and "xs.1", "xs.2" of the data follow.
+/// last input, and "xs.1", "xs.2" of the data follow. Of a list of tuples those of the first are
+/// the last inputs, "past.0.0" and "past.0.1"; "past.1.0" and so on follow.
 std::optional<ModelSignature> with_whole_list(const Batch& batch, const ModelSignature& signature) {
-  if (signature.names.empty() || !signature.names.back().ends_with(".0")) return {};
+  if (signature.names.empty()) return {};
+  const std::string& last = signature.names.back();
+  const std::size_t at = (last + ".").find(".0.");
+  if (at == std::string::npos) return {};
+  const std::string stem = last.substr(0, at + 1);  // "past."
+  std::vector<std::string> ends;                    // behind the number: ".0", ".1"
+  for (const std::string& name : signature.names) {
+    if (name.starts_with(stem)) ends.push_back(name.substr(at + 2));
+    if (name.starts_with(stem) && name[at + 1] != '0') return {};  // of known length
+  }
   ModelSignature longer = signature;
-  const std::string& first = signature.names.back();
-  const std::string stem = first.substr(0, first.size() - 1);
-  for (int i = 1; find_input(batch, stem + std::to_string(i)) != nullptr; ++i) {
-    longer.names.push_back(stem + std::to_string(i));
-    ++longer.required;
+  for (int i = 1; find_input(batch, stem + std::to_string(i) + ends.front()) != nullptr; ++i) {
+    for (const std::string& end : ends) longer.names.push_back(stem + std::to_string(i) + end);
+    longer.required += ends.size();
   }
   return longer.names.size() > signature.names.size() ? std::optional(longer) : std::nullopt;
 }

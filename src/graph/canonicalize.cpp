@@ -73,20 +73,30 @@ bool rewrite_matmul(Node* node) {
   return true;
 }
 
-// Batches of constant matrices: one Linear for each, up to this number.
-constexpr std::int64_t kMostMatrices = 64;
+/// x @ W with constant W [1, K, N] -> x @ W [K, N], and W @ x alike, where x has as many
+/// dimensions: matrices that are the same for all of a dimension of x need not have that dimension.
+void drop_leading_ones(Node* product) {
+  for (const std::size_t i : {0U, 1U}) {
+    at::Tensor weight = constant_tensor(product->input(i));
+    if (!weight.defined() || weight.dim() < 3 || weight.size(0) != 1) continue;
+    const Value* x = product->input(1 - i);
+    const auto rank = rank_of(x);
+    if (!rank || constant_tensor(x).defined()) continue;
+    while (weight.dim() > 2 && weight.size(0) == 1 && *rank >= weight.dim()) {
+      weight = weight.squeeze(0);
+    }
+    product->replaceInput(i, insert_tensor(product, weight));
+  }
+}
 
 /// x @ W with constant W [E, K, N] -> E Linears on the parts of x, [.., E, T, K] or [.., 1, T, K].
 /// W @ x with constant W [E, M, K] is (x^T @ W^T)^T.
 bool rewrite_batch_of_constants(Node* node, bool on_the_left) {
   Value* x = node->input(on_the_left ? 1 : 0);
-  at::Tensor weight = constant_tensor(node->input(on_the_left ? 0 : 1));
+  const at::Tensor weight = constant_tensor(node->input(on_the_left ? 0 : 1));
   if (!weight.defined() || weight.scalar_type() != at::kFloat) return false;
   const auto rank = is_kind(node, "aten::bmm") ? std::optional<std::int64_t>(3) : rank_of(x);
   if (!rank || *rank < 2) return false;
-  while (weight.dim() > 3 && weight.size(0) == 1 && *rank >= weight.dim()) {
-    weight = weight.squeeze(0);
-  }
   if (weight.dim() != 3) return false;
   const std::int64_t count = weight.size(0);
   if (count > kMostMatrices || constant_tensor(x).defined()) return false;
@@ -216,8 +226,11 @@ void canonicalize_linear(std::shared_ptr<Graph>& graph) {
         replace_by_linear(node, node->input(1), constant_tensor(node->input(2)),
                           constant_tensor(node->input(0)));
       }
-    } else if (!rewrite_matmul(node) && !rewrite_batch_of_constants(node, false) &&
-               !rewrite_left_constant(node)) {
+      continue;
+    }
+    drop_leading_ones(node);
+    if (!rewrite_matmul(node) && !rewrite_batch_of_constants(node, false) &&
+        !rewrite_left_constant(node)) {
       rewrite_batch_of_constants(node, true);
     }
   }

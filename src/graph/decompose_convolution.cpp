@@ -221,18 +221,6 @@ void note_windows(const std::vector<Node*>& nodes, std::map<const Node*, Node*>&
   }
 }
 
-/// What a Linear gives is channels last in memory, where a convolution gives channels first: a view
-/// that needs the latter must be free to copy.
-void views_to_reshapes(Graph& graph) {
-  for (Node* node : all_nodes(graph)) {
-    if (!is_kind(node, "aten::view") || node->inputs().size() != 2) continue;
-    if (!node->input(1)->type()->isSubtypeOf(*c10::ListType::ofInts())) continue;
-    Node* reshape = node->replaceWithNewSymbol(c10::Symbol::fromQualString("aten::reshape"));
-    reshape->copyMetadata(node);
-    node->destroy();
-  }
-}
-
 }  // namespace
 
 DecomposedConvolutions decompose_convolutions(std::shared_ptr<Graph>& graph) {
@@ -252,10 +240,7 @@ DecomposedConvolutions decompose_convolutions(std::shared_ptr<Graph>& graph) {
       if (is_kind(one, "aten::linear")) result.patches.push_back(one);
     }
   }
-  if (channels_last) {
-    views_to_reshapes(*graph);
-    keep_channels_last(graph);
-  }
+  if (channels_last) keep_channels_last(graph);
   return result;
 }
 

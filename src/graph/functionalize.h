@@ -10,9 +10,10 @@ struct Graph;
 namespace repquant {
 
 /// Rewrites in-place operators on tensors and on views of them (y[:, 0] = z, y[1:] += z) as
-/// operators that give new tensors; readers of the tensor and of its views behind them read those.
-/// In-place operators inside branches and loops stay. Returns true if it changed the graph.
-/// Throws Error kUnsupported for a write through a view that cannot be turned back.
+/// operators that give new tensors. What shares memory with the tensor or holds it (views, lists,
+/// tuples, dicts) and is read behind them is made again from those. In-place operators inside
+/// branches and loops stay. Returns true if it changed the graph. Throws Error kUnsupported for a
+/// write whose new value cannot be put where it is read.
 bool functionalize(std::shared_ptr<torch::jit::Graph>& graph);
 
 /// Throws Error kUnsupported for an in-place operator on an attribute of the model, or on a view of

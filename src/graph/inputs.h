@@ -14,12 +14,17 @@ struct Value;
 
 namespace repquant {
 
-/// An input of forward(): its type, and what the graph reads of it.
+/// An input of forward(), or a part of one: its type, and what the graph reads of it.
 struct InputForm {
   c10::TypePtr type;
   std::string name;
-  std::size_t elements = 0;       // of a list; 0: no single ones, it takes all that remains
-  std::vector<std::string> keys;  // of a dict, in the order in which they are read
+  /// Of a tuple; of a list of tensors, or of what holds such, as far as single elements are read;
+  /// of a dict, those with the keys that are read, in that order.
+  std::vector<InputForm> parts;
+  std::vector<std::string> keys;  // of a dict: of its parts
+  /// A list of which not only single elements are read: it takes all that remains. Its one part is
+  /// what each element is like.
+  bool whole = false;
   bool has_default = false;
 };
 
@@ -30,7 +35,7 @@ InputForm form_of(const torch::jit::Value* input, const std::string& name);
 std::vector<InputForm> input_forms(const torch::jit::Module& module);
 
 /// The names of the tensors that an input consists of: "x" itself, or "obs.0", "obs.1" of a tuple
-/// or list, "batch.ids" of a dict.
+/// or list, "batch.ids" of a dict, "past.0.1" of what is nested.
 std::vector<std::string> leaves_of(const InputForm& input);
 
 /// One value for each of `inputs` from the tensors of all of them in order: tuples, lists and dicts

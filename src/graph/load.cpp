@@ -80,6 +80,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
   }
   clean_graph(model.graph);
   if (functionalize(model.graph)) clean_graph(model.graph);
+  views_to_reshapes(*model.graph);
   refuse_random(*model.graph, path);
   decompose_fast_paths(model.graph);
   canonicalize_matmul(model.graph);

@@ -61,6 +61,21 @@ void remove_identities(Graph& graph) {
   }
 }
 
+/// Operators that only gradients tell from another one.
+void rename_unsafe_views(Graph& graph) {
+  static const std::map<std::string, std::string> kNames{
+      {"aten::unsafe_chunk", "aten::chunk"},
+      {"aten::unsafe_split", "aten::split"},
+      {"aten::unsafe_split_with_sizes", "aten::split_with_sizes"},
+      {"aten::_unsafe_view", "aten::view"}};
+  for (Node* node : all_nodes(graph)) {
+    const auto name = kNames.find(kind_name(node));
+    if (name == kNames.end()) continue;
+    node->replaceWithNewSymbol(c10::Symbol::fromQualString(name->second))->copyMetadata(node);
+    node->destroy();
+  }
+}
+
 Value* insert_constant(Node* before, const c10::IValue& value) {
   torch::jit::WithInsertPoint guard(before);
   return before->owningGraph()->insertConstant(value);
@@ -177,7 +192,41 @@ void fold_parts_of_constants(Graph& graph) {
   }
 }
 
+/// True if the model itself has the elements of `value` in order in memory, as products and
+/// convolutions give them, whatever a rewrite of those gives.
+bool is_in_order(const Value* value, int depth) {
+  static const std::set<std::string> kInOrder{
+      "aten::linear",       "aten::matmul",      "aten::bmm",     "aten::mm",
+      "aten::addmm",        "aten::conv1d",      "aten::conv2d",  "aten::conv3d",
+      "aten::_convolution", "aten::convolution", "aten::baddbmm", "aten::contiguous"};
+  static const std::set<std::string> kKeepOrder{
+      "aten::relu",    "aten::gelu",    "aten::silu",      "aten::tanh",    "aten::sigmoid",
+      "aten::reshape", "aten::flatten", "aten::unflatten", "aten::squeeze", "aten::unsqueeze"};
+  const std::string kind = kind_name(value->node());
+  if (kInOrder.count(kind) > 0) return true;
+  return depth > 0 && kKeepOrder.count(kind) > 0 && is_in_order(value->node()->input(0), depth - 1);
+}
+
 }  // namespace
+
+void views_to_reshapes(Graph& graph) {
+  for (Node* node : all_nodes(graph)) {
+    if (is_kind(node, "aten::as_strided") && is_in_order(node->input(0), 16)) {
+      torch::jit::WithInsertPoint guard(node);
+      Value* format = graph.insertConstant(static_cast<std::int64_t>(at::MemoryFormat::Contiguous));
+      Node* ordered = graph.create(c10::aten::contiguous, {node->input(0), format});
+      graph.insertNode(ordered)->copyMetadata(node);
+      node->replaceInput(0, ordered->output());
+    }
+    const bool like = is_kind(node, "aten::view_as");
+    const bool view = is_kind(node, "aten::view") && node->inputs().size() == 2 &&
+                      node->input(1)->type()->isSubtypeOf(*c10::ListType::ofInts());
+    if (!like && !view) continue;
+    const char* kind = like ? "aten::reshape_as" : "aten::reshape";
+    node->replaceWithNewSymbol(c10::Symbol::fromQualString(kind))->copyMetadata(node);
+    node->destroy();
+  }
+}
 
 int remove_messages(Graph& graph) {
   int count = 0;
@@ -192,6 +241,7 @@ int remove_messages(Graph& graph) {
 void clean_graph(std::shared_ptr<Graph>& graph) {
   remove_dropout(*graph);
   remove_identities(*graph);
+  rename_unsafe_views(*graph);
   // Folding a condition uncovers constants behind it, so a few rounds are needed: three suffice for
   // every traced model, one for each layer where a layer asks for the rank of what the one before
   // it gives.

@@ -2,6 +2,7 @@
 // that traced and scripted exports of a model become the same graph.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,6 +19,12 @@ namespace repquant {
 /// Folds constants, removes dropout, assertions, dead and repeated nodes, tuples and in-place
 /// spellings. Idempotent; called between the rewrites below.
 void clean_graph(std::shared_ptr<torch::jit::Graph>& graph);
+
+/// A view needs its operand in one order in memory; rewrites and fused operators give another one,
+/// channels last or transposed. view -> reshape, view_as -> reshape_as, which may copy; views as
+/// another type stay. What as_strided reads is brought back into the model's order. To be called
+/// once no write goes through a view any more.
+void views_to_reshapes(torch::jit::Graph& graph);
 
 /// Removes statements that only print or warn; how many there were.
 int remove_messages(torch::jit::Graph& graph);
@@ -48,6 +55,9 @@ void canonicalize_linear(std::shared_ptr<torch::jit::Graph>& graph);
 /// RMSNorm in elementary operators (square, mean, rsqrt, product with a constant) ->
 /// aten::rms_norm.
 void canonicalize_norms(std::shared_ptr<torch::jit::Graph>& graph);
+
+/// Batches of constant matrices: one Linear for each, up to this number.
+constexpr std::int64_t kMostMatrices = 512;
 
 /// bmm, baddbmm and einsum of two operands -> aten::matmul or aten::linear; a batch of constant
 /// matrices -> one aten::linear each.

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 
 #include "graph/convolution.h"
 #include "graph/einsum.h"
@@ -380,6 +381,19 @@ std::vector<at::Tensor> parameters_of(const Node* node) {
   return result;
 }
 
+namespace {
+
+/// The number of matrices in the largest batch of constant ones that `node` reads.
+std::int64_t constant_matrices(const Node* node) {
+  std::int64_t most = 0;
+  for (const at::Tensor& t : parameters_of(node)) {
+    if (t.dim() >= 3) most = std::max(most, t.numel() / (t.size(-1) * t.size(-2)));
+  }
+  return most;
+}
+
+}  // namespace
+
 std::string reason_for_gap(const Node* node) {
   const std::string kind = base_kind(node);
   if (is_unknown_operator(node)) return "an operator whose products are not known";
@@ -398,6 +412,11 @@ std::string reason_for_gap(const Node* node) {
     return "a recurrent layer";
   }
   if (kind == "aten::cdist") return "distances, which are no plain product";
+  const std::int64_t matrices = constant_matrices(node);
+  if (kind == "aten::matmul" && matrices > kMostMatrices) {
+    return "a batch of " + std::to_string(matrices) + " constant matrices, more than " +
+           std::to_string(kMostMatrices);
+  }
   if (!parameters_of(node).empty()) return "a product with a constant that is no plain matrix";
   return "a product of two activations without a softmax of its own";
 }

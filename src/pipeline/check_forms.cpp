@@ -77,6 +77,19 @@ PortableSites differing(const BothForms& forms, const std::vector<FormCheckInput
   return found;
 }
 
+/// The statement that failed, from a trace of the TorchScript interpreter: what its last mark
+/// points at.
+std::string failed_statement(const std::string& trace) {
+  const auto mark = trace.rfind("<--- HERE");
+  if (mark == std::string::npos) return "";
+  const auto marks = trace.rfind('\n', mark);
+  if (marks == std::string::npos || marks == 0) return "";
+  const auto begin = trace.rfind('\n', marks - 1);
+  const std::string line = trace.substr(begin + 1, marks - begin - 1);
+  const auto first = line.find_first_not_of(' ');
+  return first == std::string::npos ? "" : line.substr(first, 200);
+}
+
 std::string db(const Energies& energies) { return format_number(energies.sqnr_db(), 1) + " dB"; }
 
 PortableSites compare_forms(const std::string& path, const std::vector<FormCheckInput>& inputs,
@@ -167,9 +180,9 @@ PortableSites check_forms(const std::string& path, const std::vector<FormCheckIn
     rethrow_if_out_of_memory(path);
     throw Error(ErrorKind::kNumerical,
                 {.what = "self-check: the artifact does not run in a shape that the model takes",
-                 .where = path,
+                 .where = failed_statement(message),
                  .expected = text_of_check(inputs),
-                 .got = message.substr(0, 300),
+                 .got = interpreter_message(message),
                  .hint = "please report the model"});
   };
   try {

@@ -86,5 +86,19 @@ TEST(ModelInputs, LabelsAreAnInputThatTheModelNeeds) {
   EXPECT_THROW(arrange_inputs(batch, {.names = {"x", "t", "z"}, .required = 3, .past = {}}), Error);
 }
 
+// A list of pairs that is read as a whole is as long as the data makes it.
+TEST(ModelInputs, TuplesInAWholeList) {
+  const auto t = [](double value) { return at::full({2}, value); };
+  const ModelSignature signature{.names = {"x", "past.0.0", "past.0.1"}, .required = 3, .past = {}};
+  const Batch batch{.names = {"past.0.0", "past.1.0", "past.0.1", "past.1.1", "x"},
+                    .inputs = {t(1), t(3), t(2), t(4), t(0)},
+                    .labels = {}};
+  const auto inputs = arrange_inputs(batch, signature);
+  ASSERT_EQ(inputs.size(), 5U);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(inputs[static_cast<std::size_t>(i)][0].item<double>(), i);
+  }
+}
+
 }  // namespace
 }  // namespace repquant

@@ -246,6 +246,62 @@ TEST_F(LoadedText, InputsOfSeveralTensors) {
   run(list, {a, b}, {c10::List<at::Tensor>({a, b})});
 }
 
+TEST_F(LoadedText, InputsInsideInputs) {
+  const at::Tensor a = at::randn({3, 8}), b = at::randn({3, 8}), c = at::randn({3, 8});
+  const at::Tensor d = at::randn({3, 8});
+  const auto pair = [](const at::Tensor& one, const at::Tensor& other) {
+    return c10::ivalue::Tuple::create({one, other});
+  };
+  const auto loaded = [&](const std::string& code, std::size_t inputs) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({4, 8}));
+    return load("def forward(self, " + code, inputs);
+  };
+  const Model tuples = loaded(
+      "past: Tuple[Tuple[Tensor, Tensor], Tuple[Tensor, Tensor]], n: int):\n"
+      "    return torch.linear(past[0][0] - past[0][1] * past[1][0] + past[1][1] * n, self.w)\n",
+      5);
+  EXPECT_EQ(tuples.input_names,
+            (std::vector<std::string>{"past.0.0", "past.0.1", "past.1.0", "past.1.1", "n"}));
+  run(tuples, {a, b, c, d, at::full({3}, 2)},
+      {c10::ivalue::Tuple::create({pair(a, b), pair(c, d)}), 2});
+
+  const auto past = [&] {
+    const auto tensor = c10::TensorType::get();
+    c10::impl::GenericList list(c10::TupleType::create({tensor, tensor}));
+    list.push_back(pair(a, b));
+    list.push_back(pair(c, d));
+    return list;
+  };
+  const Model list = loaded(
+      "past: List[Tuple[Tensor, Tensor]]):\n    k, v = past[1]\n"
+      "    return torch.linear(past[0][0] * past[0][1] - k * v, self.w)\n",
+      4);
+  EXPECT_EQ(list.input_names,
+            (std::vector<std::string>{"past.0.0", "past.0.1", "past.1.0", "past.1.1"}));
+  run(list, {a, b, c, d}, {past()});
+
+  const Model whole = loaded(
+      "past: List[Tuple[Tensor, Tensor]], y: Tensor):\n    for k, v in past:\n"
+      "        y = y + k * v\n    return torch.linear(y, self.w)\n",
+      5);
+  EXPECT_EQ(whole.input_names, (std::vector<std::string>{"past.0.0", "past.0.1", "y"}));
+  run(whole, {a, b, c, d, a}, {past(), a});
+
+  const Model dict = loaded(
+      "batch: Dict[str, List[Tensor]]):\n    k = batch[\"k\"]\n"
+      "    return torch.linear(batch[\"q\"][0] * k[0] - k[1], self.w)\n",
+      3);
+  EXPECT_EQ(dict.input_names, (std::vector<std::string>{"batch.k.0", "batch.k.1", "batch.q.0"}));
+  c10::Dict<std::string, c10::List<at::Tensor>> filled;
+  filled.insert("q", c10::List<at::Tensor>({a}));
+  filled.insert("k", c10::List<at::Tensor>({b, c}));
+  run(dict, {b, c, a}, {filled});
+
+  EXPECT_THROW(bind_inputs(*dict.graph, copies_of({a, b})), Error);
+  EXPECT_THROW(bind_inputs(*tuples.graph, copies_of({a, b, c, d, a, b})), Error);
+}
+
 TEST_F(LoadedText, RecurrentLayersAreGapsWithTheirParameters) {
   parameter("w_ih", at::randn({12, 8}));
   parameter("w_hh", at::randn({12, 4}));

@@ -96,6 +96,72 @@ TEST_F(LoadedText, TransposedWeightsAreContiguous) {
   for (const Site& site : search.sites) EXPECT_TRUE(constant_of(site).is_contiguous());
 }
 
+TEST_F(LoadedText, LeadingOnesOfAConstantAreBroadcast) {
+  const std::vector<Spelling> cases{
+      {"torch.matmul(x, self.w) + 1.0", {1, 8, 6}, {3, 5, 8}, 1},
+      {"torch.matmul(self.w, x)", {1, 6, 5}, {3, 5, 8}, 1},
+      {"torch.matmul(x, self.w)", {1, 8, 6}, {3, 2, 5, 8}, 1},
+      {"torch.matmul(self.w, x)", {1, 1, 6, 5}, {3, 2, 5, 8}, 1},
+      {"torch.matmul(x, self.w)", {1, 2, 8, 6}, {3, 2, 5, 8}, 2},
+      {"torch.matmul(x, self.w)", {1, 8, 6}, {5, 8}, 1},
+      {"torch.matmul(x, self.w.mT.unsqueeze(0))", {6, 8}, {3, 5, 8}, 1},
+      {"torch.bmm(x, self.w)", {1, 8, 6}, {1, 5, 8}, 1},
+  };
+  for (const Spelling& c : cases) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn(c.weight));
+    const at::Tensor x = at::randn(c.input);
+    const Model model =
+        load(std::string("def forward(self, x):\n    return ") + c.body + "\n", 1, x.dim());
+    run(model, {x});
+    const SiteSearch search = sites(model, {x});
+    EXPECT_EQ(search.sites.size(), c.linears) << c.body << x.dim();
+    EXPECT_TRUE(search.skipped.empty()) << c.body;
+  }
+}
+
+TEST_F(LoadedText, ManyConstantMatricesAreLinearsUpToABound) {
+  for (const std::int64_t count : {100, 513}) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({count, 4, 2}));
+    const Model model = load("def forward(self, x):\n    return torch.matmul(x, self.w)\n", 1, 3);
+    const at::Tensor x = at::randn({count, 3, 4});
+    run(model, {x});
+    const SiteSearch search = sites(model, {x});
+    EXPECT_EQ(std::ssize(search.sites), count == 100 ? 100 : 0);
+    ASSERT_EQ(search.skipped.size(), count == 100 ? 0U : 1U);
+    if (count == 100) continue;
+    EXPECT_EQ(search.skipped[0].reason, "a batch of 513 constant matrices, more than 512");
+  }
+}
+
+// Rewrites give their results another order in memory than what they stand for.
+TEST_F(LoadedText, ViewsOfWhatIsRewrittenMayCopy) {
+  const std::vector<std::string> bodies{
+      // v a^T as (a v^T)^T
+      "    a = torch.softmax(torch.matmul(y, y.transpose(1, 2)), -1)\n"
+      "    z = torch.matmul(y.transpose(1, 2), a.transpose(1, 2))\n"
+      "    return z.view([3, 40]) + z.view_as(y).sum()\n",
+      "    z = torch.matmul(self.m, y)\n    return torch._unsafe_view(z, [3, 48])\n",
+      "    z = torch.conv1d(y, self.k)\n    return z.view([3, -1])\n",
+      "    z = torch.relu(torch.conv1d(y, self.k))\n"
+      "    return torch.as_strided(z, [3, 4, 7, 2], [32, 8, 1, 1])\n",
+  };
+  for (const std::string& body : bodies) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({8, 8}));
+    parameter("m", at::randn({6, 5}));
+    parameter("k", at::randn({4, 5, 1}));
+    const Model model =
+        load("def forward(self, x):\n    y = torch.linear(x, self.w)\n" + body, 1, 3);
+    run(model, {at::randn({3, 5, 8})});
+    for (const auto* node : all_nodes(*model.graph)) {
+      EXPECT_FALSE(is_kind(node, "aten::view")) << body;
+      EXPECT_FALSE(is_kind(node, "aten::view_as")) << body;
+    }
+  }
+}
+
 TEST_F(LoadedText, BilinearIsALinearAndAProduct) {
   for (const bool with_bias : {false, true}) {
     module_ = torch::jit::Module("m");

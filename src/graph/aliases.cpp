@@ -1,0 +1,221 @@
+#include "graph/aliases.h"
+
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "graph/rewrite.h"
+
+namespace repquant {
+namespace {
+
+using torch::jit::Block;
+using torch::jit::Node;
+using torch::jit::Value;
+
+/// The same value under another type.
+const std::set<std::string> kCasts{"prim::unchecked_cast", "prim::unchecked_unwrap_optional",
+                                   "aten::_unwrap_optional"};
+const std::set<std::string> kConstructs{"prim::ListConstruct", "prim::TupleConstruct",
+                                        "prim::DictConstruct"};
+/// Elements of a container, or another container with the same elements.
+const std::set<std::string> kContainerReads{
+    "aten::__getitem__", "aten::get",        "prim::ListUnpack", "prim::TupleUnpack",
+    "prim::TupleIndex",  "prim::TupleSlice", "aten::slice",      "aten::add",
+    "aten::mul",         "aten::list",       "aten::copy",       "aten::values",
+    "aten::items"};
+/// What the schema calls a view and mostly is none: a copy of another type.
+const std::set<std::string> kCopies{"aten::to"};
+
+/// True if the schema says that the first output is, or holds, a view of the first operand.
+bool is_view(const Node* node) {
+  const auto* schema = node->maybeSchema();
+  if (schema == nullptr || schema->arguments().empty() || schema->returns().empty()) return false;
+  if (kCopies.count(kind_name(node)) > 0) return false;
+  const auto* from = schema->arguments()[0].alias_info();
+  const auto* to = schema->returns()[0].alias_info();
+  if (from == nullptr || to == nullptr || from->isWrite()) return false;
+  return from->beforeSets() == to->beforeSets() &&
+         node->input(0)->type()->isSubtypeOf(*c10::TensorType::get());
+}
+
+/// The operands whose memory the outputs may share or hold.
+std::vector<Value*> carried_operands(const Node* node) {
+  const std::string kind = kind_name(node);
+  const auto inputs = const_cast<Node*>(node)->inputs();
+  if (kConstructs.count(kind) > 0) return inputs.vec();
+  if (inputs.empty()) return {};
+  if (kCasts.count(kind) > 0 || is_view(node) || gives_parts(node) || writes_into(node, 0)) {
+    return {inputs[0]};
+  }
+  if (kContainerReads.count(kind) == 0 || !is_container(inputs[0])) return {};
+  return inputs.vec();
+}
+
+/// True if `container` holds nothing but what it was made of when `reader` reads it.
+bool is_unchanged(const Value* container, const Node* reader) {
+  const bool in_order = reader->owningBlock() == container->node()->owningBlock();
+  const auto& uses = container->uses();
+  return std::none_of(uses.begin(), uses.end(), [&](const auto& use) {
+    return writes_into(use.user, use.offset) && (!in_order || use.user->isBefore(reader));
+  });
+}
+
+bool is_same_constant(const Value* a, const Value* b) {
+  const auto one = torch::jit::toIValue(a), other = torch::jit::toIValue(b);
+  return one && other && *one == *other;
+}
+
+/// Element `index` of what `construct` makes of its operands; null if there is none.
+Value* item_of(Node* construct, std::int64_t index) {
+  const auto count = static_cast<std::int64_t>(construct->inputs().size());
+  if (index < -count || index >= count) return nullptr;
+  return construct->input(static_cast<std::size_t>(index < 0 ? index + count : index));
+}
+
+/// The element that `value` is, of a container whose elements are known; else null.
+Value* element_read(const Value* value) {
+  Node* node = const_cast<Node*>(value->node());
+  const std::string kind = kind_name(node);
+  if (kContainerReads.count(kind) == 0 || node->inputs().empty()) return nullptr;
+  Node* made = node->input(0)->node();
+  if (kConstructs.count(kind_name(made)) == 0 || !is_unchanged(node->input(0), node))
+    return nullptr;
+  if (kind == "prim::ListUnpack" || kind == "prim::TupleUnpack") {
+    return item_of(made, static_cast<std::int64_t>(value->offset()));
+  }
+  if (kind != "aten::__getitem__" && kind != "prim::TupleIndex") return nullptr;
+  if (made->kind() == c10::prim::DictConstruct) {
+    for (std::size_t i = made->inputs().size(); i >= 2; i -= 2) {  // the last of equal keys counts
+      if (!torch::jit::toIValue(made->input(i - 2))) return nullptr;
+      if (is_same_constant(made->input(i - 2), node->input(1))) return made->input(i - 1);
+    }
+    return nullptr;
+  }
+  const auto index = constant_int(node->input(1));
+  return index ? item_of(made, *index) : nullptr;
+}
+
+}  // namespace
+
+bool is_container(const Value* value) {
+  const auto kind = value->type()->kind();
+  return kind == c10::TypeKind::ListType || kind == c10::TypeKind::TupleType ||
+         kind == c10::TypeKind::DictType;
+}
+
+bool writes_into(const Node* node, std::size_t i) {
+  const auto* schema = node->maybeSchema();
+  if (schema == nullptr || i >= schema->arguments().size()) return false;
+  const auto* alias = schema->arguments()[i].alias_info();
+  return alias != nullptr && alias->isWrite();
+}
+
+Value* base_of(const Value* value) {
+  Node* node = const_cast<Node*>(value->node());
+  if (Value* element = element_read(value)) return element;
+  const std::string kind = kind_name(node);
+  if (kind == "prim::ListUnpack" || kind == "aten::__getitem__") {
+    Node* list = node->input(0)->node();
+    return gives_parts(list) ? list->input(0) : nullptr;
+  }
+  if (is_container(value) || node->inputs().empty()) return nullptr;
+  return kCasts.count(kind) > 0 || is_view(node) ? node->input(0) : nullptr;
+}
+
+Value* root_of(Value* value) {
+  while (Value* base = base_of(value)) value = base;
+  return value;
+}
+
+bool are_apart(const Value* a, const Value* b) {
+  const Node *one = a->node(), *other = b->node();
+  if (one == other) return a != b && one->kind() == c10::prim::ListUnpack;
+  if (one->kind() != other->kind() || one->input(0) != other->input(0)) return false;
+  if (one->kind() == c10::prim::ListUnpack) return a->offset() != b->offset();
+  std::size_t index = 1;
+  if (is_kind(one, "aten::select")) {
+    if (!is_same_constant(one->input(1), other->input(1))) return false;
+    index = 2;
+  } else if (!is_kind(one, "aten::__getitem__")) {
+    return false;
+  }
+  const auto i = constant_int(one->input(index)), k = constant_int(other->input(index));
+  if (i && k) return *i != *k && (*i < 0) == (*k < 0);
+  const auto text = constant_text(one->input(index)), key = constant_text(other->input(index));
+  return text && key && *text != *key;
+}
+
+Sharing::Sharing(Value* root, const Node* before, Reads written)
+    : before_(before), written_(std::move(written)) {
+  add(root);
+  const Block* block = before->owningBlock();
+  // Once more where an element was put into a container that was read before.
+  while (look_through(const_cast<Block*>(block))) {
+  }
+}
+
+bool Sharing::add(Value* value) {
+  if (!known_.insert(value).second) return false;
+  values_.push_back(value);
+  return true;
+}
+
+bool Sharing::look_through(Block* block) {
+  bool again = false;
+  for (Node* node : block->nodes()) {
+    if (node == before_) break;
+    again = look_at(node) || again;
+  }
+  return again;
+}
+
+/// True if something was found that nodes in front of it may read.
+bool Sharing::look_at(Node* node) {
+  if (node->kind() == c10::prim::If) return look_at_branches(node);
+  if (node->kind() == c10::prim::Loop) return look_at_loop(node);
+  const auto inputs = node->inputs();
+  const auto is_known = [this](const Value* value) { return has(value); };
+  if (!inputs.empty() && is_container(inputs[0]) && writes_into(node, 0)) {
+    return std::any_of(inputs.begin() + 1, inputs.end(), is_known) && add(inputs[0]);
+  }
+  const auto carried = carried_operands(node);
+  if (std::none_of(carried.begin(), carried.end(), is_known)) return false;
+  const auto written = written_.find(inputs[0]);
+  for (Value* output : node->outputs()) {
+    if (written == written_.end() || !are_apart(written->second, output)) add(output);
+  }
+  return false;
+}
+
+bool Sharing::look_at_branches(Node* node) {
+  bool again = false;
+  for (Block* block : node->blocks()) {
+    again = look_through(block) || again;
+    for (std::size_t i = 0; i < block->outputs().size(); ++i) {
+      if (has(block->outputs()[i])) add(node->output(i));
+    }
+  }
+  return again;
+}
+
+bool Sharing::look_at_loop(Node* node) {
+  Block* body = node->blocks()[0];
+  bool again = false;
+  for (std::size_t i = 0; i < node->outputs().size(); ++i) {
+    if (has(node->input(i + 2))) add(body->inputs()[i + 1]);
+  }
+  again = look_through(body);
+  for (std::size_t i = 0; i < node->outputs().size(); ++i) {
+    if (has(body->outputs()[i + 1])) again = add(body->inputs()[i + 1]) || again;
+    if (has(body->inputs()[i + 1])) add(node->output(i));
+  }
+  return again;
+}
+
+}  // namespace repquant

@@ -1,0 +1,60 @@
+// Which values share memory, and which lists, tuples and dicts hold such tensors.
+#pragma once
+
+#include <map>
+#include <unordered_set>
+#include <vector>
+
+namespace torch::jit {
+struct Block;
+struct Node;
+struct Value;
+}  // namespace torch::jit
+
+namespace repquant {
+
+/// True for a list, a tuple or a dict.
+bool is_container(const torch::jit::Value* value);
+
+/// True if `node` writes into its operand `i`.
+bool writes_into(const torch::jit::Node* node, std::size_t i);
+
+/// The tensor that `value` is a view of, or the very tensor that a list, tuple or dict gives back;
+/// null if it is none.
+torch::jit::Value* base_of(const torch::jit::Value* value);
+
+/// The tensor that `value` is a view of a view of .. of.
+torch::jit::Value* root_of(torch::jit::Value* value);
+
+/// What a value is read from, and the value: a tensor and its slice, a list and its element.
+using Reads = std::map<const torch::jit::Value*, const torch::jit::Value*>;
+
+/// True for reads from one value that have no element in common: select(x, 0, 1) and
+/// select(x, 0, 2), two parts of one split, two keys of one dict.
+bool are_apart(const torch::jit::Value* a, const torch::jit::Value* b);
+
+/// The values that are computed before a node and may share memory with a value, or hold a tensor
+/// that does; the value itself among them. Operators that give a copy only at times (contiguous,
+/// reshape) count as views; `to` does not.
+class Sharing {
+ public:
+  /// `written`: of these reads, others that are apart from them share nothing.
+  Sharing(torch::jit::Value* root, const torch::jit::Node* before, Reads written);
+
+  bool has(const torch::jit::Value* value) const { return known_.count(value) > 0; }
+  const std::vector<torch::jit::Value*>& values() const { return values_; }
+
+ private:
+  bool add(torch::jit::Value* value);
+  bool look_at(torch::jit::Node* node);
+  bool look_at_branches(torch::jit::Node* node);
+  bool look_at_loop(torch::jit::Node* node);
+  bool look_through(torch::jit::Block* block);
+
+  const torch::jit::Node* before_;
+  Reads written_;
+  std::unordered_set<const torch::jit::Value*> known_;
+  std::vector<torch::jit::Value*> values_;
+};
+
+}  // namespace repquant
