@@ -33,8 +33,9 @@ void drop_defaults(Model& model, const torch::jit::Module& module, std::size_t p
   }
 }
 
-/// Notes the ranks of inputs in their types, or takes such notes back: a file promises no rank.
-void set_ranks(Model& model, const std::vector<GivenInput>& given) {
+/// Notes ranks and element types of inputs in their types, or takes such notes back: a file
+/// promises neither.
+void set_types(Model& model, const std::vector<GivenInput>& given) {
   for (std::size_t i = 0; i < model.argument_names.size(); ++i) {
     torch::jit::Value* input = model.graph->inputs()[i];
     if (!input->type()->isSubtypeOf(*c10::TensorType::get())) continue;
@@ -43,9 +44,10 @@ void set_ranks(Model& model, const std::vector<GivenInput>& given) {
       const bool by_order = given[k].name.empty() || given.size() == 1;
       if (by_order ? k == i : given[k].name == model.argument_names[i]) found = &given[k];
     }
-    input->setType(found != nullptr
-                       ? c10::TensorType::get()->withDim(static_cast<std::size_t>(found->rank))
-                       : c10::TensorType::get());
+    c10::TensorTypePtr type = c10::TensorType::get();
+    if (found != nullptr) type = type->withDim(static_cast<std::size_t>(found->rank));
+    if (found != nullptr && found->float32) type = type->withScalarType(at::kFloat);
+    input->setType(type);
   }
 }
 
@@ -70,7 +72,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
   model.module = std::make_shared<torch::jit::Module>(module);  // flattening copied nothing
 
   drop_defaults(model, module, provided_inputs);
-  set_ranks(model, given);
+  set_types(model, given);
   expect_nested_tensors(*model.graph);
   // Once it is known which branches run.
   torch::jit::ConstantPropagationImmutableTypes(model.graph);
@@ -82,7 +84,9 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
   if (functionalize(model.graph)) clean_graph(model.graph);
   refuse_random(*model.graph, path);
   decompose_fast_paths(model.graph);
+  share_expanded_matrices(model.graph);  // before bmm, which tells a rank, is matmul
   canonicalize_matmul(model.graph);
+  share_expanded_matrices(model.graph);
   clean_graph(model.graph);
   canonicalize_linear(model.graph);
   canonicalize_norms(model.graph);
@@ -93,7 +97,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
   decompose_transposed_convolutions(model.graph);
   model.convolutions = decompose_convolutions(model.graph);
   separate_softmax_readers(model.graph);
-  set_ranks(model, {});
+  set_types(model, {});
   name_inputs(model);
   return model;
 }
