@@ -4,6 +4,8 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <set>
+
 #include "graph/loaded_text.h"
 #include "graph/site.h"
 
@@ -147,6 +149,34 @@ TEST_F(LoadedText, ComplexNumbersAreNamed) {
   }
   EXPECT_EQ(weights, 2);
   EXPECT_EQ(products, 2);
+}
+
+// A branch without outputs, in a module inside another one: LibTorch keeps neither.
+TEST_F(LoadedText, GapsInBranchesHaveWholePaths) {
+  torch::jit::Module expert("expert"), mixture("mixture"), layer("layer");
+  expert.register_parameter("w", at::randn({8, 8}), false);
+  expert.define("def forward(self, x):\n    return torch.linear(x, self.w)\n");
+  mixture.register_module("expert", expert);
+  mixture.define(
+      "def forward(self, x):\n"
+      "    y = torch.zeros_like(x)\n"
+      "    if bool(x.sum() > 0):\n"
+      "        y.add_(self.expert.forward(x))\n"
+      "    for i in range(int(x.max())):\n"
+      "        if i > 1:\n"
+      "            y.add_(self.expert.forward(y))\n"
+      "    return y\n");
+  layer.register_module("mixture", mixture);
+  layer.define("def forward(self, x):\n    return self.mixture.forward(x) + x\n");
+  module_.register_module("first", layer);
+  module_.register_module("second", layer.deepcopy());
+  const Model model = load(
+      "def forward(self, x):\n    return self.second.forward(self.first.forward(x))\n", 1, 2, true);
+  run(model, {at::rand({3, 8}) * 4});
+  std::multiset<std::string> paths;
+  for (const auto& gap : find_sites(model).skipped) paths.insert(gap.path);
+  const std::string first = "first.mixture.expert", second = "second.mixture.expert";
+  EXPECT_EQ(paths, (std::multiset<std::string>{first, first, second, second}));
 }
 
 }  // namespace
