@@ -17,6 +17,7 @@
 #include "repquant/artifact.h"
 #include "repquant/error.h"
 #include "tensor/cache_codes.h"
+#include "tensor/deviation.h"
 #include "tensor/samples.h"
 
 namespace repquant {
@@ -29,6 +30,9 @@ constexpr double kLargestDeviation = 1e-3;
 double deviation_of(const at::Tensor& actual, const at::Tensor& expected) {
   if (!actual.sizes().equals(expected.sizes())) return 1.0;
   if (expected.numel() == 0) return 0.0;
+  if (expected.is_complex() && actual.is_complex()) {
+    return deviation_of(as_reals(actual), as_reals(expected));
+  }
   if (!expected.is_floating_point()) {
     const auto unequal = (actual != expected).sum().item<std::int64_t>();
     return static_cast<double>(std::max<std::int64_t>(unequal - 1, 0)) /
@@ -251,7 +255,8 @@ void check_not_random(const LoadedModel& original, const std::vector<at::Tensor>
       std::equal(again.begin(), again.end(), expected.begin(), expected.end(),
                  [](const at::Tensor& a, const at::Tensor& b) {
                    return a.sizes().equals(b.sizes()) &&
-                          at::allclose(a.to(at::kDouble), b.to(at::kDouble), 1e-5, 1e-8, true);
+                          at::allclose(as_reals(a).to(at::kDouble), as_reals(b).to(at::kDouble),
+                                       1e-5, 1e-8, true);
                  });
   if (equal) return;
   throw Error(ErrorKind::kUnsupported,
