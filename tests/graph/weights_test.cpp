@@ -179,5 +179,27 @@ TEST_F(LoadedText, GapsInBranchesHaveWholePaths) {
   EXPECT_EQ(paths, (std::multiset<std::string>{first, first, second, second}));
 }
 
+TEST_F(LoadedText, SaysWhatTheArtifactLacks) {
+  parameter("w", at::randn({4, 4}));
+  module_.register_attribute("context", c10::IntType::get(), c10::IValue(20));
+  define("def encode(self, x):\n    return torch.linear(x, self.w)\n");
+  const Model model = load(
+      "def forward(self, x, mask: Optional[Tensor]=None, scale: float=0.5, flag: bool=False):\n"
+      "    y = self.encode(x) * scale\n"
+      "    if mask is not None:\n        y = y * mask\n"
+      "    if flag:\n        y = y + 1\n"
+      "    return y\n",
+      2);
+  std::string notes;
+  for (const auto& note : model.notes) notes += note + "\n";
+  EXPECT_NE(notes.find("encode()"), std::string::npos) << notes;
+  EXPECT_NE(notes.find("context"), std::string::npos) << notes;
+  EXPECT_NE(notes.find("scale=0.5, flag=False"), std::string::npos) << notes;
+  ASSERT_EQ(model.defaults.size(), 2U);
+  EXPECT_FALSE(model.defaults[0]);
+  ASSERT_TRUE(model.defaults[1]);
+  EXPECT_TRUE(model.defaults[1]->isNone());
+}
+
 }  // namespace
 }  // namespace repquant
