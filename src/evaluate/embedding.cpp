@@ -74,6 +74,7 @@ Embedding summarize(const EmbeddingSums& sums, const std::vector<double>& scores
 }  // namespace
 
 at::Tensor pooled(const at::Tensor& output, const Batch& batch) {
+  require_finite(output);
   at::Tensor values = output.to(at::kDouble);
   if (values.dim() == 2) return values;
   if (values.dim() != 3) {

@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/frontend/error_report.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 
@@ -13,6 +14,7 @@
 #include "repquant/error.h"
 #include "repquant/load.h"
 #include "tensor/current_error.h"
+#include "tensor/deviation.h"
 #include "tensor/shape_text.h"
 
 namespace repquant {
@@ -37,19 +39,36 @@ std::string shapes_of(const std::vector<at::Tensor>& tensors) {
   return text;
 }
 
-/// The tensor at `position` if it is of a floating-point type.
+bool has_numbers(const at::Tensor& tensor) {
+  return (tensor.is_floating_point() || tensor.is_complex()) && tensor.numel() > 0;
+}
+
+/// [.., n] complex numbers as [.., 2 n] real ones.
+at::Tensor flat_reals(const at::Tensor& tensor) {
+  const at::Tensor reals = as_reals(tensor);
+  return tensor.is_complex() && tensor.dim() > 0 ? reals.flatten(-2) : reals;
+}
+
+/// What else to do where the output at a position has no scores.
+std::string hint_of(const std::vector<at::Tensor>& tensors) {
+  const auto other = std::find_if(tensors.begin(), tensors.end(), has_numbers);
+  if (other != tensors.end()) {
+    const std::string position = std::to_string(other - tensors.begin());
+    return "output " + position + " is one: `outputs=" + position + "`";
+  }
+  return "metrics need scores: export the model without its argmax or comparison";
+}
+
+/// The tensor at `position` if it is of a floating-point or complex type.
 at::Tensor output_at(const std::vector<at::Tensor>& tensors, int position,
                      const std::string& path) {
   const auto index = static_cast<std::size_t>(position);
-  if (index < tensors.size() && tensors[index].is_floating_point() && tensors[index].numel() > 0) {
-    return tensors[index];
-  }
+  if (index < tensors.size() && has_numbers(tensors[index])) return flat_reals(tensors[index]);
   throw Error(ErrorKind::kUnsupported, {.what = "output " + std::to_string(position) +
                                                 " of the model is no floating-point tensor",
                                         .where = path,
                                         .got = tensors.empty() ? "no tensor" : shapes_of(tensors),
-                                        .hint = "metrics need scores: export the model without its "
-                                                "argmax or comparison"});
+                                        .hint = hint_of(tensors)});
 }
 
 }  // namespace
@@ -136,9 +155,11 @@ std::vector<at::Tensor> LoadedModel::run(const std::vector<at::Tensor>& inputs,
                                          std::span<const int> outputs) const {
   std::vector<at::Tensor> chosen = forward(inputs, outputs);
   for (const at::Tensor& tensor : chosen) {
-    if (at::isfinite(tensor).all().item<bool>()) continue;
+    const bool nan = at::isnan(tensor).any().item<bool>();
+    if (!nan && at::isfinite(tensor).any().item<bool>()) continue;
     throw Error(ErrorKind::kNumerical,
-                {.what = "the output of the model holds NaN or infinity",
+                {.what = nan ? "the output of the model holds NaN"
+                             : "the output of the model holds nothing but infinity",
                  .where = path_,
                  .hint = "check the data and its preprocessing, and the model itself"});
   }

@@ -39,8 +39,9 @@ class LoadedModel {
   bool freeze();
 
   /// The tensors of the output at these positions (tuples, lists and dicts laid flat), float32 or
-  /// double. Throws Error kUsage (the model fails on the inputs), kUnsupported (it gives no
-  /// floating-point tensor there), kResource (out of memory).
+  /// double; complex numbers as two real ones each, side by side in the last dimension. Throws
+  /// Error kUsage (the model fails on the inputs), kUnsupported (it gives no floating-point tensor
+  /// there), kResource (out of memory).
   std::vector<at::Tensor> forward(const std::vector<at::Tensor>& inputs,
                                   std::span<const int> outputs) const;
 
@@ -50,7 +51,8 @@ class LoadedModel {
   /// The first tensor of the output.
   at::Tensor forward(const std::vector<at::Tensor>& inputs) const;
 
-  /// forward() and a check that the outputs are finite, else Error kNumerical.
+  /// forward() and a check that the outputs hold numbers, else Error kNumerical: no NaN, and some
+  /// that are finite. Others may be infinite, as the logits of tokens that are suppressed.
   std::vector<at::Tensor> run(const std::vector<at::Tensor>& inputs,
                               std::span<const int> outputs) const;
   at::Tensor run(const std::vector<at::Tensor>& inputs) const;

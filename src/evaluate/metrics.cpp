@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <string>
+#include <vector>
 
 #include "base/text_table.h"
 #include "repquant/error.h"
@@ -54,8 +56,17 @@ double log_sum_exp(std::span<const double> row) {
   return largest + std::log(sum);
 }
 
+std::vector<double> finite_values(std::span<const double> row) {
+  std::vector<double> values;
+  values.reserve(row.size());
+  std::copy_if(row.begin(), row.end(), std::back_inserter(values),
+               [](double value) { return std::isfinite(value); });
+  return values;
+}
+
 /// KL(softmax(p) || softmax(q)) in nats.
 double kl_divergence(std::span<const double> p, std::span<const double> q) {
+  if (p.empty()) return 0.0;
   const double p_norm = log_sum_exp(p);
   const double q_norm = log_sum_exp(q);
   double kl = 0.0;
@@ -142,15 +153,36 @@ void check_same_shape(const at::Tensor& reference, const at::Tensor& output) {
                .hint = "compare a quantized model with the model it was made from"});
 }
 
+void check_same_infinities(const at::Tensor& reference, const at::Tensor& output) {
+  const at::Tensor infinite = reference.isinf();
+  const bool same =
+      at::equal(infinite, output.isinf()) &&
+      at::equal(reference.masked_select(infinite).gt(0), output.masked_select(infinite).gt(0));
+  if (same) return;
+  throw Error(ErrorKind::kNumerical,
+              {.what = "the output of the model is infinite where the reference's is not, or the "
+                       "other way round",
+               .hint = "infinite outputs are compared only where both have them, as where tokens "
+                       "are suppressed"});
+}
+
+void require_finite(const at::Tensor& output) {
+  if (output.isfinite().all().item<bool>()) return;
+  throw Error(ErrorKind::kNumerical,
+              {.what = "the output of the model holds infinity",
+               .expected = "an embedding of finite numbers",
+               .hint = "check the data and its preprocessing, and the model itself"});
+}
+
 void compare_logits(const at::Tensor& reference, const at::Tensor& logits, AgreementSums& sums) {
   check_same_shape(reference, logits);
+  check_same_infinities(reference, logits);
   const Rows expected(reference);
   const Rows actual(logits);
   for (std::int64_t i = 0; i < actual.size(); ++i) {
-    const auto p = expected[i];
-    const auto q = actual[i];
     ++sums.rows;
-    if (argmax(p) == argmax(q)) ++sums.same_top1;
+    if (argmax(expected[i]) == argmax(actual[i])) ++sums.same_top1;
+    const std::vector<double> p = finite_values(expected[i]), q = finite_values(actual[i]);
     sums.kl.add(kl_divergence(p, q), 1.0);
     for (std::size_t c = 0; c < p.size(); ++c) {
       sums.values.signal += p[c] * p[c];

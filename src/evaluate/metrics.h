@@ -48,8 +48,16 @@ PairedCounts count_paired(const at::Tensor& reference, const at::Tensor& logits,
 /// Throws Error kUsage unless the outputs have the same shape.
 void check_same_shape(const at::Tensor& reference, const at::Tensor& output);
 
-/// Compares logits row by row and adds to `sums`; both of the same shape [.., C].
-/// Throws Error kUsage for different shapes.
+/// Throws Error kNumerical unless the outputs, of one shape, are infinite at the same places with
+/// the same signs.
+void check_same_infinities(const at::Tensor& reference, const at::Tensor& output);
+
+/// Throws Error kNumerical unless all values are finite: embeddings have a direction.
+void require_finite(const at::Tensor& output);
+
+/// Compares logits row by row and adds to `sums`; both of the same shape [.., C]. Where both are
+/// infinite, as the logits of tokens that are suppressed, the rest is compared.
+/// Throws Error kUsage for different shapes, kNumerical for different infinities.
 void compare_logits(const at::Tensor& reference, const at::Tensor& logits, AgreementSums& sums);
 
 /// `classes` decides whether top-5 is reported.

@@ -34,17 +34,26 @@ void add_block(const at::Tensor& logits, const at::Tensor* reference, const at::
   const at::Tensor log_q = at::log_softmax(actual, -1);
   const at::Tensor column = ids.unsqueeze(-1);
   const double nll = -log_q.gather(-1, column).sum().item<double>();
+  if (!std::isfinite(nll)) {
+    throw Error(ErrorKind::kNumerical,
+                {.what = "the model gives a token of the text no probability: its logit, or one "
+                         "beside it, is infinite",
+                 .hint = "perplexity needs a text without tokens that the model suppresses"});
+  }
   window.nll += nll;
   if (reference == nullptr) return;
+  check_same_infinities(*reference, logits);
   const at::Tensor expected = reference->to(at::kDouble);
   const at::Tensor log_p = at::log_softmax(expected, -1);
   window.difference += nll + log_p.gather(-1, column).sum().item<double>();
-  // A divergence is not negative; rounding can leave -1e-17 for equal rows.
-  window.kl += (log_p.exp() * (log_p - log_q)).sum(-1).clamp_min(0.0).sum().item<double>();
+  // Tokens that both suppress have no part in it. A divergence is not negative; rounding can leave
+  // -1e-17 for equal rows.
+  const at::Tensor finite = expected.isfinite();
+  const at::Tensor divergence = at::where(finite, log_p.exp() * (log_p - log_q), 0.0);
+  window.kl += divergence.sum(-1).clamp_min(0.0).sum().item<double>();
   window.same_top1 +=
       static_cast<double>(expected.argmax(-1).eq(actual.argmax(-1)).sum().item<std::int64_t>());
-  noise.signal += expected.square().sum().item<double>();
-  noise.noise += (expected - actual).square().sum().item<double>();
+  noise.add(expected, actual);
 }
 
 void check_logits(const at::Tensor& logits, const TokenTargets& targets) {

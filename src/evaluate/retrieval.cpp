@@ -9,6 +9,7 @@
 #include "base/text_table.h"
 #include "data/labels.h"
 #include "evaluate/embedding.h"
+#include "evaluate/metrics.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
 
@@ -27,6 +28,7 @@ struct Towers {
 };
 
 at::Tensor embedding_of(const at::Tensor& output) {
+  require_finite(output);
   if (output.dim() == 2) return output.to(at::kDouble);
   throw Error(ErrorKind::kUsage, {.what = "an output of the model is no embedding",
                                   .expected = "[samples, width]",

@@ -19,7 +19,7 @@ double output_sqnr_db(Streams& streams, const std::string& where) {
     parts[batch] = energies_of(reference, got);
     const bool whole = whole_numbers(reference);
     compared[batch] = std::any_of(reference.begin(), reference.end(), [&](const at::Tensor& x) {
-      return (whole || x.is_floating_point()) && x.isfinite().any().item<bool>();
+      return (whole || x.is_floating_point() || x.is_complex()) && x.isfinite().any().item<bool>();
     });
   });
   Energies sums;

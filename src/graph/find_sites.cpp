@@ -1,4 +1,5 @@
 #include <ATen/core/Tensor.h>
+#include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
@@ -216,6 +217,12 @@ class Search {
   explicit Search(const Model& model) : graph_(*model.graph), windows_(model.convolutions.windows) {
     const auto& patches = model.convolutions.patches;
     patches_.insert(patches.begin(), patches.end());
+    if (model.module == nullptr) return;
+    for (const c10::IValue& attribute : model.module->attributes()) {
+      if (attribute.isTensor() && attribute.toTensor().has_storage()) {
+        of_file_.insert(attribute.toTensor().storage().data());
+      }
+    }
   }
 
   SiteSearch run() {
@@ -305,14 +312,15 @@ class Search {
     Node* attend = over_last ? attend_after(softmax, reason) : nullptr;
     if (!over_last) reason = "its softmax is not over the last dimension";
     Node* scores = scores_behind(softmax->input(0));
-    if (attend == nullptr || attend->owningBlock() != graph_.block()) {
+    if (attend == nullptr || attend->owningBlock() != graph_.block() ||
+        !unread_weights(attend).empty()) {
       if (scores != nullptr) reasons_[scores] = reason;
       return;
     }
     add(attend, AttendSite{softmax});
     // Two softmaxes may read the same scores, or one what is no product (a pooling).
     if (scores == nullptr || scores->owningBlock() != graph_.block()) return;
-    if (!is_planned(scores)) add(scores, ScoresSite{});
+    if (!is_planned(scores) && unread_weights(scores).empty()) add(scores, ScoresSite{});
   }
 
   /// Other products of two activations, such as those of linear attention. One that reads elements
@@ -327,8 +335,10 @@ class Search {
       if (kind_name(node) != "aten::matmul" || is_planned(node)) continue;
       const Value *left = node->input(0), *right = node->input(1);
       const bool fixed = varying.count(left) == 0 && varying.count(right) == 0;
-      if (!parameters_of(node).empty()) continue;
-      if (fixed || any_value(left) || any_value(right)) {
+      if (!parameters_of(node).empty() || reads_complex_weight(node)) continue;
+      if (!unread_weights(node).empty()) {
+        reasons_[node] = "its weight is computed anew in each pass, of parameters and sizes alone";
+      } else if (fixed || any_value(left) || any_value(right)) {
         reasons_.emplace(node, fixed ? "a product of values that no quantized operator gives"
                                      : "an operand that no quantized operator gives");
       } else if (only_chooses(node->output())) {
@@ -336,6 +346,39 @@ class Search {
       } else {
         add(node, ScoresSite{.softmax = false});
       }
+    }
+  }
+
+  /// Parameters of the file that are an operand of a product once they are cast, moved, repeated or
+  /// scaled, by the sizes or types of the inputs and no element of them: a weight. What is looked
+  /// up in a table, as relative positions are, is none.
+  std::vector<at::Tensor> unread_weights(const Node* product) {
+    std::vector<at::Tensor> weights;
+    for (const Value* operand : product->inputs()) {
+      if (constant_tensor(operand).defined())
+        continue;  // as it is: learned queries, one for each head
+      if (of_inputs().count(operand) == 0) collect_weights(operand, weights);
+    }
+    return weights;
+  }
+
+  void collect_weights(const Value* value, std::vector<at::Tensor>& weights) const {
+    static const std::set<std::string> kKeeps{
+        "aten::to",           "aten::type_as", "aten::repeat", "aten::tile",         "aten::alias",
+        "aten::broadcast_to", "aten::mul",     "aten::div",    "aten::add",          "aten::sub",
+        "aten::neg",          "aten::cat",     "aten::stack",  "prim::ListConstruct"};
+    static const std::set<std::string> kParts{"aten::slice", "aten::narrow", "aten::select",
+                                              "aten::index_select"};
+    const Node* node = value->node();
+    if (const at::Tensor t = constant_tensor(value); t.defined()) {
+      const bool matrix = t.is_floating_point() && t.dim() >= 2 && t.numel() > 1;
+      if (matrix && of_file_.count(t.storage().data()) > 0) weights.push_back(t);
+    } else if (node->kind() == c10::prim::If) {
+      for (const torch::jit::Block* block : node->blocks()) {
+        collect_weights(block->outputs()[value->offset()], weights);
+      }
+    } else if (is_any(node, kKeeps) || (is_shape_only(node) && !is_any(node, kParts))) {
+      for (const Value* operand : node->inputs()) collect_weights(operand, weights);
     }
   }
 
@@ -418,7 +461,12 @@ class Search {
       if (is_of_positions(node) || is_of_kinds(node)) continue;
       SkippedOperator skipped{
           .path = module_path(node), .op = kind_name(node), .reason = "", .node = node};
-      for (const at::Tensor& t : parameters_of(node)) {
+      std::vector<at::Tensor> parameters = parameters_of(node);
+      if (kind_name(node) == "aten::matmul" && node->owningBlock() == graph_.block()) {
+        const std::vector<at::Tensor> unread = unread_weights(node);
+        if (parameters.empty()) parameters = unread;
+      }
+      for (const at::Tensor& t : parameters) {
         if (counted.insert(t.const_data_ptr()).second) skipped.parameters += t.numel();
       }
       if (table) {
@@ -474,7 +522,8 @@ class Search {
   std::set<const Node*> patches_;
   const std::map<const Node*, Node*>& windows_;
   std::unordered_map<const Node*, std::string> reasons_;
-  ValueSet of_inputs_;  // once they are asked for
+  ValueSet of_inputs_;             // once they are asked for
+  std::set<const void*> of_file_;  // memory of the file's tensors
   SiteSearch result_;
 };
 

@@ -1,8 +1,11 @@
 // A loaded TorchScript model as one flat graph.
 #pragma once
 
+#include <ATen/core/ivalue.h>
+
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,18 +28,20 @@ struct Model {
   std::shared_ptr<torch::jit::Graph> graph;
   /// As loaded, to compare the graph to; shares the parameters with it. Null once that is done.
   std::shared_ptr<torch::jit::Module> module;
-  std::vector<std::string> input_names;            // of the tensors: x, obs.0, batch.ids
-  std::vector<std::string> argument_names;         // as in the user's forward()
-  std::map<std::string, std::string> extra_files;  // small text files of the archive
-  std::vector<std::string> notes;                  // what was changed to run it here: sentences
-  FileTensors tensors;                             // of the file, read or not
-  DecomposedConvolutions convolutions;             // linear nodes that were convolutions
+  std::vector<std::string> input_names;              // of the tensors: x, obs.0, batch.ids
+  std::vector<std::string> argument_names;           // as in the user's forward()
+  std::vector<std::optional<c10::IValue>> defaults;  // of these arguments, where they have one
+  std::map<std::string, std::string> extra_files;    // small text files of the archive
+  std::vector<std::string> notes;                    // what was changed to run it here: sentences
+  FileTensors tensors;                               // of the file, read or not
+  DecomposedConvolutions convolutions;               // linear nodes that were convolutions
 };
 
 /// What is known of an array of the data before the model is loaded.
 struct GivenInput {
   std::string name;       // empty: in the order of forward()
   std::int64_t rank = 0;  // of a batch
+  bool float32 = false;   // its type
 };
 
 /// Loads a TorchScript file, flattens and normalises it (see normalize.h).

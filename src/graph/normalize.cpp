@@ -120,10 +120,25 @@ bool asks_for_causal_mask(const Node* node) {
   return value && *value == -std::numeric_limits<double>::infinity();
 }
 
+/// A float32 constant that a conversion leaves as it is: w.to(x.dtype), w.to(x), w.type_as(x) where
+/// x is float32 too. Models run on one device.
+bool keeps_constant(const Node* node, Float32Values& float32) {
+  if (!is_kind(node, "aten::to") && !is_kind(node, "aten::type_as")) return false;
+  const at::Tensor tensor = constant_tensor(node->input(0));
+  if (!tensor.defined() || tensor.scalar_type() != at::kFloat) return false;
+  if (const Value* other = named_input(node, "other")) return float32.contains(other);
+  const Value* type = named_input(node, "dtype");
+  return type != nullptr &&
+         (type->mustBeNone() ||
+          constant_int(type) == std::optional<std::int64_t>(static_cast<std::int64_t>(at::kFloat)));
+}
+
 /// Questions whose answer is known here: there are no gradients, no autocast, no nested tensors,
 /// and the ranks, widths and types of many values. nn.MultiheadAttention asks them before it takes
-/// its fast path and before it splits its weight.
-void answer_questions(Graph& graph) {
+/// its fast path and before it splits its weight. Returns how many were answered.
+int answer_questions(Graph& graph) {
+  int answered = 0;
+  Float32Values float32;
   static const std::set<std::string> kNo{"aten::is_autocast_enabled",
                                          "aten::is_autocast_cpu_enabled", "aten::is_grad_enabled",
                                          "prim::requires_grad", "prim::is_nested"};
@@ -149,14 +164,23 @@ void answer_questions(Graph& graph) {
         if (const auto width = width_of(node->input(0))) answer = *width;
       }
     } else if (kind == "prim::dtype") {
-      if (is_float32(node->input(0))) answer = static_cast<std::int64_t>(at::kFloat);
+      if (float32.contains(node->input(0))) answer = static_cast<std::int64_t>(at::kFloat);
       if (is_bool(node->input(0))) answer = static_cast<std::int64_t>(at::kBool);
     } else if (kind == "aten::is_floating_point") {
-      if (is_float32(node->input(0))) answer = true;
+      if (float32.contains(node->input(0))) answer = true;
       if (is_bool(node->input(0))) answer = false;
     }
-    if (answer) node->output()->replaceAllUsesWith(insert_constant(node, *answer));
+    if (answer && node->hasUses()) {
+      node->output()->replaceAllUsesWith(insert_constant(node, *answer));
+      ++answered;
+    } else if (keeps_constant(node, float32) && node->hasUses()) {
+      node->output()->replaceAllUsesWith(node->input(0));
+      ++answered;
+    }
+    if (!node->blocks().empty()) continue;  // asked for behind what its blocks ask
+    for (const Value* output : node->outputs()) float32.contains(output);
   }
+  return answered;
 }
 
 int count_branches(Graph& graph) {
@@ -243,12 +267,12 @@ void clean_graph(std::shared_ptr<Graph>& graph) {
   remove_identities(*graph);
   rename_unsafe_views(*graph);
   // Folding a condition uncovers constants behind it, so a few rounds are needed: three suffice for
-  // every traced model, one for each layer where a layer asks for the rank of what the one before
-  // it gives.
-  int branches = count_branches(*graph) + 1;
-  for (int round = 0; round < 3 || count_branches(*graph) < branches; ++round) {
+  // every traced model, one for each layer where a layer asks for the rank or the type of what the
+  // one before it gives. A question that was answered is gone, so this ends.
+  int branches = count_branches(*graph) + 1, answered = 0;
+  for (int round = 0; round < 3 || answered > 0 || count_branches(*graph) < branches; ++round) {
     branches = count_branches(*graph);
-    answer_questions(*graph);
+    answered = answer_questions(*graph);
     torch::jit::EliminateExceptions(graph);
     torch::jit::LowerSimpleTuples(graph);
     torch::jit::ConstantPropagation(graph);

@@ -63,6 +63,10 @@ constexpr std::int64_t kMostMatrices = 512;
 /// matrices -> one aten::linear each.
 void canonicalize_matmul(std::shared_ptr<torch::jit::Graph>& graph);
 
+/// x @ W with a constant matrix W that is expanded or repeated for each sample -> x @ W with the
+/// matrix itself, in bmm and matmul.
+void share_expanded_matrices(std::shared_ptr<torch::jit::Graph>& graph);
+
 /// softmax(x, -2) and v @ a^T -> softmax over the last dimension, as the left operand of a product.
 void canonicalize_attention(std::shared_ptr<torch::jit::Graph>& graph);
 

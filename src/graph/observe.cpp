@@ -13,7 +13,9 @@ using torch::jit::Value;
 
 void record(const Value* value, const c10::IValue& content, Observed& observed) {
   if (content.isTensor()) {
-    if (content.toTensor().defined()) observed.shapes[value] = content.toTensor().sizes().vec();
+    if (!content.toTensor().defined()) return;
+    observed.shapes[value] = content.toTensor().sizes().vec();
+    if (content.toTensor().is_complex()) observed.complex.insert(value);
   } else if (content.isInt() || content.isDouble() || content.isBool() || content.isIntList() ||
              content.isNone() || content.isString() || content.isDoubleList()) {
     observed.numbers[value] = content;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "graph/model.h"
@@ -14,7 +15,8 @@ namespace repquant {
 
 struct Observed {
   std::unordered_map<const torch::jit::Value*, std::vector<std::int64_t>> shapes;
-  Values numbers;  // everything that is not a tensor
+  std::unordered_set<const torch::jit::Value*> complex;  // tensors of complex numbers
+  Values numbers;                                        // everything that is not a tensor
   /// Multiply-accumulates of each product over the whole batch. What is in a loop counts for each
   /// turn; shapes and numbers of such values are not among those above.
   std::unordered_map<const torch::jit::Node*, std::int64_t> macs;

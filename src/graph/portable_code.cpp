@@ -294,7 +294,8 @@ void use_float32(Module& module, const Code& code, std::vector<std::string>& not
   if (weights.empty() && conversions.empty()) return;
   convert_inputs(*torch::jit::toGraphFunction(module.get_method("forward").function()).graph());
   for (const auto type : weights) {
-    notes.push_back(std::string(c10::toString(type)) + " weights are converted to float32");
+    notes.push_back(std::string(c10::toString(type)) +
+                    " weights are converted to float32, and outputs of that type with them");
   }
   for (const auto type : conversions) {
     notes.push_back("conversions to " + std::string(c10::toString(type)) +

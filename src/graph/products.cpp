@@ -331,10 +331,11 @@ std::string base_kind(const Node* node) {
   return kind;
 }
 
+/// The constant tensors behind a value that hold more than a number.
 void collect(const Value* value, std::vector<at::Tensor>& out) {
   if (const auto constant = torch::jit::toIValue(value)) {
     const auto add = [&](const at::Tensor& t) {
-      if (t.defined() && t.is_floating_point() && t.numel() > 1) out.push_back(t);
+      if (t.defined() && t.numel() > 1) out.push_back(t);
     };
     if (constant->isTensor()) add(constant->toTensor());
     if (constant->isTensorList()) {
@@ -344,6 +345,12 @@ void collect(const Value* value, std::vector<at::Tensor>& out) {
              value->node()->kind() == c10::prim::TupleConstruct) {
     for (const Value* item : value->node()->inputs()) collect(item, out);
   }
+}
+
+std::vector<at::Tensor> constants_of(const Node* node) {
+  std::vector<at::Tensor> result;
+  for (const Value* value : node->inputs()) collect(value, result);
+  return result;
 }
 
 bool names_convolution(const std::string& kind) { return kind.find("conv") != std::string::npos; }
@@ -376,8 +383,8 @@ std::int64_t product_macs(const Node* node, const Values& values) {
 }
 
 std::vector<at::Tensor> parameters_of(const Node* node) {
-  std::vector<at::Tensor> result;
-  for (const Value* value : node->inputs()) collect(value, result);
+  std::vector<at::Tensor> result = constants_of(node);
+  std::erase_if(result, [](const at::Tensor& t) { return !t.is_floating_point(); });
   return result;
 }
 
@@ -394,9 +401,16 @@ std::int64_t constant_matrices(const Node* node) {
 
 }  // namespace
 
+bool reads_complex_weight(const Node* node) {
+  const std::vector<at::Tensor> constants = constants_of(node);
+  return std::any_of(constants.begin(), constants.end(),
+                     [](const at::Tensor& t) { return t.is_complex(); });
+}
+
 std::string reason_for_gap(const Node* node) {
   const std::string kind = base_kind(node);
   if (is_unknown_operator(node)) return "an operator whose products are not known";
+  if (reads_complex_weight(node)) return "a complex weight";
   if (names_convolution(kind)) {
     if (!constant_tensor(node->input(1)).defined()) return "its weight is computed";
     if (is_transposed_convolution(node)) return "a transposed convolution in groups or of volumes";

@@ -24,6 +24,9 @@ std::int64_t product_macs(const torch::jit::Node* node, const Values& values);
 /// The floating-point constants that a node reads itself or in lists, scalars left out.
 std::vector<at::Tensor> parameters_of(const torch::jit::Node* node);
 
+/// True if one of the constants that a node reads holds complex numbers.
+bool reads_complex_weight(const torch::jit::Node* node);
+
 /// Why this product is not quantized, when structure alone tells.
 std::string reason_for_gap(const torch::jit::Node* node);
 

@@ -74,12 +74,30 @@ void take_macs(const Observed& observed, SiteSearch& search) {
   for (auto& skipped : search.skipped) skipped.macs = per_sample(skipped.node);
 }
 
+/// Products of complex numbers, which have no grid, stay as they are.
+void skip_complex_products(const Observed& observed, SiteSearch& search) {
+  const auto is_complex = [&](const Site& site) {
+    const bool product = std::holds_alternative<ScoresSite>(site.kind) ||
+                         std::holds_alternative<AttendSite>(site.kind);
+    return product && observed.complex.count(site.node->input(1)) > 0;
+  };
+  for (const Site& site : search.sites) {
+    if (!is_complex(site)) continue;
+    search.skipped.push_back({.path = site.path,
+                              .op = site.node->kind().toQualString(),
+                              .reason = "a product of complex numbers",
+                              .node = site.node});
+  }
+  std::erase_if(search.sites, is_complex);
+}
+
 }  // namespace
 
 void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::Tensor>& inputs,
                  const Observed& observed) {
   at::NoGradGuard no_grad;
   const Schedule schedule(*model.graph);
+  skip_complex_products(observed, search);
   prove_attention(model, schedule, search, inputs);
   std::map<const Node*, std::uint64_t> norms;
   std::map<const Node*, Marking> markings;

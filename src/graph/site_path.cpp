@@ -5,8 +5,10 @@
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/ir/scope.h>
 
+#include <algorithm>
 #include <optional>
 #include <unordered_map>
+#include <vector>
 
 #include "graph/rewrite.h"
 
@@ -61,12 +63,21 @@ Module submodule(Module module, const std::string& path) {
   return module;
 }
 
-/// The module path of a call stack whose outermost call is made by `root`.
-std::string path_of(InlinedCallStackPtr call, const Module& root) {
+/// Calls from the outermost one inwards.
+using Calls = std::vector<InlinedCallStackPtr>;
+
+Calls calls_of(const Node* node) {
+  Calls calls;
+  for (auto call = node->callstack(); call; call = (*call)->callee()) calls.push_back(*call);
+  return calls;
+}
+
+/// The module path of calls of which the outermost is made by `root`.
+std::string path_of(const Calls& calls, const Module& root) {
   std::string path;
   std::string method = "forward";
   std::optional<Module> caller = root;  // none: not to be followed any more
-  while (true) {
+  for (const auto& call : calls) {
     const auto instance = call->module_instance();
     const std::string name = instance ? instance->instance_name() : "";
     // SELF marks a call of another method of the same module.
@@ -80,8 +91,53 @@ std::string path_of(InlinedCallStackPtr call, const Module& root) {
       }
     }
     method = call->function_name();
-    if (!call->callee()) return path;
-    call = *call->callee();
+  }
+  return path;
+}
+
+/// True if the code of the last of these calls has this branch or loop.
+bool is_written_in(const Node* node, const InlinedCallStack& call) {
+  const torch::jit::GraphFunction* function =
+      call.function() == nullptr ? nullptr : torch::jit::tryToGraphFunction(*call.function());
+  if (function == nullptr) return false;
+  const auto nodes = all_nodes(*function->graph());
+  return std::any_of(nodes.begin(), nodes.end(), [&](const Node* written) {
+    return written->kind() == node->kind() && written->sourceRange() == node->sourceRange();
+  });
+}
+
+/// The calls behind a branch or loop without outputs. LibTorch notes them with values, so that it
+/// has none: those behind what it reads, as far as its own code reaches.
+Calls calls_of_owner(const Node* node) {
+  for (const Value* input : node->inputs()) {
+    if (input->node()->owningBlock() != node->owningBlock()) continue;
+    for (Calls calls = calls_of(input->node()); !calls.empty(); calls.pop_back()) {
+      if (is_written_in(node, *calls.back())) return calls;
+    }
+  }
+  return {};
+}
+
+/// `outer`: calls that LibTorch leaves out of all call stacks in this block.
+void name_nodes_of(torch::jit::Block* block, const Calls& outer, const Module& module,
+                   const torch::jit::ScopePtr& root) {
+  const auto behind = [&](const Calls& inner) {
+    Calls calls(outer);
+    calls.insert(calls.end(), inner.begin(), inner.end());
+    return calls;
+  };
+  std::unordered_map<InlinedCallStackPtr, torch::jit::ScopePtr> scopes;  // many nodes share one
+  for (Node* node : block->nodes()) {
+    auto& scope = scopes[node->callstack().value_or(InlinedCallStackPtr())];
+    if (!scope) {
+      const std::string path = path_of(behind(calls_of(node)), module);
+      scope = path.empty() ? root : root->push(c10::Symbol::fromQualString("scope::" + path));
+    }
+    node->setScope(scope);
+    if (node->blocks().empty()) continue;
+    const bool noted = node->callstack() || !node->outputs().empty();
+    const Calls calls = noted ? outer : behind(calls_of_owner(node));
+    for (torch::jit::Block* inner : node->blocks()) name_nodes_of(inner, calls, module, root);
   }
 }
 
@@ -89,16 +145,7 @@ std::string path_of(InlinedCallStackPtr call, const Module& root) {
 
 void name_nodes(torch::jit::Graph& graph, const Module& module) {
   const auto root = c10::make_intrusive<torch::jit::Scope>();
-  std::unordered_map<InlinedCallStackPtr, torch::jit::ScopePtr> scopes;  // many nodes share one
-  for (Node* node : all_nodes(graph)) {
-    const auto stack = node->callstack();
-    auto& scope = scopes[stack.value_or(InlinedCallStackPtr())];
-    if (!scope) {
-      const std::string path = stack ? path_of(*stack, module) : "";
-      scope = path.empty() ? root : root->push(c10::Symbol::fromQualString("scope::" + path));
-    }
-    node->setScope(scope);
-  }
+  name_nodes_of(graph.block(), {}, module, root);
 }
 
 std::string module_path(const Node* node) { return node->scopeName(); }

@@ -22,6 +22,7 @@ using torch::jit::Value;
 using Width = std::optional<std::int64_t>;
 
 constexpr int kFarthest = 16;
+constexpr int kDeepest = 1000;  // of operands that nobody has asked for yet
 
 /// Results of the width and type of the first operand.
 const std::set<std::string> kOfElements{"aten::contiguous",
@@ -40,6 +41,161 @@ const std::set<std::string> kOfElements{"aten::contiguous",
 /// Elements of the first operand, or 0.
 const std::set<std::string> kPickKinds{"aten::index", "aten::tril", "aten::triu",
                                        "aten::contiguous"};
+/// The first result has the type of the first operand where that is floating-point, unless another
+/// one is named. Beside kOfElements, kPickKinds and what only moves elements.
+const std::set<std::string> kOfType{"aten::abs",
+                                    "aten::adaptive_avg_pool1d",
+                                    "aten::adaptive_avg_pool2d",
+                                    "aten::alias",
+                                    "aten::amax",
+                                    "aten::amin",
+                                    "aten::atan",
+                                    "aten::avg_pool1d",
+                                    "aten::avg_pool2d",
+                                    "aten::batch_norm",
+                                    "aten::broadcast_to",
+                                    "aten::ceil",
+                                    "aten::celu",
+                                    "aten::clamp",
+                                    "aten::clamp_max",
+                                    "aten::clamp_min",
+                                    "aten::col2im",
+                                    "aten::constant_pad_nd",
+                                    "aten::cos",
+                                    "aten::cosh",
+                                    "aten::cumprod",
+                                    "aten::cumsum",
+                                    "aten::diagonal",
+                                    "aten::elu",
+                                    "aten::embedding",
+                                    "aten::embedding_bag",
+                                    "aten::empty_like",
+                                    "aten::erf",
+                                    "aten::exp",
+                                    "aten::expm1",
+                                    "aten::feature_dropout",
+                                    "aten::floor",
+                                    "aten::full_like",
+                                    "aten::gather",
+                                    "aten::glu",
+                                    "aten::group_norm",
+                                    "aten::hardshrink",
+                                    "aten::hardsigmoid",
+                                    "aten::hardswish",
+                                    "aten::hardtanh",
+                                    "aten::im2col",
+                                    "aten::index_add",
+                                    "aten::index_copy",
+                                    "aten::index_fill",
+                                    "aten::index_put",
+                                    "aten::instance_norm",
+                                    "aten::layer_norm",
+                                    "aten::leaky_relu",
+                                    "aten::linalg_vector_norm",
+                                    "aten::log",
+                                    "aten::log10",
+                                    "aten::log1p",
+                                    "aten::log2",
+                                    "aten::log_sigmoid",
+                                    "aten::log_softmax",
+                                    "aten::logit",
+                                    "aten::logsumexp",
+                                    "aten::masked_scatter",
+                                    "aten::masked_select",
+                                    "aten::max_pool1d",
+                                    "aten::max_pool2d",
+                                    "aten::mean",
+                                    "aten::mish",
+                                    "aten::nan_to_num",
+                                    "aten::native_layer_norm",
+                                    "aten::new_empty",
+                                    "aten::new_full",
+                                    "aten::new_ones",
+                                    "aten::new_zeros",
+                                    "aten::norm",
+                                    "aten::ones_like",
+                                    "aten::pad",
+                                    "aten::pixel_shuffle",
+                                    "aten::pixel_unshuffle",
+                                    "aten::prelu",
+                                    "aten::prod",
+                                    "aten::reciprocal",
+                                    "aten::relu6",
+                                    "aten::repeat",
+                                    "aten::rms_norm",
+                                    "aten::round",
+                                    "aten::rsqrt",
+                                    "aten::scatter",
+                                    "aten::scatter_add",
+                                    "aten::selu",
+                                    "aten::sign",
+                                    "aten::sin",
+                                    "aten::sinh",
+                                    "aten::slice_scatter",
+                                    "aten::select_scatter",
+                                    "aten::softmax",
+                                    "aten::_softmax",
+                                    "aten::_safe_softmax",
+                                    "aten::softplus",
+                                    "aten::softshrink",
+                                    "aten::sort",
+                                    "aten::sqrt",
+                                    "aten::square",
+                                    "aten::std",
+                                    "aten::sum",
+                                    "aten::take_along_dim",
+                                    "aten::tan",
+                                    "aten::threshold",
+                                    "aten::tile",
+                                    "aten::topk",
+                                    "aten::unsafe_chunk",
+                                    "aten::upsample_bicubic2d",
+                                    "aten::upsample_bilinear2d",
+                                    "aten::upsample_linear1d",
+                                    "aten::upsample_nearest1d",
+                                    "aten::upsample_nearest2d",
+                                    "aten::var",
+                                    "aten::zeros_like",
+                                    "prim::unchecked_cast",
+                                    "aten::_unwrap_optional",
+                                    "aten::__getitem__",
+                                    "aten::cat",
+                                    "aten::concat",
+                                    "aten::concatenate",
+                                    "aten::stack",
+                                    "aten::hstack",
+                                    "aten::vstack"};
+/// All operands and the result have one type, or the operator fails.
+const std::set<std::string> kOneType{"aten::linear",
+                                     "aten::matmul",
+                                     "aten::bmm",
+                                     "aten::mm",
+                                     "aten::mv",
+                                     "aten::dot",
+                                     "aten::inner",
+                                     "aten::outer",
+                                     "aten::tensordot",
+                                     "aten::linalg_matmul",
+                                     "aten::addmm",
+                                     "aten::addmv",
+                                     "aten::baddbmm",
+                                     "aten::einsum",
+                                     "aten::bilinear",
+                                     "aten::conv1d",
+                                     "aten::conv2d",
+                                     "aten::conv3d",
+                                     "aten::conv_transpose1d",
+                                     "aten::conv_transpose2d",
+                                     "aten::conv_transpose3d",
+                                     "aten::_convolution",
+                                     "aten::convolution",
+                                     "aten::_native_multi_head_attention"};
+/// Arithmetic that promotes its operands to one type.
+const std::set<std::string> kPromoting{
+    "aten::add",     "aten::sub",         "aten::rsub",     "aten::mul",     "aten::div",
+    "aten::maximum", "aten::minimum",     "aten::pow",      "aten::where",   "aten::remainder",
+    "aten::fmod",    "aten::atan2",       "aten::addcmul",  "aten::addcdiv", "aten::lerp",
+    "aten::hypot",   "aten::true_divide", "aten::logaddexp"};
 const std::set<std::string> kSumKinds{"aten::add", "aten::sub", "aten::mul"};
 const std::set<std::string> kNormKinds{"aten::layer_norm", "aten::rms_norm"};
 const std::set<std::string> kProductKinds{"aten::linear", "aten::matmul",
@@ -144,8 +300,6 @@ bool makes_floats(const Node* node) {
   return is_one_of(node, {"aten::zeros", "aten::ones", "aten::empty"});
 }
 
-bool is_float32_at(const Value* value, int depth);
-
 /// True if `use` multiplies the value, possibly moved around, by a float32 weight.
 bool multiplies_by_float32(const Use& use, int depth) {
   const Node* reader = use.user;
@@ -161,35 +315,6 @@ bool multiplies_by_float32(const Use& use, int depth) {
   const auto& uses = reader->output()->uses();
   return std::any_of(uses.begin(), uses.end(),
                      [&](const Use& next) { return multiplies_by_float32(next, depth + 1); });
-}
-
-bool is_float32_at(const Value* value, int depth) {
-  if (depth > kFarthest) return false;
-  if (const at::Tensor t = constant_tensor(value); t.defined()) {
-    return t.scalar_type() == at::kFloat;
-  }
-  const Node* node = value->node();
-  const auto of_operand = [&](const Value* operand) { return is_float32_at(operand, depth + 1); };
-  if (const auto type = named_type(node)) return *type == static_cast<std::int64_t>(at::kFloat);
-  if (makes_floats(node) && named_input(node, "dtype")->mustBeNone()) return true;
-  if (node->kind() == c10::prim::If) {
-    const auto blocks = node->blocks();
-    return std::all_of(blocks.begin(), blocks.end(), [&](const torch::jit::Block* block) {
-      return of_operand(block->outputs()[value->offset()]);
-    });
-  }
-  if (is_kind(node, "aten::linear") && of_operand(node->input(1))) return true;
-  if (is_kind(node, "aten::matmul") || is_kind(node, "aten::_native_multi_head_attention")) {
-    return of_operand(node->input(0));
-  }
-  if (is_one_of(node, kNormKinds) || is_one_of(node, kOfElements) || is_one_of(node, kPickKinds) ||
-      is_shape_only(node)) {
-    if (of_operand(node->input(0))) return true;
-  } else if (is_one_of(node, kSumKinds) && gives_tensor(node->input(1))) {
-    if (of_operand(node->input(0)) && of_operand(node->input(1))) return true;
-  }
-  return std::any_of(value->uses().begin(), value->uses().end(),
-                     [](const Use& use) { return multiplies_by_float32(use, 0); });
 }
 
 /// Truth values, whatever they read.
@@ -214,11 +339,87 @@ bool is_bool_at(const Value* value, int depth) {
   return (is_shape_only(node) || is_one_of(node, kPickKinds)) && of_operand(node->input(0));
 }
 
+/// A number, truth values or whole numbers: beside a float32 tensor they leave its type as it is.
+bool yields_to_float32(const Value* operand) {
+  if (!gives_tensor(operand)) return operand->type()->kind() != c10::TypeKind::ComplexType;
+  const at::Tensor t = constant_tensor(operand);
+  if (!t.defined()) return is_bool_at(operand, 0);
+  return t.unsafeGetTensorImpl()->is_wrapped_number() ||
+         at::isIntegralType(t.scalar_type(), /*includeBool=*/true);
+}
+
+/// True if a type is named that hangs on the data.
+bool names_unknown_type(const Node* node) {
+  const Value* type = node->maybeSchema() ? named_input(node, "dtype") : nullptr;
+  return type != nullptr && !type->mustBeNone() && !constant_int(type);
+}
+
+/// The other tensor whose type x.type_as(other) or x.to(other) gives; null for other nodes.
+const Value* type_giver(const Node* node) {
+  if (!is_kind(node, "aten::to") && !is_kind(node, "aten::type_as")) return nullptr;
+  return named_input(node, "other");
+}
+
 }  // namespace
 
-std::optional<std::int64_t> width_of(const Value* value) { return width_at(value, 0); }
+bool Float32Values::is_promoted(const Node* node, int depth) {
+  bool any = false;
+  for (std::size_t i = is_kind(node, "aten::where") ? 1 : 0; i < node->inputs().size(); ++i) {
+    if (gives_tensor(node->input(i)) && contains(node->input(i), depth + 1)) {
+      any = true;
+    } else if (!yields_to_float32(node->input(i))) {
+      return false;
+    }
+  }
+  return any;
+}
 
-bool is_float32(const Value* value) { return is_float32_at(value, 0); }
+/// By what computes the value.
+bool Float32Values::is_given_by(const Node* node, const Value* value, int depth) {
+  const auto of_operand = [&](const Value* operand) { return contains(operand, depth + 1); };
+  if (node->kind() == c10::prim::Param) {  // known while a model is loaded
+    const auto type = value->type()->cast<c10::TensorType>();
+    return type != nullptr && type->scalarType() == std::optional(at::kFloat);
+  }
+  if (node->kind() == c10::prim::If) {
+    const auto blocks = node->blocks();
+    return std::all_of(blocks.begin(), blocks.end(), [&](const torch::jit::Block* block) {
+      return of_operand(block->outputs()[value->offset()]);
+    });
+  }
+  const auto operands = node->inputs();
+  if (node->kind() == c10::prim::ListConstruct) {
+    return !operands.empty() && std::all_of(operands.begin(), operands.end(), of_operand);
+  }
+  if (const auto type = named_type(node)) return *type == static_cast<std::int64_t>(at::kFloat);
+  if (names_unknown_type(node)) return false;
+  if (makes_floats(node) && named_input(node, "dtype")->mustBeNone()) return true;
+  if (const Value* other = type_giver(node)) return of_operand(other);
+  if (is_one_of(node, kOneType)) return std::any_of(operands.begin(), operands.end(), of_operand);
+  if (is_one_of(node, kPromoting)) return is_promoted(node, depth);
+  const bool parts = is_kind(node, "prim::ListUnpack");
+  if (operands.empty() || (value->offset() > 0 && !parts)) return false;
+  const bool keeps = is_one_of(node, kOfElements) || is_one_of(node, kPickKinds) ||
+                     is_one_of(node, kOfType) || is_shape_only(node) || is_kind(node, "aten::to") ||
+                     is_kind(node, "aten::scaled_dot_product_attention");
+  return keeps && of_operand(operands[0]);
+}
+
+bool Float32Values::contains(const Value* value, int depth) {
+  const bool list = value->type()->isSubtypeOf(*c10::ListType::ofTensors());
+  if (depth > kDeepest || (!list && !gives_tensor(value))) return false;
+  if (const at::Tensor t = constant_tensor(value); t.defined()) {
+    return t.scalar_type() == at::kFloat;
+  }
+  if (const auto found = known_.find(value); found != known_.end()) return found->second;
+  const bool known = is_given_by(value->node(), value, depth) ||
+                     std::any_of(value->uses().begin(), value->uses().end(),
+                                 [](const Use& use) { return multiplies_by_float32(use, 0); });
+  known_[value] = known;
+  return known;
+}
+
+std::optional<std::int64_t> width_of(const Value* value) { return width_at(value, 0); }
 
 bool is_bool(const Value* value) { return is_bool_at(value, 0); }
 

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <unordered_map>
 
 namespace torch::jit {
+struct Node;
 struct Value;
 }  // namespace torch::jit
 
@@ -14,10 +16,21 @@ namespace repquant {
 /// Linear or a norm of known width reads in the same block has that width, or the model fails.
 std::optional<std::int64_t> width_of(const torch::jit::Value* value);
 
-/// True if a tensor is known to be float32: products take both operands in one type, so what a
-/// float32 weight multiplies is float32. Weights are of no other floating-point type once a model
-/// is loaded.
-bool is_float32(const torch::jit::Value* value);
+/// Which tensors are known to be float32, of a graph that does not change meanwhile but for what
+/// its questions become: answers are kept, so asking for values in the order of the graph takes no
+/// longer for deep models. Products take both operands in one type, so what a float32 weight
+/// multiplies is float32. Weights are of no other floating-point type once a model is loaded.
+class Float32Values {
+ public:
+  bool contains(const torch::jit::Value* value) { return contains(value, 0); }
+
+ private:
+  bool contains(const torch::jit::Value* value, int depth);
+  bool is_given_by(const torch::jit::Node* node, const torch::jit::Value* value, int depth);
+  bool is_promoted(const torch::jit::Node* node, int depth);
+
+  std::unordered_map<const torch::jit::Value*, bool> known_;
+};
 
 /// True if a tensor is known to be of truth values: a comparison, or what is made of such.
 bool is_bool(const torch::jit::Value* value);

@@ -74,8 +74,9 @@ CalibrationSource open_path(const DataPath& data, const CalibrationRequest& requ
   const std::int64_t first = 0;
   const Batch sample = opened.dataset.load(std::span(&first, 1));
   for (std::size_t i = 0; i < sample.inputs.size(); ++i) {
-    source.given.push_back(
-        {.name = i < sample.names.size() ? sample.names[i] : "", .rank = sample.inputs[i].dim()});
+    source.given.push_back({.name = i < sample.names.size() ? sample.names[i] : "",
+                            .rank = sample.inputs[i].dim(),
+                            .float32 = sample.inputs[i].scalar_type() == at::kFloat});
   }
   source.dataset = std::move(opened.dataset);
   source.preset = opened.preset;
@@ -97,7 +98,9 @@ CalibrationSource open_random(const Synthetic& synthetic, const CalibrationReque
                  .hint = "give `input_shape`, such as 3,224,224, or a preprocessing preset"});
   }
   check_shape(source.sample_shape);
-  source.given = {{.name = "", .rank = static_cast<std::int64_t>(source.sample_shape.size()) + 1}};
+  source.given = {{.name = "",
+                   .rank = static_cast<std::int64_t>(source.sample_shape.size()) + 1,
+                   .float32 = true}};
   source.protocol = "synthetic: normal random numbers, float32 " + shape_text(source.sample_shape);
   return source;
 }

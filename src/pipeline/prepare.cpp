@@ -10,6 +10,7 @@
 #include "artifact/check.h"
 #include "base/text_table.h"
 #include "evaluate/loaded_model.h"
+#include "graph/inputs.h"
 #include "graph/keep_codes.h"
 #include "graph/walker.h"
 #include "pipeline/after_tokens.h"
@@ -17,6 +18,7 @@
 #include "repquant/artifact.h"
 #include "repquant/error.h"
 #include "tensor/cache_codes.h"
+#include "tensor/deviation.h"
 #include "tensor/samples.h"
 
 namespace repquant {
@@ -29,6 +31,9 @@ constexpr double kLargestDeviation = 1e-3;
 double deviation_of(const at::Tensor& actual, const at::Tensor& expected) {
   if (!actual.sizes().equals(expected.sizes())) return 1.0;
   if (expected.numel() == 0) return 0.0;
+  if (expected.is_complex() && actual.is_complex()) {
+    return deviation_of(as_reals(actual), as_reals(expected));
+  }
   if (!expected.is_floating_point()) {
     const auto unequal = (actual != expected).sum().item<std::int64_t>();
     return static_cast<double>(std::max<std::int64_t>(unequal - 1, 0)) /
@@ -119,6 +124,50 @@ std::int64_t checked_samples(std::int64_t macs_of_one) {
   return std::clamp<std::int64_t>(kMacs / std::max<std::int64_t>(macs_of_one, 1), 2, 4);
 }
 
+/// Whether the graph computes what the model does where arguments from `first` on are left out.
+bool takes_defaults(const Model& model, const LoadedModel& original, std::size_t first,
+                    const std::vector<at::Tensor>& batch) {
+  std::size_t given = 0;
+  for (std::size_t i = 0; i < first; ++i) {
+    given += leaves_of(form_of(model.graph->inputs()[i], model.argument_names[i])).size();
+  }
+  try {
+    const std::vector<at::Tensor> tensors(batch.begin(),
+                                          batch.begin() + static_cast<std::ptrdiff_t>(given));
+    std::vector<c10::IValue> inputs = copies_of(tensors);
+    for (std::size_t i = first; i < model.defaults.size(); ++i)
+      inputs.push_back(*model.defaults[i]);
+    const auto got = output_tensors(run_graph(*model.graph, Schedule(*model.graph), inputs));
+    return largest_deviation(got, original.outputs(tensors)) <= kLargestDeviation;
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::kResource) throw;
+    return false;
+  }
+}
+
+/// The artifact keeps the defaults with which the graph, made for data that gives these arguments,
+/// computes what the model does: of the last arguments, as many as do.
+void check_defaults(Model& model, const std::vector<at::Tensor>& batch) {
+  const at::NoGradGuard no_grad;
+  const LoadedModel original({model.path, Form::kPortable}, *model.module);
+  std::size_t first = model.defaults.size();
+  while (first > 1 && model.defaults[first - 1] &&
+         takes_defaults(model, original, first - 1, batch)) {
+    --first;
+  }
+  std::string lost;
+  for (std::size_t i = 0; i < first; ++i) {
+    if (!model.defaults[i]) continue;
+    lost += (lost.empty() ? "" : ", ") + model.argument_names[i];
+    model.defaults[i].reset();
+  }
+  if (lost.empty()) return;
+  model.notes.push_back(
+      "arguments that have a default in the model have none in the artifact, made "
+      "for data that gives them: " +
+      lost);
+}
+
 /// The inputs that load_model() kept: all of them are needed.
 ModelSignature signature_of(const Model& model) {
   return {.names = model.input_names,
@@ -143,6 +192,7 @@ void keep_cache_in_codes(PreparedRun& run, const Observer& observer) {
   const Past past = require_past(run.model.path);
   const at::NoGradGuard no_grad;
   keep_codes(*run.model.graph, past.shapes, run.model.path);
+  run.model.defaults.assign(run.model.defaults.size(), std::nullopt);  // of a past in float32
   const auto encode = [&](std::vector<at::Tensor>& batch) {
     for (std::size_t i = batch.size() - past.shapes.size(); i < batch.size(); ++i) {
       batch[i] = cache_codes(batch[i]);
@@ -179,20 +229,20 @@ PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recip
 
 void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
                      CalibrationCache& cache) {
-  run.calibration =
-      cache.load(recipe.calibration, signature_of(run.model), observer,
-                 [&](const std::vector<at::Tensor>& batch) {
-                   const Pass one = try_pass(run.model, samples_of(batch, 0, 1));
-                   run.any_number = !one.refused;
-                   run.checked =
-                       run.any_number ? samples_of(batch, 0, checked_samples(one.macs)) : batch;
-                   run.observed = check_normalized(run.model, run.checked);
-                 });
+  run.calibration = cache.load(
+      recipe.calibration, signature_of(run.model), observer,
+      [&](const std::vector<at::Tensor>& batch) {
+        const Pass one = try_pass(run.model, samples_of(batch, 0, 1));
+        run.any_number = !one.refused;
+        run.checked = run.any_number ? samples_of(batch, 0, checked_samples(one.macs)) : batch;
+        run.observed = check_normalized(run.model, run.checked);
+      });
   observer.info("calibration: " + run.source.protocol + "; " +
                 std::to_string(run.calibration.samples) + " drawn");
 
   begin_phase(observer, "prove", 0);
   check_continued(run.model, run.checked);
+  check_defaults(run.model, run.checked);
   run.model.module.reset();
   if (recipe.attention.cache_bits > 0) keep_cache_in_codes(run, observer);
   prove_sites(run.model, run.search, run.checked, run.observed);
@@ -251,7 +301,8 @@ void check_not_random(const LoadedModel& original, const std::vector<at::Tensor>
       std::equal(again.begin(), again.end(), expected.begin(), expected.end(),
                  [](const at::Tensor& a, const at::Tensor& b) {
                    return a.sizes().equals(b.sizes()) &&
-                          at::allclose(a.to(at::kDouble), b.to(at::kDouble), 1e-5, 1e-8, true);
+                          at::allclose(as_reals(a).to(at::kDouble), as_reals(b).to(at::kDouble),
+                                       1e-5, 1e-8, true);
                  });
   if (equal) return;
   throw Error(ErrorKind::kUnsupported,

@@ -93,8 +93,10 @@ void write_artifact(PreparedRun&& given, const FittedSites& fitted, const Quanti
   const std::vector<at::Tensor> reference = run_model(run.model, batch);
   const auto shapes = form_check_inputs(run.model, batch, reference);
   for (Site& site : run.search.sites) drop_constant(site);  // the graph has them still
-  std::optional<Lowered> made = lower(std::move(run.model), run.search.sites, fitted.plans,
-                                      {.observed = std::move(run.observed), .defaults = {}});
+  auto defaults = run.model.defaults;
+  std::optional<Lowered> made =
+      lower(std::move(run.model), run.search.sites, fitted.plans,
+            {.observed = std::move(run.observed), .defaults = std::move(defaults)});
   const Lowered& lowered = *made;
   observer.check_interrupt();
   const PlanHook simulate = plan_hook(run.search.sites, fitted.plans);

@@ -84,7 +84,12 @@ double sqnr_db(double signal, double noise) {
   return 10.0 * std::log10(signal / noise);
 }
 
+at::Tensor as_reals(const at::Tensor& tensor) {
+  return tensor.is_complex() ? at::view_as_real(tensor.resolve_conj()) : tensor;
+}
+
 void Energies::add(const at::Tensor& expected, const at::Tensor& got) {
+  if (expected.is_complex()) return add(as_reals(expected), as_reals(got));
   if (!expected.is_floating_point()) return;
   const auto wide = expected.to(at::kDouble);
   // Masked outputs may hold infinities, which are equal or not but have no energy.
@@ -109,8 +114,9 @@ void Energies::operator+=(const Energies& other) {
 }
 
 bool whole_numbers(const std::vector<at::Tensor>& tensors) {
-  return std::none_of(tensors.begin(), tensors.end(),
-                      [](const at::Tensor& tensor) { return tensor.is_floating_point(); });
+  return std::none_of(tensors.begin(), tensors.end(), [](const at::Tensor& tensor) {
+    return tensor.is_floating_point() || tensor.is_complex();
+  });
 }
 
 Energies energies_of(const std::vector<at::Tensor>& expected, const std::vector<at::Tensor>& got) {

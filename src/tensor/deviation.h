@@ -60,9 +60,12 @@ at::Tensor square_levels();
 /// mean; infinity where there is no noise to speak of (kNothing).
 double sqnr_db(double signal, double noise);
 
+/// Complex numbers as pairs of real ones in a last dimension; other tensors as they are.
+at::Tensor as_reals(const at::Tensor& tensor);
+
 /// 10 log10 of the energy of `signal` over that of `signal - other`, summed over floating-point
-/// tensors, infinite values left out; infinity where they are equal to kNothing. Of another shape,
-/// such as as many rows as the data asks for, all is lost.
+/// and complex tensors, infinite values left out; infinity where they are equal to kNothing. Of
+/// another shape, such as as many rows as the data asks for, all is lost.
 struct Energies {
   double signal = 0.0, noise = 0.0;
 
@@ -73,10 +76,11 @@ struct Energies {
   double sqnr_db() const { return repquant::sqnr_db(signal, noise); }
 };
 
-/// Whether no tensor is floating-point, such as the classes of a model that ends in argmax.
+/// Whether no tensor is floating-point or complex, such as the classes of a model that ends in
+/// argmax.
 bool whole_numbers(const std::vector<at::Tensor>& tensors);
 
-/// Of a model's outputs: of those that are floating-point, or of all where none is.
+/// Of a model's outputs: of those that are floating-point or complex, or of all where none is.
 Energies energies_of(const std::vector<at::Tensor>& expected, const std::vector<at::Tensor>& got);
 
 }  // namespace repquant

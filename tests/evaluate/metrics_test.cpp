@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "repquant/error.h"
@@ -112,6 +113,27 @@ TEST(Agreement, SumsDoNotDependOnTheBatchSplit) {
   EXPECT_EQ(whole.same_top1, parts.same_top1);
   EXPECT_NEAR(whole.kl.value(), parts.kl.value(), 1e-12);
   EXPECT_NEAR(whole.values.noise, parts.values.noise, 1e-12);
+}
+
+// Logits of suppressed tokens.
+TEST(Agreement, EqualInfinitiesAreLeftOut) {
+  const double none = -std::numeric_limits<double>::infinity();
+  AgreementSums with, without;
+  compare_logits(rows({{none, 1, 2, 3}, {none, none, none, none}}),
+                 rows({{none, 1, 2.5, 3}, {none, none, none, none}}), with);
+  compare_logits(rows({{1, 2, 3}}), rows({{1, 2.5, 3}}), without);
+  EXPECT_EQ(with.rows, 2);
+  EXPECT_EQ(with.same_top1, 2);
+  EXPECT_DOUBLE_EQ(2 * summarize(with).kl.value, summarize(without).kl.value);
+  EXPECT_DOUBLE_EQ(with.values.sqnr_db(), without.values.sqnr_db());
+}
+
+TEST(Agreement, RejectsOtherInfinities) {
+  const double infinite = std::numeric_limits<double>::infinity();
+  AgreementSums sums;
+  EXPECT_THROW(compare_logits(rows({{1, infinite}}), rows({{1, -infinite}}), sums), Error);
+  EXPECT_THROW(compare_logits(rows({{1, infinite}}), rows({{1, 2}}), sums), Error);
+  EXPECT_THROW(compare_logits(rows({{1, 2}}), rows({{infinite, 2}}), sums), Error);
 }
 
 TEST(Agreement, RejectsOtherShapes) {

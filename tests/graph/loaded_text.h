@@ -50,8 +50,9 @@ class LoadedText : public ::testing::Test {
   }
 
   /// Saves the module with this forward method and loads it as the tool does. `rank`: of the input,
-  /// where it is known.
-  Model load(const std::string& code, std::size_t inputs = 1, std::int64_t rank = 0) {
+  /// where it is known; `float32`: its type is, too.
+  Model load(const std::string& code, std::size_t inputs = 1, std::int64_t rank = 0,
+             bool float32 = false) {
     define(code);
     module_.eval();
     path_ = (std::filesystem::path(::testing::TempDir()) /
@@ -60,7 +61,7 @@ class LoadedText : public ::testing::Test {
                 .string();
     module_.save(path_);
     std::vector<GivenInput> given;
-    if (rank > 0) given.assign(inputs, {.name = "", .rank = rank});
+    if (rank > 0) given.assign(inputs, {.name = "", .rank = rank, .float32 = float32});
     return load_model(path_, inputs, given);
   }
 

@@ -27,6 +27,15 @@ TEST(Deviation, NothingIsNoDifference) {
   EXPECT_FLOAT_EQ(static_cast<float>(relative_difference(zero, at::full({4}, 1e-20F))), 1.0F);
 }
 
+TEST(Deviation, ComplexNumbersArePairsOfRealOnes) {
+  const at::Tensor a = at::randn({4, 3}, at::kComplexFloat), b = a + at::randn({4, 3}) * 0.1;
+  const Energies complex = energies_of({a}, {b});
+  const Energies reals = energies_of({at::view_as_real(a)}, {at::view_as_real(b)});
+  EXPECT_DOUBLE_EQ(complex.sqnr_db(), reals.sqnr_db());
+  EXPECT_GT(complex.signal, 0.0);
+  EXPECT_DOUBLE_EQ(energies_of({a.conj()}, {b.conj()}).sqnr_db(), reals.sqnr_db());
+}
+
 TEST(Deviation, TiesOfEqualRowsAreRounding) {
   const auto codes_of = [](const at::Tensor& x) { return at::round(x * 10.0F + 0.01F); };
   const at::Tensor row = at::tensor({0.05F - 0.001F, 1.0F, 7.549F * (1.0F + 2e-7F), 3.02F});
