@@ -79,7 +79,7 @@ at::Tensor decoupled(const at::Tensor& hessian, const at::Tensor& order, const a
 // order, and is used up. J H J = L L^T gives R = J L J, and H^-1 = U^T U (GPTQ, section 3.3 step 3)
 // with U = R^-1: one factorization and one triangular inverse in the place of the usual three
 // factorizations.
-std::optional<at::Tensor> upper_root(at::Tensor reversed, double damping) {
+std::optional<at::Tensor> upper_root(const at::Tensor& reversed, double damping) {
   reversed.diagonal().add_(damping * reversed.diagonal().mean().item<double>());
   const at::Tensor diagonal = reversed.diagonal().clone();
   at::Tensor lower = reversed.t();  // symmetric: LAPACK's order of elements, factorized in place

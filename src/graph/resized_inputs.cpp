@@ -12,12 +12,7 @@
 namespace repquant {
 namespace {
 
-struct Axis {
-  std::size_t input;
-  std::int64_t axis;
-
-  auto operator<=>(const Axis&) const = default;
-};
+using Axis = std::pair<std::size_t, std::int64_t>;  // which input, and which axis of it
 using Axes = std::set<Axis>;
 
 bool has_sides(const at::Tensor& input) { return input.dim() >= 4 && input.is_floating_point(); }
@@ -67,7 +62,7 @@ ResizedInputs resize(const std::vector<at::Tensor>& batch, const Axes& axes, std
     result.inputs[input] = resized(result.inputs[input], axis, size);
   }
   for (at::Tensor& input : result.inputs) input = input.contiguous();
-  result.shape = words_for(result.inputs[axes.begin()->input], size);
+  result.shape = words_for(result.inputs[axes.begin()->first], size);
   return result;
 }
 
@@ -105,7 +100,7 @@ void try_other_sizes(const std::vector<at::Tensor>& batch,
   Axes taken;
   for (const auto& [size, axes] : sets_of_axes(batch)) {
     if (std::includes(taken.begin(), taken.end(), axes.begin(), axes.end())) continue;
-    const bool sides = has_sides(batch[axes.begin()->input]);
+    const bool sides = has_sides(batch[axes.begin()->first]);
     for (const std::int64_t other : other_sizes(size, sides)) {
       if (!take(resize(batch, axes, other))) continue;
       taken.insert(axes.begin(), axes.end());
