@@ -165,7 +165,7 @@ TEST(MeasureErrors, RowsOfASoftmaxMayBeMoved) {
     return kind_of(site) == SiteKind::kAttend;
   });
   ASSERT_NE(attend, sites.end());
-  ASSERT_EQ(attend->node->input(0)->node()->kind().toQualString(), std::string("aten::view"));
+  ASSERT_EQ(attend->node->input(0)->node()->kind().toQualString(), std::string("aten::reshape"));
   const auto index = static_cast<std::size_t>(attend - sites.begin());
   const Recipe recipe = plain_recipe();
   const Choices choices = find_choices(sites, recipe, kErrorCandidates);
