@@ -67,7 +67,8 @@ std::optional<ModelSignature> with_whole_list(const Batch& batch, const ModelSig
   }
   ModelSignature longer = signature;
   for (int i = 1; find_input(batch, stem + std::to_string(i) + ends.front()) != nullptr; ++i) {
-    for (const std::string& end : ends) longer.names.push_back(stem + std::to_string(i) + end);
+    const std::string element = stem + std::to_string(i);
+    for (const std::string& end : ends) longer.names.push_back(element + end);
     longer.required += ends.size();
   }
   return longer.names.size() > signature.names.size() ? std::optional(longer) : std::nullopt;
