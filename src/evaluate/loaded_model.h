@@ -43,7 +43,7 @@ class LoadedModel {
   /// Error kUsage (the model fails on the inputs), kUnsupported (it gives no floating-point tensor
   /// there), kResource (out of memory).
   std::vector<at::Tensor> forward(const std::vector<at::Tensor>& inputs,
-                                  std::span<const int> outputs) const;
+                                  std::span<const int> positions) const;
 
   /// All tensors of the output, of any type. Throws as forward().
   std::vector<at::Tensor> outputs(const std::vector<at::Tensor>& inputs) const;

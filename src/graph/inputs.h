@@ -7,7 +7,6 @@
 #include <vector>
 
 namespace torch::jit {
-struct Graph;
 struct Module;
 struct Value;
 }  // namespace torch::jit
