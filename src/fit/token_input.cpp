@@ -25,9 +25,6 @@ constexpr std::int64_t kValuesAtOnce = std::int64_t{1} << 20;
 constexpr std::int64_t kRowsOfFold = 512;
 // A fold that no norm carries must take away a fifth of the site's error.
 constexpr double kWorthAPass = 0.8;
-// From this many bits on the errors that decide between folds are estimated from random
-// projections, as those of weights are (gptq/gptq.cpp).
-constexpr int kEstimatedBits = 7;
 
 /// Sums over values by the nearest whole number.
 struct LevelSums {
@@ -51,12 +48,19 @@ struct LevelSums {
   }
 };
 
-at::Tensor fit_levels(const WeightedRows& rows, const LinearProblem& problem,
+/// A problem with what all folds of it go by, computed once.
+struct FoldProblem {
+  const LinearProblem& linear;
+  at::Tensor importance;   // float32 [K], see TokenFoldProblem
+  at::Tensor unexplained;  // float64 [K]; undefined where no fold is fitted
+};
+
+at::Tensor fit_levels(const WeightedRows& rows, const at::Tensor& importance,
                       const InputQuantizer& quantizer) {
   InputQuantizer fine = quantizer;
   fine.bits = 8;
-  const at::Tensor channels = gram_diagonal_of(problem.readers).to(at::kDouble) /
-                              quantizer.multiplier.to(at::kDouble).square();
+  const at::Tensor channels =
+      importance.to(at::kDouble) / quantizer.multiplier.to(at::kDouble).square();
   LevelSums sums;
   // Part by part: they take several times the memory of the values.
   const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / rows.x.size(1));
@@ -79,24 +83,25 @@ at::Tensor some_rows(const WeightedRows& rows) {
   return sample_rows(rows.x, kRowsOfFold, rows.weights);
 }
 
-FoldTerms terms_of(const WeightedRows& rows, const LinearProblem& problem,
-                   const at::Tensor& unexplained) {
+FoldTerms terms_of(const WeightedRows& rows, const FoldProblem& problem) {
   return FoldTerms({.x = some_rows(rows),
-                    .unexplained = unexplained,
-                    .importance = gram_diagonal_of(problem.readers),
-                    .weight = problem.site->weight,
-                    .activation_bits = problem.activation_bits,
-                    .weight_bits = problem.weight_bits});
+                    .unexplained = problem.unexplained,
+                    .importance = problem.importance,
+                    .weight = problem.linear.site->weight,
+                    .activation_bits = problem.linear.activation_bits,
+                    .weight_bits = problem.linear.weight_bits});
 }
 
 InputQuantizer quantizer_with(const std::optional<TokenFold>& fold, const WeightedRows& rows,
-                              const LinearProblem& problem) {
-  InputQuantizer quantizer = per_token_quantizer(problem.activation_bits);
+                              const FoldProblem& problem) {
+  InputQuantizer quantizer = per_token_quantizer(problem.linear.activation_bits);
   if (fold) {
     quantizer.multiplier = fold->multiplier;
     quantizer.offset = fold->offset;
   }
-  if (quantizer.bits <= kMostLevelBits) quantizer.levels = fit_levels(rows, problem, quantizer);
+  if (quantizer.bits <= kMostLevelBits) {
+    quantizer.levels = fit_levels(rows, problem.importance, quantizer);
+  }
   return quantizer;
 }
 
@@ -104,10 +109,11 @@ InputQuantizer quantizer_with(const std::optional<TokenFold>& fold, const Weight
 class ReadersError {
  public:
   explicit ReadersError(const LinearProblem& problem) {
-    const bool estimated =
-        problem.activation_bits >= kEstimatedBits && problem.site->weight.size(1) > kProjections;
-    (estimated ? sketch_ : gram_) =
-        estimated ? gram_sketch_of(problem.readers) : gram_of(problem.readers);
+    if (projections_suffice(problem.activation_bits, problem.site->weight.size(1))) {
+      sketch_ = gram_sketch_of(problem.readers);
+    } else {
+      gram_ = gram_of(problem.readers);
+    }
   }
   double of(const at::Tensor& error) const {
     const at::Tensor squares =
@@ -131,18 +137,17 @@ double error_of(const FoldTerms& terms, const ReadersError& readers,
 }
 
 /// Fitted on the first half of the rows, judged on the second.
-FoldForm best_form(const WeightedRows& rows, const LinearProblem& problem,
-                   const at::Tensor& unexplained) {
-  const LinearSite& site = *problem.site;
+FoldForm best_form(const WeightedRows& rows, const FoldProblem& problem) {
+  const LinearSite& site = *problem.linear.site;
   const auto halves = halves_of(rows);
   const bool free = site.norm != nullptr;
   std::vector<FoldForm> forms{FoldForm::kScale};
   // Padding between norm and Linear inserts true zeros, which must stay zeros.
   const bool centred = free || site.source == InputSource::kNorm;
   if (centred && !site.scale_only_fold) forms.push_back(FoldForm::kScaleAndShift);
-  const FoldTerms seen = terms_of(halves[0], problem, unexplained);
-  const FoldTerms other = terms_of(halves[1], problem, unexplained);
-  const ReadersError readers(problem);
+  const FoldTerms seen = terms_of(halves[0], problem);
+  const FoldTerms other = terms_of(halves[1], problem);
+  const ReadersError readers(problem.linear);
   const auto judged = [&](const std::optional<TokenFold>& fold) {
     return error_of(other, readers, quantizer_with(fold, halves[0], problem));
   };
@@ -157,14 +162,16 @@ FoldForm best_form(const WeightedRows& rows, const LinearProblem& problem,
 
 }  // namespace
 
-InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& problem) {
-  if (problem.one_grid || problem.rounded != nullptr || rows.x.size(0) < 2) {
+InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& linear) {
+  FoldProblem problem{
+      .linear = linear, .importance = gram_diagonal_of(linear.readers), .unexplained = {}};
+  if (linear.one_grid || linear.rounded != nullptr || rows.x.size(0) < 2) {
     return quantizer_with({}, rows, problem);
   }
-  const at::Tensor unexplained = unexplained_variance(some_rows(rows));
+  problem.unexplained = unexplained_variance(some_rows(rows));
   std::optional<TokenFold> fold;
-  if (const FoldForm form = best_form(rows, problem, unexplained); form != FoldForm::kNone) {
-    fold = fit_token_fold(terms_of(rows, problem, unexplained), form == FoldForm::kScaleAndShift);
+  if (const FoldForm form = best_form(rows, problem); form != FoldForm::kNone) {
+    fold = fit_token_fold(terms_of(rows, problem), form == FoldForm::kScaleAndShift);
   }
   return quantizer_with(fold, rows, problem);
 }

@@ -19,6 +19,6 @@ inline constexpr int kMostLevelBits = 6;
 /// and must take away a fifth of the error. Up to kMostLevelBits bits the grid has the levels that
 /// best_levels() finds for the rows, each value counting by the square of its row's range times
 /// what the channel's error makes of the output (its readers) and by the row's weight.
-InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& problem);
+InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& linear);
 
 }  // namespace repquant

@@ -25,9 +25,6 @@ namespace {
 constexpr std::int64_t kChunkRows = 64;
 constexpr int kDampingRaises = 3;
 constexpr int kGroupRounds = 3;
-// From this many bits on errors of rows are estimated from random projections: they only decide
-// between codes that are close to each other.
-constexpr int kEstimatedBits = 7;
 
 // The Hessian prepared for the column loop.
 struct Factor {
@@ -63,23 +60,24 @@ at::Tensor inverse_of_upper(const at::Tensor& upper) {
 
 // H in the order of `order`, dead columns decoupled, of a type to factorize in. Holds as few
 // matrices at a time as it can: at K = 4096 one has 134 MB in double.
-at::Tensor decoupled(const at::Tensor& hessian, const at::Tensor& order, const at::Tensor& dead,
-                     at::ScalarType type) {
+at::Tensor decoupled(const at::Tensor& hessian, const at::Tensor& order, at::ScalarType type) {
   at::Tensor prepared = hessian.to(type);
   prepared = prepared.index_select(0, order);
   prepared = prepared.index_select(1, order);
-  const at::Tensor moved = dead.index_select(0, order);
-  prepared.masked_fill_(moved.unsqueeze(0), 0).masked_fill_(moved.unsqueeze(1), 0);
+  const at::Tensor dead = dead_columns(hessian).index_select(0, order);
+  prepared.masked_fill_(dead.unsqueeze(0), 0).masked_fill_(dead.unsqueeze(1), 0);
   const double mean = hessian.diagonal().mean().item<double>();
-  prepared.diagonal().masked_fill_(moved, mean > 0 ? mean : 1.0);
+  prepared.diagonal().masked_fill_(dead, mean > 0 ? mean : 1.0);
   return prepared;
 }
 
-// R upper triangular with H + damping = R R^T; `reversed` is J H J with J the reversal of the
-// order, and is used up. J H J = L L^T gives R = J L J, and H^-1 = U^T U (GPTQ, section 3.3 step 3)
-// with U = R^-1: one factorization and one triangular inverse in the place of the usual three
-// factorizations.
-std::optional<at::Tensor> upper_root(const at::Tensor& reversed, double damping) {
+// R upper triangular with H + damping = R R^T, H in the order of `order`, dead columns decoupled.
+// With J the reversal of the order, J H J = L L^T gives R = J L J, and H^-1 = U^T U (GPTQ, section
+// 3.3 step 3) with U = R^-1: one factorization and one triangular inverse in the place of the usual
+// three factorizations.
+std::optional<at::Tensor> upper_root(const at::Tensor& hessian, const at::Tensor& order,
+                                     double damping, at::ScalarType type) {
+  const at::Tensor reversed = decoupled(hessian, order.flip(0), type);
   reversed.diagonal().add_(damping * reversed.diagonal().mean().item<double>());
   const at::Tensor diagonal = reversed.diagonal().clone();
   at::Tensor lower = reversed.t();  // symmetric: LAPACK's order of elements, factorized in place
@@ -97,20 +95,19 @@ std::optional<at::Tensor> upper_root(const at::Tensor& reversed, double damping)
 // all is computed in float32.
 std::optional<Factor> factorize(const at::Tensor& hessian, const WeightRecipe& recipe,
                                 double damping, bool sketched) {
-  const at::Tensor dead = dead_columns(hessian);
   const at::Tensor order = recipe.act_order
                                ? at::argsort(hessian.diagonal(), /*stable=*/true, /*dim=*/0,
                                              /*descending=*/true)
                                : at::arange(hessian.size(0), at::kLong);
-  const std::optional<at::Tensor> upper = upper_root(
-      decoupled(hessian, order.flip(0), dead, sketched ? at::kFloat : at::kDouble), damping);
+  const std::optional<at::Tensor> upper =
+      upper_root(hessian, order, damping, sketched ? at::kFloat : at::kDouble);
   if (!upper) return std::nullopt;
   Factor factor{order, inverse_of_upper(*upper).to(at::kFloat).contiguous(), at::Tensor()};
   if (!at::isfinite(factor.inverse).all().item<bool>()) return std::nullopt;
   if (!sketched) return factor;
   const at::Tensor sketch = at::mm(*upper, random_projection(upper->size(0), kProjections));
   factor.sketch = at::empty_like(sketch).index_copy_(0, order, sketch);
-  factor.sketch.masked_fill_(dead.unsqueeze(1), 0);
+  factor.sketch.masked_fill_(dead_columns(hessian).unsqueeze(1), 0);
   return factor;
 }
 
@@ -395,7 +392,7 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
     } else {
       problem.importance = at::ones({weight.size(1)}, at::kFloat);
     }
-    const bool sketched = bits >= kEstimatedBits && !grouped && weight.size(1) > kProjections;
+    const bool sketched = !grouped && projections_suffice(bits, weight.size(1));
     quantized.outcome = prepare_factor(problem, sketched);
     const bool estimated = problem.factor && problem.factor->sketch.defined();
     if (hessian.defined() && !estimated) problem.single = problem.hessian.to(at::kFloat);

@@ -1,5 +1,4 @@
 #include <ATen/core/Tensor.h>
-#include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
@@ -17,6 +16,7 @@
 #include "graph/rewrite.h"
 #include "graph/site.h"
 #include "graph/site_path.h"
+#include "graph/unread_weights.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -214,15 +214,10 @@ std::string named(const Site& site, const std::string& path) {
 
 class Search {
  public:
-  explicit Search(const Model& model) : graph_(*model.graph), windows_(model.convolutions.windows) {
+  explicit Search(const Model& model)
+      : graph_(*model.graph), windows_(model.convolutions.windows), file_(model) {
     const auto& patches = model.convolutions.patches;
     patches_.insert(patches.begin(), patches.end());
-    if (model.module == nullptr) return;
-    for (const c10::IValue& attribute : model.module->attributes()) {
-      if (attribute.isTensor() && attribute.toTensor().has_storage()) {
-        of_file_.insert(attribute.toTensor().storage().data());
-      }
-    }
   }
 
   SiteSearch run() {
@@ -313,14 +308,15 @@ class Search {
     if (!over_last) reason = "its softmax is not over the last dimension";
     Node* scores = scores_behind(softmax->input(0));
     if (attend == nullptr || attend->owningBlock() != graph_.block() ||
-        !unread_weights(attend).empty()) {
+        !file_.unread_by(attend, of_inputs()).empty()) {
       if (scores != nullptr) reasons_[scores] = reason;
       return;
     }
     add(attend, AttendSite{softmax});
     // Two softmaxes may read the same scores, or one what is no product (a pooling).
     if (scores == nullptr || scores->owningBlock() != graph_.block()) return;
-    if (!is_planned(scores) && unread_weights(scores).empty()) add(scores, ScoresSite{});
+    if (!is_planned(scores) && file_.unread_by(scores, of_inputs()).empty())
+      add(scores, ScoresSite{});
   }
 
   /// Other products of two activations, such as those of linear attention. One that reads elements
@@ -336,7 +332,7 @@ class Search {
       const Value *left = node->input(0), *right = node->input(1);
       const bool fixed = varying.count(left) == 0 && varying.count(right) == 0;
       if (!parameters_of(node).empty() || reads_complex_weight(node)) continue;
-      if (!unread_weights(node).empty()) {
+      if (!file_.unread_by(node, of_inputs()).empty()) {
         reasons_[node] = "its weight is computed anew in each pass, of parameters and sizes alone";
       } else if (fixed || any_value(left) || any_value(right)) {
         reasons_.emplace(node, fixed ? "a product of values that no quantized operator gives"
@@ -346,39 +342,6 @@ class Search {
       } else {
         add(node, ScoresSite{.softmax = false});
       }
-    }
-  }
-
-  /// Parameters of the file that are an operand of a product once they are cast, moved, repeated or
-  /// scaled, by the sizes or types of the inputs and no element of them: a weight. What is looked
-  /// up in a table, as relative positions are, is none.
-  std::vector<at::Tensor> unread_weights(const Node* product) {
-    std::vector<at::Tensor> weights;
-    for (const Value* operand : product->inputs()) {
-      if (constant_tensor(operand).defined())
-        continue;  // as it is: learned queries, one for each head
-      if (of_inputs().count(operand) == 0) collect_weights(operand, weights);
-    }
-    return weights;
-  }
-
-  void collect_weights(const Value* value, std::vector<at::Tensor>& weights) const {
-    static const std::set<std::string> kKeeps{
-        "aten::to",           "aten::type_as", "aten::repeat", "aten::tile",         "aten::alias",
-        "aten::broadcast_to", "aten::mul",     "aten::div",    "aten::add",          "aten::sub",
-        "aten::neg",          "aten::cat",     "aten::stack",  "prim::ListConstruct"};
-    static const std::set<std::string> kParts{"aten::slice", "aten::narrow", "aten::select",
-                                              "aten::index_select"};
-    const Node* node = value->node();
-    if (const at::Tensor t = constant_tensor(value); t.defined()) {
-      const bool matrix = t.is_floating_point() && t.dim() >= 2 && t.numel() > 1;
-      if (matrix && of_file_.count(t.storage().data()) > 0) weights.push_back(t);
-    } else if (node->kind() == c10::prim::If) {
-      for (const torch::jit::Block* block : node->blocks()) {
-        collect_weights(block->outputs()[value->offset()], weights);
-      }
-    } else if (is_any(node, kKeeps) || (is_shape_only(node) && !is_any(node, kParts))) {
-      for (const Value* operand : node->inputs()) collect_weights(operand, weights);
     }
   }
 
@@ -463,7 +426,7 @@ class Search {
           .path = module_path(node), .op = kind_name(node), .reason = "", .node = node};
       std::vector<at::Tensor> parameters = parameters_of(node);
       if (kind_name(node) == "aten::matmul" && node->owningBlock() == graph_.block()) {
-        const std::vector<at::Tensor> unread = unread_weights(node);
+        const std::vector<at::Tensor> unread = file_.unread_by(node, of_inputs());
         if (parameters.empty()) parameters = unread;
       }
       for (const at::Tensor& t : parameters) {
@@ -522,8 +485,8 @@ class Search {
   std::set<const Node*> patches_;
   const std::map<const Node*, Node*>& windows_;
   std::unordered_map<const Node*, std::string> reasons_;
-  ValueSet of_inputs_;             // once they are asked for
-  std::set<const void*> of_file_;  // memory of the file's tensors
+  ValueSet of_inputs_;  // once they are asked for
+  FileWeights file_;
   SiteSearch result_;
 };
 

@@ -353,6 +353,15 @@ std::vector<at::Tensor> constants_of(const Node* node) {
   return result;
 }
 
+/// The number of matrices in the largest batch of constant ones that `node` reads.
+std::int64_t constant_matrices(const Node* node) {
+  std::int64_t most = 0;
+  for (const at::Tensor& t : parameters_of(node)) {
+    if (t.dim() >= 3) most = std::max(most, t.numel() / (t.size(-1) * t.size(-2)));
+  }
+  return most;
+}
+
 bool names_convolution(const std::string& kind) { return kind.find("conv") != std::string::npos; }
 
 }  // namespace
@@ -387,19 +396,6 @@ std::vector<at::Tensor> parameters_of(const Node* node) {
   std::erase_if(result, [](const at::Tensor& t) { return !t.is_floating_point(); });
   return result;
 }
-
-namespace {
-
-/// The number of matrices in the largest batch of constant ones that `node` reads.
-std::int64_t constant_matrices(const Node* node) {
-  std::int64_t most = 0;
-  for (const at::Tensor& t : parameters_of(node)) {
-    if (t.dim() >= 3) most = std::max(most, t.numel() / (t.size(-1) * t.size(-2)));
-  }
-  return most;
-}
-
-}  // namespace
 
 bool reads_complex_weight(const Node* node) {
   const std::vector<at::Tensor> constants = constants_of(node);

@@ -148,6 +148,8 @@ bool takes_defaults(const Model& model, const LoadedModel& original, std::size_t
 /// The artifact keeps the defaults with which the graph, made for data that gives these arguments,
 /// computes what the model does: of the last arguments, as many as do.
 void check_defaults(Model& model, const std::vector<at::Tensor>& batch) {
+  const auto has_value = [](const auto& value) { return value.has_value(); };
+  if (std::none_of(model.defaults.begin(), model.defaults.end(), has_value)) return;
   const at::NoGradGuard no_grad;
   const LoadedModel original({model.path, Form::kPortable}, *model.module);
   std::size_t first = model.defaults.size();
