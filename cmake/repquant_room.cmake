@@ -1,7 +1,7 @@
 # Helpers that every room uses. In DEPENDS, the name of a room stands for its library; a room depends
 # only on rooms before it in this list (scripts/check_includes.py).
 set(REPQUANT_ROOMS
-    base archive report recipe tensor format data quantizer gptq plan graph ops fit bit_allocation artifact runtime
+    base archive report recipe tensor format data quantizer gptq plan graph ops fit learn bit_allocation artifact runtime
     evaluate pipeline verify nightly benchmark cli bindings)
 
 # Tests spend their time in what they test: a third less to compile than with -O3.

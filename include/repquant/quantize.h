@@ -122,12 +122,21 @@ struct JudgementReport {
   friend bool operator==(const JudgementReport&, const JudgementReport&) = default;
 };
 
+/// What learning came to (LearningRecipe).
+struct LearningReport {
+  int steps = 0;
+  double loss_before = 0.0;  // of the outputs on the samples held back: squared error relative to
+  double loss_after = 0.0;   // the variance and, of logits, KL divergence in nats
+  bool kept = false;         // the artifact has the learned weights
+};
+
 struct QuantizeReport {
   std::string output;
   std::string recipe;                  // name
   std::optional<Clipping> clipping{};  // of norms with static grids; none: grids per token
   Coverage coverage;
   std::optional<BitAllocationReport> bit_allocation;
+  std::optional<LearningReport> learning{};  // none: nothing was learned
   std::vector<SiteReport> sites;
   std::vector<CheckReport> checks;
   std::string protocol;  // calibration data and preprocessing

@@ -50,7 +50,7 @@ enum class WeightRounding { kNearest, kGptq };
 enum class Compensation { kNone, kInput, kStream };
 
 /// How much time a run spends on accuracy: named sets of the settings below.
-enum class Effort { kFast, kStandard };
+enum class Effort { kFast, kStandard, kHigh };
 
 struct WeightRecipe {
   WeightRounding rounding = WeightRounding::kGptq;
@@ -139,6 +139,15 @@ struct CalibrationRecipe {
   friend bool operator==(const CalibrationRecipe&, const CalibrationRecipe&) = default;
 };
 
+/// Learning after the fit: all weights together, with the floating-point model as the teacher.
+struct LearningRecipe {
+  int steps = 0;       // of Adam; 0: nothing is learned
+  int samples = 16;    // in each step
+  double rate = 0.01;  // how far a step moves a weight, in distances between its codes
+
+  friend bool operator==(const LearningRecipe&, const LearningRecipe&) = default;
+};
+
 struct Recipe {
   std::string name = "custom";
   Effort effort = Effort::kStandard;
@@ -151,6 +160,7 @@ struct Recipe {
   EdgeRecipe last_layer{0, 0};
   EmbeddingRecipe embedding;
   CalibrationRecipe calibration;
+  LearningRecipe learning;
   std::vector<SiteOverride> overrides;
   std::vector<std::string> exclude;  // glob patterns of site paths to keep in floating point
 

@@ -28,7 +28,8 @@ std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibratio
          "bits of weights and activations: wXaY, each from 2 to 8, or wXa16 for weights only")
       ->group(group)
       ->type_name("wXaY");
-  app.add_option("--effort", options->effort, "time spent on accuracy: fast or standard (default)")
+  app.add_option("--effort", options->effort,
+                 "time spent on accuracy: fast, standard (default) or high")
       ->group(group)
       ->type_name("EFFORT");
   app.add_option("--recipe", options->recipe,

@@ -3,13 +3,9 @@
 #include <c10/util/Exception.h>
 #include <torch/csrc/jit/serialization/pickle.h>
 
-#include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
-#include "base/atomic_file.h"
-#include "base/sha256.h"
+#include "base/digested_file.h"
 #include "plan/serialize.h"
 #include "repquant/error.h"
 #include "tensor/current_error.h"
@@ -20,8 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kVersion = 1;
-constexpr std::size_t kDigest =
-    64;  // SHA-256 in hexadecimal, before the content that it belongs to
 
 fs::path file_of(const std::string& workdir, std::size_t index) {
   std::string number = std::to_string(index);
@@ -29,14 +23,13 @@ fs::path file_of(const std::string& workdir, std::size_t index) {
   return fs::path(workdir) / ("site_" + number + ".pt");
 }
 
-/// The plan in a file's content; nothing if it is damaged. LibTorch follows sizes that a damaged
-/// file states: nothing is parsed that has not its digest.
-std::optional<SitePlan> read_plan_file(const std::string& content, const std::string& workdir,
+/// The plan in a file; nothing if it is damaged. LibTorch follows sizes that a damaged file states:
+/// nothing is parsed that has not its digest.
+std::optional<SitePlan> read_plan_file(const DigestedFile& file, const std::string& workdir,
                                        const std::string& fingerprint) {
-  const std::string bytes = content.substr(std::min(kDigest, content.size()));
-  if (content.substr(0, kDigest) != sha256_of(bytes)) return std::nullopt;
+  if (!file.bytes) return std::nullopt;
   try {
-    const auto value = torch::jit::pickle_load({bytes.begin(), bytes.end()});
+    const auto value = torch::jit::pickle_load({file.bytes->begin(), file.bytes->end()});
     const auto& parts = value.toTupleRef().elements();
     if (parts.size() != 3 || parts[0].toInt() != kVersion) return std::nullopt;
     if (parts[1].toStringRef() != fingerprint) {
@@ -72,10 +65,7 @@ void append_checkpoint(const std::string& workdir, const std::string& fingerprin
   // Reading ends at a gap, so that plans of an older run in this folder are not taken for ours.
   if (end == CheckpointEnd::kHere) fs::remove(file_of(workdir, index + 1), ec);
   try {
-    AtomicFile file(file_of(workdir, index), true);
-    file.write(sha256_of({bytes.data(), bytes.size()}));
-    file.write({bytes.data(), bytes.size()});
-    file.commit();
+    write_digested(file_of(workdir, index), {bytes.data(), bytes.size()});
   } catch (const Error& e) {
     fail(e.parts().got);
   }
@@ -85,10 +75,9 @@ FitState read_checkpoint(const std::string& workdir, const std::string& fingerpr
   FitState state{.fingerprint = fingerprint, .plans = {}, .damaged = {}};
   for (std::size_t index = 0;; ++index) {
     const auto path = file_of(workdir, index);
-    std::ifstream file(path, std::ios::binary);
+    const std::optional<DigestedFile> file = read_digested(path);
     if (!file) return state;
-    const std::string content{std::istreambuf_iterator<char>(file), {}};
-    state.plans.push_back(read_plan_file(content, workdir, fingerprint));
+    state.plans.push_back(read_plan_file(*file, workdir, fingerprint));
     if (!state.plans.back()) state.damaged.push_back(path.string());
   }
 }

@@ -89,7 +89,7 @@ class SequentialFit {
   /// The plan of a site, or nothing where its fit fails: the site stays in floating point, and the
   /// result says why.
   std::optional<SitePlan> fit_or_leave(std::size_t i) {
-    fit_.advance_to(i);
+    advance_to(streams_, sites_[i]);
     try {
       return fit_.fit(i);
     } catch (...) {

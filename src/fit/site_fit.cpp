@@ -55,26 +55,19 @@ SiteFit::SiteFit(const std::vector<Site>& sites, const std::vector<SiteBits>& bi
       recipe_(recipe),
       sensitivities_(sensitivities),
       streams_(streams),
+      measure_(sites, sensitivities, recipe.weights, streams),
       options_(options),
       rounded_weights_(round_shared_weights(sites, bits, recipe.weights, options.threads)),
       groups_(group_inputs(sites, bits, present(rounded_weights_, sites.size()))),
       group_of_(group_of_sites(groups_, sites.size())),
       quantized_values_(quantized_values(streams.schedule(), sites)) {}
 
-/// Not to softmax(..) v: V is fitted at the position of q k^T, before any [T, T] value exists.
-void SiteFit::advance_to(std::size_t i) {
-  std::visit(Overloaded{[&](const LinearSite&) { streams_.advance_to(begin_of(sites_[i])); },
-                        [&](const ScoresSite&) { streams_.advance_to(sites_[i].node); },
-                        [&](const GroupedConvolutionSite&) { streams_.advance_to(sites_[i].node); },
-                        [](const AttendSite&) {}, [](const EmbeddingSite&) {}},
-             sites_[i].kind);
-}
-
 SitePlan SiteFit::fit(std::size_t i) {
   SitePlan plan;
   plan.path = sites_[i].path;
   plan.kind = kind_of(sites_[i]);
   std::visit([&](const auto& kind) { fit_kind(i, kind, plan); }, sites_[i].kind);
+  plan.errors = measure_.errors_of(i, plan);
   return plan;
 }
 
@@ -113,10 +106,6 @@ void SiteFit::fit_kind(std::size_t i, const LinearSite& site, SitePlan& plan) {
     plan.note = "not folded: its norm's readers would change by " +
                 format_scientific(refused_folds_.at(*group)) + "; " + plan.note;
   }
-  const Sensitivity* sensitivity = find_sensitivity(sensitivities_, sites_[i].node->output());
-  const bool known = sensitivity != nullptr && sensitivity->used[0].any().item<bool>();
-  plan.errors = linear_errors(site, linear, first_of(sites_[i].node->input(0)),
-                              known ? sensitivity->used[0] : at::Tensor());
   plan.errors.fold_deviation = deviation;
   plan.plan = std::move(linear);
 }
@@ -207,12 +196,6 @@ void SiteFit::fit_kind(std::size_t i, const ScoresSite& site, SitePlan& plan) {
       values_in(batches, left), values_in(batches, right), site, bits_[i].activation_bits,
       recipe_.attention, may_go_by_token(node, recipe_.attention), weights_in(batches, left, -1),
       weights_in(batches, right, -2));
-  const StreamedValue first_left = first_of(left), first_right = first_of(right);
-  const at::Tensor rows = used_in_first(left, first_left.quantized, -1);
-  const at::Tensor columns = used_in_first(right, first_right.quantized, -2);
-  plan.errors =
-      scores_errors(scores, first_left, first_right,
-                    rows.defined() && columns.defined() ? rows.logical_and(columns) : at::Tensor());
   if (!site.softmax && bits_[i].activation_bits >= kProductBits) require_rows(scores, left, right);
   plan.note = describe(scores);
   plan.plan = scores;
@@ -248,15 +231,6 @@ void SiteFit::fit_kind(std::size_t i, const AttendSite& site, SitePlan& plan) {
   const AttendPlan attend =
       fit_attend(values_in(batches, value), site, bits_[i].activation_bits, recipe_.attention,
                  makes_up_for_means(recipe_.weights), weights_in(batches, value, -1));
-  const auto* node = sites_[i].node;
-  const at::Tensor exact = at::matmul(streams_.first_value(node->input(0), Stream::kFloat),
-                                      streams_.first_value(value, Stream::kFloat));
-  // The rows are those of q, which the site in front has.
-  const bool behind_scores = i > 0 && std::holds_alternative<ScoresSite>(sites_[i - 1].kind);
-  const at::Tensor used =
-      behind_scores ? used_in_first(sites_[i - 1].node->input(0), exact, -1) : at::Tensor();
-  plan.errors = attend_errors(attend, streams_.first_scores(sites_[i], Stream::kQuantized),
-                              streams_.first_value(value, Stream::kQuantized), exact, used);
   plan.note = describe(attend);
   plan.plan = attend;
 }
@@ -269,8 +243,6 @@ void SiteFit::fit_kind(std::size_t i, const EmbeddingSite& site, SitePlan& plan)
   recipe.codebook = false;
   EmbeddingPlan embedding{
       quantize_weight(site.table, {}, bits_[i].weight_bits, recipe, options_.threads)};
-  const auto indices = streams_.first_value(sites_[i].node->input(1), Stream::kQuantized);
-  plan.errors = embedding_errors(site, embedding, indices);
   plan.plan = std::move(embedding);
 }
 
@@ -290,7 +262,6 @@ void SiteFit::fit_kind(std::size_t i, const GroupedConvolutionSite& site, SitePl
   problem.activation_bits = bits_[i].activation_bits;
   problem.threads = options_.threads;
   GroupedConvolutionPlan convolution = fit_convolution(problem, recipe_, plan.note);
-  plan.errors = convolution_errors(site, convolution, first_of(input));
   plan.plan = std::move(convolution);
 }
 
@@ -322,23 +293,6 @@ at::Tensor SiteFit::weights_in(const std::vector<std::size_t>& batches, const Va
   return operand_weights(find_sensitivity(sensitivities_, value),
                          streams_.first_value(value, Stream::kQuantized), axis, batches,
                          recipe_.weights.sensitivity);
-}
-
-at::Tensor SiteFit::used_in_first(const Value* operand, const at::Tensor& first,
-                                  std::int64_t axis) const {
-  const at::Tensor weights = operand_weights(find_sensitivity(sensitivities_, operand), first, axis,
-                                             {0}, recipe_.weights.sensitivity);
-  if (!weights.defined()) return {};
-  auto shape = first.sizes().vec();
-  const auto dims = std::ssize(shape);
-  shape[static_cast<std::size_t>(dims + axis)] = 1;
-  if (dims >= 4) shape[static_cast<std::size_t>(dims - 3)] = 1;
-  return weights.view(shape) > 0;
-}
-
-StreamedValue SiteFit::first_of(const Value* value) const {
-  return {streams_.first_value(value, Stream::kQuantized),
-          streams_.first_value(value, Stream::kFloat)};
 }
 
 }  // namespace repquant

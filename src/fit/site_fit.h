@@ -14,7 +14,7 @@
 #include "fit/row_identity.h"
 #include "fit/sensitivity.h"
 #include "fit/site_bits.h"
-#include "fit/site_errors.h"
+#include "fit/site_measure.h"
 #include "fit/streams.h"
 #include "graph/site.h"
 #include "plan/site_plan.h"
@@ -39,9 +39,7 @@ class SiteFit {
   SiteFit(const std::vector<Site>& sites, const std::vector<SiteBits>& bits, const Recipe& recipe,
           const Sensitivities& sensitivities, Streams& streams, const SiteFitOptions& options);
 
-  /// Advances the streams to where the fit of site i needs them; sites in order.
-  void advance_to(std::size_t i);
-  /// The plan of site i, which the bits quantize.
+  /// The plan of site i, which the bits quantize. The streams are where advance_to() brings them.
   SitePlan fit(std::size_t i);
   /// Site i stays in floating point: others share no codes with it. Returns the norm that was to
   /// carry the codes of both, and cannot; or null.
@@ -70,18 +68,13 @@ class SiteFit {
                                     const torch::jit::Value* value) const;
   at::Tensor weights_in(const std::vector<std::size_t>& batches, const torch::jit::Value* value,
                         std::int64_t axis) const;
-  StreamedValue first_of(const torch::jit::Value* value) const;
-  /// Which rows of an operand of attention the outputs depend on in the first batch, where `first`
-  /// has as many of them: bool, 1 on `axis`, the channels, and on that of heads. Undefined: not
-  /// known.
-  at::Tensor used_in_first(const torch::jit::Value* operand, const at::Tensor& first,
-                           std::int64_t axis) const;
 
   const std::vector<Site>& sites_;
   const std::vector<SiteBits>& bits_;
   const Recipe& recipe_;
   const Sensitivities& sensitivities_;
   Streams& streams_;
+  SiteMeasure measure_;
   SiteFitOptions options_;
   std::map<std::size_t, QuantizedWeight> rounded_weights_;  // by site, see shared_weights.h
   std::vector<InputGroup> groups_;

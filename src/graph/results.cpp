@@ -1,5 +1,6 @@
 #include "graph/results.h"
 
+#include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include "graph/rewrite.h"
@@ -57,6 +58,17 @@ std::vector<at::Tensor> result_tensors(const torch::jit::Graph& graph, const Val
   std::vector<c10::IValue> outputs;
   for (const Value* value : graph.outputs()) outputs.push_back(values.at(value));
   return result_tensors(graph, outputs);
+}
+
+at::Tensor logits_in(const std::vector<at::Tensor>& outputs) {
+  for (const at::Tensor& tensor : outputs) {
+    if (!tensor.is_floating_point() || tensor.dim() < 2 || tensor.size(-1) < 2) continue;
+    const at::Tensor norms = tensor.to(at::kDouble).norm(2, -1);
+    const bool embeddings =
+        norms.numel() > 1 && ((norms.max() - norms.min()) <= 1e-4 * norms.max()).item<bool>();
+    if (!embeddings) return tensor;
+  }
+  return {};
 }
 
 }  // namespace repquant

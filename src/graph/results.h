@@ -20,4 +20,8 @@ std::vector<at::Tensor> result_tensors(const torch::jit::Graph& graph,
 /// Those of the graph's outputs, which must be among `values`.
 std::vector<at::Tensor> result_tensors(const torch::jit::Graph& graph, const Values& values);
 
+/// The first output that can be logits: floating point, more than one value a row. Rows that all
+/// have the same norm are embeddings. Undefined if there is none.
+at::Tensor logits_in(const std::vector<at::Tensor>& outputs);
+
 }  // namespace repquant

@@ -12,6 +12,7 @@
 #include "pipeline/coverage.h"
 #include "pipeline/histograms.h"
 #include "pipeline/judge.h"
+#include "pipeline/learn_weights.h"
 #include "pipeline/memory_limits.h"
 #include "pipeline/prepare.h"
 #include "pipeline/site_report.h"
@@ -32,6 +33,7 @@ std::string fingerprint(const PreparedRun& run, const Recipe& recipe, const Batc
   Recipe swept = recipe;
   swept.name = "";
   swept.effort = Effort::kStandard;
+  swept.learning = {};  // comes behind the sites
   return sha256_of(std::string(kVersion) + "\n" + run.model.source_hash + "\n" +
                    run.source.protocol + "\n" + run.calibration.hash + "\n" +
                    std::to_string(sample_count(samples)) + "\n" + recipe_to_json(swept));
@@ -90,8 +92,8 @@ void warn_of_lost_sites(const std::vector<SiteReport>& sites, const Observer& ob
 
 }  // namespace
 
-FittedSites fit_prepared(const PreparedRun& run, const QuantizeOptions& options,
-                         const Observer& observer) {
+FittedRun fit_prepared(const PreparedRun& run, const QuantizeOptions& options,
+                       const Observer& observer) {
   const Batches& samples = run.calibration.batches;
   begin_phase(observer, "quantize", run.search.sites.size());
   FitSitesOptions fit;
@@ -105,11 +107,13 @@ FittedSites fit_prepared(const PreparedRun& run, const QuantizeOptions& options,
   fit.on_progress = [&observer](const FitProgress& progress) {
     observer.on_item(progress.path, progress.site);
   };
-  return fit_sites(run.model, run.search, samples, options.recipe, fit);
+  FittedRun fitted{fit_sites(run.model, run.search, samples, options.recipe, fit)};
+  fitted.learning = learn_weights(fitted.sites, run, options, fit, observer);
+  return fitted;
 }
 
 QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
-                              const FittedSites& fitted,
+                              const FittedRun& fitted,
                               const std::optional<BitAllocationReport>& bit_allocation,
                               const Observer& observer) {
   begin_phase(observer, "write", 0);
@@ -124,31 +128,33 @@ QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
   report.synthetic = std::holds_alternative<Synthetic>(options.calib);
   report.coverage =
       coverage_of(run.model, run.search, resolve_bits(run.search.sites, options.recipe),
-                  options.recipe, fitted.failed);
-  if (!fitted.failed.empty()) check_coverage(report.coverage, options.strict, options.min_coverage);
+                  options.recipe, fitted.sites.failed);
+  if (!fitted.sites.failed.empty())
+    check_coverage(report.coverage, options.strict, options.min_coverage);
   report.bit_allocation = bit_allocation;
-  report.sites = site_reports(run.search, fitted);
-  report.fold_deviation = fitted.fold_deviation;
-  report.output_sqnr_db = fitted.output_sqnr_db;
-  report.fit_seconds = fitted.seconds;
-  report.float_seconds = fitted.float_seconds;
-  warn_of_failed_sites(fitted.failed, observer);
+  report.learning = fitted.learning;
+  report.sites = site_reports(run.search, fitted.sites);
+  report.fold_deviation = fitted.sites.fold_deviation;
+  report.output_sqnr_db = fitted.sites.output_sqnr_db;
+  report.fit_seconds = fitted.sites.seconds;
+  report.float_seconds = fitted.sites.float_seconds;
+  warn_of_failed_sites(fitted.sites.failed, observer);
   warn_of_lost_sites(report.sites, observer);
   if (!run.held_back.empty()) {
     report.judgement = judge({.model = run.model,
                               .search = run.search,
-                              .plans = fitted.plans,
+                              .plans = fitted.sites.plans,
                               .fitted = run.calibration.batches,
                               .held_back = run.held_back,
                               .threads = options.threads},
                              options, report, observer);
   }
   if (options.histograms) {
-    report.histograms =
-        input_histograms(run.model, run.search, fitted.plans, run.calibration.batches.front());
+    report.histograms = input_histograms(run.model, run.search, fitted.sites.plans,
+                                         run.calibration.batches.front());
   }
   const Clock::time_point start = run.start;
-  write_artifact(std::move(run), fitted, options, observer, report);
+  write_artifact(std::move(run), fitted.sites, options, observer, report);
   report.model_bytes = static_cast<std::int64_t>(fs::file_size(options.model));
   report.output_bytes = static_cast<std::int64_t>(fs::file_size(options.output));
   report.peak_memory_bytes = peak_memory_bytes();

@@ -209,17 +209,6 @@ BitWidths judged_bits(const QuantizeOptions& options, const QuantizeReport& repo
 
 }  // namespace
 
-at::Tensor logits_in(const std::vector<at::Tensor>& outputs) {
-  for (const at::Tensor& tensor : outputs) {
-    if (!tensor.is_floating_point() || tensor.dim() < 2 || tensor.size(-1) < 2) continue;
-    const at::Tensor norms = tensor.to(at::kDouble).norm(2, -1);
-    const bool embeddings =
-        norms.numel() > 1 && ((norms.max() - norms.min()) <= 1e-4 * norms.max()).item<bool>();
-    if (!embeddings) return tensor;
-  }
-  return {};
-}
-
 double floor_db(const BitWidths& bits) {
   const int inputs = bits.weight_only() ? kWeightOnlyBits : bits.activation_bits;
   if (bits.weight_bits >= 8 && inputs >= 8) return 15.0;

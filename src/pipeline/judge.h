@@ -13,10 +13,6 @@
 
 namespace repquant {
 
-/// The first output that can be logits: floating point, more than one value a row. Rows that all
-/// have the same norm are embeddings. Undefined if there is none.
-at::Tensor logits_in(const std::vector<at::Tensor>& outputs);
-
 /// Output SQNR below which bits lose more than they should, in dB: w8a8 15, w6a6 10, w4a8 7, w4a4
 /// 3; 0 below that.
 double floor_db(const BitWidths& bits);

@@ -200,7 +200,7 @@ QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
     options.recipe = std::move(allocated.recipe);
     chosen = allocated.report;
   }
-  FittedSites fitted = fit_prepared(run, options, observer);
+  FittedRun fitted = fit_prepared(run, options, observer);
   const Clock::time_point start = run.start;
   while (true) {
     Attempt attempt(observer);
@@ -210,7 +210,7 @@ QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
       attempt.pass_on();
       return report;
     } catch (const Error& e) {
-      if (!take_back(fitted, e)) {
+      if (!take_back(fitted.sites, e)) {
         attempt.pass_on();
         throw;
       }

@@ -30,6 +30,12 @@ Json quantize_json(const QuantizeReport& report) {
   json["synthetic"] = report.synthetic;
   json["coverage"] = coverage_json(report.coverage);
   if (report.bit_allocation) json["mixed"] = bit_allocation_json(*report.bit_allocation);
+  if (report.learning) {
+    json["learning"] = {{"steps", report.learning->steps},
+                        {"loss_before", report.learning->loss_before},
+                        {"loss_after", report.learning->loss_after},
+                        {"kept", report.learning->kept}};
+  }
   json["sites"] = sites_json(report.sites, true);
   for (const auto& histogram : report.histograms) {
     json["histograms"].push_back(histogram_json(histogram));

@@ -9,6 +9,7 @@
 #include "evaluate/metrics.h"
 #include "fit/hold_back.h"
 #include "fit/plan_hook.h"
+#include "graph/results.h"
 #include "graph/walker.h"
 #include "pipeline/allocate_bits.h"
 #include "pipeline/judge.h"
@@ -144,10 +145,10 @@ QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& option
     QuantizeOptions probe = options;
     probe.recipe = with_bits(options.recipe, sites, allocation.bits);
     if (best) probe.force = true;  // the file there is this run's own
-    const FittedSites fitted = fit_prepared(fitting, probe, limited);
+    const FittedRun fitted = fit_prepared(fitting, probe, limited);
     BitAllocationReport report = allocation_report(allocation, target);
-    report.held_back =
-        HeldBackReport{.max_kl = bound.max_kl, .kl = judge.kl(fitted.plans), .samples = judging};
+    report.held_back = HeldBackReport{
+        .max_kl = bound.max_kl, .kl = judge.kl(fitted.sites.plans), .samples = judging};
     const bool kept = report.held_back->kl <= bound.max_kl;
     observer.info(format_number(target, 2) + " bits: KL divergence " +
                   format_number(report.held_back->kl, 4) + " nats on " +

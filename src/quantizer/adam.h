@@ -3,6 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <utility>
+
 namespace repquant {
 
 struct AdamOptions {
@@ -10,18 +13,27 @@ struct AdamOptions {
   double epsilon = 1e-8;        // above the root of the second moment
 };
 
-/// The moments of one tensor of parameters, float64.
+/// Running means of the gradients of one tensor of parameters and of their squares, as many steps
+/// as they are of; in its type.
+struct AdamState {
+  at::Tensor first, second;
+  std::int64_t steps = 0;
+};
+
 class Adam {
  public:
   Adam(const at::Tensor& like, AdamOptions options);
+  /// Goes on from a state().
+  Adam(AdamState state, AdamOptions options) : options_(options), state_(std::move(state)) {}
+
+  const AdamState& state() const { return state_; }
 
   /// Takes in a gradient. Returns what to take from the parameters for a learning rate of 1.
   at::Tensor step(const at::Tensor& gradient);
 
  private:
   AdamOptions options_;
-  at::Tensor first_, second_;
-  int steps_ = 0;
+  AdamState state_;
 };
 
 }  // namespace repquant

@@ -6,14 +6,22 @@ namespace repquant {
 namespace {
 
 // fast: the paper's method, and what costs no time.
-constexpr std::array<EffortSetting, 2> kFast = {{
+constexpr std::array<EffortSetting, 3> kFast = {{
     {"weights.compensation", "none"},
     {"weights.sensitivity", "0"},
+    {"learning.steps", "0"},
 }};
 
-constexpr std::array<EffortSetting, 2> kStandard = {{
+constexpr std::array<EffortSetting, 3> kStandard = {{
     {"weights.compensation", "stream"},
     {"weights.sensitivity", "0.8"},
+    {"learning.steps", "0"},
+}};
+
+constexpr std::array<EffortSetting, 3> kHigh = {{
+    {"weights.compensation", "stream"},
+    {"weights.sensitivity", "0.8"},
+    {"learning.steps", "500"},
 }};
 
 }  // namespace
@@ -24,6 +32,8 @@ std::span<const EffortSetting> effort_settings(Effort effort) {
       return kFast;
     case Effort::kStandard:
       return kStandard;
+    case Effort::kHigh:
+      return kHigh;
   }
   return kStandard;
 }

@@ -259,6 +259,12 @@ std::vector<RecipeField> make_fields() {
                    -1, 200,
                    "output SQNR on those samples below which there is a warning; -1: by the bits "
                    "(w8a8 15, w6a6 10, w4a8 7, w4a4 3)"));
+  add(integer_field("learning.steps", &R::learning, &LearningRecipe::steps, 0, 1e6,
+                    "steps of learning all weights together after the fit; 0: none"));
+  add(integer_field("learning.samples", &R::learning, &LearningRecipe::samples, 1, 4096,
+                    "calibration samples in each of these steps"));
+  add(number_field("learning.rate", &R::learning, &LearningRecipe::rate, 1e-6, 1,
+                   "how far such a step moves a weight, in distances between its codes"));
   add(overrides_field());
   add(exclude_field());
   return fields;

@@ -60,9 +60,10 @@ inline constexpr std::array<EnumName<Compensation>, 3> kCompensationNames{{
     {Compensation::kStream, "stream"},
 }};
 
-inline constexpr std::array<EnumName<Effort>, 2> kEffortNames{{
+inline constexpr std::array<EnumName<Effort>, 3> kEffortNames{{
     {Effort::kFast, "fast"},
     {Effort::kStandard, "standard"},
+    {Effort::kHigh, "high"},
 }};
 
 constexpr const auto& names_of(Clipping) { return kClippingNames; }

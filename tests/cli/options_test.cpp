@@ -91,7 +91,7 @@ TEST(OptionsTest, BadRecipesAreNamed) {
   EXPECT_ERROR(quantize({"--set", "weights.damping"}), ErrorKind::kUsage, "KEY=VALUE");
   EXPECT_ERROR(quantize({"--set", "weights.dampening=1"}), ErrorKind::kUsage,
                "did you mean weights.damping?");
-  EXPECT_ERROR(quantize({"--effort", "high"}), ErrorKind::kUsage, "one of fast, standard");
+  EXPECT_ERROR(quantize({"--effort", "higher"}), ErrorKind::kUsage, "one of fast, standard, high");
 }
 
 TEST(OptionsTest, RecipesAreListedAndShown) {

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "graph/results.h"
 #include "pipeline/model_run.h"
 #include "recipe/json.h"
 #include "repquant/artifact.h"

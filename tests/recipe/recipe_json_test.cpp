@@ -78,8 +78,9 @@ TEST(RecipeJsonTest, TableKnowsEveryMember) {
   const std::size_t in_sections = member_count<WeightRecipe>() + member_count<NormRecipe>() +
                                   member_count<AttentionRecipe>() + member_count<InputRecipe>() +
                                   2 * member_count<EdgeRecipe>() + member_count<EmbeddingRecipe>() +
-                                  member_count<CalibrationRecipe>();
-  EXPECT_EQ(in_sections, 42U);                         // guards the count itself
+                                  member_count<CalibrationRecipe>() +
+                                  member_count<LearningRecipe>();
+  EXPECT_EQ(in_sections, 45U);                         // guards the count itself
   EXPECT_EQ(recipe_fields().size(), in_sections + 5);  // name, effort, bits, overrides, exclude
 }
 
@@ -139,8 +140,8 @@ TEST(RecipeJsonTest, BadRecipesAreUsageErrorsWithPointers) {
       {R"({"extends": "w4a9"})", "try: did you mean w4a16?"},
       {R"({"extends": "papers"})", "try: did you mean paper?"},
       {R"({"extends": "papers"})", "r.json#/extends"},
-      {R"({"effort": "high"})", "one of fast, standard"},
-      {R"({"effort": ""})", "one of fast, standard"},
+      {R"({"effort": "higher"})", "one of fast, standard, high"},
+      {R"({"effort": ""})", "one of fast, standard, high"},
       {R"({"extends": 4})", "r.json#/extends"},
       {R"({"description": 4})", "r.json#/description"},
       {R"({"bits": "w9a9"})", "r.json#/bits"},

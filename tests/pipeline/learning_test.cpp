@@ -1,0 +1,72 @@
+// `--effort high`: learning between fit and artifact.
+#include "repquant/quantize.h"
+
+#include <ATen/ATen.h>
+
+#include "pipeline/model_run.h"
+#include "repquant/load.h"
+#include "support/errors.h"
+#include "support/paths.h"
+#include "support/planted_options.h"
+
+namespace repquant {
+namespace {
+
+using testing::TempDir;
+
+/// A few steps of what --effort high does many of.
+QuantizeOptions digits_options(const TempDir& folder) {
+  const auto digits = testing::source_dir() / "examples/digits";
+  QuantizeOptions options;
+  options.model = (digits / "digits_vit.pt").string();
+  options.calib = DataPath{(digits / "digits_calib.npz").string()};
+  options.output = (folder / "out.pt").string();
+  options.recipe = recipe_for_bits({2, 4});
+  options.recipe.calibration.samples = 96;
+  options.recipe.learning.steps = 60;
+  options.recipe.learning.rate = 0.005;
+  return options;
+}
+
+TEST(Learning, TheArtifactHasWhatWasLearned) {
+  const TempDir folder;
+  QuantizeOptions options = digits_options(folder);
+  std::vector<std::string> phases;
+  Observer observer;
+  observer.on_phase = [&](const std::string& phase, std::size_t) { phases.push_back(phase); };
+  const QuantizeReport learned = quantize(options, observer);
+  ASSERT_TRUE(learned.learning.has_value());
+  EXPECT_TRUE(learned.learning->kept);
+  EXPECT_EQ(learned.learning->steps, 60);
+  EXPECT_LT(learned.learning->loss_after, learned.learning->loss_before);
+  EXPECT_EQ(learned.checks.back().name, "forms");
+  EXPECT_TRUE(learned.checks.back().passed);
+  EXPECT_EQ(std::count(phases.begin(), phases.end(), "learn"), 1);
+  for (const SiteReport& site : learned.sites) {
+    const bool weights = site.weight_bits > 0 && site.kind != "embedding";
+    EXPECT_EQ(site.note.find("; learned") != std::string::npos, weights) << site.path;
+  }
+
+  options.recipe.learning.steps = 0;
+  options.output = (folder / "plain.pt").string();
+  const QuantizeReport plain = quantize(options, observer);
+  EXPECT_FALSE(plain.learning.has_value());
+  EXPECT_NE(learned.output_sqnr_db, plain.output_sqnr_db);  // measured anew
+  EXPECT_NE(learned.sites.back().own_sqnr_db, plain.sites.back().own_sqnr_db);
+}
+
+TEST(Learning, WithoutSamplesThatAreHeldBackItWarns) {
+  const TempDir folder;
+  QuantizeOptions options = digits_options(folder);
+  options.recipe.calibration.hold_back = 0;
+  options.recipe.calibration.samples = 16;
+  std::string warnings;
+  Observer observer;
+  observer.warn = [&](const std::string& text) { warnings += text + "\n"; };
+  const QuantizeReport report = quantize(options, observer);
+  EXPECT_FALSE(report.learning.has_value());
+  EXPECT_NE(warnings.find("nothing was learned"), std::string::npos) << warnings;
+}
+
+}  // namespace
+}  // namespace repquant
