@@ -26,15 +26,15 @@ struct LearnOptions {
 };
 
 struct Learned {
-  double loss_before =
-      0.0;  // of the plans given on the held-back samples, see Objective::of_outputs()
-  double loss_after = 0.0;      // of those learned
+  // Objective::of_outputs() on the held-back samples, of the plans given and of those learned.
+  double loss_before = 0.0;
+  double loss_after = 0.0;
   std::vector<SitePlan> plans;  // learned ones, if their loss is smaller; else none
   std::string problem;          // why nothing could be learned; or empty
 };
 
 /// Adam (arXiv 1412.6980) on the weights, row factors and biases of all `plans` at once, with
-/// straight-through gradients (arXiv 1308.3432): Objective between the quantized and the
+/// straight-through gradients (arXiv 1308.3432), by the Objective between the quantized and the
 /// floating-point model on some of `samples.fitted`, or on variations of images, in each step.
 /// Needs samples that are held back: they decide whether the result is better, where neither it nor
 /// the plans may have been fitted to them. The result does not depend on `threads`. Throws Error

@@ -102,7 +102,7 @@ std::vector<double> Objective::variances(const std::vector<Results>& seen,
 
 at::Tensor Objective::output_error(const Results& got, const Results& expected,
                                    double weight) const {
-  const at::Tensor error = mean_error(outputs_, got.outputs, expected.outputs);
+  at::Tensor error = mean_error(outputs_, got.outputs, expected.outputs);
   if (!logits_) return error;
   const at::Tensor &logits = got.outputs[*logits_], &wanted = expected.outputs[*logits_];
   return logits.sizes() == wanted.sizes() ? error + weight * divergence(logits, wanted) : error;

@@ -13,13 +13,13 @@ struct AdamOptions {
   double epsilon = 1e-8;        // above the root of the second moment
 };
 
-/// Running means of the gradients of one tensor of parameters and of their squares, as many steps
-/// as they are of; in its type.
+/// Running means of the gradients of one tensor of parameters and of their squares, in its type.
 struct AdamState {
   at::Tensor first, second;
   std::int64_t steps = 0;
 };
 
+/// Adam on one tensor of parameters.
 class Adam {
  public:
   Adam(const at::Tensor& like, AdamOptions options);
