@@ -55,7 +55,14 @@ class Learning {
         parameters_(soft_.parameters()),
         samples_(split(samples.fitted)),
         held_back_(split(samples.held_back)),
-        objective_(seen(), samples_.size()) {}
+        objective_(seen(), samples_.size()),
+        used_(samples_.size()) {
+    if (options.images) return;  // every patch counts
+    parallel_for(std::ssize(samples_), options.threads, [&](std::int64_t index) {
+      const auto i = static_cast<std::size_t>(index);
+      used_[i] = soft_.used_rows(samples_[i]);
+    });
+  }
 
   Learned run() {
     Learned result;
@@ -152,9 +159,10 @@ class Learning {
 
   /// Gradients by all realized tensors of the loss of one sample. Sums over samples run in their
   /// order, so items of parallel work are single samples whatever the number of threads.
-  std::vector<at::Tensor> gradients_of(const Inputs& sample,
+  std::vector<at::Tensor> gradients_of(const Inputs& sample, const std::vector<at::Tensor>& used,
                                        const SoftModel::Realized& realized) const {
-    const Results expected = soft_.run_float(sample);
+    Results expected = soft_.run_float(sample);
+    expected.used = used;
     const at::AutoGradMode with_gradients(true);
     SoftModel::Realized leaves;
     std::vector<at::Tensor> list;
@@ -187,7 +195,8 @@ class Learning {
       parallel_for(std::ssize(parts), options_.threads, [&](std::int64_t index) {
         const auto i = static_cast<std::size_t>(index);
         const std::uint64_t item = static_cast<std::uint64_t>(step) * chosen.size() + from + i;
-        parts[i] = gradients_of(varied(samples_[chosen[from + i]], item), realized);
+        const std::size_t sample = chosen[from + i];
+        parts[i] = gradients_of(varied(samples_[sample], item), used_[sample], realized);
       });
       for (const auto& part : parts) {
         for (std::size_t k = 0; k < flat.size(); ++k) {
@@ -236,6 +245,7 @@ class Learning {
   std::vector<Adam> moments_;
   Batches samples_, held_back_;
   Objective objective_;
+  std::vector<std::vector<at::Tensor>> used_;  // by sample, see SoftModel::used_rows()
 };
 
 }  // namespace

@@ -41,7 +41,8 @@ struct Moments {
 };
 
 at::Tensor mean_error(const std::vector<double>& variances, const std::vector<at::Tensor>& got,
-                      const std::vector<at::Tensor>& expected) {
+                      const std::vector<at::Tensor>& expected,
+                      const std::vector<at::Tensor>& used = {}) {
   at::Tensor sum;
   double count = 0;
   for (std::size_t i = 0; i < std::min(got.size(), variances.size()); ++i) {
@@ -49,7 +50,11 @@ at::Tensor mean_error(const std::vector<double>& variances, const std::vector<at
     if (got[i].sizes() != expected[i].sizes() || got[i].numel() == 0) continue;
     // What is not finite in the floating-point model does not count.
     const at::Tensor error = at::where(expected[i].isfinite(), got[i] - expected[i], 0.0);
-    const at::Tensor part = error.square().mean() / variances[i];
+    at::Tensor square = error.square();
+    if (i < used.size() && used[i].defined()) {
+      square = square * (used[i] / used[i].mean().clamp_min(1e-6));
+    }
+    const at::Tensor part = square.mean() / variances[i];
     sum = sum.defined() ? sum + part : part;
     ++count;
   }
@@ -110,7 +115,7 @@ at::Tensor Objective::output_error(const Results& got, const Results& expected,
 
 at::Tensor Objective::operator()(const Results& got, const Results& expected) const {
   const at::Tensor outputs = output_error(got, expected, divergence_weight_);
-  const at::Tensor ends = mean_error(ends_, got.ends, expected.ends);
+  const at::Tensor ends = mean_error(ends_, got.ends, expected.ends, expected.used);
   if (!outputs.defined() || !ends.defined()) return outputs.defined() ? outputs : ends;
   return outputs + ends;
 }

@@ -13,6 +13,8 @@ namespace repquant {
 struct Results {
   std::vector<at::Tensor> outputs;  // floating-point ones
   std::vector<at::Tensor> ends;     // values at the ends of blocks; undefined: no such tensor
+  /// Which rows of an end [.., T, C] count, [.., T, 1] of 0 and 1; without an entry all do.
+  std::vector<at::Tensor> used{};
 };
 
 /// How far results are from those of the floating-point model.

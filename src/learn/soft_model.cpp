@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include "fit/gradients.h"
 #include "fit/plan_hook.h"
 #include "graph/keep_codes.h"
 #include "graph/results.h"
@@ -61,6 +62,23 @@ std::vector<SitePlan> SoftModel::harden() const {
   std::vector<SitePlan> plans;
   for (const auto& soft : soft_) plans.push_back(soft->harden());
   return plans;
+}
+
+std::vector<at::Tensor> SoftModel::used_rows(const std::vector<at::Tensor>& inputs) const {
+  DifferentiateOptions options;
+  for (const GraphBlock& block : blocks_) {
+    if (block.carried != nullptr) options.wanted.insert(block.carried);
+  }
+  const Differentiated got = differentiate(*model_.graph, schedule_, inputs, options);
+  std::vector<at::Tensor> used;
+  for (const GraphBlock& block : blocks_) {
+    if (block.carried == nullptr) continue;
+    const auto gradient = got.outputs_gradients.find(block.carried);
+    const bool rows = gradient != got.outputs_gradients.end() && gradient->second.dim() > 1;
+    used.push_back(rows ? gradient->second.ne(0).any(-1, /*keepdim=*/true).to(at::kFloat)
+                        : at::Tensor());
+  }
+  return used;
 }
 
 Results SoftModel::run_float(const std::vector<at::Tensor>& inputs) const {

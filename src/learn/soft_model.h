@@ -29,6 +29,9 @@ class SoftModel {
   Realized realize() const;
   std::vector<SitePlan> harden() const;
 
+  /// For each end of a block the rows that the outputs depend on, as Results::used: not those that
+  /// pad a sentence. Throws c10::Error or Error for a model that cannot be differentiated.
+  std::vector<at::Tensor> used_rows(const std::vector<at::Tensor>& inputs) const;
   /// Of the floating-point model.
   Results run_float(const std::vector<at::Tensor>& inputs) const;
   /// Of the soft plans, differentiable by `realized`.

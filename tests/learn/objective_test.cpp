@@ -69,6 +69,16 @@ TEST(Objective, OfLogitsIsTheDivergenceToo) {
               1e-6);
 }
 
+TEST(Objective, RowsThatPadDoNotCount) {
+  const at::Tensor end = Random(6).normal({1, 4, 8});
+  at::Tensor got = end.clone();
+  got.select(1, 3).add_(5.0);
+  Results expected{{}, {end}};
+  EXPECT_GT(value_of({{}, {got}}, expected), 1.0);
+  expected.used = {at::tensor({1.0F, 1.0F, 1.0F, 0.0F}).view({1, 4, 1})};
+  EXPECT_NEAR(value_of({{}, {got}}, expected), 0.0, 1e-7);
+}
+
 TEST(Objective, JudgesByOutputsAlone) {
   const at::Tensor one = at::tensor({1.0F, 0.0F, 0.0F, 1.0F}).view({2, 2});
   const Results expected{{one}, {one}}, ends{{}, {one}};

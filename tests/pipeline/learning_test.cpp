@@ -14,6 +14,15 @@ namespace {
 
 using testing::TempDir;
 
+/// Rounded to nearest and nothing made up for: much is left to learn.
+Recipe coarse_recipe(BitWidths bits) {
+  Recipe recipe = recipe_for_bits(bits);
+  recipe.weights.rounding = WeightRounding::kNearest;
+  recipe.weights.scale_search = recipe.weights.codebook = recipe.weights.bias_correction = false;
+  recipe.weights.compensation = Compensation::kNone;
+  return recipe;
+}
+
 /// A few steps of what --effort high does many of.
 QuantizeOptions digits_options(const TempDir& folder) {
   const auto digits = testing::source_dir() / "examples/digits";
@@ -21,10 +30,10 @@ QuantizeOptions digits_options(const TempDir& folder) {
   options.model = (digits / "digits_vit.pt").string();
   options.calib = DataPath{(digits / "digits_calib.npz").string()};
   options.output = (folder / "out.pt").string();
-  options.recipe = recipe_for_bits({2, 4});
-  options.recipe.calibration.samples = 96;
+  options.recipe = coarse_recipe({3, 4});
+  options.recipe.calibration.samples = 128;
   options.recipe.learning.steps = 60;
-  options.recipe.learning.rate = 0.005;
+  options.recipe.learning.rate = 0.02;
   return options;
 }
 
