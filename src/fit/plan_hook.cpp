@@ -13,26 +13,6 @@ namespace {
 
 using torch::jit::Node;
 
-at::Tensor simulate(const SitePlan& plan, const std::vector<at::Tensor>& operands) {
-  return std::visit(
-      Overloaded{
-          [&](const LinearPlan& linear) { return simulate_linear(linear, operands[0]); },
-          [&](const ScoresPlan& scores) {
-            return simulate_scores(scores, operands[0], operands[1]);
-          },
-          [&](const AttendPlan& attend) {
-            return simulate_attend(attend, operands[0], operands[1]);
-          },
-          [&](const EmbeddingPlan& embedding) {
-            return simulate_embedding(embedding, operands[0]);
-          },
-          [&](const GroupedConvolutionPlan& convolution) {
-            return simulate_convolution(convolution, operands[0]);
-          },
-      },
-      plan.plan);
-}
-
 /// Which inputs of the site's node vary.
 std::vector<std::size_t> operands_of(const Site& site) {
   using Inputs = std::vector<std::size_t>;

@@ -356,9 +356,12 @@ std::string prepare_factor(Problem& problem, bool sketched) {
 
 }  // namespace
 
+at::Tensor QuantizedWeight::element_scale() const {
+  return group_size == 0 ? scale.unsqueeze(1) : Groups{codes.size(1), group_size}.spread(scale);
+}
+
 at::Tensor QuantizedWeight::dequantize() const {
-  if (group_size == 0) return codes.to(at::kFloat).mul_(scale.unsqueeze(1));
-  return codes.to(at::kFloat).mul_(Groups{codes.size(1), group_size}.spread(scale));
+  return codes.to(at::kFloat).mul_(element_scale());
 }
 
 at::Tensor QuantizedWeight::numbered() const {

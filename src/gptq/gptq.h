@@ -24,7 +24,8 @@ struct QuantizedWeight {
   double error_rtn = 0;
   double error_gptq = 0;  // the same for the codes above, never larger
 
-  at::Tensor dequantize() const;  // float32 [N, K]
+  at::Tensor element_scale() const;  // as it multiplies codes: float32 [N, 1], with groups [N, K]
+  at::Tensor dequantize() const;     // float32 [N, K]
   /// int8 [N, K]: the codes, or with levels their numbers, the middle one as 0: of `bits` bits.
   at::Tensor numbered() const;
 };

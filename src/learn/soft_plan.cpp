@@ -96,12 +96,6 @@ at::Tensor code_values(const QuantizedWeight& weight) {
   return at::arange(codes.low, codes.high + 1, at::kFloat);
 }
 
-/// Scales as they multiply codes [N, K].
-at::Tensor element_scales(const QuantizedWeight& weight) {
-  if (weight.group_size == 0) return weight.scale.unsqueeze(1);
-  return weight.scale.repeat_interleave(weight.group_size, 1).narrow(1, 0, weight.codes.size(1));
-}
-
 }  // namespace
 
 SoftPlan::SoftPlan(const SitePlan& plan, const SoftPlan* same_weight, double rate) : plan_(plan) {
@@ -146,7 +140,7 @@ std::vector<at::Tensor> SoftPlan::realize() const {
   if (linear == nullptr) return {};
   // Without a slope the columns of side columns stay as they are.
   const at::Tensor smooth = learned_.defined() ? latent_ * learned_ : latent_;
-  return {straight_through(smooth, codes()) * element_scales(linear->weight) * row_factor_, bias_};
+  return {straight_through(smooth, codes()) * linear->weight.element_scale() * row_factor_, bias_};
 }
 
 at::Tensor SoftPlan::evaluate(const std::vector<at::Tensor>& operands,

@@ -129,8 +129,9 @@ QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
   report.coverage =
       coverage_of(run.model, run.search, resolve_bits(run.search.sites, options.recipe),
                   options.recipe, fitted.sites.failed);
-  if (!fitted.sites.failed.empty())
+  if (!fitted.sites.failed.empty()) {
     check_coverage(report.coverage, options.strict, options.min_coverage);
+  }
   report.bit_allocation = bit_allocation;
   report.learning = fitted.learning;
   report.sites = site_reports(run.search, fitted.sites);

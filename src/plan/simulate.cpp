@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "base/overloaded.h"
+
 namespace repquant {
 namespace {
 
@@ -291,6 +293,26 @@ at::Tensor simulate_attend(const AttendPlan& plan, const at::Tensor& scores,
     product = product / weights.sum(-1, /*keepdim=*/true).clamp_min(1.0);
   }
   return product * plan.value.scale;
+}
+
+at::Tensor simulate(const SitePlan& plan, const std::vector<at::Tensor>& operands) {
+  return std::visit(
+      Overloaded{
+          [&](const LinearPlan& linear) { return simulate_linear(linear, operands[0]); },
+          [&](const ScoresPlan& scores) {
+            return simulate_scores(scores, operands[0], operands[1]);
+          },
+          [&](const AttendPlan& attend) {
+            return simulate_attend(attend, operands[0], operands[1]);
+          },
+          [&](const EmbeddingPlan& embedding) {
+            return simulate_embedding(embedding, operands[0]);
+          },
+          [&](const GroupedConvolutionPlan& convolution) {
+            return simulate_convolution(convolution, operands[0]);
+          },
+      },
+      plan.plan);
 }
 
 }  // namespace repquant

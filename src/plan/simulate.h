@@ -6,6 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "plan/site_plan.h"
 
 namespace repquant {
@@ -104,5 +106,8 @@ at::Tensor simulate_softmax_weights(const AttendPlan& plan, const at::Tensor& sc
 /// Rows that are masked throughout (-inf) give 0, never NaN.
 at::Tensor simulate_attend(const AttendPlan& plan, const at::Tensor& scores,
                            const at::Tensor& value);
+
+/// The output of any site from its operands: {x}, {left, right}, {scores, value} or {indices}.
+at::Tensor simulate(const SitePlan& plan, const std::vector<at::Tensor>& operands);
 
 }  // namespace repquant

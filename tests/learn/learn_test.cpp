@@ -17,6 +17,7 @@
 #include "repquant/error.h"
 #include "support/paths.h"
 #include "support/prepared.h"
+#include "support/recipes.h"
 #include "support/scripted.h"
 #include "support/temp_dir.h"
 
@@ -34,15 +35,6 @@ struct Fitted {
   HeldBack samples;
   std::vector<SitePlan> plans;
 };
-
-/// Rounded to nearest and nothing made up for: much is left to learn.
-Recipe coarse_recipe(BitWidths bits) {
-  Recipe recipe = recipe_for_bits(bits);
-  recipe.weights.rounding = WeightRounding::kNearest;
-  recipe.weights.scale_search = recipe.weights.codebook = recipe.weights.bias_correction = false;
-  recipe.weights.compensation = Compensation::kNone;
-  return recipe;
-}
 
 Fitted fit(Prepared prepared, const Recipe& recipe) {
   HeldBack samples = hold_back(prepared.batches, 8);
@@ -78,7 +70,7 @@ TEST(Learn, LowersTheLossOfSamplesThatAreNotFitted) {
   for (std::int64_t i = 0; i < 16; ++i) batches.push_back({images.narrow(0, 8 * i, 8).clone()});
   const Fitted fitted =
       fit(testing::prepare((digits / "digits_vit.pt").string(), std::move(batches)),
-          coarse_recipe({3, 4}));
+          testing::coarse_recipe({3, 4}));
   LearnOptions options;
   options.threads = 2;
   const Learned learned =

@@ -7,7 +7,6 @@
 
 #include <variant>
 
-#include "base/overloaded.h"
 #include "fit/fit_sites.h"
 #include "fit/plan_hook.h"
 #include "plan/simulate.h"
@@ -32,24 +31,6 @@ std::vector<SitePlan> plans_for(const Recipe& recipe) {
   return fit_sites(planted().model, planted().search, planted().batches, recipe, {}).plans;
 }
 
-at::Tensor simulated(const SitePlan& plan, const std::vector<at::Tensor>& operands) {
-  return std::visit(
-      Overloaded{[&](const LinearPlan& linear) { return simulate_linear(linear, operands[0]); },
-                 [&](const ScoresPlan& scores) {
-                   return simulate_scores(scores, operands[0], operands[1]);
-                 },
-                 [&](const AttendPlan& attend) {
-                   return simulate_attend(attend, operands[0], operands[1]);
-                 },
-                 [&](const EmbeddingPlan& embedding) {
-                   return simulate_embedding(embedding, operands[0]);
-                 },
-                 [&](const GroupedConvolutionPlan& convolution) {
-                   return simulate_convolution(convolution, operands[0]);
-                 }},
-      plan.plan);
-}
-
 /// The operands of all planned sites in the first batch, under the simulation.
 std::vector<std::vector<at::Tensor>> operands_of(const std::vector<SitePlan>& plans) {
   std::vector<std::vector<at::Tensor>> all;
@@ -58,7 +39,7 @@ std::vector<std::vector<at::Tensor>> operands_of(const std::vector<SitePlan>& pl
   for (std::size_t i = 0; i < plans.size(); ++i) {
     hook.add(*sites[i], [&all, &plan = plans[i]](const std::vector<at::Tensor>& operands) {
       all.push_back(operands);
-      return simulated(plan, operands);
+      return simulate(plan, operands);
     });
   }
   const Schedule schedule(*planted().model.graph);
@@ -73,7 +54,7 @@ void expect_the_simulation(const Recipe& recipe) {
   ASSERT_EQ(operands.size(), plans.size());
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const SoftPlan soft(plans[i], nullptr, 0.01);
-    const at::Tensor expected = simulated(plans[i], operands[i]);
+    const at::Tensor expected = simulate(plans[i], operands[i]);
     const at::Tensor got = soft.evaluate(operands[i], soft.realize());
     EXPECT_TRUE(at::allclose(got, expected, 1e-4, 1e-5 * expected.abs().max().item<double>()))
         << plans[i].path << " " << (got - expected).abs().max().item<double>() << " of "

@@ -8,20 +8,12 @@
 #include "support/errors.h"
 #include "support/paths.h"
 #include "support/planted_options.h"
+#include "support/recipes.h"
 
 namespace repquant {
 namespace {
 
 using testing::TempDir;
-
-/// Rounded to nearest and nothing made up for: much is left to learn.
-Recipe coarse_recipe(BitWidths bits) {
-  Recipe recipe = recipe_for_bits(bits);
-  recipe.weights.rounding = WeightRounding::kNearest;
-  recipe.weights.scale_search = recipe.weights.codebook = recipe.weights.bias_correction = false;
-  recipe.weights.compensation = Compensation::kNone;
-  return recipe;
-}
 
 /// A few steps of what --effort high does many of.
 QuantizeOptions digits_options(const TempDir& folder) {
@@ -30,7 +22,7 @@ QuantizeOptions digits_options(const TempDir& folder) {
   options.model = (digits / "digits_vit.pt").string();
   options.calib = DataPath{(digits / "digits_calib.npz").string()};
   options.output = (folder / "out.pt").string();
-  options.recipe = coarse_recipe({3, 4});
+  options.recipe = testing::coarse_recipe({3, 4});
   options.recipe.calibration.samples = 128;
   options.recipe.learning.steps = 60;
   options.recipe.learning.rate = 0.02;

@@ -13,4 +13,13 @@ inline Recipe static_recipe(BitWidths bits) {
   return recipe;
 }
 
+/// Rounded to nearest and nothing made up for: much is left to learn.
+inline Recipe coarse_recipe(BitWidths bits) {
+  Recipe recipe = recipe_for_bits(bits);
+  recipe.weights.rounding = WeightRounding::kNearest;
+  recipe.weights.scale_search = recipe.weights.codebook = recipe.weights.bias_correction = false;
+  recipe.weights.compensation = Compensation::kNone;
+  return recipe;
+}
+
 }  // namespace repquant::testing
