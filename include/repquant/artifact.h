@@ -137,7 +137,7 @@ struct FusedSite {
 };
 
 struct FusedReport {
-  std::string cpu_level;  // instruction set of the fused operators: generic, avx2, avx512vnni
+  std::string cpu_level;         // instruction set of the fused operators, as in repquant/load.h
   std::vector<FusedSite> sites;  // in the order in which the graph calls them
   double fused_share = 0.0;      // of all sites' multiply-accumulates, in fused operators, 0..1
   double integer_share = 0.0;    // as RuntimeReport::integer_share, fused or not

@@ -25,15 +25,18 @@ struct LoadedSite {
 };
 
 struct LoadReport {
-  std::string cpu_level;  // instruction set of the fused operators: generic, avx2, avx512vnni
+  std::string cpu_level;          // instruction set of the fused operators, see CpuLevelReport
   std::vector<LoadedSite> sites;  // in the order in which the graph calls them
 };
 
-/// The instruction set of the fused operators in this process.
+/// The instruction set of the fused operators in this process: generic, avx2, avx512vnni, or
+/// onednn, which is avx512vnni with the products of Linears by LibTorch's oneDNN, for processors
+/// with AMX.
 struct CpuLevelReport {
   std::string level;                   // the one in use
   std::vector<std::string> available;  // on this processor, rising
-  bool requested = false;              // by REPQUANT_CPU_LEVEL; else the highest is used
+  bool requested = false;              // by REPQUANT_CPU_LEVEL; else the fastest is used
+  bool amx = false;                    // onednn would run on AMX, and is the fastest
 };
 
 /// Throws Error kUsage if REPQUANT_CPU_LEVEL names no level that this processor has.
@@ -41,7 +44,7 @@ CpuLevelReport cpu_level_report();
 
 /// The fused operators of one instruction set on small problems, against plain loops.
 struct KernelTest {
-  std::string level;       // generic, avx2, avx512vnni
+  std::string level;       // as in CpuLevelReport
   bool available = false;  // on this processor; else nothing was run
   std::string wrong{};     // operators whose result is wrong; empty: none
 

@@ -45,7 +45,7 @@ def load(path: str | os.PathLike, fused: bool = True,
 
 
 def cpu_level() -> str:
-    """Instruction set of the fused operators: generic, avx2 or avx512vnni."""
+    """Instruction set of the fused operators: generic, avx2, avx512vnni or onednn."""
     return loader().cpu_level()
 
 

@@ -44,6 +44,7 @@ std::string instruction_sets() {
   add(__builtin_cpu_supports("avx512bw"), "avx512bw");
   add(__builtin_cpu_supports("avx512vnni"), "avx512vnni");
   add(__builtin_cpu_supports("avx512bf16"), "avx512bf16");
+  add(cpu_level_report().amx, "amx");
 #else
   add(true, "not known on this architecture");
 #endif
@@ -53,15 +54,22 @@ std::string instruction_sets() {
 Finding fused_kernels() {
   const CpuLevelReport report = cpu_level_report();
   const std::string available = list_text(report.available);
+  if (report.requested) {
+    return {"fused kernels", report.level,
+            "REPQUANT_CPU_LEVEL asks for it; this processor has " + available};
+  }
+  const bool has_library = report.available.back() == "onednn";
   return {"fused kernels", report.level,
-          report.requested ? "REPQUANT_CPU_LEVEL asks for it; this processor has " + available
-                           : "the highest of this processor's: " + available};
+          "the fastest of this processor's: " + available +
+              (!has_library ? ""
+               : report.amx ? "; with AMX, oneDNN's products are"
+                            : "; oneDNN's products pay with AMX, which is not there")};
 }
 
 /// Products, norms and softmax of every instruction set that this processor has.
 Finding finding_of(const KernelTest& test) {
   const std::string name = "kernels " + test.level;
-  if (!test.available) return {name, "missing", "this processor has no " + test.level};
+  if (!test.available) return {name, "missing", "not on this processor"};
   if (test.passed()) return {name, "right", "self-test against plain loops"};
   return {name, "WRONG", test.wrong};
 }

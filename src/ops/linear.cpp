@@ -18,6 +18,8 @@ namespace {
 constexpr std::int64_t kRowBlock = 256;
 /// A multiple of every level's rows per tile.
 constexpr std::int64_t kRowStep = 24;
+/// Rows of a block, at least: below, each would read all weights for too little.
+constexpr std::int64_t kFewestRows = 2 * kRowStep;
 /// Multiply-accumulates below which a second thread costs more than it saves.
 constexpr std::int64_t kThreadWork = 1 << 18;
 
@@ -49,31 +51,39 @@ at::Tensor input_rows(const at::Tensor& codes, std::int64_t columns, std::int64_
   return padded_rows;
 }
 
-/// Blocks of about equal size: each reads (and unpacks) all weights, which a few rows left over
-/// would not be worth.
-std::int64_t rows_per_block(std::int64_t rows) {
-  const std::int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
-  const std::int64_t even = (rows + blocks - 1) / blocks;
-  return (even + kRowStep - 1) / kRowStep * kRowStep;
-}
+/// Rows of a block, at most `most`, rounded up to whole tiles. Blocks are of about equal size: each
+/// reads (and unpacks) all weights, which a few rows left over would not be worth. Threads get
+/// equally many blocks: those of whole rows, which the same thread read and wrote before, where
+/// that leaves a block kFewestRows.
+struct RowBlocks {
+  std::int64_t rows, count;
+  bool by_rows;  // there are enough for all threads
+
+  RowBlocks(std::int64_t total, std::int64_t most, std::int64_t threads)
+      : count((total + most - 1) / most), by_rows(threads == 1 || total >= threads * kFewestRows) {
+    if (by_rows) count = (count + threads - 1) / threads * threads;
+    rows = (total + count - 1) / count;
+    if (threads == 1) rows = (rows + kRowStep - 1) / kRowStep * kRowStep;
+    count = (total + rows - 1) / rows;
+  }
+};
 
 void run(const LinearArgs& args, std::int64_t rows) {
   const std::int64_t panels = padded(args.channels) / kPanel;
-  const std::int64_t block_rows = rows_per_block(rows);
-  const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
   const bool small = rows * args.channels * args.groups * 4 < kThreadWork;
   const std::int64_t threads = small ? 1 : at::get_num_threads();
-  const std::int64_t splits = threads == 1 ? 1 : std::min(panels, 4 * threads);
+  const RowBlocks blocks(rows, kRowBlock, threads);
+  const std::int64_t splits = blocks.by_rows ? 1 : std::min(panels, 4 * threads);
+  const std::int64_t tasks = blocks.count * splits;
   const Kernels& table = kernels(current_level());
-  split_work(blocks * splits, small ? blocks * splits : 1,
-             [&](std::int64_t begin, std::int64_t end) {
-               std::uint8_t* scratch = thread_scratch(4 * args.groups * kPanel);
-               for (std::int64_t task = begin; task < end; ++task) {
-                 const std::int64_t block = task / splits, split = task % splits;
-                 table.linear(args, block * block_rows, std::min(rows, (block + 1) * block_rows),
-                              split * panels / splits, (split + 1) * panels / splits, scratch);
-               }
-             });
+  split_work(tasks, small ? tasks : 1, [&](std::int64_t begin, std::int64_t end) {
+    std::uint8_t* scratch = thread_scratch(4 * args.groups * kPanel);
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t row = task / splits * blocks.rows, split = task % splits;
+      table.linear(args, row, std::min(rows, row + blocks.rows), split * panels / splits,
+                   (split + 1) * panels / splits, scratch);
+    }
+  });
 }
 
 /// Narrowed to int or multiplied by others.
@@ -219,23 +229,21 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
   if (out.codes.numel() == 0) return {out.codes, out.rows};
   set_scale(tokens, multiplier, offset);
   // A block's floating-point values stay in the second-level cache until its codes are made.
-  constexpr std::int64_t kBlockFloats = std::int64_t{1} << 17, kFewestRows = 2 * kRowStep;
-  const std::int64_t count = rows.size(0);
-  const std::int64_t most = std::max(kFewestRows, kBlockFloats / channels / kRowStep * kRowStep);
-  const std::int64_t blocks =
-      std::max((count + most - 1) / most,
-               std::min<std::int64_t>(at::get_num_threads(), count / kFewestRows));
-  const std::int64_t block = (count + blocks - 1) / blocks;
+  constexpr std::int64_t kBlockFloats = std::int64_t{1} << 17;
+  const std::int64_t count = rows.size(0), threads = at::get_num_threads();
+  const std::int64_t in_cache = kBlockFloats / channels / kRowStep * kRowStep;
+  const std::int64_t most =
+      std::max(kFewestRows, std::min(in_cache, (count + threads - 1) / threads));
+  const RowBlocks blocks(count, most, threads);
   const Kernels& table = kernels(current_level());
   const std::int64_t unpacked = 4 * args.groups * kPanel;  // a multiple of 64 bytes
-  split_work(blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t floats = (block + (multiplier ? kRowsTogether : 0)) * channels;
+  split_work(blocks.count, 1, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t floats = (blocks.rows + (multiplier ? kRowsTogether : 0)) * channels;
     std::uint8_t* scratch =
         thread_scratch(unpacked + floats * static_cast<std::int64_t>(sizeof(float)));
     auto* values = reinterpret_cast<float*>(scratch + unpacked);
     for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t first = i * block, size = std::min(block, count - first);
-      if (size <= 0) continue;
+      const std::int64_t first = i * blocks.rows, size = std::min(blocks.rows, count - first);
       LinearArgs product = args;
       product.x += first * 4 * args.groups;
       if (product.rows != nullptr) product.rows += 2 * first;
@@ -245,7 +253,7 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
       part.x = values;
       part.codes += first * channels;
       part.rows += 2 * first;
-      table.token_quantize(part, 0, size, values + block * channels);
+      table.token_quantize(part, 0, size, values + blocks.rows * channels);
     }
   });
   return {out.codes, out.rows};

@@ -329,8 +329,8 @@ TORCH_LIBRARY(repquant, m) {
   // 8 bits, else the nearest odd number, and s = max|x| / top, [.., T, 1]; top 127, or 2^bits - 1.
   m.def("operand_rows(Tensor x, int bits) -> (Tensor codes, Tensor scale)");
 
-  // The instruction set in use: generic, avx2, avx512vnni; setting one takes the highest available
-  // one that is not above it and returns it.
+  // The instruction set in use: generic, avx2, avx512vnni, onednn; setting one takes the highest
+  // available one that is not above it and returns it.
   m.def("cpu_level() -> str", &cpu_level);
   m.def("set_cpu_level(str level) -> str", &set_cpu_level);
 }

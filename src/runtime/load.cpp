@@ -140,7 +140,8 @@ Module load_archive_module(const std::string& path, const LoadOptions& options,
 CpuLevelReport cpu_level_report() {
   const char* text = std::getenv("REPQUANT_CPU_LEVEL");
   try {
-    return {ops::cpu_level(), ops::cpu_levels(), text != nullptr && *text != '\0'};
+    return {ops::cpu_level(), ops::cpu_levels(), text != nullptr && *text != '\0',
+            ops::processor_has_amx()};
   } catch (const std::invalid_argument&) {
     throw Error(ErrorKind::kUsage, {.what = "no such instruction set on this processor",
                                     .where = "REPQUANT_CPU_LEVEL",

@@ -60,7 +60,7 @@ class BenchmarkTest(program.ProgramTest):
         forms = ["float", "portable", "fused"]
         self.assertEqual([model["form"] for model in report["models"]], forms)
         self.assertEqual([row["form"] for row in report["rows"]], forms)
-        self.assertIn(report["cpu_level"], ("generic", "avx2", "avx512vnni"))
+        self.assertIn(report["cpu_level"], ("generic", "avx2", "avx512vnni", "onednn"))
         _, portable, fused = report["models"]
         self.assertEqual(portable["path"], fused["path"])
         # The same codes, through other operators: the same error but for ties.

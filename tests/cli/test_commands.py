@@ -187,7 +187,7 @@ class InspectTest(program.ProgramTest):
         report = self.result("inspect", "q.pt", "--runtime")
         self.assertTrue(report["quantized"])
         fused = report["fused"]
-        self.assertIn(fused["cpu_level"], ("generic", "avx2", "avx512vnni"))
+        self.assertIn(fused["cpu_level"], ("generic", "avx2", "avx512vnni", "onednn"))
         sites = {site["path"]: site for site in fused["sites"] if site["part"] == "site"}
         self.assertEqual(len(sites), 26)
         left = sites.pop("blocks.1.fc1")

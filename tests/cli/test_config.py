@@ -77,13 +77,28 @@ class DoctorTest(program.ProgramTest):
         level, = (row for row in generic if row["name"] == "fused kernels")
         self.assertEqual(level["value"], "generic")
         self.assertIn("REPQUANT_CPU_LEVEL", level["note"])
-        self.assertIn(findings["fused kernels"], ("generic", "avx2", "avx512vnni"))
+        self.assertIn(findings["fused kernels"], ("generic", "avx2", "avx512vnni", "onednn"))
         self.assertTrue(findings["LibTorch"].startswith("2."))
         self.assertEqual(findings["C++ ABI"], "C++11")
-        kernels = [findings[f"kernels {name}"] for name in ("generic", "avx2", "avx512vnni")]
+        kernels = [findings[f"kernels {name}"]
+                   for name in ("generic", "avx2", "avx512vnni", "onednn")]
         self.assertEqual(kernels[0], "right")
         self.assertTrue(set(kernels) <= {"right", "missing"}, kernels)
         self.assertIn(findings["u8 x s8 products"], ("exact", "saturate"))
+
+    def test_products_of_the_library_can_be_switched_on(self) -> None:
+        note = {row["name"]: row["note"] for row in self.result("doctor")["findings"]}
+        if "onednn" not in note["fused kernels"]:
+            self.skipTest("oneDNN has no integer products on this processor")
+        self.assertIn("AMX", note["fused kernels"])  # why they are in use, or are not
+        asked = self.result("doctor", environment={"REPQUANT_CPU_LEVEL": "onednn"})["findings"]
+        self.assertIn("onednn", [row["value"] for row in asked if row["name"] == "fused kernels"])
+        # Without them the switch asks for something that is not there.
+        kept_away = {"REPQUANT_CPU_LEVEL": "onednn", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+        done = self.run_program("doctor", environment=kept_away)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("REPQUANT_CPU_LEVEL", done.stderr)
+        self.assertIn("avx512vnni", done.stderr)
 
     def test_probe_sees_saturation(self) -> None:
         # oneDNN kept from VNNI adds pairs of u8 x s8 products in 16 bits. A processor without VNNI

@@ -23,10 +23,12 @@ struct Shape {
   std::int64_t rows, channels, columns;
 };
 
-/// Nothing is a multiple of anything; few and many rows; one of everything; empty.
-const std::vector<Shape> kShapes{{1, 1, 1},    {1, 10, 7},    {2, 64, 64},    {3, 70, 33},
-                                 {6, 65, 130}, {7, 129, 31},  {8, 48, 200},   {9, 33, 65},
-                                 {13, 100, 9}, {197, 70, 97}, {400, 130, 40}, {0, 8, 8}};
+/// Nothing is a multiple of anything; few and many rows, and those about a tile of AMX (16 rows, 64
+/// inputs); one of everything; empty.
+const std::vector<Shape> kShapes{
+    {1, 1, 1},     {1, 10, 7},    {2, 64, 64},   {3, 70, 33},    {6, 65, 130}, {7, 129, 31},
+    {8, 48, 200},  {9, 33, 65},   {13, 100, 9},  {16, 65, 64},   {17, 70, 63}, {31, 64, 65},
+    {63, 20, 130}, {65, 129, 31}, {197, 70, 97}, {400, 130, 40}, {0, 8, 8}};
 
 struct Problem {
   at::Tensor codes, weight, scale, bias, compensation, packed;

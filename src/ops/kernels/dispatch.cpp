@@ -5,6 +5,7 @@
 
 #include "ops/kernels/attention_layout.h"
 #include "ops/kernels/levels.h"
+#include "ops/kernels/library_product.h"
 
 namespace repquant::ops {
 namespace {
@@ -16,7 +17,7 @@ CpuLevel highest_level() {
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512vnni")) {
-    return CpuLevel::kAvx512Vnni;
+    return library_has_products() ? CpuLevel::kOneDnn : CpuLevel::kAvx512Vnni;
   }
   if (avx2) return CpuLevel::kAvx2;
 #endif
@@ -26,7 +27,9 @@ CpuLevel highest_level() {
 CpuLevel first_level() {
   const char* text = std::getenv("REPQUANT_CPU_LEVEL");
   const CpuLevel highest = highest_level();
-  if (text == nullptr || *text == '\0') return highest;
+  if (text == nullptr || *text == '\0') {
+    return highest == CpuLevel::kOneDnn && !library_has_amx() ? CpuLevel::kAvx512Vnni : highest;
+  }
   std::string available;
   for (const CpuLevel level : available_levels()) {
     if (std::string(text) == level_name(level)) return level;
@@ -55,6 +58,7 @@ std::vector<CpuLevel> available_levels() {
 
 const Kernels& kernels(CpuLevel level) {
 #if defined(__x86_64__)
+  if (level == CpuLevel::kOneDnn) return kOneDnnKernels;
   if (level == CpuLevel::kAvx512Vnni) return kAvx512Kernels;
   if (level == CpuLevel::kAvx2) return kAvx2Kernels;
 #endif
@@ -77,6 +81,8 @@ const char* level_name(CpuLevel level) {
       return "avx2";
     case CpuLevel::kAvx512Vnni:
       return "avx512vnni";
+    case CpuLevel::kOneDnn:
+      return "onednn";
   }
   return "";
 }

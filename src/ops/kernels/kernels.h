@@ -13,8 +13,9 @@
 
 namespace repquant::ops {
 
-/// Instruction sets, rising. kGeneric is plain C++ and runs everywhere.
-enum class CpuLevel { kGeneric = 0, kAvx2 = 1, kAvx512Vnni = 2 };
+/// Instruction sets, rising. kGeneric is plain C++ and runs everywhere; kOneDnn is kAvx512Vnni with
+/// the products of Linears by LibTorch's library, which has AMX.
+enum class CpuLevel { kGeneric = 0, kAvx2 = 1, kAvx512Vnni = 2, kOneDnn = 3 };
 
 enum class Activation { kNone = 0, kRelu = 1, kGelu = 2, kGeluTanh = 3, kSilu = 4, kHardswish = 5 };
 inline constexpr std::int64_t kActivations = 6;
@@ -259,8 +260,8 @@ struct Kernels {
 };
 
 /// Every level that there is, rising.
-inline constexpr std::array kKnownLevels{CpuLevel::kGeneric, CpuLevel::kAvx2,
-                                         CpuLevel::kAvx512Vnni};
+inline constexpr std::array kKnownLevels{CpuLevel::kGeneric, CpuLevel::kAvx2, CpuLevel::kAvx512Vnni,
+                                         CpuLevel::kOneDnn};
 
 /// Those that this processor has, rising.
 std::vector<CpuLevel> available_levels();
@@ -268,7 +269,8 @@ std::vector<CpuLevel> available_levels();
 /// The kernels of a level that this processor has.
 const Kernels& kernels(CpuLevel level);
 
-/// The level in use: the highest available, or the one that the environment variable
+/// The level in use: the highest available (kOneDnn only with AMX: without it, kAvx512Vnni finishes
+/// a tile beside the next one's products), or the one that the environment variable
 /// REPQUANT_CPU_LEVEL names. Throws std::invalid_argument, naming the levels that there
 /// are, if it says anything else.
 CpuLevel current_level();

@@ -2,6 +2,7 @@
 #include "ops/kernels/cache.h"
 #include "ops/kernels/depthwise.h"
 #include "ops/kernels/levels.h"
+#include "ops/kernels/library_linear.h"
 #include "ops/kernels/linear.h"
 #include "ops/kernels/math.h"
 #include "ops/kernels/norm.h"
@@ -12,10 +13,22 @@
 
 namespace repquant::ops {
 
-const Kernels kAvx512Kernels{&norm_quantize<Avx512>,  &quantize<Avx512>,
-                             &token_quantize<Avx512>, &linear<Avx512>,
-                             &weight_only<Avx512>,    &attention<Avx512>,
-                             &depthwise<Avx512>,      &quantize_operand_rows<Avx512>,
-                             &read_cache<Avx512>,     &activate_array<Avx512>};
+namespace {
+
+constexpr Kernels kOwn{&norm_quantize<Avx512>,  &quantize<Avx512>,
+                       &token_quantize<Avx512>, &linear<Avx512>,
+                       &weight_only<Avx512>,    &attention<Avx512>,
+                       &depthwise<Avx512>,      &quantize_operand_rows<Avx512>,
+                       &read_cache<Avx512>,     &activate_array<Avx512>};
+
+constexpr Kernels with_linear(Kernels kernels, decltype(Kernels::linear) linear) {
+  kernels.linear = linear;
+  return kernels;
+}
+
+}  // namespace
+
+const Kernels kAvx512Kernels = kOwn;
+const Kernels kOneDnnKernels = with_linear(kOwn, &library_linear<Avx512>);
 
 }  // namespace repquant::ops

@@ -9,6 +9,7 @@ extern const Kernels kGenericKernels;
 #if defined(__x86_64__)
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const Kernels kOneDnnKernels;
 #endif
 
 }  // namespace repquant::ops

@@ -309,43 +309,50 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
 
 using LinearKernel = decltype(Kernels::linear);
 
-template <class V, Activation kActivation>
+/// One kernel for each activation and output.
+template <class V>
+struct TiledLinear {
+  template <Activation kActivation, Output kOutput>
+  static constexpr LinearKernel kernel = &linear_as<V, kActivation, kOutput>;
+};
+
+template <class Family, Activation kActivation>
 LinearKernel linear_for(Output output) {
   switch (output) {
     case Output::kOperandCodes:
-      return &linear_as<V, kActivation, Output::kOperandCodes>;
+      return Family::template kernel<kActivation, Output::kOperandCodes>;
     case Output::kProductCodes:
-      return &linear_as<V, kActivation, Output::kProductCodes>;
+      return Family::template kernel<kActivation, Output::kProductCodes>;
     case Output::kFloat:
       break;
   }
-  return &linear_as<V, kActivation, Output::kFloat>;
+  return Family::template kernel<kActivation, Output::kFloat>;
 }
 
-template <class V>
+template <class Family>
 LinearKernel linear_for(Activation activation, Output output) {
   switch (activation) {
     case Activation::kRelu:
-      return linear_for<V, Activation::kRelu>(output);
+      return linear_for<Family, Activation::kRelu>(output);
     case Activation::kGelu:
-      return linear_for<V, Activation::kGelu>(output);
+      return linear_for<Family, Activation::kGelu>(output);
     case Activation::kGeluTanh:
-      return linear_for<V, Activation::kGeluTanh>(output);
+      return linear_for<Family, Activation::kGeluTanh>(output);
     case Activation::kSilu:
-      return linear_for<V, Activation::kSilu>(output);
+      return linear_for<Family, Activation::kSilu>(output);
     case Activation::kHardswish:
-      return linear_for<V, Activation::kHardswish>(output);
+      return linear_for<Family, Activation::kHardswish>(output);
     case Activation::kNone:
       break;
   }
-  return linear_for<V, Activation::kNone>(output);
+  return linear_for<Family, Activation::kNone>(output);
 }
 
 template <class V>
 void linear(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_end,
             std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch) {
-  linear_for<V>(args.activation, args.output)(args, row_begin, row_end, panel_begin, panel_end,
-                                              scratch);
+  linear_for<TiledLinear<V>>(args.activation, args.output)(args, row_begin, row_end, panel_begin,
+                                                           panel_end, scratch);
 }
 
 }  // namespace
