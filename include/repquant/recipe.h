@@ -144,6 +144,9 @@ struct LearningRecipe {
   int steps = 0;       // of Adam; 0: nothing is learned
   int samples = 16;    // in each step
   double rate = 0.01;  // how far a step moves a weight, in distances between its codes
+  /// Where there are twice as many fitted samples, the plans that are learned from are fitted to so
+  /// many of them: roundings that know all samples leave nothing to learn from them. 0: never.
+  int start_samples = 128;
 
   friend bool operator==(const LearningRecipe&, const LearningRecipe&) = default;
 };

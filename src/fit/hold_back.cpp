@@ -12,6 +12,19 @@ std::int64_t sample_count(const Batches& batches) {
   return total;
 }
 
+Batches spread_samples(const Batches& batches, std::int64_t count) {
+  const std::int64_t total = sample_count(batches);
+  Batches result;
+  std::int64_t seen = 0, taken = 0;
+  for (const auto& batch : batches) {
+    seen += sample_count(batch);
+    const std::int64_t wanted = seen * std::min(count, total) / total - taken;
+    if (wanted > 0) result.push_back(samples_of(batch, 0, wanted));
+    taken += wanted;
+  }
+  return result;
+}
+
 HeldBack hold_back(const Batches& batches, std::int64_t one_in) {
   const std::int64_t total = sample_count(batches);
   if (total < 2) return {batches, {}};

@@ -23,6 +23,10 @@ HeldBack hold_back(const Batches& batches, std::int64_t one_in);
 /// least one batch is left to be fitted.
 HeldBack hold_back_samples(const Batches& batches, std::int64_t count);
 
+/// About `count` samples, as many of each batch as of any other; none of some where `count` is
+/// smaller than the number of batches. Whole batches where a batch cannot be split.
+Batches spread_samples(const Batches& batches, std::int64_t count);
+
 /// Samples in all batches together.
 std::int64_t sample_count(const Batches& batches);
 

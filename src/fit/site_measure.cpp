@@ -99,6 +99,7 @@ void measure_sites(FittedSites& fitted, const Model& model, const SiteSearch& se
                             options.threads, options.check_interrupt);
   }
   const SiteMeasure measure(search.sites, sensitivities, recipe.weights, streams);
+  fitted.fold_deviation = 0.0;
   std::size_t next = 0;
   for (std::size_t i = 0; i < search.sites.size() && next < fitted.plans.size(); ++i) {
     SitePlan& plan = fitted.plans[next];
@@ -106,6 +107,7 @@ void measure_sites(FittedSites& fitted, const Model& model, const SiteSearch& se
     options.check_interrupt();
     advance_to(streams, search.sites[i]);
     plan.errors = measure.errors_of(i, plan);
+    fitted.fold_deviation = std::max(fitted.fold_deviation, plan.errors.fold_deviation);
     streams.add_plan(search.sites[i], plan);
     ++next;
   }

@@ -51,7 +51,7 @@ class Learning {
       : recipe_(recipe),
         options_(options),
         plans_(plans),
-        soft_(model, sites, plans, recipe.rate),
+        soft_(model, sites, options.start != nullptr ? *options.start : plans, recipe.rate),
         parameters_(soft_.parameters()),
         samples_(split(samples.fitted)),
         held_back_(split(samples.held_back)),

@@ -19,6 +19,8 @@ struct LearnOptions {
   std::string workdir;      // the state goes there now and then; empty: nowhere
   bool resume = false;      // go on from the state in workdir
   std::string fingerprint;  // identifies model, data and recipe; a state of others does not count
+  /// What is learned from, of the sites of the plans that are to be beaten; null: those plans.
+  const std::vector<SitePlan>* start = nullptr;
   // None may be null.
   std::function<void(int step)> on_step = [](int) {};  // before each step
   std::function<void(const std::string&)> warn = [](const std::string&) {};
@@ -36,9 +38,9 @@ struct Learned {
 /// Adam (arXiv 1412.6980) on the weights, row factors and biases of all `plans` at once, with
 /// straight-through gradients (arXiv 1308.3432), by the Objective between the quantized and the
 /// floating-point model on some of `samples.fitted`, or on variations of images, in each step.
-/// Needs samples that are held back: they decide whether the result is better, where neither it nor
-/// the plans may have been fitted to them. The result does not depend on `threads`. Throws Error
-/// kInterrupted, and kFile where the state cannot be written.
+/// Needs samples that are held back: they decide whether the result is better than `plans`, where
+/// neither of them may have been fitted to them. The result does not depend on `threads`. Throws
+/// Error kInterrupted, and kFile where the state cannot be written.
 Learned learn(const Model& model, const std::vector<Site>& sites,
               const std::vector<SitePlan>& plans, const HeldBack& samples,
               const LearningRecipe& recipe, const LearnOptions& options);

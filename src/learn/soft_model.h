@@ -36,7 +36,7 @@ class SoftModel {
   Results run_float(const std::vector<at::Tensor>& inputs) const;
   /// Of the soft plans, differentiable by `realized`.
   Results run_soft(const std::vector<at::Tensor>& inputs, const Realized& realized) const;
-  /// Of the simulation of `plans`, which stand for those given in the constructor.
+  /// Of the simulation of `plans`, of the same sites as those given in the constructor.
   Results run_hard(const std::vector<at::Tensor>& inputs, const std::vector<SitePlan>& plans) const;
 
  private:

@@ -265,6 +265,9 @@ std::vector<RecipeField> make_fields() {
                     "calibration samples in each of these steps"));
   add(number_field("learning.rate", &R::learning, &LearningRecipe::rate, 1e-6, 1,
                    "how far such a step moves a weight, in distances between its codes"));
+  add(integer_field("learning.start_samples", &R::learning, &LearningRecipe::start_samples, 0, 1e6,
+                    "samples that the start is fitted to where there are at least twice as many; "
+                    "0: all"));
   add(overrides_field());
   add(exclude_field());
   return fields;

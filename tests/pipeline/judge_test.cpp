@@ -50,6 +50,20 @@ TEST(HoldBack, TheLastSamplesAndNeverAll) {
   EXPECT_GT(sample_count(hold_back_samples(batches, 12).fitted), 0);
 }
 
+TEST(SpreadSamples, TakesThemFromAllBatches) {
+  Batches batches;
+  for (int i = 0; i < 6; ++i) batches.emplace_back(1, at::full({4, 2}, i));
+  std::vector<std::int64_t> sizes;
+  for (const auto& batch : spread_samples(batches, 9)) sizes.push_back(batch[0].size(0));
+  EXPECT_EQ(sizes, (std::vector<std::int64_t>{1, 2, 1, 2, 1, 2}));
+  const Batches two = spread_samples(batches, 2);
+  ASSERT_EQ(two.size(), 2U);
+  EXPECT_EQ(two[0][0][0][0].item<int>(), 2);
+  EXPECT_EQ(two[1][0][0][0].item<int>(), 5);
+  EXPECT_EQ(sample_count(spread_samples(batches, 24)), 24);
+  EXPECT_EQ(sample_count(spread_samples(batches, 100)), 24);
+}
+
 class JudgeRun : public ::testing::Test {
  protected:
   JudgeRun() {

@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include <filesystem>
+
 #include "pipeline/model_run.h"
 #include "repquant/load.h"
 #include "support/errors.h"
@@ -54,6 +56,35 @@ TEST(Learning, TheArtifactHasWhatWasLearned) {
   EXPECT_FALSE(plain.learning.has_value());
   EXPECT_NE(learned.output_sqnr_db, plain.output_sqnr_db);  // measured anew
   EXPECT_NE(learned.sites.back().own_sqnr_db, plain.sites.back().own_sqnr_db);
+}
+
+TEST(Learning, StartsFromAFitToFewerSamplesWhereThereAreEnough) {
+  const TempDir folder;
+  QuantizeOptions options = digits_options(folder);
+  options.workdir = (folder / "work").string();
+  options.recipe.learning.start_samples = 28;  // of 112
+  std::vector<std::string> phases;
+  Observer observer;
+  observer.on_phase = [&](const std::string& phase, std::size_t) { phases.push_back(phase); };
+  const QuantizeReport report = quantize(options, observer);
+  EXPECT_EQ(std::count(phases.begin(), phases.end(), "fit the start"), 1);
+  ASSERT_TRUE(report.learning.has_value());
+  EXPECT_TRUE(std::filesystem::exists(folder / "work/start/site_0000.pt"));
+
+  // What is to be beaten is the fit to all samples, whatever the start.
+  QuantizeOptions others = options;
+  others.workdir.clear();
+  others.output = (folder / "all.pt").string();
+  others.recipe.learning.start_samples = 57;
+  phases.clear();
+  const QuantizeReport all = quantize(others, observer);
+  EXPECT_EQ(std::count(phases.begin(), phases.end(), "fit the start"), 0);
+  EXPECT_EQ(all.learning->loss_before, report.learning->loss_before);
+  EXPECT_NE(all.learning->loss_after, report.learning->loss_after);
+
+  options.resume = true;
+  options.output = (folder / "again.pt").string();
+  EXPECT_EQ(quantize(options).learning->loss_after, report.learning->loss_after);
 }
 
 TEST(Learning, WithoutSamplesThatAreHeldBackItWarns) {
