@@ -24,7 +24,7 @@ std::vector<SitePlan> fit_start(const std::vector<SitePlan>& plans, const Prepar
                                 const Observer& observer) {
   const Batches& all = run.calibration.batches;
   const std::int64_t count = recipe.learning.start_samples;
-  if (count == 0 || sample_count(all) < 2 * count) return {};
+  if (count == 0 || sample_count(all) < 2 * count || run.held_back.empty()) return {};
   begin_phase(observer, "fit the start", run.search.sites.size());
   if (!fit.workdir.empty()) fit.workdir += "/start";  // its sites are numbered, too
   fit.fingerprint += " start " + std::to_string(count);

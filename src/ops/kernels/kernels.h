@@ -1,4 +1,5 @@
-// The integer kernels behind the operators: plain pointers in, plain pointers out, no LibTorch.
+// The integer kernels behind the operators: plain pointers in, plain pointers out, no LibTorch but
+// in library_product.cpp.
 //
 // One source (norm.h, linear.h, weight_only.h, depthwise.h, attention.h) is compiled for several
 // instruction sets over a thin layer of 16-lane vectors (vector_*.h). Sums run in the same order,
