@@ -25,26 +25,28 @@ struct LoadedSite {
 };
 
 struct LoadReport {
-  std::string cpu_level;          // instruction set of the fused operators, see CpuLevelReport
+  std::string cpu_level;          // instruction set of the fused operators, see cpu_level()
   std::vector<LoadedSite> sites;  // in the order in which the graph calls them
 };
 
 /// The instruction set of the fused operators in this process: generic, avx2, avx512vnni, or
 /// onednn, which is avx512vnni with the products of Linears by LibTorch's oneDNN, for processors
-/// with AMX.
+/// with AMX. Throws Error kUsage if REPQUANT_CPU_LEVEL names no level that this processor has.
+std::string cpu_level();
+
+/// Which instruction set, and among which. Looks for all of them: for diagnosis.
 struct CpuLevelReport {
-  std::string level;                   // the one in use
+  std::string level;                   // as cpu_level()
   std::vector<std::string> available;  // on this processor, rising
   bool requested = false;              // by REPQUANT_CPU_LEVEL; else the fastest is used
-  bool amx = false;                    // onednn would run on AMX, and is the fastest
 };
 
-/// Throws Error kUsage if REPQUANT_CPU_LEVEL names no level that this processor has.
+/// Throws Error kUsage as cpu_level().
 CpuLevelReport cpu_level_report();
 
 /// The fused operators of one instruction set on small problems, against plain loops.
 struct KernelTest {
-  std::string level;       // as in CpuLevelReport
+  std::string level;       // as cpu_level() names it
   bool available = false;  // on this processor; else nothing was run
   std::string wrong{};     // operators whose result is wrong; empty: none
 
@@ -59,7 +61,7 @@ std::vector<KernelTest> test_kernels();
 /// site; the others keep the portable operators. The module has the artifact's forward().
 /// Fused weights keep their width in memory: two codes per byte up to 4 bits.
 /// Throws Error kFile (missing, damaged), kUnsupported (no artifact of repquant, or of a newer
-/// major version), kUsage as cpu_level_report(). The caller includes <torch/script.h>.
+/// major version), kUsage as cpu_level(). The caller includes <torch/script.h>.
 torch::jit::Module load(const std::string& path, const LoadOptions& options = {},
                         LoadReport* report = nullptr);
 

@@ -195,7 +195,7 @@ void run_command(int argc, const char* const* argv, std::ostream& out,
   const Context context = make_context(*command.common, out, interrupt);
   warn_unused_environment(commands, context.log);
   try {
-    cpu_level_report();  // a level that there is not fails now, not after long work
+    cpu_level();  // a level that there is not fails now, not after long work
     command.run(context);
   } catch (...) {
     context.log.status("");  // the error starts on a line of its own

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <ATen/cpu/Utils.h>
 #include <torch/version.h>
 #include <unistd.h>
 
@@ -44,7 +45,7 @@ std::string instruction_sets() {
   add(__builtin_cpu_supports("avx512bw"), "avx512bw");
   add(__builtin_cpu_supports("avx512vnni"), "avx512vnni");
   add(__builtin_cpu_supports("avx512bf16"), "avx512bf16");
-  add(cpu_level_report().amx, "amx");
+  add(at::cpu::init_amx(), "amx");
 #else
   add(true, "not known on this architecture");
 #endif
@@ -59,11 +60,12 @@ Finding fused_kernels() {
             "REPQUANT_CPU_LEVEL asks for it; this processor has " + available};
   }
   const bool has_library = report.available.back() == "onednn";
-  return {"fused kernels", report.level,
-          "the fastest of this processor's: " + available +
-              (!has_library ? ""
-               : report.amx ? "; with AMX, oneDNN's products are"
-                            : "; oneDNN's products pay with AMX, which is not there")};
+  return {
+      "fused kernels", report.level,
+      "the fastest of this processor's: " + available +
+          (!has_library               ? ""
+           : report.level == "onednn" ? "; with AMX, oneDNN's products are"
+                                      : "; oneDNN's products pay with AMX, which is not there")};
 }
 
 /// Products, norms and softmax of every instruction set that this processor has.

@@ -35,7 +35,7 @@ struct Learned {
   std::string problem;          // why nothing could be learned; or empty
 };
 
-/// Adam (arXiv 1412.6980) on the weights, row factors and biases of all `plans` at once, with
+/// Adam (arXiv 1412.6980) on the weights, row factors and biases of all plans at once, with
 /// straight-through gradients (arXiv 1308.3432), by the Objective between the quantized and the
 /// floating-point model on some of `samples.fitted`, or on variations of images, in each step.
 /// Needs samples that are held back: they decide whether the result is better than `plans`, where

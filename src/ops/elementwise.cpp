@@ -2,7 +2,6 @@
 
 #include "ops/grid.h"
 #include "ops/kernels/kernels.h"
-#include "ops/kernels/library_product.h"
 #include "ops/operators.h"
 #include "ops/output.h"
 #include "ops/parallel.h"
@@ -226,7 +225,5 @@ std::string set_cpu_level(const std::string& level) {
   TORCH_CHECK(false, "repquant::set_cpu_level: unknown level '", level, "'; expected one of ",
               known_cpu_levels());
 }
-
-bool processor_has_amx() { return library_has_amx(); }
 
 }  // namespace repquant::ops

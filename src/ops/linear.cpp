@@ -51,13 +51,13 @@ at::Tensor input_rows(const at::Tensor& codes, std::int64_t columns, std::int64_
   return padded_rows;
 }
 
-/// Rows of a block, at most `most`, rounded up to whole tiles. Blocks are of about equal size: each
-/// reads (and unpacks) all weights, which a few rows left over would not be worth. Threads get
-/// equally many blocks: those of whole rows, which the same thread read and wrote before, where
-/// that leaves a block kFewestRows.
+/// Blocks of about equal size: each reads (and unpacks) all weights, which a few rows left over
+/// would not be worth. They have at most `most` rows, on one thread rounded up to whole tiles;
+/// several threads get equally many, of rows that each wrote in the operator before, where there
+/// are kFewestRows for every thread.
 struct RowBlocks {
   std::int64_t rows, count;
-  bool by_rows;  // there are enough for all threads
+  bool by_rows;  // rows are enough to share out; else panels are, too
 
   RowBlocks(std::int64_t total, std::int64_t most, std::int64_t threads)
       : count((total + most - 1) / most), by_rows(threads == 1 || total >= threads * kFewestRows) {

@@ -121,7 +121,5 @@ std::vector<std::string> cpu_levels();
 /// What any processor may have, rising.
 std::vector<std::string> known_cpu_levels();
 std::string set_cpu_level(const std::string& level);
-/// That the level "onednn" would use.
-bool processor_has_amx();
 
 }  // namespace repquant::ops

@@ -137,12 +137,11 @@ Module load_archive_module(const std::string& path, const LoadOptions& options,
 
 }  // namespace
 
-CpuLevelReport cpu_level_report() {
-  const char* text = std::getenv("REPQUANT_CPU_LEVEL");
+std::string cpu_level() {
   try {
-    return {ops::cpu_level(), ops::cpu_levels(), text != nullptr && *text != '\0',
-            ops::processor_has_amx()};
+    return ops::cpu_level();
   } catch (const std::invalid_argument&) {
+    const char* text = std::getenv("REPQUANT_CPU_LEVEL");
     throw Error(ErrorKind::kUsage, {.what = "no such instruction set on this processor",
                                     .where = "REPQUANT_CPU_LEVEL",
                                     .expected = list_text(ops::cpu_levels()),
@@ -150,11 +149,16 @@ CpuLevelReport cpu_level_report() {
   }
 }
 
+CpuLevelReport cpu_level_report() {
+  const char* text = std::getenv("REPQUANT_CPU_LEVEL");
+  return {cpu_level(), ops::cpu_levels(), text != nullptr && *text != '\0'};
+}
+
 Module load(const std::string& path, const LoadOptions& options, LoadReport* report) {
   const at::NoGradGuard no_grad;
   LoadReport own;
   LoadReport& result = report != nullptr ? *report : own;
-  result = {cpu_level_report().level, {}};
+  result = {cpu_level(), {}};
   Module module = load_archive_module(path, options, result);
 #if defined(__GLIBC__)
   malloc_trim(0);  // the file's form of the weights is gone, but the allocator keeps its memory
@@ -169,7 +173,7 @@ BothForms load_both(const std::string& path, const PortableSites& kept, bool tru
 BothForms both_forms(LazyArchive archive, const std::string& path, const PortableSites& kept) {
   const at::NoGradGuard no_grad;
   BothForms forms;
-  forms.report = {cpu_level_report().level, {}};
+  forms.report = {cpu_level(), {}};
   PortableSites all = kept;
   all.insert(archive.portable.begin(), archive.portable.end());
   return loading(path, [&] {

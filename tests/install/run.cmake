@@ -31,7 +31,7 @@ run(${CMAKE_COMMAND} --install ${BUILD_DIR} --prefix ${WORK_DIR}/prefix)
 build_project(${CONSUMER} consumer)
 run(${WORK_DIR}/consumer/consumer ${DIGITS} ${WORK_DIR})
 foreach(call preview analyze quantize inspect_artifact read_artifact inspect_fused verify expand_forms
-             parse_form parse_task check_evaluation benchmark cpu_level_report test_kernels load)
+             parse_form parse_task check_evaluation benchmark cpu_level cpu_level_report test_kernels load)
   if(NOT output MATCHES "${call}[a-z_, ]*: ok\n")
     message(FATAL_ERROR "the consumer did not call ${call}:\n${output}")
   endif()

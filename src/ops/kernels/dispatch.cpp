@@ -10,25 +10,31 @@
 namespace repquant::ops {
 namespace {
 
-CpuLevel highest_level() {
+/// Of our own kernels.
+CpuLevel highest_own_level() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512vnni")) {
-    return library_has_products() ? CpuLevel::kOneDnn : CpuLevel::kAvx512Vnni;
+    return CpuLevel::kAvx512Vnni;
   }
   if (avx2) return CpuLevel::kAvx2;
 #endif
   return CpuLevel::kGeneric;
 }
 
+CpuLevel highest_level() {
+  const CpuLevel own = highest_own_level();
+  return own == CpuLevel::kAvx512Vnni && library_has_products() ? CpuLevel::kOneDnn : own;
+}
+
 CpuLevel first_level() {
   const char* text = std::getenv("REPQUANT_CPU_LEVEL");
-  const CpuLevel highest = highest_level();
+  // Without AMX nothing is tried: that would be work for every process.
   if (text == nullptr || *text == '\0') {
-    return highest == CpuLevel::kOneDnn && !library_has_amx() ? CpuLevel::kAvx512Vnni : highest;
+    return library_has_amx() ? highest_level() : highest_own_level();
   }
   std::string available;
   for (const CpuLevel level : available_levels()) {

@@ -16,7 +16,7 @@ namespace repquant::ops {
 namespace {
 
 constexpr Kernels kOwn{&norm_quantize<Avx512>,  &quantize<Avx512>,
-                       &token_quantize<Avx512>, &linear<Avx512>,
+                       &token_quantize<Avx512>, &linear<TiledLinear<Avx512>>,
                        &weight_only<Avx512>,    &attention<Avx512>,
                        &depthwise<Avx512>,      &quantize_operand_rows<Avx512>,
                        &read_cache<Avx512>,     &activate_array<Avx512>};
@@ -29,6 +29,6 @@ constexpr Kernels with_linear(Kernels kernels, decltype(Kernels::linear) linear)
 }  // namespace
 
 const Kernels kAvx512Kernels = kOwn;
-const Kernels kOneDnnKernels = with_linear(kOwn, &library_linear<Avx512>);
+const Kernels kOneDnnKernels = with_linear(kOwn, &linear<LibraryLinear<Avx512>>);
 
 }  // namespace repquant::ops

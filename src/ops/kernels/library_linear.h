@@ -57,18 +57,12 @@ void library_linear_as(const LinearArgs& args, std::int64_t row_begin, std::int6
   }
 }
 
+/// See TiledLinear.
 template <class V>
 struct LibraryLinear {
   template <Activation kActivation, Output kOutput>
   static constexpr LinearKernel kernel = &library_linear_as<V, kActivation, kOutput>;
 };
-
-template <class V>
-void library_linear(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_end,
-                    std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch) {
-  linear_for<LibraryLinear<V>>(args.activation, args.output)(args, row_begin, row_end, panel_begin,
-                                                             panel_end, scratch);
-}
 
 }  // namespace
 }  // namespace repquant::ops

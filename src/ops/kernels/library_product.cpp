@@ -59,7 +59,7 @@ bool library_has_products() {
 }
 
 bool library_has_amx() {
-  static const bool result = library_has_products() && at::cpu::init_amx();
+  static const bool result = at::cpu::init_amx() && library_has_products();
   return result;
 }
 

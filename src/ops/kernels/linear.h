@@ -309,7 +309,7 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
 
 using LinearKernel = decltype(Kernels::linear);
 
-/// One kernel for each activation and output.
+/// A family: one kernel for each activation and output.
 template <class V>
 struct TiledLinear {
   template <Activation kActivation, Output kOutput>
@@ -348,11 +348,11 @@ LinearKernel linear_for(Activation activation, Output output) {
   return linear_for<Family, Activation::kNone>(output);
 }
 
-template <class V>
+template <class Family>
 void linear(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_end,
             std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch) {
-  linear_for<TiledLinear<V>>(args.activation, args.output)(args, row_begin, row_end, panel_begin,
-                                                           panel_end, scratch);
+  linear_for<Family>(args.activation, args.output)(args, row_begin, row_end, panel_begin, panel_end,
+                                                   scratch);
 }
 
 }  // namespace

@@ -120,6 +120,7 @@ int main(int argc, char** argv) {
 
   const repquant::CpuLevelReport level = repquant::cpu_level_report();
   check(!level.level.empty() && !level.available.empty(), "cpu_level_report");
+  check(repquant::cpu_level() == level.level, "cpu_level");
   bool right = true;
   for (const auto& test_of_level : repquant::test_kernels()) {
     right = right && test_of_level.passed();
