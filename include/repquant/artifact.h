@@ -15,7 +15,7 @@ namespace repquant {
 
 /// Readers refuse a newer major version and ignore keys that they do not know.
 inline constexpr int kArtifactMajorVersion = 1;
-inline constexpr int kArtifactMinorVersion = 6;
+inline constexpr int kArtifactMinorVersion = 7;
 
 /// In which form a site's input arrives.
 enum class SiteInput {

@@ -4,7 +4,6 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
-#include "format/codes.h"
 #include "graph/rewrite.h"
 #include "plan/simulate.h"
 #include "repquant/error.h"
@@ -29,12 +28,12 @@ void write_codes(const OperandCodes& operands, State& state) {
 
 LinearState linear_state(const LinearPlan& plan, const std::string& path) {
   LinearState state;
-  state.weight_codes = plan.weight.numbered();
   state.bits = plan.weight.bits;
-  state.levels = plan.weight.levels;
-  if (state.levels.defined() &&
-      !at::equal(plan.weight.codes,
-                 look_up_levels(nibble_levels(state.levels), state.weight_codes))) {
+  const QuantizedWeight& weight = plan.weight;
+  const bool bytes = weight.bits > 4;  // which hold any level, so that it needs no number
+  state.weight_codes = bytes ? weight.codes : weight.numbered();
+  state.levels = bytes ? at::Tensor() : weight.levels;
+  if (weight.levels.defined() && !at::isin(weight.codes, weight.levels).all().item<bool>()) {
     throw Error(ErrorKind::kInternal,
                 {.what = "codes of a weight are not among its levels", .where = path});
   }

@@ -20,17 +20,17 @@ WeightCodes even_levels(int bits) {
   const WeightCodes whole = weight_codes(bits, true);
   std::vector<float> levels;
   for (float code = whole.low; code <= whole.high; ++code) {
-    levels.push_back(code * kMaxWeightLevel / -whole.low);
+    levels.push_back(std::round(code * static_cast<float>(max_weight_level(bits)) / -whole.low));
   }
   return with_levels(std::move(levels));
 }
 
-/// The levels of best_levels(), which ends one higher, as codes.
-std::vector<float> as_codes(const at::Tensor& levels) {
+/// Levels of bins, which start at -`bound`, as codes; bins may end one higher than codes do.
+std::vector<float> as_codes(const at::Tensor& levels, float bound) {
   std::vector<float> codes(static_cast<std::size_t>(levels.numel()));
-  float most = kMaxWeightLevel;
+  float most = bound;
   for (std::size_t i = codes.size(); i-- > 0;) {
-    codes[i] = std::min(levels.const_data_ptr<std::uint8_t>()[i] - kMaxWeightLevel, most);
+    codes[i] = std::min(levels.const_data_ptr<std::uint8_t>()[i] - bound, most);
     most = codes[i] - 1;
   }
   return codes;
@@ -43,7 +43,7 @@ WeightCodes fit_codebook(const at::Tensor& weight, const at::Tensor& importance,
   const std::int64_t stride = std::max<std::int64_t>(1, rows * columns / kValues);
   const float* values = weight.const_data_ptr<float>();
   const float* counted = importance.const_data_ptr<float>();
-  constexpr auto kBound = static_cast<double>(kMaxWeightLevel);
+  const double bound = max_weight_level(bits);
   WeightCodes codes = even_levels(bits);
   for (int round = 0; round < kRounds; ++round) {
     const at::Tensor counts = at::zeros({kMaxLevel + 1}, at::kDouble);
@@ -55,13 +55,14 @@ WeightCodes fit_codebook(const at::Tensor& weight, const at::Tensor& importance,
       for (std::int64_t k = 0; k < columns; ++k) {
         const double weighs = static_cast<double>(counted[k]) * scale * scale;
         // No level can follow a value beyond the bounds.
-        const double u = std::clamp(static_cast<double>(w[k]) / scale, -kBound, kBound) + kBound;
+        const double u = std::clamp(static_cast<double>(w[k]) / scale, -bound, bound) + bound;
         const auto bin = static_cast<std::size_t>(std::llround(u));
         count[bin] += weighs;
         sum[bin] += weighs * u;
       }
     }
-    std::vector<float> levels = as_codes(best_levels(counts, sums, bits));
+    std::vector<float> levels =
+        as_codes(best_levels(counts, sums, bits), static_cast<float>(bound));
     // A weight of zeros has no levels of its own.
     if (!(levels.front() < 0 && levels.back() > 0)) break;
     codes = with_levels(std::move(levels));

@@ -7,12 +7,13 @@
 
 namespace repquant {
 
-/// At most this many bits: above, whole numbers do as well.
-inline constexpr int kMostCodebookBits = 4;
+/// At most this many bits: with 7, every other whole number of a byte is a level anyway.
+inline constexpr int kMostCodebookBits = 6;
 
-/// The largest absolute level. Sums of two products with u8 codes stay below 2^15 then, which
-/// processors without VNNI need (format/classes/linear.py): 2 * 255 * 64 = 32640.
-inline constexpr float kMaxWeightLevel = 64;
+/// The largest absolute level. Up to 64, sums of two products with u8 codes stay below 2^15, which
+/// makes them quicker on processors without VNNI (format/classes/linear.py): 2 * 255 * 64 = 32640.
+/// More than 16 levels need the finer steps of 127.
+constexpr int max_weight_level(int bits) { return bits <= 4 ? 64 : 127; }
 
 /// 2^bits levels for weight [N, K] (float32, contiguous) with a scale for each row: in turn the
 /// scales that suit the levels (search_row_scale) and the levels that suit w / s (best_levels,

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <set>
 #include <string>
+#include <unordered_map>
 
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
@@ -32,13 +33,15 @@ Rank length_of(const Value* list) {
   return {};
 }
 
-Rank rank(const Value* value, int depth);
+using Known = std::unordered_map<const Value*, Rank>;
 
-Rank largest_rank(const Node* node, int depth) {
+Rank rank(const Value* value, Known& known, int depth);
+
+Rank largest_rank(const Node* node, Known& known, int depth) {
   std::int64_t largest = 0;
   for (const Value* operand : node->inputs()) {
     if (!operand->type()->isSubtypeOf(*c10::TensorType::get())) continue;
-    const Rank one = rank(operand, depth + 1);
+    const Rank one = rank(operand, known, depth + 1);
     if (!one) return {};
     largest = std::max(largest, *one);
   }
@@ -199,11 +202,11 @@ Rank rank_of_reduction(const Node* node, Rank base) {
   return count && *count > 0 ? offset(base, -*count) : Rank();
 }
 
-Rank rank_of_node(const Node* node, int depth) {
+Rank rank_of_node(const Node* node, Known& known, int depth) {
   const std::string kind = node->kind().toQualString();
-  const auto first = [&] { return rank(node->input(0), depth + 1); };
+  const auto first = [&] { return rank(node->input(0), known, depth + 1); };
   if (kSameRank.count(kind) > 0) return first();
-  if (kBroadcast.count(kind) > 0) return largest_rank(node, depth);
+  if (kBroadcast.count(kind) > 0) return largest_rank(node, known, depth);
   if (kMakers.count(kind) > 0) return length_of(node->input(0));
   if (kind == "aten::view" || kind == "aten::reshape" || kind == "aten::permute" ||
       kind == "aten::expand" || kind == "aten::repeat" || kind == "aten::broadcast_to") {
@@ -214,16 +217,16 @@ Rank rank_of_node(const Node* node, int depth) {
   if (kind == "aten::outer") return 2;
   if (kind == "aten::diagonal") return offset(first(), -1);
   if (kind == "aten::expand_as" || kind == "aten::view_as" || kind == "aten::reshape_as") {
-    return rank(node->input(1), depth + 1);
+    return rank(node->input(1), known, depth + 1);
   }
   if (kind == "aten::t") return 2;
   if (kind == "aten::unsqueeze" || kind == "aten::unfold" || kind == "aten::col2im") {
     return offset(first(), 1);
   }
   if (kind == "aten::select") return offset(first(), -1);
-  if (kind == "aten::embedding") return offset(rank(node->input(1), depth + 1), 1);
+  if (kind == "aten::embedding") return offset(rank(node->input(1), known, depth + 1), 1);
   if (kind == "aten::matmul" || kind == "aten::bmm") {
-    const Rank left = first(), right = rank(node->input(1), depth + 1);
+    const Rank left = first(), right = rank(node->input(1), known, depth + 1);
     if (!left || !right || *left < 2 || *right < 2) return {};
     return std::max(*left, *right);
   }
@@ -239,43 +242,52 @@ Rank rank_of_node(const Node* node, int depth) {
   if (kind == "aten::cat" || kind == "aten::stack") {
     const Node* list = node->input(0)->node();
     if (list->kind() != c10::prim::ListConstruct || list->inputs().empty()) return {};
-    return offset(rank(list->input(0), depth + 1), kind == "aten::stack" ? 1 : 0);
+    return offset(rank(list->input(0), known, depth + 1), kind == "aten::stack" ? 1 : 0);
   }
   if (kind == "prim::ListUnpack") {
     const Node* list = node->input(0)->node();
     if (list->inputs().empty()) return {};
-    if (is_kind(list, "aten::unbind")) return offset(rank(list->input(0), depth + 1), -1);
-    if (gives_parts(list)) return rank(list->input(0), depth + 1);
+    if (is_kind(list, "aten::unbind")) return offset(rank(list->input(0), known, depth + 1), -1);
+    if (gives_parts(list)) return rank(list->input(0), known, depth + 1);
   }
   return {};
 }
 
 /// The rank that both ways through a branch give.
-Rank rank_of_branches(const Value* value, int depth) {
+Rank rank_of_branches(const Value* value, Known& known, int depth) {
   Rank both;
   for (const torch::jit::Block* block : value->node()->blocks()) {
-    const Rank one = rank(block->outputs()[value->offset()], depth + 1);
+    const Rank one = rank(block->outputs()[value->offset()], known, depth + 1);
     if (!one || (both && *both != *one)) return {};
     both = one;
   }
   return both;
 }
 
-Rank rank(const Value* value, int depth) {
-  if (depth > kDeepest) return {};
-  if (value->node()->kind() == c10::prim::If) return rank_of_branches(value, depth);
+Rank rank_by_what_gives(const Value* value, Known& known, int depth) {
+  if (value->node()->kind() == c10::prim::If) return rank_of_branches(value, known, depth);
   if (const at::Tensor t = constant_tensor(value); t.defined()) return t.dim();
   if (value->node()->kind() == c10::prim::Param) {  // known while a model is loaded
     const auto type = value->type()->cast<c10::TensorType>();
     if (type == nullptr || !type->dim()) return {};
     return static_cast<std::int64_t>(*type->dim());
   }
-  return rank_of_node(value->node(), depth);
+  return rank_of_node(value->node(), known, depth);
+}
+
+Rank rank(const Value* value, Known& known, int depth) {
+  if (depth > kDeepest) return {};
+  if (const auto found = known.find(value); found != known.end()) return found->second;
+  const Rank given = rank_by_what_gives(value, known, depth);
+  if (given || depth == 0) known[value] = given;  // deeper down it may be for want of depth
+  return given;
 }
 
 }  // namespace
 
-std::optional<std::int64_t> rank_of(const Value* value) { return rank(value, 0); }
+std::optional<std::int64_t> Ranks::of(const Value* value) { return rank(value, known_, 0); }
+
+std::optional<std::int64_t> rank_of(const Value* value) { return Ranks().of(value); }
 
 std::optional<std::int64_t> dimension_from_end(const Value* dimension, const Value* tensor) {
   if (dimension == nullptr) return {};

@@ -15,6 +15,7 @@
 #include "base/text_table.h"
 #include "format/class_source.h"
 #include "format/codes.h"
+#include "gptq/codebook.h"
 #include "graph/rewrite.h"
 #include "pipeline/form_reports.h"
 #include "plan/site_kind.h"
@@ -151,16 +152,23 @@ std::array<bool, 256> values_of(const at::Tensor& codes, bool packed) {
 /// How many different codes a submodule has.
 int distinct_codes(const std::string& module, const StoredState& state, int bits) {
   const std::array<bool, 256> seen = values_of(state.tensor("codes"), bits <= 4);
-  const int half = 1 << (bits - 1);
+  // Above 4 bits a Linear's codes are stored as their levels.
+  const bool levels = state.kind == "Linear" && bits > 4 && bits <= kMostCodebookBits;
+  const int half = 1 << (bits - 1), bound = max_weight_level(bits);
+  const int low = levels ? -bound : -half, high = levels ? bound : half - 1;
   int count = 0;
   for (std::size_t i = 0; i < seen.size(); ++i) {
     if (!seen[i]) continue;
     const int code = static_cast<int>(i) - 128;
     ++count;
-    if (code < -half || code >= half) {
+    if (code < low || code > high) {
       refute("the submodule " + module + " has " + std::to_string(bits) +
              "-bit codes, but one of them is " + std::to_string(code));
     }
+  }
+  if (count > 1 << bits) {
+    refute("the submodule " + module + " has " + std::to_string(bits) + "-bit codes, but " +
+           std::to_string(count) + " different ones");
   }
   return count;
 }

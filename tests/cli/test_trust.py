@@ -183,6 +183,24 @@ class VerifyTest(ArtifactTest):
             path = self.forged(lambda name, data: change(data) if is_levels(name, data) else data)
             self.refuted("codes", "do not rise", path)
 
+    def test_levels_that_are_stored_as_codes(self) -> None:
+        made = self.folder / "w6a6.pt"
+        self.succeed("quantize", DIGITS_MODEL, "--bits", "w6a6", "--effort", "fast", "--calib",
+                     DIGITS_CALIB, "--calib-samples", "16", "-o", made)
+        claims = self.result("verify", made)["claims"]
+        sentence = next(claim for claim in claims if claim["name"] == "codes")["sentence"]
+        self.assertIn("6 bits: at most 64 different codes", sentence)
+
+        def other_codes(codes: bytes) -> Path:
+            """Of the weights of 64 x 64, which take a byte for each element."""
+            return self.forged(lambda name, data: codes if name.startswith("data/")
+                               and len(data) == 64 * 64 else data, made)
+
+        beyond = struct.pack("<4096b", *([-128, 127] * 2048))
+        self.refuted("codes", "6-bit codes, but one of them is -128", other_codes(beyond))
+        many = struct.pack("<4096b", *(i % 65 - 64 for i in range(4096)))
+        self.refuted("codes", "6-bit codes, but 65 different ones", other_codes(many))
+
     def test_another_model_and_other_data(self) -> None:
         other = self.folder / "other.pt"
         with zipfile.ZipFile(DIGITS_MODEL) as old, zipfile.ZipFile(other, "w") as new:

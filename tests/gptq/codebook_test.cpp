@@ -31,7 +31,7 @@ TEST(Codebook, IsTheBetterOnGaussianAndHeavyTails) {
   testing::Random random(5);
   const at::Tensor gaussian = random.normal({96, 256});
   const at::Tensor heavy = gaussian * random.normal({96, 256}).abs();
-  for (const int bits : {2, 3, 4}) {
+  for (const int bits : {2, 3, 4, 5, 6}) {
     for (const at::Tensor& weight : {gaussian, heavy}) {
       const double even = error_db(weight, quantize_weight(weight, {}, bits, nearest(false)));
       const double learned = error_db(weight, quantize_weight(weight, {}, bits, nearest(true)));
@@ -41,13 +41,13 @@ TEST(Codebook, IsTheBetterOnGaussianAndHeavyTails) {
 }
 
 void expect_whole_rising_levels(const at::Tensor& weight) {
-  for (const int bits : {2, 3, 4}) {
+  for (const int bits : {2, 3, 4, 5, 6}) {
     const WeightCodes codes = fit_codebook(weight, at::ones({weight.size(1)}), bits);
     ASSERT_EQ(codes.levels.size(), std::size_t{1} << bits);
     EXPECT_EQ(codes.low, codes.levels.front());
     EXPECT_EQ(codes.high, codes.levels.back());
-    EXPECT_GE(codes.low, -kMaxWeightLevel);
-    EXPECT_LE(codes.high, kMaxWeightLevel);
+    EXPECT_GE(codes.low, -max_weight_level(bits));
+    EXPECT_LE(codes.high, max_weight_level(bits));
     for (std::size_t i = 0; i < codes.levels.size(); ++i) {
       EXPECT_EQ(codes.levels[i], static_cast<float>(static_cast<int>(codes.levels[i])));
       if (i > 0) {
@@ -120,7 +120,7 @@ TEST(Codebook, NothingButZerosAndWhereThereIsNone) {
   const QuantizedWeight zeros = quantize_weight(at::zeros({4, 8}), {}, 4, nearest(true));
   EXPECT_EQ(zeros.dequantize().abs().max().item<double>(), 0);
   const at::Tensor weight = testing::Random(10).normal({4, 64});
-  EXPECT_FALSE(quantize_weight(weight, {}, 5, nearest(true)).levels.defined());
+  EXPECT_FALSE(quantize_weight(weight, {}, 7, nearest(true)).levels.defined());
   WeightRecipe groups = nearest(true);
   groups.group_size = 32;
   EXPECT_FALSE(quantize_weight(weight, {}, 4, groups).levels.defined());
