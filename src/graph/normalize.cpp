@@ -120,12 +120,13 @@ bool asks_for_causal_mask(const Node* node) {
   return value && *value == -std::numeric_limits<double>::infinity();
 }
 
-/// A float32 constant that a conversion leaves as it is: w.to(x.dtype), w.to(x), w.type_as(x) where
+/// A float32 tensor that a conversion leaves as it is: w.to(x.dtype), w.to(x), w.type_as(x) where
 /// x is float32 too. Models run on one device.
-bool keeps_constant(const Node* node, Float32Values& float32) {
+bool keeps_float32(const Node* node, Float32Values& float32) {
   if (!is_kind(node, "aten::to") && !is_kind(node, "aten::type_as")) return false;
-  const at::Tensor tensor = constant_tensor(node->input(0));
-  if (!tensor.defined() || tensor.scalar_type() != at::kFloat) return false;
+  if (!float32.contains(node->input(0))) return false;
+  const Value* copy = named_input(node, "copy");  // which others may write into
+  if (copy != nullptr && torch::jit::constant_as<bool>(copy) != std::optional(false)) return false;
   if (const Value* other = named_input(node, "other")) return float32.contains(other);
   const Value* type = named_input(node, "dtype");
   return type != nullptr &&
@@ -173,7 +174,7 @@ int answer_questions(Graph& graph) {
     if (answer && node->hasUses()) {
       node->output()->replaceAllUsesWith(insert_constant(node, *answer));
       ++answered;
-    } else if (keeps_constant(node, float32) && node->hasUses()) {
+    } else if (keeps_float32(node, float32) && node->hasUses()) {
       node->output()->replaceAllUsesWith(node->input(0));
       ++answered;
     }

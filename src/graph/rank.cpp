@@ -11,6 +11,7 @@
 
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
+#include "graph/value_facts.h"
 
 namespace repquant {
 namespace {
@@ -179,11 +180,16 @@ const std::set<std::string> kSameRank{"aten::transpose",
                                       "aten::upsample_linear1d",
                                       "aten::upsample_nearest1d"};
 const std::set<std::string> kBroadcast{
-    "aten::add",     "aten::sub",     "aten::mul",       "aten::div",         "aten::where",
-    "aten::maximum", "aten::minimum", "aten::eq",        "aten::ne",          "aten::lt",
-    "aten::le",      "aten::gt",      "aten::ge",        "aten::logical_and", "aten::logical_or",
-    "aten::pow",     "aten::rsub",    "aten::remainder", "aten::atan2"};
+    "aten::add",         "aten::sub",         "aten::mul",         "aten::div",
+    "aten::where",       "aten::maximum",     "aten::minimum",     "aten::eq",
+    "aten::ne",          "aten::lt",          "aten::le",          "aten::gt",
+    "aten::ge",          "aten::logical_and", "aten::logical_or",  "aten::pow",
+    "aten::rsub",        "aten::remainder",   "aten::atan2",       "aten::__and__",
+    "aten::__or__",      "aten::__xor__",     "aten::bitwise_and", "aten::bitwise_or",
+    "aten::bitwise_xor", "aten::floor_divide"};
 const std::set<std::string> kMakers{"aten::full", "aten::zeros", "aten::ones", "aten::empty"};
+const std::set<std::string> kNewMakers{"aten::new_full", "aten::new_zeros", "aten::new_ones",
+                                       "aten::new_empty"};
 
 const std::set<std::string> kReductions{
     "aten::sum",    "aten::mean",   "aten::amax",      "aten::amin",
@@ -202,12 +208,25 @@ Rank rank_of_reduction(const Node* node, Rank base) {
   return count && *count > 0 ? offset(base, -*count) : Rank();
 }
 
+/// Of x[i, j, ..] with a tensor for each dimension of x, which has `base` of them.
+Rank rank_of_index(const Node* node, Rank base, Known& known, int depth) {
+  const Node* list = node->input(1)->node();
+  if (list->kind() != c10::prim::ListConstruct || !base) return {};
+  if (*base != static_cast<std::int64_t>(list->inputs().size())) return {};
+  for (const Value* index : list->inputs()) {
+    if (!index->type()->isSubtypeOf(*c10::TensorType::get()) || is_bool(index)) return {};
+  }
+  return largest_rank(list, known, depth);
+}
+
 Rank rank_of_node(const Node* node, Known& known, int depth) {
   const std::string kind = node->kind().toQualString();
   const auto first = [&] { return rank(node->input(0), known, depth + 1); };
   if (kSameRank.count(kind) > 0) return first();
   if (kBroadcast.count(kind) > 0) return largest_rank(node, known, depth);
   if (kMakers.count(kind) > 0) return length_of(node->input(0));
+  if (kNewMakers.count(kind) > 0) return length_of(node->input(1));
+  if (kind == "aten::index") return rank_of_index(node, first(), known, depth);
   if (kind == "aten::view" || kind == "aten::reshape" || kind == "aten::permute" ||
       kind == "aten::expand" || kind == "aten::repeat" || kind == "aten::broadcast_to") {
     return length_of(node->input(1));

@@ -182,7 +182,11 @@ class RowReads {
     std::vector<Node*> nodes(graph_.nodes().begin(), graph_.nodes().end());
     std::reverse(nodes.begin(), nodes.end());
     for (Node* node : nodes) {
-      if (node->outputs().size() == 1) narrow(node);
+      if (is_kind(node, "prim::ListUnpack")) {
+        narrow_parts(node);
+      } else if (node->outputs().size() == 1) {
+        narrow(node);
+      }
     }
   }
 
@@ -200,6 +204,34 @@ class RowReads {
       node->replaceInput(operand, slice(node, node->input(operand), needed));
     }
     if (is_kind(node, "aten::reshape")) tell_size(node, rows->dimension, operands[0].dimension);
+    remove_slices(value, *rows);
+  }
+
+  /// The parts of one tensor, all of which are read in part, as gate and value of a GLU are.
+  void narrow_parts(Node* unpack) {
+    Node* split = unpack->input(0)->node();
+    if (!gives_parts(split) || split->output()->uses().size() != 1) return;
+    const auto along = sizes_.dimension(named_input(split, "dim"), split->input(0));
+    std::optional<Rows> all;
+    for (const Value* part : unpack->outputs()) {
+      const auto rows = rows_read(part);
+      if (!rows || (all && (rows->dimension != all->dimension || rows->last != all->last))) return;
+      all = Rows{rows->dimension, std::max(rows->count, all ? all->count : 0), rows->last};
+    }
+    if (!along || !all) return;
+    Rows needed = *all;
+    if (is_kind(split, "aten::unbind")) {
+      needed.dimension += needed.dimension >= *along ? 1 : 0;
+    } else if (needed.dimension == *along) {
+      return;
+    }
+    for (Value* part : unpack->outputs()) replace_sizes(part, all->dimension);
+    split->replaceInput(0, slice(split, split->input(0), needed));
+    for (Value* part : unpack->outputs()) remove_slices(part, *all);
+  }
+
+  /// Slices that were put behind `value` and give all that there is of it now.
+  void remove_slices(Value* value, const Rows& rows) {
     const auto uses = value->uses();  // a copy: replacing changes it
     for (const Use& use : uses) {
       if (made_.count(use.user) == 0 || rows_of(sizes_, use.user) != rows) continue;

@@ -65,6 +65,7 @@ OptionalSize Sizes::given(const Value* value, std::int64_t dimension) const {
   }
   if (is_kind(node, "prim::ListUnpack")) return part(node, dimension);
   if (is_kind(node, "aten::reshape")) return reshaped(node, dimension);
+  if (is_kind(node, "aten::expand")) return expanded(node, dimension);
   if (is_kind(node, "aten::matmul")) return product(node, dimension);
   if (is_kind(node, "aten::linear")) {
     const OptionalSize behind = of(node->input(0), dimension + 1);
@@ -150,7 +151,14 @@ OptionalSize Sizes::reshaped(const Node* node, std::int64_t dimension) const {
   return behind_before > 0 && behind_before == behind_after ? of(from, dimension) : OptionalSize();
 }
 
-/// Of the shape that a reshape is given.
+OptionalSize Sizes::expanded(const Node* node, std::int64_t dimension) const {
+  if (const OptionalSize told = in_list(node->input(1), dimension)) return told;
+  const auto before = rank(node->input(0)), after = Ranks().of(node->output());
+  if (!before || !after) return {};
+  return of(node->input(0), dimension - (*after - *before));  // -1: as it is
+}
+
+/// Of the shape that a reshape or an expand is given; nothing for -1.
 OptionalSize Sizes::in_list(const Value* list, std::int64_t dimension) const {
   const auto place = static_cast<std::size_t>(dimension);
   const auto number = [](std::int64_t n) {
@@ -216,7 +224,8 @@ bool keeps_sizes(const Node* node) {
       "aten::clamp",       "aten::abs",        "aten::square",      "aten::sqrt",
       "aten::rsqrt",       "aten::contiguous", "aten::clone",       "aten::softmax",
       "aten::_softmax",    "aten::layer_norm", "aten::rms_norm",    "aten::_safe_softmax",
-      "aten::log_softmax", "aten::to",         "aten::logical_not", "aten::nan_to_num"};
+      "aten::log_softmax", "aten::to",         "aten::logical_not", "aten::nan_to_num",
+      "aten::type_as"};
   return kinds.count(kind_name(node)) > 0;
 }
 
@@ -225,7 +234,7 @@ bool is_broadcast(const Node* node) {
       "aten::add",         "aten::sub",  "aten::mul",     "aten::div",         "aten::where",
       "aten::maximum",     "aten::rsub", "aten::minimum", "aten::logical_and", "aten::logical_or",
       "aten::masked_fill", "aten::eq",   "aten::ne",      "aten::lt",          "aten::le",
-      "aten::gt",          "aten::ge"};
+      "aten::gt",          "aten::ge",   "aten::__and__", "aten::__or__"};
   return kinds.count(kind_name(node)) > 0;
 }
 

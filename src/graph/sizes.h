@@ -44,6 +44,7 @@ class Sizes {
   std::optional<Size> moved(const torch::jit::Node* node, std::int64_t dimension) const;
   std::optional<Size> part(const torch::jit::Node* unpack, std::int64_t dimension) const;
   std::optional<Size> reshaped(const torch::jit::Node* node, std::int64_t dimension) const;
+  std::optional<Size> expanded(const torch::jit::Node* node, std::int64_t dimension) const;
   std::optional<Size> in_list(const torch::jit::Value* list, std::int64_t dimension) const;
   std::optional<Size> broadcast(const torch::jit::Node* node, std::int64_t rank,
                                 std::int64_t dimension) const;

@@ -158,6 +158,20 @@ TEST_F(ReadRows, OfAttentionAreThoseOfItsQueries) {
   }
 }
 
+TEST_F(ReadRows, OfPartsOfALinear) {
+  const std::string gated =
+      "    g, u, o = torch.chunk(torch.linear(x, self.qkv), 3, -1)\n"
+      "    y = torch.linear(torch.silu(g) * u, self.o)\n";
+  EXPECT_EQ(macs(gated + "    return (y + o)[:, 0]\n"), linear_of(3 + 1));
+  EXPECT_EQ(macs(gated + "    return (y + x)[:, -1] + torch.relu(o)[:, -2]\n"), linear_of(6 + 1));
+  EXPECT_EQ(macs(gated + "    return (y + x)[:, 0] + torch.relu(o)[:, -1]\n"),
+            linear_of(3 * kTokens + 1));
+  EXPECT_EQ(macs(gated + "    return (y + x)[:, 0] + o.mean(1)\n"), linear_of(3 * kTokens + 1));
+  EXPECT_EQ(macs("    a, b, c = torch.linear(x, self.qkv).view([x.size(0), -1, 3, 8]).unbind(2)\n"
+                 "    return (torch.relu(a) * b + c.type_as(x))[:, 0]\n"),
+            linear_of(3));
+}
+
 TEST_F(ReadRows, AreAllWhereAReshapeMixesThem) {
   EXPECT_EQ(macs("    y = torch.linear(x, self.w).reshape([x.size(0), -1, 4])\n"
                  "    return torch.relu(y)[:, 0]\n"),
@@ -202,6 +216,7 @@ std::string random_program(std::mt19937& engine) {
             ".reshape(" + shape + "-1])",
         a + ".flatten(1).tanh().reshape(" + shape + "8])",
         a + " * float(" + b + ".size(1))",
+        "torch.cat(torch.chunk(torch.linear(" + a + ", self.qkv), 3, -1)[1:], -1)[:, :, 4:12]",
         a + "[:, :4].sum(1).unsqueeze(1) + " + b,
     };
     add(cases[below(static_cast<int>(std::size(cases)))]);
