@@ -236,8 +236,15 @@ class RowReads {
     for (const Use& use : uses) {
       if (made_.count(use.user) == 0 || rows_of(sizes_, use.user) != rows) continue;
       use.user->output()->replaceAllUsesWith(value);
+      made_.erase(use.user);
       use.user->destroy();
     }
+  }
+
+  /// True if a dimension may be that of the samples, which are looked at one by one.
+  bool may_be_samples(std::int64_t dimension, const Size& size) const {
+    const bool input = size.tensor != nullptr && size.tensor->node() == graph_.param_node();
+    return dimension == 0 && size.tensor != nullptr && !(input && size.dimension > 0);
   }
 
   /// The rows that all readers of `value` read together; nothing if one reads all of them. A read
@@ -258,7 +265,8 @@ class RowReads {
     }
     if (!own || !all) return {};
     const auto size = sizes_.of(value, all->dimension);
-    if (!size || (size->tensor == nullptr && size->number <= all->count)) return {};
+    if (!size || may_be_samples(all->dimension, *size)) return {};
+    if (size->tensor == nullptr && size->number <= all->count) return {};  // all of them
     for (const Use& use : value->uses()) {
       if (!is_kind(use.user, "aten::size")) continue;
       const auto dimension = sizes_.dimension(use.user->input(1), value);

@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 
@@ -226,7 +227,12 @@ bool keeps_sizes(const Node* node) {
       "aten::_softmax",    "aten::layer_norm", "aten::rms_norm",    "aten::_safe_softmax",
       "aten::log_softmax", "aten::to",         "aten::logical_not", "aten::nan_to_num",
       "aten::type_as"};
-  return kinds.count(kind_name(node)) > 0;
+  if (kinds.count(kind_name(node)) == 0) return false;
+  // Bounds may be tensors, which are broadcast.
+  return !is_kind(node, "aten::clamp") ||
+         std::none_of(node->inputs().begin() + 1, node->inputs().end(), [](const Value* bound) {
+           return bound->type()->isSubtypeOf(*c10::TensorType::get());
+         });
 }
 
 bool is_broadcast(const Node* node) {

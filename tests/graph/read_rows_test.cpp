@@ -97,6 +97,10 @@ TEST_F(ReadRows, OfALinearBetweenOperatorsOnRows) {
       {"y[:, :-1]", kTokens},
       {"y[:, :, 0]", kTokens},
       {"y[0] + y[:, 0].sum()", kTokens},
+      {"y[0]", kTokens},  // samples are looked at one by one
+      {"torch.clamp(y, None, x)[:, 0]", kTokens},
+      {"torch.clamp(y, -1., 1.)[:, 0]", 1},
+      {"torch.relu(y.transpose(0, 1))[0]", 1},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.read);
