@@ -146,20 +146,13 @@ class Learning {
     return chosen;
   }
 
-  /// Of images a variation, every other time mixed with that of another sample.
-  Inputs varied(std::size_t index, std::uint64_t seed) const {
-    const Inputs& sample = samples_[index];
+  Inputs varied(const Inputs& sample, std::uint64_t seed) const {
     if (!options_.images) return sample;
     std::mt19937_64 engine(seed);
-    const Inputs& other = samples_[engine() % samples_.size()];
-    const bool mixed = seed % 2 == 0;
     Inputs result;
-    for (std::size_t i = 0; i < sample.size(); ++i) {
-      const bool images = sample[i].dim() == 4 && sample[i].scalar_type() == at::kFloat;
-      result.push_back(images ? vary_images(sample[i], engine) : sample[i]);
-      if (images && mixed && other[i].sizes() == sample[i].sizes()) {
-        result[i] = mix_images(result[i], vary_images(other[i], engine), engine);
-      }
+    for (const at::Tensor& input : sample) {
+      const bool images = input.dim() == 4 && input.scalar_type() == at::kFloat;
+      result.push_back(images ? vary_images(input, engine) : input);
     }
     return result;
   }
@@ -203,7 +196,7 @@ class Learning {
         const auto i = static_cast<std::size_t>(index);
         const std::uint64_t item = static_cast<std::uint64_t>(step) * chosen.size() + from + i;
         const std::size_t sample = chosen[from + i];
-        parts[i] = gradients_of(varied(sample, item), used_[sample], realized);
+        parts[i] = gradients_of(varied(samples_[sample], item), used_[sample], realized);
       });
       for (const auto& part : parts) {
         for (std::size_t k = 0; k < flat.size(); ++k) {

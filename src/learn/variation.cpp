@@ -43,9 +43,4 @@ at::Tensor vary_images(const at::Tensor& images, std::mt19937_64& engine) {
   return at::cat(parts);
 }
 
-at::Tensor mix_images(const at::Tensor& images, const at::Tensor& others, std::mt19937_64& engine) {
-  const double share = uniform(engine);
-  return images * share + others * (1 - share);
-}
-
 }  // namespace repquant

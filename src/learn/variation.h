@@ -12,8 +12,4 @@ namespace repquant {
 /// within 1.3.
 at::Tensor vary_images(const at::Tensor& images, std::mt19937_64& engine);
 
-/// Both laid over each other with random weights that sum to 1 (mixup, arXiv 1710.09412), of the
-/// same shape.
-at::Tensor mix_images(const at::Tensor& images, const at::Tensor& others, std::mt19937_64& engine);
-
 }  // namespace repquant
