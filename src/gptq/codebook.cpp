@@ -17,10 +17,11 @@ constexpr int kRounds = 4;
 
 /// The whole numbers of `bits`, as widely spread as levels may be.
 WeightCodes even_levels(int bits) {
-  const WeightCodes whole = weight_codes(bits, true);
+  const int half = 1 << (bits - 1);
+  const float step = static_cast<float>(max_weight_level(bits)) / static_cast<float>(half);
   std::vector<float> levels;
-  for (float code = whole.low; code <= whole.high; ++code) {
-    levels.push_back(std::round(code * static_cast<float>(max_weight_level(bits)) / -whole.low));
+  for (int code = -half; code < half; ++code) {
+    levels.push_back(std::round(static_cast<float>(code) * step));
   }
   return with_levels(std::move(levels));
 }
