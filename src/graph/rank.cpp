@@ -73,7 +73,6 @@ const std::set<std::string> kSameRank{"aten::transpose",
                                       "aten::clone",
                                       "aten::to",
                                       "aten::type_as",
-                                      "aten::masked_fill",
                                       "aten::neg",
                                       "aten::exp",
                                       "aten::index_select",
@@ -226,6 +225,11 @@ Rank rank_of_node(const Node* node, Known& known, int depth) {
   if (kBroadcast.count(kind) > 0) return largest_rank(node, known, depth);
   if (kMakers.count(kind) > 0) return length_of(node->input(0));
   if (kNewMakers.count(kind) > 0) return length_of(node->input(1));
+  if (kind == "aten::masked_fill") {  // broadcasts both, and masks of unknown rank are seldom wider
+    const Rank mask = rank(node->input(1), known, depth + 1);
+    const Rank filled = first();
+    return filled ? Rank(std::max(*filled, mask.value_or(0))) : Rank();
+  }
   if (kind == "aten::index") return rank_of_index(node, first(), known, depth);
   if (kind == "aten::view" || kind == "aten::reshape" || kind == "aten::permute" ||
       kind == "aten::expand" || kind == "aten::repeat" || kind == "aten::broadcast_to") {

@@ -100,6 +100,7 @@ TEST_F(ReadRows, OfALinearBetweenOperatorsOnRows) {
       {"y[0]", kTokens},  // samples are looked at one by one
       {"torch.clamp(y, None, x)[:, 0]", kTokens},
       {"torch.clamp(y, -1., 1.)[:, 0]", 1},
+      {"y.sum(0).masked_fill(x.ge(0.), 2.)[:, 0]", kTokens},
       {"torch.relu(y.transpose(0, 1))[0]", 1},
   };
   for (const auto& c : cases) {
