@@ -150,7 +150,6 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
   fold_batch_norms(model.graph);
   decompose_transposed_convolutions(model.graph);
   model.convolutions = decompose_convolutions(model.graph);
-  compute_only_read_rows(model.graph);
   separate_softmax_readers(model.graph);
   set_types(model, {});
   name_inputs(model);

@@ -94,10 +94,6 @@ struct DecomposedConvolutions {
 /// aten::linear on what each window holds.
 DecomposedConvolutions decompose_convolutions(std::shared_ptr<torch::jit::Graph>& graph);
 
-/// f(x)[:, 0] -> f(x[:, :1])[:, 0] for what works row by row, as long as nobody reads other rows:
-/// classifiers read one token of the last block. Reads are selects and slices from one end on.
-void compute_only_read_rows(std::shared_ptr<torch::jit::Graph>& graph);
-
 /// f(x.permute(channels first)) -> f(x).permute(channels first) for operators that work element by
 /// element, so that values stay channels last from one convolution to the next.
 void keep_channels_last(std::shared_ptr<torch::jit::Graph>& graph);

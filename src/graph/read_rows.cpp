@@ -1,6 +1,8 @@
-// Rows that nobody reads are not computed: f(x)[:, 0] -> f(x[:, :1])[:, 0].
+#include "graph/read_rows.h"
+
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include <algorithm>
 #include <limits>
@@ -320,10 +322,20 @@ class RowReads {
 
 }  // namespace
 
-void compute_only_read_rows(std::shared_ptr<Graph>& graph) {
-  remove_whole_slices(*graph);
-  RowReads(*graph).run();
-  clean_graph(graph);
+void compute_only_read_rows(Model& model, const Observed& observed) {
+  Graph& graph = *model.graph;
+  remove_whole_slices(graph);
+  for (Value* input : graph.inputs()) {
+    const auto shape = observed.shapes.find(input);
+    if (shape != observed.shapes.end()) {
+      input->setType(c10::TensorType::get()->withDim(shape->second.size()));
+    }
+  }
+  RowReads(graph).run();
+  for (Value* input : graph.inputs()) {  // a file promises no ranks
+    if (observed.shapes.count(input) > 0) input->setType(c10::TensorType::get());
+  }
+  torch::jit::EliminateDeadCode(model.graph);
 }
 
 }  // namespace repquant

@@ -66,6 +66,16 @@ at::Tensor cache_operand_meta(const at::Tensor& codes, const at::Tensor&, const 
   return read_cache_meta(codes, at::kChar);
 }
 
+at::Tensor add_meta(const at::Tensor& x, const at::Tensor& other, const at::Scalar& alpha) {
+  return at::add(x, other, alpha);
+}
+
+at::Tensor cat_meta(at::TensorList tensors, std::int64_t dim) { return at::cat(tensors, dim); }
+
+at::Tensor embedding_meta(const at::Tensor& weight, const at::Tensor& indices) {
+  return at::embedding(weight, indices);
+}
+
 at::Tensor patches_meta(const at::Tensor& x) { return x.permute({0, 2, 4, 1, 3, 5}).contiguous(); }
 
 at::Tensor quantize_meta(const at::Tensor& x, const at::Tensor& multiplier,
@@ -232,6 +242,11 @@ TORCH_LIBRARY(repquant, m) {
   // this order in memory: the patches of an image.
   m.def("patches(Tensor x) -> Tensor");
 
+  // As torch.add, torch.cat and torch.embedding.
+  m.def("add(Tensor x, Tensor other, Scalar alpha=1) -> Tensor");
+  m.def("cat(Tensor[] tensors, int dim=0) -> Tensor");
+  m.def("embedding(Tensor weight, Tensor indices) -> Tensor");
+
   // Convolution in 1 or 2 dimensions whose channels stay apart: x float32 [B, sizes.., C] ->
   // activation(convolution of (code - zero_point), times scale, + bias) [B, grid.., C], code =
   // clamp(round(x multiplier + zero_point), 0, max_code); without both of x itself. x may be the
@@ -347,6 +362,9 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("cache_operand", &cache_operand_cpu);
   m.impl("windows", &windows_cpu);
   m.impl("patches", &patches_cpu);
+  m.impl("add", &add_cpu);
+  m.impl("cat", &cat_cpu);
+  m.impl("embedding", &embedding_cpu);
   m.impl("depthwise", &depthwise_cpu);
   m.impl("depthwise_tokens", &depthwise_tokens_cpu);
   m.impl("linear", &linear_cpu);
@@ -369,6 +387,9 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("cache_operand", &cache_operand_meta);
   m.impl("windows", &windows_meta);
   m.impl("patches", &patches_meta);
+  m.impl("add", &add_meta);
+  m.impl("cat", &cat_meta);
+  m.impl("embedding", &embedding_meta);
   m.impl("depthwise", &depthwise_meta);
   m.impl("depthwise_tokens", &depthwise_tokens_meta);
   m.impl("linear", &linear_meta);

@@ -48,6 +48,9 @@ at::Tensor cache_operand_cpu(const at::Tensor& codes, const at::Tensor& multipli
                              const at::Tensor& offset, std::int64_t max_code, std::int64_t shift);
 
 at::Tensor patches_cpu(const at::Tensor& x);
+at::Tensor add_cpu(const at::Tensor& x, const at::Tensor& other, const at::Scalar& alpha);
+at::Tensor cat_cpu(at::TensorList tensors, std::int64_t dim);
+at::Tensor embedding_cpu(const at::Tensor& weight, const at::Tensor& indices);
 
 at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
                        at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,

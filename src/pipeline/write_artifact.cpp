@@ -17,6 +17,8 @@
 #include "format/description.h"
 #include "format/names.h"
 #include "graph/archive.h"
+#include "graph/observe.h"
+#include "graph/read_rows.h"
 #include "pipeline/check_forms.h"
 #include "recipe/json.h"
 #include "repquant/version.h"
@@ -92,6 +94,8 @@ void write_artifact(PreparedRun&& given, const FittedSites& fitted, const Quanti
   const std::vector<at::Tensor>& batch = run.checked;
   const std::vector<at::Tensor> reference = run_model(run.model, batch);
   const auto shapes = form_check_inputs(run.model, batch, reference);
+  compute_only_read_rows(run.model, run.observed);
+  run.observed = observe(run.model, batch).observed;
   for (Site& site : run.search.sites) drop_constant(site);  // the graph has them still
   auto defaults = run.model.defaults;
   std::optional<Lowered> made =

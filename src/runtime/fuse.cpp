@@ -114,6 +114,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
     for (const auto& call : calls) fusion(context, call);
   }
   fuse_windows(graph);
+  reuse_outputs(graph);
 }
 
 }  // namespace repquant

@@ -93,6 +93,9 @@ bool fuse_convolution(FusionContext& context, const SubmoduleCall& call);
 /// The operators that make windows of a convolution's codes -> repquant::windows.
 void fuse_windows(torch::jit::Graph& graph);
 
+/// Sums, joined tensors and lookups write into memory that earlier outputs left.
+void reuse_outputs(torch::jit::Graph& graph);
+
 /// Rewrites all calls of `graph` for which there is a fused operator.
 void fuse(FusionContext& context, torch::jit::Graph& graph);
 

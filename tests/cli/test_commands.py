@@ -250,8 +250,7 @@ class InspectTest(program.ProgramTest):
                                "blocks.*.fc1")["coverage"]
         self.assertEqual(len(coverage["not_quantized"]), 4)
         self.assertTrue(all(gap["requested"] for gap in coverage["not_quantized"]))
-        # Of the last block's tokens the head reads one.
-        share = (3 * 17 + 1) * 64 * 256 / coverage["macs"]
+        share = 4 * 17 * 64 * 256 / coverage["macs"]
         self.assertAlmostEqual(coverage["mac_share"], 1 - share)
 
 

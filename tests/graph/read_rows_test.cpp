@@ -11,6 +11,7 @@
 
 #include "graph/loaded_text.h"
 #include "graph/observe.h"
+#include "graph/read_rows.h"
 #include "graph/rewrite.h"
 
 namespace repquant {
@@ -62,7 +63,9 @@ class ReadRows : public LoadedText {
       fresh.register_parameter(one.name, one.value, false);
     }
     module_ = fresh;
-    return LoadedText::load(code, 1, 3, true);
+    Model model = LoadedText::load(code, 1, 3, true);
+    compute_only_read_rows(model, observe(model, {at::randn({2, kTokens, kWidth})}).observed);
+    return model;
   }
 };
 

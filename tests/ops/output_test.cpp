@@ -2,7 +2,10 @@
 #include "ops/output.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
+
+#include "ops/operators.h"
 
 namespace repquant {
 namespace {
@@ -36,6 +39,44 @@ TEST(Output, GrowsAsAnyTensor) {
   output.resize_({1200, 1000});
   EXPECT_EQ(output.slice(0, 0, 600).min().item<float>(), 3);
   EXPECT_EQ(ops::new_output({0, 5}, at::kByte).numel(), 0);
+}
+
+// Whatever their operands are, as LibTorch's own.
+TEST(Output, OperatorsOfLibTorch) {
+  at::manual_seed(5);
+  const at::Tensor x = at::randn({4, 300, 200}), row = at::randn({1, 1, 200});
+  const at::Tensor order = at::randn({4, 200, 300}).transpose(1, 2);
+  const at::Tensor whole = at::arange(200), table = at::randn({9, 300});
+  const at::Tensor others[] = {x, row, order, whole, x.to(at::kDouble), at::scalar_tensor(2.0)};
+  for (const at::Tensor& other : others) {
+    for (const at::Tensor& first : {x, order}) {
+      const at::Tensor got = ops::add_cpu(first, other, 0.5), expected = at::add(first, other, 0.5);
+      EXPECT_EQ(got.scalar_type(), expected.scalar_type());
+      EXPECT_EQ(got.strides(), expected.strides());
+      EXPECT_TRUE(at::equal(got, expected));
+    }
+  }
+  EXPECT_TRUE(at::equal(ops::add_cpu(whole, whole, 2), whole * 3));
+  const at::Tensor joined[] = {x, order, x.to(at::kLong)};
+  const at::Tensor got = ops::cat_cpu(joined, -1), expected = at::cat(joined, -1);
+  EXPECT_EQ(got.scalar_type(), expected.scalar_type());
+  EXPECT_TRUE(at::equal(got, expected));
+  const at::Tensor places = at::randint(9, {5, 70}).t();
+  EXPECT_TRUE(at::equal(ops::embedding_cpu(table, places), at::embedding(table, places)));
+  EXPECT_EQ(ops::embedding_cpu(table, at::zeros({0, 3}, at::kLong)).numel(), 0);
+  EXPECT_THROW(ops::embedding_cpu(table, places + 9), c10::Error);
+  const at::AutoGradMode with_gradients(true);  // as a caller may leave it
+  EXPECT_TRUE(at::equal(ops::add_cpu(x.clone().set_requires_grad(true), row, 1), x + row));
+}
+
+TEST(Output, OperatorsOfLibTorchTakeWhatIsLeft) {
+  const at::Tensor x = at::randn({500, 1000});
+  const void* left = nullptr;
+  {
+    const at::Tensor first = ops::add_cpu(x, x, 1);
+    left = place_of(first);
+  }
+  EXPECT_EQ(place_of(ops::cat_cpu(x.split(250), 0)), left);
 }
 
 }  // namespace
