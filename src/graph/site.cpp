@@ -3,11 +3,15 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
+#include <memory>
+#include <unordered_map>
 
 #include "base/overloaded.h"
 #include "graph/rewrite.h"
 
 namespace repquant {
+
+using torch::jit::Node;
 
 SiteKind kind_of(const Site& site) {
   return std::visit(
@@ -63,6 +67,32 @@ bool is_moved_linear(const torch::jit::Value* value) {
     if (!moved || node->inputs().empty()) return false;
     value = node->input(0);
   }
+}
+
+void own_graph(Model& model, std::vector<Site>& sites) {
+  if (model.graph.use_count() == 1) return;
+  const std::shared_ptr<torch::jit::Graph> copy = model.graph->copy();
+  const std::vector<Node*> from = all_nodes(*model.graph), to = all_nodes(*copy);
+  std::unordered_map<const Node*, Node*> same{{nullptr, nullptr}};
+  for (std::size_t i = 0; i < from.size(); ++i) same[from[i]] = to.at(i);
+  for (Site& site : sites) {
+    site.node = same.at(site.node);
+    if (auto* linear = std::get_if<LinearSite>(&site.kind)) {
+      linear->norm = same.at(linear->norm);
+      linear->windows = same.at(linear->windows);
+    } else if (auto* attend = std::get_if<AttendSite>(&site.kind)) {
+      attend->softmax = same.at(attend->softmax);
+    }
+  }
+  DecomposedConvolutions convolutions;
+  for (const Node* node : model.convolutions.patches) {
+    convolutions.patches.push_back(same.at(node));
+  }
+  for (const auto& [node, first] : model.convolutions.windows) {
+    convolutions.windows[same.at(node)] = same.at(first);
+  }
+  model.convolutions = std::move(convolutions);
+  model.graph = copy;
 }
 
 }  // namespace repquant

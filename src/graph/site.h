@@ -142,6 +142,10 @@ SiteSearch find_sites(const Model& model);
 void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::Tensor>& inputs,
                  const Observed& observed);
 
+/// Gives `model` a graph of its own where it shares one with a copy; what `sites` and the model
+/// point at is in it then. Values of the old graph, as an Observed has them, are none of it.
+void own_graph(Model& model, std::vector<Site>& sites);
+
 /// True for operators that only move elements (reshape, permute, slice, roll, ...).
 bool is_shape_only(const torch::jit::Node* node);
 

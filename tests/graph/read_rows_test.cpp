@@ -166,6 +166,31 @@ TEST_F(ReadRows, OfAttentionAreThoseOfItsQueries) {
   }
 }
 
+TEST_F(ReadRows, OfACopyLeaveTheModelAlone) {
+  const Model whole = LoadedText::load(
+      std::string("def forward(self, x):\n") + kHeads[0] + kWeights[0] + kMerges[0] +
+          "    y = torch.layer_norm(x + torch.linear(a, self.o), [8])\n    return y[:, 0]\n",
+      1, 3, true);
+  const at::Tensor x = at::randn({kBatch, kTokens, kWidth});
+  const SiteSearch search = sites(whole, {x});
+  const std::string before = whole.graph->toString();
+  Model copy = whole;
+  std::vector<Site> moved = search.sites;
+  own_graph(copy, moved);
+  compute_only_read_rows(copy, observe(copy, {x}).observed);
+  EXPECT_EQ(whole.graph->toString(), before);
+  ASSERT_EQ(moved.size(), 4U);
+  for (std::size_t i = 0; i < moved.size(); ++i) {
+    EXPECT_EQ(search.sites[i].node->owningGraph(), whole.graph.get());
+    EXPECT_EQ(moved[i].node->owningGraph(), copy.graph.get());
+    EXPECT_EQ(moved[i].node->kind(), search.sites[i].node->kind());
+    if (const auto* attend = std::get_if<AttendSite>(&moved[i].kind)) {
+      EXPECT_EQ(attend->softmax->owningGraph(), copy.graph.get());
+    }
+  }
+  EXPECT_TRUE(at::allclose(run(copy, {x}), run(whole, {x}), 1e-5, 1e-6));
+}
+
 TEST_F(ReadRows, OfPartsOfALinear) {
   const std::string gated =
       "    g, u, o = torch.chunk(torch.linear(x, self.qkv), 3, -1)\n"
