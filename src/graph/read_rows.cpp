@@ -325,16 +325,16 @@ class RowReads {
 void compute_only_read_rows(Model& model, const Observed& observed) {
   Graph& graph = *model.graph;
   remove_whole_slices(graph);
+  std::vector<Value*> typed;  // those that may be None are left alone
   for (Value* input : graph.inputs()) {
     const auto shape = observed.shapes.find(input);
-    if (shape != observed.shapes.end()) {
-      input->setType(c10::TensorType::get()->withDim(shape->second.size()));
-    }
+    if (shape == observed.shapes.end()) continue;
+    if (!input->type()->isSubtypeOf(*c10::TensorType::get())) continue;
+    input->setType(c10::TensorType::get()->withDim(shape->second.size()));
+    typed.push_back(input);
   }
   RowReads(graph).run();
-  for (Value* input : graph.inputs()) {  // a file promises no ranks
-    if (observed.shapes.count(input) > 0) input->setType(c10::TensorType::get());
-  }
+  for (Value* input : typed) input->setType(c10::TensorType::get());  // a file promises no ranks
   torch::jit::EliminateDeadCode(model.graph);
 }
 

@@ -83,14 +83,16 @@ class CompareTest(FolderTest):
         self.assertEqual(code, 0, err)
         for name in ("| fp32 |", "| q.pt portable |", "| q.pt fused |"):
             self.assertIn(name, out)
-        code, out, err = run(profile_fused, artifact, "--input-shape", "2,1,8,8", "--rounds", 2)
+        code, out, err = run(profile_fused, artifact, "--input-shape", "2,1,8,8", "--rounds", 2,
+                             "--least-share", 0)
         self.assertEqual(code, 0, err)
-        # 2 samples of 17 tokens, width 64, hidden width 256, four blocks. Where a fold pays at the second
-        # Linear of one, the first does not make its codes.
-        calls = dict(re.findall(r"\| repquant::(linear\w*) \| 34 x 64 -> 256 \| (\d+) \|", out))
-        self.assertGreater(int(calls["linear_tokens"]), 0, out)
-        self.assertEqual(sum(int(count) for count in calls.values()), 4, out)
-        self.assertIn("| repquant::linear | 34 x 256 -> 64 | 4 |", out)
+        # 2 samples of 17 tokens, of which the last of four blocks gives one; width 64, hidden width
+        # 256. Where a fold pays at the second Linear of one, the first does not make its codes.
+        for rows, blocks in ((34, 3), (2, 1)):
+            calls = re.findall(rf"\| repquant::linear\w* \| {rows} x 64 -> 256 \| (\d+) \|", out)
+            self.assertEqual(sum(int(count) for count in calls), blocks, out)
+            self.assertIn(f"| repquant::linear | {rows} x 256 -> 64 | {blocks} |", out)
+        self.assertIn("| repquant::linear_tokens |", out)
         self.assertIn("repquant::attention", out)
         code, _, err = run(profile_fused, MODEL, "--input-shape", "2,1,8,8")
         self.assertEqual(code, 1)
