@@ -82,7 +82,9 @@ ArtifactInfo artifact_info(const PreparedRun& run, const Recipe& recipe, const L
 
 void warn_of_portable_sites(const PortableSites& sites, const Observer& observer) {
   for (const auto& [module, reason] : sites) {
-    observer.warn(module + " stays portable when loaded fused; " + reason);
+    std::string text = module;
+    text.append(" stays portable when loaded fused; ").append(reason);
+    observer.warn(text);
   }
 }
 
