@@ -11,7 +11,7 @@
 
 #include "artifact/classes.h"
 #include "artifact/decide.h"
-#include "artifact/graph_copy.h"
+#include "graph/graph_copy.h"
 #include "artifact/lower.h"
 
 namespace repquant {

@@ -37,6 +37,14 @@ struct Rows {
   bool operator==(const Rows&) const = default;
 };
 
+/// Makes `all` those and `more` together; false if they do not start from the same end.
+bool unite(std::optional<Rows>& all, const Rows& more) {
+  if (!all) all = more;
+  if (all->dimension != more.dimension || all->last != more.last) return false;
+  all->count = std::max(all->count, more.count);
+  return true;
+}
+
 /// A bound of a slice; `none` where it is not given.
 std::optional<std::int64_t> bound(const Value* value, std::int64_t none) {
   return value->mustBeNone() ? std::optional(none) : constant_int(value);
@@ -217,8 +225,7 @@ class RowReads {
     std::optional<Rows> all;
     for (const Value* part : unpack->outputs()) {
       const auto rows = rows_read(part);
-      if (!rows || (all && (rows->dimension != all->dimension || rows->last != all->last))) return;
-      all = Rows{rows->dimension, std::max(rows->count, all ? all->count : 0), rows->last};
+      if (!rows || !unite(all, *rows)) return;
     }
     if (!along || !all) return;
     Rows needed = *all;
@@ -260,9 +267,7 @@ class RowReads {
       if (is_kind(use.user, "aten::size") && use.user->inputs().size() == 2) continue;
       if (use.offset != 0 || use.user->owningBlock() != graph_.block()) return {};
       const auto rows = rows_of(sizes_, use.user);
-      if (!rows) return {};
-      if (all && (all->dimension != rows->dimension || all->last != rows->last)) return {};
-      all = Rows{rows->dimension, std::max(rows->count, all ? all->count : 0), rows->last};
+      if (!rows || !unite(all, *rows)) return {};
       own = own || made_.count(use.user) > 0;
     }
     if (!own || !all) return {};

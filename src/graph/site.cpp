@@ -3,10 +3,10 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
-#include <memory>
-#include <unordered_map>
+#include <utility>
 
 #include "base/overloaded.h"
+#include "graph/graph_copy.h"
 #include "graph/rewrite.h"
 
 namespace repquant {
@@ -69,30 +69,27 @@ bool is_moved_linear(const torch::jit::Value* value) {
   }
 }
 
-void own_graph(Model& model, std::vector<Site>& sites) {
-  if (model.graph.use_count() == 1) return;
-  const std::shared_ptr<torch::jit::Graph> copy = model.graph->copy();
-  const std::vector<Node*> from = all_nodes(*model.graph), to = all_nodes(*copy);
-  std::unordered_map<const Node*, Node*> same{{nullptr, nullptr}};
-  for (std::size_t i = 0; i < from.size(); ++i) same[from[i]] = to.at(i);
+bool own_graph(Model& model, std::vector<Site>& sites) {
+  if (model.graph.use_count() == 1) return false;
+  const GraphCopy copy(*model.graph);
+  const auto same = [&](const Node* node) { return node == nullptr ? nullptr : copy.node(node); };
   for (Site& site : sites) {
-    site.node = same.at(site.node);
+    site.node = same(site.node);
     if (auto* linear = std::get_if<LinearSite>(&site.kind)) {
-      linear->norm = same.at(linear->norm);
-      linear->windows = same.at(linear->windows);
+      linear->norm = same(linear->norm);
+      linear->windows = same(linear->windows);
     } else if (auto* attend = std::get_if<AttendSite>(&site.kind)) {
-      attend->softmax = same.at(attend->softmax);
+      attend->softmax = same(attend->softmax);
     }
   }
   DecomposedConvolutions convolutions;
-  for (const Node* node : model.convolutions.patches) {
-    convolutions.patches.push_back(same.at(node));
-  }
+  for (const Node* node : model.convolutions.patches) convolutions.patches.push_back(same(node));
   for (const auto& [node, first] : model.convolutions.windows) {
-    convolutions.windows[same.at(node)] = same.at(first);
+    convolutions.windows[same(node)] = same(first);
   }
   model.convolutions = std::move(convolutions);
-  model.graph = copy;
+  model.graph = copy.graph;
+  return true;
 }
 
 }  // namespace repquant

@@ -143,8 +143,8 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
                  const Observed& observed);
 
 /// Gives `model` a graph of its own where it shares one with a copy; what `sites` and the model
-/// point at is in it then. Values of the old graph, as an Observed has them, are none of it.
-void own_graph(Model& model, std::vector<Site>& sites);
+/// point at is in it then. True if it made one: what was observed of the old one does not hold.
+bool own_graph(Model& model, std::vector<Site>& sites);
 
 /// True for operators that only move elements (reshape, permute, slice, roll, ...).
 bool is_shape_only(const torch::jit::Node* node);

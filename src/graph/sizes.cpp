@@ -33,7 +33,7 @@ void Sizes::add(const Value* value, std::optional<std::int64_t> rank) {
   if (!rank) return;
   std::vector<Size> sizes;
   for (std::int64_t d = 0; d < *rank; ++d) {
-    sizes.push_back(given(value, d).value_or(Size{.tensor = value, .dimension = d}));
+    sizes.push_back(given(value, *rank, d).value_or(Size{.tensor = value, .dimension = d}));
   }
   known_[value] = std::move(sizes);
 }
@@ -59,15 +59,15 @@ std::optional<std::int64_t> Sizes::dimension(const Value* argument, const Value*
 }
 
 /// Of what computes `value`.
-OptionalSize Sizes::given(const Value* value, std::int64_t dimension) const {
+OptionalSize Sizes::given(const Value* value, std::int64_t rank, std::int64_t dimension) const {
   const Node* node = value->node();
   if (const at::Tensor t = constant_tensor(value); t.defined()) {
     return Size{.number = t.size(dimension)};
   }
   if (is_kind(node, "prim::ListUnpack")) return part(node, dimension);
-  if (is_kind(node, "aten::reshape")) return reshaped(node, dimension);
-  if (is_kind(node, "aten::expand")) return expanded(node, dimension);
-  if (is_kind(node, "aten::matmul")) return product(node, dimension);
+  if (is_kind(node, "aten::reshape")) return reshaped(node, rank, dimension);
+  if (is_kind(node, "aten::expand")) return expanded(node, rank, dimension);
+  if (is_kind(node, "aten::matmul")) return product(node, rank, dimension);
   if (is_kind(node, "aten::linear")) {
     const OptionalSize behind = of(node->input(0), dimension + 1);
     if (behind) return of(node->input(0), dimension);
@@ -80,13 +80,7 @@ OptionalSize Sizes::given(const Value* value, std::int64_t dimension) const {
     return at && *at != dimension ? of(list->input(0), dimension) : OptionalSize();
   }
   if (keeps_sizes(node)) return of(node->input(0), dimension);
-  if (is_broadcast(node)) {
-    std::int64_t largest = 0;
-    for (const Value* operand : node->inputs()) {
-      largest = std::max(largest, rank(operand).value_or(0));
-    }
-    return broadcast(node, largest, dimension);
-  }
+  if (is_broadcast(node)) return broadcast(node, rank, dimension);
   return node->inputs().empty() ? OptionalSize() : moved(node, dimension);
 }
 
@@ -134,11 +128,11 @@ OptionalSize Sizes::part(const Node* unpack, std::int64_t dimension) const {
   return dimension != *at ? of(list->input(0), dimension) : OptionalSize();
 }
 
-OptionalSize Sizes::reshaped(const Node* node, std::int64_t dimension) const {
+OptionalSize Sizes::reshaped(const Node* node, std::int64_t rank, std::int64_t dimension) const {
   const Value *from = node->input(0), *list = node->input(1);
   if (const OptionalSize told = in_list(list, dimension)) return told;
-  const auto before = rank(from), after = Ranks().of(node->output());
-  if (!before || !after || dimension >= *before) return {};
+  const auto before = this->rank(from);
+  if (!before || dimension >= *before) return {};
   // What is left for -1, where all else is the same.
   for (std::int64_t d = 0; d < dimension; ++d) {
     if (!of(from, d) || of(from, d) != in_list(list, d)) return {};
@@ -148,15 +142,14 @@ OptionalSize Sizes::reshaped(const Node* node, std::int64_t dimension) const {
   };
   std::int64_t behind_before = 1, behind_after = 1;
   for (std::int64_t d = dimension + 1; d < *before; ++d) behind_before *= number(of(from, d));
-  for (std::int64_t d = dimension + 1; d < *after; ++d) behind_after *= number(in_list(list, d));
+  for (std::int64_t d = dimension + 1; d < rank; ++d) behind_after *= number(in_list(list, d));
   return behind_before > 0 && behind_before == behind_after ? of(from, dimension) : OptionalSize();
 }
 
-OptionalSize Sizes::expanded(const Node* node, std::int64_t dimension) const {
+OptionalSize Sizes::expanded(const Node* node, std::int64_t rank, std::int64_t dimension) const {
   if (const OptionalSize told = in_list(node->input(1), dimension)) return told;
-  const auto before = rank(node->input(0)), after = Ranks().of(node->output());
-  if (!before || !after) return {};
-  return of(node->input(0), dimension - (*after - *before));  // -1: as it is
+  const auto before = this->rank(node->input(0));  // -1: as it is
+  return before ? of(node->input(0), dimension - (rank - *before)) : OptionalSize();
 }
 
 /// Of the shape that a reshape or an expand is given; nothing for -1.
@@ -206,14 +199,13 @@ OptionalSize Sizes::broadcast(const Node* node, std::int64_t rank, std::int64_t 
   return found ? found : Size{.number = 1};
 }
 
-OptionalSize Sizes::product(const Node* node, std::int64_t dimension) const {
+OptionalSize Sizes::product(const Node* node, std::int64_t rank, std::int64_t dimension) const {
   const Value *left = node->input(0), *right = node->input(1);
-  const auto rows = rank(left), columns = rank(right);
+  const auto rows = this->rank(left), columns = this->rank(right);
   if (!rows || !columns || *rows < 2 || *columns < 2) return {};
-  const std::int64_t largest = std::max(*rows, *columns);
-  if (dimension == largest - 1) return of(right, *columns - 1);
-  if (dimension == largest - 2) return of(left, *rows - 2);
-  return broadcast(node, largest, dimension);
+  if (dimension == rank - 1) return of(right, *columns - 1);
+  if (dimension == rank - 2) return of(left, *rows - 2);
+  return broadcast(node, rank, dimension);
 }
 
 bool keeps_sizes(const Node* node) {

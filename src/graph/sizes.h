@@ -40,15 +40,19 @@ class Sizes {
 
  private:
   void add(const torch::jit::Value* value, std::optional<std::int64_t> rank);
-  std::optional<Size> given(const torch::jit::Value* value, std::int64_t dimension) const;
+  std::optional<Size> given(const torch::jit::Value* value, std::int64_t rank,
+                            std::int64_t dimension) const;
   std::optional<Size> moved(const torch::jit::Node* node, std::int64_t dimension) const;
   std::optional<Size> part(const torch::jit::Node* unpack, std::int64_t dimension) const;
-  std::optional<Size> reshaped(const torch::jit::Node* node, std::int64_t dimension) const;
-  std::optional<Size> expanded(const torch::jit::Node* node, std::int64_t dimension) const;
+  std::optional<Size> reshaped(const torch::jit::Node* node, std::int64_t rank,
+                               std::int64_t dimension) const;
+  std::optional<Size> expanded(const torch::jit::Node* node, std::int64_t rank,
+                               std::int64_t dimension) const;
   std::optional<Size> in_list(const torch::jit::Value* list, std::int64_t dimension) const;
   std::optional<Size> broadcast(const torch::jit::Node* node, std::int64_t rank,
                                 std::int64_t dimension) const;
-  std::optional<Size> product(const torch::jit::Node* node, std::int64_t dimension) const;
+  std::optional<Size> product(const torch::jit::Node* node, std::int64_t rank,
+                              std::int64_t dimension) const;
 
   std::unordered_map<const torch::jit::Value*, std::vector<Size>> known_;
 };

@@ -96,8 +96,8 @@ void write_artifact(PreparedRun&& given, const FittedSites& fitted, const Quanti
   const std::vector<at::Tensor>& batch = run.checked;
   const std::vector<at::Tensor> reference = run_model(run.model, batch);
   const auto shapes = form_check_inputs(run.model, batch, reference);
-  own_graph(run.model, run.search.sites);
-  compute_only_read_rows(run.model, observe(run.model, batch).observed);
+  if (own_graph(run.model, run.search.sites)) run.observed = observe(run.model, batch).observed;
+  compute_only_read_rows(run.model, run.observed);
   run.observed = observe(run.model, batch).observed;
   for (Site& site : run.search.sites) drop_constant(site);  // the graph has them still
   auto defaults = run.model.defaults;

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "artifact/graph_copy.h"
+#include "graph/graph_copy.h"
 #include "repquant/load.h"
 #include "runtime/lazy_archive.h"
 

@@ -12,7 +12,7 @@
 #include <malloc.h>
 #endif
 
-#include "artifact/graph_copy.h"
+#include "graph/graph_copy.h"
 #include "base/list_text.h"
 #include "graph/rewrite.h"
 #include "ops/operators.h"

@@ -1,4 +1,4 @@
-#include "artifact/graph_copy.h"
+#include "graph/graph_copy.h"
 
 #include <torch/csrc/jit/ir/ir.h>
 
