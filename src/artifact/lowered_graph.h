@@ -11,8 +11,8 @@
 
 #include "artifact/classes.h"
 #include "artifact/decide.h"
-#include "graph/graph_copy.h"
 #include "artifact/lower.h"
+#include "graph/graph_copy.h"
 
 namespace repquant {
 

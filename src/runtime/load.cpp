@@ -12,8 +12,8 @@
 #include <malloc.h>
 #endif
 
-#include "graph/graph_copy.h"
 #include "base/list_text.h"
+#include "graph/graph_copy.h"
 #include "graph/rewrite.h"
 #include "ops/operators.h"
 #include "repquant/error.h"
