@@ -27,7 +27,7 @@ at::Tensor operand(const at::Tensor& x, at::IntArrayRef leading, std::int64_t ro
   TORCH_CHECK(x.scalar_type() == at::kChar, "repquant::attention: ", name,
               " must hold int8 codes, got ", x.scalar_type());
   at::Tensor y = four_dimensional(x, leading, rows, x.size(-1));
-  return y.stride(3) == 1 || y.size(3) <= 1 ? y : y.contiguous();
+  return y.stride(3) == 1 || y.size(3) <= 1 ? y : in_order(y);
 }
 
 Strides strides_of(const at::Tensor& x) { return {x.stride(0), x.stride(1), x.stride(2)}; }

@@ -44,7 +44,7 @@ Convolution convolution_of(const at::Tensor& x, const at::Tensor& weight, const 
               x.scalar_type());
   TORCH_CHECK(activation >= 0 && activation < kActivations && max_code >= 0 && max_code <= 255,
               kName, ": unknown activation, or codes outside 8 bits");
-  Convolution c{{}, x.contiguous()};
+  Convolution c{{}, in_order(x)};
   DepthwiseArgs& args = c.args;
   args.channels = x.size(-1);
   args.plane = plane;

@@ -29,21 +29,45 @@ at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, cons
                   max_code >= 0 && max_code <= 255,
               "repquant::norm_quantize: needs float32 [.., ", width, "], got ", x.scalar_type(),
               " ", x.sizes());
-  const at::Tensor input = x.contiguous();
+  const at::Tensor input = in_order(x);
   at::Tensor codes = new_output(x.sizes(), at::kByte);
   if (codes.numel() == 0) return codes;
-  const NormArgs args{input.const_data_ptr<float>(),
-                      weight.const_data_ptr<float>(),
-                      bias.const_data_ptr<float>(),
-                      codes.mutable_data_ptr<std::uint8_t>(),
-                      width,
-                      static_cast<float>(epsilon),
-                      static_cast<int>(max_code),
-                      root_mean_square};
+  const NormArgs args{.x = input.const_data_ptr<float>(),
+                      .weight = weight.const_data_ptr<float>(),
+                      .bias = bias.const_data_ptr<float>(),
+                      .codes = codes.mutable_data_ptr<std::uint8_t>(),
+                      .width = width,
+                      .epsilon = static_cast<float>(epsilon),
+                      .max_code = static_cast<int>(max_code),
+                      .root_mean_square = root_mean_square};
   const Kernels& table = kernels(current_level());
   split_work(codes.numel() / width, rows_per_task(width),
              [&](std::int64_t begin, std::int64_t end) { table.norm_quantize(args, begin, end); });
   return codes;
+}
+
+at::Tensor layer_norm_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                          double epsilon) {
+  const auto is_vector = [](const at::Tensor& t) {
+    return t.scalar_type() == at::kFloat && t.dim() == 1 && t.is_contiguous();
+  };
+  const std::int64_t width = weight.numel();
+  if (x.scalar_type() != at::kFloat || x.dim() < 1 || x.size(-1) != width || x.numel() == 0 ||
+      !is_vector(weight) || !is_vector(bias) || bias.numel() != width) {
+    return at::layer_norm(x, weight.sizes(), weight, bias, epsilon);
+  }
+  const at::Tensor input = in_order(x);
+  at::Tensor y = new_output(x.sizes(), at::kFloat);
+  const NormArgs args{.x = input.const_data_ptr<float>(),
+                      .weight = weight.const_data_ptr<float>(),
+                      .bias = bias.const_data_ptr<float>(),
+                      .values = y.mutable_data_ptr<float>(),
+                      .width = width,
+                      .epsilon = static_cast<float>(epsilon)};
+  const Kernels& table = kernels(current_level());
+  split_work(y.numel() / width, rows_per_task(width),
+             [&](std::int64_t begin, std::int64_t end) { table.norm(args, begin, end); });
+  return y;
 }
 
 namespace {
@@ -53,7 +77,7 @@ std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int
   TORCH_CHECK(x.scalar_type() == at::kFloat && x.dim() >= 1 && x.size(-1) > 0,
               "repquant::token_quantize: needs float32 [.., K], got ", x.scalar_type(), " ",
               x.sizes());
-  const at::Tensor input = x.contiguous();
+  const at::Tensor input = in_order(x);
   const TokenOutput out(x.sizes(), x.size(-1), top, levels, args);
   const at::Tensor &codes = out.codes, &rows = out.rows;
   if (codes.numel() == 0) return {codes, rows};
@@ -137,7 +161,7 @@ at::Tensor quantize_heads(const at::Tensor& x, const at::Tensor& multiplier,
   const auto spread = [&](const at::Tensor& grid) {
     return spread_grid(grid, heads, depth, at::kFloat, "quantize: a grid").contiguous();
   };
-  const at::Tensor m = spread(multiplier), a = spread(offset), input = x.contiguous();
+  const at::Tensor m = spread(multiplier), a = spread(offset), input = in_order(x);
   at::Tensor codes = new_output(x.sizes(), is_signed ? at::kChar : at::kByte);
   if (codes.numel() == 0) return codes;
   args.width = width;
@@ -182,10 +206,10 @@ at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const
   };
   // One grid for all: the order of elements in memory (channels last) may stay.
   const bool keep_order = !per_channel && x.is_non_overlapping_and_dense();
-  const at::Tensor input = keep_order ? x : x.contiguous();
+  const at::Tensor input = keep_order ? x : in_order(x);
   const at::Tensor m = spread(multiplier), a = spread(offset);
-  at::Tensor codes = at::empty_strided(input.sizes(), input.strides(),
-                                       x.options().dtype(is_signed ? at::kChar : at::kByte));
+  at::Tensor codes = new_output(input.sizes(), is_signed ? at::kChar : at::kByte);
+  if (keep_order) codes = codes.as_strided(input.sizes(), input.strides());
   if (codes.numel() == 0) return codes;
   const QuantizeArgs args{input.const_data_ptr<float>(),
                           static_cast<std::uint8_t*>(codes.mutable_data_ptr()),

@@ -38,14 +38,22 @@ at::Tensor input_rows(const at::Tensor& codes, std::int64_t columns, std::int64_
   TORCH_CHECK(codes.scalar_type() == at::kByte && codes.dim() >= 1 && codes.size(-1) == columns,
               "repquant::linear: codes must be uint8 [.., ", columns, "], got ",
               codes.scalar_type(), " ", codes.sizes());
-  at::Tensor rows = codes.reshape({-1, columns}).contiguous();
+  at::Tensor rows = in_order(codes).view({-1, columns});
   const std::int64_t width = 4 * groups, rest = width - columns;
   if (rest == 0) return rows;
-  at::Tensor padded_rows = new_output({rows.size(0), width}, at::kByte);
+  const std::int64_t count = rows.size(0);
+  at::Tensor padded_rows = new_output({count, width}, at::kByte);
   const auto* from = rows.const_data_ptr<std::uint8_t>();
   auto* to = padded_rows.mutable_data_ptr<std::uint8_t>();
-  for (std::int64_t row = 0; row < rows.size(0); ++row, from += columns, to += width) {
-    std::copy_n(from, columns, to);
+  // Steps of a fixed size are not calls; what they write too much, the next row writes over.
+  constexpr std::int64_t kStep = 16;
+  const std::int64_t reach = (columns + kStep - 1) / kStep * kStep;
+  for (std::int64_t row = 0; row < count; ++row, from += columns, to += width) {
+    if ((count - row) * columns >= reach) {
+      for (std::int64_t k = 0; k < columns; k += kStep) std::copy_n(from + k, kStep, to + k);
+    } else {
+      std::copy_n(from, columns, to);
+    }
     std::fill_n(to + columns, rest, std::uint8_t{0});
   }
   return padded_rows;
@@ -147,7 +155,7 @@ at::Tensor finish(LinearArgs& args, const at::Tensor& codes, std::int64_t rows,
   const bool fused = residual && residual->sizes() == out.sizes() &&
                      residual->scalar_type() == at::kFloat && args.output == Output::kFloat;
   if (fused) {
-    added = residual->contiguous();
+    added = in_order(*residual);
     args.residual = added.const_data_ptr<float>();
   }
   args.out = out.mutable_data_ptr();

@@ -22,7 +22,7 @@ std::tuple<at::Tensor, at::Tensor> operand_rows_cpu(const at::Tensor& x, std::in
   at::Tensor rows = x;
   while (rows.dim() < 4) rows = rows.unsqueeze(0);
   if (rows.dim() > 4) rows = rows.flatten(0, rows.dim() - 4);
-  if (rows.stride(3) != 1) rows = rows.contiguous();
+  if (rows.stride(3) != 1) rows = in_order(rows);
   std::vector<std::int64_t> sizes = x.sizes().vec();
   const at::Tensor codes = new_output(sizes, at::kChar);
   sizes.back() = 1;

@@ -70,13 +70,25 @@ at::Tensor add_meta(const at::Tensor& x, const at::Tensor& other, const at::Scal
   return at::add(x, other, alpha);
 }
 
+at::Tensor mul_meta(const at::Tensor& x, const at::Tensor& other) { return at::mul(x, other); }
+
+at::Tensor layer_norm_meta(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                           double epsilon) {
+  return at::layer_norm_symint(x, weight.sym_sizes(), weight, bias, epsilon);
+}
+
 at::Tensor cat_meta(at::TensorList tensors, std::int64_t dim) { return at::cat(tensors, dim); }
 
 at::Tensor embedding_meta(const at::Tensor& weight, const at::Tensor& indices) {
   return at::embedding(weight, indices);
 }
 
-at::Tensor patches_meta(const at::Tensor& x) { return x.permute({0, 2, 4, 1, 3, 5}).contiguous(); }
+at::Tensor embedding_rows_meta(const at::Tensor& codes, const at::Tensor& scale,
+                               const at::Tensor& indices, std::int64_t columns) {
+  auto sizes = indices.sym_sizes().vec();
+  sizes.emplace_back(columns);
+  return at::empty_symint(sizes, codes.options().dtype(scale.scalar_type()));
+}
 
 at::Tensor quantize_meta(const at::Tensor& x, const at::Tensor& multiplier,
                          const at::Tensor& offset, std::int64_t, bool, bool is_signed,
@@ -238,12 +250,22 @@ TORCH_LIBRARY(repquant, m) {
       "windows(Tensor x, int[] before, int[] after, int[] kernel, int[] stride, int[] dilation, "
       "float zero) -> Tensor");
 
-  // x [B, C, rows, height, columns, width] of any type -> [B, rows, columns, C, height, width] in
-  // this order in memory: the patches of an image.
-  m.def("patches(Tensor x) -> Tensor");
+  // x of any type, reshaped and permuted in several steps: a view where that is one, else a single
+  // copy where the steps are one together. steps: kReshapeStep and a count of `sizes`, or
+  // kPermuteStep, a count and the order of all dimensions or two that change places; and so on.
+  // sizes: what the reshapes make, one after the other; -1 is what is left.
+  m.def("rearrange(Tensor(a) x, int[] sizes, int[] steps) -> Tensor(a)");
 
-  // As torch.add, torch.cat and torch.embedding.
+  // As torch.layer_norm over the last dimension.
+  m.def("layer_norm(Tensor x, Tensor weight, Tensor bias, float epsilon) -> Tensor");
+
+  // Rows of a table of codes: int8 [V, columns], or nibbles uint8 [V, ceil(columns / 2)] as
+  // pack_weight takes them, times scale float32 [V, 1] -> float32 [.., columns].
+  m.def("embedding_rows(Tensor codes, Tensor scale, Tensor indices, int columns) -> Tensor");
+
+  // As torch.add, torch.mul, torch.cat and torch.embedding.
   m.def("add(Tensor x, Tensor other, Scalar alpha=1) -> Tensor");
+  m.def("mul(Tensor x, Tensor other) -> Tensor");
   m.def("cat(Tensor[] tensors, int dim=0) -> Tensor");
   m.def("embedding(Tensor weight, Tensor indices) -> Tensor");
 
@@ -361,10 +383,13 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("cache_dequantize", &cache_dequantize_cpu);
   m.impl("cache_operand", &cache_operand_cpu);
   m.impl("windows", &windows_cpu);
-  m.impl("patches", &patches_cpu);
+  m.impl("rearrange", &rearrange_cpu);
   m.impl("add", &add_cpu);
+  m.impl("mul", &mul_cpu);
   m.impl("cat", &cat_cpu);
   m.impl("embedding", &embedding_cpu);
+  m.impl("embedding_rows", &embedding_rows_cpu);
+  m.impl("layer_norm", &layer_norm_cpu);
   m.impl("depthwise", &depthwise_cpu);
   m.impl("depthwise_tokens", &depthwise_tokens_cpu);
   m.impl("linear", &linear_cpu);
@@ -386,10 +411,13 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("cache_dequantize", &cache_dequantize_meta);
   m.impl("cache_operand", &cache_operand_meta);
   m.impl("windows", &windows_meta);
-  m.impl("patches", &patches_meta);
+  m.impl("rearrange", &rearrange_meta);
   m.impl("add", &add_meta);
+  m.impl("mul", &mul_meta);
   m.impl("cat", &cat_meta);
   m.impl("embedding", &embedding_meta);
+  m.impl("embedding_rows", &embedding_rows_meta);
+  m.impl("layer_norm", &layer_norm_meta);
   m.impl("depthwise", &depthwise_meta);
   m.impl("depthwise_tokens", &depthwise_tokens_meta);
   m.impl("linear", &linear_meta);

@@ -24,6 +24,9 @@ std::tuple<at::Tensor, at::Tensor> pack_weight_cpu(const at::Tensor& codes, std:
 at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                              double epsilon, std::int64_t max_code, bool root_mean_square = false);
 
+at::Tensor layer_norm_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                          double epsilon);
+
 at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const at::Tensor& offset,
                         std::int64_t max_code, bool quadratic, bool is_signed, std::int64_t shift);
 
@@ -47,10 +50,16 @@ at::Tensor cache_dequantize_cpu(const at::Tensor& codes);
 at::Tensor cache_operand_cpu(const at::Tensor& codes, const at::Tensor& multiplier,
                              const at::Tensor& offset, std::int64_t max_code, std::int64_t shift);
 
-at::Tensor patches_cpu(const at::Tensor& x);
+/// What a list of steps for rearrange() begins with, each followed by a count.
+inline constexpr std::int64_t kReshapeStep = 0, kPermuteStep = 1;
+at::Tensor rearrange_cpu(const at::Tensor& x, at::IntArrayRef sizes, at::IntArrayRef steps);
+at::Tensor rearrange_meta(const at::Tensor& x, at::IntArrayRef sizes, at::IntArrayRef steps);
 at::Tensor add_cpu(const at::Tensor& x, const at::Tensor& other, const at::Scalar& alpha);
+at::Tensor mul_cpu(const at::Tensor& x, const at::Tensor& other);
 at::Tensor cat_cpu(at::TensorList tensors, std::int64_t dim);
 at::Tensor embedding_cpu(const at::Tensor& weight, const at::Tensor& indices);
+at::Tensor embedding_rows_cpu(const at::Tensor& codes, const at::Tensor& scale,
+                              const at::Tensor& indices, std::int64_t columns);
 
 at::Tensor windows_cpu(const at::Tensor& x, at::IntArrayRef before, at::IntArrayRef after,
                        at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef dilation,

@@ -16,6 +16,12 @@ at::Tensor add_cpu(const at::Tensor& x, const at::Tensor& other, const at::Scala
   return at::add_out(out, x, other, alpha);
 }
 
+at::Tensor mul_cpu(const at::Tensor& x, const at::Tensor& other) {
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  at::Tensor out = new_output({0}, at::result_type(x, other));
+  return at::mul_out(out, x, other);
+}
+
 at::Tensor cat_cpu(at::TensorList tensors, std::int64_t dim) {
   const at::AutoDispatchBelowADInplaceOrView guard;
   at::Tensor out = new_output({0}, at::native::result_type(tensors));

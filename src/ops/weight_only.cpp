@@ -140,7 +140,7 @@ at::Tensor weight_only_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
   sizes.back() = channels;
   at::Tensor out = new_output(sizes, at::kFloat);
   if (out.numel() == 0) return out;
-  const at::Tensor rows = x.reshape({-1, columns}).contiguous();
+  const at::Tensor rows = in_order(x).view({-1, columns});
   const Arranged arranged = arrange(rows, layout, nibbles);
   WeightOnlyArgs args;
   args.x = arranged.x.const_data_ptr<float>();

@@ -69,6 +69,17 @@ bool fuse_norm(FusionContext& context, const SubmoduleCall& norm) {
   return true;
 }
 
+bool fuse_embedding(FusionContext& context, const SubmoduleCall& embedding) {
+  const StoredState& state = *embedding.state;
+  Value* rows = insert_operator(embedding.node, "repquant::embedding_rows",
+                                {state.tensor("codes"), state.tensor("scale"),
+                                 embedding.argument(0), state.integer("columns")});
+  context.replace(embedding.node->output(), rows, {.module = embedding.name});
+  embedding.node->destroy();
+  context.report_fused(embedding.name, "repquant::embedding_rows");
+  return true;
+}
+
 bool leave_token_call(FusionContext& context, const SubmoduleCall& call) {
   context.report_portable(call, "what it works with is not fused");
   return false;
@@ -99,6 +110,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
                                                             {"Linear", &fuse_linear},
                                                             {"WeightOnlyLinear", &fuse_weight_only},
                                                             {"NormQuantize", &fuse_norm},
+                                                            {"Embedding", &fuse_embedding},
                                                             {"Quantize", &fuse_quantize},
                                                             {"TokenQuantize", &fuse_token_quantize},
                                                             {"RowQuantize", &fuse_row_quantize},
@@ -114,6 +126,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
     for (const auto& call : calls) fusion(context, call);
   }
   fuse_windows(graph);
+  fuse_rearrangements(graph);
   reuse_outputs(graph);
 }
 

@@ -74,6 +74,8 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear);
 /// A product of float activations with packed weight codes.
 bool fuse_weight_only(FusionContext& context, const SubmoduleCall& linear);
 bool fuse_norm(FusionContext& context, const SubmoduleCall& norm);
+/// Rows of a quantized table.
+bool fuse_embedding(FusionContext& context, const SubmoduleCall& embedding);
 bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize);
 /// With the call that finds the rows' grids, and the norm in front if nothing else reads it.
 bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize);
@@ -93,7 +95,10 @@ bool fuse_convolution(FusionContext& context, const SubmoduleCall& call);
 /// The operators that make windows of a convolution's codes -> repquant::windows.
 void fuse_windows(torch::jit::Graph& graph);
 
-/// Sums, joined tensors and lookups write into memory that earlier outputs left.
+/// Reshapes and permutations one after the other -> repquant::rearrange.
+void fuse_rearrangements(torch::jit::Graph& graph);
+
+/// Sums, products, joined tensors, lookups and norms write into memory that earlier outputs left.
 void reuse_outputs(torch::jit::Graph& graph);
 
 /// Rewrites all calls of `graph` for which there is a fused operator.

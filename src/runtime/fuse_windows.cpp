@@ -1,5 +1,4 @@
-// Padding, views and the copy that make the windows of a convolution or the patches of an image ->
-// one operator.
+// Padding, views and the copy that make the windows of a convolution -> one operator.
 #include <torch/csrc/jit/ir/constants.h>
 
 #include <algorithm>
@@ -89,26 +88,10 @@ std::optional<Windows> match_windows(const Node* flatten) {
   return windows;
 }
 
-/// [B, C, rows, height, columns, width] brought to [B, rows, columns, C, height, width], which a
-/// reshape then copies.
-bool makes_patches(const Node* permute) {
-  if (!is_kind(permute, "aten::permute") || permute->output()->uses().size() != 1 ||
-      !is_kind(permute->output()->uses()[0].user, "aten::reshape")) {
-    return false;
-  }
-  return constant_ints(permute->input(1)) == List{0, 2, 4, 1, 3, 5};
-}
-
 }  // namespace
 
 void fuse_windows(torch::jit::Graph& graph) {
   for (Node* node : all_nodes(graph)) {
-    if (makes_patches(node)) {
-      node->output()->replaceAllUsesWith(
-          insert_operator(node, "repquant::patches", {node->input(0)}));
-      node->destroy();
-      continue;
-    }
     const auto windows = match_windows(node);
     if (!windows) continue;
     Value* rows = insert_operator(node, "repquant::windows",

@@ -17,9 +17,9 @@ TEST(OperatorsTest, AreRegisteredWithAnExample) {
                            "cache_quantize",   "cache_dequantize",   "cache_operand",
                            "linear",           "linear_tokens",      "linear_side",
                            "pack_weight_only", "weight_only_linear", "windows",
-                           "patches",          "attention",          "operand_rows",
+                           "rearrange",        "attention",          "operand_rows",
                            "depthwise",        "depthwise_tokens",   "cpu_level",
-                           "set_cpu_level"}) {
+                           "set_cpu_level",    "embedding_rows",     "layer_norm"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
   }
@@ -152,23 +152,6 @@ TEST(OperatorsTest, SideColumnsAddTheirProduct) {
                              testing::padded(scale), testing::padded(bias), x, channels, inverse,
                              zero, testing::padded(side), 255, residual, 70, 12, 4);
     EXPECT_TRUE(at::allclose(y, expected, 1e-5, 1e-4)) << level;
-  }
-}
-
-TEST(OperatorsTest, PatchesAreThePermutedImage) {
-  at::manual_seed(9);
-  for (const auto type : {at::kFloat, at::kByte}) {
-    const at::Tensor image = at::randint(0, 255, {2, 3, 17, 22}, at::kFloat).to(type);
-    const at::Tensor narrow = image.narrow(2, 0, 16).narrow(3, 0, 20);
-    for (const at::Tensor& x : {narrow, narrow.transpose(2, 3).contiguous().transpose(2, 3)}) {
-      const at::Tensor split = x.reshape({2, 3, 4, 4, 4, 5});
-      const at::Tensor expected = split.permute({0, 2, 4, 1, 3, 5}).contiguous();
-      const at::Tensor got = ops::patches_cpu(split);
-      EXPECT_TRUE(got.is_contiguous());
-      EXPECT_TRUE(at::equal(got, expected));
-      EXPECT_EQ(ops::patches_cpu(split.slice(0, 0, 0)).sizes()[0], 0);
-    }
-    EXPECT_THROW(ops::patches_cpu(image), c10::Error);
   }
 }
 

@@ -5,6 +5,8 @@
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
+#include "format/codes.h"
+#include "ops/levels.h"
 #include "ops/operators.h"
 
 namespace repquant {
@@ -54,6 +56,9 @@ TEST(Output, OperatorsOfLibTorch) {
       EXPECT_EQ(got.scalar_type(), expected.scalar_type());
       EXPECT_EQ(got.strides(), expected.strides());
       EXPECT_TRUE(at::equal(got, expected));
+      const at::Tensor product = ops::mul_cpu(first, other), whole_product = at::mul(first, other);
+      EXPECT_EQ(product.scalar_type(), whole_product.scalar_type());
+      EXPECT_TRUE(at::equal(product, whole_product));
     }
   }
   EXPECT_TRUE(at::equal(ops::add_cpu(whole, whole, 2), whole * 3));
@@ -67,6 +72,55 @@ TEST(Output, OperatorsOfLibTorch) {
   EXPECT_THROW(ops::embedding_cpu(table, places + 9), c10::Error);
   const at::AutoGradMode with_gradients(true);  // as a caller may leave it
   EXPECT_TRUE(at::equal(ops::add_cpu(x.clone().set_requires_grad(true), row, 1), x + row));
+}
+
+TEST(Output, LayerNorm) {
+  at::manual_seed(6);
+  for (const std::int64_t width : {1, 7, 16, 100, 384}) {
+    const at::Tensor weight = at::randn({width}), bias = at::randn({width});
+    const at::Tensor x = at::randn({3, width, 5}).transpose(1, 2) * 4 + 1;
+    const at::Tensor expected = at::layer_norm(x, {width}, weight, bias, 1e-5);
+    at::Tensor first;
+    for (const auto& level : ops::cpu_levels()) {
+      const testing::LevelScope scope(level);
+      const at::Tensor got = ops::layer_norm_cpu(x, weight, bias, 1e-5);
+      EXPECT_TRUE(at::allclose(got, expected, 1e-5, 1e-5)) << level << " " << width;
+      first = first.defined() ? first : got;
+      EXPECT_TRUE(at::allclose(got, first, 1e-6, 1e-6)) << level;
+    }
+    const at::Tensor exact =
+        ops::layer_norm_cpu(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble), 1e-5);
+    EXPECT_EQ(exact.scalar_type(), at::kDouble);
+    EXPECT_TRUE(at::allclose(exact.to(at::kFloat), expected, 1e-5, 1e-5));
+    EXPECT_THROW(ops::layer_norm_cpu(at::randn({3, width + 1}), weight, bias, 1e-5), c10::Error);
+    EXPECT_EQ(ops::layer_norm_cpu(at::randn({0, width}), weight, bias, 1e-5).numel(), 0);
+  }
+}
+
+TEST(Output, RowsOfAQuantizedTable) {
+  at::manual_seed(7);
+  for (const int bits : {2, 4, 5, 8}) {
+    for (const std::int64_t columns : {1, 15, 64}) {
+      const at::Tensor codes =
+          testing::random_codes(bits == 8 ? -127 : -2, 1, {20, columns}, at::kChar);
+      const at::Tensor scale = at::rand({20, 1}) + 0.1, stored = pack_codes(codes, bits);
+      const at::Tensor table = codes.to(at::kFloat) * scale;
+      for (const auto type : {at::kLong, at::kInt}) {
+        const at::Tensor indices = at::randint(0, 20, {3, 50}, type).t();
+        const at::Tensor rows = ops::embedding_rows_cpu(stored, scale, indices, columns);
+        EXPECT_TRUE(at::equal(rows, at::embedding(table, indices)));
+        EXPECT_EQ(ops::embedding_rows_cpu(stored, scale, indices.slice(0, 0, 0), columns).numel(),
+                  0);
+        const at::Tensor one = ops::embedding_rows_cpu(stored, scale, indices[0][0], columns);
+        EXPECT_TRUE(at::equal(one, rows[0][0]));
+        EXPECT_THROW(ops::embedding_rows_cpu(stored, scale, indices + 20, columns), c10::Error);
+        EXPECT_THROW(ops::embedding_rows_cpu(stored, scale, indices - 20, columns), c10::Error);
+      }
+      EXPECT_THROW(ops::embedding_rows_cpu(stored, scale, at::rand({3}), columns), c10::Error);
+      EXPECT_THROW(ops::embedding_rows_cpu(stored, scale, at::zeros({3}, at::kLong), columns + 2),
+                   c10::Error);
+    }
+  }
 }
 
 TEST(Output, OperatorsOfLibTorchTakeWhatIsLeft) {

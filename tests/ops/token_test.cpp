@@ -45,6 +45,29 @@ double apart(const at::Tensor& got, const at::Tensor& expected) {
   return ((got - expected).abs().max() / expected.abs().max()).item<double>();
 }
 
+// Codes are not clamped: of a row's ends they are 0 and the top, whatever these are.
+TEST(TokenOperators, TheEndsOfARowHaveTheFirstAndTheLastCode) {
+  at::manual_seed(12);
+  const std::int64_t count = 200000;
+  const at::Tensor size = at::pow(10.0, at::rand({count, 1}) * 60 - 30);
+  at::Tensor x = at::randn({count, 3}) * size;
+  x.select(0, 1).fill_(std::numeric_limits<float>::max());
+  x.select(0, 2).fill_(1e-45F);
+  x[3] = at::tensor({-3e38F, 3e38F, 0.0F});
+  for (const auto& level : ops::cpu_levels()) {
+    const testing::LevelScope scope(level);
+    for (const std::int64_t top : {3, 7, 15, 63, 255}) {
+      const at::Tensor codes = std::get<0>(ops::token_quantize_cpu(x, top, {}));
+      EXPECT_LE(codes.max().item<std::int64_t>(), top);
+      const auto code_at = [&](const at::Tensor& places) {
+        return codes.gather(1, places.unsqueeze(1)).slice(0, 4);
+      };
+      EXPECT_TRUE((code_at(x.argmin(1)) == 0).all().item<bool>()) << level << top;
+      EXPECT_TRUE((code_at(x.argmax(1)) == top).all().item<bool>()) << level << top;
+    }
+  }
+}
+
 TEST(TokenOperators, CodesAndGridsAreTheSimulations) {
   at::manual_seed(11);
   const at::Tensor x = rows();

@@ -173,19 +173,24 @@ template <class V>
 float largest_masked(const AttentionArgs& args, const RowScores& row, const std::int32_t* shifts) {
   auto* masked = reinterpret_cast<float*>(row.scores);
   constexpr float kInfinity = __builtin_inff();
-  auto most = V::set(-kInfinity);
-  for (std::int64_t i = 0; i < args.columns; i += 16) {
+  const auto score = [&](std::int64_t i, std::int64_t n) {
     const auto s = V::sub(V::load_int(row.scores + i), V::load_int(shifts + i));
-    const std::int64_t n = args.columns - i < 16 ? args.columns - i : 16;
     auto scale = V::set(row.scale);
     if (row.key_scale != nullptr) scale = V::mul(scale, load_lanes<V>(row.key_scale + i, n));
-    auto score = V::mul(V::to_float(s), scale);
+    auto y = V::mul(V::to_float(s), scale);
     if (row.mask != nullptr) {
-      score = V::add(score, args.mask_column_stride == 0 ? V::set(row.mask[0])
-                                                         : load_lanes<V>(row.mask + i, n));
+      y = V::add(
+          y, args.mask_column_stride == 0 ? V::set(row.mask[0]) : load_lanes<V>(row.mask + i, n));
     }
-    V::store(masked + i, score);
-    for (std::int64_t lane = n; lane < 16; ++lane) masked[i + lane] = -kInfinity;
+    V::store(masked + i, y);
+    return y;
+  };
+  auto most = V::set(-kInfinity);
+  std::int64_t i = 0;
+  for (; i + 16 <= args.columns; i += 16) most = V::max(most, score(i, 16));
+  if (i < args.columns) {
+    score(i, args.columns - i);
+    for (std::int64_t lane = args.columns; lane < i + 16; ++lane) masked[lane] = -kInfinity;
     most = V::max(most, V::load(masked + i));
   }
   return V::largest(most);

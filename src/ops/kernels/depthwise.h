@@ -49,13 +49,9 @@ class CodeRows {
     const std::int64_t from = (image_ * args_.plane.size[0] + row) * args_.plane.size[1] * channels;
     if (args_.codes != nullptr) {
       fill_pixels(row, [&](std::int64_t pixel, std::int64_t i, std::int64_t n) {
-        const std::uint8_t* codes = args_.codes + from + pixel * channels + i;
-        std::uint8_t last[16] = {};
-        if (n < 16) {
-          for (std::int64_t k = 0; k < n; ++k) last[k] = codes[k];
-          codes = last;
-        }
-        const auto bytes = V::load_bytes(reinterpret_cast<const std::int8_t*>(codes));
+        const auto* codes =
+            reinterpret_cast<const std::int8_t*>(args_.codes + from + pixel * channels + i);
+        const auto bytes = n == 16 ? V::load_bytes(codes) : V::load_bytes_n(codes, n);
         const auto code = V::to_float(V::bit_and(bytes, V::set_int(255)));
         return V::sub(code, V::load(args_.zero_point + i));
       });
@@ -65,7 +61,7 @@ class CodeRows {
         const auto y = load_lanes<V>(args_.x + from + pixel * channels + i, n);
         if (args_.zero_point == nullptr) return y;
         const auto zero = V::load(args_.zero_point + i);
-        return V::sub(grid_code<V>(y, V::load(args_.multiplier + i), zero, top), zero);
+        return V::sub(V::round(grid_value<V>(y, V::load(args_.multiplier + i), zero, top)), zero);
       });
     }
   }

@@ -189,8 +189,8 @@ REPQUANT_INLINE void finish_vector(const LinearArgs& args, const Limits& limits,
     const auto q = V::to_int(V::min(V::max(y, V::set(limits.low)), V::set(limits.high)));
     store_code_lanes<V>(static_cast<std::int8_t*>(args.out) + place, q, n);
   } else {
-    const auto u = grid_code<V>(y, V::load(args.multiplier + c), V::load(args.offset + c),
-                                V::set(opaque(&limits)->high));
+    const auto u = grid_value<V>(y, V::load(args.multiplier + c), V::load(args.offset + c),
+                                 V::set(opaque(&limits)->high));
     const auto q = args.quadratic ? square_code<V>(u) : V::to_int(u);
     store_code_lanes<V>(static_cast<std::uint8_t*>(args.out) + place, q, n);
   }
@@ -201,20 +201,20 @@ template <class V, Activation kActivation, Output kOutput>
 struct Unfinished {
   // Parts of a row's step: a long burst of other work leaves the products idle.
   static constexpr int kSplit = kActivation == Activation::kNone ? 1 : 2;
-  static constexpr int kSteps = V::kRows * kSplit;
   const LinearArgs args;
   const Limits limits{args};
   const std::int32_t* sums = nullptr;
   std::int64_t row = 0, column = 0;
   int rows = 0;
-  // Beside another tile: steps done, groups between two of them, and groups until the next.
-  int done = 0, chunk = 0, wait = 0;
+  // Beside another tile: steps, those done, groups between two of them, and groups until the next.
+  int steps = 0, done = 0, chunk = 0, wait = 0;
   const std::uint8_t* ahead = nullptr;  // of the next panel: a line is fetched for each group
 
   void begin(const std::uint8_t* fetched) {
     ahead = fetched;
     done = 0;
-    chunk = wait = static_cast<int>(args.groups < kSteps ? 1 : args.groups / kSteps);
+    steps = rows * kSplit;
+    chunk = wait = static_cast<int>(args.groups < steps ? 1 : args.groups / steps);
   }
   REPQUANT_INLINE void fetch(const std::int8_t*, std::int64_t group) const {
     V::prefetch_far(ahead + 64 * group);
@@ -222,7 +222,7 @@ struct Unfinished {
   REPQUANT_INLINE void beside() {
     if (--wait > 0) return;
     wait = chunk;
-    if (done < kSteps) step();
+    if (done < steps) step();
   }
   REPQUANT_INLINE void step() {
     const std::int64_t part = done % kSplit * (kPanel / kSplit), r = done / kSplit;
@@ -233,7 +233,8 @@ struct Unfinished {
     }
     ++done;
   }
-  bool whole() const { return rows == V::kRows && column + kPanel <= args.channels; }
+  /// Whether its steps can be taken: it has rows, and all columns of its panel.
+  bool whole() const { return rows > 0 && column + kPanel <= args.channels; }
   void finish() {
     for (int r = 0; r < rows; ++r) {
       for (std::int64_t c = column; c < args.channels && c < column + kPanel; c += 16) {
@@ -246,17 +247,36 @@ struct Unfinished {
   }
 };
 
+/// Rows of the next tile of `left`: the last two share what is left, so that no row is done twice
+/// and none has few rows, which would wait for each other's sums.
+template <class V>
+int next_rows(std::int64_t left) {
+  if (left >= 2 * V::kRows) return V::kRows;
+  return static_cast<int>(left > V::kRows ? (left + 1) / 2 : left);
+}
+
+/// A tile of half to all of V::kRows rows beside the steps of another one; false if it has less.
+template <class V, class Work, int kRows = V::kRows>
+bool tile_beside(int rows, const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel,
+                 std::int64_t groups, std::int32_t* sums, Work& work) {
+  if (rows == kRows) {
+    tile<V, kRows, 4>(x, stride, panel, groups, sums, kPanel, work);
+    while (work.done < work.steps) work.step();
+    return true;
+  }
+  if constexpr (2 * kRows > V::kRows + 1) {
+    return tile_beside<V, Work, kRows - 1>(rows, x, stride, panel, groups, sums, work);
+  }
+  return false;
+}
+
 template <class V, Activation kActivation, Output kOutput>
 void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_end,
                std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch) {
   alignas(64) std::int32_t sums[2][V::kRows * kPanel];
   const std::int64_t stride = 4 * args.groups;
   const std::int64_t bytes_per_panel = panel_bytes(args.groups, args.nibbles);
-  // Even tiles: 8 rows are 4 + 4, not 6 + 2.
-  const std::int64_t count = row_end - row_begin;
-  const std::int64_t tiles = (count + V::kRows - 1) / V::kRows;
-  const std::int64_t step_rows = count <= kFewRows ? (count + tiles - 1) / tiles : V::kRows;
-  const bool unpack = args.nibbles && count > kFewRows;
+  const bool unpack = args.nibbles && row_end - row_begin > kFewRows;
   Unfinished<V, kActivation, kOutput> last{args};
   int turn = 0;
   for (std::int64_t p = panel_begin; p < panel_end; ++p) {
@@ -271,23 +291,19 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
     const std::int64_t column = p * kPanel;
     const std::int64_t live = args.channels - column < kPanel ? args.channels - column : kPanel;
     const int vectors = static_cast<int>((live + 15) / 16);
-    for (std::int64_t begin = row_begin; begin < row_end; begin += step_rows) {
-      // The last tile is moved up to be whole: some rows are done twice.
-      const std::int64_t most = row_end - step_rows;
-      const std::int64_t row = begin < most ? begin : most > row_begin ? most : row_begin;
-      const int rows = static_cast<int>(row_end - row < step_rows ? row_end - row : step_rows);
+    int rows = 0;
+    for (std::int64_t row = row_begin; row < row_end; row += rows) {
+      rows = next_rows<V>(row_end - row);
       const std::uint8_t* x = args.x + row * stride;
       std::int32_t* to = sums[turn];
       turn = 1 - turn;
       bool done = false;
       if constexpr (V::kOverlaps) {
-        if (rows == V::kRows && vectors == 4 && last.whole() && !(args.nibbles && !unpack)) {
+        if (vectors == 4 && last.whole() && !(args.nibbles && !unpack)) {
           // Four tiles fetch the next panel, which may still be in memory.
           const std::int64_t quarter = (row - row_begin) / V::kRows;
           last.begin(next + (quarter < 4 ? quarter : 0) * (bytes_per_panel / 4));
-          tile<V, V::kRows, 4>(x, stride, bytes, args.groups, to, kPanel, last);
-          while (last.done < last.kSteps) last.step();
-          done = true;
+          done = tile_beside<V>(rows, x, stride, bytes, args.groups, to, last);
         }
       }
       if (!done) {

@@ -166,17 +166,17 @@ typename V::F activate(typename V::F x) {
   return x;
 }
 
-/// clamp(round(x m + a), 0, top), in two roundings as the portable form has it.
+/// clamp(x m + a, 0, top), in two roundings as the portable form has it. The bounds are whole, so
+/// that rounding it to a code afterwards is as good as before.
 template <class V>
-typename V::F grid_code(typename V::F x, typename V::F m, typename V::F a, typename V::F top) {
-  const auto u = V::round(V::add(V::mul(x, m), a));
-  return V::min(V::max(u, V::set(0.0F)), top);
+typename V::F grid_value(typename V::F x, typename V::F m, typename V::F a, typename V::F top) {
+  return V::min(V::max(V::add(V::mul(x, m), a), V::set(0.0F)), top);
 }
 
-/// round(sqrt(u))^2 of integers u in [0, 255]: the quadratic grid's nearest code, squared.
+/// round(sqrt(round(u)))^2 of u in [0, 255]: the quadratic grid's nearest code, squared.
 template <class V>
 typename V::I square_code(typename V::F u) {
-  const auto root = V::round(V::code_root(u));
+  const auto root = V::round(V::code_root(V::round(u)));
   return V::to_int(V::mul(root, root));  // in float32: integer products are slower
 }
 

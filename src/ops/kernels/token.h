@@ -62,14 +62,10 @@ struct Extent {
     bad = V::fma(y, V::set(0.0F), bad);
   }
   /// With the last values of a row, fewer than 16 from `rest` on.
-  TokenRow row(const float* values, const float* rest, const float* end, int top) const {
-    float lowest = -V::largest(V::sub(V::set(0.0F), low)), highest = V::largest(high);
-    float poison = V::sum(bad);
-    for (; rest < end; ++rest) {
-      lowest = *rest < lowest ? *rest : lowest;
-      highest = *rest > highest ? *rest : highest;
-      poison += *rest * 0.0F;
-    }
+  TokenRow row(const float* values, const float* rest, const float* end, int top) {
+    if (rest < end) add(V::load_n(rest, end - rest, *rest));
+    const float lowest = -V::largest(V::sub(V::set(0.0F), low)), highest = V::largest(high);
+    const float poison = V::sum(bad);
     constexpr float kSmallest = 1.1754943508222875e-38F;  // normal
     const float range = (highest - lowest) / static_cast<float>(top);
     return {values, lowest + poison, range > kSmallest ? range : kSmallest};
@@ -136,7 +132,6 @@ template <class V>
 void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t row_end,
                     float* scratch) {
   const std::int64_t width = args.width;
-  const auto limit = V::set(static_cast<float>(args.top)), zero = V::set(0.0F);
   // Where bytes are looked up one by one, few levels are found faster by comparisons.
   constexpr int kFewLevels = V::kMapsBytes ? 0 : 16;
   std::uint8_t table[256];
@@ -153,10 +148,11 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
       grid[1] = row.step;
       std::uint8_t* codes = args.codes + (begin + r) * width;
       const auto lowest = V::set(row.low), inverse = V::set(1.0F / row.step);
+      // Between 0 and the top without being clamped: a few units in the last place do not round
+      // beyond it. Of a row that is not finite they are 0.
       over_lanes(width, [&](std::int64_t at, std::int64_t n) {
         const auto y = V::sub(load_lanes<V>(row.values + at, n), lowest);
-        const auto u = V::round(V::mul(y, inverse));
-        store_code_lanes<V>(codes + at, V::to_int(V::min(V::max(u, zero), limit)), n);
+        store_code_lanes<V>(codes + at, V::to_int(V::mul(y, inverse)), n);
       });
       if (args.level_count > kFewLevels) {
         V::map_bytes(table, codes, width);

@@ -38,6 +38,11 @@ struct Avx2 : PlainBytes {
     for (int i = 0; i < 16 && i < n; ++i) buffer[i] = p[i];
     return load(buffer);
   }
+  static F load_n(const float* p, std::int64_t n, float other) {
+    float buffer[16];
+    for (int i = 0; i < 16; ++i) buffer[i] = i < n ? p[i] : other;
+    return load(buffer);
+  }
   static void store(float* p, F x) {
     _mm256_storeu_ps(p, x.a);
     _mm256_storeu_ps(p + 8, x.b);
@@ -123,6 +128,11 @@ struct Avx2 : PlainBytes {
       return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(q)));
     };
     return {half(p), half(p + 8)};
+  }
+  static I load_bytes_n(const std::int8_t* p, std::int64_t n) {
+    std::int8_t buffer[16] = {};
+    for (int i = 0; i < 16 && i < n; ++i) buffer[i] = p[i];
+    return load_bytes(buffer);
   }
   static I add(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
   static I sub(I x, I y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }

@@ -29,6 +29,10 @@ struct Avx512 {
   static F set(float x) { return _mm512_set1_ps(x); }
   static F load(const float* p) { return _mm512_loadu_ps(p); }
   static F load_n(const float* p, std::int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+  /// `other` in the lanes from n on.
+  static F load_n(const float* p, std::int64_t n, float other) {
+    return _mm512_mask_loadu_ps(set(other), first(n), p);
+  }
   static void store(float* p, F a) { _mm512_storeu_ps(p, a); }
   static void store_n(float* p, F a, std::int64_t n) { _mm512_mask_storeu_ps(p, first(n), a); }
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
@@ -69,6 +73,9 @@ struct Avx512 {
   static void store_int(std::int32_t* p, I a) { _mm512_storeu_si512(p, a); }
   static I load_bytes(const std::int8_t* p) {
     return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static I load_bytes_n(const std::int8_t* p, std::int64_t n) {
+    return _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first(n), p));
   }
   static I add(I a, I b) { return _mm512_add_epi32(a, b); }
   static I sub(I a, I b) { return _mm512_sub_epi32(a, b); }

@@ -50,6 +50,9 @@ struct Generic : PlainBytes {
   static F load_n(const float* p, std::int64_t n) {
     return each<F>([&](int i) { return i < n ? p[i] : 0.0F; });
   }
+  static F load_n(const float* p, std::int64_t n, float other) {
+    return each<F>([&](int i) { return i < n ? p[i] : other; });
+  }
   static void store(float* p, F a) { std::memcpy(p, a.v, sizeof(a.v)); }
   static void store_n(float* p, F a, std::int64_t n) {
     for (int i = 0; i < 16 && i < n; ++i) p[i] = a.v[i];
@@ -140,6 +143,9 @@ struct Generic : PlainBytes {
   static void store_int(std::int32_t* p, I a) { std::memcpy(p, a.v, sizeof(a.v)); }
   static I load_bytes(const std::int8_t* p) {
     return each<I>([&](int i) { return static_cast<std::int32_t>(p[i]); });
+  }
+  static I load_bytes_n(const std::int8_t* p, std::int64_t n) {
+    return each<I>([&](int i) { return i < n ? static_cast<std::int32_t>(p[i]) : 0; });
   }
   // Sums and products wrap, as those of the processors' vectors do.
   static std::uint32_t unsigned_of(std::int32_t x) { return static_cast<std::uint32_t>(x); }
