@@ -136,11 +136,19 @@ class Reader {
   }
 
   // --- operations with a meaning
+  /// How TorchScript writes a value of an enumeration: its class, called with the plain value.
+  static bool is_enumerator(const PickleValue& global, const PickleValue& value) {
+    const bool plain = value.kind == PickleKind::kInt || value.kind == PickleKind::kFloat ||
+                       value.kind == PickleKind::kString;
+    return plain && global.kind == PickleKind::kGlobal && global.text.rfind("__torch__.", 0) == 0;
+  }
+
   void reduce() {
     const PickleIndex arguments = pop();
     const PickleIndex callable = pop();
     const PickleValue& list = pickle_.values[arguments];
     const PickleValue& global = pickle_.values[callable];
+    if (is_enumerator(global, list)) return refer(arguments);
     if (global.kind != PickleKind::kGlobal || list.kind != PickleKind::kList) fail("an odd call");
     // An ordered dict is filled after it was made, by the operations for dicts.
     if (global.text == "collections.OrderedDict" && list.items.empty()) {

@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "graph/rewrite.h"
@@ -19,6 +20,17 @@ bool same_content(const at::Tensor& a, const at::Tensor& b) {
          at::equal(a, b);
 }
 
+/// A copy with memory of its own. A number that Python wrote (graph/portable_code.cpp marks it;
+/// files do not keep the mark) becomes float32, which leaves and makes the same types: of integers
+/// float32.
+at::Tensor own_copy(const at::Tensor& tensor) {
+  if (tensor.unsafeGetTensorImpl()->is_wrapped_number() && tensor.scalar_type() == at::kDouble) {
+    at::Tensor number = tensor.to(at::kFloat);
+    if (at::isinf(number).equal(at::isinf(tensor))) return number;
+  }
+  return tensor.detach().clone(at::MemoryFormat::Contiguous);
+}
+
 }  // namespace
 
 void tidy_constants(torch::jit::Graph& graph) {
@@ -32,12 +44,13 @@ void tidy_constants(torch::jit::Graph& graph) {
     if (node->kind() != c10::prim::Constant) continue;
     const at::Tensor tensor = constant_tensor(node->output());
     if (!tensor.defined()) continue;
-    at::Tensor own;
-    for (const auto& other : seen) {
-      if (same_content(other, tensor)) own = other;
-    }
-    if (!own.defined()) {
-      own = tensor.detach().clone(at::MemoryFormat::Contiguous);
+    at::Tensor own = own_copy(tensor);
+    const auto same = std::find_if(seen.begin(), seen.end(), [&](const at::Tensor& other) {
+      return same_content(other, own);
+    });
+    if (same != seen.end()) {
+      own = *same;
+    } else {
       seen.push_back(own);
     }
     node->t_(c10::attr::value, own);

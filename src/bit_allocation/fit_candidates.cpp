@@ -189,9 +189,10 @@ class Fit {
     const at::Tensor exact = at::matmul(left[0], right[0]);
     fit.signal = energy(exact);
     for (const int bits : choices_.sites[i].activation_bits) {
-      fit.scores.push_back(fit_scores(
-          left, right, site, bits, recipe_.attention, may_go_by_token(node, recipe_.attention),
-          weights_of(node->input(0), -1), weights_of(node->input(1), -2)));
+      fit.scores.push_back(fit_scores(left, right, site, bits, recipe_.attention,
+                                      may_go_by_token(node, bits, recipe_.attention),
+                                      weights_of(node->input(0), -1),
+                                      weights_of(node->input(1), -2)));
       const ScoresPlan& plan = fit.scores.back();
       fit.activation_noise.push_back(
           energy(comparable_scores(plan, simulate_scores(plan, left[0], right[0]) - exact)));

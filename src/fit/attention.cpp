@@ -372,7 +372,7 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
   return exact ? plan : plan_with({});
 }
 
-bool may_go_by_token(const torch::jit::Node* scores, const AttentionRecipe& recipe) {
+bool may_go_by_token(const torch::jit::Node* scores, int bits, const AttentionRecipe& recipe) {
   switch (recipe.token_scales) {
     case TokenScales::kNever:
       return false;
@@ -381,7 +381,10 @@ bool may_go_by_token(const torch::jit::Node* scores, const AttentionRecipe& reci
     case TokenScales::kAuto:
       break;
   }
-  return !is_moved_linear(scores->input(0)) || !is_moved_linear(scores->input(1));
+  // Where few levels are left, each token's own are worth the operator.
+  constexpr int kFewBits = 3;
+  return bits <= kFewBits || !is_moved_linear(scores->input(0)) ||
+         !is_moved_linear(scores->input(1));
 }
 
 bool makes_up_for_means(const WeightRecipe& recipe) {

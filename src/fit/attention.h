@@ -22,8 +22,9 @@ ScoresPlan fit_scores(const std::vector<at::Tensor>& left, const std::vector<at:
                       bool by_token = false, const at::Tensor& left_weights = {},
                       const at::Tensor& right_weights = {});
 
-/// Whether tokens of the operands of these scores may have scales, as the recipe says.
-bool may_go_by_token(const torch::jit::Node* scores, const AttentionRecipe& recipe);
+/// Whether tokens of the operands of these scores may have scales, as the recipe says of codes of
+/// `bits`.
+bool may_go_by_token(const torch::jit::Node* scores, int bits, const AttentionRecipe& recipe);
 
 /// Whether a Linear makes up for the mean error of its input: not where its bias only returns what
 /// its own rounding moves.

@@ -194,8 +194,8 @@ void SiteFit::fit_kind(std::size_t i, const ScoresSite& site, SitePlan& plan) {
   const auto batches = some_batches(left);
   const ScoresPlan scores = fit_scores(
       values_in(batches, left), values_in(batches, right), site, bits_[i].activation_bits,
-      recipe_.attention, may_go_by_token(node, recipe_.attention), weights_in(batches, left, -1),
-      weights_in(batches, right, -2));
+      recipe_.attention, may_go_by_token(node, bits_[i].activation_bits, recipe_.attention),
+      weights_in(batches, left, -1), weights_in(batches, right, -2));
   if (!site.softmax && bits_[i].activation_bits >= kProductBits) require_rows(scores, left, right);
   plan.note = describe(scores);
   plan.plan = scores;

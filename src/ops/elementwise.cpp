@@ -46,30 +46,6 @@ at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, cons
   return codes;
 }
 
-at::Tensor layer_norm_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                          double epsilon) {
-  const auto is_vector = [](const at::Tensor& t) {
-    return t.scalar_type() == at::kFloat && t.dim() == 1 && t.is_contiguous();
-  };
-  const std::int64_t width = weight.numel();
-  if (x.scalar_type() != at::kFloat || x.dim() < 1 || x.size(-1) != width || x.numel() == 0 ||
-      !is_vector(weight) || !is_vector(bias) || bias.numel() != width) {
-    return at::layer_norm(x, weight.sizes(), weight, bias, epsilon);
-  }
-  const at::Tensor input = in_order(x);
-  at::Tensor y = new_output(x.sizes(), at::kFloat);
-  const NormArgs args{.x = input.const_data_ptr<float>(),
-                      .weight = weight.const_data_ptr<float>(),
-                      .bias = bias.const_data_ptr<float>(),
-                      .values = y.mutable_data_ptr<float>(),
-                      .width = width,
-                      .epsilon = static_cast<float>(epsilon)};
-  const Kernels& table = kernels(current_level());
-  split_work(y.numel() / width, rows_per_task(width),
-             [&](std::int64_t begin, std::int64_t end) { table.norm(args, begin, end); });
-  return y;
-}
-
 namespace {
 
 std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int64_t top,

@@ -72,11 +72,6 @@ at::Tensor add_meta(const at::Tensor& x, const at::Tensor& other, const at::Scal
 
 at::Tensor mul_meta(const at::Tensor& x, const at::Tensor& other) { return at::mul(x, other); }
 
-at::Tensor layer_norm_meta(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                           double epsilon) {
-  return at::layer_norm_symint(x, weight.sym_sizes(), weight, bias, epsilon);
-}
-
 at::Tensor cat_meta(at::TensorList tensors, std::int64_t dim) { return at::cat(tensors, dim); }
 
 at::Tensor embedding_meta(const at::Tensor& weight, const at::Tensor& indices) {
@@ -256,9 +251,6 @@ TORCH_LIBRARY(repquant, m) {
   // sizes: what the reshapes make, one after the other; -1 is what is left.
   m.def("rearrange(Tensor(a) x, int[] sizes, int[] steps) -> Tensor(a)");
 
-  // As torch.layer_norm over the last dimension.
-  m.def("layer_norm(Tensor x, Tensor weight, Tensor bias, float epsilon) -> Tensor");
-
   // Rows of a table of codes: int8 [V, columns], or nibbles uint8 [V, ceil(columns / 2)] as
   // pack_weight takes them, times scale float32 [V, 1] -> float32 [.., columns].
   m.def("embedding_rows(Tensor codes, Tensor scale, Tensor indices, int columns) -> Tensor");
@@ -389,7 +381,6 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("cat", &cat_cpu);
   m.impl("embedding", &embedding_cpu);
   m.impl("embedding_rows", &embedding_rows_cpu);
-  m.impl("layer_norm", &layer_norm_cpu);
   m.impl("depthwise", &depthwise_cpu);
   m.impl("depthwise_tokens", &depthwise_tokens_cpu);
   m.impl("linear", &linear_cpu);
@@ -417,7 +408,6 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("cat", &cat_meta);
   m.impl("embedding", &embedding_meta);
   m.impl("embedding_rows", &embedding_rows_meta);
-  m.impl("layer_norm", &layer_norm_meta);
   m.impl("depthwise", &depthwise_meta);
   m.impl("depthwise_tokens", &depthwise_tokens_meta);
   m.impl("linear", &linear_meta);

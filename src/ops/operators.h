@@ -24,9 +24,6 @@ std::tuple<at::Tensor, at::Tensor> pack_weight_cpu(const at::Tensor& codes, std:
 at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                              double epsilon, std::int64_t max_code, bool root_mean_square = false);
 
-at::Tensor layer_norm_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                          double epsilon);
-
 at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& multiplier, const at::Tensor& offset,
                         std::int64_t max_code, bool quadratic, bool is_signed, std::int64_t shift);
 

@@ -25,8 +25,6 @@ namespace {
 constexpr double kFormMarginDb = 6.0;
 /// Or as near as this to the portable ones.
 constexpr double kSameFormDb = 40.0;
-/// A fused operator that is taken out gives way to others.
-constexpr int kRounds = 4;
 
 std::string text_of_check(const std::vector<FormCheckInput>& inputs) {
   std::string text;
@@ -95,7 +93,7 @@ std::string db(const Energies& energies) { return format_number(energies.sqnr_db
 PortableSites compare_forms(const std::string& path, const std::vector<FormCheckInput>& inputs,
                             bool trusted, QuantizeReport& report, std::optional<BothForms> loaded) {
   PortableSites kept;
-  for (int round = 0;; ++round) {
+  for (;;) {  // a fused operator that is taken out gives way to others
     const BothForms forms =
         loaded ? *std::exchange(loaded, std::nullopt) : load_both(path, kept, trusted);
     const PortableSites found = differing(forms, inputs);
@@ -129,14 +127,15 @@ PortableSites compare_forms(const std::string& path, const std::vector<FormCheck
            .passed = true});
       return kept;
     }
-    if (round + 1 == kRounds) {
+    const std::size_t before = kept.size();
+    kept.insert(found.begin(), found.end());
+    if (kept.size() == before) {
       throw Error(ErrorKind::kNumerical,
                   {.what = "self-check: the fused form differs from the portable one",
                    .where = found.begin()->first,
                    .got = found.begin()->second,
                    .hint = "please report the model; `exclude` leaves the site in floating point"});
     }
-    kept.insert(found.begin(), found.end());
   }
 }
 

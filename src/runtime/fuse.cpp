@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "graph/rewrite.h"
 
 namespace repquant {
@@ -25,6 +27,19 @@ void FusionContext::replace(Value* value, Value* fused, Replacement how) {
   how.fused = fused;
   value->replaceAllUsesWith(fused);
   replaced.push_back(std::move(how));
+}
+
+bool FusionContext::is_replacement(const Value* value) const {
+  return std::any_of(replaced.begin(), replaced.end(),
+                     [value](const Replacement& how) { return how.fused == value; });
+}
+
+void FusionContext::improve(Node* node, Value* better) {
+  for (Replacement& how : replaced) {
+    if (how.fused == node->output()) how.fused = better;
+  }
+  node->output()->replaceAllUsesWith(better);
+  node->destroy();
 }
 
 void FusionContext::drop(Node* node) {
@@ -125,9 +140,9 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
     }
     for (const auto& call : calls) fusion(context, call);
   }
-  fuse_windows(graph);
-  fuse_rearrangements(graph);
-  reuse_outputs(graph);
+  fuse_windows(context, graph);
+  fuse_rearrangements(context, graph);
+  reuse_outputs(context, graph);
 }
 
 }  // namespace repquant

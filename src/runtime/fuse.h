@@ -55,6 +55,11 @@ struct FusionContext {
   std::optional<SubmoduleCall> call_of(torch::jit::Node* node) const;
   /// Puts `fused` in the place of `value`, whose node the caller destroys.
   void replace(torch::jit::Value* value, torch::jit::Value* fused, Replacement how);
+  /// Whether `value` of the fused graph stands for one of the portable graph.
+  bool is_replacement(const torch::jit::Value* value) const;
+  /// Puts `better` in the place of the output of `node`, which it destroys: what that stood for,
+  /// `better` stands for.
+  void improve(torch::jit::Node* node, torch::jit::Value* better);
   /// Destroys a node that nothing reads any more, and what stands for its output.
   void drop(torch::jit::Node* node);
   void report_fused(const std::string& name, std::string op, std::string reason = "");
@@ -93,13 +98,13 @@ bool leave_token_call(FusionContext& context, const SubmoduleCall& call);
 bool fuse_convolution(FusionContext& context, const SubmoduleCall& call);
 
 /// The operators that make windows of a convolution's codes -> repquant::windows.
-void fuse_windows(torch::jit::Graph& graph);
+void fuse_windows(FusionContext& context, torch::jit::Graph& graph);
 
 /// Reshapes and permutations one after the other -> repquant::rearrange.
-void fuse_rearrangements(torch::jit::Graph& graph);
+void fuse_rearrangements(FusionContext& context, torch::jit::Graph& graph);
 
-/// Sums, products, joined tensors, lookups and norms write into memory that earlier outputs left.
-void reuse_outputs(torch::jit::Graph& graph);
+/// Sums, products, joined tensors and lookups write into memory that earlier outputs left.
+void reuse_outputs(FusionContext& context, torch::jit::Graph& graph);
 
 /// Rewrites all calls of `graph` for which there is a fused operator.
 void fuse(FusionContext& context, torch::jit::Graph& graph);

@@ -69,14 +69,16 @@ bool is_step(const Node* node) {
   return add_step(node, ignored);
 }
 
-/// The nodes of which each alone reads the one before, the last one `last`.
-std::vector<Node*> chain_to(Node* last) {
+/// The nodes of which each alone reads the one before, the last one `last`. What stands for a value
+/// of the portable form stays a value.
+std::vector<Node*> chain_to(const FusionContext& context, Node* last) {
   std::vector<Node*> chain;
   Node* node = last;
   while (is_step(node)) {
     chain.push_back(node);
-    if (only_reader(node->input(0)) != node) break;
-    node = node->input(0)->node();
+    Value* input = node->input(0);
+    if (only_reader(input) != node || context.is_replacement(input)) break;
+    node = input->node();
   }
   std::reverse(chain.begin(), chain.end());
   return chain;
@@ -84,13 +86,13 @@ std::vector<Node*> chain_to(Node* last) {
 
 }  // namespace
 
-void fuse_rearrangements(torch::jit::Graph& graph) {
+void fuse_rearrangements(FusionContext& context, torch::jit::Graph& graph) {
   std::vector<Node*> nodes = all_nodes(graph);
   std::reverse(nodes.begin(), nodes.end());
   std::set<const Node*> taken;
   for (Node* last : nodes) {
     if (taken.count(last) > 0) continue;
-    const std::vector<Node*> chain = chain_to(last);
+    const std::vector<Node*> chain = chain_to(context, last);
     Steps steps;
     for (const Node* node : chain) add_step(node, steps);
     taken.insert(chain.begin(), chain.end());
@@ -99,9 +101,9 @@ void fuse_rearrangements(torch::jit::Graph& graph) {
     std::vector<Value*> sizes;
     for (const NamedValue& size : steps.sizes) sizes.push_back(size.value(graph));
     Node* list = graph.insertNode(graph.createList(c10::IntType::get(), sizes));
-    last->output()->replaceAllUsesWith(insert_operator(
-        last, "repquant::rearrange", {chain.front()->input(0), list->output(), steps.steps}));
-    for (auto node = chain.rbegin(); node != chain.rend(); ++node) (*node)->destroy();
+    context.improve(last, insert_operator(last, "repquant::rearrange",
+                                          {chain.front()->input(0), list->output(), steps.steps}));
+    for (auto node = chain.rbegin() + 1; node != chain.rend(); ++node) (*node)->destroy();
   }
 }
 

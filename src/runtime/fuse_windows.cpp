@@ -90,15 +90,14 @@ std::optional<Windows> match_windows(const Node* flatten) {
 
 }  // namespace
 
-void fuse_windows(torch::jit::Graph& graph) {
+void fuse_windows(FusionContext& context, torch::jit::Graph& graph) {
   for (Node* node : all_nodes(graph)) {
     const auto windows = match_windows(node);
     if (!windows) continue;
     Value* rows = insert_operator(node, "repquant::windows",
                                   {windows->input, windows->before, windows->after, windows->kernel,
                                    windows->stride, windows->dilation, windows->zero});
-    node->output()->replaceAllUsesWith(rows);
-    node->destroy();
+    context.improve(node, rows);
   }
 }
 

@@ -74,29 +74,6 @@ TEST(Output, OperatorsOfLibTorch) {
   EXPECT_TRUE(at::equal(ops::add_cpu(x.clone().set_requires_grad(true), row, 1), x + row));
 }
 
-TEST(Output, LayerNorm) {
-  at::manual_seed(6);
-  for (const std::int64_t width : {1, 7, 16, 100, 384}) {
-    const at::Tensor weight = at::randn({width}), bias = at::randn({width});
-    const at::Tensor x = at::randn({3, width, 5}).transpose(1, 2) * 4 + 1;
-    const at::Tensor expected = at::layer_norm(x, {width}, weight, bias, 1e-5);
-    at::Tensor first;
-    for (const auto& level : ops::cpu_levels()) {
-      const testing::LevelScope scope(level);
-      const at::Tensor got = ops::layer_norm_cpu(x, weight, bias, 1e-5);
-      EXPECT_TRUE(at::allclose(got, expected, 1e-5, 1e-5)) << level << " " << width;
-      first = first.defined() ? first : got;
-      EXPECT_TRUE(at::allclose(got, first, 1e-6, 1e-6)) << level;
-    }
-    const at::Tensor exact =
-        ops::layer_norm_cpu(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble), 1e-5);
-    EXPECT_EQ(exact.scalar_type(), at::kDouble);
-    EXPECT_TRUE(at::allclose(exact.to(at::kFloat), expected, 1e-5, 1e-5));
-    EXPECT_THROW(ops::layer_norm_cpu(at::randn({3, width + 1}), weight, bias, 1e-5), c10::Error);
-    EXPECT_EQ(ops::layer_norm_cpu(at::randn({0, width}), weight, bias, 1e-5).numel(), 0);
-  }
-}
-
 TEST(Output, RowsOfAQuantizedTable) {
   at::manual_seed(7);
   for (const int bits : {2, 4, 5, 8}) {

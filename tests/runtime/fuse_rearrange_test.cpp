@@ -19,8 +19,8 @@ namespace {
 using Counts = std::map<std::string, int>;
 
 /// What the function computes before and after, of inputs at two batch sizes; returns which
-/// operators it then has.
-Counts fused(const std::string& text, at::IntArrayRef sizes) {
+/// operators it then has. The output of the first node of kind `kept` stands for something.
+Counts fused(const std::string& text, at::IntArrayRef sizes, const std::string& kept = "") {
   torch::jit::CompilationUnit unit;
   unit.define(std::nullopt, text, torch::jit::nativeResolver(), nullptr);
   auto& function = torch::jit::toGraphFunction(unit.get_function("forward"));
@@ -31,24 +31,37 @@ Counts fused(const std::string& text, at::IntArrayRef sizes) {
     inputs.push_back(at::randn(shape));
     expected.push_back(function({inputs.back()}).toTensor());
   }
-  auto graph = function.graph()->copy();
-  fuse_rearrangements(*graph);
-  torch::jit::EliminateDeadCode(graph);
-  graph->lint();
-  torch::jit::GraphFunction rewritten("forward", graph, nullptr);
+  const LazyArchive archive;
+  const PortableSites portable;
+  const GraphCopy copy(*function.graph());
+  FusionContext context{archive, portable, copy};
+  for (const auto* node : all_nodes(*copy.graph)) {
+    if (context.replaced.empty() && node->kind().toQualString() == kept) {
+      context.replaced.push_back({.module = "kept", .fused = node->output()});
+    }
+  }
+  fuse_rearrangements(context, *copy.graph);
+  torch::jit::EliminateDeadCode(copy.graph);
+  copy.graph->lint();
+  torch::jit::GraphFunction rewritten("forward", copy.graph, nullptr);
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const at::Tensor got = rewritten({inputs[i]}).toTensor();
     EXPECT_EQ(got.sizes(), expected[i].sizes()) << text;
     EXPECT_TRUE(at::equal(got, expected[i])) << text;
   }
   Counts counts;
-  for (const auto* node : all_nodes(*graph)) {
+  bool found = kept.empty();
+  for (const auto* node : all_nodes(*copy.graph)) {
     const std::string kind = node->kind().toQualString();
     for (const char* name : {"aten::reshape", "aten::view", "aten::permute", "aten::transpose",
                              "aten::contiguous", "repquant::rearrange"}) {
       if (kind == name) ++counts[kind];
     }
+    for (const auto* output : node->outputs()) {
+      found = found || context.is_replacement(output);
+    }
   }
+  EXPECT_TRUE(found) << "what stands for a value is gone";
   return counts;
 }
 
@@ -74,6 +87,18 @@ def forward(x: Tensor) -> Tensor:
 )",
                               {6, 8});
   EXPECT_EQ(counts, (Counts{{"repquant::rearrange", 2}}));
+}
+
+TEST(FuseRearrangements, KeepsWhatStandsForAValue) {
+  const char* text = R"(
+def forward(x: Tensor) -> Tensor:
+  return x.transpose(1, 2).reshape([-1, 6]).permute([1, 0]).reshape([6, -1, 2])
+)";
+  EXPECT_EQ(fused(text, {6, 8}), (Counts{{"repquant::rearrange", 1}}));
+  EXPECT_EQ(fused(text, {6, 8}, "aten::permute"),
+            (Counts{{"repquant::rearrange", 1}, {"aten::reshape", 1}}));
+  EXPECT_EQ(fused(text, {6, 8}, "aten::transpose"),
+            (Counts{{"repquant::rearrange", 1}, {"aten::transpose", 1}}));
 }
 
 TEST(FuseRearrangements, LeavesWhatIsNoChain) {

@@ -37,8 +37,7 @@ struct NormArgs {
   const float* x = nullptr;  // [rows, width]
   const float* weight = nullptr;
   const float* bias = nullptr;    // [width]
-  std::uint8_t* codes = nullptr;  // [rows, width]; or
-  float* values = nullptr;
+  std::uint8_t* codes = nullptr;  // [rows, width]
   std::int64_t width = 0;
   float epsilon = 0;
   int max_code = 255;
@@ -238,8 +237,6 @@ std::int64_t attention_scratch(const AttentionArgs& args);
 
 /// One table of functions per level. Ranges let callers split work over threads.
 struct Kernels {
-  /// To values, not to codes.
-  void (*norm)(const NormArgs&, std::int64_t row_begin, std::int64_t row_end);
   void (*norm_quantize)(const NormArgs&, std::int64_t row_begin, std::int64_t row_end);
   void (*quantize)(const QuantizeArgs&, std::int64_t row_begin, std::int64_t row_end);
   /// `scratch`: kRowsTogether width floats, 64-byte aligned; used with a norm or a multiplier.

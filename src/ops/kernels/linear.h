@@ -201,20 +201,23 @@ template <class V, Activation kActivation, Output kOutput>
 struct Unfinished {
   // Parts of a row's step: a long burst of other work leaves the products idle.
   static constexpr int kSplit = kActivation == Activation::kNone ? 1 : 2;
+  static constexpr int kMostSteps = V::kRows * kSplit;
   const LinearArgs args;
   const Limits limits{args};
   const std::int32_t* sums = nullptr;
   std::int64_t row = 0, column = 0;
   int rows = 0;
-  // Beside another tile: steps, those done, groups between two of them, and groups until the next.
-  int steps = 0, done = 0, chunk = 0, wait = 0;
+  // Beside another tile: groups between two steps of a whole one, steps, those done, and groups
+  // until the next.
+  const int chunk = static_cast<int>(args.groups < kMostSteps ? 1 : args.groups / kMostSteps);
+  int steps = 0, done = 0, wait = 0;
   const std::uint8_t* ahead = nullptr;  // of the next panel: a line is fetched for each group
 
   void begin(const std::uint8_t* fetched) {
     ahead = fetched;
     done = 0;
     steps = rows * kSplit;
-    chunk = wait = static_cast<int>(args.groups < steps ? 1 : args.groups / steps);
+    wait = chunk;
   }
   REPQUANT_INLINE void fetch(const std::int8_t*, std::int64_t group) const {
     V::prefetch_far(ahead + 64 * group);
@@ -257,7 +260,7 @@ int next_rows(std::int64_t left) {
 
 /// A tile of half to all of V::kRows rows beside the steps of another one; false if it has less.
 template <class V, class Work, int kRows = V::kRows>
-bool tile_beside(int rows, const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel,
+REPQUANT_INLINE bool tile_beside(int rows, const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel,
                  std::int64_t groups, std::int32_t* sums, Work& work) {
   if (rows == kRows) {
     tile<V, kRows, 4>(x, stride, panel, groups, sums, kPanel, work);

@@ -89,10 +89,10 @@ void find_normals(const float* x, int count, std::int64_t width, float epsilon,
   }
 }
 
-/// Calls write(at, i, (x - centre) inverse, n) for every vector of the rows, from place `at` on.
-template <class V, class Write>
-void each_normal(const NormArgs& args, std::int64_t row_begin, std::int64_t row_end, Write write) {
+template <class V>
+void norm_quantize(const NormArgs& args, std::int64_t row_begin, std::int64_t row_end) {
   const std::int64_t width = args.width;
+  const auto low = V::set(0.5F), high = V::set(static_cast<float>(args.max_code) + 0.5F);
   for (std::int64_t begin = row_begin; begin < row_end; begin += kRowsTogether) {
     const std::int64_t left = row_end - begin;
     const int count = static_cast<int>(left < kRowsTogether ? left : kRowsTogether);
@@ -100,36 +100,18 @@ void each_normal(const NormArgs& args, std::int64_t row_begin, std::int64_t row_
     find_normals<V>(args.x + begin * width, count, width, args.epsilon, args.root_mean_square,
                     normals);
     for (int r = 0; r < count; ++r) {
-      const std::int64_t at = (begin + r) * width;
+      const float* x = args.x + (begin + r) * width;
+      std::uint8_t* codes = args.codes + (begin + r) * width;
       const auto [centre, inverse] = normals[r];
       over_lanes(width, [&, centre = centre, inverse = inverse](std::int64_t i, std::int64_t n) {
-        write(at + i, i, V::mul(V::sub(load_lanes<V>(args.x + at + i, n), centre), inverse), n);
+        const auto normal = V::mul(V::sub(load_lanes<V>(x + i, n), centre), inverse);
+        // Rounds half up by truncating y + 1/2, as the portable class does.
+        const auto bias = V::add(load_lanes<V>(args.bias + i, n), V::set(0.5F));
+        const auto y = V::fma(normal, load_lanes<V>(args.weight + i, n), bias);
+        store_code_lanes<V>(codes + i, V::truncate(V::min(V::max(y, low), high)), n);
       });
     }
   }
-}
-
-template <class V>
-void norm(const NormArgs& args, std::int64_t row_begin, std::int64_t row_end) {
-  each_normal<V>(args, row_begin, row_end,
-                 [&](std::int64_t at, std::int64_t i, typename V::F normal, std::int64_t n) {
-                   const auto bias = load_lanes<V>(args.bias + i, n);
-                   const auto y = V::fma(normal, load_lanes<V>(args.weight + i, n), bias);
-                   store_float_lanes<V>(args.values + at, y, n);
-                 });
-}
-
-template <class V>
-void norm_quantize(const NormArgs& args, std::int64_t row_begin, std::int64_t row_end) {
-  const auto low = V::set(0.5F), high = V::set(static_cast<float>(args.max_code) + 0.5F);
-  each_normal<V>(args, row_begin, row_end,
-                 [&](std::int64_t at, std::int64_t i, typename V::F normal, std::int64_t n) {
-                   // Rounds half up by truncating y + 1/2, as the portable class does.
-                   const auto bias = V::add(load_lanes<V>(args.bias + i, n), V::set(0.5F));
-                   const auto y = V::fma(normal, load_lanes<V>(args.weight + i, n), bias);
-                   store_code_lanes<V>(args.codes + at, V::truncate(V::min(V::max(y, low), high)),
-                                       n);
-                 });
 }
 
 template <class V, bool kPerChannel>
