@@ -220,8 +220,9 @@ class Measurement {
     const auto by_left = gradients_of(at_values, node->input(0));
     const auto by_right = gradients_of(at_values, node->input(1));
     for (std::size_t j = 0; j < fit.scores.size(); ++j) {
-      const at::Tensor left_error = fake_quantize(left, fit.scores[j].left) - left;
-      at::Tensor right_error = fake_quantize(right, fit.scores[j].right) - right;
+      const ScoresOperands quantized = simulate_operands(fit.scores[j], left, right);
+      const at::Tensor left_error = quantized.left - left;
+      at::Tensor right_error = quantized.right - right;
       // Softmax does not see it.
       if (site.softmax) right_error -= right_error.mean(-1, /*keepdim=*/true);
       for (std::size_t k = 0; k < 2; ++k) {

@@ -25,12 +25,6 @@ Batches spread_samples(const Batches& batches, std::int64_t count) {
   return result;
 }
 
-HeldBack hold_back(const Batches& batches, std::int64_t one_in) {
-  const std::int64_t total = sample_count(batches);
-  if (total < 2) return {batches, {}};
-  return hold_back_samples(batches, std::max<std::int64_t>(1, total / one_in));
-}
-
 HeldBack hold_back_samples(const Batches& batches, std::int64_t count) {
   HeldBack result{batches, {}};
   std::int64_t wanted = count;

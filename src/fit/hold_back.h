@@ -15,10 +15,6 @@ struct HeldBack {
   Batches held_back;
 };
 
-/// One in `one_in` samples (>= 2), the last ones and at least one, apart from the others; whole
-/// batches where a batch cannot be split. Nothing is held back of a single sample.
-HeldBack hold_back(const Batches& batches, std::int64_t one_in);
-
 /// The last `count` samples apart from the others; whole batches where a batch cannot be split. At
 /// least one batch is left to be fitted.
 HeldBack hold_back_samples(const Batches& batches, std::int64_t count);

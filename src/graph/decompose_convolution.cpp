@@ -208,6 +208,23 @@ std::vector<Node*> replace_convolution(Node* node, const Convolution& convolutio
   return replace_node(node, *compile_function(windows_text(convolution), "windows"), operands);
 }
 
+/// A convolution that stays one and is padded more on one side of a dimension than on the other
+/// ("same", of an even kernel): zeros put there first, and as many on both sides by itself.
+std::string evenly_padded_text(const Convolution& convolution) {
+  std::vector<std::int64_t> pad, both;
+  for (std::size_t d = 0; d < convolution.dimensions(); ++d) {
+    both.push_back(std::min(convolution.before[d], convolution.after[d]));
+  }
+  for (std::size_t d = convolution.dimensions(); d-- > 0;) {
+    pad.insert(pad.end(), {convolution.before[d] - both[d], convolution.after[d] - both[d]});
+  }
+  return "def padded(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:\n"
+         "    x = torch.constant_pad_nd(x, " +
+         list_of(pad) + ", 0)\n    return torch.conv" + std::to_string(convolution.dimensions()) +
+         "d(x, weight, bias, " + list_of(convolution.stride) + ", " + list_of(both) + ", " +
+         list_of(convolution.dilation) + ", " + std::to_string(convolution.groups) + ")\n";
+}
+
 /// The Linears among the nodes of windows, each with the first node that takes its windows.
 void note_windows(const std::vector<Node*>& nodes, std::map<const Node*, Node*>& windows) {
   Node* first = nullptr;
@@ -231,7 +248,12 @@ DecomposedConvolutions decompose_convolutions(std::shared_ptr<Graph>& graph) {
     const auto convolution = read_convolution(node);
     if (!convolution) continue;
     const Form form = form_of(*convolution);
-    if (!has_large_groups(*convolution, form)) continue;
+    if (!has_large_groups(*convolution, form)) {
+      if (convolution->before == convolution->after) continue;
+      const std::vector<Value*> operands{node->input(0), node->input(1), node->input(2)};
+      replace_node(node, *compile_function(evenly_padded_text(*convolution), "padded"), operands);
+      continue;
+    }
     const auto added = replace_convolution(node, *convolution, form);
     channels_last = channels_last || form != Form::kTiles || convolution->dimensions() != 2;
     if (form == Form::kWindows) note_windows(added, result.windows);

@@ -98,7 +98,7 @@ void set_types(Model& model, const std::vector<GivenInput>& given) {
     }
     c10::TensorTypePtr type = c10::TensorType::get();
     if (found != nullptr) type = type->withDim(static_cast<std::size_t>(found->rank));
-    if (found != nullptr && found->float32) type = type->withScalarType(at::kFloat);
+    if (found != nullptr && found->type) type = type->withScalarType(*found->type);
     input->setType(type);
   }
 }

@@ -41,7 +41,7 @@ struct Model {
 struct GivenInput {
   std::string name;       // empty: in the order of forward()
   std::int64_t rank = 0;  // of a batch
-  bool float32 = false;   // its type
+  std::optional<at::ScalarType> type{};
 };
 
 /// Loads a TorchScript file, flattens and normalises it (see normalize.h).

@@ -134,6 +134,11 @@ bool keeps_float32(const Node* node, Float32Values& float32) {
           constant_int(type) == std::optional<std::int64_t>(static_cast<std::int64_t>(at::kFloat)));
 }
 
+std::optional<at::ScalarType> known_type(const Value* value, Float32Values& float32) {
+  if (float32.contains(value)) return at::kFloat;
+  return is_bool(value) ? at::kBool : type_of_input(value);
+}
+
 /// Questions whose answer is known here: there are no gradients, no autocast, no nested tensors,
 /// and the ranks, widths and types of many values. nn.MultiheadAttention asks them before it takes
 /// its fast path and before it splits its weight. Returns how many were answered.
@@ -165,11 +170,13 @@ int answer_questions(Graph& graph) {
         if (const auto width = width_of(node->input(0))) answer = *width;
       }
     } else if (kind == "prim::dtype") {
-      if (float32.contains(node->input(0))) answer = static_cast<std::int64_t>(at::kFloat);
-      if (is_bool(node->input(0))) answer = static_cast<std::int64_t>(at::kBool);
+      if (const auto type = known_type(node->input(0), float32)) {
+        answer = static_cast<std::int64_t>(*type);
+      }
     } else if (kind == "aten::is_floating_point") {
-      if (float32.contains(node->input(0))) answer = true;
-      if (is_bool(node->input(0))) answer = false;
+      if (const auto type = known_type(node->input(0), float32)) {
+        answer = at::isFloatingType(*type);
+      }
     }
     if (answer && node->hasUses()) {
       node->output()->replaceAllUsesWith(insert_constant(node, *answer));

@@ -410,7 +410,7 @@ std::string reason_for_gap(const Node* node) {
   if (names_convolution(kind)) {
     if (!constant_tensor(node->input(1)).defined()) return "its weight is computed";
     if (is_transposed_convolution(node)) return "a transposed convolution in groups or of volumes";
-    return "a convolution that is not constant, has no batch or is padded on one side in groups";
+    return "a convolution that is not constant or has no batch";
   }
   if (kind == "aten::linear") {
     const at::Tensor weight = constant_tensor(node->input(1));

@@ -331,6 +331,7 @@ bool is_bool_at(const Value* value, int depth) {
   if (const at::Tensor t = constant_tensor(value); t.defined()) return t.scalar_type() == at::kBool;
   const Node* node = value->node();
   if (is_one_of(node, kTruthKinds)) return true;
+  if (node->kind() == c10::prim::Param) return type_of_input(value) == at::kBool;
   if (const auto type = named_type(node)) return *type == static_cast<std::int64_t>(at::kBool);
   const auto of_operand = [&](const Value* operand) { return is_bool_at(operand, depth + 1); };
   if (is_one_of(node, kBitKinds)) {
@@ -377,10 +378,7 @@ bool Float32Values::is_promoted(const Node* node, int depth) {
 /// By what computes the value.
 bool Float32Values::is_given_by(const Node* node, const Value* value, int depth) {
   const auto of_operand = [&](const Value* operand) { return contains(operand, depth + 1); };
-  if (node->kind() == c10::prim::Param) {  // known while a model is loaded
-    const auto type = value->type()->cast<c10::TensorType>();
-    return type != nullptr && type->scalarType() == std::optional(at::kFloat);
-  }
+  if (node->kind() == c10::prim::Param) return type_of_input(value) == at::kFloat;
   if (node->kind() == c10::prim::If) {
     const auto blocks = node->blocks();
     return std::all_of(blocks.begin(), blocks.end(), [&](const torch::jit::Block* block) {
@@ -420,6 +418,15 @@ bool Float32Values::contains(const Value* value, int depth) {
 }
 
 std::optional<std::int64_t> width_of(const Value* value) { return width_at(value, 0); }
+
+std::optional<at::ScalarType> type_of_input(const Value* value) {
+  while (is_shape_only(value->node()) && named_input(value->node(), "dtype") == nullptr) {
+    value = value->node()->input(0);
+  }
+  if (value->node()->kind() != c10::prim::Param) return {};
+  const auto type = value->type()->cast<c10::TensorType>();
+  return type != nullptr ? type->scalarType() : std::nullopt;
+}
 
 bool is_bool(const Value* value) { return is_bool_at(value, 0); }
 

@@ -1,6 +1,8 @@
 // What the graph tells of a value besides its rank, from what computes it and from what reads it.
 #pragma once
 
+#include <c10/core/ScalarType.h>
+
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
@@ -32,7 +34,12 @@ class Float32Values {
   std::unordered_map<const torch::jit::Value*, bool> known_;
 };
 
-/// True if a tensor is known to be of truth values: a comparison, or what is made of such.
+/// The type of an input of the model, or of a view of one, where the calibration data tell it
+/// (known while a model is loaded).
+std::optional<at::ScalarType> type_of_input(const torch::jit::Value* value);
+
+/// True if a tensor is known to be of truth values: a comparison, such an input, or what is made of
+/// these.
 bool is_bool(const torch::jit::Value* value);
 
 }  // namespace repquant

@@ -76,7 +76,7 @@ CalibrationSource open_path(const DataPath& data, const CalibrationRequest& requ
   for (std::size_t i = 0; i < sample.inputs.size(); ++i) {
     source.given.push_back({.name = i < sample.names.size() ? sample.names[i] : "",
                             .rank = sample.inputs[i].dim(),
-                            .float32 = sample.inputs[i].scalar_type() == at::kFloat});
+                            .type = sample.inputs[i].scalar_type()});
   }
   source.dataset = std::move(opened.dataset);
   source.preset = opened.preset;
@@ -100,7 +100,7 @@ CalibrationSource open_random(const Synthetic& synthetic, const CalibrationReque
   check_shape(source.sample_shape);
   source.given = {{.name = "",
                    .rank = static_cast<std::int64_t>(source.sample_shape.size()) + 1,
-                   .float32 = true}};
+                   .type = at::kFloat}};
   source.protocol = "synthetic: normal random numbers, float32 " + shape_text(source.sample_shape);
   return source;
 }

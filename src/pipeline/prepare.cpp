@@ -5,11 +5,13 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "artifact/check.h"
 #include "base/text_table.h"
 #include "evaluate/loaded_model.h"
+#include "fit/hold_back.h"
 #include "graph/inputs.h"
 #include "graph/keep_codes.h"
 #include "graph/walker.h"
@@ -258,27 +260,41 @@ PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const O
   return run;
 }
 
-void check_batch_sizes(const PreparedRun& run) {
-  if (run.any_number) return;
-  const std::int64_t first = sample_count(run.checked);
-  std::set<std::int64_t> seen{first};
+namespace {
+
+void split_samples(PreparedRun& run, const Batches& all, std::int64_t count) {
+  HeldBack split = hold_back_samples(all, count);
+  run.calibration.batches = std::move(split.fitted);
+  run.calibration.samples = static_cast<int>(sample_count(run.calibration.batches));
+  run.held_back = std::move(split.held_back);
+}
+
+/// Whether the model takes batches of all sizes that there are.
+bool takes_batches(const PreparedRun& run) {
+  std::set<std::int64_t> seen{sample_count(run.checked)};
   for (const Batches* batches : {&run.calibration.batches, &run.held_back}) {
     for (const auto& batch : *batches) {
-      const std::int64_t size = sample_count(batch);
-      if (!seen.insert(size).second) continue;
-      const Pass pass = try_pass(run.model, batch);
-      if (!pass.refused) continue;
-      const std::string number = std::to_string(first);
-      throw Error(ErrorKind::kUsage,
-                  {.what = "the model takes " + counted(first, "sample") + " at a time",
-                   .where = run.model.path,
-                   .expected = "a multiple of " + number + " samples to fit and to judge by",
-                   .got = counted(size, "sample") + " in a pass: " + *pass.refused,
-                   .hint = "export it for any number of samples, or set `calibration.samples` and "
-                           "`calibration.hold_back` to multiples of " +
-                           number});
+      const bool fresh = seen.insert(sample_count(batch)).second;
+      if (fresh && try_pass(run.model, batch).refused) return false;
     }
   }
+  return true;
+}
+
+}  // namespace
+
+void set_apart(PreparedRun& run, std::int64_t count, const Observer& observer) {
+  const Batches all = run.calibration.batches;
+  split_samples(run, all, count);
+  if (run.any_number || takes_batches(run)) return;
+  const std::int64_t pass = sample_count(run.checked);
+  Batches whole;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(whole),
+               [&](const auto& batch) { return sample_count(batch) == pass; });
+  split_samples(run, whole, count == 0 ? 0 : std::max(pass, count / pass * pass));
+  observer.info("the model takes " + counted(pass, "sample") +
+                " at a time: " + std::to_string(run.calibration.samples) + " are fitted, " +
+                std::to_string(sample_count(run.held_back)) + " judge");
 }
 
 void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bits) {

@@ -57,10 +57,10 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
 PreparedRun prepare(const PrepareOptions& options, const Recipe& recipe, const Observer& observer,
                     CalibrationCache& cache);
 
-/// Of a model that does not take any number of samples, runs a batch of each size that the first
-/// one does not have: what was exported for one number fails here, not in the fit.
-/// Throws Error kUsage.
-void check_batch_sizes(const PreparedRun& run);
+/// Sets `count` samples, the last ones, apart from those that are fitted: they judge. Of a model
+/// that does not take every number of samples (a batch of each size is tried), whole passes as the
+/// first one: at least one if there are two, and what is left over goes.
+void set_apart(PreparedRun& run, std::int64_t count, const Observer& observer);
 
 /// Throws Error kUsage if the recipe excludes every site.
 void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bits);

@@ -144,14 +144,10 @@ class Attempt {
   std::vector<std::string> warnings_;
 };
 
-/// Sets the samples that judge apart from those that are fitted. The model must take both.
-void hold_back_to_judge(PreparedRun& run, const QuantizeOptions& options) {
-  HeldBack split =
-      hold_back_samples(run.calibration.batches, judging_samples(run.calibration.samples, options));
-  run.calibration.batches = std::move(split.fitted);
-  run.calibration.samples = static_cast<int>(sample_count(run.calibration.batches));
-  run.held_back = std::move(split.held_back);
-  check_batch_sizes(run);
+void hold_back_to_judge(PreparedRun& run, const QuantizeOptions& options,
+                        const Observer& observer) {
+  set_apart(run, judging_samples(run.calibration.samples, options), observer);
+  if (run.held_back.empty()) judging_samples(0, options);  // nothing does, and a bound may ask
 }
 
 void warn_of_few_samples(const PreparedRun& run, const Recipe& recipe, const Observer& observer) {
@@ -192,7 +188,7 @@ QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
   if (options.bit_allocation && options.bit_allocation->search) {
     return search_bits(run, options, observer);
   }
-  hold_back_to_judge(run, options);
+  hold_back_to_judge(run, options, observer);
   std::optional<BitAllocationReport> chosen;
   if (options.bit_allocation) {
     begin_phase(observer, "rank", run.search.sites.size());
@@ -220,7 +216,7 @@ QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
     quiet.check_interrupt = observer.check_interrupt;
     run = prepare(source, options.recipe, quiet, cache);
     run.start = start;
-    hold_back_to_judge(run, options);
+    hold_back_to_judge(run, options, quiet);
   }
 }
 

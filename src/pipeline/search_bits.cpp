@@ -21,8 +21,8 @@
 namespace repquant {
 namespace {
 
-constexpr double kStep = 0.25;      // of the average, in bits
-constexpr std::int64_t kOneIn = 4;  // of the samples judges
+constexpr double kStep = 0.25;  // of the average, in bits
+constexpr int kOneIn = 4;       // of the samples judges
 
 /// Ends a fit that would exceed the time limit. Not an Error: it never leaves this file.
 struct TimeIsUp {};
@@ -112,19 +112,17 @@ QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& option
   const BitAllocationOptions& bit_allocation = options.bit_allocation.value();
   const BitSearch& bound = bit_allocation.search.value();
   const std::vector<Site>& sites = run.search.sites;
-  const HeldBack samples = hold_back(run.calibration.batches, kOneIn);
-  if (samples.held_back.empty()) fail_single_sample();
   PreparedRun fitting = run;
-  fitting.calibration.batches = samples.fitted;
-  fitting.calibration.samples = static_cast<int>(sample_count(samples.fitted));
-  fitting.held_back = samples.held_back;
-  const int judging = run.calibration.samples - fitting.calibration.samples;
-  const Judge judge(run, samples.held_back, options.threads);
+  const int total = run.calibration.samples;
+  if (total > 1) set_apart(fitting, std::max(total / kOneIn, 1), observer);
+  if (fitting.held_back.empty()) fail_single_sample();
+  const auto judging = static_cast<int>(sample_count(fitting.held_back));
+  const Judge judge(run, fitting.held_back, options.threads);
 
   begin_phase(observer, "rank", sites.size());
-  const RankedWidths ranked =
-      rank_widths(run, samples.fitted, options.recipe, candidates_of(bit_allocation.candidates),
-                  spill_place(options.workdir, options.output), options.threads, observer);
+  const RankedWidths ranked = rank_widths(
+      run, fitting.calibration.batches, options.recipe, candidates_of(bit_allocation.candidates),
+      spill_place(options.workdir, options.output), options.threads, observer);
   const std::vector<double> targets = targets_between(smallest_average(sites, ranked.choices),
                                                       largest_average(sites, ranked.choices));
 

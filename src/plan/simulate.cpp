@@ -241,6 +241,19 @@ OperandRows operand_rows(const at::Tensor& x, const OperandQuantizer& quantizer)
                       quantizer.bits);
 }
 
+ScoresOperands simulate_operands(const ScoresPlan& plan, const at::Tensor& left,
+                                 const at::Tensor& right) {
+  if (!plan.left.per_token) {
+    return {fake_quantize(left, plan.left), fake_quantize(right, plan.right)};
+  }
+  const auto by_token = [](const at::Tensor& x, const OperandQuantizer& quantizer) {
+    const OperandRows rows = operand_rows(x, quantizer);
+    return (rows.codes * rows.scale - quantizer.zero_point) / quantizer.multiplier;
+  };
+  return {by_token(left, plan.left),
+          by_token(right.transpose(-2, -1), plan.right).transpose(-2, -1)};
+}
+
 at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left,
                            const at::Tensor& right) {
   if (plan.left.per_token) {

@@ -94,6 +94,13 @@ std::int64_t operand_top(int bits);
 /// tokens lack a constant of each row, which softmax does not see; its mean is removed then.
 at::Tensor comparable_scores(const ScoresPlan& plan, const at::Tensor& scores);
 
+/// The operands of simulate_scores() as their codes have them.
+struct ScoresOperands {
+  at::Tensor left, right;  // [.., T, d], [.., d, S]
+};
+ScoresOperands simulate_operands(const ScoresPlan& plan, const at::Tensor& left,
+                                 const at::Tensor& right);
+
 /// left right of an attention block, both quantized. [.., T, d] x [.., d, S] -> [.., T, S].
 at::Tensor simulate_scores(const ScoresPlan& plan, const at::Tensor& left, const at::Tensor& right);
 

@@ -170,6 +170,26 @@ TEST_F(LoadedText, QuestionsOfMultiheadAttention) {
   }
 }
 
+// A mask's type decides between branches where nn.MultiheadAttention is scripted.
+TEST_F(LoadedText, TypesOfInputsAreThoseOfTheData) {
+  for (const auto type : {at::kBool, at::kLong}) {
+    const std::string number = std::to_string(static_cast<int>(type));
+    for (const std::string& condition :
+         {"x.dtype == " + number, "x[:, None].dtype == " + number,
+          std::string("not torch.is_floating_point(x.transpose(0, 1))")}) {
+      module_ = torch::jit::Module("m");
+      parameter("w", at::randn({4, 8}));
+      const Model model =
+          load("def forward(self, x):\n    h = x.to(6)\n    if " + condition +
+                   ":\n        z = torch.linear(h, self.w)\n"
+                   "    else:\n        z = torch.linear(h.relu(), self.w).tanh()\n    return z\n",
+               1, 3, type);
+      run(model, {at::randint(0, 2, {2, 3, 8}).to(type)});
+      EXPECT_EQ(find_sites(model).sites.size(), 1U) << condition;
+    }
+  }
+}
+
 // A scripted decoder looks whether the mask is the causal one; without the hint it adds the mask.
 TEST_F(LoadedText, ACausalMaskNeedsNoHint) {
   parameter("w", at::randn({12, 4}));

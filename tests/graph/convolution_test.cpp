@@ -76,6 +76,14 @@ const std::vector<Shape> kShapes{
      {80, 4, 3},
      {2, 160, 9},
      SiteKind::kGroupedConvolution},
+    {"torch.conv1d(x, self.w, None, [1], \"same\", [1], 8)",
+     {8, 1, 4},
+     {2, 8, 9},
+     SiteKind::kGroupedConvolution},
+    {"torch.conv2d(x, self.w, None, [1, 1], \"same\", [3, 1], 4)",
+     {8, 2, 4, 3},
+     {2, 8, 12, 6},
+     SiteKind::kGroupedConvolution},
 };
 
 TEST_F(LoadedText, ConvolutionsOfAnyShapeAreSites) {

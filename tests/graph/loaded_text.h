@@ -50,9 +50,9 @@ class LoadedText : public ::testing::Test {
   }
 
   /// Saves the module with this forward method and loads it as the tool does. `rank`: of the input,
-  /// where it is known; `float32`: its type is, too.
+  /// where it is known; `type`: its type, where that is, too.
   Model load(const std::string& code, std::size_t inputs = 1, std::int64_t rank = 0,
-             bool float32 = false) {
+             std::optional<at::ScalarType> type = {}) {
     define(code);
     module_.eval();
     path_ = (std::filesystem::path(::testing::TempDir()) /
@@ -61,7 +61,7 @@ class LoadedText : public ::testing::Test {
                 .string();
     module_.save(path_);
     std::vector<GivenInput> given;
-    if (rank > 0) given.assign(inputs, {.name = "", .rank = rank, .float32 = float32});
+    if (rank > 0) given.assign(inputs, {.name = "", .rank = rank, .type = type});
     return load_model(path_, inputs, given);
   }
 

@@ -63,7 +63,7 @@ class ReadRows : public LoadedText {
       fresh.register_parameter(one.name, one.value, false);
     }
     module_ = fresh;
-    Model model = LoadedText::load(code, 1, 3, true);
+    Model model = LoadedText::load(code, 1, 3, at::kFloat);
     compute_only_read_rows(model, observe(model, {at::randn({2, kTokens, kWidth})}).observed);
     return model;
   }
@@ -170,7 +170,7 @@ TEST_F(ReadRows, OfACopyLeaveTheModelAlone) {
   const Model whole = LoadedText::load(
       std::string("def forward(self, x):\n") + kHeads[0] + kWeights[0] + kMerges[0] +
           "    y = torch.layer_norm(x + torch.linear(a, self.o), [8])\n    return y[:, 0]\n",
-      1, 3, true);
+      1, 3, at::kFloat);
   const at::Tensor x = at::randn({kBatch, kTokens, kWidth});
   const SiteSearch search = sites(whole, {x});
   const std::string before = whole.graph->toString();

@@ -34,7 +34,7 @@ TEST_F(LoadedText, WeightsThatAreCastAreLinears) {
     SCOPED_TRACE(layer);
     std::string code = "def forward(self, x):\n";
     for (int i = 0; i < 24; ++i) code += std::string("    x = ") + layer + "\n";
-    const Model model = load(code + "    return x\n", 1, 3, true);
+    const Model model = load(code + "    return x\n", 1, 3, at::kFloat);
     const at::Tensor x = at::randn({2, 5, 8});
     run(model, {x});
     const SiteSearch search = sites(model, {x});
@@ -49,7 +49,7 @@ TEST_F(LoadedText, ConvolutionsThatAreCastAreLinears) {
       "def forward(self, x):\n"
       "    y = torch.relu(torch.conv2d(x, self.w.to(x.dtype), None, [2, 2]))\n"
       "    return torch.conv2d(y, self.v.to(y.dtype))\n",
-      1, 4, true);
+      1, 4, at::kFloat);
   const at::Tensor x = at::randn({2, 3, 4, 6});
   run(model, {x});
   EXPECT_EQ(sites(model, {x}).sites.size(), 2U);
@@ -107,7 +107,7 @@ TEST_F(LoadedText, ATableOfPositionsIsNoWeight) {
   const Model model = load(
       "def forward(self, x):\n"
       "    return torch.matmul(torch.linear(x, self.w), self.table[:x.size(1)].transpose(0, 1))\n",
-      1, 3, true);
+      1, 3, at::kFloat);
   const at::Tensor x = at::randn({2, 5, 8});
   run(model, {x});
   const SiteSearch search = sites(model, {x});
@@ -123,7 +123,7 @@ TEST_F(LoadedText, LearnedQueriesAreAttention) {
       "def forward(self, x):\n"
       "    k = torch.linear(x, self.w).view([x.size(0), x.size(1), 2, 4]).transpose(1, 2)\n"
       "    return torch.matmul(torch.softmax(torch.matmul(self.queries, k.mT), -1), k)\n",
-      1, 3, true);
+      1, 3, at::kFloat);
   expect_attention(model, at::randn({2, 5, 8}), "queries");
 }
 
@@ -136,7 +136,7 @@ TEST_F(LoadedText, ComplexNumbersAreNamed) {
       "    y = torch.linear(torch.matmul(y, self.c), self.c)\n"
       "    y = torch.matmul(torch.matmul(y, y.transpose(-2, -1)), y)\n"
       "    return torch.view_as_real(y)\n",
-      1, 3, true);
+      1, 3, at::kFloat);
   const at::Tensor x = at::randn({2, 5, 8});
   run(model, {x});
   const SiteSearch search = sites(model, {x});
@@ -170,8 +170,9 @@ TEST_F(LoadedText, GapsInBranchesHaveWholePaths) {
   layer.define("def forward(self, x):\n    return self.mixture.forward(x) + x\n");
   module_.register_module("first", layer);
   module_.register_module("second", layer.deepcopy());
-  const Model model = load(
-      "def forward(self, x):\n    return self.second.forward(self.first.forward(x))\n", 1, 2, true);
+  const Model model =
+      load("def forward(self, x):\n    return self.second.forward(self.first.forward(x))\n", 1, 2,
+           at::kFloat);
   run(model, {at::rand({3, 8}) * 4});
   std::multiset<std::string> paths;
   for (const auto& gap : find_sites(model).skipped) paths.insert(gap.path);

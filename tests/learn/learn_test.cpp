@@ -37,7 +37,7 @@ struct Fitted {
 };
 
 Fitted fit(Prepared prepared, const Recipe& recipe) {
-  HeldBack samples = hold_back(prepared.batches, 8);
+  HeldBack samples = hold_back_samples(prepared.batches, sample_count(prepared.batches) / 8);
   std::vector<SitePlan> plans =
       fit_sites(prepared.model, prepared.search, samples.fitted, recipe, {}).plans;
   return {std::move(prepared), std::move(samples), std::move(plans)};

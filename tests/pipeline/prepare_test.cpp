@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "pipeline/model_run.h"
 #include "repquant/error.h"
 #include "repquant/quantize.h"
 #include "support/errors.h"
@@ -40,6 +41,10 @@ torch::jit::Module folded(const std::string& output) {
 class Prepare : public ::testing::Test {
  protected:
   QuantizeReport run(const torch::jit::Module& module, int batch_size = 8, int samples = 8) {
+    return run(module, batch_size, samples, 0, Synthetic{{12}});
+  }
+  QuantizeReport run(const torch::jit::Module& module, int batch_size, int samples, int hold_back,
+                     const SampleSource& data) {
     module.save((folder_ / "model.pt").string());
     QuantizeOptions options;
     options.model = (folder_ / "model.pt").string();
@@ -47,7 +52,8 @@ class Prepare : public ::testing::Test {
     options.recipe.bits = {8, 8};
     options.recipe.calibration.samples = samples;
     options.recipe.calibration.batch_size = batch_size;
-    options.calib = Synthetic{{12}};
+    options.recipe.calibration.hold_back = hold_back;
+    options.calib = data;
     options.force = true;
     return quantize(options);
   }
@@ -63,8 +69,27 @@ TEST_F(Prepare, ANumberOfSamplesThatIsFixed) {
   module.define("def forward(self, x):\n    return torch.linear(x.view([4, 12]), self.w)\n");
   module.eval();
   EXPECT_ERROR(run(module), ErrorKind::kUsage, "takes 4 samples at a time");
-  EXPECT_ERROR(run(module, 4, 10), ErrorKind::kUsage, "a multiple of 4 samples");
-  EXPECT_NO_THROW(run(module, 4, 8));
+  EXPECT_EQ(run(module, 4, 8).samples, 8);
+  EXPECT_EQ(run(module, 4, 10).samples, 8);  // the last two are no pass
+}
+
+TEST_F(Prepare, WholePassesJudgeWhereTheNumberIsFixed) {
+  at::manual_seed(3);
+  torch::jit::Module module("m");
+  module.register_parameter("w", at::randn({16, 12}), false);
+  module.define("def forward(self, x):\n    return torch.linear(x.view([4, 12]), self.w)\n");
+  module.eval();
+  const auto data = (folder_ / "x.pt").string();
+  for (const auto& [samples, hold_back, fitted, judge] : {std::tuple{16, 16, 12, 4},
+                                                          {18, 16, 12, 4},
+                                                          {80, 16, 72, 8},
+                                                          {80, 0, 80, 0},
+                                                          {7, 16, 4, 0}}) {
+    testing::save_tensor(at::randn({samples, 12}), data);
+    const QuantizeReport report = run(module, 4, samples, hold_back, DataPath{data});
+    EXPECT_EQ(report.samples, fitted);
+    EXPECT_EQ(report.judgement ? report.judgement->samples : 0, judge) << samples;
+  }
 }
 
 TEST_F(Prepare, RoundingMayDiffer) { EXPECT_NO_THROW(run(folded("y"))); }

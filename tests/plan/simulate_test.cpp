@@ -245,7 +245,9 @@ TEST(SimulateScores, AScaleForEachToken) {
     ScoresPlan plan{plain, plain};
     plan.left.bits = plan.right.bits = bits;
     const at::Tensor exact = at::matmul(q, k.mT());
-    const at::Tensor noise = simulate_scores(plan, q, k.mT()) - exact;
+    const at::Tensor scores = simulate_scores(plan, q, k.mT()), noise = scores - exact;
+    const ScoresOperands operands = simulate_operands(plan, q, k.mT());
+    EXPECT_TRUE(at::allclose(at::matmul(operands.left, operands.right), scores, 1e-4, 1e-3));
     const at::Tensor rows = exact.square().sum({0, 3}) / noise.square().sum({0, 3});
     EXPECT_GT(10 * std::log10(rows.min().item<double>()), db - 5) << bits;
     EXPECT_GT(10 * std::log10(rows.median().item<double>()), db) << bits;
