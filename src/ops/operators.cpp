@@ -246,9 +246,10 @@ TORCH_LIBRARY(repquant, m) {
       "float zero) -> Tensor");
 
   // x of any type, reshaped and permuted in several steps: a view where that is one, else a single
-  // copy where the steps are one together. steps: kReshapeStep and a count of `sizes`, or
-  // kPermuteStep, a count and the order of all dimensions or two that change places; and so on.
-  // sizes: what the reshapes make, one after the other; -1 is what is left.
+  // copy where the steps are one together. steps: kReshapeStep and a count of `sizes`;
+  // kPermuteStep, a count and the order of all dimensions; or kTransposeStep, 2 and the two that
+  // change places; and so on. sizes: what the reshapes make, one after the other; -1 is what is
+  // left.
   m.def("rearrange(Tensor(a) x, int[] sizes, int[] steps) -> Tensor(a)");
 
   // Rows of a table of codes: int8 [V, columns], or nibbles uint8 [V, ceil(columns / 2)] as

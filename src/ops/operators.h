@@ -48,7 +48,7 @@ at::Tensor cache_operand_cpu(const at::Tensor& codes, const at::Tensor& multipli
                              const at::Tensor& offset, std::int64_t max_code, std::int64_t shift);
 
 /// What a list of steps for rearrange() begins with, each followed by a count.
-inline constexpr std::int64_t kReshapeStep = 0, kPermuteStep = 1;
+inline constexpr std::int64_t kReshapeStep = 0, kPermuteStep = 1, kTransposeStep = 2;
 at::Tensor rearrange_cpu(const at::Tensor& x, at::IntArrayRef sizes, at::IntArrayRef steps);
 at::Tensor rearrange_meta(const at::Tensor& x, at::IntArrayRef sizes, at::IntArrayRef steps);
 at::Tensor add_cpu(const at::Tensor& x, const at::Tensor& other, const at::Scalar& alpha);

@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
 #include <numeric>
+#include <optional>
+#include <vector>
 
 #include "ops/operators.h"
 #include "ops/output.h"
@@ -30,10 +31,6 @@ void append(Factors& factors, Factor inner) {
   } else {
     factors.push_back(inner);
   }
-}
-
-std::int64_t product(at::IntArrayRef sizes) {
-  return std::accumulate(sizes.begin(), sizes.end(), std::int64_t{1}, std::multiplies<>());
 }
 
 /// The dimensions of a tensor in terms of the memory that they came from.
@@ -220,63 +217,73 @@ at::Tensor copy(const at::Tensor& x, const Arrangement& arrangement, at::IntArra
   return result;
 }
 
-/// One after the other, the steps as operators take them: sizes of a reshape, or dimensions.
-template <class Reshape, class Permute>
-void for_each_step(at::IntArrayRef sizes, at::IntArrayRef steps, Reshape reshape, Permute permute) {
-  std::size_t size = 0, step = 0;
-  const auto take = [](at::IntArrayRef list, std::size_t& at, std::int64_t count) {
-    TORCH_CHECK(count >= 0 && static_cast<std::size_t>(count) <= list.size() - at,
-                "repquant::rearrange: the steps do not fit the sizes");
-    at += static_cast<std::size_t>(count);
-    return list.slice(at - static_cast<std::size_t>(count), static_cast<std::size_t>(count));
-  };
-  while (step < steps.size()) {
-    const std::int64_t kind = take(steps, step, 1)[0], count = take(steps, step, 1)[0];
-    if (kind == kReshapeStep) {
-      reshape(take(sizes, size, count));
+/// `sizes` with what -1 stands for.
+std::vector<std::int64_t> full_sizes(at::IntArrayRef sizes, std::int64_t numel) {
+  std::int64_t others = 1, free = -1;
+  bool fits = true;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    if (sizes[i] == -1 && free < 0) {
+      free = static_cast<std::int64_t>(i);
     } else {
-      permute(take(steps, step, count));
+      fits = fits && sizes[i] >= 0 && !__builtin_mul_overflow(others, sizes[i], &others);
     }
   }
+  std::vector<std::int64_t> full = sizes.vec();
+  if (free >= 0) {
+    fits = fits && others > 0 && numel % others == 0;
+    if (fits) full[static_cast<std::size_t>(free)] = numel / others;
+  }
+  TORCH_CHECK(fits && (free >= 0 || others == numel), "shape '", sizes,
+              "' is invalid for input of size ", numel);
+  return full;
 }
 
-/// Dimensions as a permutation's order: all of them, or two that change places.
-std::vector<std::int64_t> full_order(at::IntArrayRef dims, std::int64_t rank) {
+/// The order that a step of this kind brings `rank` dimensions into.
+std::vector<std::int64_t> order_of(std::int64_t kind, at::IntArrayRef dims, std::int64_t rank) {
   const auto at = [&](std::int64_t d) {
     TORCH_CHECK(d >= -rank && d < rank, "repquant::rearrange: no dimension ", d, " of ", rank);
-    return d < 0 ? d + rank : d;
+    return static_cast<std::size_t>(d < 0 ? d + rank : d);
   };
-  std::vector<std::int64_t> order;
-  if (dims.size() == static_cast<std::size_t>(rank)) {
-    for (const std::int64_t d : dims) order.push_back(at(d));
-    std::vector<std::int64_t> sorted = order;
-    std::sort(sorted.begin(), sorted.end());
-    for (std::int64_t d = 0; d < rank; ++d) {
-      TORCH_CHECK(sorted[static_cast<std::size_t>(d)] == d, "repquant::rearrange: ", dims,
-                  " is no order of dimensions");
-    }
+  std::vector<std::int64_t> order(static_cast<std::size_t>(rank));
+  std::iota(order.begin(), order.end(), 0);
+  if (kind == kTransposeStep) {
+    TORCH_CHECK(dims.size() == 2, "repquant::rearrange: ", dims, " are not two dimensions");
+    std::swap(order[at(dims[0])], order[at(dims[1])]);
     return order;
   }
-  TORCH_CHECK(dims.size() == 2, "repquant::rearrange: ", dims, " does not fit ", rank,
-              " dimensions");
-  order.resize(static_cast<std::size_t>(rank));
-  std::iota(order.begin(), order.end(), 0);
-  std::swap(order[static_cast<std::size_t>(at(dims[0]))],
-            order[static_cast<std::size_t>(at(dims[1]))]);
+  TORCH_CHECK(kind == kPermuteStep && dims.size() == order.size(), "repquant::rearrange: ", dims,
+              " is no step for ", rank, " dimensions");
+  std::vector<bool> seen(order.size());
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    order[i] = static_cast<std::int64_t>(at(dims[i]));
+    TORCH_CHECK(!seen[at(dims[i])], "repquant::rearrange: ", dims, " is no order of dimensions");
+    seen[at(dims[i])] = true;
+  }
   return order;
 }
 
-/// `sizes` with what -1 stands for.
-std::vector<std::int64_t> full_sizes(at::IntArrayRef sizes, std::int64_t numel) {
-  std::vector<std::int64_t> full = sizes.vec();
-  const auto free = std::find(full.begin(), full.end(), -1);
-  if (free != full.end()) {
-    *free = 1;
-    const std::int64_t others = product(full);
-    *free = others == 0 ? 0 : numel / others;
+/// reshape(sizes) or permute(order) for one step after the other, on tensors of `rank` dimensions
+/// and `numel` elements at first.
+template <class Reshape, class Permute>
+void for_each_step(std::int64_t rank, std::int64_t numel, at::IntArrayRef sizes,
+                   at::IntArrayRef steps, Reshape reshape, Permute permute) {
+  const auto take = [](at::IntArrayRef& list, std::int64_t count) {
+    TORCH_CHECK(count >= 0 && static_cast<std::size_t>(count) <= list.size(),
+                "repquant::rearrange: the steps do not fit the sizes");
+    const auto n = static_cast<std::size_t>(count);
+    const at::IntArrayRef taken = list.slice(0, n);
+    list = list.slice(n);
+    return taken;
+  };
+  while (!steps.empty()) {
+    const at::IntArrayRef head = take(steps, 2);
+    if (head[0] == kReshapeStep) {
+      reshape(full_sizes(take(sizes, head[1]), numel));
+      rank = head[1];
+    } else {
+      permute(order_of(head[0], take(steps, head[1]), rank));
+    }
   }
-  TORCH_CHECK(product(full) == numel, "shape '", sizes, "' is invalid for input of size ", numel);
-  return full;
 }
 
 }  // namespace
@@ -287,46 +294,36 @@ at::Tensor in_order(const at::Tensor& x) {
 }
 
 at::Tensor rearrange_cpu(const at::Tensor& x, at::IntArrayRef sizes, at::IntArrayRef steps) {
+  if (x.numel() == 0 || x.element_size() > 8) return rearrange_meta(x, sizes, steps);
   at::Tensor source = x;
   std::vector<std::int64_t> shape = x.sizes().vec();
   Arrangement arrangement(x.sizes(), x.strides());
-  const bool simple = x.numel() > 0 && x.element_size() <= 8;
   for_each_step(
-      sizes, steps,
-      [&](at::IntArrayRef wanted) {
-        std::vector<std::int64_t> to = full_sizes(wanted, source.numel());
-        if (simple && !arrangement.reshape(to)) {
+      x.dim(), x.numel(), sizes, steps,
+      [&](std::vector<std::int64_t> to) {
+        if (!arrangement.reshape(to)) {
           source = copy(source, arrangement, shape);
           arrangement = Arrangement(source.sizes(), source.strides());
-          arrangement.reshape(to);
-        } else if (!simple) {
-          source = source.reshape(to);
+          TORCH_INTERNAL_ASSERT(arrangement.reshape(to));
         }
         shape = std::move(to);
       },
-      [&](at::IntArrayRef dims) {
-        const auto order = full_order(dims, static_cast<std::int64_t>(shape.size()));
+      [&](const std::vector<std::int64_t>& order) {
         std::vector<std::int64_t> to;
         for (const std::int64_t d : order) to.push_back(shape[static_cast<std::size_t>(d)]);
         shape = std::move(to);
-        if (simple) {
-          arrangement.permute(order);
-        } else {
-          source = source.permute(order);
-        }
+        arrangement.permute(order);
       });
-  if (!simple) return source;
-  if (const auto strides = arrangement.strides()) {
-    return source.as_strided(shape, *strides);
-  }
+  if (const auto strides = arrangement.strides()) return source.as_strided(shape, *strides);
   return copy(source, arrangement, shape);
 }
 
 at::Tensor rearrange_meta(const at::Tensor& x, at::IntArrayRef sizes, at::IntArrayRef steps) {
   at::Tensor y = x;
   for_each_step(
-      sizes, steps, [&](at::IntArrayRef wanted) { y = y.reshape(wanted); },
-      [&](at::IntArrayRef dims) { y = y.permute(full_order(dims, y.dim())); });
+      x.dim(), x.numel(), sizes, steps,
+      [&](const std::vector<std::int64_t>& to) { y = y.reshape(to); },
+      [&](const std::vector<std::int64_t>& order) { y = y.permute(order); });
   return y;
 }
 

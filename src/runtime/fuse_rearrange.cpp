@@ -33,8 +33,8 @@ std::optional<std::vector<NamedValue>> numbers_of(Value* list) {
   return std::vector<NamedValue>(constants->begin(), constants->end());
 }
 
-void add_permutation(Steps& to, const std::vector<std::int64_t>& dims) {
-  to.steps.insert(to.steps.end(), {ops::kPermuteStep, static_cast<std::int64_t>(dims.size())});
+void add_permutation(Steps& to, std::int64_t kind, const std::vector<std::int64_t>& dims) {
+  to.steps.insert(to.steps.end(), {kind, static_cast<std::int64_t>(dims.size())});
   to.steps.insert(to.steps.end(), dims.begin(), dims.end());
   to.permutes = true;
 }
@@ -53,12 +53,12 @@ bool add_step(const Node* node, Steps& to) {
   }
   if (is_kind(node, "aten::permute")) {
     const auto order = constant_ints(node->input(1));
-    if (order) add_permutation(to, *order);
+    if (order) add_permutation(to, ops::kPermuteStep, *order);
     return order.has_value();
   }
   if (is_kind(node, "aten::transpose")) {
     const auto a = constant_int(node->input(1)), b = constant_int(node->input(2));
-    if (a && b) add_permutation(to, {*a, *b});
+    if (a && b) add_permutation(to, ops::kTransposeStep, {*a, *b});
     return a && b;
   }
   return false;

@@ -72,11 +72,11 @@ TEST(Rearrange, IsWhatTheStepsAreOneAfterTheOther) {
         }
         sizes.insert(sizes.end(), to.begin(), to.end());
         steps.insert(steps.end(), {ops::kReshapeStep, static_cast<std::int64_t>(to.size())});
-      } else if (expected.dim() > 2 && below(random, 2) == 0) {
+      } else if (expected.dim() > 0 && below(random, 2) == 0) {
         const std::int64_t a = below(random, expected.dim()),
                            b = -1 - below(random, expected.dim());
         expected = expected.transpose(a, b);
-        steps.insert(steps.end(), {ops::kPermuteStep, 2, a, b});
+        steps.insert(steps.end(), {ops::kTransposeStep, 2, a, b});
       } else {
         const List order = random_order(random, expected.dim());
         expected = expected.permute(order);
@@ -97,8 +97,8 @@ TEST(Rearrange, IsWhatTheStepsAreOneAfterTheOther) {
 TEST(Rearrange, CopiesOnceOrNotAtAll) {
   const at::Tensor image = at::randn({2, 16, 16, 12}), x = image.permute({0, 3, 1, 2});
   const List sizes{2 * 12 * 8, 2, 8, 2, 2, 12, 64, 4, 8, 64, 12};
-  const List steps{ops::kReshapeStep, 4, ops::kPermuteStep, 2, 1, 2,
-                   ops::kReshapeStep, 4, ops::kPermuteStep, 2, 1, 3,
+  const List steps{ops::kReshapeStep, 4, ops::kTransposeStep, 2, 1, 2,
+                   ops::kReshapeStep, 4, ops::kTransposeStep, 2, 1, 3,
                    ops::kReshapeStep, 3};
   const at::Tensor windows = ops::rearrange_cpu(x, sizes, steps);
   EXPECT_TRUE(windows.is_contiguous());
@@ -106,13 +106,13 @@ TEST(Rearrange, CopiesOnceOrNotAtAll) {
   const List back{2, 4, 64, 12, 2 * 12 * 8, 8, 2, 2, 2, 12, 16, 16};
   const List steps_back{ops::kReshapeStep,
                         4,
-                        ops::kPermuteStep,
+                        ops::kTransposeStep,
                         2,
                         1,
                         3,
                         ops::kReshapeStep,
                         4,
-                        ops::kPermuteStep,
+                        ops::kTransposeStep,
                         2,
                         1,
                         2,
@@ -144,8 +144,14 @@ TEST(Rearrange, RefusesStepsThatDoNotFit) {
   EXPECT_THROW(call({24}, {ops::kReshapeStep, 2}), c10::Error);
   EXPECT_THROW(call({}, {ops::kReshapeStep}), c10::Error);
   EXPECT_THROW(call({24}, {ops::kReshapeStep, -1}), c10::Error);
-  EXPECT_THROW(call({}, {ops::kPermuteStep, 2, 0, 2}), c10::Error);
+  EXPECT_THROW(call({}, {ops::kTransposeStep, 2, 0, 2}), c10::Error);
   EXPECT_THROW(call({}, {ops::kPermuteStep, 2, 1, 1}), c10::Error);
+  EXPECT_THROW(call({}, {ops::kTransposeStep, 1, 1}), c10::Error);
+  EXPECT_THROW(call({}, {9, 2, 0, 1}), c10::Error);
+  constexpr std::int64_t kHuge = std::int64_t{1} << 32;
+  EXPECT_THROW(call({kHuge, kHuge, 24}, {ops::kReshapeStep, 3}), c10::Error);
+  EXPECT_THROW(call({kHuge, kHuge, -1}, {ops::kReshapeStep, 3}), c10::Error);
+  EXPECT_THROW(call({-4, -6}, {ops::kReshapeStep, 2}), c10::Error);
   EXPECT_THROW(call({}, {ops::kPermuteStep, 3, 0, 1, 2}), c10::Error);
 }
 

@@ -78,6 +78,15 @@ def forward(x: Tensor) -> Tensor:
   EXPECT_EQ(counts, (Counts{{"repquant::rearrange", 2}}));
 }
 
+TEST(FuseRearrangements, TransposesMatrices) {
+  const Counts counts = fused(R"(
+def forward(x: Tensor) -> Tensor:
+  return x.reshape([-1, 6]).transpose(0, 1).reshape([6, 4, -1]).transpose(-1, 1) * 2.0
+)",
+                              {6, 8});
+  EXPECT_EQ(counts, (Counts{{"repquant::rearrange", 1}}));
+}
+
 TEST(FuseRearrangements, EndsWhereAValueIsReadTwice) {
   const Counts counts = fused(R"(
 def forward(x: Tensor) -> Tensor:
