@@ -258,21 +258,6 @@ int next_rows(std::int64_t left) {
   return static_cast<int>(left > V::kRows ? (left + 1) / 2 : left);
 }
 
-/// A tile of half to all of V::kRows rows beside the steps of another one; false if it has less.
-template <class V, class Work, int kRows = V::kRows>
-REPQUANT_INLINE bool tile_beside(int rows, const std::uint8_t* x, std::int64_t stride, const std::int8_t* panel,
-                 std::int64_t groups, std::int32_t* sums, Work& work) {
-  if (rows == kRows) {
-    tile<V, kRows, 4>(x, stride, panel, groups, sums, kPanel, work);
-    while (work.done < work.steps) work.step();
-    return true;
-  }
-  if constexpr (2 * kRows > V::kRows + 1) {
-    return tile_beside<V, Work, kRows - 1>(rows, x, stride, panel, groups, sums, work);
-  }
-  return false;
-}
-
 template <class V, Activation kActivation, Output kOutput>
 void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_end,
                std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch) {
@@ -302,11 +287,13 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
       turn = 1 - turn;
       bool done = false;
       if constexpr (V::kOverlaps) {
-        if (vectors == 4 && last.whole() && !(args.nibbles && !unpack)) {
+        if (rows == V::kRows && vectors == 4 && last.whole() && !(args.nibbles && !unpack)) {
           // Four tiles fetch the next panel, which may still be in memory.
           const std::int64_t quarter = (row - row_begin) / V::kRows;
           last.begin(next + (quarter < 4 ? quarter : 0) * (bytes_per_panel / 4));
-          done = tile_beside<V>(rows, x, stride, bytes, args.groups, to, last);
+          tile<V, V::kRows, 4>(x, stride, bytes, args.groups, to, kPanel, last);
+          while (last.done < last.steps) last.step();
+          done = true;
         }
       }
       if (!done) {
