@@ -20,15 +20,15 @@ bool same_content(const at::Tensor& a, const at::Tensor& b) {
          at::equal(a, b);
 }
 
-/// A copy with memory of its own. A number that Python wrote (graph/portable_code.cpp marks it;
-/// files do not keep the mark) becomes float32, which leaves and makes the same types: of integers
-/// float32.
-at::Tensor own_copy(const at::Tensor& tensor) {
+/// The constant as a file is to have it. A number that Python wrote (graph/portable_code.cpp marks
+/// it; files do not keep the mark) becomes float32, which leaves and makes the same types: of
+/// integers float32.
+at::Tensor as_stored(const at::Tensor& tensor) {
   if (tensor.unsafeGetTensorImpl()->is_wrapped_number() && tensor.scalar_type() == at::kDouble) {
     at::Tensor number = tensor.to(at::kFloat);
     if (at::isinf(number).equal(at::isinf(tensor))) return number;
   }
-  return tensor.detach().clone(at::MemoryFormat::Contiguous);
+  return tensor;
 }
 
 }  // namespace
@@ -42,15 +42,17 @@ void tidy_constants(torch::jit::Graph& graph) {
       }
     }
     if (node->kind() != c10::prim::Constant) continue;
-    const at::Tensor tensor = constant_tensor(node->output());
-    if (!tensor.defined()) continue;
-    at::Tensor own = own_copy(tensor);
+    const at::Tensor constant = constant_tensor(node->output());
+    if (!constant.defined()) continue;
+    const at::Tensor stored = as_stored(constant);
     const auto same = std::find_if(seen.begin(), seen.end(), [&](const at::Tensor& other) {
-      return same_content(other, own);
+      return same_content(other, stored);
     });
+    at::Tensor own;
     if (same != seen.end()) {
       own = *same;
     } else {
+      own = stored.detach().clone(at::MemoryFormat::Contiguous);
       seen.push_back(own);
     }
     node->t_(c10::attr::value, own);

@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 
+#include "graph/operator_kinds.h"
 #include "graph/rewrite.h"
 #include "graph/site.h"
 #include "repquant/error.h"

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "artifact/lower.h"
+#include "graph/operator_kinds.h"
 #include "graph/rewrite.h"
 #include "plan/simulate.h"
 

@@ -58,6 +58,13 @@ std::string list_of(const std::vector<std::int64_t>& numbers) {
   return text + "]";
 }
 
+/// Text that puts zeros around dimensions of x. `pad`: for those behind them.
+std::string padding_text(std::vector<std::int64_t> pad, const std::vector<std::int64_t>& before,
+                         const std::vector<std::int64_t>& after) {
+  for (std::size_t d = before.size(); d-- > 0;) pad.insert(pad.end(), {before[d], after[d]});
+  return "    x = torch.constant_pad_nd(x, " + list_of(pad) + ", 0)\n";
+}
+
 /// Text of `y = ` the Linear of x, or one for each group of its features, concatenated.
 std::string linear_text(const std::string& x, const Convolution& convolution) {
   if (convolution.groups == 1) return "    y = torch.linear(" + x + ", weight_0, bias_0)\n";
@@ -131,11 +138,7 @@ std::string windows_text(const Convolution& convolution) {
                      ") -> Tensor:\n    x = x.permute(" +
                      list_of(channels_last_order(convolution.dimensions())) + ")\n";
   if (convolution.padded()) {
-    std::vector<std::int64_t> pad{0, 0};
-    for (std::size_t d = convolution.dimensions(); d-- > 0;) {
-      pad.insert(pad.end(), {convolution.before[d], convolution.after[d]});
-    }
-    text += "    x = torch.constant_pad_nd(x, " + list_of(pad) + ", 0)\n";
+    text += padding_text({0, 0}, convolution.before, convolution.after);
   }
   std::vector<std::int64_t> order, back{0, n + 1};
   for (std::int64_t d = 0; d <= n; ++d) order.push_back(d);
@@ -211,18 +214,17 @@ std::vector<Node*> replace_convolution(Node* node, const Convolution& convolutio
 /// A convolution that stays one and is padded more on one side of a dimension than on the other
 /// ("same", of an even kernel): zeros put there first, and as many on both sides by itself.
 std::string evenly_padded_text(const Convolution& convolution) {
-  std::vector<std::int64_t> pad, both;
+  std::vector<std::int64_t> both, before = convolution.before, after = convolution.after;
   for (std::size_t d = 0; d < convolution.dimensions(); ++d) {
-    both.push_back(std::min(convolution.before[d], convolution.after[d]));
+    both.push_back(std::min(before[d], after[d]));
+    before[d] -= both[d];
+    after[d] -= both[d];
   }
-  for (std::size_t d = convolution.dimensions(); d-- > 0;) {
-    pad.insert(pad.end(), {convolution.before[d] - both[d], convolution.after[d] - both[d]});
-  }
-  return "def padded(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:\n"
-         "    x = torch.constant_pad_nd(x, " +
-         list_of(pad) + ", 0)\n    return torch.conv" + std::to_string(convolution.dimensions()) +
-         "d(x, weight, bias, " + list_of(convolution.stride) + ", " + list_of(both) + ", " +
-         list_of(convolution.dilation) + ", " + std::to_string(convolution.groups) + ")\n";
+  return "def padded(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:\n" +
+         padding_text({}, before, after) + "    return torch.conv" +
+         std::to_string(convolution.dimensions()) + "d(x, weight, bias, " +
+         list_of(convolution.stride) + ", " + list_of(both) + ", " + list_of(convolution.dilation) +
+         ", " + std::to_string(convolution.groups) + ")\n";
 }
 
 /// The Linears among the nodes of windows, each with the first node that takes its windows.

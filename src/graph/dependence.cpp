@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "graph/operator_kinds.h"
+
 namespace repquant {
 namespace {
 

@@ -11,6 +11,7 @@
 #include "graph/convolution.h"
 #include "graph/dependence.h"
 #include "graph/normalize.h"
+#include "graph/operator_kinds.h"
 #include "graph/products.h"
 #include "graph/rank.h"
 #include "graph/rewrite.h"
@@ -29,50 +30,7 @@ bool is_any(const Node* node, const std::set<std::string>& kinds) {
   return kinds.count(kind_name(node)) > 0;
 }
 
-const std::set<std::string> kShapeOnly{"aten::view",
-                                       "aten::reshape",
-                                       "aten::flatten",
-                                       "aten::unflatten",
-                                       "aten::permute",
-                                       "aten::transpose",
-                                       "aten::t",
-                                       "aten::contiguous",
-                                       "aten::unsqueeze",
-                                       "aten::squeeze",
-                                       "aten::expand",
-                                       "aten::expand_as",
-                                       "aten::view_as",
-                                       "aten::reshape_as",
-                                       "aten::select",
-                                       "aten::slice",
-                                       "aten::narrow",
-                                       "aten::roll",
-                                       "aten::split",
-                                       "aten::split_with_sizes",
-                                       "aten::chunk",
-                                       "aten::unbind",
-                                       "aten::tensor_split",
-                                       "aten::movedim",
-                                       "aten::swapaxes",
-                                       "aten::clone",
-                                       "aten::detach",
-                                       "aten::index_select",
-                                       "aten::flip",
-                                       "aten::repeat_interleave",
-                                       "aten::unfold",
-                                       "prim::ListUnpack"};
 const std::set<std::string> kPads{"aten::pad", "aten::constant_pad_nd"};
-const std::set<std::string> kReadsShapeOnly{"aten::size",
-                                            "aten::dim",
-                                            "aten::len",
-                                            "aten::numel",
-                                            "prim::device",
-                                            "prim::dtype",
-                                            "aten::is_floating_point",
-                                            "prim::layout",
-                                            "aten::sym_size",
-                                            "prim::shape"};
-const std::set<std::string> kSoftmax{"aten::softmax", "aten::_softmax", "aten::_safe_softmax"};
 const std::set<std::string> kNorms{"aten::layer_norm", "aten::native_layer_norm", "aten::rms_norm"};
 // Between q k^T and softmax: scaling, masks, biases, soft caps and sinks.
 const std::set<std::string> kScoreArithmetic{
@@ -122,7 +80,7 @@ Node* attend_after(Node* softmax, std::string& reason) {
     Node* next = nullptr;
     std::size_t offset = 0;
     for (const auto& use : value->uses()) {
-      if (is_any(use.user, kReadsShapeOnly)) continue;
+      if (reads_shape_only(use.user)) continue;
       if (next != nullptr) {
         reason = "the softmax output has more than one reader";
         return nullptr;
@@ -164,7 +122,7 @@ bool only_chooses(const Value* value) {
     for (const auto& use : next->uses()) {
       const Node* user = use.user;
       if (user->kind() == c10::prim::Return) return false;
-      if (is_any(user, kReadsShapeOnly) || is_any(user, kOnlyPlaces)) continue;
+      if (reads_shape_only(user) || is_any(user, kOnlyPlaces)) continue;
       const bool places = is_any(user, kPlaces) && user->outputs().size() == 2;
       for (const Value* output : user->outputs()) {
         if (!places || output == user->outputs()[0]) open.push_back(output);
@@ -185,7 +143,7 @@ void reach(const Value* value, const std::unordered_map<const Node*, std::size_t
            NormReach& out) {
   for (const auto& use : value->uses()) {
     const Node* user = use.user;
-    if (is_any(user, kReadsShapeOnly)) continue;
+    if (reads_shape_only(user)) continue;
     if (linear_sites.count(user) > 0 && use.offset == 0) {
       out.linears.push_back(user);
     } else if (use.offset == 0 && (is_shape_only(user) || is_any(user, kPads))) {
@@ -491,12 +449,6 @@ class Search {
 };
 
 }  // namespace
-
-bool is_shape_only(const Node* node) { return is_any(node, kShapeOnly); }
-
-bool is_softmax(const Node* node) { return is_any(node, kSoftmax); }
-
-bool reads_shape_only(const Node* node) { return is_any(node, kReadsShapeOnly); }
 
 SiteSearch find_sites(const Model& model) { return Search(model).run(); }
 

@@ -14,6 +14,7 @@
 #include "graph/convolution.h"
 #include "graph/einsum.h"
 #include "graph/normalize.h"
+#include "graph/operator_kinds.h"
 #include "graph/rewrite.h"
 #include "graph/site.h"
 #include "tensor/cache_codes.h"

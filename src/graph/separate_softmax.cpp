@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "graph/normalize.h"
+#include "graph/operator_kinds.h"
 #include "graph/rewrite.h"
 #include "graph/site.h"
 

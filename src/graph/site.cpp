@@ -7,6 +7,7 @@
 
 #include "base/overloaded.h"
 #include "graph/graph_copy.h"
+#include "graph/operator_kinds.h"
 #include "graph/rewrite.h"
 
 namespace repquant {

@@ -146,16 +146,7 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
 /// point at is in it then. True if it made one: what was observed of the old one does not hold.
 bool own_graph(Model& model, std::vector<Site>& sites);
 
-/// True for operators that only move elements (reshape, permute, slice, roll, ...).
-bool is_shape_only(const torch::jit::Node* node);
-
 /// True if `value` is the output of a Linear, perhaps cut, moved around and scaled by numbers.
 bool is_moved_linear(const torch::jit::Value* value);
-
-/// True for a softmax, over any dimension.
-bool is_softmax(const torch::jit::Node* node);
-
-/// True for operators that read shape, type or device and no element.
-bool reads_shape_only(const torch::jit::Node* node);
 
 }  // namespace repquant

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "graph/normalize.h"
+#include "graph/operator_kinds.h"
 #include "graph/rank.h"
 #include "graph/rewrite.h"
 #include "graph/site.h"

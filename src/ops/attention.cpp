@@ -6,6 +6,7 @@
 #include "ops/operators.h"
 #include "ops/output.h"
 #include "ops/parallel.h"
+#include "ops/rearrange.h"
 #include "ops/scratch.h"
 
 namespace repquant::ops {

@@ -7,6 +7,7 @@
 #include "ops/output.h"
 #include "ops/parallel.h"
 #include "ops/plane.h"
+#include "ops/rearrange.h"
 #include "ops/scratch.h"
 #include "ops/token_output.h"
 

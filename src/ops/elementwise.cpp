@@ -5,6 +5,7 @@
 #include "ops/operators.h"
 #include "ops/output.h"
 #include "ops/parallel.h"
+#include "ops/rearrange.h"
 #include "ops/scratch.h"
 #include "ops/token_output.h"
 

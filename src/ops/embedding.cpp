@@ -29,7 +29,7 @@ void read_nibbles(const std::uint8_t* codes, float scale, std::int64_t columns, 
 at::Tensor embedding_rows_cpu(const at::Tensor& codes, const at::Tensor& scale,
                               const at::Tensor& indices, std::int64_t columns) {
   const bool nibbles = codes.scalar_type() == at::kByte;
-  TORCH_CHECK(codes.dim() == 2 && codes.is_contiguous() &&
+  TORCH_CHECK(codes.dim() == 2 && codes.is_contiguous() && columns > 0 &&
                   (nibbles ? codes.size(1) == (columns + 1) / 2
                            : codes.scalar_type() == at::kChar && codes.size(1) == columns) &&
                   scale.scalar_type() == at::kFloat && scale.is_contiguous() &&

@@ -5,6 +5,7 @@
 #include "ops/operators.h"
 #include "ops/output.h"
 #include "ops/parallel.h"
+#include "ops/rearrange.h"
 
 namespace repquant::ops {
 namespace {

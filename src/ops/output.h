@@ -12,9 +12,6 @@ namespace repquant::ops {
 /// to a quarter of a forward pass. At most 256 MB are kept for later, in the whole process.
 at::Tensor new_output(at::IntArrayRef sizes, at::ScalarType type);
 
-/// x.contiguous(), with such an output where that is a copy.
-at::Tensor in_order(const at::Tensor& x);
-
 /// From now on every large CPU tensor of the process is made so, and at most `most_kept` bytes are
 /// kept for later; they are given back where an allocation fails. For programs, not for libraries.
 void reuse_blocks(std::size_t most_kept);

@@ -1,4 +1,6 @@
 // Reshapes and permutations one after the other, as the one copy (or view) that they are together.
+#include "ops/rearrange.h"
+
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -304,7 +306,8 @@ at::Tensor rearrange_cpu(const at::Tensor& x, at::IntArrayRef sizes, at::IntArra
         if (!arrangement.reshape(to)) {
           source = copy(source, arrangement, shape);
           arrangement = Arrangement(source.sizes(), source.strides());
-          TORCH_INTERNAL_ASSERT(arrangement.reshape(to));
+          const bool fits = arrangement.reshape(to);
+          TORCH_INTERNAL_ASSERT(fits);  // one run splits into any sizes
         }
         shape = std::move(to);
       },

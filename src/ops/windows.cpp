@@ -9,6 +9,7 @@
 #include "ops/output.h"
 #include "ops/parallel.h"
 #include "ops/plane.h"
+#include "ops/rearrange.h"
 
 namespace repquant::ops {
 namespace {

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "format/codes.h"
+#include "graph/operator_kinds.h"
 #include "graph/rewrite.h"
 #include "graph/site.h"
 #include "runtime/epilogue.h"

@@ -15,7 +15,7 @@ using torch::jit::Node;
 
 struct SameOperator {
   const char* name;
-  std::vector<std::size_t> inputs;  // that it takes; others only matter to gradients
+  std::size_t inputs;  // that it takes; others only matter to gradients
 };
 
 std::optional<SameOperator> with_reused_output(const Node* node) {
@@ -23,12 +23,12 @@ std::optional<SameOperator> with_reused_output(const Node* node) {
   if (schema == nullptr) return {};
   const std::string& overload = schema->overload_name();
   if (overload == "Tensor") {
-    if (is_kind(node, "aten::add")) return SameOperator{"repquant::add", {0, 1, 2}};
-    if (is_kind(node, "aten::mul")) return SameOperator{"repquant::mul", {0, 1}};
+    if (is_kind(node, "aten::add")) return SameOperator{"repquant::add", 3};
+    if (is_kind(node, "aten::mul")) return SameOperator{"repquant::mul", 2};
   }
   if (!overload.empty()) return {};
-  if (is_kind(node, "aten::cat")) return SameOperator{"repquant::cat", {0, 1}};
-  if (is_kind(node, "aten::embedding")) return SameOperator{"repquant::embedding", {0, 1}};
+  if (is_kind(node, "aten::cat")) return SameOperator{"repquant::cat", 2};
+  if (is_kind(node, "aten::embedding")) return SameOperator{"repquant::embedding", 2};
   return {};
 }
 
@@ -38,8 +38,8 @@ void reuse_outputs(FusionContext& context, torch::jit::Graph& graph) {
   for (Node* node : all_nodes(graph)) {
     const auto same = with_reused_output(node);
     if (!same) continue;
-    std::vector<torch::jit::NamedValue> arguments;
-    for (const std::size_t i : same->inputs) arguments.emplace_back(node->input(i));
+    const auto end = node->inputs().begin() + static_cast<std::ptrdiff_t>(same->inputs);
+    const std::vector<torch::jit::NamedValue> arguments(node->inputs().begin(), end);
     context.improve(node, insert_operator(node, same->name, arguments));
   }
 }

@@ -8,7 +8,7 @@
 #include <random>
 
 #include "ops/operators.h"
-#include "ops/output.h"
+#include "ops/rearrange.h"
 
 namespace repquant {
 namespace {

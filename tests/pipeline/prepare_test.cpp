@@ -38,6 +38,16 @@ torch::jit::Module folded(const std::string& output) {
   return module;
 }
 
+/// A trace that has noted its number of samples.
+torch::jit::Module of_four_samples() {
+  at::manual_seed(3);
+  torch::jit::Module module("m");
+  module.register_parameter("w", at::randn({16, 12}), false);
+  module.define("def forward(self, x):\n    return torch.linear(x.view([4, 12]), self.w)\n");
+  module.eval();
+  return module;
+}
+
 class Prepare : public ::testing::Test {
  protected:
   QuantizeReport run(const torch::jit::Module& module, int batch_size = 8, int samples = 8) {
@@ -63,22 +73,14 @@ class Prepare : public ::testing::Test {
 
 // A trace that has noted its number of samples is refused before the fit, with that number.
 TEST_F(Prepare, ANumberOfSamplesThatIsFixed) {
-  at::manual_seed(3);
-  torch::jit::Module module("m");
-  module.register_parameter("w", at::randn({16, 12}), false);
-  module.define("def forward(self, x):\n    return torch.linear(x.view([4, 12]), self.w)\n");
-  module.eval();
+  const torch::jit::Module module = of_four_samples();
   EXPECT_ERROR(run(module), ErrorKind::kUsage, "takes 4 samples at a time");
   EXPECT_EQ(run(module, 4, 8).samples, 8);
   EXPECT_EQ(run(module, 4, 10).samples, 8);  // the last two are no pass
 }
 
 TEST_F(Prepare, WholePassesJudgeWhereTheNumberIsFixed) {
-  at::manual_seed(3);
-  torch::jit::Module module("m");
-  module.register_parameter("w", at::randn({16, 12}), false);
-  module.define("def forward(self, x):\n    return torch.linear(x.view([4, 12]), self.w)\n");
-  module.eval();
+  const torch::jit::Module module = of_four_samples();
   const auto data = (folder_ / "x.pt").string();
   for (const auto& [samples, hold_back, fitted, judge] : {std::tuple{16, 16, 12, 4},
                                                           {18, 16, 12, 4},

@@ -33,12 +33,7 @@ struct Avx2 : PlainBytes {
 
   static F set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-  static F load_n(const float* p, std::int64_t n) {
-    float buffer[16] = {};
-    for (int i = 0; i < 16 && i < n; ++i) buffer[i] = p[i];
-    return load(buffer);
-  }
-  static F load_n(const float* p, std::int64_t n, float other) {
+  static F load_n(const float* p, std::int64_t n, float other = 0.0F) {
     float buffer[16];
     for (int i = 0; i < 16; ++i) buffer[i] = i < n ? p[i] : other;
     return load(buffer);

@@ -47,10 +47,7 @@ struct Generic : PlainBytes {
     std::memcpy(r.v, p, sizeof(r.v));
     return r;
   }
-  static F load_n(const float* p, std::int64_t n) {
-    return each<F>([&](int i) { return i < n ? p[i] : 0.0F; });
-  }
-  static F load_n(const float* p, std::int64_t n, float other) {
+  static F load_n(const float* p, std::int64_t n, float other = 0.0F) {
     return each<F>([&](int i) { return i < n ? p[i] : other; });
   }
   static void store(float* p, F a) { std::memcpy(p, a.v, sizeof(a.v)); }
