@@ -7,6 +7,7 @@
 #include "ops/kernels/pack.h"
 #include "ops/operators.h"
 #include "ops/output.h"
+#include "ops/packed_weight.h"
 #include "ops/parallel.h"
 #include "ops/rearrange.h"
 #include "ops/scratch.h"
@@ -23,16 +24,6 @@ constexpr std::int64_t kRowStep = 24;
 constexpr std::int64_t kFewestRows = 2 * kRowStep;
 /// Multiply-accumulates below which a second thread costs more than it saves.
 constexpr std::int64_t kThreadWork = 1 << 18;
-
-std::int64_t padded(std::int64_t channels) { return (channels + kPanel - 1) / kPanel * kPanel; }
-
-void check_vector(const at::Tensor& vector, at::ScalarType type, std::int64_t channels,
-                  const char* name) {
-  TORCH_CHECK(
-      vector.scalar_type() == type && vector.is_contiguous() && vector.numel() == padded(channels),
-      "repquant::linear: ", name, " must be a contiguous ", type, " vector of ", padded(channels),
-      " elements, got ", vector.scalar_type(), " ", vector.sizes());
-}
 
 /// Input codes as [rows, 4 groups], zero-padded.
 at::Tensor input_rows(const at::Tensor& codes, std::int64_t columns, std::int64_t groups) {
@@ -95,15 +86,6 @@ void run(const LinearArgs& args, std::int64_t rows) {
   });
 }
 
-/// Narrowed to int or multiplied by others.
-void check_counts(std::int64_t channels, std::int64_t columns, std::int64_t bits) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 30;
-  TORCH_CHECK(bits >= 1 && bits <= 8 && channels >= 0 && channels <= kMost && columns >= 1 &&
-                  columns <= kMost,
-              "repquant::linear: no weight has ", bits, " bits, ", channels, " channels and ",
-              columns, " columns");
-}
-
 /// The arguments that all forms of the operator share; `rows` keeps the input alive.
 LinearArgs shared_args(const at::Tensor& codes, const at::Tensor& weight,
                        const at::Tensor& compensation, const at::Tensor& scale,
@@ -114,14 +96,10 @@ LinearArgs shared_args(const at::Tensor& codes, const at::Tensor& weight,
   args.nibbles = bits <= 4;
   args.groups = packed_groups(columns, args.nibbles);
   args.channels = channels;
-  TORCH_CHECK(
-      weight.scalar_type() == at::kByte && weight.is_contiguous() &&
-          weight.numel() == padded(channels) / kPanel * panel_bytes(args.groups, args.nibbles),
-      "repquant::linear: the weight was not packed for ", channels, " channels, ", columns,
-      " columns and ", bits, " bits");
-  check_vector(compensation, at::kInt, channels, "compensation");
-  check_vector(scale, at::kFloat, channels, "scale");
-  check_vector(bias, at::kFloat, channels, "bias");
+  check_weight(weight, 1, channels, columns, bits);
+  check_vector(compensation, at::kInt, padded(channels), "compensation");
+  check_vector(scale, at::kFloat, padded(channels), "scale");
+  check_vector(bias, at::kFloat, padded(channels), "bias");
   rows = input_rows(codes, columns, args.groups);
   args.x = rows.const_data_ptr<std::uint8_t>();
   args.weight = weight.const_data_ptr<std::uint8_t>();
@@ -138,7 +116,7 @@ at::Tensor set_grids(LinearArgs& args, const OptionalTensor& grids, const Option
   TORCH_CHECK(sums && grids->scalar_type() == at::kFloat && grids->dim() >= 1 &&
                   grids->size(-1) == 2 && grids->numel() == 2 * rows,
               "repquant::linear: grids of rows must be float32 [.., 2], with sums");
-  check_vector(*sums, at::kFloat, args.channels, "sums");
+  check_vector(*sums, at::kFloat, padded(args.channels), "sums");
   at::Tensor kept = grids->contiguous();
   args.rows = kept.const_data_ptr<float>();
   args.sums = sums->const_data_ptr<float>();
@@ -210,8 +188,8 @@ at::Tensor linear_cpu(const at::Tensor& codes, const at::Tensor& weight,
   if (args.output == Output::kProductCodes) {
     TORCH_CHECK(multiplier && offset && high >= 0 && (quadratic ? high <= 15 : high <= 255),
                 "repquant::linear: product codes need a multiplier, an offset and codes of 8 bits");
-    check_vector(*multiplier, at::kFloat, channels, "multiplier");
-    check_vector(*offset, at::kFloat, channels, "offset");
+    check_vector(*multiplier, at::kFloat, padded(channels), "multiplier");
+    check_vector(*offset, at::kFloat, padded(channels), "offset");
     args.multiplier = multiplier->const_data_ptr<float>();
     args.offset = offset->const_data_ptr<float>();
   }

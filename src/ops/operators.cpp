@@ -165,6 +165,18 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_meta(
   return token_quantize_meta(y, top, levels);
 }
 
+at::Tensor grouped_linear_meta(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&,
+                               const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                               std::int64_t channels, std::int64_t, std::int64_t, std::int64_t,
+                               std::int64_t, at::TensorList, const std::optional<at::Tensor>&,
+                               const std::optional<at::Tensor>&) {
+  TORCH_CHECK(x.dim() >= 1 && weight.dim() >= 1,
+              "repquant::grouped_linear: x must be [.., groups x columns]");
+  auto sizes = x.sym_sizes().vec();
+  sizes.back() = weight.sym_size(0) * channels;
+  return at::empty_symint(sizes, x.options());
+}
+
 at::Tensor linear_side_meta(const at::Tensor& codes, const at::Tensor& weight,
                             const at::Tensor& compensation, const at::Tensor& scale,
                             const at::Tensor& bias, const at::Tensor&, const at::Tensor&,
@@ -321,6 +333,16 @@ TORCH_LIBRARY(repquant, m) {
       "Tensor? levels, Tensor? multiplier=None, Tensor? offset=None) -> (Tensor codes, Tensor "
       "rows)");
 
+  // x float32 [.., G K] in groups of K: each group's codes on a grid for each row, as token_quantize
+  // has them (levels: one for each group, or none; multiplier, offset float32 [G K]), and the
+  // Linear of them, as linear has it with rows to float32 -> [.., G channels]. weight [G, ..],
+  // compensation, scale, bias, sums [G, p N]: of the groups, one after the other. K: of whole
+  // fours, or eights where the weight has nibbles.
+  m.def(
+      "grouped_linear(Tensor x, Tensor weight, Tensor compensation, Tensor scale, Tensor bias, "
+      "Tensor sums, int channels, int columns, int bits, int activation, int top, Tensor[] levels, "
+      "Tensor? multiplier=None, Tensor? offset=None) -> Tensor");
+
   // As linear to float32, plus side columns: centred codes clamp(round(x / s + z), 0, max) - z of
   // the float32 input's `side_channels` times side_weight float32 [m, p N]. side_inverse = 1 / s.
   m.def(
@@ -386,6 +408,7 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("depthwise_tokens", &depthwise_tokens_cpu);
   m.impl("linear", &linear_cpu);
   m.impl("linear_tokens", &linear_tokens_cpu);
+  m.impl("grouped_linear", &grouped_linear_cpu);
   m.impl("linear_side", &linear_side_cpu);
   m.impl("pack_weight_only", &pack_weight_only_cpu);
   m.impl("weight_only_linear", &weight_only_linear_cpu);
@@ -413,6 +436,7 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("depthwise_tokens", &depthwise_tokens_meta);
   m.impl("linear", &linear_meta);
   m.impl("linear_tokens", &linear_tokens_meta);
+  m.impl("grouped_linear", &grouped_linear_meta);
   m.impl("linear_side", &linear_side_meta);
   m.impl("weight_only_linear", &weight_only_linear_meta);
   m.impl("attention", &attention_meta);

@@ -92,6 +92,14 @@ std::tuple<at::Tensor, at::Tensor> linear_tokens_cpu(
     const OptionalTensor& sums, std::int64_t top, const OptionalTensor& levels,
     const OptionalTensor& multiplier = {}, const OptionalTensor& offset = {});
 
+at::Tensor grouped_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
+                              const at::Tensor& compensation, const at::Tensor& scale,
+                              const at::Tensor& bias, const at::Tensor& sums, std::int64_t channels,
+                              std::int64_t columns, std::int64_t bits, std::int64_t activation,
+                              std::int64_t top, at::TensorList levels,
+                              const OptionalTensor& multiplier = {},
+                              const OptionalTensor& offset = {});
+
 at::Tensor linear_side_cpu(const at::Tensor& codes, const at::Tensor& weight,
                            const at::Tensor& compensation, const at::Tensor& scale,
                            const at::Tensor& bias, const at::Tensor& x,

@@ -33,6 +33,19 @@ inline void set_scale(TokenArgs& args, const OptionalTensor& multiplier,
   if (offset) args.offset = offset->const_data_ptr<float>();
 }
 
+inline void check_top(std::int64_t top) {
+  TORCH_CHECK(top >= 1 && top <= 255, "repquant::token_quantize: codes up to ", top,
+              " are not of 8 bits");
+}
+
+/// Levels as the kernel reads them.
+inline at::Tensor checked_levels(const at::Tensor& levels, std::int64_t top) {
+  TORCH_CHECK(levels.scalar_type() == at::kByte && levels.dim() == 1 && levels.numel() > 0 &&
+                  levels.numel() <= 256 && top == 255,
+              "repquant::token_quantize: levels must be uint8 [n] of codes up to 255");
+  return levels.contiguous();
+}
+
 struct TokenOutput {
   at::Tensor codes;   // uint8 [.., width]
   at::Tensor rows;    // float32 [.., 2]
@@ -42,18 +55,14 @@ struct TokenOutput {
   /// `levels`; sets the outputs, width, top and levels of `args`.
   TokenOutput(at::IntArrayRef sizes, std::int64_t width, std::int64_t top,
               const OptionalTensor& codebook, TokenArgs& args) {
-    TORCH_CHECK(top >= 1 && top <= 255, "repquant::token_quantize: codes up to ", top,
-                " are not of 8 bits");
+    check_top(top);
     auto shape = sizes.vec();
     shape.back() = width;
     codes = new_output(shape, at::kByte);
     shape.back() = 2;
     rows = new_output(shape, at::kFloat);
     if (codebook) {
-      TORCH_CHECK(codebook->scalar_type() == at::kByte && codebook->dim() == 1 &&
-                      codebook->numel() > 0 && codebook->numel() <= 256 && top == 255,
-                  "repquant::token_quantize: levels must be uint8 [n] of codes up to 255");
-      levels = codebook->contiguous();
+      levels = checked_levels(*codebook, top);
       args.levels = levels.const_data_ptr<std::uint8_t>();
       args.level_count = static_cast<int>(levels.numel());
     }

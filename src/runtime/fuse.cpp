@@ -43,12 +43,24 @@ void FusionContext::improve(Node* node, Value* better) {
 }
 
 void FusionContext::drop(Node* node) {
-  std::erase_if(replaced, [node](const auto& how) { return how.fused == node->output(); });
+  std::erase_if(replaced, [node](const auto& how) { return how.fused->node() == node; });
   node->destroy();
+}
+
+std::string FusionContext::module_of(const Value* fused) const {
+  const auto found = std::find_if(replaced.begin(), replaced.end(),
+                                  [fused](const auto& how) { return how.fused == fused; });
+  return found == replaced.end() ? "" : found->module;
 }
 
 void FusionContext::report_fused(const std::string& name, std::string op, std::string reason) {
   sites[name] = {name, std::move(op), true, std::move(reason)};
+}
+
+void FusionContext::report_operator(const std::string& module, const std::string& op) {
+  for (auto& [name, site] : sites) {
+    if (name == module || site.reason == "fused into " + module) site.op = op;
+  }
 }
 
 void FusionContext::report_portable(const SubmoduleCall& call, std::string reason) {
@@ -140,6 +152,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
     }
     for (const auto& call : calls) fusion(context, call);
   }
+  fuse_groups(context, graph);
   fuse_windows(context, graph);
   fuse_rearrangements(context, graph);
   reuse_outputs(context, graph);

@@ -60,9 +60,13 @@ struct FusionContext {
   /// Puts `better` in the place of the output of `node`, which it destroys: what that stood for,
   /// `better` stands for.
   void improve(torch::jit::Node* node, torch::jit::Value* better);
-  /// Destroys a node that nothing reads any more, and what stands for its output.
+  /// Destroys a node that nothing reads any more, and what stands for its outputs.
   void drop(torch::jit::Node* node);
+  /// Of the replacement whose value in the fused graph this is.
+  std::string module_of(const torch::jit::Value* fused) const;
   void report_fused(const std::string& name, std::string op, std::string reason = "");
+  /// Another operator for a fused submodule and what was fused into it.
+  void report_operator(const std::string& module, const std::string& op);
   void report_portable(const SubmoduleCall& call, std::string reason);
 };
 
@@ -99,6 +103,9 @@ bool fuse_convolution(FusionContext& context, const SubmoduleCall& call);
 
 /// The operators that make windows of a convolution's codes -> repquant::windows.
 void fuse_windows(FusionContext& context, torch::jit::Graph& graph);
+
+/// Linears of groups of channels -> repquant::grouped_linear.
+void fuse_groups(FusionContext& context, torch::jit::Graph& graph);
 
 /// Reshapes and permutations one after the other -> repquant::rearrange.
 void fuse_rearrangements(FusionContext& context, torch::jit::Graph& graph);

@@ -1,0 +1,45 @@
+// What products with packed weights check of their arguments.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "ops/kernels/kernels.h"
+#include "ops/kernels/pack.h"
+
+namespace repquant::ops {
+
+/// Channels in whole panels.
+inline std::int64_t padded(std::int64_t channels) {
+  return (channels + kPanel - 1) / kPanel * kPanel;
+}
+
+/// Narrowed to int or multiplied by others.
+inline void check_counts(std::int64_t channels, std::int64_t columns, std::int64_t bits) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  TORCH_CHECK(bits >= 1 && bits <= 8 && channels >= 0 && channels <= kMost && columns >= 1 &&
+                  columns <= kMost,
+              "repquant::linear: no weight has ", bits, " bits, ", channels, " channels and ",
+              columns, " columns");
+}
+
+/// As many weights of this shape one after the other, each packed by itself.
+inline void check_weight(const at::Tensor& weight, std::int64_t weights, std::int64_t channels,
+                         std::int64_t columns, std::int64_t bits) {
+  const bool nibbles = bits <= 4;
+  const std::int64_t bytes =
+      padded(channels) / kPanel * panel_bytes(packed_groups(columns, nibbles), nibbles);
+  TORCH_CHECK(weight.scalar_type() == at::kByte && weight.is_contiguous() &&
+                  weight.numel() == weights * bytes,
+              "repquant::linear: the weight was not packed for ", channels, " channels, ", columns,
+              " columns and ", bits, " bits");
+}
+
+inline void check_vector(const at::Tensor& vector, at::ScalarType type, std::int64_t elements,
+                         const char* name) {
+  TORCH_CHECK(
+      vector.scalar_type() == type && vector.is_contiguous() && vector.numel() == elements,
+      "repquant::linear: ", name, " must be a contiguous ", type, " vector of ", elements,
+      " elements, got ", vector.scalar_type(), " ", vector.sizes());
+}
+
+}  // namespace repquant::ops
