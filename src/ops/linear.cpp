@@ -22,6 +22,9 @@ constexpr std::int64_t kRowBlock = 256;
 constexpr std::int64_t kRowStep = 24;
 /// Rows of a block, at least: below, each would read all weights for too little.
 constexpr std::int64_t kFewestRows = 2 * kRowStep;
+/// A residual that is larger is fetched ahead, if products of as many inputs hide that.
+constexpr std::size_t kFarBytes = 2 << 20;
+constexpr std::int64_t kFarGroups = 160;
 /// Multiply-accumulates below which a second thread costs more than it saves.
 constexpr std::int64_t kThreadWork = 1 << 18;
 
@@ -136,6 +139,7 @@ at::Tensor finish(LinearArgs& args, const at::Tensor& codes, std::int64_t rows,
   if (fused) {
     added = in_order(*residual);
     args.residual = added.const_data_ptr<float>();
+    args.residual_far = added.nbytes() >= kFarBytes && args.groups >= kFarGroups;
   }
   args.out = out.mutable_data_ptr();
   if (rows > 0 && args.channels > 0) run(args, rows);

@@ -111,6 +111,7 @@ struct LinearArgs {
   Activation activation = Activation::kNone;
   Output output = Output::kFloat;
   const float* residual = nullptr;     // kFloat: [rows, channels], added last; may be null
+  bool residual_far = false;           // it does not lie in the second-level cache
   const float* side = nullptr;         // kFloat: [rows, side_count], centred codes
   const float* side_weight = nullptr;  // [side_count, padded channels]
   std::int64_t side_count = 0;

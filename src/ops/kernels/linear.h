@@ -258,6 +258,17 @@ int next_rows(std::int64_t left) {
   return static_cast<int>(left > V::kRows ? (left + 1) / 2 : left);
 }
 
+/// Fetches what is added to a tile while its products are made: its rows lie apart, and waiting for
+/// them would stop the products of the next tile.
+template <class V>
+REPQUANT_INLINE void fetch_residual(const LinearArgs& args, std::int64_t row, std::int64_t column) {
+  const float* part = args.residual + row * args.channels + column;
+  for (int r = 0; r < V::kRows; ++r, part += args.channels) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) V::prefetch(part + 16 * v);
+  }
+}
+
 template <class V, Activation kActivation, Output kOutput>
 void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_end,
                std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch) {
@@ -291,6 +302,9 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
           // Four tiles fetch the next panel, which may still be in memory.
           const std::int64_t quarter = (row - row_begin) / V::kRows;
           last.begin(next + (quarter < 4 ? quarter : 0) * (bytes_per_panel / 4));
+          if constexpr (kOutput == Output::kFloat) {
+            if (args.residual_far) fetch_residual<V>(args, row, column);
+          }
           tile<V, V::kRows, 4>(x, stride, bytes, args.groups, to, kPanel, last);
           while (last.done < last.steps) last.step();
           done = true;
