@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "artifact/dataflow.h"
 #include "graph/rewrite.h"
 
 namespace repquant {
@@ -65,6 +66,11 @@ void FusionContext::report_operator(const std::string& module, const std::string
 
 void FusionContext::report_portable(const SubmoduleCall& call, std::string reason) {
   sites[call.name] = {call.name, call.state->kind, false, std::move(reason)};
+}
+
+std::ptrdiff_t reader_count(const Value* value) {
+  return std::count_if(value->uses().begin(), value->uses().end(),
+                       [](const auto& use) { return !reads_size_only(use.user); });
 }
 
 Node* only_reader(Value* value) {

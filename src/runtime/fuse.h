@@ -3,6 +3,7 @@
 
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <cstddef>
 #include <map>
 #include <optional>
 #include <string>
@@ -69,6 +70,9 @@ struct FusionContext {
   void report_operator(const std::string& module, const std::string& op);
   void report_portable(const SubmoduleCall& call, std::string reason);
 };
+
+/// How many read more of a value than its shape.
+std::ptrdiff_t reader_count(const torch::jit::Value* value);
 
 /// If `value` is read once, by a node of the same block: that node; else null.
 torch::jit::Node* only_reader(torch::jit::Value* value);

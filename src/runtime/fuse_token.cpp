@@ -44,12 +44,6 @@ std::optional<NormPattern> norm_of(Node* node) {
   return norm;
 }
 
-/// Who reads more of a value than its shape.
-std::ptrdiff_t reader_count(const Value* value) {
-  return std::count_if(value->uses().begin(), value->uses().end(),
-                       [](const auto& use) { return !reads_size_only(use.user); });
-}
-
 /// The constant vector of `symbol`(value, vector), or none.
 at::Tensor vector_operand(const Node* node, const char* symbol) {
   if (!is_kind(node, symbol)) return {};
