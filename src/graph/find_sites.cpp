@@ -14,6 +14,7 @@
 #include "graph/operator_kinds.h"
 #include "graph/products.h"
 #include "graph/rank.h"
+#include "graph/reaches_norm.h"
 #include "graph/rewrite.h"
 #include "graph/site.h"
 #include "graph/site_path.h"
@@ -208,6 +209,7 @@ class Search {
     linear.bias = constant_tensor(node->input(2));
     linear.source = source_of(node->input(0));
     linear.of_patches = patches_.count(node) > 0;
+    linear.normalized = reaches_norm(node->output());
     if (const auto found = windows_.find(node); found != windows_.end()) {
       linear.windows = found->second;
     }
@@ -224,7 +226,8 @@ class Search {
                                       .stride = found->stride,
                                       .padding = found->before,
                                       .dilation = found->dilation,
-                                      .groups = found->groups}});
+                                      .groups = found->groups},
+                                     reaches_norm(node->output())});
   }
 
   /// A lookup in a constant table that nothing but lookups and Linears (a tied head) read.

@@ -44,9 +44,7 @@ struct Groups {
   std::int64_t panels() const { return padded(channels) / kPanel; }
   std::int64_t unpacked() const { return columns * kPanel; }  // bytes; a multiple of 64
   /// Floats of rows before they become codes, of those scaled, of outputs, of grids.
-  std::int64_t floats() const {
-    return kRows * (columns + channels + 2) + kRowsTogether * columns;
-  }
+  std::int64_t floats() const { return kRows * (columns + channels + 2) + kRowsTogether * columns; }
   std::int64_t scratch() const {
     return unpacked() + floats() * static_cast<std::int64_t>(sizeof(float)) + kRows * columns;
   }

@@ -333,11 +333,11 @@ TORCH_LIBRARY(repquant, m) {
       "Tensor? levels, Tensor? multiplier=None, Tensor? offset=None) -> (Tensor codes, Tensor "
       "rows)");
 
-  // x float32 [.., G K] in groups of K: each group's codes on a grid for each row, as token_quantize
-  // has them (levels: one for each group, or none; multiplier, offset float32 [G K]), and the
-  // Linear of them, as linear has it with rows to float32 -> [.., G channels]. weight [G, ..],
-  // compensation, scale, bias, sums [G, p N]: of the groups, one after the other. K: of whole
-  // fours, or eights where the weight has nibbles.
+  // x float32 [.., G K] in groups of K: each group's codes on a grid for each row, as
+  // token_quantize has them (levels: one for each group, or none; multiplier, offset float32 [G
+  // K]), and the Linear of them, as linear has it with rows to float32 -> [.., G channels]. weight
+  // [G, ..], compensation, scale, bias, sums [G, p N]: of the groups, one after the other. K: of
+  // whole fours, or eights where the weight has nibbles.
   m.def(
       "grouped_linear(Tensor x, Tensor weight, Tensor compensation, Tensor scale, Tensor bias, "
       "Tensor sums, int channels, int columns, int bits, int activation, int top, Tensor[] levels, "

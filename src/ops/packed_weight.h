@@ -36,10 +36,9 @@ inline void check_weight(const at::Tensor& weight, std::int64_t weights, std::in
 
 inline void check_vector(const at::Tensor& vector, at::ScalarType type, std::int64_t elements,
                          const char* name) {
-  TORCH_CHECK(
-      vector.scalar_type() == type && vector.is_contiguous() && vector.numel() == elements,
-      "repquant::linear: ", name, " must be a contiguous ", type, " vector of ", elements,
-      " elements, got ", vector.scalar_type(), " ", vector.sizes());
+  TORCH_CHECK(vector.scalar_type() == type && vector.is_contiguous() && vector.numel() == elements,
+              "repquant::linear: ", name, " must be a contiguous ", type, " vector of ", elements,
+              " elements, got ", vector.scalar_type(), " ", vector.sizes());
 }
 
 }  // namespace repquant::ops

@@ -83,8 +83,7 @@ bool are_alike(const std::vector<Group>& groups) {
       if (group.number(input) != first.number(input)) return false;
     }
     if (group.narrow->input(0) != first.narrow->input(0) || group.top() != first.top() ||
-        group.has(kLevels) != first.has(kLevels) ||
-        constant_int(group.narrow->input(2)) != begin ||
+        group.has(kLevels) != first.has(kLevels) || constant_int(group.narrow->input(2)) != begin ||
         constant_int(group.narrow->input(3)) != columns) {
       return false;
     }

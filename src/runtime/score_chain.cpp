@@ -203,9 +203,8 @@ Value* score_factor(const ScoreChain& chain, Value* start, Node* before) {
   Value* product = start;
   for (const ScoreStep& step : chain.steps) {
     if (step.kind != Kind::kNumber) continue;
-    product =
-        insert_operator(before, is_kind(step.node, "aten::div") ? "aten::div" : "aten::mul",
-                        {product, step.other});
+    product = insert_operator(before, is_kind(step.node, "aten::div") ? "aten::div" : "aten::mul",
+                              {product, step.other});
   }
   return product;
 }
@@ -232,7 +231,8 @@ ScoreMask score_mask(const ScoreChain& chain, const SubmoduleCall& attend) {
     // reads the scores' shape.
     unread = chain.scalings();
     Value* zeros = zero_scores(*chain.scores);
-    for (std::size_t i = 0; i < unread; ++i) chain.steps[i].node->output()->replaceAllUsesWith(zeros);
+    for (std::size_t i = 0; i < unread; ++i)
+      chain.steps[i].node->output()->replaceAllUsesWith(zeros);
     for (Node* node : chain.scale_nodes) node->output()->replaceAllUsesWith(zeros);
     chain.scores->node->output()->replaceAllUsesWith(zeros);
     mask.value = unread < chain.steps.size() ? attend.argument(0) : nullptr;

@@ -15,12 +15,12 @@ namespace repquant {
 /// they and something that does not depend on them, or they in another shape.
 struct ScoreStep {
   enum class Kind {
-    kNumber,   // multiplied or divided by a number
-    kHeads,    // multiplied by a constant for each head
-    kAdd,      // a tensor added
+    kNumber,  // multiplied or divided by a number
+    kHeads,   // multiplied by a constant for each head
+    kAdd,     // a tensor added
     kSubtract,
-    kFill,     // a very negative number where a condition holds
-    kKeep,     // and where it does not
+    kFill,  // a very negative number where a condition holds
+    kKeep,  // and where it does not
     kReshape,
   };
   Kind kind;

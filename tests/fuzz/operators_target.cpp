@@ -139,6 +139,26 @@ Call linear_tokens(Draw& draw) {
        folded ? maybe(draw, floats(draw, {p.channels})) : c10::IValue()}};
 }
 
+Call grouped_linear(Draw& draw) {
+  const std::int64_t groups = draw.size(5), channels = draw.size(80), columns = 8 * draw.size(4),
+                     bits = some_bits(draw);
+  const Sizes vectors{groups, padded(channels)};
+  std::vector<at::Tensor> weights, codebooks;
+  const bool with_levels = draw.coin(), folded = draw.coin();
+  for (std::int64_t g = 0; g < groups; ++g) {
+    weights.push_back(std::get<0>(
+        ops::pack_weight_cpu(stored_codes(draw, channels, columns, bits), bits, columns)));
+    if (with_levels) codebooks.push_back(levels(draw));
+  }
+  return {"grouped_linear",
+          {floats(draw, {draw.size(40), groups * columns}), at::stack(weights),
+           values(draw, vectors, at::kInt), floats(draw, vectors), floats(draw, vectors),
+           floats(draw, vectors), channels, columns, bits, draw.below(6),
+           with_levels ? 255 : draw.size(255), codebooks,
+           folded ? c10::IValue(floats(draw, {groups * columns})) : c10::IValue(),
+           folded ? maybe(draw, floats(draw, {groups * columns})) : c10::IValue()}};
+}
+
 Call linear_side(Draw& draw) {
   const Product p(draw);
   const std::int64_t sides = draw.size(8);
@@ -302,7 +322,7 @@ constexpr std::array kCalls{&pack_weight,    &pack_weight_only,   &linear,   &li
                             &linear_side,    &weight_only_linear, &quantize, &norm_quantize,
                             &token_quantize, &norm_tokens,        &windows,  &patches,
                             &attention,      &quantize_heads,     &cache,    &operand_rows,
-                            &depthwise};
+                            &depthwise,      &grouped_linear};
 
 /// The tensor in another shape, type or layout, or with values that it should not have.
 at::Tensor forged(Draw& draw, const at::Tensor& tensor) {

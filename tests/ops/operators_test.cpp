@@ -19,7 +19,7 @@ TEST(OperatorsTest, AreRegisteredWithAnExample) {
                            "pack_weight_only", "weight_only_linear", "windows",
                            "rearrange",        "attention",          "operand_rows",
                            "depthwise",        "depthwise_tokens",   "cpu_level",
-                           "set_cpu_level",    "embedding_rows"}) {
+                           "set_cpu_level",    "embedding_rows",     "grouped_linear"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
   }

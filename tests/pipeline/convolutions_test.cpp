@@ -30,7 +30,8 @@ struct ConvolutionBlock {
 
 // `wide` is [32, 16, 3, 3], `narrow` [16, 32, 3, 3], `point` [16, 32, 1, 1], `groups` [16, 8, 3,
 // 3], `halves` [16, 16, 3, 3], `depth` [16, 1, 3, 3], `even` [32, 16, 2, 4], `spread` [32, 16, 1,
-// 1], `deep` [32, 1, 3, 3], `row` [16, 1, 3], `fc1` [32, 16], `fc2` [16, 32].
+// 1], `deep` [32, 1, 3, 3], `fours` [32, 4, 1, 1], `row` [16, 1, 3], `fc1` [32, 16], `fc2` [16,
+// 32].
 const std::vector<ConvolutionBlock> kBlocks{
     {"relu_epilogue", R"(
     x = torch.relu(torch.conv2d(x, self.wide, self.bias, [1, 1], [1, 1]))
@@ -77,6 +78,10 @@ const std::vector<ConvolutionBlock> kBlocks{
     t = x.flatten(2)
     t = torch.silu(torch.conv1d(t, self.row, None, [1], [1], [1], 16))
     y = torch.linear(t.transpose(1, 2), self.fc1))"},
+    {"small_groups", R"(
+    z = torch.conv2d(x, self.spread, self.bias)
+    z = torch.hardswish(torch.conv2d(z, self.fours, None, [1, 1], [0, 0], [1, 1], 8))
+    y = torch.conv2d(z, self.point, None))"},
     {"tokens", R"(
     t = torch.linear(x.flatten(2).transpose(1, 2), self.token)
     x = t.transpose(1, 2).reshape([x.size(0), 16, x.size(2), x.size(3)])
@@ -103,6 +108,7 @@ torch::jit::Module make_convolutions(const ConvolutionBlock& block) {
   add("spread", {32, 16, 1, 1});
   add("deep", {32, 1, 3, 3});
   add("row", {16, 1, 3});
+  add("fours", {32, 4, 1, 1});
   add("fc1", {32, 16});
   add("fc2", {16, 32});
   module.register_parameter("bias", at::randn({32}), false);
@@ -181,6 +187,14 @@ TEST(FusedConvolutions, CodesAreAllThatIsWrittenBetween) {
   }
   auto mlp = operators_of("inverted_residual");
   EXPECT_EQ(mlp["repquant::quantize"], 1);  // of the image
+}
+
+TEST(FusedConvolutions, SmallGroupsAreOneOperator) {
+  auto count = operators_of("small_groups");
+  EXPECT_EQ(count["repquant::grouped_linear"], 1);
+  EXPECT_EQ(count["repquant::linear"], 2);  // in front and behind; the stem writes codes, too
+  EXPECT_EQ(count["repquant::cat"] + count["aten::cat"] + count["aten::narrow"], 0);
+  EXPECT_EQ(count["prim::CallMethod"], 0);
 }
 
 TEST(FusedConvolutions, FloatsStayWhereOthersReadThem) {
