@@ -98,6 +98,33 @@ std::vector<Operand> operands_of(const FusionContext& context, const Value* valu
   return operands;
 }
 
+/// Rows that are divided by their norms, as attention of cosines has them.
+struct DividedRows {
+  Value* x;
+  Value* divisor;  // [.., 1], positive
+};
+
+std::optional<DividedRows> divided_rows(Value* value) {
+  while (swaps_last(value->node()) && swaps_last(value->node()->input(0)->node())) {
+    value = value->node()->input(0)->node()->input(0);
+  }
+  const Node* divide = value->node();
+  if (!is_kind(divide, "aten::div") || divide->inputs().size() != 2) return {};
+  DividedRows rows{divide->input(0), divide->input(1)};
+  const Node* expand = rows.divisor->node();
+  if (is_kind(expand, "aten::expand_as") && expand->input(1) == rows.x) {
+    rows.divisor = expand->input(0);
+  }
+  const Node* norm = rows.divisor->node();
+  if (is_kind(norm, "aten::clamp_min")) norm = norm->input(0)->node();
+  if (!is_kind(norm, "aten::linalg_vector_norm") ||
+      constant_ints(norm->input(2)) != std::vector<std::int64_t>{-1} ||
+      torch::jit::constant_as<bool>(norm->input(3)) != true) {
+    return {};
+  }
+  return rows;
+}
+
 }  // namespace
 
 bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize) {
@@ -124,16 +151,23 @@ bool fuse_row_quantize(FusionContext& context, const SubmoduleCall& quantize) {
     context.report_portable(quantize, "its scales come from elsewhere");
     return false;
   }
-  Node* tuple = insert_operator(scale->node, "repquant::operand_rows",
-                                {quantize.argument(0), quantize.state->integer("bits")})
+  // Rows have the same codes before they are divided, on scales that many times as large.
+  const auto divided = divided_rows(quantize.argument(0));
+  Node* tuple = insert_operator(
+                    scale->node, "repquant::operand_rows",
+                    {divided ? divided->x : quantize.argument(0), quantize.state->integer("bits")})
                     ->node();
-  const std::vector<Value*> outputs = tuple->inputs().vec();
+  std::vector<Value*> outputs = tuple->inputs().vec();
   tuple->destroy();
+  if (divided) {
+    outputs[1] = insert_operator(scale->node, "aten::div", {outputs[1], divided->divisor});
+  }
   context.replace(quantize.node->output(), outputs[0], {.module = quantize.name});
   context.replace(scale->node->output(), outputs[1], {.module = quantize.name});
   quantize.node->destroy();
   scale->node->destroy();
-  context.report_fused(quantize.name, "repquant::operand_rows");
+  context.report_fused(quantize.name, "repquant::operand_rows",
+                       divided ? "of rows before they are divided by their norms" : "");
   context.report_fused(scale->name, "repquant::operand_rows", "fused into " + quantize.name);
   return true;
 }
