@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/frontend/error_report.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
 
 #include <algorithm>
 #include <array>
@@ -98,6 +99,7 @@ LoadedModel& LoadedModel::operator=(LoadedModel&&) noexcept = default;
 bool LoadedModel::freeze() {
   try {
     *module_ = torch::jit::freeze(*module_);
+    frozen_ = true;
     return true;
   } catch (const std::exception&) {
     return false;  // for example a model that changes its own attributes
@@ -125,6 +127,11 @@ std::vector<at::Tensor> LoadedModel::outputs(const std::vector<at::Tensor>& inpu
     throw Error(ErrorKind::kUsage, std::move(parts));
   };
   at::NoGradGuard no_grad;
+  // LibTorch would spend the first calls on rewriting the many small operators of a portable form,
+  // for seconds to minutes, and it is no faster then unless it was frozen.
+  const bool as_written = form_ == Form::kPortable && !frozen_;
+  const torch::jit::GraphOptimizerEnabledGuard optimizer(!as_written &&
+                                                         torch::jit::getGraphExecutorOptimize());
   const std::vector<c10::IValue> arguments = module_arguments(forms_, inputs);
   c10::IValue output;
   try {

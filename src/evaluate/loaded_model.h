@@ -60,6 +60,7 @@ class LoadedModel {
  private:
   std::string path_;
   Form form_;
+  bool frozen_ = false;
   std::int64_t file_bytes_ = 0;
   std::vector<InputForm> forms_;
   ModelSignature signature_;
