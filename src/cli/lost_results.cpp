@@ -43,6 +43,21 @@ std::string reason(const ModelEvaluation& model, const std::string& reference) {
   return "quantization has lost it: try more bits or other calibration data";
 }
 
+/// What gives a result more bits: all of them, or those of the site that loses most.
+std::string more_bits(const QuantizeReport& report) {
+  const SiteReport* worst = nullptr;
+  for (const SiteReport& site : report.sites) {
+    const auto fewer = [](int bits) { return bits > 0 && bits < 8; };
+    if (fewer(site.weight_bits) || fewer(site.activation_bits)) {
+      return "more bits (--bits w8a8, then fewer), --target-bits";
+    }
+    if (worst == nullptr || site.own_sqnr_db < worst->own_sqnr_db) worst = &site;
+  }
+  if (worst == nullptr) return "another recipe";
+  return "to keep in floating point what loses most (--exclude '" + worst->path + "', " +
+         format_number(worst->own_sqnr_db, 1) + " dB of its own)";
+}
+
 }  // namespace
 
 std::vector<std::string> lost_results(const QuantizeReport& report) {
@@ -56,9 +71,8 @@ std::vector<std::string> lost_results(const QuantizeReport& report) {
   }
   if (report.output_sqnr_db < kLostDb) {
     warnings.push_back("the result is lost: its outputs keep " +
-                       format_number(report.output_sqnr_db, 1) +
-                       " dB of the FP32 model's; try more bits (--bits w8a8, then fewer), "
-                       "--target-bits, or calibration data like what the model will see");
+                       format_number(report.output_sqnr_db, 1) + " dB of the FP32 model's; try " +
+                       more_bits(report) + ", or calibration data like what the model will see");
   }
   return warnings;
 }

@@ -10,7 +10,8 @@
 
 namespace repquant {
 
-/// Codes may differ by one where rounding meets a tie, on this share of elements or on one element.
+/// Codes may differ by one where rounding meets a tie, on about this share of elements: by chance
+/// on three standard deviations more, and on one.
 inline constexpr double kChangedCodesLimit = 1e-3;
 /// Floating-point outputs: float32 sums in another order.
 inline constexpr double kRelativeLimit = 1e-4;
@@ -32,7 +33,7 @@ double typical_difference(const at::Tensor& got, const at::Tensor& expected);
 /// Share of the rows in which any element differs. At least one dimension.
 double changed_rows(const at::Tensor& got, const at::Tensor& expected);
 
-/// True if so few elements are set in a mask of the codes that differ: kChangedCodesLimit, or one.
+/// True if so few elements are set in a mask of the codes that differ: kChangedCodesLimit of all.
 bool few_changed(const at::Tensor& differs);
 
 /// Where codes differ from `codes_of(values)` although a few units in the last place of a row's
@@ -45,7 +46,7 @@ struct CodeDifference {
   std::int64_t changed = 0;  // elements
   double share = 0.0;        // of the elements, 0..1
   std::int64_t largest = 0;  // difference of codes
-  bool few = true;           // within kChangedCodesLimit, or one element
+  bool few = true;           // within kChangedCodesLimit
 };
 
 /// `levels`: the values that `got` and `expected` hold in place of codes, uint8, rising; undefined:
