@@ -130,7 +130,7 @@ struct SiteOverride {
 struct CalibrationRecipe {
   int samples = 128;
   std::uint64_t seed = 0;
-  int batch_size = 8;
+  int batch_size = 0;  // 0: 8, fewer where the model's values are large
   /// An eighth of the samples, at most this many, is not fitted but judges; 0: none.
   int hold_back = 16;
   /// Output SQNR on them, in dB, below which there is a warning; negative: by the bits.

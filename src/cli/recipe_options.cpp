@@ -55,7 +55,8 @@ std::shared_ptr<RecipeOptions> add_recipe_options(CLI::App& app, bool calibratio
   app.add_option("--calib-samples", options->calib_samples, "calibrate on a seeded draw of N")
       ->group(group)
       ->type_name("N");
-  app.add_option("--batch-size", options->batch_size, "calibration samples at a time")
+  app.add_option("--batch-size", options->batch_size,
+                 "calibration samples at a time; else 8, fewer where the model's values are large")
       ->group(group)
       ->type_name("N");
   app.add_option("--hold-back", options->hold_back,

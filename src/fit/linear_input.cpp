@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/text_table.h"
+#include "fit/column_pairs.h"
 #include "fit/head_room.h"
 #include "fit/rows.h"
 #include "fit/token_input.h"
@@ -28,10 +29,15 @@ namespace {
 // A massive channel reaches higher on other data than on the calibration data.
 constexpr double kMassiveHeadRoom = 1.25;
 
-/// Rows of a site's input and the Gram matrix [K, K] of the Linears behind them.
+/// Rows of a site's input and the Gram matrix [K, K] of the Linears behind them; undefined, which
+/// stands for the identity, where there are too many columns.
 struct Rows : WeightedRows {
   at::Tensor gram;
 };
+
+at::Tensor gram_for(const LinearProblem& in) {
+  return in.site->weight.size(1) > kPairColumns ? at::Tensor() : gram_of(in.readers);
+}
 
 InputQuantizer from_fold(const FoldPlan& plan) {
   InputQuantizer quantizer;
@@ -260,7 +266,7 @@ FittedInput fit_linear_input(const WeightedRows& all, const LinearProblem& in,
     granularity = InputGranularity::kAuto;
   }
   const bool quadratic = wants_quadratic(in, recipe.input);
-  Rows rows{all, gram_of(in.readers)};
+  Rows rows{all, gram_for(in)};
   if (granularity == InputGranularity::kPerChannel && !quadratic) {
     const CrossValidation channels(rows, in, recipe, true);
     fitted.quantizer = fit_form(rows, in, recipe, true, channels.head_room(), fitted.note);
@@ -272,8 +278,10 @@ FittedInput fit_linear_input(const WeightedRows& all, const LinearProblem& in,
   const bool has_side = !fitted.side.channels.empty();
   if (has_side) {
     rows.x = without_channels(rows.x, fitted.side.channels);
-    rows.gram = without_channels(without_channels(rows.gram, fitted.side.channels).t(),
-                                 fitted.side.channels);
+    if (rows.gram.defined()) {
+      rows.gram = without_channels(without_channels(rows.gram, fitted.side.channels).t(),
+                                   fitted.side.channels);
+    }
   }
   if (quadratic) {
     SearchOptions options;

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "fit/column_pairs.h"
 #include "fit/rows.h"
 #include "gptq/compensation.h"
 #include "gptq/gptq.h"
@@ -42,8 +43,11 @@ FittedWeight with_bias(const PreparedWeight& prepared, QuantizedWeight weight) {
 
 PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& recipe) {
   const std::int64_t rows = problem.rows->size();
-  const bool compensates = recipe.compensation != Compensation::kNone && problem.target && rows > 1;
-  HalvedSums sums = sum_over_rows(problem, {.of_codes = true, .with_errors = compensates});
+  const bool with_target = problem.target != nullptr;
+  const bool pairs = measures_pairs(problem.weight.size(1), rows, needs_pairs(recipe, with_target));
+  const bool compensates =
+      recipe.compensation != Compensation::kNone && with_target && rows > 1 && pairs;
+  HalvedSums sums = sum_over_rows(problem, {.diagonal = !pairs, .with_errors = compensates});
   PreparedWeight prepared = prepare_means(problem, sums, recipe);
   const double counted = counted_rows(problem.row_weights, rows);
   if (compensates) {
@@ -57,7 +61,7 @@ PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& 
   } else {
     prepared.hessian = hessian_of(std::move(sums), recipe.bias_correction);
   }
-  if (recipe.shrinkage && counted > 0) {
+  if (recipe.shrinkage && pairs && counted > 0) {
     prepared.recipe.damping =
         std::max(recipe.damping, shrinkage_damping(prepared.hessian, counted));
   }

@@ -19,7 +19,7 @@ struct FittedWeight {
 struct PreparedWeight {
   at::Tensor weight;    // float32 [N, K], compensated
   at::Tensor bias;      // float32 [N], without correction
-  at::Tensor hessian;   // float64 [K, K]; undefined where codes stay
+  at::Tensor hessian;   // float64 [K, K], or [K] (fit/column_pairs.h); undefined where codes stay
   at::Tensor mean;      // float64 [K], of the codes
   at::Tensor target;    // float64 [N], mean of the target
   double scale = 1.0;   // of the problem

@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
+#include "fit/column_pairs.h"
 #include "graph/rewrite.h"
 #include "graph/walker.h"
 
@@ -38,17 +40,25 @@ std::int64_t bytes_of(const Values& values, const Memory& known) {
 }
 
 /// The sums over both halves of the rows (fit/weight_sums.h) and the folded weight.
-std::int64_t fit_bytes(const at::Tensor& weight) {
+std::int64_t fit_bytes(const at::Tensor& weight, bool pairs) {
   constexpr std::int64_t kHalves = 2, kDouble = 8, kFloat = 4;
   const std::int64_t columns = weight.numel() / weight.size(0);
-  return kHalves * kDouble * columns * columns + kFloat * weight.numel();
+  return kHalves * kDouble * columns * (pairs ? columns : 1) + kFloat * weight.numel();
+}
+
+/// Rows [.., K] of the input that a Linear reads.
+std::int64_t rows_read(const torch::jit::Node* node, const Values& values) {
+  const auto found = values.find(node->input(0));
+  if (found == values.end() || !found->second.isTensor()) return 0;
+  const at::Tensor& x = found->second.toTensor();
+  return x.dim() > 0 ? x.numel() / std::max<std::int64_t>(1, x.size(-1)) : 0;
 }
 
 }  // namespace
 
 MemoryNeed least_memory(const Model& model, const std::vector<Site>& sites,
-                        const std::vector<SiteBits>& bits, const std::vector<at::Tensor>& sample,
-                        std::int64_t times) {
+                        const std::vector<SiteBits>& bits, const WeightRecipe& recipe,
+                        const std::vector<at::Tensor>& sample, const SampleTimes& times) {
   const at::NoGradGuard no_grad;
   const Schedule schedule(*model.graph);
   Memory known;
@@ -66,10 +76,14 @@ MemoryNeed least_memory(const Model& model, const std::vector<Site>& sites,
     if (codes + bytes > need.bytes) need = {codes + bytes, what};
   };
   const NodeHook hook = [&](const torch::jit::Node* node, Values& values) {
-    see(times * bytes_of(values, known), "the activations of one batch");
+    see(times.in_batch * bytes_of(values, known), "the activations of one batch");
     if (const auto found = linears.find(node); found != linears.end()) {
       const at::Tensor& weight = linear_of(sites[found->second])->weight;
-      see(fit_bytes(weight), "the fit of " + sites[found->second].path);
+      const bool with_target = bits[found->second].activation_bits != kWeightOnlyBits;
+      const bool pairs =
+          measures_pairs(weight.numel() / weight.size(0), rows_read(node, values) * times.in_all,
+                         needs_pairs(recipe, with_target));
+      see(fit_bytes(weight, pairs), "the fit of " + sites[found->second].path);
       codes += weight.numel();
     }
     return false;

@@ -10,6 +10,7 @@
 #include "fit/site_bits.h"
 #include "graph/model.h"
 #include "graph/site.h"
+#include "repquant/recipe.h"
 
 namespace repquant {
 
@@ -19,12 +20,18 @@ struct MemoryNeed {
   std::string what;  // "the fit of blocks.0.fc1", "the activations of one batch"
 };
 
-/// The largest of: the sums that the fit of a Linear needs, and the values of `times` samples like
-/// the one of `sample` that are alive at one time, each beside the codes of the sites before. A
-/// lower bound: what a run is sure to take, with all other activations on disk. Runs the model on
-/// the sample, as it is.
+/// How many samples there are like the one that the model is run on.
+struct SampleTimes {
+  std::int64_t in_batch = 1;
+  std::int64_t in_all = 1;  // batches
+};
+
+/// The largest of: the sums that the fit of a Linear needs on the rows of all samples, and the
+/// values of a batch that are alive at one time, each beside the codes of the sites before. A lower
+/// bound: what a run is sure to take, with all other activations on disk. Runs the model on the
+/// sample, as it is.
 MemoryNeed least_memory(const Model& model, const std::vector<Site>& sites,
-                        const std::vector<SiteBits>& bits, const std::vector<at::Tensor>& sample,
-                        std::int64_t times);
+                        const std::vector<SiteBits>& bits, const WeightRecipe& recipe,
+                        const std::vector<at::Tensor>& sample, const SampleTimes& times);
 
 }  // namespace repquant

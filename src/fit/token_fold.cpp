@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "fit/column_pairs.h"
 #include "quantizer/adam.h"
 #include "quantizer/kernels.h"
 
@@ -61,9 +62,14 @@ bool any_moves(const at::Tensor& low, const at::Tensor& high) {
 
 }  // namespace
 
-// In float32: the damping is far above its rounding.
+// In float32: the damping is far above its rounding. Of too many channels nothing is explained by
+// others.
 at::Tensor unexplained_variance(const at::Tensor& x) {
   const at::Tensor rows = x - x.mean(0);
+  if (rows.size(1) > kPairColumns) {
+    const at::Tensor variance = rows.square().mean(0, false, at::kDouble);
+    return variance + (kDamping * variance.mean().item<double>() + 1e-30);
+  }
   at::Tensor covariance = at::matmul(rows.t(), rows).div_(static_cast<double>(x.size(0)));
   const double mean = covariance.diagonal().mean().item<double>();
   covariance.diagonal().add_(kDamping * mean + 1e-30);

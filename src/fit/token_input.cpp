@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "fit/column_pairs.h"
 #include "fit/token_fold.h"
 #include "plan/simulate.h"
 #include "quantizer/levels.h"
@@ -109,7 +110,8 @@ InputQuantizer quantizer_with(const std::optional<TokenFold>& fold, const Weight
 class ReadersError {
  public:
   explicit ReadersError(const LinearProblem& problem) {
-    if (projections_suffice(problem.activation_bits, problem.site->weight.size(1))) {
+    const std::int64_t columns = problem.site->weight.size(1);
+    if (projections_suffice(problem.activation_bits, columns) || columns > kPairColumns) {
       sketch_ = gram_sketch_of(problem.readers);
     } else {
       gram_ = gram_of(problem.readers);

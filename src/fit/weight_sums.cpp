@@ -89,6 +89,7 @@ void add_block(const WeightProblem& problem, const at::Tensor& centre, const Row
   }
   if (sums.cross.defined()) sums.cross.add_(at::mm(errors.t(), codes));
   if (sums.hessian) sums.hessian->add(codes);
+  if (sums.squares.defined()) sums.squares.add_(codes.square().sum(0, false, at::kDouble));
 }
 
 /// Over both halves.
@@ -123,12 +124,14 @@ ErrorMoments moments_about(WeightSums sums, const at::Tensor& code, const at::Te
 
 WeightSums::WeightSums(std::int64_t rows, std::int64_t columns, const Products& products)
     : codes(at::zeros({columns}, at::kDouble)), errors(at::zeros({rows}, at::kDouble)) {
-  if (products.of_codes) hessian.emplace(columns);
+  if (products.of_codes && !products.diagonal) hessian.emplace(columns);
+  if (products.of_codes && products.diagonal) squares = at::zeros({columns}, at::kDouble);
   if (products.with_errors) cross = at::zeros({rows, columns}, at::kDouble);
 }
 
 void WeightSums::add(WeightSums other) {
   if (hessian) hessian->merge(std::move(*other.hessian));
+  if (squares.defined()) squares.add_(other.squares);
   if (cross.defined()) cross.add_(other.cross);
   codes.add_(other.codes);
   errors.add_(other.errors);
@@ -144,8 +147,8 @@ at::Tensor HalvedSums::mean_error() const { return mean_of(*this, &WeightSums::e
 HalvedSums sum_over_rows(const WeightProblem& problem, const Products& products) {
   const std::int64_t rows = problem.weight.size(0), columns = problem.weight.size(1);
   const std::int64_t parts = columns * std::max(rows, columns) > kLargeSum ? 1 : 2;
-  const Products wanted{.of_codes = products.of_codes,
-                        .with_errors = products.with_errors && problem.target};
+  Products wanted = products;
+  wanted.with_errors = products.with_errors && problem.target;
   const std::vector<RowRange> ranges = ranges_of(problem.rows->size(), parts);
   const at::Tensor centre = centre_of(problem);
   std::vector<WeightSums> sums;
@@ -167,6 +170,9 @@ HalvedSums sum_over_rows(const WeightProblem& problem, const Products& products)
 at::Tensor hessian_of(HalvedSums sums, bool centred) {
   const at::Tensor code = code_origin(sums, centred);
   sums.halves[0].add(std::move(sums.halves[1]));
+  if (const WeightSums& all = sums.halves[0]; all.squares.defined()) {  // as moments_about()
+    return (all.squares + code * (code * all.weight - all.codes * 2)).clamp_min_(0);
+  }
   return moments_about(std::move(sums.halves[0]), code, {}).hessian;
 }
 

@@ -34,6 +34,7 @@ struct WeightProblem {
 /// The sums over pairs of values that are wanted.
 struct Products {
   bool of_codes = true;     // the Hessian
+  bool diagonal = false;    // of it, no more than the diagonal
   bool with_errors = true;  // the cross moments; a problem without a target has none. The sum of
                             // errors is there always
 };
@@ -42,6 +43,7 @@ struct Products {
 /// errors e = target - s codes W^T - bias.
 struct WeightSums {
   std::optional<HessianAccumulator> hessian;  // sum w c c^T
+  at::Tensor squares;                         // float64 [K], its diagonal alone; or undefined
   at::Tensor cross;                           // float64 [N, K]: sum w e c^T; or undefined
   at::Tensor codes, errors;                   // float64 [K], [N]: sum w c, sum w e
   double weight = 0.0;                        // sum w
@@ -61,15 +63,16 @@ struct HalvedSums {
 
 /// Adds up all rows in fixed ranges, block by block, in double (products with errors in float32
 /// within a block). Depends on the rows and their order alone, neither on threads nor on how the
-/// rows are split into batches. Needs memory for a few matrices [K, K] and [N, K] in double, and
-/// for a batch and a block for each thread.
+/// rows are split into batches. Needs memory for a few matrices [K, K] (but for a diagonal) and
+/// [N, K] in double, and for a batch and a block for each thread.
 HalvedSums sum_over_rows(const WeightProblem& problem, const Products& products);
 
 /// The moments of both halves about the means over all rows, or (`centred` false) about zero. Of
 /// sums with a Hessian.
 std::array<ErrorMoments, 2> moments_of(HalvedSums sums, bool centred);
 
-/// The Hessian alone, of all rows: float64 [K, K]. Of sums without errors.
+/// The Hessian alone, of all rows: float64 [K, K], or [K] where the sums have its diagonal alone.
+/// Of sums without errors.
 at::Tensor hessian_of(HalvedSums sums, bool centred);
 
 }  // namespace repquant

@@ -179,9 +179,12 @@ at::Tensor change_of(const at::Tensor& weight, const at::Tensor& codes, const at
   return weight - codes * groups.spread(scale);
 }
 
-// tr(dW H dW^T) row by row, double [R], H float32; plain squares without H.
+// tr(dW H dW^T) row by row, double [R], H float32 or its diagonal; plain squares without H.
 at::Tensor row_errors(const at::Tensor& change, const at::Tensor& hessian) {
   if (!hessian.defined()) return change.square().sum(1, /*keepdim=*/false, at::kDouble);
+  if (hessian.dim() == 1) {
+    return change.square().mul_(hessian).sum(1, /*keepdim=*/false, at::kDouble);
+  }
   return at::mm(change, hessian).mul_(change).sum(1, /*keepdim=*/false, at::kDouble);
 }
 
@@ -248,9 +251,9 @@ struct RowsResult {
 };
 
 struct Problem {
-  at::Tensor weight;   // float32 [N, K]
-  at::Tensor hessian;  // double [K, K] or undefined
-  at::Tensor single;   // float32 [K, K], H for errors of rows that are not estimated; or undefined
+  at::Tensor weight;      // float32 [N, K]
+  at::Tensor hessian;     // double [K, K], its diagonal [K], or undefined
+  at::Tensor single;      // float32, H for errors of rows that are not estimated; or undefined
   at::Tensor importance;  // float32 [K], diag H or ones
   std::optional<Factor> factor;
   WeightRecipe recipe;
@@ -330,9 +333,10 @@ void check_arguments(const at::Tensor& weight, const at::Tensor& hessian, int bi
           "a positive block_size, damping and group_size of at least 0");
   require_finite(weight, kWhere, "the weight");
   if (!hessian.defined()) return;
-  require(
-      hessian.dim() == 2 && hessian.size(0) == weight.size(1) && hessian.size(1) == weight.size(1),
-      kWhere, "a Hessian [K, K]");
+  const std::int64_t columns = weight.size(1);
+  require(hessian.sizes() == at::IntArrayRef({columns, columns}) ||
+              hessian.sizes() == at::IntArrayRef({columns}),
+          kWhere, "a Hessian [K, K] or its diagonal [K]");
   require_finite(hessian, kWhere, "the Hessian");
 }
 
@@ -340,6 +344,7 @@ void check_arguments(const at::Tensor& weight, const at::Tensor& hessian, int bi
 std::string prepare_factor(Problem& problem, bool sketched) {
   if (problem.recipe.rounding == WeightRounding::kNearest) return "nearest";
   if (!problem.hessian.defined()) return "nearest: no Hessian";
+  if (problem.hessian.dim() == 1) return kNearestByDiagonal;
   if (!(problem.hessian.diagonal() > 0).any().item<bool>()) return "nearest: all inputs are zero";
   for (int attempt = 0; attempt <= kDampingRaises; ++attempt) {
     const double raise = std::pow(10.0, attempt);
@@ -391,7 +396,8 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
   parallel_for(1, 1, [&](std::int64_t) {
     if (hessian.defined()) {
       problem.hessian = hessian.to(at::kDouble).contiguous();
-      problem.importance = problem.hessian.diagonal().clamp_min(0).to(at::kFloat).contiguous();
+      const at::Tensor diagonal = hessian.dim() == 1 ? problem.hessian : problem.hessian.diagonal();
+      problem.importance = diagonal.clamp_min(0).to(at::kFloat).contiguous();
     } else {
       problem.importance = at::ones({weight.size(1)}, at::kFloat);
     }

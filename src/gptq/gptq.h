@@ -30,8 +30,12 @@ struct QuantizedWeight {
   at::Tensor numbered() const;
 };
 
+/// The outcome where no more than the diagonal of a Hessian is known to GPTQ.
+inline constexpr const char* kNearestByDiagonal = "nearest: too many inputs for gptq";
+
 /// Quantizes weight [N, K] (float32) to bits 2..8 for inputs with the Hessian H [K, K] (double;
-/// undefined: nearest rounding on the plain squared error). recipe.rounding, scale_search,
+/// [K]: its diagonal, which nearest rounding goes by; undefined: nearest rounding on the plain
+/// squared error). recipe.rounding, scale_search,
 /// act_order, damping, block_size, codebook (up to kMostCodebookBits bits, without groups) and
 /// group_size apply (a group_size of K or more is one group).
 ///

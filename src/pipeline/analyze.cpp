@@ -115,7 +115,7 @@ AnalyzeReport analyze(const AnalyzeOptions& options, const Observer& observer) {
                                   options.recipe, observer, cache);
   const std::vector<Site>& sites = run.search.sites;
   require_quantized(run.search, run.bits);
-  check_run_fits(run);
+  check_run_fits(run, options.recipe.weights);
 
   begin_phase(observer, "rank", sites.size());
   const auto [choices, table] = rank_widths(

@@ -37,6 +37,11 @@ at::Tensor normal_samples(std::int64_t count, const std::vector<std::int64_t>& s
   return values;
 }
 
+Batch random_batch(const CalibrationSource& source, int count, std::mt19937_64& engine) {
+  return {
+      .names = {}, .inputs = {normal_samples(count, source.sample_shape, engine)}, .labels = {}};
+}
+
 /// Samples of token ids that a batch may hold: attention takes memory by the square of their
 /// length.
 std::size_t most_samples(const std::vector<at::Tensor>& one) {
@@ -138,22 +143,33 @@ int samples_drawn(const CalibrationSource& source, const CalibrationRecipe& reci
   return static_cast<int>(std::min<std::int64_t>(recipe.samples, source.dataset->size()));
 }
 
+std::vector<at::Tensor> first_sample(const CalibrationSource& source,
+                                     const CalibrationRecipe& recipe,
+                                     const ModelSignature& signature) {
+  if (!source.dataset) {
+    std::mt19937_64 engine(recipe.seed);
+    return arrange_inputs(random_batch(source, 1, engine), signature);
+  }
+  const std::vector<std::int64_t> chosen =
+      draw_samples(source.dataset->size(), recipe.samples, recipe.seed);
+  return arrange_inputs(source.dataset->load(std::span(chosen).first(1)), signature);
+}
+
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,
                              const ModelSignature& signature, const Observer& observer,
                              const BatchCheck& check_first) {
   Calibration calibration;
   calibration.samples = samples_drawn(source, recipe);
+  const int batch_size = recipe.batch_size > 0 ? recipe.batch_size : kUsualBatch;
   const auto add = [&](const Batch& batch) {
     calibration.batches.push_back(arrange_inputs(batch, signature));
     if (check_first && calibration.batches.size() == 1) check_first(calibration.batches.front());
   };
   if (!source.dataset) {
     std::mt19937_64 engine(recipe.seed);
-    for (int begin = 0; begin < recipe.samples; begin += recipe.batch_size) {
-      const int count = std::min(recipe.batch_size, recipe.samples - begin);
-      add({.names = {},
-           .inputs = {normal_samples(count, source.sample_shape, engine)},
-           .labels = {}});
+    for (int begin = 0; begin < recipe.samples; begin += batch_size) {
+      const int count = std::min(batch_size, recipe.samples - begin);
+      add(random_batch(source, count, engine));
     }
     calibration.hash = sha256_of("synthetic " + shape_text(source.sample_shape) + " " +
                                  std::to_string(recipe.seed));
@@ -162,7 +178,7 @@ Calibration load_calibration(const CalibrationSource& source, const CalibrationR
   const Dataset& dataset = *source.dataset;
   const std::vector<std::int64_t> chosen =
       draw_samples(dataset.size(), recipe.samples, recipe.seed);
-  auto step = static_cast<std::size_t>(recipe.batch_size);
+  auto step = static_cast<std::size_t>(batch_size);
   if (!chosen.empty() && !dataset.holds_images()) {
     step = std::min(step, most_samples(dataset.load(std::span(chosen).subspan(0, 1)).inputs));
   }

@@ -55,8 +55,16 @@ struct Calibration {
   int samples = 0;
 };
 
+/// Samples per batch where nobody says how many.
+inline constexpr int kUsualBatch = 8;
+
 /// How many samples are drawn.
 int samples_drawn(const CalibrationSource& source, const CalibrationRecipe& recipe);
+
+/// The first sample that is drawn, as a batch of the model's inputs. The source has samples.
+std::vector<at::Tensor> first_sample(const CalibrationSource& source,
+                                     const CalibrationRecipe& recipe,
+                                     const ModelSignature& signature);
 
 /// Throws for inputs that do not fit.
 using BatchCheck = std::function<void(const std::vector<at::Tensor>&)>;

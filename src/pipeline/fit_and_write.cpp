@@ -90,6 +90,21 @@ void warn_of_lost_sites(const std::vector<SiteReport>& sites, const Observer& ob
                 lost.front()->path + "'`)");
 }
 
+void say_what_goes_by_diagonal(const std::vector<SitePlan>& plans, const Observer& observer) {
+  std::vector<const SitePlan*> sites;
+  for (const SitePlan& plan : plans) {
+    const auto* linear = std::get_if<LinearPlan>(&plan.plan);
+    if (linear != nullptr && linear->weight.outcome == kNearestByDiagonal) sites.push_back(&plan);
+  }
+  if (sites.empty()) return;
+  observer.info(counted(std::ssize(sites), "site has", "sites have") +
+                " too many inputs for GPTQ and compensation and few rows, so the weight is rounded "
+                "to nearest: " +
+                sites.front()->path + (sites.size() > 1 ? " ..." : "") +
+                "; below 8 bits give it more bits (overrides in a recipe), or up to 16,384 inputs "
+                "a row for every four of them (`calibration.samples`)");
+}
+
 }  // namespace
 
 FittedRun fit_prepared(const PreparedRun& run, const QuantizeOptions& options,
@@ -108,6 +123,7 @@ FittedRun fit_prepared(const PreparedRun& run, const QuantizeOptions& options,
     observer.on_item(progress.path, progress.site);
   };
   FittedRun fitted{fit_sites(run.model, run.search, samples, options.recipe, fit)};
+  say_what_goes_by_diagonal(fitted.sites.plans, observer);
   fitted.learning = learn_weights(fitted.sites, run, options, fit, observer);
   return fitted;
 }

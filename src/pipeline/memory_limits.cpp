@@ -52,12 +52,14 @@ void check_model_fits(const std::string& model) {
                "allow more memory, or use a machine that has it");
 }
 
-void check_run_fits(const PreparedRun& run) {
+void check_run_fits(const PreparedRun& run, const WeightRecipe& recipe) {
   const auto& batch = run.calibration.batches.front();
   const std::int64_t samples = run.any_number ? 1 : sample_count(batch);
-  require_room(least_memory(run.model, run.search.sites, run.bits, samples_of(batch, 0, samples),
-                            sample_count(batch) / samples),
-               "use a smaller `batch_size`, `exclude` the site, or allow more memory");
+  require_room(
+      least_memory(
+          run.model, run.search.sites, run.bits, recipe, samples_of(batch, 0, samples),
+          {.in_batch = sample_count(batch) / samples, .in_all = run.calibration.samples / samples}),
+      "use a smaller `batch_size`, `exclude` the site, or allow more memory");
 }
 
 }  // namespace repquant

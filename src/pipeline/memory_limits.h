@@ -18,6 +18,6 @@ void check_model_fits(const std::string& model);
 
 /// Throws Error kResource, with what is needed at least and what there is, for a run that cannot
 /// fit into memory.
-void check_run_fits(const PreparedRun& run);
+void check_run_fits(const PreparedRun& run, const WeightRecipe& recipe);
 
 }  // namespace repquant

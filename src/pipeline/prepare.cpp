@@ -12,6 +12,7 @@
 #include "base/text_table.h"
 #include "evaluate/loaded_model.h"
 #include "fit/hold_back.h"
+#include "graph/dependence.h"
 #include "graph/inputs.h"
 #include "graph/keep_codes.h"
 #include "graph/walker.h"
@@ -103,15 +104,31 @@ void check_continued(const Model& model, const std::vector<at::Tensor>& batch) {
   if (const auto later = after_tokens(batch, length / 3, run)) check_normalized(model, *later);
 }
 
+/// Elements of the largest value that depends on the inputs.
+std::int64_t largest_value(const Model& model, const Observed& observed) {
+  const auto inputs = model.graph->inputs();
+  std::int64_t largest = 0;
+  for (const torch::jit::Value* value :
+       dependent_values(Schedule(*model.graph), {inputs.begin(), inputs.end()})) {
+    const auto found = observed.shapes.find(value);
+    if (found == observed.shapes.end()) continue;
+    largest = std::max(largest, c10::multiply_integers(found->second));
+  }
+  return largest;
+}
+
 struct Pass {
   std::optional<std::string> refused;  // why the model does not take the batch
   std::int64_t macs = 0;
+  std::int64_t largest = 0;  // value, in elements
 };
 
 Pass try_pass(const Model& model, const std::vector<at::Tensor>& batch) {
   Pass pass;
   try {
-    for (const auto& [node, macs] : observe(model, batch).observed.macs) pass.macs += macs;
+    const Observed observed = observe(model, batch).observed;
+    for (const auto& [node, macs] : observed.macs) pass.macs += macs;
+    pass.largest = largest_value(model, observed);
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::kResource) throw;
     pass.refused = e.parts().what;
@@ -179,6 +196,17 @@ ModelSignature signature_of(const Model& model) {
           .past = find_past(model.path)};
 }
 
+/// Samples at a time where the recipe does not say how many: larger values than these elements
+/// outgrow the blocks that are kept for the next ones (runtime/keep_memory.h). Hangs on the model
+/// and the data alone, so that a run that is resumed has the same batches.
+int chosen_batch_size(const PreparedRun& run, const CalibrationRecipe& recipe) {
+  constexpr std::int64_t kMostElements = std::int64_t{1} << 24;
+  const Pass pass = try_pass(run.model, first_sample(run.source, recipe, signature_of(run.model)));
+  if (pass.refused) return kUsualBatch;
+  return static_cast<int>(std::clamp<std::int64_t>(
+      kMostElements / std::max<std::int64_t>(1, pass.largest), 1, kUsualBatch));
+}
+
 /// Throws Error kUsage for a model that keeps no keys and values.
 Past require_past(const std::string& model) {
   Past past = find_past(model);
@@ -233,9 +261,13 @@ PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recip
 
 void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
                      CalibrationCache& cache) {
+  CalibrationRecipe calibration = recipe.calibration;
+  if (calibration.batch_size == 0) {
+    calibration.batch_size = chosen_batch_size(run, calibration);
+  }
+  run.batch_size = calibration.batch_size;
   run.calibration = cache.load(
-      recipe.calibration, signature_of(run.model), observer,
-      [&](const std::vector<at::Tensor>& batch) {
+      calibration, signature_of(run.model), observer, [&](const std::vector<at::Tensor>& batch) {
         const Pass one = try_pass(run.model, samples_of(batch, 0, 1));
         run.any_number = !one.refused;
         run.checked = run.any_number ? samples_of(batch, 0, checked_samples(one.macs)) : batch;

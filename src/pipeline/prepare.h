@@ -29,6 +29,7 @@ struct PreparedRun {
   std::vector<at::Tensor> checked;  // a few samples for proofs and self-checks
   Observed observed;                // of a run on those
   bool any_number = true;           // of samples, else only as many as in a batch
+  int batch_size = 0;               // samples at a time: the recipe's, or chosen
   Clock::time_point start;          // of the run
 };
 

@@ -180,8 +180,9 @@ QuantizeReport quantize(const QuantizeOptions& given, const Observer& observer,
   judging_samples(samples_drawn(run.source, options.recipe.calibration), options);
   check_coverage(run, options);
   prepare_samples(run, options.recipe, observer, cache);
+  options.recipe.calibration.batch_size = run.batch_size;  // the artifact says what was done
   check_coverage(run, options);
-  check_run_fits(run);
+  check_run_fits(run, options.recipe.weights);
   check_judged_outputs(run.model, run.calibration.batches.front(), options);
   warn_of_few_samples(run, options.recipe, observer);
 

@@ -250,8 +250,8 @@ std::vector<RecipeField> make_fields() {
                     "samples drawn from the calibration data"));
   add(integer_field("calibration.seed", &R::calibration, &CalibrationRecipe::seed, 0, 0x1p53,
                     "seed of the draw"));
-  add(integer_field("calibration.batch_size", &R::calibration, &CalibrationRecipe::batch_size, 1,
-                    4096, "samples per batch"));
+  add(integer_field("calibration.batch_size", &R::calibration, &CalibrationRecipe::batch_size, 0,
+                    4096, "samples per batch; 0: 8, fewer where the model's values are large"));
   add(integer_field("calibration.hold_back", &R::calibration, &CalibrationRecipe::hold_back, 0, 1e6,
                     "an eighth of the samples, at most this many, is not fitted but judges; 0: "
                     "none"));

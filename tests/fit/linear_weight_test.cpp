@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "fit/column_pairs.h"
 #include "support/random.h"
 
 namespace repquant {
@@ -106,6 +107,35 @@ TEST(LinearWeight, RowsThatCountComeOutBetter) {
   data.problem.row_weights = weights;
   const auto weighted = fit(data.problem, recipe_with(Compensation::kInput), 3);
   EXPECT_LT(error_of(data, weighted, weights), error_of(data, even, weights));
+}
+
+TEST(LinearWeight, ManyInputsAndFewRowsGoByTheDiagonal) {
+  EXPECT_TRUE(measures_pairs(8192, 1, false));
+  EXPECT_FALSE(measures_pairs(8193, 100000, false));
+  EXPECT_TRUE(measures_pairs(8196, 2049, true));
+  EXPECT_FALSE(measures_pairs(8196, 2048, true));
+  EXPECT_FALSE(measures_pairs(16388, 100000, true));
+
+  constexpr std::int64_t kMany = 8200, kFew = 6;
+  testing::Random random(13);
+  const SourceRows rows(rows_in_memory({random.normal({kFew, kMany})}), "site", 1);
+  WeightProblem problem;
+  problem.weight = random.normal({3, kMany});
+  problem.bias = random.normal({3});
+  problem.rows = &rows;
+  problem.codes = [](const at::Tensor& x) { return at::round(x * 4) / 4; };
+  problem.target = [&](const RowBlock& block) {
+    return at::linear(block.x, problem.weight, problem.bias);
+  };
+  const PreparedWeight prepared = prepare_weight(problem, recipe_with(Compensation::kInput));
+  EXPECT_EQ(prepared.hessian.sizes(), at::IntArrayRef({kMany}));
+  EXPECT_EQ(prepared.compensation, 0.0);
+  const FittedWeight fitted = round_weight(prepared, 8, 1);
+  EXPECT_EQ(fitted.weight.outcome, kNearestByDiagonal);
+  const at::Tensor x = rows.x(0, kFew);
+  const at::Tensor error = at::linear(problem.codes(x), fitted.weight.dequantize(), fitted.bias) -
+                           at::linear(x, problem.weight, problem.bias);
+  EXPECT_LT(error.mean(0).abs().max().item<double>(), 1e-3);  // the bias takes it up
 }
 
 TEST(LinearWeight, DoesNotDependOnThreads) {

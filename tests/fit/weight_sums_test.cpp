@@ -100,6 +100,24 @@ TEST(WeightSums, BatchesAndThreadsDoNotChangeABit) {
   }
 }
 
+TEST(WeightSums, TheDiagonalAloneIsThatOfTheHessian) {
+  const Products diagonal{.diagonal = true, .with_errors = false};
+  for (const bool weighted : {false, true}) {
+    for (const bool centred : {false, true}) {
+      SumCase made = make_sum_case({1100, 500, 1000}, weighted);
+      const at::Tensor whole =
+          hessian_of(sum_over_rows(made.problem, {.with_errors = false}), centred);
+      const HalvedSums sums = sum_over_rows(made.problem, diagonal);
+      EXPECT_FALSE(sums.halves[0].hessian.has_value());
+      const at::Tensor got = hessian_of(sums, centred);
+      EXPECT_TRUE(is_close(got, whole.diagonal(), 1e-6));
+      made = make_sum_case({1, 2598, 1}, weighted);
+      made.problem.threads = 3;
+      EXPECT_TRUE(at::equal(hessian_of(sum_over_rows(made.problem, diagonal), centred), got));
+    }
+  }
+}
+
 TEST(WeightSums, HoldWhatIsAskedFor) {
   SumCase made = make_sum_case({kSumRows}, false);
   EXPECT_FALSE(sum_over_rows(made.problem, {.of_codes = false}).halves[0].hessian.has_value());

@@ -87,6 +87,27 @@ TEST(Gptq, TwoByTwoByHand) {
   EXPECT_EQ(gptq.outcome, "gptq");
 }
 
+// As nearest rounding by the whole Hessian does, which reads no more of it for codes and scales.
+TEST(Gptq, ADiagonalIsRoundedToNearestByIt) {
+  testing::Random random(5);
+  const at::Tensor weight = random.normal({70, 48});
+  const at::Tensor hessian = hessian_of(correlated(random, 300, 48));
+  const at::Tensor diagonal = hessian.diagonal().clone();
+  WeightRecipe nearest;
+  nearest.rounding = WeightRounding::kNearest;
+  for (const int bits : {4, 8}) {
+    const auto expected = quantize_weight(weight, hessian, bits, nearest);
+    const auto got = quantize_weight(weight, diagonal, bits, {});
+    EXPECT_TRUE(at::equal(got.codes, expected.codes));
+    EXPECT_TRUE(at::equal(got.scale, expected.scale));
+    EXPECT_EQ(got.outcome, kNearestByDiagonal);
+    EXPECT_EQ(quantize_weight(weight, diagonal, bits, nearest).outcome, "nearest");
+    EXPECT_NEAR(got.error_gptq / objective(weight, got, at::diag(diagonal)), 1, 1e-6);
+  }
+  EXPECT_FALSE(at::equal(quantize_weight(weight, {}, 4, nearest).scale,
+                         quantize_weight(weight, diagonal, 4, nearest).scale));
+}
+
 TEST(Gptq, BetterThanNearestOnCorrelatedInputs) {
   testing::Random random(2);
   const at::Tensor weight = random.normal({96, 160});

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "pipeline/model_run.h"
+#include "repquant/artifact.h"
 #include "repquant/error.h"
 #include "repquant/quantize.h"
 #include "support/errors.h"
@@ -75,8 +76,41 @@ class Prepare : public ::testing::Test {
 TEST_F(Prepare, ANumberOfSamplesThatIsFixed) {
   const torch::jit::Module module = of_four_samples();
   EXPECT_ERROR(run(module), ErrorKind::kUsage, "takes 4 samples at a time");
+  EXPECT_ERROR(run(module, 0), ErrorKind::kUsage, "takes 4 samples at a time");
   EXPECT_EQ(run(module, 4, 8).samples, 8);
   EXPECT_EQ(run(module, 4, 10).samples, 8);  // the last two are no pass
+}
+
+TEST_F(Prepare, TheBatchIsChosenByTheLargestValue) {
+  const auto chosen = [&](const torch::jit::Module& module, int given = 0) {
+    module.save((folder_ / "model.pt").string());
+    Recipe recipe;
+    recipe.calibration.samples = 12;
+    recipe.calibration.batch_size = given;
+    CalibrationCache cache;
+    const PreparedRun run = prepare(
+        {.model = (folder_ / "model.pt").string(), .samples = Synthetic{{12}}, .preset = ""},
+        recipe, {}, cache);
+    EXPECT_EQ(run.calibration.batches[0][0].size(0), run.batch_size);
+    return run.batch_size;
+  };
+  // Three million elements of each sample; a weight counts for none.
+  const torch::jit::Module large = folded("y.repeat([1, 750000]).view([-1, 750000, 4]).mean(1)");
+  EXPECT_EQ(chosen(large), 5);
+  EXPECT_EQ(chosen(large, 8), 8);
+  EXPECT_EQ(chosen(folded("y")), 8);
+  torch::jit::Module weighty("m");  // four million elements
+  weighty.register_parameter("w", at::randn({350000, 12}), false);
+  weighty.define("def forward(self, x):\n    return torch.linear(x, self.w)\n");
+  weighty.eval();
+  EXPECT_EQ(chosen(weighty), 8);
+}
+
+// The artifact states what was chosen, so it is made again as it was.
+TEST_F(Prepare, TheArtifactStatesTheBatch) {
+  run(folded("y"), 0);
+  const std::string stated = inspect_artifact((folder_ / "out.pt").string()).info.recipe;
+  EXPECT_NE(stated.find("\"batch_size\": 8"), std::string::npos) << stated;
 }
 
 TEST_F(Prepare, WholePassesJudgeWhereTheNumberIsFixed) {
