@@ -19,6 +19,8 @@
 #include "repquant/artifact.h"
 #include "repquant/error.h"
 #include "tensor/parallel.h"
+#include "tensor/samples.h"
+#include "tensor/shape_text.h"
 
 namespace repquant {
 namespace {
@@ -82,6 +84,22 @@ void describe(BenchmarkModel& model, bool trust, BenchmarkReport& report) {
   report.cpu_level = fused.cpu_level;
 }
 
+[[noreturn]] void fail_shapes(const Inputs& first, const Inputs& other) {
+  const auto text = [](const Inputs& inputs) {
+    std::string shapes;
+    for (const at::Tensor& tensor : inputs) {
+      shapes += (shapes.empty() ? "" : ", ") +
+                shape_text(tensor.sizes().slice(std::min<std::int64_t>(tensor.dim(), 1)));
+    }
+    return shapes;
+  };
+  throw Error(ErrorKind::kUsage, {.what = "the samples of one pass differ in their shapes",
+                                  .where = "`data`",
+                                  .expected = text(first),
+                                  .got = text(other),
+                                  .hint = "time batches of 1, or samples of one shape"});
+}
+
 /// One batch of the data's first samples, or of random ones.
 Inputs make_inputs(const CalibrationSource& source, std::int64_t size, const LoadedModel& model) {
   CalibrationRecipe recipe;
@@ -91,7 +109,10 @@ Inputs make_inputs(const CalibrationSource& source, std::int64_t size, const Loa
   Inputs inputs = parts.front();
   for (std::size_t i = 0; parts.size() > 1 && i < inputs.size(); ++i) {  // long texts come in parts
     std::vector<at::Tensor> all;
-    for (const Inputs& part : parts) all.push_back(part.at(i));
+    for (const Inputs& part : parts) {
+      if (!same_sample_shapes(part, parts.front())) fail_shapes(parts.front(), part);
+      all.push_back(part.at(i));
+    }
     inputs[i] = at::cat(all, 0);
   }
   if (!inputs.empty() && inputs.front().dim() > 0 && inputs.front().size(0) < size) {

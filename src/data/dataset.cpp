@@ -73,17 +73,17 @@ std::vector<std::int64_t> open_single_file(DatasetSource& source) {
     const std::string label =
         source.arrays.names.empty() ? name : name + ":" + source.arrays.names[i];
     if (tensor.dim() < 1) throw_file_error("the array has no dimension of samples", label);
-    if (source.arrays.tensors.size() == 1 && tensor.dim() == 1 &&
+    // With a name it may be an input of one integer a sample: arrange_inputs() asks the model.
+    if (source.arrays.names.empty() && source.arrays.tensors.size() == 1 && tensor.dim() == 1 &&
         at::isIntegralType(tensor.scalar_type(), /*includeBool=*/false)) {
-      throw_file_error("the file is one stream of integers, no samples", label,
-                       "rows of token ids, or a stream that is cut into windows",
-                       counted(tensor.size(0), "integer"),
-                       "cut a stream of token ids with `window=N`, at most the model's context");
+      internal::fail_stream(ErrorKind::kFile, label);
     }
     if (tensor.size(0) < 1) throw_file_error("the array holds no samples", label);
     if (tensor.size(0) != source.size()) {
       throw_file_error("the arrays differ in their number of samples", label,
-                       std::to_string(source.size()), std::to_string(tensor.size(0)));
+                       std::to_string(source.size()), std::to_string(tensor.size(0)),
+                       "where all samples share an array, such as a mask, or differ in shape: a "
+                       "folder of files, each one sample with all its arrays, and `batch_size=1`");
     }
     source.spec.shapes.push_back(tensor.sizes().slice(1).vec());
     source.spec.types.push_back(at::isFloatingType(tensor.scalar_type()) ? at::kFloat
@@ -197,7 +197,7 @@ std::string Dataset::sample_name(std::int64_t index) const {
   return source_->list.files.at(static_cast<std::size_t>(index)).name;
 }
 
-Batch Dataset::load(std::span<const std::int64_t> indices) const {
+std::vector<Batch> Dataset::load_batches(std::span<const std::int64_t> indices) const {
   for (const std::int64_t index : indices) {
     if (index >= 0 && index < size()) continue;
     throw Error(ErrorKind::kUsage,
@@ -208,15 +208,26 @@ Batch Dataset::load(std::span<const std::int64_t> indices) const {
     throw Error(ErrorKind::kUsage,
                 {"a batch needs at least one sample", source_->root.string(), "", "", ""});
   }
-  Batch batch;
-  batch.names = source_->spec.names;
-  batch.inputs = internal::load_samples(*source_, indices);
-  if (!labels_.empty()) {
-    for (const std::int64_t index : indices) {
+  std::vector<Batch> batches;
+  for (auto& inputs : internal::load_samples(*source_, indices)) {
+    Batch batch{.names = source_->spec.names, .inputs = std::move(inputs), .labels = {}};
+    const auto count = static_cast<std::size_t>(batch.inputs.front().size(0));
+    for (const std::int64_t index : indices.first(labels_.empty() ? 0 : count)) {
       batch.labels.push_back(labels_[static_cast<std::size_t>(index)]);
     }
+    indices = indices.subspan(count);
+    batches.push_back(std::move(batch));
   }
-  return batch;
+  return batches;
+}
+
+Batch Dataset::load(std::span<const std::int64_t> indices) const {
+  std::vector<Batch> batches = load_batches(indices);
+  if (batches.size() == 1) return std::move(batches.front());
+  const auto other = static_cast<std::size_t>(batches.front().inputs.front().size(0));
+  throw_file_error("samples of different shapes are wanted in one pass",
+                   sample_name(indices[other]), "shapes as " + sample_name(indices[0]), "others",
+                   "use a batch size of 1; for images, a crop");
 }
 
 bool Dataset::holds_images() const { return source_->list.images; }
@@ -271,6 +282,28 @@ Dataset Dataset::with_labels(std::vector<std::int64_t> labels) const {
   Dataset result = *this;
   result.labels_ = std::move(labels);
   return result;
+}
+
+std::optional<NotFinite> find_not_finite(const Batch& batch, const Dataset& dataset,
+                                         std::span<const std::int64_t> indices) {
+  std::optional<NotFinite> found;
+  for (std::size_t i = 0; i < batch.inputs.size(); ++i) {
+    const at::Tensor& input = batch.inputs[i];
+    if (!input.is_floating_point() || at::isfinite(input).all().item<bool>()) continue;
+    if (!found) {
+      const at::Tensor rows =
+          at::isfinite(input).reshape({input.size(0), -1}).all(1).logical_not().nonzero();
+      const auto row = static_cast<std::size_t>(rows[0].item<std::int64_t>());
+      found = NotFinite{.where = (batch.names.empty() ? "an input" : "`" + batch.names[i] + "`") +
+                                 " of " + dataset.sample_name(indices[row]),
+                        .only_low = true,
+                        .samples = {}};
+      for (const auto index : indices) found->samples.push_back(dataset.sample_name(index));
+    }
+    found->only_low =
+        found->only_low && at::isfinite(input).logical_or(at::isneginf(input)).all().item<bool>();
+  }
+  return found;
 }
 
 Dataset open_dataset(const std::filesystem::path& path, const DatasetOptions& options) {

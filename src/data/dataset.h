@@ -26,7 +26,7 @@ struct DatasetOptions {
   int threads = 1;             // for decoding the images of a batch; does not change results
 };
 
-/// Some samples, stacked along dimension 0.
+/// Some samples of the same shapes, stacked along dimension 0.
 struct Batch {
   std::vector<std::string> names;    // as many as inputs, or none: positional
   std::vector<at::Tensor> inputs;    // [samples, ...]; floating point is float32
@@ -59,7 +59,7 @@ class Dataset {
   /// Names of the model inputs the data gives; empty: positional.
   const std::vector<std::string>& input_names() const;
 
-  /// Their element types, and their shapes in one sample, in this order; without reading any.
+  /// Their element types, and their shapes in the first sample, in this order; without reading any.
   const std::vector<at::ScalarType>& input_types() const;
   const std::vector<std::vector<std::int64_t>>& input_shapes() const;
 
@@ -76,9 +76,13 @@ class Dataset {
   /// Relative path of the sample, or "file[row]", for messages.
   std::string sample_name(std::int64_t index) const;
 
-  /// Loads the samples with these indices, in this order. Throws Error kFile naming the sample for
-  /// unreadable files, NaN or infinity, and shapes, types or names that differ from the first
-  /// sample of the dataset; kUsage for an index out of range.
+  /// Loads the samples with these indices, in this order, consecutive ones of the same shapes in
+  /// one batch. Throws Error kFile naming the sample for unreadable files and for types, names or
+  /// numbers of dimensions that differ from the first sample of the dataset; kUsage for an index
+  /// out of range.
+  std::vector<Batch> load_batches(std::span<const std::int64_t> indices) const;
+
+  /// The same in one batch. Throws Error kFile too if the samples differ in their shapes.
   Batch load(std::span<const std::int64_t> indices) const;
 
   /// One line for reports: "372 images in 300 class folders, float32 [3, 224, 224]". Says nothing
@@ -97,6 +101,18 @@ class Dataset {
   std::shared_ptr<const internal::DatasetSource> source_;
   std::vector<std::int64_t> labels_;
 };
+
+/// What of a batch is not finite. Models may take it: -inf in masks, NaN for what is missing. What
+/// comes of it is for who runs them to look at.
+struct NotFinite {
+  std::string where;                 // "`mask` of a.npz", the first of such
+  bool only_low = false;             // nothing but -inf, as in masks
+  std::vector<std::string> samples;  // names of all in the batch
+};
+
+/// Nothing if all inputs are finite. `indices`: those of the samples in the dataset.
+std::optional<NotFinite> find_not_finite(const Batch& batch, const Dataset& dataset,
+                                         std::span<const std::int64_t> indices);
 
 /// Opens, deciding by content: a folder of images (flat or in class folders), a folder of .npy,
 /// .npz or .pt files (each one sample, without a batch dimension), one such file (dimension 0

@@ -17,12 +17,6 @@ at::Tensor as_model_input(const at::Tensor& tensor) {
   return at::isFloatingType(tensor.scalar_type()) ? tensor.to(at::kFloat) : tensor;
 }
 
-void check_finite(const at::Tensor& sample, const std::string& name, const std::string& input) {
-  if (!at::isFloatingType(sample.scalar_type()) || at::isfinite(sample).all().item<bool>()) return;
-  throw_file_error("the data has NaN or infinite values", input.empty() ? name : name + ":" + input,
-                   "finite numbers");
-}
-
 void check_spec(const SampleSpec& spec, const Arrays& sample, const std::string& name) {
   const auto text = [](const SampleSpec& s) {
     std::string result;
@@ -33,13 +27,28 @@ void check_spec(const SampleSpec& spec, const Arrays& sample, const std::string&
     return result;
   };
   const SampleSpec got = spec_of(sample);
-  if (got.names == spec.names && got.shapes == spec.shapes && got.types == spec.types) return;
-  throw_file_error("a sample differs in shape from the first one", name, text(spec), text(got),
-                   "all samples need the same inputs, shapes and types; for images, a crop");
+  const bool same_ranks =
+      std::equal(got.shapes.begin(), got.shapes.end(), spec.shapes.begin(), spec.shapes.end(),
+                 [](const auto& a, const auto& b) { return a.size() == b.size(); });
+  if (got.names == spec.names && same_ranks && got.types == spec.types) return;
+  throw_file_error("a sample differs in its inputs from the first one", name, text(spec), text(got),
+                   "all samples need the same inputs, types and numbers of dimensions");
 }
 
-std::vector<at::Tensor> load_files(const DatasetSource& source,
-                                   std::span<const std::int64_t> indices) {
+/// The samples [from, to), which have the same shapes.
+std::vector<at::Tensor> stacked(const std::vector<Arrays>& samples, std::size_t from,
+                                std::size_t to) {
+  std::vector<at::Tensor> inputs;
+  for (std::size_t input = 0; input < samples[from].tensors.size(); ++input) {
+    std::vector<at::Tensor> parts;
+    for (std::size_t i = from; i < to; ++i) parts.push_back(samples[i].tensors[input]);
+    inputs.push_back(at::stack(parts));
+  }
+  return inputs;
+}
+
+std::vector<std::vector<at::Tensor>> load_files(const DatasetSource& source,
+                                                std::span<const std::int64_t> indices) {
   std::vector<Arrays> samples(indices.size());
   const auto count = static_cast<std::int64_t>(samples.size());
   parallel_for(count, source.options.threads, [&](std::int64_t i) {
@@ -49,13 +58,13 @@ std::vector<at::Tensor> load_files(const DatasetSource& source,
     check_spec(source.spec, sample,
                source.list.files[static_cast<std::size_t>(index)].path.string());
   });
-  std::vector<at::Tensor> inputs;
-  for (std::size_t input = 0; input < source.spec.shapes.size(); ++input) {
-    std::vector<at::Tensor> parts;
-    for (const Arrays& sample : samples) parts.push_back(sample.tensors[input]);
-    inputs.push_back(at::stack(parts));
+  std::vector<std::vector<at::Tensor>> batches;
+  for (std::size_t from = 0, to = 0; from < samples.size(); from = to) {
+    const auto shapes = spec_of(samples[from]).shapes;
+    while (to < samples.size() && spec_of(samples[to]).shapes == shapes) ++to;
+    batches.push_back(stacked(samples, from, to));
   }
-  return inputs;
+  return batches;
 }
 
 std::vector<at::Tensor> load_rows(const DatasetSource& source,
@@ -64,14 +73,7 @@ std::vector<at::Tensor> load_rows(const DatasetSource& source,
       at::tensor(at::IntArrayRef(indices.data(), indices.size()), at::TensorOptions(at::kLong));
   std::vector<at::Tensor> inputs;
   for (std::size_t i = 0; i < source.arrays.tensors.size(); ++i) {
-    at::Tensor input = as_model_input(source.arrays.tensors[i].index_select(0, rows)).contiguous();
-    if (at::isFloatingType(input.scalar_type()) && !at::isfinite(input).all().item<bool>()) {
-      for (std::size_t row = 0; row < indices.size(); ++row) {
-        check_finite(input[static_cast<std::int64_t>(row)], row_name(source, indices[row]),
-                     source.arrays.names.empty() ? "" : source.arrays.names[i]);
-      }
-    }
-    inputs.push_back(std::move(input));
+    inputs.push_back(as_model_input(source.arrays.tensors[i].index_select(0, rows)).contiguous());
   }
   return inputs;
 }
@@ -105,6 +107,16 @@ SampleSpec spec_of(const Arrays& sample) {
     spec.types.push_back(tensor.scalar_type());
   }
   return spec;
+}
+
+void fail_stream(ErrorKind kind, const std::string& where) {
+  throw Error(kind, {.what = "the data is one stream of integers, no samples",
+                     .where = where,
+                     .expected = "rows of token ids, or a stream that is cut into windows",
+                     .got = "one dimension",
+                     .hint = "cut a stream of token ids with `window=N`, at most the model's "
+                             "context; if each integer is one sample, name the array after the "
+                             "model's input in an .npz"});
 }
 
 std::optional<at::Tensor> take_array(Arrays& arrays, const std::vector<std::string>& names,
@@ -158,11 +170,7 @@ Arrays read_sample(const DatasetSource& source, std::int64_t index) {
   }
   sample = read_arrays(file.path);
   take_labels(sample, file.path.string());
-  for (std::size_t i = 0; i < sample.tensors.size(); ++i) {
-    sample.tensors[i] = as_model_input(sample.tensors[i]);
-    check_finite(sample.tensors[i], file.path.string(),
-                 sample.names.empty() ? "" : sample.names[i]);
-  }
+  for (at::Tensor& tensor : sample.tensors) tensor = as_model_input(tensor);
   return sample;
 }
 
@@ -175,10 +183,11 @@ std::string row_name(const DatasetSource& source, std::int64_t row) {
   return source.list.files[0].name + "[" + position + "]";
 }
 
-std::vector<at::Tensor> load_samples(const DatasetSource& source,
-                                     std::span<const std::int64_t> indices) {
-  if (source.stream.defined()) return load_windows(source, indices);
-  return source.single_file() ? load_rows(source, indices) : load_files(source, indices);
+std::vector<std::vector<at::Tensor>> load_samples(const DatasetSource& source,
+                                                  std::span<const std::int64_t> indices) {
+  if (source.stream.defined()) return {load_windows(source, indices)};
+  if (source.single_file()) return {load_rows(source, indices)};
+  return load_files(source, indices);
 }
 
 }  // namespace repquant::internal

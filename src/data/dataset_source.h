@@ -12,10 +12,11 @@
 #include "data/dataset.h"
 #include "data/folder.h"
 #include "data/tokens.h"
+#include "repquant/error.h"
 
 namespace repquant::internal {
 
-/// What every sample of a dataset looks like.
+/// What a sample of a dataset looks like. Others may differ in sizes from the first one.
 struct SampleSpec {
   std::vector<std::string> names;
   std::vector<std::vector<std::int64_t>> shapes;  // without the batch dimension
@@ -45,6 +46,10 @@ std::string type_and_shape_text(at::ScalarType type, const std::vector<std::int6
 
 SampleSpec spec_of(const Arrays& sample);
 
+/// Throws Error for one array of integers in one dimension, `where`, of which it is not known that
+/// each is a sample.
+[[noreturn]] void fail_stream(ErrorKind kind, const std::string& where);
+
 /// Removes and returns the array of one of these names, if there is one. Throws Error kFile if
 /// there are two, or if no array is left.
 std::optional<at::Tensor> take_array(Arrays& arrays, const std::vector<std::string>& names,
@@ -64,8 +69,9 @@ Arrays read_sample(const DatasetSource& source, std::int64_t index);
 /// "file[7]" of a sample of a single file, "file[512:1024]" of a window of token ids.
 std::string row_name(const DatasetSource& source, std::int64_t row);
 
-/// The inputs of these samples, stacked. Throws as Dataset::load().
-std::vector<at::Tensor> load_samples(const DatasetSource& source,
-                                     std::span<const std::int64_t> indices);
+/// The inputs of these samples, consecutive ones of the same shapes stacked. Throws as
+/// Dataset::load().
+std::vector<std::vector<at::Tensor>> load_samples(const DatasetSource& source,
+                                                  std::span<const std::int64_t> indices);
 
 }  // namespace repquant::internal

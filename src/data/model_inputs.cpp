@@ -120,6 +120,12 @@ std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature&
   if (given < signature.required || given > signature.names.size() || given == 0) {
     fail(batch, signature);
   }
+  // One array may have any name, but a stream of token ids must not pass for samples.
+  if (given == 1 && !batch.names.empty() && batch.names[0] != signature.names[0] &&
+      batch.inputs[0].dim() == 1 &&
+      at::isIntegralType(batch.inputs[0].scalar_type(), /*includeBool=*/false)) {
+    internal::fail_stream(ErrorKind::kUsage, batch.names[0]);
+  }
   if (given == 1 || batch.names.empty()) return batch.inputs;
 
   // Only a leading run of inputs can be given: those left out take their defaults.

@@ -19,9 +19,10 @@ struct ModelSignature {
 };
 
 /// The tensors of `batch` in the order of forward(). A single array goes to the first input under
-/// any name, arrays without names go in their order, others by name; labels are an input too where
-/// the model needs one named `labels` or `y`. Keys and values of earlier
-/// tokens that are not given are empty: the samples begin with their first token.
+/// any name (one integer a sample only under the input's own), arrays without names go in their
+/// order, others by name; labels are an input too where the model needs one named `labels` or `y`.
+/// Keys and values of earlier tokens that are not given are empty: the samples begin with their
+/// first token.
 /// Throws Error kUsage, naming both sides, when number or names do not fit.
 std::vector<at::Tensor> arrange_inputs(const Batch& batch, const ModelSignature& signature);
 

@@ -25,6 +25,9 @@ struct OpenedData {
   std::string protocol;  // what the samples are and how they became model inputs
 };
 
+/// Behind a protocol, which tells the shape of the first sample alone.
+inline constexpr const char* kOtherShapes = " and other shapes";
+
 /// The preset of `preset_file`, else of the model (sidecar or archive), else nothing.
 std::optional<ImagePreset> preset_of(const std::string& preset_file, const std::string& model);
 

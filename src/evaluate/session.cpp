@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/text_table.h"
@@ -12,6 +13,7 @@
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
 #include "tensor/parallel.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 namespace {
@@ -56,10 +58,11 @@ void name_single_input(Batch& batch, const Dataset& texts, const ModelSignature&
   }
 }
 
-Batch load_batch(const Session& session, std::int64_t begin,
-                 std::span<const std::int64_t> indices) {
+/// Batches of samples of the same shapes, in order. With texts it is one: each sample has its own.
+std::vector<Batch> load_batches(const Session& session, std::int64_t begin,
+                                std::span<const std::int64_t> indices) {
+  if (!session.texts) return session.data.dataset.load_batches(indices);
   Batch batch = session.data.dataset.load(indices);
-  if (!session.texts) return batch;
   const Dataset& texts = *session.texts;
   name_single_input(batch, texts, session.runs.front().model.signature());
   Batch more = texts.load(wrapped(session.text_indices, begin, indices.size()));
@@ -71,17 +74,7 @@ Batch load_batch(const Session& session, std::int64_t begin,
   }
   std::move(more.names.begin(), more.names.end(), std::back_inserter(batch.names));
   std::move(more.inputs.begin(), more.inputs.end(), std::back_inserter(batch.inputs));
-  return batch;
-}
-
-void warm_up(const Session& session, const Batch& batch, std::span<const int> positions) {
-  for (const TimedModel& run : session.runs) {
-    const std::vector<at::Tensor> inputs = arrange_inputs(batch, run.model.signature());
-    for (int pass = 0; pass < kWarmUpPasses; ++pass) {
-      session.observer->check_interrupt();
-      static_cast<void>(run.model.run(inputs, positions));
-    }
-  }
+  return {std::move(batch)};
 }
 
 /// One batch of the loop.
@@ -91,32 +84,69 @@ struct Step {
   Batch batch;
 };
 
-/// The next batches, as many as there are threads.
-std::vector<Step> load_steps(const Session& session, std::int64_t begin) {
+/// Throws Error as LoadedModel::run(), with what of the data may have made NaN.
+std::vector<at::Tensor> outputs_of(const Session& session, const TimedModel& run, const Step& step,
+                                   std::span<const int> positions) {
+  const std::vector<at::Tensor> inputs = arrange_inputs(step.batch, run.model.signature());
+  try {
+    return run.model.run(inputs, positions);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::kNumerical) throw;
+    const auto found = find_not_finite(step.batch, session.data.dataset, step.indices);
+    if (!found) throw;
+    ErrorParts parts = e.parts();
+    parts.got = "data that is not finite, such as " + found->where;
+    throw Error(e.kind(), std::move(parts));
+  }
+}
+
+void warm_up(const Session& session, const Step& step, std::span<const int> positions) {
+  for (const TimedModel& run : session.runs) {
+    for (int pass = 0; pass < kWarmUpPasses; ++pass) {
+      session.observer->check_interrupt();
+      static_cast<void>(outputs_of(session, run, step, positions));
+    }
+  }
+}
+
+/// The next batches, as many as there are threads, or more where shapes differ.
+std::vector<Step> load_steps(Session& session, std::int64_t begin) {
   std::vector<Step> steps;
   const std::int64_t total = session.size(), size = session.options->batch_size;
   for (int thread = 0; thread < session.options->threads && begin < total; ++thread) {
     session.observer->check_interrupt();
     const std::int64_t count = std::min(total - begin, size);
-    Step step{.begin = begin,
-              .indices = wrapped(session.indices, begin, static_cast<std::size_t>(count)),
-              .batch = {}};
-    step.batch = load_batch(session, begin, step.indices);
-    steps.push_back(std::move(step));
-    begin += count;
+    const auto indices = wrapped(session.indices, begin, static_cast<std::size_t>(count));
+    for (Batch& batch : load_batches(session, begin, indices)) {
+      const std::int64_t size_of_batch = batch.inputs.front().size(0);
+      steps.push_back(
+          {.begin = begin,
+           .indices = wrapped(session.indices, begin, static_cast<std::size_t>(size_of_batch)),
+           .batch = std::move(batch)});
+      begin += size_of_batch;
+    }
+  }
+  for (const Step& step : steps) {
+    const auto found = find_not_finite(step.batch, session.data.dataset, step.indices);
+    if (found && !found->only_low && !std::exchange(session.warned, true)) {
+      session.observer->warn("the data has NaN or infinite values, such as " + found->where);
+    }
+    if (session.first_inputs.empty()) session.first_inputs = step.batch.inputs;
+    session.other_shapes |= !same_sample_shapes(session.first_inputs, step.batch.inputs);
   }
   return steps;
 }
 
 /// Side by side, with one thread inside every operator: threads of operators wait for each other
 /// busily, and beside other processes that takes several times the time.
-std::vector<std::vector<at::Tensor>> forward(TimedModel& run, const std::vector<Step>& steps,
+std::vector<std::vector<at::Tensor>> forward(const Session& session, TimedModel& run,
+                                             const std::vector<Step>& steps,
                                              std::span<const int> positions) {
   std::vector<std::vector<at::Tensor>> outputs(steps.size());
   const auto start = Clock::now();
-  parallel_for(std::ssize(steps), static_cast<int>(steps.size()), [&](std::int64_t i) {
+  parallel_for(std::ssize(steps), session.options->threads, [&](std::int64_t i) {
     const auto at = static_cast<std::size_t>(i);
-    outputs[at] = run.model.run(arrange_inputs(steps[at].batch, run.model.signature()), positions);
+    outputs[at] = outputs_of(session, run, steps[at], positions);
   });
   run.seconds += seconds_since(start);
   return outputs;
@@ -183,7 +213,8 @@ Session open_session(const EvaluationOptions& options, const Observer& observer)
                   .texts = std::nullopt,
                   .indices = {},
                   .text_indices = {},
-                  .labels = {}};
+                  .labels = {},
+                  .first_inputs = {}};
   check_required(options, session.data.dataset);
   if (!options.texts.empty()) {
     DatasetOptions arrays;
@@ -209,7 +240,7 @@ std::vector<at::Tensor> first_outputs(const Session& session, std::size_t run,
                                       std::span<const int> positions) {
   const LoadedModel& model = session.runs.at(run).model;
   const auto outputs_of = [&](std::size_t count) {
-    const Batch batch = load_batch(session, 0, wrapped(session.indices, 0, count));
+    const Batch batch = load_batches(session, 0, wrapped(session.indices, 0, count)).front();
     return model.forward(arrange_inputs(batch, model.signature()), positions);
   };
   const auto whole =
@@ -228,10 +259,10 @@ void for_each_output(Session& session, std::span<const int> positions,
   session.observer->on_phase("evaluate", static_cast<std::size_t>(total));
   for (std::int64_t begin = 0; begin < total;) {
     const std::vector<Step> steps = load_steps(session, begin);
-    if (begin == 0) warm_up(session, steps.front().batch, positions);
+    if (begin == 0) warm_up(session, steps.front(), positions);
     std::vector<std::vector<at::Tensor>> expected;
     for (std::size_t run = 0; run < session.runs.size(); ++run) {
-      const auto outputs = forward(session.runs[run], steps, positions);
+      const auto outputs = forward(session, session.runs[run], steps, positions);
       if (session.is_reference(run)) expected = outputs;
       const bool compare = session.has_reference && run > 0;
       for_model(session.runs[run].model.path(), [&] {
@@ -253,7 +284,8 @@ EvaluationReport make_report(const Session& session, const std::string& protocol
   report.samples = std::ssize(session.indices);
   const std::int64_t all = session.data.dataset.size();
   report.protocol = (report.samples < all ? std::to_string(report.samples) + " of " : "") +
-                    session.data.protocol + (protocol.empty() ? "" : "; " + protocol);
+                    session.data.protocol + (session.other_shapes ? kOtherShapes : "") +
+                    (protocol.empty() ? "" : "; " + protocol);
   for (std::size_t run = 0; run < session.runs.size(); ++run) {
     const TimedModel& timed = session.runs[run];
     ModelEvaluation result;

@@ -31,6 +31,9 @@ struct Session {
   std::vector<std::int64_t> indices;       // samples of `data`, in the order of the loop
   std::vector<std::int64_t> text_indices;  // samples of `texts`
   std::vector<std::int64_t> labels;        // classification: of all samples of `data`, or none
+  std::vector<at::Tensor> first_inputs;    // of the loop
+  bool other_shapes = false;               // whether the loop has seen others than theirs
+  bool warned = false;                     // of data that is not finite
 
   bool is_reference(std::size_t run) const { return has_reference && run == 0; }
 

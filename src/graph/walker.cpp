@@ -171,7 +171,8 @@ void run_operator(const Node* node, Values& values) {
                 {.what = "an operator of the model failed: " + message.substr(0, 400),
                  .where = describe_node(node),
                  .got = node->kind().toQualString(),
-                 .hint = "check that the data has the shape and type the model expects"});
+                 .hint = "check that the data has the shape and type the model expects, or use "
+                         "`batch_size=1`"});
   };
   try {
     op->getOperation(node)(stack);

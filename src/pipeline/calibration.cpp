@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numbers>
 #include <random>
+#include <span>
 #include <utility>
 
 #include "base/sha256.h"
@@ -16,6 +17,8 @@
 
 namespace repquant {
 namespace {
+
+using Indices = std::span<const std::int64_t>;
 
 constexpr std::int64_t kBatchTokens = 1024;
 constexpr std::int64_t kLargestSample = std::int64_t{1} << 28;  // elements
@@ -44,14 +47,14 @@ Batch random_batch(const CalibrationSource& source, int count, std::mt19937_64& 
 
 /// Samples of token ids that a batch may hold: attention takes memory by the square of their
 /// length.
-std::size_t most_samples(const std::vector<at::Tensor>& one) {
+std::int64_t most_samples(const std::vector<at::Tensor>& one) {
   std::int64_t longest = 1;
   for (const auto& tensor : one) {
     if (tensor.dim() == 2 && at::isIntegralType(tensor.scalar_type(), /*includeBool=*/false)) {
       longest = std::max(longest, tensor.size(1));
     }
   }
-  return static_cast<std::size_t>(std::max<std::int64_t>(1, kBatchTokens / longest));
+  return std::max<std::int64_t>(1, kBatchTokens / longest);
 }
 
 void check_shape(const std::vector<std::int64_t>& shape) {
@@ -180,13 +183,30 @@ Calibration load_calibration(const CalibrationSource& source, const CalibrationR
       draw_samples(dataset.size(), recipe.samples, recipe.seed);
   auto step = static_cast<std::size_t>(batch_size);
   if (!chosen.empty() && !dataset.holds_images()) {
-    step = std::min(step, most_samples(dataset.load(std::span(chosen).subspan(0, 1)).inputs));
+    const Batch first = dataset.load(std::span(chosen).subspan(0, 1));
+    step = std::min(step, static_cast<std::size_t>(most_samples(first.inputs)));
   }
-  for (std::size_t begin = 0; begin < chosen.size(); begin += step) {
-    observer.check_interrupt();
-    const std::size_t count = std::min(step, chosen.size() - begin);
-    add(dataset.load(std::span(chosen).subspan(begin, count)));
-  }
+  const std::function<void(Indices, std::size_t)> add_all = [&](Indices all, std::size_t most) {
+    for (std::size_t begin = 0; begin < all.size(); begin += most) {
+      observer.check_interrupt();
+      Indices indices = all.subspan(begin, std::min(most, all.size() - begin));
+      for (const Batch& batch : dataset.load_batches(indices)) {
+        const auto count = static_cast<std::size_t>(batch.inputs.front().size(0));
+        const auto fit = static_cast<std::size_t>(most_samples(batch.inputs));
+        const Indices own = indices.first(count);
+        indices = indices.subspan(count);
+        if (!dataset.holds_images() && count > fit) {  // longer than the first sample
+          add_all(own, fit);
+          continue;
+        }
+        if (const auto found = find_not_finite(batch, dataset, own)) {
+          calibration.not_finite.emplace(calibration.batches.size(), *found);
+        }
+        add(batch);
+      }
+    }
+  };
+  add_all(chosen, step);
   calibration.hash = dataset.hash(chosen);
   return calibration;
 }

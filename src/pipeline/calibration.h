@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -53,6 +54,7 @@ struct Calibration {
   std::vector<std::vector<at::Tensor>> batches;  // the model's inputs, [B, ...] each
   std::string hash;  // of the files drawn from, or of the seed and shape
   int samples = 0;
+  std::map<std::size_t, NotFinite> not_finite{};  // what the data has of it, by batch
 };
 
 /// Samples per batch where nobody says how many.
@@ -69,8 +71,9 @@ std::vector<at::Tensor> first_sample(const CalibrationSource& source,
 /// Throws for inputs that do not fit.
 using BatchCheck = std::function<void(const std::vector<at::Tensor>&)>;
 
-/// Draws and loads the samples; `check_first` sees the first batch before others are read. Lets the
-/// user stop between batches. Throws Error as Dataset::load() and arrange_inputs() do.
+/// Draws and loads the samples; those of one shape that follow each other share a batch.
+/// `check_first` sees the first batch before others are read. Lets the user stop between batches.
+/// Throws Error as Dataset::load() and arrange_inputs() do.
 Calibration load_calibration(const CalibrationSource& source, const CalibrationRecipe& recipe,
                              const ModelSignature& signature, const Observer& observer = {},
                              const BatchCheck& check_first = {});

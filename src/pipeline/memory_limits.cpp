@@ -53,7 +53,16 @@ void check_model_fits(const std::string& model) {
 }
 
 void check_run_fits(const PreparedRun& run, const WeightRecipe& recipe) {
-  const auto& batch = run.calibration.batches.front();
+  // The largest: samples may differ in their shapes.
+  const auto elements = [](const std::vector<at::Tensor>& inputs) {
+    std::int64_t sum = 0;
+    for (const at::Tensor& tensor : inputs) sum += tensor.numel();
+    return sum;
+  };
+  const Batches& all = run.calibration.batches;
+  const auto& batch = *std::max_element(all.begin(), all.end(), [&](const auto& a, const auto& b) {
+    return elements(a) < elements(b);
+  });
   const std::int64_t samples = run.any_number ? 1 : sample_count(batch);
   require_room(
       least_memory(

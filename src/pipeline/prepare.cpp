@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <utility>
 
 #include "artifact/check.h"
 #include "base/text_table.h"
+#include "data/open_data.h"
 #include "evaluate/loaded_model.h"
 #include "fit/hold_back.h"
 #include "graph/dependence.h"
@@ -238,6 +240,37 @@ void keep_cache_in_codes(PreparedRun& run, const Observer& observer) {
       "each token and head");
 }
 
+/// The sample whose output has NaN, or what is known of the batch.
+std::string place_of_nan(const at::Tensor& output, const NotFinite& found) {
+  if (output.dim() > 0 && output.size(0) == std::ssize(found.samples)) {
+    const at::Tensor rows = at::isnan(output).reshape({output.size(0), -1}).any(1).nonzero();
+    return found.samples[static_cast<std::size_t>(rows[0].item<std::int64_t>())];
+  }
+  return found.samples.size() == 1 ? found.where : found.where + ", or a sample of its batch";
+}
+
+/// Data that is not finite must not end in outputs that are NaN: they would drop out of every
+/// comparison in silence.
+void check_not_finite(const PreparedRun& run, const Observer& observer) {
+  bool warned = false;
+  for (const auto& [batch, found] : run.calibration.not_finite) {
+    observer.check_interrupt();
+    for (const at::Tensor& output : run_model(run.model, run.calibration.batches.at(batch))) {
+      if (!at::isnan(output).any().item<bool>()) continue;
+      throw Error(ErrorKind::kFile,
+                  {.what = "the model makes NaN of data that is not finite",
+                   .where = place_of_nan(output, found),
+                   .expected = "finite numbers, or such as the model masks out",
+                   .got = "values that are not finite, such as in " + found.where,
+                   .hint = "check the data; a mask must leave each query one key at least"});
+    }
+    if (!found.only_low && !std::exchange(warned, true)) {
+      observer.warn("the data has NaN or infinite values, such as " + found.where +
+                    "; the model's outputs have no NaN");
+    }
+  }
+}
+
 }  // namespace
 
 PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recipe,
@@ -273,6 +306,12 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
         run.checked = run.any_number ? samples_of(batch, 0, checked_samples(one.macs)) : batch;
         run.observed = check_normalized(run.model, run.checked);
       });
+  check_not_finite(run, observer);
+  const Batches& batches = run.calibration.batches;
+  const bool alike = std::all_of(batches.begin(), batches.end(), [&](const auto& batch) {
+    return same_sample_shapes(batch, batches.front());
+  });
+  if (!alike) run.source.protocol += kOtherShapes;
   observer.info("calibration: " + run.source.protocol + "; " +
                 std::to_string(run.calibration.samples) + " drawn");
 

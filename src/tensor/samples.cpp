@@ -13,6 +13,14 @@ std::int64_t sample_count(const std::vector<at::Tensor>& batch) {
   return batch.empty() ? 1 : batch[0].size(0);
 }
 
+bool same_sample_shapes(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const at::Tensor& x, const at::Tensor& y) {
+                      const bool whole = x.dim() == 0 || y.dim() == 0;
+                      return whole ? x.dim() == y.dim() : x.sizes().slice(1) == y.sizes().slice(1);
+                    });
+}
+
 std::vector<at::Tensor> samples_of(const std::vector<at::Tensor>& batch, std::int64_t from,
                                    std::int64_t to) {
   std::vector<at::Tensor> part;

@@ -12,6 +12,9 @@ namespace repquant {
 /// Samples of a batch whose inputs all have them on the first axis; else 1.
 std::int64_t sample_count(const std::vector<at::Tensor>& batch);
 
+/// Whether the samples of two batches of the same inputs have the same shapes.
+bool same_sample_shapes(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b);
+
 /// Samples [from, to) of every input, or as many of them as there are.
 std::vector<at::Tensor> samples_of(const std::vector<at::Tensor>& batch, std::int64_t from,
                                    std::int64_t to);

@@ -8,6 +8,7 @@
 #include <limits>
 #include <numeric>
 
+#include "data/model_inputs.h"
 #include "fixtures.h"
 #include "support/errors.h"
 #include "support/temp_dir.h"
@@ -135,18 +136,39 @@ TEST(Dataset, CorruptImageIsNamed) {
   EXPECT_ERROR(load(data, {0, 1}), ErrorKind::kFile, "b.jpg");
 }
 
-TEST(Dataset, ShapesMustAgree) {
+TEST(Dataset, ImagesOfOneBatchMustAgreeInShape) {
   const TempDir dir;
   place("images/rgb8.png", dir / "a.png");
   place("images/one_pixel.png", dir / "b.png");
   DatasetOptions options;
   options.preset = ImagePreset{};
   const Dataset data = open_dataset(dir.path(), options);
-  EXPECT_ERROR(load(data, {1}), ErrorKind::kFile, "b.png");
+  EXPECT_EQ(load(data, {1}).inputs[0].sizes(), (at::IntArrayRef{1, 3, 1, 1}));
+  EXPECT_ERROR(load(data, {0, 1}), ErrorKind::kFile, "b.png");
+}
 
-  save(dir / "arrays/a.npy", at::zeros({3, 4}));
-  save(dir / "arrays/b.npy", at::zeros({3, 5}));
-  EXPECT_ERROR(load(open_dataset(dir / "arrays"), {0, 1}), ErrorKind::kFile, "b.npy");
+TEST(Dataset, ConsecutiveSamplesOfOneShapeShareABatch) {
+  const TempDir dir;
+  const std::vector<std::int64_t> lengths{4, 4, 5, 4};
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    const auto value = static_cast<double>(i);
+    save(dir / ("x/" + std::to_string(i) + ".npy"), at::full({3, lengths[i]}, value));
+  }
+  const Dataset data = open_dataset(dir / "x").with_labels({7, 8, 9, 6});
+  const std::vector<std::int64_t> all{0, 1, 2, 3};
+  const std::vector<Batch> batches = data.load_batches(all);
+  ASSERT_EQ(batches.size(), 3U);
+  EXPECT_EQ(batches[0].inputs[0].sizes(), (at::IntArrayRef{2, 3, 4}));
+  EXPECT_EQ(batches[1].inputs[0].sizes(), (at::IntArrayRef{1, 3, 5}));
+  EXPECT_EQ(batches[2].inputs[0].sizes(), (at::IntArrayRef{1, 3, 4}));
+  EXPECT_EQ(batches[0].labels, (std::vector<std::int64_t>{7, 8}));
+  EXPECT_EQ(batches[2].labels, (std::vector<std::int64_t>{6}));
+  EXPECT_EQ(batches[2].inputs[0].max().item<float>(), 3.0F);
+  EXPECT_ERROR(load(data, all), ErrorKind::kFile, "2.npy");
+
+  save(dir / "x/4.npy", at::zeros({3, 4, 1}));
+  EXPECT_ERROR(open_dataset(dir / "x").load_batches(std::vector<std::int64_t>{0, 4}),
+               ErrorKind::kFile, "4.npy");
 }
 
 TEST(Dataset, FolderOfArrays) {
@@ -206,19 +228,42 @@ TEST(Dataset, AnArrayYThatIsNoLabelIsAnInput) {
   EXPECT_EQ(opened(at::arange(3)).labels(), (std::vector<std::int64_t>{0, 1, 2}));
 }
 
-TEST(Dataset, NotANumberNamesTheSample) {
+TEST(Dataset, WhatIsNotFiniteIsFound) {
   const TempDir dir;
   at::Tensor values = at::zeros({3, 2});
-  values[1][1] = std::numeric_limits<float>::quiet_NaN();
-  values[2][0] = std::numeric_limits<float>::infinity();
+  values[1][1] = -std::numeric_limits<float>::infinity();
+  values[2][0] = std::numeric_limits<float>::quiet_NaN();
   save(dir / "values.npy", values);
   const Dataset data = open_dataset(dir / "values.npy");
-  EXPECT_NO_THROW(load(data, {0}));
-  EXPECT_ERROR(load(data, {0, 1}), ErrorKind::kFile, "values.npy[1]");
-  EXPECT_ERROR(load(data, {2}), ErrorKind::kFile, "values.npy[2]");
-  save(dir / "x/a.npy", values[0]);
-  save(dir / "x/b.npy", values[1]);
-  EXPECT_ERROR(load(open_dataset(dir / "x"), {0, 1}), ErrorKind::kFile, "b.npy");
+  const auto found = [&](const std::vector<std::int64_t>& indices) {
+    return find_not_finite(load(data, indices), data, indices);
+  };
+  EXPECT_FALSE(found({0}));
+  ASSERT_TRUE(found({0, 1}));
+  EXPECT_EQ(found({0, 1})->where, "an input of values.npy[1]");
+  EXPECT_TRUE(found({0, 1})->only_low);
+  EXPECT_EQ(found({2, 1})->where, "an input of values.npy[2]");
+  EXPECT_FALSE(found({1, 2})->only_low);
+}
+
+// Such as the class or the time step of a diffusion model, or an item of a recommender.
+TEST(Dataset, OneIntegerASampleNeedsTheNameOfAnInput) {
+  const TempDir dir;
+  const auto place_values = [&](const char* name, const c10::IValue& values) {
+    const auto bytes = torch::jit::pickle_save(values);
+    write_text(dir / name, std::string(bytes.begin(), bytes.end()));
+  };
+  place_values("stream.pt", at::arange(6));
+  EXPECT_ERROR(open_dataset(dir / "stream.pt"), ErrorKind::kFile, "one stream of integers");
+  c10::Dict<std::string, at::Tensor> arrays;
+  arrays.insert("item", at::arange(6));
+  place_values("items.pt", arrays);
+  const Dataset data = open_dataset(dir / "items.pt");
+  EXPECT_EQ(data.size(), 6);
+  const Batch batch = load(data, {4, 1});
+  EXPECT_EQ(arrange_inputs(batch, {{"item"}, 1, {}})[0].sizes(), (at::IntArrayRef{2}));
+  EXPECT_ERROR(arrange_inputs(batch, {{"input_ids"}, 1, {}}), ErrorKind::kUsage,
+               "one stream of integers");
 }
 
 TEST(Dataset, ListFilesKeepTheirOrder) {

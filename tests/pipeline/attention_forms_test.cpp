@@ -49,7 +49,7 @@ const std::vector<Spelling> kSpellings{
     v = v.view(b, n, 4, 8).transpose(1, 2).reshape(b * 4, n, 8)
     a = torch.softmax(torch.bmm(q, k.transpose(1, 2)).view(b, 4, n, n) * 0.3, -1)
     y = torch.bmm(a.view(b * 4, n, n), v).view(b, 4, n, 8).transpose(1, 2).reshape(b, n, 32))",
-     false},
+     true},
     {"heads_before_the_batch", R"(
     q = q.view(b, n, 4, 8).permute(2, 0, 1, 3)
     k = k.view(b, n, 4, 8).permute(2, 0, 1, 3)
@@ -101,16 +101,16 @@ const std::vector<Spelling> kSpellings{
     {"weights_with_two_readers", R"(
     a = torch.softmax(torch.matmul(q, k.transpose(1, 2)) / 4.0, -1)
     y = torch.matmul(a, v) * (1.0 + a.amax(-1, True)))",
-     false},
+     true},
     {"scores_with_two_readers", R"(
     s = torch.matmul(q, k.transpose(1, 2)) / 4.0
     y = torch.matmul(torch.softmax(s, -1), v)
     y = y + torch.matmul(torch.softmax(s.transpose(1, 2), -1), q))",
-     false},
+     true},
     {"pooling_without_scores", R"(
     a = torch.softmax(q.transpose(1, 2), -1)
     y = torch.matmul(a, v))",
-     false},
+     true},
 };
 
 torch::jit::Module make_model(const Spelling& form) {

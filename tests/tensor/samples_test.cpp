@@ -25,5 +25,15 @@ TEST(Samples, PartsAndRepetitions) {
   EXPECT_TRUE(at::equal(repeated_samples({numbers}, 2).at(0), at::tensor({0, 1}, at::kLong)));
 }
 
+TEST(Samples, ShapesAreThoseBehindTheFirstAxis) {
+  const auto batch = [](at::IntArrayRef sizes) {
+    return std::vector<at::Tensor>{at::zeros(sizes)};
+  };
+  EXPECT_TRUE(same_sample_shapes(batch({2, 3}), batch({5, 3})));
+  EXPECT_FALSE(same_sample_shapes(batch({2, 3}), batch({2, 4})));
+  EXPECT_TRUE(same_sample_shapes(batch({}), batch({})));
+  EXPECT_FALSE(same_sample_shapes(batch({}), batch({1})));
+}
+
 }  // namespace
 }  // namespace repquant
