@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "graph/normalize.h"
 #include "graph/rewrite.h"
 #include "ops/kernels/pack.h"
 #include "runtime/fuse.h"
@@ -18,72 +19,55 @@ using torch::jit::NamedValue;
 using torch::jit::Node;
 using torch::jit::Value;
 
-// Inputs of repquant::linear and repquant::token_quantize.
-enum LinearInput : std::size_t {
-  kCodes = 0,
-  kWeight = 1,
-  kCompensation = 2,
-  kScale = 3,
-  kBias = 4,
-  kResidual = 7,
-  kChannels = 8,
-  kColumns = 9,
-  kBits = 10,
-  kActivation = 11,
-  kOutput = 12,
-  kRows = 16,
-  kSums = 17,
-};
-enum TokenInput : std::size_t { kX = 0, kTop = 1, kLevels = 2, kMultiplier = 3, kOffset = 4 };
-
 bool is_none(const Value* value) { return value->type()->kind() == c10::TypeKind::NoneType; }
 
 /// One group: x -> narrow -> token_quantize -> linear.
 struct Group {
   Node *narrow = nullptr, *tokens = nullptr, *linear = nullptr;
 
-  std::optional<std::int64_t> number(LinearInput input) const {
-    return constant_int(linear->input(input));
+  std::optional<std::int64_t> number(const char* argument) const {
+    return constant_int(named_input(linear, argument));
   }
-  std::optional<std::int64_t> top() const { return constant_int(tokens->input(kTop)); }
-  bool has(TokenInput input) const { return !is_none(tokens->input(input)); }
+  std::optional<std::int64_t> top() const { return constant_int(named_input(tokens, "top")); }
+  bool has(const char* argument) const { return !is_none(named_input(tokens, argument)); }
 };
 
 std::optional<Group> group_of(Value* part, const Value* list) {
   Group group{.linear = part->node()};
   if (!is_kind(group.linear, "repquant::linear") || part->uses().size() != 1 ||
-      part->uses()[0].user != list->node() || !is_none(group.linear->input(kResidual)) ||
-      group.number(kOutput) != 0 || is_none(group.linear->input(kRows))) {
+      part->uses()[0].user != list->node() || !is_none(named_input(group.linear, "residual")) ||
+      group.number("output") != 0 || is_none(named_input(group.linear, "rows"))) {
     return {};
   }
-  group.tokens = group.linear->input(kCodes)->node();
+  group.tokens = named_input(group.linear, "codes")->node();
   if (!is_kind(group.tokens, "repquant::token_quantize") ||
-      group.linear->input(kRows)->node() != group.tokens ||
+      named_input(group.linear, "rows")->node() != group.tokens ||
       group.tokens->output(0)->uses().size() != 1 || group.tokens->output(1)->uses().size() != 1) {
     return {};
   }
-  group.narrow = group.tokens->input(kX)->node();
+  group.narrow = named_input(group.tokens, "x")->node();
   if (!is_kind(group.narrow, "aten::narrow") || constant_int(group.narrow->input(1)) != -1) {
     return {};
   }
   return group;
 }
 
-/// True if the groups are alike, and together all of one value's channels in their order.
+/// True if the groups are alike, and read the first channels of one value in their order.
 bool are_alike(const std::vector<Group>& groups) {
   const Group& first = groups.front();
-  const auto columns = first.number(kColumns), bits = first.number(kBits);
+  const auto columns = first.number("columns"), bits = first.number("bits");
   if (!columns || !bits || !first.top() ||
       4 * ops::packed_groups(*columns, *bits <= 4) != *columns) {
     return false;
   }
   std::int64_t begin = 0;
   for (const Group& group : groups) {
-    for (const auto input : {kChannels, kColumns, kBits, kActivation}) {
-      if (group.number(input) != first.number(input)) return false;
+    for (const char* argument : {"channels", "columns", "bits", "activation"}) {
+      if (group.number(argument) != first.number(argument)) return false;
     }
     if (group.narrow->input(0) != first.narrow->input(0) || group.top() != first.top() ||
-        group.has(kLevels) != first.has(kLevels) || constant_int(group.narrow->input(2)) != begin ||
+        group.has("levels") != first.has("levels") ||
+        constant_int(group.narrow->input(2)) != begin ||
         constant_int(group.narrow->input(3)) != columns) {
       return false;
     }
@@ -108,21 +92,23 @@ std::vector<Group> groups_of(const Node* cat) {
 }
 
 /// The constants of all groups, one below the other.
-at::Tensor stacked(const std::vector<Group>& groups, LinearInput input) {
+at::Tensor stacked(const std::vector<Group>& groups, const char* argument) {
   std::vector<at::Tensor> parts;
-  for (const Group& group : groups) parts.push_back(constant_tensor(group.linear->input(input)));
+  for (const Group& group : groups) {
+    parts.push_back(constant_tensor(named_input(group.linear, argument)));
+  }
   return at::stack(parts);
 }
 
 /// Of the channels before they become codes; none if no group has such a factor or summand, and
 /// `neutral` where others have.
-c10::IValue joined(const std::vector<Group>& groups, TokenInput input, double neutral) {
-  const auto has = [&](const Group& group) { return group.has(input); };
+c10::IValue joined(const std::vector<Group>& groups, const char* argument, double neutral) {
+  const auto has = [&](const Group& group) { return group.has(argument); };
   if (std::none_of(groups.begin(), groups.end(), has)) return {};
-  const std::int64_t columns = *groups.front().number(kColumns);
+  const std::int64_t columns = *groups.front().number("columns");
   std::vector<at::Tensor> parts;
   for (const Group& group : groups) {
-    parts.push_back(has(group) ? constant_tensor(group.tokens->input(input))
+    parts.push_back(has(group) ? constant_tensor(named_input(group.tokens, argument))
                                : at::full({columns}, neutral, at::kFloat));
   }
   return at::cat(parts);
@@ -132,7 +118,7 @@ Value* levels_of(const std::vector<Group>& groups, Node* before) {
   torch::jit::WithInsertPoint guard(before);
   std::vector<Value*> levels;
   for (const Group& group : groups) {
-    if (group.has(kLevels)) levels.push_back(group.tokens->input(kLevels));
+    if (group.has("levels")) levels.push_back(named_input(group.tokens, "levels"));
   }
   torch::jit::Graph& graph = *before->owningGraph();
   return graph.insertNode(graph.createList(c10::TensorType::get(), levels))->output();
@@ -141,15 +127,19 @@ Value* levels_of(const std::vector<Group>& groups, Node* before) {
 void join(FusionContext& context, Node* cat, const std::vector<Group>& groups) {
   const Group& first = groups.front();
   const std::string module = context.module_of(first.linear->output());
-  c10::IValue multiplier = joined(groups, kMultiplier, 1.0);
-  const c10::IValue offset = joined(groups, kOffset, 0.0);
+  c10::IValue multiplier = joined(groups, "multiplier", 1.0);
+  const c10::IValue offset = joined(groups, "offset", 0.0);
   if (multiplier.isNone() && !offset.isNone()) multiplier = at::ones_like(offset.toTensor());
+  const auto columns = *first.number("columns");
+  Value* x = insert_operator(
+      cat, "aten::narrow",
+      {first.narrow->input(0), std::int64_t{-1}, std::int64_t{0}, columns * std::ssize(groups)});
   Value* y = insert_operator(
       cat, "repquant::grouped_linear",
-      {first.narrow->input(0), stacked(groups, kWeight), stacked(groups, kCompensation),
-       stacked(groups, kScale), stacked(groups, kBias), stacked(groups, kSums),
-       *first.number(kChannels), *first.number(kColumns), *first.number(kBits),
-       *first.number(kActivation), *first.top(), levels_of(groups, cat), multiplier, offset});
+      {x, stacked(groups, "weight"), stacked(groups, "compensation"), stacked(groups, "scale"),
+       stacked(groups, "bias"), stacked(groups, "sums"), *first.number("channels"), columns,
+       *first.number("bits"), *first.number("activation"), *first.top(), levels_of(groups, cat),
+       multiplier, offset});
   context.replace(cat->output(), y, {.module = module});
   Node* list = cat->input(0)->node();
   cat->destroy();
