@@ -15,7 +15,6 @@
 namespace repquant {
 namespace {
 
-using torch::jit::NamedValue;
 using torch::jit::Node;
 using torch::jit::Value;
 

@@ -10,7 +10,6 @@
 namespace repquant {
 namespace {
 
-using torch::jit::NamedValue;
 using torch::jit::Node;
 using torch::jit::Value;
 using Kind = ScoreStep::Kind;

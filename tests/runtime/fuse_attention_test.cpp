@@ -18,6 +18,28 @@ std::vector<LoadedSite> fused_sites(const std::string& path) {
   return report.sites;
 }
 
+/// Writes the artifact of an attention: `body` from q, k, v [B, 2, 6, 4] to what it returns.
+/// Returns the inputs that it was made for.
+std::vector<at::Tensor> save_attention(const std::string& body,
+                                       std::map<std::string, at::Tensor> constants,
+                                       const std::string& path) {
+  for (const char* name : {"q", "k", "v"}) add_linear(constants, name, 8, 16, name[0]);
+  const auto prepared = scripted(
+      std::string(
+          "  q = torch.linear(x, self.wq, self.bq).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
+          "  k = torch.linear(x, self.wk, self.bk).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
+          "  v = torch.linear(x, self.wv, self.bv).view(x.size(0), -1, 2, 4).transpose(1, 2)\n") +
+          body,
+      constants, normal_batches(1, {4, 6, 16}));
+  const auto& inputs = prepared.batches[0];
+  const auto plans = min_max_plans(prepared.model, prepared.search.sites, inputs, bits(8, 8));
+  save(lower(prepared.model, prepared.search.sites, plans,
+             {observe(prepared.model, inputs).observed, {}})
+           .module,
+       path);
+  return inputs;
+}
+
 // The mask of shifted windows is added in another shape of the scores.
 TEST(FuseAttention, TakesInMasksOfAnotherShape) {
   const TempDir dir;
@@ -37,22 +59,12 @@ TEST(FuseAttention, TakesInMasksOfAnotherShape) {
 TEST(FuseAttention, ScoresAreScaledByNumbersAndByConstantsWithoutAxes) {
   const TempDir dir;
   const auto path = (dir / "a.pt").string();
-  std::map<std::string, at::Tensor> constants{{"scale", at::scalar_tensor(2.5, at::kDouble)},
-                                              {"mask", at::randn({6, 6})}};
-  for (const char* name : {"q", "k", "v"}) add_linear(constants, name, 8, 16, name[0]);
-  const auto prepared = scripted(
-      "  q = torch.linear(x, self.wq, self.bq).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
-      "  k = torch.linear(x, self.wk, self.bk).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
-      "  v = torch.linear(x, self.wv, self.bv).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
+  const std::map<std::string, at::Tensor> constants{{"scale", at::scalar_tensor(2.5, at::kDouble)},
+                                                    {"mask", at::randn({6, 6})}};
+  const auto inputs = save_attention(
       "  a = torch.matmul(q, k.transpose(-2, -1)) / self.scale + self.mask\n"
       "  return torch.matmul(torch.softmax(a, -1), v)\n",
-      constants, normal_batches(1, {4, 6, 16}));
-  const auto& inputs = prepared.batches[0];
-  const auto plans = min_max_plans(prepared.model, prepared.search.sites, inputs, bits(8, 8));
-  save(lower(prepared.model, prepared.search.sites, plans,
-             {observe(prepared.model, inputs).observed, {}})
-           .module,
-       path);
+      constants, path);
   LoadReport report;
   const auto fused = load(path, {}, &report);
   for (const auto& site : report.sites) EXPECT_TRUE(site.fused) << site.module << site.reason;
@@ -97,26 +109,15 @@ TEST_P(AttentionSpellings, AreFused) {
   const TempDir dir;
   const auto path = (dir / "a.pt").string();
   const at::Tensor upper = at::ones({6, 6}, at::kBool).triu(1);
-  std::map<std::string, at::Tensor> constants{{"heads", at::tensor({0.5F, 0.25F}).view({2, 1, 1})},
-                                              {"mask", at::randn({2, 6, 6})},
-                                              {"upper", upper},
-                                              {"lower", upper.logical_not()}};
-  for (const char* name : {"q", "k", "v"}) add_linear(constants, name, 8, 16, name[0]);
-  const auto prepared = scripted(
-      "  q = torch.linear(x, self.wq, self.bq).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
-      "  k = torch.linear(x, self.wk, self.bk).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
-      "  v = torch.linear(x, self.wv, self.bv).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
-      "  s = torch.matmul(q, k.transpose(-2, -1))\n" +
-          std::string(GetParam().scores) +
-          "  y = torch.matmul(torch.softmax(a, -1), v)\n"
-          "  return y.transpose(1, 2).flatten(2)\n",
-      constants, normal_batches(1, {4, 6, 16}));
-  const auto& inputs = prepared.batches[0];
-  const auto plans = min_max_plans(prepared.model, prepared.search.sites, inputs, bits(8, 8));
-  save(lower(prepared.model, prepared.search.sites, plans,
-             {observe(prepared.model, inputs).observed, {}})
-           .module,
-       path);
+  const std::map<std::string, at::Tensor> constants{
+      {"heads", at::tensor({0.5F, 0.25F}).view({2, 1, 1})},
+      {"mask", at::randn({2, 6, 6})},
+      {"upper", upper},
+      {"lower", upper.logical_not()}};
+  save_attention("  s = torch.matmul(q, k.transpose(-2, -1))\n" + std::string(GetParam().scores) +
+                     "  y = torch.matmul(torch.softmax(a, -1), v)\n"
+                     "  return y.transpose(1, 2).flatten(2)\n",
+                 constants, path);
   LoadReport report;
   const auto fused = load(path, {}, &report);
   int attends = 0;
