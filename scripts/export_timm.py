@@ -100,6 +100,20 @@ def load_checkpoint(model: Any, path: Path) -> None:
         raise ExportError(f"checkpoint {path} does not fit the model: {error}") from error
 
 
+def model_arguments(items: list[str]) -> dict[str, Any]:
+    """What --model-arg says, by key."""
+    arguments: dict[str, Any] = {}
+    for item in items:
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise ExportError(f"--model-arg expects KEY=VALUE, got {item!r}")
+        try:
+            arguments[key] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[key] = value
+    return arguments
+
+
 def build_model(timm: Any, args: argparse.Namespace) -> Any:
     import torch
 
@@ -108,14 +122,7 @@ def build_model(timm: Any, args: argparse.Namespace) -> Any:
     kwargs: dict[str, Any] = {"pretrained": args.pretrained, "scriptable": args.script}
     if args.num_classes is not None:
         kwargs["num_classes"] = args.num_classes
-    for item in args.model_arg:
-        key, separator, value = item.partition("=")
-        if not separator:
-            raise ExportError(f"--model-arg expects KEY=VALUE, got {item!r}")
-        try:
-            kwargs[key] = json.loads(value)
-        except json.JSONDecodeError:
-            kwargs[key] = value
+    kwargs.update(model_arguments(args.model_arg))
     if not timm.is_model(args.model):
         import difflib
 
@@ -169,7 +176,10 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
 
     with export_common.explained(f"timm cannot build {args.model}"):
         model = build_model(timm, args)
-    config = timm.data.resolve_data_config({}, model=model)
+    # The configuration of the weights does not know that the model was built for another size.
+    size = model_arguments(args.model_arg).get("img_size")
+    sizes = {"img_size": size} if isinstance(size, int) else {}
+    config = timm.data.resolve_data_config(sizes, model=model)
     if args.crop_mode:
         config["crop_mode"] = args.crop_mode
     preset = preprocess_preset(config)

@@ -94,6 +94,12 @@ class ExportTest(unittest.TestCase):
         self.assertEqual(preset["schema_version"], 1)
         self.assertEqual(len(preset["mean"]), 3)
 
+    def test_another_image_size_is_that_of_the_preset(self) -> None:
+        extra = {"preprocess.json": ""}
+        model = torch.jit.load(str(self.export("--model-arg", "img_size=64")), _extra_files=extra)
+        self.assertEqual(json.loads(extra["preprocess.json"])["crop"], [64, 64])
+        model(torch.randn(3, 3, 64, 64))
+
     def test_seed_decides_the_weights(self) -> None:
         timm = export_timm.import_timm()
 
