@@ -14,12 +14,13 @@
 #include "data/open_data.h"
 #include "evaluate/loaded_model.h"
 #include "fit/hold_back.h"
-#include "graph/dependence.h"
 #include "graph/inputs.h"
 #include "graph/keep_codes.h"
 #include "graph/walker.h"
 #include "pipeline/after_tokens.h"
 #include "pipeline/memory_limits.h"
+#include "pipeline/not_finite.h"
+#include "pipeline/try_samples.h"
 #include "repquant/artifact.h"
 #include "repquant/error.h"
 #include "tensor/cache_codes.h"
@@ -106,38 +107,6 @@ void check_continued(const Model& model, const std::vector<at::Tensor>& batch) {
   if (const auto later = after_tokens(batch, length / 3, run)) check_normalized(model, *later);
 }
 
-/// Elements of the largest value that depends on the inputs.
-std::int64_t largest_value(const Model& model, const Observed& observed) {
-  const auto inputs = model.graph->inputs();
-  std::int64_t largest = 0;
-  for (const torch::jit::Value* value :
-       dependent_values(Schedule(*model.graph), {inputs.begin(), inputs.end()})) {
-    const auto found = observed.shapes.find(value);
-    if (found == observed.shapes.end()) continue;
-    largest = std::max(largest, c10::multiply_integers(found->second));
-  }
-  return largest;
-}
-
-struct Pass {
-  std::optional<std::string> refused;  // why the model does not take the batch
-  std::int64_t macs = 0;
-  std::int64_t largest = 0;  // value, in elements
-};
-
-Pass try_pass(const Model& model, const std::vector<at::Tensor>& batch) {
-  Pass pass;
-  try {
-    const Observed observed = observe(model, batch).observed;
-    for (const auto& [node, macs] : observed.macs) pass.macs += macs;
-    pass.largest = largest_value(model, observed);
-  } catch (const Error& e) {
-    if (e.kind() == ErrorKind::kResource) throw;
-    pass.refused = e.parts().what;
-  }
-  return pass;
-}
-
 /// Enough samples for proofs and self-checks: as many as so many multiply-accumulates, from two to
 /// four. More would only take longer, and of large samples two have as many values.
 std::int64_t checked_samples(std::int64_t macs_of_one) {
@@ -198,17 +167,6 @@ ModelSignature signature_of(const Model& model) {
           .past = find_past(model.path)};
 }
 
-/// Samples at a time where the recipe does not say how many: larger values than these elements
-/// outgrow the blocks that are kept for the next ones (runtime/keep_memory.h). Hangs on the model
-/// and the data alone, so that a run that is resumed has the same batches.
-int chosen_batch_size(const PreparedRun& run, const CalibrationRecipe& recipe) {
-  constexpr std::int64_t kMostElements = std::int64_t{1} << 24;
-  const Pass pass = try_pass(run.model, first_sample(run.source, recipe, signature_of(run.model)));
-  if (pass.refused) return kUsualBatch;
-  return static_cast<int>(std::clamp<std::int64_t>(
-      kMostElements / std::max<std::int64_t>(1, pass.largest), 1, kUsualBatch));
-}
-
 /// Throws Error kUsage for a model that keeps no keys and values.
 Past require_past(const std::string& model) {
   Past past = find_past(model);
@@ -240,37 +198,6 @@ void keep_cache_in_codes(PreparedRun& run, const Observer& observer) {
       "each token and head");
 }
 
-/// The sample whose output has NaN, or what is known of the batch.
-std::string place_of_nan(const at::Tensor& output, const NotFinite& found) {
-  if (output.dim() > 0 && output.size(0) == std::ssize(found.samples)) {
-    const at::Tensor rows = at::isnan(output).reshape({output.size(0), -1}).any(1).nonzero();
-    return found.samples[static_cast<std::size_t>(rows[0].item<std::int64_t>())];
-  }
-  return found.samples.size() == 1 ? found.where : found.where + ", or a sample of its batch";
-}
-
-/// Data that is not finite must not end in outputs that are NaN: they would drop out of every
-/// comparison in silence.
-void check_not_finite(const PreparedRun& run, const Observer& observer) {
-  bool warned = false;
-  for (const auto& [batch, found] : run.calibration.not_finite) {
-    observer.check_interrupt();
-    for (const at::Tensor& output : run_model(run.model, run.calibration.batches.at(batch))) {
-      if (!at::isnan(output).any().item<bool>()) continue;
-      throw Error(ErrorKind::kFile,
-                  {.what = "the model makes NaN of data that is not finite",
-                   .where = place_of_nan(output, found),
-                   .expected = "finite numbers, or such as the model masks out",
-                   .got = "values that are not finite, such as in " + found.where,
-                   .hint = "check the data; a mask must leave each query one key at least"});
-    }
-    if (!found.only_low && !std::exchange(warned, true)) {
-      observer.warn("the data has NaN or infinite values, such as " + found.where +
-                    "; the model's outputs have no NaN");
-    }
-  }
-}
-
 }  // namespace
 
 PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recipe,
@@ -296,7 +223,8 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
                      CalibrationCache& cache) {
   CalibrationRecipe calibration = recipe.calibration;
   if (calibration.batch_size == 0) {
-    calibration.batch_size = chosen_batch_size(run, calibration);
+    calibration.batch_size = chosen_batch_size(
+        run.model, first_sample(run.source, calibration, signature_of(run.model)));
   }
   run.batch_size = calibration.batch_size;
   run.calibration = cache.load(
@@ -306,7 +234,7 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
         run.checked = run.any_number ? samples_of(batch, 0, checked_samples(one.macs)) : batch;
         run.observed = check_normalized(run.model, run.checked);
       });
-  check_not_finite(run, observer);
+  check_not_finite(run.model, run.calibration, observer);
   const Batches& batches = run.calibration.batches;
   const bool alike = std::all_of(batches.begin(), batches.end(), [&](const auto& batch) {
     return same_sample_shapes(batch, batches.front());
