@@ -15,6 +15,7 @@
 #include "graph/module_calls.h"
 #include "repquant/error.h"
 #include "tensor/deviation.h"
+#include "tensor/equal.h"
 
 namespace repquant {
 namespace {
@@ -274,7 +275,7 @@ void check_reloaded(const std::string& path, const std::vector<at::Tensor>& expe
   const auto got = run_module(load_archive(path, trusted), inputs);
   bool equal = got.size() == expected.size();
   for (std::size_t i = 0; equal && i < got.size(); ++i) {
-    equal = got[i].scalar_type() == expected[i].scalar_type() && at::equal(got[i], expected[i]);
+    equal = same_values(got[i], expected[i]);
   }
   if (equal) return;
   throw Error(

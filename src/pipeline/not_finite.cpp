@@ -44,4 +44,12 @@ void check_not_finite(const Model& model, const Calibration& calibration,
   }
 }
 
+void warn_of_nan(const std::vector<at::Tensor>& outputs, const Observer& observer) {
+  for (const at::Tensor& output : outputs) {
+    if (!at::isnan(output).any().item<bool>()) continue;
+    observer.warn("outputs of the model are NaN in places, which no figure counts");
+    return;
+  }
+}
+
 }  // namespace repquant

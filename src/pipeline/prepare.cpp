@@ -232,7 +232,9 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
         const Pass one = try_pass(run.model, samples_of(batch, 0, 1));
         run.any_number = !one.refused;
         run.checked = run.any_number ? samples_of(batch, 0, checked_samples(one.macs)) : batch;
-        run.observed = check_normalized(run.model, run.checked);
+        ObservedRun seen = check_normalized(run.model, run.checked);
+        run.observed = std::move(seen.observed);
+        warn_of_nan(seen.outputs, observer);
       });
   check_not_finite(run.model, run.calibration, observer);
   const Batches& batches = run.calibration.batches;
@@ -356,7 +358,7 @@ double check_against_frozen(const Model& model, const std::vector<at::Tensor>& b
                        "large numbers, is in its way: export the part in front of it"});
 }
 
-Observed check_normalized(const Model& model, const std::vector<at::Tensor>& batch) {
+ObservedRun check_normalized(const Model& model, const std::vector<at::Tensor>& batch) {
   at::NoGradGuard no_grad;
   const LoadedModel original({model.path, Form::kPortable}, *model.module);
   const std::vector<at::Tensor> expected = original.outputs(batch);
@@ -374,7 +376,7 @@ Observed check_normalized(const Model& model, const std::vector<at::Tensor>& bat
                  .got = format_significant(deviation, 2),
                  .hint = "please report the model; another export (trace or script) may work"});
   }
-  return std::move(run.observed);
+  return run;
 }
 
 }  // namespace repquant

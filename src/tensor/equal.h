@@ -10,6 +10,9 @@
 
 namespace repquant {
 
+/// True for tensors of the same type and shape with the same values, NaN in the same places.
+bool same_values(const at::Tensor& a, const at::Tensor& b);
+
 /// Keeps one tensor of each content.
 class EqualTensors {
  public:
