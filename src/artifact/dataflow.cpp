@@ -43,16 +43,6 @@ void follow(const Value* value, double factor, bool through_scaling,
   }
 }
 
-std::optional<double> constant_number(const Value* value) {
-  const auto constant = torch::jit::toIValue(value);
-  if (!constant) return std::nullopt;
-  if (constant->isDouble() || constant->isInt()) return constant->toScalar().toDouble();
-  if (constant->isTensor() && constant->toTensor().defined() && constant->toTensor().numel() == 1) {
-    return constant->toTensor().item().toDouble();
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 bool reads_size_only(const Node* node) {

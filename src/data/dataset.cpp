@@ -289,10 +289,11 @@ std::optional<NotFinite> find_not_finite(const Batch& batch, const Dataset& data
   std::optional<NotFinite> found;
   for (std::size_t i = 0; i < batch.inputs.size(); ++i) {
     const at::Tensor& input = batch.inputs[i];
-    if (!input.is_floating_point() || at::isfinite(input).all().item<bool>()) continue;
+    if (!input.is_floating_point()) continue;
+    const at::Tensor finite = at::isfinite(input);
+    if (finite.all().item<bool>()) continue;
     if (!found) {
-      const at::Tensor rows =
-          at::isfinite(input).reshape({input.size(0), -1}).all(1).logical_not().nonzero();
+      const at::Tensor rows = finite.reshape({input.size(0), -1}).all(1).logical_not().nonzero();
       const auto row = static_cast<std::size_t>(rows[0].item<std::int64_t>());
       found = NotFinite{.where = (batch.names.empty() ? "an input" : "`" + batch.names[i] + "`") +
                                  " of " + dataset.sample_name(indices[row]),
@@ -300,8 +301,7 @@ std::optional<NotFinite> find_not_finite(const Batch& batch, const Dataset& data
                         .samples = {}};
       for (const auto index : indices) found->samples.push_back(dataset.sample_name(index));
     }
-    found->only_low =
-        found->only_low && at::isfinite(input).logical_or(at::isneginf(input)).all().item<bool>();
+    found->only_low = found->only_low && finite.logical_or(at::isneginf(input)).all().item<bool>();
   }
   return found;
 }

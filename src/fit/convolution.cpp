@@ -51,7 +51,7 @@ LinearPlan fit_group(const ConvolutionProblem& problem, const Recipe& recipe, st
   LinearSite linear;
   linear.weight = site.weight.narrow(0, group * outputs, outputs).flatten(1).contiguous();
   if (site.bias.defined()) linear.bias = site.bias.narrow(0, group * outputs, outputs);
-  linear.normalized = site.normalized;
+  linear.keeps_zeros = site.keeps_zeros;
   LinearProblem own;
   own.path = problem.path;
   own.site = &linear;

@@ -132,7 +132,7 @@ LinearPlan fit_linear(const LinearProblem& given, const Recipe& recipe, std::str
   WeightRecipe weights = recipe.weights;
   if (rows.size() == 0) weights.rounding = WeightRounding::kNearest;
   // A row of zeros (padding, a mask) has to stay one: the norm would blow up what it gets instead.
-  if (problem.site->normalized && !problem.site->bias.defined()) weights.bias_correction = false;
+  if (problem.site->keeps_zeros) weights.bias_correction = false;
   LinearPlan plan;
   plan.quantized_input = problem.activation_bits != kWeightOnlyBits;
   std::string choice;

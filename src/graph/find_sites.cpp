@@ -209,7 +209,7 @@ class Search {
     linear.bias = constant_tensor(node->input(2));
     linear.source = source_of(node->input(0));
     linear.of_patches = patches_.count(node) > 0;
-    linear.normalized = reaches_norm(node->output());
+    linear.keeps_zeros = !linear.bias.defined() && reaches_norm(node->output());
     if (const auto found = windows_.find(node); found != windows_.end()) {
       linear.windows = found->second;
     }
@@ -227,7 +227,7 @@ class Search {
                                       .padding = found->before,
                                       .dilation = found->dilation,
                                       .groups = found->groups},
-                                     reaches_norm(node->output())});
+                                     !found->bias.defined() && reaches_norm(node->output())});
   }
 
   /// A lookup in a constant table that nothing but lookups and Linears (a tied head) read.

@@ -82,6 +82,16 @@ bool is_one(const torch::jit::Value* value) {
   return constant && constant->isScalar() && constant->toScalar().toDouble() == 1.0;
 }
 
+std::optional<double> constant_number(const Value* value) {
+  const auto constant = torch::jit::toIValue(value);
+  if (!constant) return std::nullopt;
+  if (constant->isDouble() || constant->isInt()) return constant->toScalar().toDouble();
+  if (constant->isTensor() && constant->toTensor().defined() && constant->toTensor().numel() == 1) {
+    return constant->toTensor().item().toDouble();
+  }
+  return std::nullopt;
+}
+
 std::optional<std::int64_t> constant_int(const Value* value) {
   const auto constant = torch::jit::toIValue(value);
   return constant && constant->isInt() ? std::optional(constant->toInt()) : std::nullopt;

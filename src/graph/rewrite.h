@@ -66,6 +66,9 @@ void replace_by_product(torch::jit::Node* node, const std::string& text,
 /// does, or aten::matmul. False if it stays as it is.
 bool rewrite_contraction(torch::jit::Node* node);
 
+/// A constant number, or a constant tensor of one element; nothing for other values.
+std::optional<double> constant_number(const torch::jit::Value* value);
+
 /// A constant integer or text; nothing for other values, None among them.
 std::optional<std::int64_t> constant_int(const torch::jit::Value* value);
 std::optional<std::string> constant_text(const torch::jit::Value* value);

@@ -33,8 +33,8 @@ struct LinearSite {
   torch::jit::Node* norm = nullptr;
   bool scale_only_fold = false;  // zero padding lies between norm and Linear: fold r, not b
   bool of_patches = false;       // a patch embedding, rewritten to patches and this Linear
-  /// A norm is behind it, and nothing is added in between.
-  bool normalized = false;
+  /// It has no bias, and a norm is behind it without anything added: zeros have to stay zeros.
+  bool keeps_zeros = false;
   /// Of a convolution whose windows overlap: the first node between its input and this Linear,
   /// which reads many copies of it. Else null.
   torch::jit::Node* windows = nullptr;
@@ -67,7 +67,7 @@ struct GroupedConvolutionSite {
   at::Tensor weight;  // [N, C / groups, kernel..] float32, of the original model
   at::Tensor bias;    // [N] float32 or undefined
   ConvolutionShape shape;
-  bool normalized = false;  // as of a Linear
+  bool keeps_zeros = false;  // as of a Linear
 };
 
 /// A place of the graph that can be quantized. Who depends on the kind visits `kind`

@@ -19,8 +19,6 @@ namespace {
 /// Rows that go through all groups while they are in the first-level cache: a multiple of every
 /// level's rows per tile.
 constexpr std::int64_t kRows = 96;
-/// Multiply-accumulates below which a second thread costs more than it saves.
-constexpr std::int64_t kThreadWork = 1 << 18;
 
 /// `rows` rows of `width` floats from one place to another; distances between rows in floats.
 void copy_rows(const float* from, std::int64_t from_pitch, float* to, std::int64_t to_pitch,

@@ -25,8 +25,6 @@ constexpr std::int64_t kFewestRows = 2 * kRowStep;
 /// A residual that is larger is fetched ahead, if products of as many inputs hide that.
 constexpr std::size_t kFarBytes = 2 << 20;
 constexpr std::int64_t kFarGroups = 160;
-/// Multiply-accumulates below which a second thread costs more than it saves.
-constexpr std::int64_t kThreadWork = 1 << 18;
 
 /// Input codes as [rows, 4 groups], zero-padded.
 at::Tensor input_rows(const at::Tensor& codes, std::int64_t columns, std::int64_t groups) {

@@ -16,8 +16,6 @@ namespace {
 constexpr std::int64_t kRowBlock = 120;
 /// A multiple of every level's rows per tile.
 constexpr std::int64_t kRowStep = 12;
-/// Multiply-accumulates below which a second thread costs more than it saves.
-constexpr std::int64_t kThreadWork = 1 << 18;
 /// Input elements that one thread should have at least.
 constexpr std::int64_t kGrain = 1 << 14;
 

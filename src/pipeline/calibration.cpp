@@ -13,12 +13,11 @@
 #include "data/open_data.h"
 #include "data/sampling.h"
 #include "repquant/error.h"
+#include "tensor/samples.h"
 #include "tensor/shape_text.h"
 
 namespace repquant {
 namespace {
-
-using Indices = std::span<const std::int64_t>;
 
 constexpr std::int64_t kBatchTokens = 1024;
 constexpr std::int64_t kLargestSample = std::int64_t{1} << 28;  // elements
@@ -47,14 +46,28 @@ Batch random_batch(const CalibrationSource& source, int count, std::mt19937_64& 
 
 /// Samples of token ids that a batch may hold: attention takes memory by the square of their
 /// length.
-std::int64_t most_samples(const std::vector<at::Tensor>& one) {
+std::size_t most_samples(const std::vector<at::Tensor>& one) {
   std::int64_t longest = 1;
   for (const auto& tensor : one) {
     if (tensor.dim() == 2 && at::isIntegralType(tensor.scalar_type(), /*includeBool=*/false)) {
       longest = std::max(longest, tensor.size(1));
     }
   }
-  return std::max<std::int64_t>(1, kBatchTokens / longest);
+  return static_cast<std::size_t>(std::max<std::int64_t>(1, kBatchTokens / longest));
+}
+
+/// Samples [from, to) of a batch.
+Batch part_of(const Batch& batch, std::size_t from, std::size_t to) {
+  Batch part{.names = batch.names,
+             .inputs = samples_of(batch.inputs, static_cast<std::int64_t>(from),
+                                  static_cast<std::int64_t>(to)),
+             .labels = {}};
+  if (!batch.labels.empty()) {
+    const auto begin = batch.labels.begin();
+    part.labels.assign(begin + static_cast<std::ptrdiff_t>(from),
+                       begin + static_cast<std::ptrdiff_t>(to));
+  }
+  return part;
 }
 
 void check_shape(const std::vector<std::int64_t>& shape) {
@@ -181,32 +194,30 @@ Calibration load_calibration(const CalibrationSource& source, const CalibrationR
   const Dataset& dataset = *source.dataset;
   const std::vector<std::int64_t> chosen =
       draw_samples(dataset.size(), recipe.samples, recipe.seed);
+  const bool images = dataset.holds_images();
   auto step = static_cast<std::size_t>(batch_size);
-  if (!chosen.empty() && !dataset.holds_images()) {
-    const Batch first = dataset.load(std::span(chosen).subspan(0, 1));
-    step = std::min(step, static_cast<std::size_t>(most_samples(first.inputs)));
+  if (!chosen.empty() && !images) {
+    const Batch first = dataset.load(std::span(chosen).first(1));
+    step = std::min(step, most_samples(first.inputs));
   }
-  const std::function<void(Indices, std::size_t)> add_all = [&](Indices all, std::size_t most) {
-    for (std::size_t begin = 0; begin < all.size(); begin += most) {
-      observer.check_interrupt();
-      Indices indices = all.subspan(begin, std::min(most, all.size() - begin));
-      for (const Batch& batch : dataset.load_batches(indices)) {
-        const auto count = static_cast<std::size_t>(batch.inputs.front().size(0));
-        const auto fit = static_cast<std::size_t>(most_samples(batch.inputs));
-        const Indices own = indices.first(count);
-        indices = indices.subspan(count);
-        if (!dataset.holds_images() && count > fit) {  // longer than the first sample
-          add_all(own, fit);
-          continue;
-        }
-        if (const auto found = find_not_finite(batch, dataset, own)) {
+  for (std::size_t begin = 0; begin < chosen.size(); begin += step) {
+    observer.check_interrupt();
+    auto indices = std::span(chosen).subspan(begin, std::min(step, chosen.size() - begin));
+    for (const Batch& batch : dataset.load_batches(indices)) {
+      // Fewer at a time of samples that are longer than the first one.
+      const auto size = static_cast<std::size_t>(batch.inputs.front().size(0));
+      const std::size_t most = images ? size : most_samples(batch.inputs);
+      for (std::size_t from = 0; from < size; from += most) {
+        const Batch part = part_of(batch, from, std::min(size, from + most));
+        const auto own = indices.first(std::min(size - from, most));
+        indices = indices.subspan(own.size());
+        if (const auto found = find_not_finite(part, dataset, own)) {
           calibration.not_finite.emplace(calibration.batches.size(), *found);
         }
-        add(batch);
+        add(part);
       }
     }
-  };
-  add_all(chosen, step);
+  }
   calibration.hash = dataset.hash(chosen);
   return calibration;
 }

@@ -222,15 +222,13 @@ PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recip
 void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
                      CalibrationCache& cache) {
   CalibrationRecipe calibration = recipe.calibration;
-  if (calibration.batch_size == 0) {
-    calibration.batch_size = chosen_batch_size(
-        run.model, first_sample(run.source, calibration, signature_of(run.model)));
-  }
+  const Pass one =
+      try_pass(run.model, first_sample(run.source, calibration, signature_of(run.model)));
+  run.any_number = !one.refused;
+  if (calibration.batch_size == 0) calibration.batch_size = chosen_batch_size(one);
   run.batch_size = calibration.batch_size;
   run.calibration = cache.load(
       calibration, signature_of(run.model), observer, [&](const std::vector<at::Tensor>& batch) {
-        const Pass one = try_pass(run.model, samples_of(batch, 0, 1));
-        run.any_number = !one.refused;
         run.checked = run.any_number ? samples_of(batch, 0, checked_samples(one.macs)) : batch;
         ObservedRun seen = check_normalized(run.model, run.checked);
         run.observed = std::move(seen.observed);

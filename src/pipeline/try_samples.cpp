@@ -41,12 +41,11 @@ Pass try_pass(const Model& model, const std::vector<at::Tensor>& batch) {
   return pass;
 }
 
-int chosen_batch_size(const Model& model, const std::vector<at::Tensor>& sample) {
+int chosen_batch_size(const Pass& one) {
   constexpr std::int64_t kMostElements = std::int64_t{1} << 24;
-  const Pass pass = try_pass(model, sample);
-  if (pass.refused) return kUsualBatch;
+  if (one.refused) return kUsualBatch;
   return static_cast<int>(std::clamp<std::int64_t>(
-      kMostElements / std::max<std::int64_t>(1, pass.largest), 1, kUsualBatch));
+      kMostElements / std::max<std::int64_t>(1, one.largest), 1, kUsualBatch));
 }
 
 }  // namespace repquant

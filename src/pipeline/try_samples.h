@@ -25,6 +25,6 @@ Pass try_pass(const Model& model, const std::vector<at::Tensor>& batch);
 /// values than so many elements outgrow the blocks that are kept for the next ones
 /// (runtime/keep_memory.h). Hangs on the model and the data alone, so that a run that is resumed
 /// has the same batches.
-int chosen_batch_size(const Model& model, const std::vector<at::Tensor>& sample);
+int chosen_batch_size(const Pass& one);
 
 }  // namespace repquant

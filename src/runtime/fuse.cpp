@@ -81,9 +81,21 @@ Node* only_reader(Value* value) {
              : nullptr;
 }
 
+NamedValue value_or_none(Value* value) {
+  return value == nullptr ? NamedValue(c10::IValue()) : NamedValue(value);
+}
+
 Value* insert_operator(Node* before, const char* name, const std::vector<NamedValue>& arguments) {
   torch::jit::WithInsertPoint guard(before);
   return before->owningGraph()->insert(c10::Symbol::fromQualString(name), arguments);
+}
+
+std::vector<Value*> insert_with_outputs(Node* before, const char* name,
+                                        const std::vector<NamedValue>& arguments) {
+  Node* tuple = insert_operator(before, name, arguments)->node();
+  std::vector<Value*> outputs = tuple->inputs().vec();
+  tuple->destroy();
+  return outputs;
 }
 
 bool fuse_norm(FusionContext& context, const SubmoduleCall& norm) {

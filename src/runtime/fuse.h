@@ -77,9 +77,17 @@ std::ptrdiff_t reader_count(const torch::jit::Value* value);
 /// If `value` is read once, by a node of the same block: that node; else null.
 torch::jit::Node* only_reader(torch::jit::Value* value);
 
+/// An operator's argument; null stands for None.
+torch::jit::NamedValue value_or_none(torch::jit::Value* value);
+
 /// Inserts the operator `name` before `before` and returns its output.
 torch::jit::Value* insert_operator(torch::jit::Node* before, const char* name,
                                    const std::vector<torch::jit::NamedValue>& arguments);
+
+/// The same of an operator of several outputs.
+std::vector<torch::jit::Value*> insert_with_outputs(
+    torch::jit::Node* before, const char* name,
+    const std::vector<torch::jit::NamedValue>& arguments);
 
 /// Each returns true if it has replaced the call (and what it could take in with it).
 bool fuse_attention(FusionContext& context, const SubmoduleCall& attend);

@@ -104,7 +104,7 @@ Operands given_scores(const SubmoduleCall& attend) {
     operands.score_factor = graph.insertConstant(1.0);
   }
   operands.mask = scores;
-  if (constant_number(attend.argument(2)) != 1.0) {
+  if (!is_one(attend.argument(2))) {
     operands.mask = insert_operator(attend.node, "aten::mul", {scores, attend.argument(2)});
   }
   operands.query_zero = at::zeros({1}, at::kInt);
@@ -125,19 +125,15 @@ bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
     return false;
   }
   const Operands operands = chain.scores ? chain_operands(chain, attend) : given_scores(attend);
-  const c10::IValue none;
-  const auto or_none = [&](Value* value) {
-    return value != nullptr ? NamedValue(value) : NamedValue(none);
-  };
   const std::int64_t max_code = (std::int64_t{1} << state.integer("bits")) - 1;
   Value* output = insert_operator(
       attend.node, "repquant::attention",
-      {operands.query, operands.key, attend.argument(1), or_none(operands.mask),
+      {operands.query, operands.key, attend.argument(1), value_or_none(operands.mask),
        operands.query_zero, state.tensor("value_zero").to(at::kInt), operands.score_scale,
        operands.factor, operands.score_factor, state.tensor("multiplier"), state.tensor("offset"),
        *softmax_code(state), state.number("steps_per_octave"), max_code, state.flag("zero_code"),
        state.integer("output_max_code"), is_reordered(attend.node->output()),
-       or_none(chain.query_scale), or_none(chain.key_scale)});
+       value_or_none(chain.query_scale), value_or_none(chain.key_scale)});
   context.report_fused(attend.name, "repquant::attention s8 x s8, u8 x s8", operands.note);
   if (chain.scores) {
     context.report_fused(chain.scores->name, "repquant::attention s8 x s8, u8 x s8",

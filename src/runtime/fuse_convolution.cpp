@@ -161,7 +161,7 @@ bool take_tokens(FusionContext& context, Convolution& c, std::vector<NamedValue>
   arguments.insert(arguments.end(),
                    {tokens->top, tokens->codebook(), tokens->multiplier(), tokens->offset()});
   std::vector<Value*> made =
-      insert_token_operator(tokens->range.node, "repquant::depthwise_tokens", arguments);
+      insert_with_outputs(tokens->range.node, "repquant::depthwise_tokens", arguments);
   if (flatten != nullptr) {
     for (Value*& value : made) {
       value = insert_operator(tokens->range.node, "aten::flatten",

@@ -18,8 +18,6 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-bool is_none(const Value* value) { return value->type()->kind() == c10::TypeKind::NoneType; }
-
 /// One group: x -> narrow -> token_quantize -> linear.
 struct Group {
   Node *narrow = nullptr, *tokens = nullptr, *linear = nullptr;
@@ -28,14 +26,15 @@ struct Group {
     return constant_int(named_input(linear, argument));
   }
   std::optional<std::int64_t> top() const { return constant_int(named_input(tokens, "top")); }
-  bool has(const char* argument) const { return !is_none(named_input(tokens, argument)); }
+  bool has(const char* argument) const { return !named_input(tokens, argument)->mustBeNone(); }
 };
 
 std::optional<Group> group_of(Value* part, const Value* list) {
   Group group{.linear = part->node()};
   if (!is_kind(group.linear, "repquant::linear") || part->uses().size() != 1 ||
-      part->uses()[0].user != list->node() || !is_none(named_input(group.linear, "residual")) ||
-      group.number("output") != 0 || is_none(named_input(group.linear, "rows"))) {
+      part->uses()[0].user != list->node() ||
+      !named_input(group.linear, "residual")->mustBeNone() || group.number("output") != 0 ||
+      named_input(group.linear, "rows")->mustBeNone()) {
     return {};
   }
   group.tokens = named_input(group.linear, "codes")->node();

@@ -43,15 +43,9 @@ Value* other_summand(Node* node, const Value* value) {
       !node->input(1)->type()->isSubtypeOf(*c10::TensorType::get())) {
     return nullptr;
   }
-  const auto alpha = torch::jit::toIValue(node->input(2));
-  if (!alpha || !alpha->isScalar() || alpha->toScalar().toDouble() != 1.0) return nullptr;
+  if (!is_one(node->input(2))) return nullptr;
   Value* other = node->input(0) == value ? node->input(1) : node->input(0);
   return other == value ? nullptr : other;
-}
-
-NamedValue value_or_none(Value* value) {
-  if (value == nullptr) return NamedValue(c10::IValue());
-  return NamedValue(value);
 }
 
 /// Of a node repquant::quantize that makes codes of channels, as a convolution reads them.
@@ -230,7 +224,7 @@ std::vector<Value*> insert_tokens(FusionContext& context, const SubmoduleCall& l
   const auto& [weight, compensation] = packed_weight(context, linear);
   const StoredState& state = *linear.state;
   const StoredState& last = last_state(context, linear, pattern);
-  return insert_token_operator(
+  return insert_with_outputs(
       pattern.tokens->range.node, "repquant::linear_tokens",
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
        padded(last.tensor("bias"), channels), channels, state.integer("columns"),

@@ -153,12 +153,9 @@ bool fuse_row_quantize(FusionContext& context, const SubmoduleCall& quantize) {
   }
   // Rows have the same codes before they are divided, on scales that many times as large.
   const auto divided = divided_rows(quantize.argument(0));
-  Node* tuple = insert_operator(
-                    scale->node, "repquant::operand_rows",
-                    {divided ? divided->x : quantize.argument(0), quantize.state->integer("bits")})
-                    ->node();
-  std::vector<Value*> outputs = tuple->inputs().vec();
-  tuple->destroy();
+  std::vector<Value*> outputs = insert_with_outputs(
+      scale->node, "repquant::operand_rows",
+      {divided ? divided->x : quantize.argument(0), quantize.state->integer("bits")});
   if (divided) {
     outputs[1] = insert_operator(scale->node, "aten::div", {outputs[1], divided->divisor});
   }

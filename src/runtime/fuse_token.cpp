@@ -56,11 +56,7 @@ std::optional<ChannelScale> scale_before(Value* value) {
   ChannelScale scale;
   if (value->uses().size() != 2) return {};
   Node* node = value->node();
-  const auto plain_sum = [](const Node* add) {
-    const auto alpha = torch::jit::toIValue(add->input(2));
-    return alpha && alpha->isScalar() && alpha->toScalar().equal(1);
-  };
-  if (is_kind(node, "aten::add") && node->inputs().size() == 3 && plain_sum(node)) {
+  if (is_kind(node, "aten::add") && node->inputs().size() == 3 && is_one(node->input(2))) {
     scale.offset = vector_operand(node, "aten::add");
     if (!scale.offset.defined() || node->input(0)->uses().size() != 1) return {};
     scale.nodes.push_back(node);
@@ -125,14 +121,6 @@ std::optional<TokenCalls> only_token_calls(const FusionContext& context, const V
   return {};
 }
 
-std::vector<Value*> insert_token_operator(Node* before, const char* name,
-                                          const std::vector<NamedValue>& arguments) {
-  Node* tuple = insert_operator(before, name, arguments)->node();
-  std::vector<Value*> outputs = tuple->inputs().vec();
-  tuple->destroy();
-  return outputs;
-}
-
 void replace_token_calls(FusionContext& context, const TokenCalls& grid, Value* codes, Value* rows,
                          const std::string& module) {
   context.replace(grid.range.node->output(), rows, {.module = module});
@@ -161,7 +149,7 @@ bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize) 
   arguments.insert(arguments.end(), {grid->top, grid->codebook()});
   if (kept || !norm) arguments.insert(arguments.end(), {grid->multiplier(), grid->offset()});
   Node* before = norm ? norm->node : grid->range.node;
-  const std::vector<Value*> made = insert_token_operator(before, name, arguments);
+  const std::vector<Value*> made = insert_with_outputs(before, name, arguments);
   Value *codes = made[made.size() - 2], *rows = made.back();
   context.report_fused(grid->range.name, name, "fused into " + quantize.name);
   const std::string with_scale =

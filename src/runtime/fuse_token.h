@@ -42,12 +42,7 @@ std::optional<TokenCalls> token_calls(const FusionContext& context, const Submod
 std::optional<TokenCalls> only_token_calls(const FusionContext& context,
                                            const torch::jit::Value* value);
 
-/// Inserts an operator whose last two outputs are codes and the grids of rows.
-std::vector<torch::jit::Value*> insert_token_operator(
-    torch::jit::Node* before, const char* name,
-    const std::vector<torch::jit::NamedValue>& arguments);
-
-/// Puts them in the place of the pair, which goes with its scale.
+/// Puts codes and the grids of rows in the place of the pair, which goes with its scale.
 void replace_token_calls(FusionContext& context, const TokenCalls& grid, torch::jit::Value* codes,
                          torch::jit::Value* rows, const std::string& module);
 

@@ -19,8 +19,14 @@ constexpr double kAbsorbing = -1e30;
 
 bool is_tensor(const Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
 
+/// Without axes: others may widen what they are added to.
+std::optional<double> scalar_constant(const Value* value) {
+  const at::Tensor tensor = constant_tensor(value);
+  return tensor.defined() && tensor.dim() > 0 ? std::nullopt : constant_number(value);
+}
+
 bool is_absorbing(const Value* value) {
-  const auto number = constant_number(value);
+  const auto number = scalar_constant(value);
   return number && *number <= kAbsorbing;
 }
 
@@ -28,7 +34,7 @@ bool is_absorbing(const Value* value) {
 /// else.
 Value* number_behind(Value* value) {
   if (value->type()->isSubtypeOf(*c10::NumberType::get())) return value;
-  const auto number = constant_number(value);
+  const auto number = scalar_constant(value);
   if (!number) return nullptr;
   torch::jit::WithInsertPoint guard(value->node());
   return value->owningGraph()->insertConstant(*number);
@@ -62,8 +68,7 @@ std::optional<ScoreStep> step_of(Node* node, std::size_t operand) {
   }
   const bool subtracts = is_kind(node, "aten::sub");
   if ((subtracts || is_kind(node, "aten::add")) && node->inputs().size() == 3 && operand <= 1 &&
-      constant_number(node->input(2)) == 1.0 && is_tensor(node->input(1)) &&
-      (first || !subtracts)) {
+      is_one(node->input(2)) && is_tensor(node->input(1)) && (first || !subtracts)) {
     step.kind = subtracts ? Kind::kSubtract : Kind::kAdd;
     step.other = node->input(1 - operand);
     return step;
@@ -149,7 +154,7 @@ bool keeps_shape(const std::vector<ScoreStep>& steps) {
 Value* mask_of(const ScoreStep& step, Node* before) {
   if (step.kind == Kind::kAdd) return step.other;
   if (step.kind == Kind::kSubtract) return insert_operator(before, "aten::neg", {step.other});
-  const double filled = *constant_number(step.filled);
+  const double filled = *scalar_constant(step.filled);
   if (step.kind == Kind::kKeep) {
     return insert_operator(before, "aten::where", {step.other, 0.0, filled});
   }
@@ -166,14 +171,6 @@ Value* zero_scores(const SubmoduleCall& scores) {
 }
 
 }  // namespace
-
-std::optional<double> constant_number(const Value* value) {
-  const auto constant = torch::jit::toIValue(value);
-  if (!constant) return {};
-  if (constant->isScalar()) return constant->toScalar().toDouble();
-  if (!constant->isTensor() || constant->toTensor().dim() > 0) return {};
-  return constant->toTensor().item<double>();
-}
 
 std::size_t ScoreChain::scalings() const {
   const auto end = std::find_if_not(steps.begin(), steps.end(), is_scaling);

@@ -47,9 +47,6 @@ struct ScoreChain {
   bool only_masks() const;
 };
 
-/// A constant number, or a constant tensor without axes, as tracing writes numbers.
-std::optional<double> constant_number(const torch::jit::Value* value);
-
 /// The chain that ends in the scores an Attend reads. None if they come from no call of Scores, or
 /// not as a chain has it.
 ScoreChain match_scores(const FusionContext& context, const SubmoduleCall& attend);

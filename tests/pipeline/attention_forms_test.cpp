@@ -17,7 +17,7 @@ namespace repquant {
 namespace {
 
 using testing::run;
-using testing::save_tensor;
+using testing::saved_options;
 using testing::sqnr_db;
 
 constexpr std::int64_t kWidth = 32;
@@ -141,9 +141,7 @@ TEST_P(AttentionForms, FusedAndPortableFormsAgreeAtAnySize) {
   const Spelling& form = GetParam();
   const testing::TempDir folder;
   torch::jit::Module model = make_model(form);
-  const std::string path = (folder / "model.pt").string();
-  model.save(path);
-  save_tensor(at::randn({24, 12, kWidth}), folder / "calib.pt");
+  auto options = saved_options(folder.path(), model, at::randn({24, 12, kWidth}));
   struct Widths {
     BitWidths bits;
     TokenScales scales;
@@ -151,10 +149,6 @@ TEST_P(AttentionForms, FusedAndPortableFormsAgreeAtAnySize) {
   for (const auto& [bits, scales] :
        {Widths{{8, 8}, TokenScales::kNever}, Widths{{4, 4}, TokenScales::kNever},
         Widths{{8, 8}, TokenScales::kAlways}, Widths{{4, 4}, TokenScales::kAlways}}) {
-    QuantizeOptions options;
-    options.model = path;
-    options.calib = DataPath{(folder / "calib.pt").string()};
-    options.output = (folder / "out.pt").string();
     options.recipe = recipe_for_bits(bits);
     options.recipe.attention.token_scales = scales;
     options.force = true;
@@ -186,12 +180,7 @@ TEST(ProductForms, LongTailsStayInFloatingPoint) {
     y = torch.matmul(torch.exp(8.0 * k).transpose(1, 2), v)
     y = torch.layer_norm(torch.matmul(torch.exp(8.0 * q), y), [32]))",
                                          false});
-  model.save((folder / "model.pt").string());
-  save_tensor(at::randn({24, 12, kWidth}), folder / "calib.pt");
-  QuantizeOptions options;
-  options.model = (folder / "model.pt").string();
-  options.calib = DataPath{(folder / "calib.pt").string()};
-  options.output = (folder / "out.pt").string();
+  const auto options = saved_options(folder.path(), model, at::randn({24, 12, kWidth}));
   const QuantizeReport report = quantize(options);
   EXPECT_EQ(report.coverage.gaps.size(), 2U);
   for (const auto& gap : report.coverage.gaps) {

@@ -20,7 +20,7 @@ namespace repquant {
 namespace {
 
 using testing::run;
-using testing::save_tensor;
+using testing::saved_options;
 using testing::sqnr_db;
 
 struct ConvolutionBlock {
@@ -131,15 +131,9 @@ class Convolutions : public ::testing::TestWithParam<ConvolutionBlock> {};
 TEST_P(Convolutions, BothFormsFollowTheModelAtAnySize) {
   const testing::TempDir folder;
   const torch::jit::Module model = make_convolutions(GetParam());
-  const std::string path = (folder / "model.pt").string();
-  model.save(path);
-  save_tensor(at::randn({24, 3, 20, 24}), folder / "calib.pt");
+  auto options = saved_options(folder.path(), model, at::randn({24, 3, 20, 24}));
   for (const BitWidths bits : {BitWidths{8, 8}, BitWidths{4, 4}, BitWidths{4, 16}}) {
     SCOPED_TRACE(to_string(bits));
-    QuantizeOptions options;
-    options.model = path;
-    options.calib = DataPath{(folder / "calib.pt").string()};
-    options.output = (folder / "out.pt").string();
     options.recipe = recipe_for_bits(bits);
     options.force = true;
     options.strict = true;
@@ -165,12 +159,8 @@ std::map<std::string, std::int64_t> operators_of(const char* block) {
     return std::string(known.name) == block;
   });
   const testing::TempDir folder;
-  make_convolutions(*found).save((folder / "model.pt").string());
-  save_tensor(at::randn({24, 3, 20, 24}), folder / "calib.pt");
-  QuantizeOptions options;
-  options.model = (folder / "model.pt").string();
-  options.calib = DataPath{(folder / "calib.pt").string()};
-  options.output = (folder / "out.pt").string();
+  const torch::jit::Module model = make_convolutions(*found);
+  const auto options = saved_options(folder.path(), model, at::randn({24, 3, 20, 24}));
   quantize(options);
   std::map<std::string, std::int64_t> count;
   const torch::jit::Module fused = load(options.output);

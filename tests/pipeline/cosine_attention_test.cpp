@@ -15,7 +15,7 @@ namespace repquant {
 namespace {
 
 using testing::run;
-using testing::save_tensor;
+using testing::saved_options;
 using testing::sqnr_db;
 
 TEST(CosineAttention, TakesCodesOfRowsBeforeTheyAreNormalised) {
@@ -36,12 +36,7 @@ def forward(self, x: Tensor) -> Tensor:
     y = torch.matmul(torch.softmax(a, -1), v).transpose(1, 2).reshape(x.size(0), 9, 32)
     return torch.linear(y, self.proj)
 )");
-  QuantizeOptions options;
-  options.model = (folder / "model.pt").string();
-  model.save(options.model);
-  save_tensor(at::randn({24, 9, 32}), folder / "calib.pt");
-  options.calib = DataPath{(folder / "calib.pt").string()};
-  options.output = (folder / "out.pt").string();
+  const auto options = saved_options(folder.path(), model, at::randn({24, 9, 32}));
   quantize(options);
   LoadReport report;
   const torch::jit::Module fused = load(options.output, {}, &report);

@@ -1,4 +1,4 @@
-// Running a model on one tensor, and how far another output is from it.
+// Models as files with data to quantize them on, and running one on a tensor.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -9,6 +9,7 @@
 #include <fstream>
 #include <vector>
 
+#include "repquant/quantize.h"
 #include "support/sqnr.h"
 
 namespace repquant::testing {
@@ -21,6 +22,18 @@ inline void save_tensor(const at::Tensor& tensor, const std::filesystem::path& p
 inline at::Tensor run(torch::jit::Module module, const at::Tensor& x) {
   at::NoGradGuard no_grad;
   return module.forward({x.clone()}).toTensor();
+}
+
+/// The model and calibration data as files in `folder`, to be quantized into it.
+inline QuantizeOptions saved_options(const std::filesystem::path& folder,
+                                     const torch::jit::Module& model, const at::Tensor& calib) {
+  QuantizeOptions options;
+  options.model = (folder / "model.pt").string();
+  model.save(options.model);
+  save_tensor(calib, folder / "calib.pt");
+  options.calib = DataPath{(folder / "calib.pt").string()};
+  options.output = (folder / "out.pt").string();
+  return options;
 }
 
 }  // namespace repquant::testing

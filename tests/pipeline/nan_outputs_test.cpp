@@ -15,7 +15,7 @@ namespace repquant {
 namespace {
 
 using testing::run;
-using testing::save_tensor;
+using testing::saved_options;
 
 TEST(NanOutputs, AreSaidAndStayWhereTheyAre) {
   const testing::TempDir folder;
@@ -29,12 +29,7 @@ TEST(NanOutputs, AreSaidAndStayWhereTheyAre) {
       "def forward(self, x: Tensor) -> Tensor:\n"
       "    y = torch.linear(x, self.weight)\n"
       "    return y * self.size / self.size\n");
-  QuantizeOptions options;
-  options.model = (folder / "model.pt").string();
-  model.save(options.model);
-  save_tensor(at::randn({24, 12, 32}), folder / "calib.pt");
-  options.calib = DataPath{(folder / "calib.pt").string()};
-  options.output = (folder / "out.pt").string();
+  const auto options = saved_options(folder.path(), model, at::randn({24, 12, 32}));
   std::string warnings;
   Observer observer;
   observer.warn = [&](const std::string& text) { warnings += text + "\n"; };

@@ -15,7 +15,7 @@ namespace repquant {
 namespace {
 
 using testing::run;
-using testing::save_tensor;
+using testing::saved_options;
 using testing::sqnr_db;
 
 struct ZeroRowsCase {
@@ -49,13 +49,8 @@ TEST_P(ZeroRows, StayWhatTheyAre) {
   model.register_parameter("gain", at::rand({32}) + 0.5, false);
   model.register_parameter("shift", at::randn({32}), false);
   model.define(std::string("def forward(self, x: Tensor) -> Tensor:\n") + GetParam().body);
-  QuantizeOptions options;
-  options.model = (folder / "model.pt").string();
-  model.save(options.model);
   // Not centred, so that rounding the weight moves the mean of the outputs.
-  save_tensor(at::randn({24, 12, 24}) + 1.0, folder / "calib.pt");
-  options.calib = DataPath{(folder / "calib.pt").string()};
-  options.output = (folder / "out.pt").string();
+  const auto options = saved_options(folder.path(), model, at::randn({24, 12, 24}) + 1.0);
   quantize(options);
   const at::Tensor zeros = at::zeros({2, 12, 24});
   EXPECT_GT(sqnr_db(run(model, zeros), run(load(options.output), zeros)), 30);
