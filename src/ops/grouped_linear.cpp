@@ -74,6 +74,7 @@ struct Groups {
       product.rows = grids;
       product.out = outputs;
       product.weight += g * weight_bytes;
+      if (product.levels != nullptr) product.levels += g * weight_bytes;
       product.compensation += g * padded(channels);
       product.scale += g * padded(channels);
       product.bias += g * padded(channels);
@@ -97,8 +98,7 @@ at::Tensor grouped_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
   check_counts(channels, columns, bits);
   Groups groups;
   LinearArgs& linear = groups.linear;
-  linear.nibbles = bits <= 4;
-  linear.groups = packed_groups(columns, linear.nibbles);
+  linear.groups = packed_groups(columns, bits <= 4);
   TORCH_CHECK(x.scalar_type() == at::kFloat && x.dim() >= 1 && weight.dim() >= 1 &&
                   weight.size(0) >= 1 && weight.size(0) <= x.size(-1) && channels >= 1 &&
                   x.size(-1) == weight.size(0) * columns && 4 * linear.groups == columns,
@@ -122,7 +122,7 @@ at::Tensor grouped_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
   groups.tokens.top = static_cast<int>(top);
   for (const at::Tensor& codebook : levels) groups.levels.push_back(checked_levels(codebook, top));
   set_scale(groups.tokens, multiplier, offset);
-  linear.weight = weight.const_data_ptr<std::uint8_t>();
+  set_weight(linear, weight, columns, bits);
   linear.compensation = compensation.const_data_ptr<std::int32_t>();
   linear.scale = scale.const_data_ptr<float>();
   linear.bias = bias.const_data_ptr<float>();

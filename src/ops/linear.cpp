@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/pack.h"
@@ -22,6 +23,7 @@ constexpr std::int64_t kRowBlock = 256;
 constexpr std::int64_t kRowStep = 24;
 /// Rows of a block, at least: below, each would read all weights for too little.
 constexpr std::int64_t kFewestRows = 2 * kRowStep;
+constexpr std::int64_t kNibbles = 16;
 /// A residual that is larger is fetched ahead, if products of as many inputs hide that.
 constexpr std::size_t kFarBytes = 2 << 20;
 constexpr std::int64_t kFarGroups = 160;
@@ -94,16 +96,14 @@ LinearArgs shared_args(const at::Tensor& codes, const at::Tensor& weight,
                        std::int64_t bits, at::Tensor& rows) {
   LinearArgs args;
   check_counts(channels, columns, bits);
-  args.nibbles = bits <= 4;
-  args.groups = packed_groups(columns, args.nibbles);
-  args.channels = channels;
   check_weight(weight, 1, channels, columns, bits);
+  set_weight(args, weight, columns, bits);
+  args.channels = channels;
   check_vector(compensation, at::kInt, padded(channels), "compensation");
   check_vector(scale, at::kFloat, padded(channels), "scale");
   check_vector(bias, at::kFloat, padded(channels), "bias");
   rows = input_rows(codes, columns, args.groups);
   args.x = rows.const_data_ptr<std::uint8_t>();
-  args.weight = weight.const_data_ptr<std::uint8_t>();
   args.compensation = compensation.const_data_ptr<std::int32_t>();
   args.scale = scale.const_data_ptr<float>();
   args.bias = bias.const_data_ptr<float>();
@@ -147,21 +147,32 @@ at::Tensor finish(LinearArgs& args, const at::Tensor& codes, std::int64_t rows,
 }  // namespace
 
 std::tuple<at::Tensor, at::Tensor> pack_weight_cpu(const at::Tensor& codes, std::int64_t bits,
-                                                   std::int64_t columns) {
+                                                   std::int64_t columns,
+                                                   const OptionalTensor& levels) {
   check_counts(codes.dim() == 2 ? codes.size(0) : 0, columns, bits);
   const bool nibbles = bits <= 4;
   TORCH_CHECK(codes.dim() == 2 && codes.scalar_type() == (nibbles ? at::kByte : at::kChar) &&
                   codes.size(1) == (nibbles ? (columns + 1) / 2 : columns),
               "repquant::pack_weight: codes do not fit ", bits, " bits and ", columns,
               " columns: ", codes.scalar_type(), " ", codes.sizes());
+  TORCH_CHECK(!levels || (nibbles && levels->scalar_type() == at::kChar && levels->dim() == 1 &&
+                          levels->numel() == kNibbles),
+              "repquant::pack_weight: levels are int8 [16], of weights of up to 4 bits");
   const std::int64_t rows = codes.size(0);
   const at::Tensor plain = codes.contiguous();
-  const std::int64_t bytes = panel_bytes(packed_groups(columns, nibbles), nibbles);
-  const at::Tensor packed = at::full({padded(rows) / kPanel, bytes}, nibbles ? kZeroNibbles : 0,
-                                     codes.options().dtype(at::kByte));
+  const at::Tensor packed =
+      at::zeros({packed_bytes(rows, columns, nibbles)}, codes.options().dtype(at::kByte));
   const at::Tensor sums = at::zeros({padded(rows)}, codes.options().dtype(at::kInt));
-  pack_weight(static_cast<const std::uint8_t*>(plain.const_data_ptr()), rows, columns, nibbles,
-              packed.mutable_data_ptr<std::uint8_t>(), sums.mutable_data_ptr<std::int32_t>());
+  auto* panels = packed.mutable_data_ptr<std::uint8_t>();
+  std::array<std::int8_t, kNibbles> table;
+  if (nibbles) {
+    const at::Tensor own = levels ? levels->contiguous() : at::arange(-8, 8, at::kChar);
+    std::copy_n(own.const_data_ptr<std::int8_t>(), kNibbles, table.begin());
+    std::copy_n(own.const_data_ptr<std::int8_t>(), kNibbles, panels);
+    panels += kLevelBytes;
+  }
+  pack_weight(static_cast<const std::uint8_t*>(plain.const_data_ptr()), rows, columns,
+              nibbles ? table.data() : nullptr, panels, sums.mutable_data_ptr<std::int32_t>());
   return {packed, sums};
 }
 

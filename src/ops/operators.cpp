@@ -221,9 +221,12 @@ at::Tensor attention_meta(const at::Tensor& query, const at::Tensor& key, const 
 
 // Sizes in brackets; [p N] is N padded to a multiple of 64, as pack_weight makes it.
 TORCH_LIBRARY(repquant, m) {
-  // Weight codes as an artifact stores them -> (packed weight, int32 sums of codes [p N]). codes:
-  // int8 [N, K], or up to 4 bits nibbles uint8 [N, ceil(K / 2)] (code + 8, low nibble first).
-  m.def("pack_weight(Tensor codes, int bits, int columns) -> (Tensor packed, Tensor sums)");
+  // Weight codes as an artifact stores them -> (packed weight, int32 sums of weights [p N]). codes:
+  // int8 [N, K], or up to 4 bits nibbles uint8 [N, ceil(K / 2)] (low nibble first). levels: int8
+  // [16], what each nibble stands for; without, nibble - 8.
+  m.def(
+      "pack_weight(Tensor codes, int bits, int columns, Tensor? levels=None) -> (Tensor packed, "
+      "Tensor sums)");
 
   // LayerNorm or RMSNorm over the last dimension, then codes: uint8 clamp(floor(y + 1/2), 0,
   // max_code). x float32 [.., D]; weight, bias float32 [D] with the multiplier and offset folded

@@ -19,7 +19,8 @@ inline at::ScalarType output_type(std::int64_t output) {
 }
 
 std::tuple<at::Tensor, at::Tensor> pack_weight_cpu(const at::Tensor& codes, std::int64_t bits,
-                                                   std::int64_t columns);
+                                                   std::int64_t columns,
+                                                   const OptionalTensor& levels = {});
 
 at::Tensor norm_quantize_cpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                              double epsilon, std::int64_t max_code, bool root_mean_square = false);

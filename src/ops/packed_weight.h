@@ -22,16 +22,28 @@ inline void check_counts(std::int64_t channels, std::int64_t columns, std::int64
               columns, " columns");
 }
 
+inline std::int64_t packed_bytes(std::int64_t channels, std::int64_t columns, bool nibbles) {
+  const std::int64_t panel = panel_bytes(packed_groups(columns, nibbles), nibbles);
+  return (nibbles ? kLevelBytes : 0) + padded(channels) / kPanel * panel;
+}
+
 /// As many weights of this shape one after the other, each packed by itself.
 inline void check_weight(const at::Tensor& weight, std::int64_t weights, std::int64_t channels,
                          std::int64_t columns, std::int64_t bits) {
-  const bool nibbles = bits <= 4;
-  const std::int64_t bytes =
-      padded(channels) / kPanel * panel_bytes(packed_groups(columns, nibbles), nibbles);
   TORCH_CHECK(weight.scalar_type() == at::kByte && weight.is_contiguous() &&
-                  weight.numel() == weights * bytes,
+                  weight.numel() == weights * packed_bytes(channels, columns, bits <= 4),
               "repquant::linear: the weight was not packed for ", channels, " channels, ", columns,
               " columns and ", bits, " bits");
+}
+
+/// The first of these weights; needs channels, columns and bits to be checked.
+inline void set_weight(LinearArgs& args, const at::Tensor& weight, std::int64_t columns,
+                       std::int64_t bits) {
+  const auto* packed = weight.const_data_ptr<std::uint8_t>();
+  const bool nibbles = bits <= 4;
+  args.groups = packed_groups(columns, nibbles);
+  args.levels = nibbles ? reinterpret_cast<const std::int8_t*>(packed) : nullptr;
+  args.weight = packed + (nibbles ? kLevelBytes : 0);
 }
 
 inline void check_vector(const at::Tensor& vector, at::ScalarType type, std::int64_t elements,

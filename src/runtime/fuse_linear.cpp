@@ -1,7 +1,6 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/constants.h>
 
-#include "format/codes.h"
 #include "graph/rewrite.h"
 #include "ops/kernels/kernels.h"
 #include "ops/operators.h"
@@ -111,25 +110,15 @@ LinearPattern match_linear(const FusionContext& context, const SubmoduleCall& li
   return pattern;
 }
 
-/// Of the packed weight. Kernels unpack nibbles in registers where these are the codes themselves;
-/// other levels are looked up when the weight is packed, and are bytes from then on.
-std::int64_t packed_bits(const StoredState& linear) {
-  const bool plain = at::equal(linear.tensor("levels"), nibble_levels({}));
-  return plain ? linear.integer("bits") : 8;
-}
-
 const std::pair<at::Tensor, at::Tensor>& packed_weight(FusionContext& context,
                                                        const SubmoduleCall& linear) {
   const auto found = context.packed.find(linear.name);
   if (found != context.packed.end()) return found->second;
   const StoredState& state = *linear.state;
-  const std::int64_t columns = state.integer("columns"), bits = packed_bits(state);
-  at::Tensor codes = state.tensor("codes");
-  if (bits != state.integer("bits")) {
-    codes = unpack_levels(codes, static_cast<int>(state.integer("bits")), columns,
-                          state.tensor("levels"));
-  }
-  const auto [weight, sums] = ops::pack_weight_cpu(codes, bits, columns);
+  const std::int64_t bits = state.integer("bits");
+  const auto [weight, sums] =
+      ops::pack_weight_cpu(state.tensor("codes"), bits, state.integer("columns"),
+                           bits <= 4 ? std::optional(state.tensor("levels")) : std::nullopt);
   return context.packed[linear.name] = {weight, sums * state.integer("zero_point")};
 }
 
@@ -177,7 +166,7 @@ Value* insert_side(FusionContext& context, const SubmoduleCall& linear,
        columns.tensor("scale").reciprocal(), columns.tensor("zero_point"),
        at::constant_pad_nd(side_weight, {0, rest}).contiguous(),
        (std::int64_t{1} << columns.integer("bits")) - 1, value_or_none(pattern.residual), channels,
-       state.integer("columns"), packed_bits(state)});
+       state.integer("columns"), state.integer("bits")});
 }
 
 Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
@@ -213,7 +202,7 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
       pattern.last, "repquant::linear",
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
        padded(last.tensor("bias"), channels), multiplier, offset, value_or_none(pattern.residual),
-       channels, state.integer("columns"), packed_bits(state), activation_of(pattern, state),
+       channels, state.integer("columns"), state.integer("bits"), activation_of(pattern, state),
        output, low, high, quadratic, value_or_none(rows_of(context, pattern)),
        sums_of(context, pattern, channels)});
 }
@@ -228,9 +217,10 @@ std::vector<Value*> insert_tokens(FusionContext& context, const SubmoduleCall& l
       pattern.tokens->range.node, "repquant::linear_tokens",
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
        padded(last.tensor("bias"), channels), channels, state.integer("columns"),
-       packed_bits(state), activation_of(pattern, state), value_or_none(rows_of(context, pattern)),
-       sums_of(context, pattern, channels), pattern.tokens->top, pattern.tokens->codebook(),
-       pattern.tokens->multiplier(), pattern.tokens->offset()});
+       state.integer("bits"), activation_of(pattern, state),
+       value_or_none(rows_of(context, pattern)), sums_of(context, pattern, channels),
+       pattern.tokens->top, pattern.tokens->codebook(), pattern.tokens->multiplier(),
+       pattern.tokens->offset()});
 }
 
 /// True if the codes that it writes are squares (quadratic form).
@@ -262,7 +252,7 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
   note(pattern.add, "residual");
   context.report_fused(
       linear.name,
-      "repquant::linear u8 x s" + std::string(packed_bits(*linear.state) <= 4 ? "4" : "8"),
+      "repquant::linear u8 x s" + std::string(linear.state->integer("bits") <= 4 ? "4" : "8"),
       taken_in);
   if (pattern.tokens) {
     const std::string into = "fused into " + linear.name;

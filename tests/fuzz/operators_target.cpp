@@ -78,7 +78,9 @@ at::Tensor stored_codes(Draw& draw, std::int64_t channels, std::int64_t columns,
 
 Call pack_weight(Draw& draw) {
   const std::int64_t channels = draw.size(80), columns = draw.size(80), bits = some_bits(draw);
-  return {"pack_weight", {stored_codes(draw, channels, columns, bits), bits, columns}};
+  return {"pack_weight",
+          {stored_codes(draw, channels, columns, bits), bits, columns,
+           bits <= 4 ? maybe(draw, values(draw, {16}, at::kChar)) : c10::IValue()}};
 }
 
 Call pack_weight_only(Draw& draw) {

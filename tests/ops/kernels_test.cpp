@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "format/codes.h"
 #include "ops/kernels/kernels.h"
 #include "ops/levels.h"
 #include "ops/operators.h"
@@ -45,7 +46,9 @@ Problem problem(const Shape& shape, int bits, std::int64_t largest_code) {
   p.zero = largest_code / 3;
   p.scale = at::rand({shape.channels}) * 0.01 + 0.001;
   p.bias = at::randn({shape.channels});
-  const auto packed = pack(p.weight, bits);
+  const at::Tensor levels = random_codes(-128, 127, {16}, at::kChar);
+  const auto packed = pack(p.weight, bits, bits <= 4 ? std::optional(levels) : std::nullopt);
+  if (bits <= 4) p.weight = look_up_levels(levels, p.weight);
   p.packed = packed.weight;
   p.compensation = packed.sums * p.zero;
   p.exact = at::matmul(p.codes.to(at::kDouble) - p.zero, p.weight.to(at::kDouble).t()) *
@@ -236,6 +239,16 @@ TEST(LinearOperatorTest, RefusesUnsuitableArguments) {
   EXPECT_THROW(ops::linear_cpu(p.codes, p.packed, p.compensation, padded(p.scale), padded(p.bias),
                                {}, {}, {}, 10, 20, 8, 0, 2, 0, 255, false),
                c10::Error);
+}
+
+TEST(LinearOperatorTest, LevelsAreSixteenOfNibbles) {
+  const at::Tensor bytes = random_codes(-128, 127, {10, 20}, at::kChar);
+  const at::Tensor nibbles = random_codes(0, 255, {10, 10}, at::kByte);
+  const at::Tensor levels = random_codes(-128, 127, {16}, at::kChar);
+  EXPECT_NO_THROW(ops::pack_weight_cpu(nibbles, 4, 20, levels));
+  EXPECT_THROW(ops::pack_weight_cpu(bytes, 8, 20, levels), c10::Error);
+  EXPECT_THROW(ops::pack_weight_cpu(nibbles, 4, 20, levels.narrow(0, 0, 8)), c10::Error);
+  EXPECT_THROW(ops::pack_weight_cpu(nibbles, 4, 20, levels.to(at::kByte)), c10::Error);
 }
 
 }  // namespace

@@ -11,8 +11,9 @@ LevelScope::LevelScope(const std::string& level) : before_(ops::cpu_level()) {
 
 LevelScope::~LevelScope() { ops::set_cpu_level(before_); }
 
-PackedWeight pack(const at::Tensor& codes, int bits) {
-  const auto [weight, sums] = ops::pack_weight_cpu(pack_codes(codes, bits), bits, codes.size(1));
+PackedWeight pack(const at::Tensor& codes, int bits, const ops::OptionalTensor& levels) {
+  const auto [weight, sums] =
+      ops::pack_weight_cpu(pack_codes(codes, bits), bits, codes.size(1), levels);
   return {weight, sums};
 }
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "ops/operators.h"
+
 namespace repquant::testing {
 
 /// Uses an instruction set until the end of the scope.
@@ -24,8 +26,8 @@ struct PackedWeight {
   at::Tensor weight, sums;
 };
 
-/// int8 codes [N, K] as repquant::linear reads them.
-PackedWeight pack(const at::Tensor& codes, int bits);
+/// int8 codes [N, K] as repquant::linear reads them; up to 4 bits they may stand for `levels`.
+PackedWeight pack(const at::Tensor& codes, int bits, const ops::OptionalTensor& levels = {});
 
 /// A vector over channels, padded with zeros to whole panels.
 at::Tensor padded(const at::Tensor& vector);

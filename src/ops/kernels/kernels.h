@@ -101,9 +101,9 @@ struct LinearArgs {
   const std::uint8_t* x = nullptr;  // [rows, 4 groups]: codes, zero-padded
   std::int64_t groups = 0;          // of four inputs; even if the weight is in nibbles
   const std::uint8_t* weight = nullptr;
-  bool nibbles = false;
+  const std::int8_t* levels = nullptr;         // [16]: what its nibbles stand for; null: bytes
   std::int64_t channels = 0;                   // N, not padded
-  const std::int32_t* compensation = nullptr;  // z times the channel's sum of weight codes
+  const std::int32_t* compensation = nullptr;  // z times the channel's sum of weights
   const float* scale = nullptr;
   const float* bias = nullptr;
   const float* rows = nullptr;  // [rows, 2]: low and step of each row's grid, or null

@@ -30,13 +30,13 @@ void library_linear_as(const LinearArgs& args, std::int64_t row_begin, std::int6
   const LibraryScope scope;
   const Limits limits(args);
   const std::int64_t stride = 4 * args.groups;
-  const std::int64_t bytes_per_panel = panel_bytes(args.groups, args.nibbles);
+  const std::int64_t bytes_per_panel = panel_bytes(args.groups, args.levels != nullptr);
   for (std::int64_t p = panel_begin; p < panel_end; ++p) {
     const std::uint8_t* packed = args.weight + p * bytes_per_panel;
     const auto* bytes = reinterpret_cast<const std::int8_t*>(packed);
-    if (args.nibbles) {
+    if (args.levels != nullptr) {
       auto* unpacked = reinterpret_cast<std::int8_t*>(scratch);
-      unpack_panel<V>(packed, args.groups, unpacked);
+      unpack_panel<V>(packed, args.levels, args.groups, unpacked);
       bytes = unpacked;
     }
     const std::int64_t column = p * kPanel;

@@ -61,10 +61,12 @@ REPQUANT_INLINE void tile(const std::uint8_t* x, std::int64_t stride, const std:
   }
 }
 
-/// The same from nibbles (codes + 8), unpacked in registers; corrected by 8 times each row's sum.
+/// The same from nibbles, looked up in registers.
 template <class V, int kRows, int kVectors>
 void nibble_tile(const std::uint8_t* x, std::int64_t stride, const std::uint8_t* panel,
-                 std::int64_t groups, std::int32_t* sums, std::int64_t pitch) {
+                 const std::int8_t* levels, std::int64_t groups, std::int32_t* sums,
+                 std::int64_t pitch) {
+  const auto table = V::load_levels(levels);
   typename V::I acc[kRows][kVectors];
   for (auto& row : acc) {
     for (auto& a : row) a = V::set_int(0);
@@ -75,7 +77,7 @@ void nibble_tile(const std::uint8_t* x, std::int64_t stride, const std::uint8_t*
     for (int v = 0; v < kVectors; ++v) {
       typename V::Weights low, high;
       V::prefetch(bytes + kPrefetch + v * 64);
-      V::load_nibbles(bytes + v * 64, low, high);
+      V::load_nibbles(bytes + v * 64, table, low, high);
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
         const std::uint8_t* inputs = x + r * stride + 4 * g;
@@ -85,12 +87,7 @@ void nibble_tile(const std::uint8_t* x, std::int64_t stride, const std::uint8_t*
     }
   }
   for (int r = 0; r < kRows; ++r) {
-    std::int32_t sum = 0;
-    for (std::int64_t k = 0; k < 4 * groups; ++k) sum += x[r * stride + k];
-    const auto correction = V::set_int(8 * sum);
-    for (int v = 0; v < kVectors; ++v) {
-      V::store_int(sums + r * pitch + 16 * v, V::sub(acc[r][v], correction));
-    }
+    for (int v = 0; v < kVectors; ++v) V::store_int(sums + r * pitch + 16 * v, acc[r][v]);
   }
 }
 
@@ -127,29 +124,32 @@ void tile_rows(int rows, const std::uint8_t* x, std::int64_t stride, const std::
 
 template <class V, int kRows = V::kRows>
 void nibble_tile_rows(int rows, const std::uint8_t* x, std::int64_t stride,
-                      const std::uint8_t* panel, std::int64_t groups, int vectors,
-                      std::int32_t* sums, std::int64_t pitch) {
+                      const std::uint8_t* panel, const std::int8_t* levels, std::int64_t groups,
+                      int vectors, std::int32_t* sums, std::int64_t pitch) {
   if (rows == kRows) {
     int v = 0;
     for (; v + V::kVectors <= vectors; v += V::kVectors) {
-      nibble_tile<V, kRows, V::kVectors>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch);
+      nibble_tile<V, kRows, V::kVectors>(x, stride, panel + v * 64, levels, groups, sums + 16 * v,
+                                         pitch);
     }
     for (; v < vectors; ++v) {
-      nibble_tile<V, kRows, 1>(x, stride, panel + v * 64, groups, sums + 16 * v, pitch);
+      nibble_tile<V, kRows, 1>(x, stride, panel + v * 64, levels, groups, sums + 16 * v, pitch);
     }
   } else if constexpr (kRows > 1) {
-    nibble_tile_rows<V, kRows - 1>(rows, x, stride, panel, groups, vectors, sums, pitch);
+    nibble_tile_rows<V, kRows - 1>(rows, x, stride, panel, levels, groups, vectors, sums, pitch);
   }
 }
 
 template <class V>
-void unpack_panel(const std::uint8_t* panel, std::int64_t groups, std::int8_t* bytes) {
+void unpack_panel(const std::uint8_t* panel, const std::int8_t* levels, std::int64_t groups,
+                  std::int8_t* bytes) {
+  const auto table = V::load_levels(levels);
   for (std::int64_t g = 0; g < groups; g += 2) {
     for (int v = 0; v < 4; ++v) {
       typename V::Weights low, high;
-      V::load_nibbles(panel + g * (kGroupBytes / 2) + v * 64, low, high);
-      V::store_centred(bytes + g * kGroupBytes + v * 64, low);
-      V::store_centred(bytes + (g + 1) * kGroupBytes + v * 64, high);
+      V::load_nibbles(panel + g * (kGroupBytes / 2) + v * 64, table, low, high);
+      V::store_weights(bytes + g * kGroupBytes + v * 64, low);
+      V::store_weights(bytes + (g + 1) * kGroupBytes + v * 64, high);
     }
   }
 }
@@ -274,8 +274,9 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
                std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch) {
   alignas(64) std::int32_t sums[2][V::kRows * kPanel];
   const std::int64_t stride = 4 * args.groups;
-  const std::int64_t bytes_per_panel = panel_bytes(args.groups, args.nibbles);
-  const bool unpack = args.nibbles && row_end - row_begin > kFewRows;
+  const std::int64_t bytes_per_panel = panel_bytes(args.groups, args.levels != nullptr);
+  const bool nibbles = args.levels != nullptr && row_end - row_begin <= kFewRows;
+  const bool unpack = args.levels != nullptr && !nibbles;
   Unfinished<V, kActivation, kOutput> last{args};
   int turn = 0;
   for (std::int64_t p = panel_begin; p < panel_end; ++p) {
@@ -283,7 +284,7 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
     const auto* bytes = reinterpret_cast<const std::int8_t*>(packed);
     if (unpack) {
       auto* unpacked = reinterpret_cast<std::int8_t*>(scratch);
-      unpack_panel<V>(packed, args.groups, unpacked);
+      unpack_panel<V>(packed, args.levels, args.groups, unpacked);
       bytes = unpacked;
     }
     const std::uint8_t* next = p + 1 < panel_end ? packed + bytes_per_panel : packed;
@@ -298,7 +299,7 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
       turn = 1 - turn;
       bool done = false;
       if constexpr (V::kOverlaps) {
-        if (rows == V::kRows && vectors == 4 && last.whole() && !(args.nibbles && !unpack)) {
+        if (rows == V::kRows && vectors == 4 && last.whole() && !nibbles) {
           // Four tiles fetch the next panel, which may still be in memory.
           const std::int64_t quarter = (row - row_begin) / V::kRows;
           last.begin(next + (quarter < 4 ? quarter : 0) * (bytes_per_panel / 4));
@@ -312,8 +313,9 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
       }
       if (!done) {
         last.finish();
-        if (args.nibbles && !unpack) {
-          nibble_tile_rows<V>(rows, x, stride, packed, args.groups, vectors, to, kPanel);
+        if (nibbles) {
+          nibble_tile_rows<V>(rows, x, stride, packed, args.levels, args.groups, vectors, to,
+                              kPanel);
         } else {
           tile_rows<V, FetchAhead<V>>(rows, x, stride, bytes, args.groups, vectors, to, kPanel);
         }

@@ -20,16 +20,12 @@ std::int32_t pack_row(const std::int8_t* codes, std::int64_t columns, std::uint8
 
 /// Nibbles of one row; `bytes` is ceil(columns / 2).
 std::int32_t pack_nibble_row(const std::uint8_t* codes, std::int64_t columns, std::int64_t bytes,
-                             std::uint8_t* out) {
+                             const std::int8_t* levels, std::uint8_t* out) {
   std::int32_t sum = 0;
-  for (std::int64_t k = 0; k < columns; ++k) sum += (codes[k / 2] >> (k % 2 * 4) & 15) - 8;
+  for (std::int64_t k = 0; k < columns; ++k) sum += levels[codes[k / 2] >> (k % 2 * 4) & 15];
   for (std::int64_t j = 0; j < bytes; j += 4) {
-    std::uint8_t four[4] = {0x88, 0x88, 0x88, 0x88};  // zero codes
+    std::uint8_t four[4] = {};  // inputs of the padding are zeros
     std::memcpy(four, codes + j, static_cast<std::size_t>(bytes - j < 4 ? bytes - j : 4));
-    if (columns % 2 != 0 && j + 4 >= bytes) {
-      auto& last = four[bytes - 1 - j];
-      last = static_cast<std::uint8_t>((last & 15) | 0x80);
-    }
     const std::uint8_t split[4] = {static_cast<std::uint8_t>((four[0] & 15) | (four[2] << 4)),
                                    static_cast<std::uint8_t>((four[0] >> 4) | (four[2] & 0xF0)),
                                    static_cast<std::uint8_t>((four[1] & 15) | (four[3] << 4)),
@@ -41,15 +37,16 @@ std::int32_t pack_nibble_row(const std::uint8_t* codes, std::int64_t columns, st
 
 }  // namespace
 
-void pack_weight(const std::uint8_t* codes, std::int64_t rows, std::int64_t columns, bool nibbles,
-                 std::uint8_t* packed, std::int32_t* sums) {
+void pack_weight(const std::uint8_t* codes, std::int64_t rows, std::int64_t columns,
+                 const std::int8_t* levels, std::uint8_t* packed, std::int32_t* sums) {
+  const bool nibbles = levels != nullptr;
   const std::int64_t groups = packed_groups(columns, nibbles);
   const std::int64_t step = panel_bytes(groups, nibbles);
   const std::int64_t stored = nibbles ? (columns + 1) / 2 : columns;
   for (std::int64_t n = 0; n < rows; ++n) {
     std::uint8_t* out = packed + n / kPanel * step + n % kPanel * 4;
     const std::uint8_t* row = codes + n * stored;
-    sums[n] = nibbles ? pack_nibble_row(row, columns, stored, out)
+    sums[n] = nibbles ? pack_nibble_row(row, columns, stored, levels, out)
                       : pack_row(reinterpret_cast<const std::int8_t*>(row), columns, out);
   }
 }

@@ -11,15 +11,16 @@ inline std::int64_t packed_groups(std::int64_t columns, bool nibbles) {
   return nibbles ? (groups + 1) / 2 * 2 : groups;
 }
 
-/// Two codes of 0.
-inline constexpr std::int64_t kZeroNibbles = 0x88;
+/// Bytes in front of a packed weight of nibbles: what each of the 16 stands for, int8, and padding
+/// to a line of the cache.
+inline constexpr std::int64_t kLevelBytes = 64;
 
-/// Packs weight codes as the artifact stores them, int8 [rows, columns] or nibbles (code + 8, low
-/// first) uint8 [rows, ceil(columns / 2)], into panels: [panel][group][64 rows][4 inputs]; nibbles:
+/// Packs weight codes as the artifact stores them into panels of 64 rows: int8 [rows, columns] as
+/// [panel][group][64 rows][4 inputs], or nibbles (low first) uint8 [rows, ceil(columns / 2)] as
 /// [panel][pair of groups][64 rows][4 inputs], the first group in the low halves.
-/// `packed`: panel_bytes() per panel of 64 rows, zeros or kZeroNibbles. `sums` [padded rows],
-/// zeros: gets the sum of each row's codes.
-void pack_weight(const std::uint8_t* codes, std::int64_t rows, std::int64_t columns, bool nibbles,
-                 std::uint8_t* packed, std::int32_t* sums);
+/// `levels` [16]: what nibbles stand for; null for int8. `packed`: panel_bytes() per panel, zeros.
+/// `sums` [padded rows], zeros: gets the sum of each row's weights.
+void pack_weight(const std::uint8_t* codes, std::int64_t rows, std::int64_t columns,
+                 const std::int8_t* levels, std::uint8_t* packed, std::int32_t* sums);
 
 }  // namespace repquant::ops

@@ -191,18 +191,22 @@ struct Avx2 : PlainBytes {
     const auto* v = static_cast<const __m256i*>(p);
     return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};
   }
-  static void load_nibbles(const std::uint8_t* p, Weights& low, Weights& high) {
-    const Weights bytes = load_weights(p);
-    const __m256i mask = _mm256_set1_epi8(15);
-    low = {_mm256_and_si256(bytes.a, mask), _mm256_and_si256(bytes.b, mask)};
-    high = {_mm256_and_si256(_mm256_srli_epi16(bytes.a, 4), mask),
-            _mm256_and_si256(_mm256_srli_epi16(bytes.b, 4), mask)};
+  static __m256i load_levels(const std::int8_t* p) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
-  static void store_centred(std::int8_t* p, Weights w) {
-    const __m256i eight = _mm256_set1_epi8(8);
+  static __m256i look_up(__m256i levels, __m256i nibbles) {
+    return _mm256_shuffle_epi8(levels, _mm256_and_si256(nibbles, _mm256_set1_epi8(15)));
+  }
+  static void load_nibbles(const std::uint8_t* p, __m256i levels, Weights& low, Weights& high) {
+    const Weights bytes = load_weights(p);
+    low = {look_up(levels, bytes.a), look_up(levels, bytes.b)};
+    high = {look_up(levels, _mm256_srli_epi16(bytes.a, 4)),
+            look_up(levels, _mm256_srli_epi16(bytes.b, 4))};
+  }
+  static void store_weights(std::int8_t* p, Weights w) {
     auto* v = reinterpret_cast<__m256i*>(p);
-    _mm256_storeu_si256(v, _mm256_sub_epi8(w.a, eight));
-    _mm256_storeu_si256(v + 1, _mm256_sub_epi8(w.b, eight));
+    _mm256_storeu_si256(v, w.a);
+    _mm256_storeu_si256(v + 1, w.b);
   }
   static __m256i dot_half(__m256i sum, Inputs x, __m256i w) {
     const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8);

@@ -113,15 +113,16 @@ struct Avx512 {
     return _mm512_set1_epi32(four);
   }
   static Weights load_weights(const void* p) { return _mm512_loadu_si512(p); }
-  static void load_nibbles(const std::uint8_t* p, Weights& low, Weights& high) {
+  static Weights load_levels(const std::int8_t* p) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static void load_nibbles(const std::uint8_t* p, Weights levels, Weights& low, Weights& high) {
     const __m512i bytes = _mm512_loadu_si512(p);
     const __m512i mask = _mm512_set1_epi8(15);
-    low = _mm512_and_si512(bytes, mask);
-    high = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
+    low = _mm512_shuffle_epi8(levels, _mm512_and_si512(bytes, mask));
+    high = _mm512_shuffle_epi8(levels, _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask));
   }
-  static void store_centred(std::int8_t* p, Weights w) {
-    _mm512_storeu_si512(p, _mm512_sub_epi8(w, _mm512_set1_epi8(8)));
-  }
+  static void store_weights(std::int8_t* p, Weights w) { _mm512_storeu_si512(p, w); }
   /// In assembly, because gcc 12 copies and spills the accumulators of a tile around the intrinsic:
   /// the matrix product runs twice as fast this way.
   static I dot(I sum, Inputs x, Weights w) {

@@ -215,17 +215,16 @@ struct Generic : PlainBytes {
     std::memcpy(r.v, p, sizeof(r.v));
     return r;
   }
+  static const std::int8_t* load_levels(const std::int8_t* p) { return p; }
   /// 64 bytes of nibbles: low nibbles are one group of four inputs, high nibbles the next.
-  static void load_nibbles(const std::uint8_t* p, Weights& low, Weights& high) {
+  static void load_nibbles(const std::uint8_t* p, const std::int8_t* levels, Weights& low,
+                           Weights& high) {
     for (int i = 0; i < 64; ++i) {
-      low.v[i] = static_cast<std::int8_t>(p[i] & 15);
-      high.v[i] = static_cast<std::int8_t>(p[i] >> 4);
+      low.v[i] = levels[p[i] & 15];
+      high.v[i] = levels[p[i] >> 4];
     }
   }
-  /// Weight codes of nibbles, unpacked: nibble - 8.
-  static void store_centred(std::int8_t* p, const Weights& w) {
-    for (int i = 0; i < 64; ++i) p[i] = static_cast<std::int8_t>(w.v[i] - 8);
-  }
+  static void store_weights(std::int8_t* p, const Weights& w) { std::memcpy(p, w.v, sizeof(w.v)); }
   static I dot(I sum, const Inputs& x, const Weights& w) {
     for (int i = 0; i < 16; ++i) {
       for (int k = 0; k < 4; ++k) sum.v[i] += x.v[k] * w.v[4 * i + k];
