@@ -12,8 +12,10 @@
 namespace repquant::ops {
 namespace {
 
-/// Rows whose inputs stay in the second-level cache while a panel passes, at most.
+/// Rows whose inputs stay in the second-level cache while a panel passes, at most: as many as have
+/// this number of elements, but not fewer than kRowBlock, each block of which unpacks all weights.
 constexpr std::int64_t kRowBlock = 120;
+constexpr std::int64_t kBlockInputs = std::int64_t{1} << 17;
 /// A multiple of every level's rows per tile.
 constexpr std::int64_t kRowStep = 12;
 /// Input elements that one thread should have at least.
@@ -57,15 +59,16 @@ Arranged arrange(const at::Tensor& x, const ColumnLayout& layout, bool nibbles) 
 
 /// Blocks of about equal size: each unpacks all weights, which a few rows left over would not be
 /// worth.
-std::int64_t rows_per_block(std::int64_t rows) {
-  const std::int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
+std::int64_t rows_per_block(std::int64_t rows, std::int64_t columns) {
+  const std::int64_t most = std::max(kRowBlock, kBlockInputs / columns / kRowStep * kRowStep);
+  const std::int64_t blocks = (rows + most - 1) / most;
   const std::int64_t even = (rows + blocks - 1) / blocks;
   return blocks == 1 ? even : (even + kRowStep - 1) / kRowStep * kRowStep;
 }
 
 void run(const WeightOnlyArgs& args, std::int64_t rows) {
   const std::int64_t count = panels(args.channels);
-  const std::int64_t block_rows = rows_per_block(rows);
+  const std::int64_t block_rows = rows_per_block(rows, args.columns);
   const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
   const bool small = rows * args.channels * args.columns < kThreadWork;
   const std::int64_t threads = small ? 1 : at::get_num_threads();
