@@ -58,9 +58,16 @@ void FusionContext::report_fused(const std::string& name, std::string op, std::s
   sites[name] = {name, std::move(op), true, std::move(reason)};
 }
 
+void FusionContext::report_fused_into(const std::string& module, const std::string& name,
+                                      std::string op) {
+  report_fused(name, std::move(op), "fused into " + module);
+  taken_in[name] = module;
+}
+
 void FusionContext::report_operator(const std::string& module, const std::string& op) {
-  for (auto& [name, site] : sites) {
-    if (name == module || site.reason == "fused into " + module) site.op = op;
+  sites.at(module).op = op;
+  for (const auto& [name, into] : taken_in) {
+    if (into == module) sites.at(name).op = op;
   }
 }
 

@@ -47,6 +47,7 @@ struct FusionContext {
   const PortableSites& kept;  // are not to be fused
   const GraphCopy& copy;      // of the portable graph; its `graph` is rewritten
   std::map<std::string, LoadedSite> sites{};
+  std::map<std::string, std::string> taken_in{};  // submodule, the one that it was fused into
   /// Packed weight, with row sums or scales, by submodule; several calls may read a weight.
   std::map<std::string, std::pair<at::Tensor, at::Tensor>> packed{};
 
@@ -66,6 +67,8 @@ struct FusionContext {
   /// Of the replacement whose value in the fused graph this is.
   std::string module_of(const torch::jit::Value* fused) const;
   void report_fused(const std::string& name, std::string op, std::string reason = "");
+  /// Of a submodule whose work the operator of another one does.
+  void report_fused_into(const std::string& module, const std::string& name, std::string op);
   /// Another operator for a fused submodule and what was fused into it.
   void report_operator(const std::string& module, const std::string& op);
   void report_portable(const SubmoduleCall& call, std::string reason);

@@ -136,8 +136,8 @@ bool fuse_attention(FusionContext& context, const SubmoduleCall& attend) {
        value_or_none(chain.query_scale), value_or_none(chain.key_scale)});
   context.report_fused(attend.name, "repquant::attention s8 x s8, u8 x s8", operands.note);
   if (chain.scores) {
-    context.report_fused(chain.scores->name, "repquant::attention s8 x s8, u8 x s8",
-                         "fused into " + attend.name);
+    context.report_fused_into(attend.name, chain.scores->name,
+                              "repquant::attention s8 x s8, u8 x s8");
   }
   context.replace(attend.node->output(), output, {.module = attend.name, .behind_softmax = true});
   attend.node->destroy();

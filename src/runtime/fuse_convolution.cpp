@@ -168,9 +168,9 @@ bool take_tokens(FusionContext& context, Convolution& c, std::vector<NamedValue>
                               {value, std::int64_t{1}, std::int64_t{2}});
     }
   }
-  const std::string into = "fused into " + c.call.name;
-  context.report_fused(tokens->range.name, "repquant::depthwise_tokens", into);
-  context.report_fused(tokens->quantize.name, "repquant::depthwise_tokens", into);
+  for (const auto* call : {&tokens->range, &tokens->quantize}) {
+    context.report_fused_into(c.call.name, call->name, "repquant::depthwise_tokens");
+  }
   replace_token_calls(context, *tokens, made[0], made[1], c.call.name);
   if (flatten != nullptr) flatten->destroy();
   c.rows->node()->destroy();

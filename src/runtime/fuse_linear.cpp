@@ -158,7 +158,7 @@ Value* insert_side(FusionContext& context, const SubmoduleCall& linear,
       columns.tensor("codes").to(at::kFloat) * columns.tensor("weight_scale").unsqueeze(1);
   const at::Tensor side_weight = (rows * columns.tensor("scale")).t();
   const std::int64_t rest = (ops::kPanel - channels % ops::kPanel) % ops::kPanel;
-  context.report_fused(side.name, "repquant::linear_side", "fused into " + linear.name);
+  context.report_fused_into(linear.name, side.name, "repquant::linear_side");
   return insert_operator(
       pattern.last, "repquant::linear_side",
       {linear.argument(0), weight, compensation, padded(state.tensor("scale"), channels),
@@ -195,7 +195,7 @@ Value* insert_linear(FusionContext& context, const SubmoduleCall& linear,
     high = pattern.grid->max_code;
     if (const auto quantize = context.call_of(pattern.quantize)) {
       quadratic = quantize->state->flag("quadratic");
-      context.report_fused(quantize->name, "repquant::linear", "fused into " + linear.name);
+      context.report_fused_into(linear.name, quantize->name, "repquant::linear");
     }
   }
   return insert_operator(
@@ -255,9 +255,9 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
       "repquant::linear u8 x s" + std::string(linear.state->integer("bits") <= 4 ? "4" : "8"),
       taken_in);
   if (pattern.tokens) {
-    const std::string into = "fused into " + linear.name;
-    context.report_fused(pattern.tokens->range.name, "repquant::linear_tokens", into);
-    context.report_fused(pattern.tokens->quantize.name, "repquant::linear_tokens", into);
+    for (const auto* call : {&pattern.tokens->range, &pattern.tokens->quantize}) {
+      context.report_fused_into(linear.name, call->name, "repquant::linear_tokens");
+    }
     const std::vector<Value*> made = insert_tokens(context, linear, pattern, channels);
     replace_token_calls(context, *pattern.tokens, made[0], made[1], linear.name);
   } else {
@@ -273,8 +273,7 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
     context.replace(pattern.last->output(), output, std::move(replacement));
   }
   if (pattern.rows != nullptr) {
-    context.report_fused(context.call_of(pattern.rows)->name, "repquant::linear",
-                         "fused into " + linear.name);
+    context.report_fused_into(linear.name, context.call_of(pattern.rows)->name, "repquant::linear");
   }
   for (Node* node : {pattern.add, pattern.quantize, pattern.activation, pattern.side, pattern.rows,
                      linear.node}) {

@@ -165,7 +165,7 @@ bool fuse_row_quantize(FusionContext& context, const SubmoduleCall& quantize) {
   scale->node->destroy();
   context.report_fused(quantize.name, "repquant::operand_rows",
                        divided ? "of rows before they are divided by their norms" : "");
-  context.report_fused(scale->name, "repquant::operand_rows", "fused into " + quantize.name);
+  context.report_fused_into(quantize.name, scale->name, "repquant::operand_rows");
   return true;
 }
 

@@ -151,7 +151,7 @@ bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize) 
   Node* before = norm ? norm->node : grid->range.node;
   const std::vector<Value*> made = insert_with_outputs(before, name, arguments);
   Value *codes = made[made.size() - 2], *rows = made.back();
-  context.report_fused(grid->range.name, name, "fused into " + quantize.name);
+  context.report_fused_into(quantize.name, grid->range.name, name);
   const std::string with_scale =
       norm ? "with the norm and the scales of channels" : "with the scales of channels";
   context.report_fused(quantize.name, name, grid->scale ? with_scale : norm ? "with the norm" : "");
