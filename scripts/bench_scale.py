@@ -121,7 +121,7 @@ def row(layers: int, samples: int, bits: str, parameters: int, result: dict[str,
     model = 4.0 * parameters
     beyond = result["peak_memory_bytes"] - model
     return [str(layers), str(samples), bits, f"{parameters / 1e6:.1f}", f"{result['wall']:.1f}",
-            f"{result['processor']:.1f}", f"{result['sweep_seconds']:.1f}",
+            f"{result['processor']:.1f}", f"{result['fit_seconds']:.1f}",
             f"{result['time_multiple']:.1f}",
             f"{result['peak_memory_bytes'] / 1e6:.0f}", f"{beyond / 1e6:.0f}",
             "yes" if beyond <= ALLOWANCE else "NO", f"{result['size_ratio']:.3f}"]

@@ -13,7 +13,7 @@
 
 namespace repquant {
 
-/// Readers refuse a newer major version and ignore keys that they do not know.
+/// Readers refuse another major version and ignore keys that they do not know.
 inline constexpr int kArtifactMajorVersion = 1;
 inline constexpr int kArtifactMinorVersion = 7;
 
@@ -83,7 +83,7 @@ struct ArtifactInfo {
 };
 
 /// Reads an artifact's description. Throws Error kFile (not readable, damaged), kUnsupported (not
-/// an artifact of repquant, or of a newer major version).
+/// an artifact of repquant, or of another major version).
 ArtifactInfo read_artifact(const std::string& path);
 
 /// True if the file is an archive that repquant has written; nothing is loaded. False for files

@@ -25,8 +25,8 @@ struct BenchmarkOptions {
   std::string preset;                        // empty: the one of the first model
   std::vector<std::int64_t> batch_sizes{1};
   int threads = 1;
-  int warmup = 3;   // passes of each model that are not timed; the executor optimises in them
-  int rounds = 20;  // timed passes of each model, one round after another
+  int warmup = 3;             // passes of each model that are not timed; LibTorch optimises in them
+  int rounds = 20;            // timed passes of each model, one round after another
   std::int64_t prompt = 128;  // kGenerate: tokens of the prompt, random ids if `data` is Synthetic
   std::int64_t tokens = 64;   // and tokens that are written behind it
   bool trust = false;         // code of the models may reach files and processes (docs/security.md)
@@ -95,10 +95,11 @@ inline constexpr double kUnrelatedDb = 0.0;
 
 /// Loads all models, compares their outputs with the baseline's, then times them interleaved: every
 /// round runs each model once, starting with another one each time. Plain models are frozen, as is
-/// usual for deployment; artifacts run as torch.jit.load gives them, or fused as repquant::load
-/// does, or in both forms. Throws Error as evaluate(); kUsage when the models do not take the same
-/// inputs, kNumerical when an output has another shape than the baseline's or, with data, an
-/// artifact is further from it than kUnrelatedDb and than it has recorded.
+/// usual for deployment; artifacts run as torch.jit.load gives them, without LibTorch's optimizer,
+/// or fused as repquant::load does, or in both forms. Throws Error as evaluate(); kUsage when the
+/// models do not take the same inputs, kNumerical when an output has another shape than the
+/// baseline's or, with data, an artifact is further from it than kUnrelatedDb and than it has
+/// recorded.
 BenchmarkReport benchmark(const BenchmarkOptions& options, const Observer& observer = {});
 
 }  // namespace repquant

@@ -55,8 +55,9 @@ struct Coverage {
   /// The smallest of the three: what `min_coverage` is compared with.
   double smallest_share() const { return std::min({parameter_share(), mac_share(), byte_share()}); }
 
- private:
   static constexpr std::int64_t kFloatBytes = 4;
+
+ private:
   static double share(std::int64_t part, std::int64_t whole) {
     return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
   }

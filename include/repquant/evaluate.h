@@ -108,7 +108,7 @@ struct EvaluationOptions {
   std::vector<std::string> models;
   std::vector<Form> forms{Form::kPortable};  // see expand_forms()
   std::string reference;     // FP32 model to compare with; empty: none; an artifact runs portable
-  std::string data;          // see open_dataset()
+  std::string data;          // a folder, .npz, .npy .. (docs/data.md)
   TokenOptions tokens;       // of `data`, when it is a stream
   std::string labels;        // file of labels; empty: class folders or an array of labels, if any
   bool use_labels = true;    // false: agreement alone, whatever labels the data has

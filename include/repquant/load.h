@@ -60,7 +60,7 @@ std::vector<KernelTest> test_kernels();
 /// Loads an artifact and replaces its submodules by fused operators where they have one, site by
 /// site; the others keep the portable operators. The module has the artifact's forward().
 /// Fused weights keep their width in memory: two codes per byte up to 4 bits.
-/// Throws Error kFile (missing, damaged), kUnsupported (no artifact of repquant, or of a newer
+/// Throws Error kFile (missing, damaged), kUnsupported (no artifact of repquant, or of another
 /// major version), kUsage as cpu_level(). The caller includes <torch/script.h>.
 torch::jit::Module load(const std::string& path, const LoadOptions& options = {},
                         LoadReport* report = nullptr);

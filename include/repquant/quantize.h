@@ -52,14 +52,14 @@ struct QuantizeOptions {
   bool trust = false;       // the model's code may reach files and processes (docs/security.md)
 };
 
-/// One quantized site, for the table of sites.
+/// One site, quantized or left in floating point, for the table of sites.
 struct SiteReport {
   std::string path;
-  std::string kind;
-  int weight_bits = 0;  // 0: none
-  int activation_bits = 0;
-  std::string grids;     // "uniform", "quadratic, per channel, folded" ...
-  int side_columns = 0;  // massive channels with grids of their own
+  std::string kind;         // "linear", "scores", "attend" .. (docs/artifact-format.md)
+  int weight_bits = 0;      // 0: it has none, or stays in floating point
+  int activation_bits = 0;  // 16: weights alone; 0: left in floating point
+  std::string grids;        // "uniform", "quadratic, per channel, folded" ...
+  int side_columns = 0;     // massive channels with grids of their own
   std::int64_t parameters = 0;
   std::int64_t macs = 0;
   double own_sqnr_db = 0.0;     // what this site adds: quantized against float on the same input
@@ -68,12 +68,11 @@ struct SiteReport {
   std::string note;
 };
 
-/// One step of the self-check, as a line of the report.
+/// One step of the self-check, as a line of the report. All have passed: a failure is an Error.
 struct CheckReport {
   std::string name;
   std::string measured;
   std::string limit;
-  bool passed = false;
 };
 
 /// How what a site reads is distributed over bins of equal width, before and after clipping to what

@@ -25,9 +25,9 @@ enum class Clipping { kMinMax, kPercentile, kSearch, kLearned };
 
 /// Granularity of a Linear's input grid. kPerChannel needs a fold into a norm or a vector in the
 /// requantization; kAuto takes whichever gives the smaller error of the layer's output. kPerToken
-/// gives each row a scale and an offset of its own at run time, and up to 4 bits learned levels;
-/// such a site has neither side columns nor a quadratic grid, and the fold that fit_token_fold()
-/// finds. The other settings of NormRecipe and InputRecipe are for static grids.
+/// gives each row a scale and an offset of its own at run time, and up to 6 bits learned levels;
+/// such a site has neither side columns nor a quadratic grid, and a fold of
+/// its own. The other settings of NormRecipe and InputRecipe are for static grids.
 enum class InputGranularity { kPerTensor, kPerChannel, kAuto, kPerToken };
 
 /// Where each token of q and k may have a scale, found at run time: at little cost, as behind
@@ -59,7 +59,7 @@ struct WeightRecipe {
   double damping = 0.01;     // share of mean(diag H) added to the diagonal, 0..1
   int block_size = 128;      // columns per lazy update
   int group_size = 0;        // weight-only sites: columns that share a scale; 0: the whole row
-  bool codebook = true;   // up to 4 bits, integer products: learned levels instead of whole numbers
+  bool codebook = true;   // up to 6 bits, integer products: learned levels instead of whole numbers
   bool shrinkage = true;  // more damping where the Hessian has few rows
   bool bias_correction = true;  // move the mean output error of the site into its bias
   Compensation compensation = Compensation::kStream;
@@ -104,7 +104,7 @@ struct InputRecipe {  // inputs of Linear sites that no norm feeds directly
   friend bool operator==(const InputRecipe&, const InputRecipe&) = default;
 };
 
-/// Bits of the first (patch embedding) and last (head) layer; 0 means "as --bits says".
+/// Bits of the first (patch embedding) and last (head) layer; 0 means as `bits` says.
 struct EdgeRecipe {
   int weight_bits = 0;
   int activation_bits = 0;

@@ -54,11 +54,11 @@ def quantize(model: Path, output: Path, *, calib: Path | None = None, bits: str 
                                    weights={"group_size": 32}, calibration={"samples": 64})
 
     calib: a file or folder of samples, or "synthetic" for random numbers (structure and speed only).
-    bits: "w8a8", "w4a4", "w4a16" ... recipe: a ready recipe ("paper", "static", "weight_only") or a
-    file, below the keyword arguments.
+    bits: "w8a8", "w4a4", "w4a16" ... recipe: a ready recipe ("paper", "static", "w4a16",
+    "weight_only") or a file, below the keyword arguments.
     threads: those of PyTorch if not given. force: replaces an existing output. progress: on stderr.
     settings: sections of the recipe as dictionaries (norm, attention, weights, input, first_layer,
-    last_layer, embedding, calibration), its settings effort, exclude and overrides; and input_shape,
+    last_layer, embedding, calibration, learning), its settings effort, exclude and overrides; and input_shape,
     preset, window, stride, bos, document, dtype, target_bits, max_kl, time_limit (seconds),
     candidates, strict, min_coverage, min_sqnr, min_agreement, workdir, resume, trust: as the options
     of `repquant quantize`.

@@ -262,7 +262,8 @@ LoweringCheck check_lowered(const Lowered& lowered, const NodeHook& simulate,
     throw Error(ErrorKind::kNumerical,
                 {.what = "self-check: the lowered model is too far from the simulation",
                  .where = lowered.model.path,
-                 .expected = "an error at least 10 dB below that of the simulation, which has " +
+                 .expected = "an error at least " + text_of(kMarginDb) +
+                             " dB below that of the simulation, which has " +
                              text_of(result.simulated_db) + " dB against FP32",
                  .got = text_of(result.lowered_db) + " dB against the simulation",
                  .hint = "please report the model"});

@@ -12,6 +12,7 @@
 #include <map>
 
 #include "base/memory.h"
+#include "base/parse_number.h"
 #include "base/text_table.h"
 #include "repquant/error.h"
 
@@ -117,15 +118,14 @@ std::vector<std::string> environment_names(const CLI::App& app) {
 }
 
 double parse_target_bits(const std::string& text) {
-  double value = 0.0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc{} || end != text.data() + text.size() || !std::isfinite(value)) {
+  const auto value = parse_number<double>(text);
+  if (!value || !std::isfinite(*value)) {
     throw Error(ErrorKind::kUsage, {.what = "not a number of bits",
                                     .where = "--target-bits",
                                     .expected = "a number up to 8, such as 4.5",
                                     .got = text});
   }
-  return value;
+  return *value;
 }
 
 std::int64_t parse_bytes(const std::string& text, const std::string& option) {
@@ -161,11 +161,9 @@ std::int64_t parse_bytes(const std::string& text, const std::string& option) {
 double parse_share(const std::string& text, const std::string& option) {
   const bool percent = !text.empty() && text.back() == '%';
   const std::string digits = percent ? text.substr(0, text.size() - 1) : text;
-  double value = -1.0;
-  const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  const bool whole = code == std::errc{} && end == digits.data() + digits.size();
+  double value = parse_number<double>(digits).value_or(-1.0);
   if (percent) value /= 100.0;
-  if (!whole || !(value >= 0.0 && value <= 1.0)) {
+  if (!(value >= 0.0 && value <= 1.0)) {
     throw Error(ErrorKind::kUsage,
                 {.what = "not a share",
                  .where = option,

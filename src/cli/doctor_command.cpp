@@ -13,6 +13,7 @@
 #include "base/text_table.h"
 #include "cli/command.h"
 #include "cli/render.h"
+#include "pipeline/form_reports.h"
 #include "repquant/error.h"
 #include "repquant/load.h"
 #include "repquant/version.h"
@@ -25,14 +26,6 @@ struct Finding {
   std::string value;
   std::string note{};
 };
-
-/// u8 x s8 products without VNNI saturate in 16 bits; this one does if any does.
-bool integer_products_are_exact() {
-  constexpr std::int64_t kSize = 64;
-  const at::Tensor left = at::full({kSize, kSize}, 255, at::kByte);
-  const at::Tensor right = at::full({kSize, kSize}, 127, at::kChar);
-  return at::_int_mm(left, right).eq(std::int64_t{255} * 127 * kSize).all().item<bool>();
-}
 
 std::string instruction_sets() {
   std::string text;
@@ -86,7 +79,7 @@ std::vector<Finding> examine(int threads, const std::vector<KernelTest>& kernels
   findings.push_back(
       {"oneDNN", at::hasMKLDNN() ? "yes" : "no",
        at::hasMKLDNN() ? "" : "integer operators are missing: artifacts cannot run"});
-  const bool exact = integer_products_are_exact();
+  const bool exact = products_are_exact();
   findings.push_back({"u8 x s8 products", exact ? "exact" : "saturate",
                       exact ? "" : "artifacts take their exact, slower form (no VNNI)"});
   findings.push_back(fused_kernels());

@@ -1,12 +1,12 @@
 // repquant evaluate: accuracy, perplexity, embeddings or retrieval, and agreement with a reference.
 #include "repquant/evaluate.h"
 
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <map>
 #include <ostream>
 
+#include "base/parse_number.h"
 #include "cli/command.h"
 #include "cli/form_options.h"
 #include "cli/lost_results.h"
@@ -32,10 +32,8 @@ struct EvaluateOptions {
 double parse_limit(const GateRule& rule, const std::string& text) {
   const std::string option = "--" + std::string(rule.name);
   if (rule.share) return parse_share(text, option);
-  double value = 0.0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool number = code == std::errc{} && end == text.data() + text.size();
-  const std::string expected = limit_problem(rule, number ? value : std::nan(""));
+  const double value = parse_number<double>(text).value_or(std::nan(""));
+  const std::string expected = limit_problem(rule, value);
   if (expected.empty()) return value;
   throw Error(ErrorKind::kUsage,
               {.what = "not a limit", .where = option, .expected = expected, .got = text});

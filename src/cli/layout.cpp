@@ -1,12 +1,12 @@
 #include "cli/layout.h"
 
+#include "base/parse_number.h"
 #include "base/text_table.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <sstream>
 #include <string_view>
@@ -47,9 +47,7 @@ std::string wrapped_line(const std::string& line, std::size_t width, std::size_t
 std::size_t terminal_width() {
   std::size_t width = 0;
   if (const char* columns = std::getenv("COLUMNS"); columns != nullptr) {
-    const std::string_view text(columns);
-    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), width);
-    if (code != std::errc{} || end != text.data() + text.size()) width = 0;
+    width = parse_number<std::size_t>(columns).value_or(0);
   }
   if (width == 0) {
     winsize size{};

@@ -25,7 +25,8 @@ std::string coverage_text(const Coverage& coverage, const Layout& layout) {
                {"bytes", Align::kRight, 3}},
               layout);
   const auto bytes_text = [&](std::int64_t parameters) {
-    return share_text(4 * parameters, 4 * coverage.parameters + coverage.other_bytes);
+    return share_text(Coverage::kFloatBytes * parameters,
+                      Coverage::kFloatBytes * coverage.parameters + coverage.other_bytes);
   };
   const auto add = [&](const std::string& kind, const std::string& bits, std::size_t sites,
                        std::int64_t parameters, std::int64_t macs) {

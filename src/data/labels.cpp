@@ -1,11 +1,11 @@
 #include "data/labels.h"
 
-#include <charconv>
 #include <set>
 #include <string_view>
 #include <utility>
 
 #include "archive/bytes.h"
+#include "base/parse_number.h"
 #include "base/text_table.h"
 #include "repquant/error.h"
 
@@ -13,10 +13,8 @@ namespace repquant {
 namespace {
 
 std::optional<std::int64_t> parse_index(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc{} || end != text.data() + text.size() || value < 0) return std::nullopt;
-  return value;
+  const auto value = parse_number<std::int64_t>(text);
+  return value && *value >= 0 ? value : std::nullopt;
 }
 
 [[noreturn]] void bad_line(const std::filesystem::path& path, std::size_t line,

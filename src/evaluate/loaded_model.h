@@ -16,12 +16,12 @@
 namespace repquant {
 
 /// Runs a model as a user of the file would: torch::jit::load, eval mode, no rewriting; or, in the
-/// fused form, repquant::load.
+/// fused form, repquant::load. Portable forms run without LibTorch's optimizer unless they are
+/// frozen.
 class LoadedModel {
  public:
   /// `trusted`: as LoadOptions::trust. Throws Error kFile or kUnsupported as load_archive(), or as
   /// load() for Form::kFused.
-  explicit LoadedModel(const std::string& path) : LoadedModel(ModelForm{path, Form::kPortable}) {}
   explicit LoadedModel(const ModelForm& model, bool trusted = false);
   /// The same for a module that was loaded from there; shares its parameters.
   LoadedModel(const ModelForm& model, const torch::jit::Module& module);

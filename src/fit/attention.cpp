@@ -435,15 +435,9 @@ std::string describe(const ScoresPlan& plan) {
 }
 
 std::string describe(const AttendPlan& plan) {
-  std::ostringstream text;
-  if (plan.uniform) {
-    text << "uniform u8 softmax grid";
-  } else {
-    text << "log2 softmax grid, " << plan.grid.steps_per_octave << " steps per octave";
-  }
-  text << (plan.row_maximum ? ", row maximum" : ", per tensor");
-  text << (plan.value.scale.numel() > 1 ? "; v per head" : "; v per tensor");
-  return text.str();
+  const at::Tensor& scale = plan.value.scale;
+  if (scale.dim() > 0 && scale.size(-1) > 1) return "v per channel";
+  return scale.numel() > 1 ? "v per head" : "v per tensor";
 }
 
 }  // namespace repquant

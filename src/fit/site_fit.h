@@ -22,7 +22,7 @@
 
 namespace repquant {
 
-/// Values of an attention operand that its grid is fitted on (64 MB).
+/// Values of an attention operand that its grid is fitted on (16 MB).
 inline constexpr std::int64_t kOperandValues = std::int64_t{1} << 22;
 
 struct SiteFitOptions {

@@ -21,13 +21,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-torch::jit::Module read_module(const std::string& path, torch::jit::ExtraFilesMap& extra) {
+torch::jit::Module read_module(const std::string& path) {
   const auto fail = [&](const std::string& message) {
     rethrow_if_out_of_memory(path);
     throw Error(ErrorKind::kFile, unreadable_model(path, interpreter_message(message)));
   };
   try {
-    return torch::jit::load(path, at::kCPU, extra);
+    return torch::jit::load(path, at::kCPU);
   } catch (const c10::Error& e) {
     fail(e.what_without_backtrace());
   } catch (const torch::jit::ErrorReport& e) {
@@ -93,13 +93,12 @@ void check_archive(const std::string& path) {
   }
 }
 
-torch::jit::Module load_archive(const std::string& path, bool trusted, ExtraFiles* extra_files,
+torch::jit::Module load_archive(const std::string& path, bool trusted,
                                 std::vector<std::string>* notes) {
   check_archive(path);
   validate_archive(path, trusted);
   check_checksums(path);
-  torch::jit::ExtraFilesMap extra{{"preprocess.json", ""}};
-  torch::jit::Module module = read_module(path, extra);
+  torch::jit::Module module = read_module(path);
   if (!module.find_method("forward")) {
     throw Error(ErrorKind::kUnsupported,
                 {.what = "the model has no forward method", .where = path});
@@ -107,11 +106,6 @@ torch::jit::Module load_archive(const std::string& path, bool trusted, ExtraFile
   if (!is_artifact(path)) {
     const std::vector<std::string> changes = make_portable(module);
     if (notes != nullptr) *notes = changes;
-  }
-  if (extra_files != nullptr) {
-    for (const auto& [name, text] : extra) {
-      if (!text.empty()) (*extra_files)[name] = text;
-    }
   }
   return module;
 }

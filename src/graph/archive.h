@@ -13,9 +13,6 @@ struct Module;
 
 namespace repquant {
 
-/// The small text files of an archive, by name.
-using ExtraFiles = std::map<std::string, std::string>;
-
 /// What is wrong with a file that was given as a model: an Error kFile.
 Error model_file_error(const std::string& path, std::string what, std::string got,
                        std::string hint);
@@ -27,13 +24,11 @@ void check_model_path(const std::string& path);
 /// Throws Error kFile (missing, a folder, empty, no zip archive).
 void check_archive(const std::string& path);
 
-/// Loads a TorchScript archive to the CPU. On return `extra_files` holds the archive's
-/// preprocess.json, if it has one. A model that is no artifact is made to run on the CPU, in
-/// float32 and at inference (make_portable()); `notes` says what was changed. `trusted`: as in
+/// Loads a TorchScript archive to the CPU. A model that is no artifact is made to run on the CPU,
+/// in float32 and at inference (make_portable()); `notes` says what was changed. `trusted`: as in
 /// validate_archive(). Throws Error kFile (missing, a folder, empty, truncated, not TorchScript),
 /// kUnsupported (no forward method, operators that a model does not need).
 torch::jit::Module load_archive(const std::string& path, bool trusted,
-                                ExtraFiles* extra_files = nullptr,
                                 std::vector<std::string>* notes = nullptr);
 
 }  // namespace repquant

@@ -117,7 +117,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
                  const std::vector<GivenInput>& given, bool trusted) {
   Model model;
   model.path = path;
-  auto module = load_archive(path, trusted, &model.extra_files, &model.notes);
+  auto module = load_archive(path, trusted, &model.notes);
   model.source_hash = sha256_of_file(path);
   module.eval();
   model.graph = flatten(module, path, &model.tensors);

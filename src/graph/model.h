@@ -31,7 +31,6 @@ struct Model {
   std::vector<std::string> input_names;              // of the tensors: x, obs.0, batch.ids
   std::vector<std::string> argument_names;           // as in the user's forward()
   std::vector<std::optional<c10::IValue>> defaults;  // of these arguments, where they have one
-  std::map<std::string, std::string> extra_files;    // small text files of the archive
   std::vector<std::string> notes;                    // what was changed to run it here: sentences
   FileTensors tensors;                               // of the file, read or not
   DecomposedConvolutions convolutions;               // linear nodes that were convolutions

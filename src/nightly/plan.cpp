@@ -311,6 +311,15 @@ const GateRule* find_nightly_gate_rule(std::string_view name) {
   return found == kNightlyRules.end() ? nullptr : &*found;
 }
 
+bool less_is_better(std::string_view metric) {
+  if (metric == "word_ppl") return true;  // has no gate of its own
+  const GateRule* rule = find_gate_on(metric);
+  for (const GateRule& own : kNightlyRules) {
+    if (own.metric == metric) rule = &own;
+  }
+  return rule != nullptr && !rule->minimum;
+}
+
 NightlyPlan read_plan(const fs::path& path, const std::string& folder, int threads, bool trust) {
   return PlanReader(path, folder, threads, trust).read();
 }

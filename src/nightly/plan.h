@@ -44,4 +44,7 @@ NightlyPlan read_plan(const std::filesystem::path& path, const std::string& fold
 /// Gates that only the rows of a plan have: on what quantize() reports.
 const GateRule* find_nightly_gate_rule(std::string_view name);
 
+/// Whether a smaller value of a metric is the better one, as the gates have it.
+bool less_is_better(std::string_view metric);
+
 }  // namespace repquant

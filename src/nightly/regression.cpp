@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <set>
 
+#include "nightly/plan.h"
 #include "nightly/row_result.h"
 #include "repquant/error.h"
 
@@ -22,11 +22,6 @@ double figure_of(std::span<const Metric> metrics, const std::string& name,
 }
 
 }  // namespace
-
-bool less_is_better(std::string_view metric) {
-  static const std::set<std::string_view> kLess{"kl", "ppl", "word_ppl", "ppl_ratio", "size_ratio"};
-  return kLess.count(metric) > 0;
-}
 
 std::vector<GateResult> judge_regression(const RegressionGates& gates,
                                          std::span<const Metric> metrics) {

@@ -15,9 +15,6 @@ struct RegressionGates {
   std::vector<Metric> allowed;  // by metric; 0: not worse at all
 };
 
-/// True for metrics of which less is better: kl, perplexities and size_ratio.
-bool less_is_better(std::string_view metric);
-
 /// A gate "baseline top1" for each metric, with the limit that follows from the earlier figure.
 /// None where there is no outcome: the row is new. Throws Error kFile for a file that is no
 /// outcome, kUsage for a metric that either side does not have.

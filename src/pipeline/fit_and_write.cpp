@@ -30,13 +30,13 @@ constexpr double kLowSqnrDb = 6.0;
 
 /// What a checkpoint belongs to. The protocol states the preprocessing.
 std::string fingerprint(const PreparedRun& run, const Recipe& recipe, const Batches& samples) {
-  Recipe swept = recipe;
-  swept.name = "";
-  swept.effort = Effort::kStandard;
-  swept.learning = {};  // comes behind the sites
+  Recipe fitted = recipe;
+  fitted.name = "";
+  fitted.effort = Effort::kStandard;
+  fitted.learning = {};  // comes behind the sites
   return sha256_of(std::string(kVersion) + "\n" + run.model.source_hash + "\n" +
                    run.source.protocol + "\n" + run.calibration.hash + "\n" +
-                   std::to_string(sample_count(samples)) + "\n" + recipe_to_json(swept));
+                   std::to_string(sample_count(samples)) + "\n" + recipe_to_json(fitted));
 }
 
 /// Plans carry only what was decided; kinds and sizes come from the sites, joined by path.

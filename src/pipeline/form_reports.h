@@ -12,6 +12,10 @@ struct Module;
 
 namespace repquant {
 
+/// True if u8 x s8 products of pairs are summed without saturation, as LibTorch's library does with
+/// VNNI.
+bool products_are_exact();
+
 /// `root`: the artifact as torch::jit::load gives it. Throws Error kFile, naming `path`, where it
 /// lacks a submodule of its table.
 RuntimeReport portable_report(const torch::jit::Module& root, const ArtifactInfo& info,

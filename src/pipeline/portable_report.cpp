@@ -20,13 +20,6 @@ namespace {
 
 using torch::jit::Module;
 
-/// u8 x s8 products of pairs are summed without saturation.
-bool products_are_exact() {
-  const auto a = at::full({32, 64}, 255, at::kByte);
-  const auto b = at::full({64, 32}, 127, at::kChar);
-  return at::_int_mm(a, b).eq(64 * 255 * 127).all().item<bool>();
-}
-
 void describe_scores(const Module& module, RuntimeSite& site) {
   const std::int64_t heads = module.attr("left_zero").toTensor().numel();
   const bool large = heads > 0 && site.macs / heads >= integer_scores_work();
@@ -93,6 +86,12 @@ std::vector<std::string> float_products(const Module& root) {
 }
 
 }  // namespace
+
+bool products_are_exact() {
+  const auto a = at::full({32, 64}, 255, at::kByte);
+  const auto b = at::full({64, 32}, 127, at::kChar);
+  return at::_int_mm(a, b).eq(64 * 255 * 127).all().item<bool>();
+}
 
 RuntimeReport portable_report(const Module& root, const ArtifactInfo& info,
                               const std::string& path) {

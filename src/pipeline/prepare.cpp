@@ -350,7 +350,8 @@ double check_against_frozen(const Model& model, const std::vector<at::Tensor>& b
               {.what = "the model's outputs hang on the last bit of its values",
                .where = model.path,
                .expected = "outputs that freezing the file and rounding its inputs change by at "
-                           "most 1e-3 of the largest",
+                           "most " +
+                           format_significant(kLargestDeviation, 1) + " of the largest",
                .got = format_significant(by_rounding, 2),
                .hint = "a choice among values that are equal (topk, sort, argmax), or rounding of "
                        "large numbers, is in its way: export the part in front of it"});
@@ -370,7 +371,8 @@ ObservedRun check_normalized(const Model& model, const std::vector<at::Tensor>& 
     throw Error(ErrorKind::kInternal,
                 {.what = "the normalised graph computes something else than the model",
                  .where = model.path,
-                 .expected = "outputs equal to 1e-3 of the largest",
+                 .expected = "outputs equal to " + format_significant(kLargestDeviation, 1) +
+                             " of the largest",
                  .got = format_significant(deviation, 2),
                  .hint = "please report the model; another export (trace or script) may work"});
   }

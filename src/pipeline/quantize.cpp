@@ -62,19 +62,20 @@ int judging_samples(int drawn, const QuantizeOptions& options) {
 
 /// Of callers that are no command line.
 void check_bounds(const QuantizeOptions& options) {
-  constexpr double kAny = std::numeric_limits<double>::lowest();
-  const auto check = [](double value, double least, const char* setting, const char* expected) {
-    if (std::isfinite(value) && value >= least) return;
+  constexpr double kMost = std::numeric_limits<double>::max();
+  const auto check = [](double value, double least, double most, const char* setting,
+                        const char* expected) {
+    if (std::isfinite(value) && value >= least && value <= most) return;
     throw Error(ErrorKind::kUsage, {.what = "a bound out of range",
                                     .where = setting,
                                     .expected = expected,
                                     .got = format_significant(value, 6)});
   };
-  check(options.min_coverage, 0.0, "`min_coverage`", "a share from 0 to 1");
-  check(options.min_agreement, 0.0, "`min_agreement`", "a share from 0 to 1");
-  check(options.min_sqnr_db.value_or(0.0), kAny, "`min_sqnr`", "a number of dB");
+  check(options.min_coverage, 0.0, 1.0, "`min_coverage`", "a share from 0 to 1");
+  check(options.min_agreement, 0.0, 1.0, "`min_agreement`", "a share from 0 to 1");
+  check(options.min_sqnr_db.value_or(0.0), -kMost, kMost, "`min_sqnr`", "a number of dB");
   if (!options.bit_allocation || !options.bit_allocation->search) return;
-  check(options.bit_allocation->search->time_limit_seconds, 0.0, "`time_limit`",
+  check(options.bit_allocation->search->time_limit_seconds, 0.0, kMost, "`time_limit`",
         "seconds, 0 for no limit");
 }
 

@@ -34,17 +34,16 @@ void report_lowering(const LoweringCheck& check, QuantizeReport& report) {
                                        format_number(100.0 * check.codes.changed_share, 4) +
                                        " % (" + check.codes.path + "), values by " +
                                        format_scientific(check.floating.relative),
-                           .limit = "by 1 on 0.1 % and where rounding decides, values by "
-                                    "1e-4 of the largest",
-                           .passed = true});
+                           .limit = "by 1 on " + format_number(100.0 * kChangedCodesLimit, 1) +
+                                    " % and where rounding decides, values by " +
+                                    format_scientific(kRelativeLimit) + " of the largest"});
   report.checks.push_back(
       {.name = "end to end",
        .measured = format_number(check.lowered_db - check.simulated_db, 1) +
                    " dB below the error of the simulation (" +
                    format_number(check.free_running_db - check.simulated_db, 1) +
                    " where rounding ties fall freely)",
-       .limit = "10 dB",
-       .passed = true});
+       .limit = format_number(kMarginDb, 0) + " dB"});
 }
 
 ArtifactInfo artifact_info(const PreparedRun& run, const Recipe& recipe, const Lowered& lowered,
@@ -128,8 +127,7 @@ void write_artifact(PreparedRun&& given, const FittedSites& fitted, const Quanti
   observer.check_interrupt();
   made.reset();  // one copy of the weights in memory at a time
   check_reloaded(file->temporary().string(), check.outputs, batch, options.trust);
-  report.checks.push_back(
-      {.name = "reload", .measured = "bit-equal", .limit = "bit-equal", .passed = true});
+  report.checks.push_back({.name = "reload", .measured = "bit-equal", .limit = "bit-equal"});
   info.portable = check_forms(file->temporary().string(), shapes, options.trust, report);
   if (!info.portable.empty()) {
     warn_of_portable_sites(info.portable, observer);

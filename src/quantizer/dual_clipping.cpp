@@ -14,6 +14,9 @@
 namespace repquant {
 namespace {
 
+/// Of coordinate descent.
+constexpr int kPasses = 2;
+
 // Per side: share of the values that lies beyond the clipping bound.
 constexpr std::array<double, 10> kTailShares = {0.0,  0.0003, 0.001, 0.003, 0.006,
                                                 0.01, 0.02,   0.035, 0.06,  0.1};
@@ -203,10 +206,9 @@ class CoordinateDescent {
   at::Tensor weighted_;  // G dX^T [C, n]
 };
 
-std::vector<Range> descend(const ChannelSample& sample, const std::vector<Range>& start,
-                           int passes) {
+std::vector<Range> descend(const ChannelSample& sample, const std::vector<Range>& start) {
   CoordinateDescent descent(sample, start);
-  for (int pass = 0; pass < passes; ++pass) descent.pass();
+  for (int pass = 0; pass < kPasses; ++pass) descent.pass();
   return descent.ranges();
 }
 
@@ -253,7 +255,7 @@ ChannelRange clip_channels(const at::Tensor& x, const at::Tensor& gram, int bits
     } else {
       const std::vector<Range> start = better(sample, percentile, ranges);
       const std::vector<Range> found = method == Clipping::kSearch
-                                           ? descend(sample, start, options.passes)
+                                           ? descend(sample, start)
                                            : learn_ranges(sample, start, options.steps);
       ranges = better(sample, found, start);
     }

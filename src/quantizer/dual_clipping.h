@@ -23,7 +23,6 @@ struct ClippingOptions {
   bool centred_error = false;      // score dX without its mean (which a bias correction removes)
   at::Tensor row_weights;          // float64 [n], what rows count (undefined: all alike)
   std::int64_t max_rows = 2048;    // rows are sub-sampled with a fixed stride to at most this many
-  int passes = 2;                  // kSearch: passes of coordinate descent
   int steps = 100;                 // kLearned: Adam steps
 };
 

@@ -23,15 +23,15 @@ using Steps = std::array<int, 2>;
 constexpr int kCoarseStep = 16;  // half an octave
 constexpr int kCoarseCount = 10;
 constexpr int kFinestStep = 1;  // 2 %
+constexpr std::ptrdiff_t kMostCandidates = 80;
 
 double factor_of(int steps) { return std::exp2(-steps / 32.0); }
 
 // Minimises score over the two step counts: along both axes and the diagonal in coarse steps, then
-// a compass search with halved steps. Scores every point once and at most max_candidates points.
+// a compass search with halved steps. Scores every point once and at most kMostCandidates points.
 class TwoSidedSearch {
  public:
-  TwoSidedSearch(std::function<double(Steps)> score, int max_candidates)
-      : score_(std::move(score)), max_candidates_(max_candidates) {}
+  explicit TwoSidedSearch(std::function<double(Steps)> score) : score_(std::move(score)) {}
 
   Steps run(std::array<int, 2> least) {
     least_ = least;
@@ -63,7 +63,7 @@ class TwoSidedSearch {
 
   void consider(Steps steps) {
     for (std::size_t side = 0; side < 2; ++side) steps[side] = std::max(steps[side], least_[side]);
-    if (std::ssize(scored_) >= max_candidates_ || scored_.contains(steps)) return;
+    if (std::ssize(scored_) >= kMostCandidates || scored_.contains(steps)) return;
     const double score = score_(steps);
     scored_[steps] = score;
     if (score < best_score_) {
@@ -73,7 +73,6 @@ class TwoSidedSearch {
   }
 
   std::function<double(Steps)> score_;
-  int max_candidates_;
   std::array<int, 2> least_ = {0, 0};
   std::map<Steps, double> scored_;
   Steps best_ = {0, 0};
@@ -132,16 +131,14 @@ Scorer scorer_of(const at::Tensor& x, const at::Tensor& gram, const SearchOption
 }
 
 /// `full`: the extremes of all rows.
-Range search_range(const Range& full, Scorer& scorer, int bits, const SearchOptions& options) {
+Range search_range(const Range& full, Scorer& scorer, int bits) {
   const auto range_of = [&](Steps steps) {
     return Range{full.lower * factor_of(steps[0]), full.upper * factor_of(steps[1])};
   };
-  TwoSidedSearch search(
-      [&](Steps steps) {
-        const Range range = range_of(steps);
-        return scorer.score(line_grid(range.lower, range.upper, bits, true));
-      },
-      options.max_candidates);
+  TwoSidedSearch search([&](Steps steps) {
+    const Range range = range_of(steps);
+    return scorer.score(line_grid(range.lower, range.upper, bits, true));
+  });
   return range_of(search.run({0, 0}));
 }
 
@@ -155,7 +152,7 @@ AffineGrid search_per_tensor(const at::Tensor& x, const at::Tensor& gram, int bi
   Range range = extremes(x);
   if (range.upper > range.lower) {
     Scorer scorer = scorer_of(x, gram, options);
-    range = search_range(range, scorer, bits, options);
+    range = search_range(range, scorer, bits);
   }
   return affine_grid(one(range.lower), one(range.upper), bits);
 }
@@ -182,7 +179,7 @@ AffineGrid search_per_head(const at::Tensor& x, const at::Tensor& gram, int bits
   for (std::int64_t head = 0; head < x.size(1); ++head) {
     if (high[head] <= low[head]) continue;
     Scorer scorer = scorer_of_head(head);
-    const Range range = search_range({low[head], high[head]}, scorer, bits, options);
+    const Range range = search_range({low[head], high[head]}, scorer, bits);
     low[head] = range.lower;
     high[head] = range.upper;
   }
@@ -204,13 +201,11 @@ QuadraticGrid search_quadratic(const at::Tensor& x, const at::Tensor& gram, int 
     grid.zero_point = static_cast<int>(std::clamp(std::nearbyint(-lower / grid.scale), 0.0, top));
     return grid;
   };
-  TwoSidedSearch search(
-      [&](Steps steps) {
-        const QuadraticGrid grid = grid_of(steps);
-        return scorer.score(static_cast<float>(grid.scale), static_cast<float>(grid.zero_point),
-                            static_cast<float>(grid.max_code()));
-      },
-      options.max_candidates);
+  TwoSidedSearch search([&](Steps steps) {
+    const QuadraticGrid grid = grid_of(steps);
+    return scorer.score(static_cast<float>(grid.scale), static_cast<float>(grid.zero_point),
+                        static_cast<float>(grid.max_code()));
+  });
   // The levels are densest at the lower end: it may pay to start them below the data's minimum.
   return grid_of(search.run({-2 * kCoarseStep, 0}));
 }

@@ -1,10 +1,10 @@
 // Values of recipe settings: from text, checked, and what to expect in messages.
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <utility>
 
 #include "base/list_text.h"
+#include "base/parse_number.h"
 #include "base/pattern.h"
 #include "base/text_table.h"
 #include "recipe/bit_width.h"
@@ -111,11 +111,8 @@ void check_override(const Json& value, const ValuePlace& place) {
 // The whole of `text` as a number of type T, or nothing.
 template <class T>
 Json number_or_null(std::string_view text) {
-  T value{};
-  const char* end = text.data() + text.size();
-  const auto [next, status] = std::from_chars(text.data(), end, value);
-  if (status != std::errc() || next != end) return nullptr;
-  return value;
+  const auto value = parse_number<T>(text);
+  return value ? Json(*value) : Json(nullptr);
 }
 
 Json split_patterns(std::string_view text) {

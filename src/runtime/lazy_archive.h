@@ -38,7 +38,7 @@ struct LazyArchive {
 [[noreturn]] void rethrow_load_error(const std::string& path);
 
 /// `trusted`: as in validate_archive(). Throws Error kFile (missing, damaged), kUnsupported (not an
-/// artifact, of a newer major version, or with operators that a model does not need).
+/// artifact, of another major version, or with operators that a model does not need).
 LazyArchive read_lazily(const std::string& path, bool trusted = false);
 
 /// The same of a file that validate_archive() has found nothing in.

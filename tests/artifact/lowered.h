@@ -1,4 +1,4 @@
-// A model swept and lowered, for the tests of the artifact.
+// A model that was fitted and lowered, for the tests of the artifact.
 #pragma once
 
 #include <ATen/ATen.h>

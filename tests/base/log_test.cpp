@@ -146,12 +146,5 @@ TEST(ProgressTest, BeginEndsThePhaseBefore) {
   EXPECT_EQ(out.str(), "one 0/1 (0 %)\none: 0 in 0.00 s\ntwo 0\n");
 }
 
-TEST(ProgressTest, DefaultProgressDoesNothing) {
-  const Progress progress;
-  progress.begin("x", 1);
-  progress.advance();
-  progress.finish();
-}
-
 }  // namespace
 }  // namespace repquant
