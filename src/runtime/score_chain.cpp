@@ -10,6 +10,7 @@
 namespace repquant {
 namespace {
 
+using torch::jit::NamedValue;
 using torch::jit::Node;
 using torch::jit::Value;
 using Kind = ScoreStep::Kind;
@@ -150,15 +151,24 @@ bool keeps_shape(const std::vector<ScoreStep>& steps) {
                       [](const ScoreStep& step) { return step.kind == Kind::kHeads; });
 }
 
-/// What the step adds to scores, as a value before `before`.
-Value* mask_of(const ScoreStep& step, Node* before) {
-  if (step.kind == Kind::kAdd) return step.other;
-  if (step.kind == Kind::kSubtract) return insert_operator(before, "aten::neg", {step.other});
-  const double filled = *scalar_constant(step.filled);
-  if (step.kind == Kind::kKeep) {
-    return insert_operator(before, "aten::where", {step.other, 0.0, filled});
+/// What the step and those before it, which add `sum` or nothing, add to scores, as a value before
+/// `before`. What fills takes the place of the sum: a row that two masks hide throughout is as even
+/// as one that one hides, which their sum would not be.
+Value* mask_of(const ScoreStep& step, Value* sum, Node* before) {
+  const bool fills = step.kind == Kind::kFill || step.kind == Kind::kKeep;
+  if (fills) {
+    const NamedValue rest = sum == nullptr ? NamedValue(0.0) : NamedValue(sum);
+    const NamedValue filled(*scalar_constant(step.filled));
+    return step.kind == Kind::kFill
+               ? insert_operator(before, "aten::where", {step.other, filled, rest})
+               : insert_operator(before, "aten::where", {step.other, rest, filled});
   }
-  return insert_operator(before, "aten::where", {step.other, filled, 0.0});
+  if (sum != nullptr) {
+    const char* kind = step.kind == Kind::kAdd ? "aten::add" : "aten::sub";
+    return insert_operator(before, kind, {sum, step.other});
+  }
+  if (step.kind == Kind::kAdd) return step.other;
+  return insert_operator(before, "aten::neg", {step.other});
 }
 
 /// Zeros in the shape of the scores, before them.
@@ -217,10 +227,7 @@ ScoreMask score_mask(const ScoreChain& chain, const SubmoduleCall& attend) {
   std::size_t unread = chain.steps.size();
   if (chain.only_masks()) {
     for (std::size_t i = chain.scalings(); i < chain.steps.size(); ++i) {
-      Value* added = mask_of(chain.steps[i], attend.node);
-      mask.value = mask.value == nullptr
-                       ? added
-                       : insert_operator(attend.node, "aten::add", {mask.value, added});
+      mask.value = mask_of(chain.steps[i], mask.value, attend.node);
     }
   } else {
     // The steps behind the first scalings stay, from zeros in the place of the scores; so does who

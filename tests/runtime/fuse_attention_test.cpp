@@ -85,6 +85,15 @@ const std::vector<Spelling> kSpellings{
     {"kept_where", "  a = torch.where(self.lower, s, -3.4028234663852886e+38) + self.mask\n",
      "with mask", false},
     {"filled_where", "  a = torch.where(self.upper, float('-inf'), s * 0.5)\n", "with mask", false},
+    // Row 0 is hidden throughout, by both masks together.
+    {"filled_twice",
+     "  a = s.masked_fill(self.upper, -3.4028234663852886e+38)\n"
+     "  a = a.masked_fill(self.first, -3.4028234663852886e+38)\n",
+     "with mask", false},
+    {"subtracted_and_filled_twice",
+     "  a = (s * 0.5 - self.mask).masked_fill(self.upper, -1e30)\n"
+     "  a = torch.where(self.first, -1e30, a)\n",
+     "with mask", false},
     {"filled_in_another_shape",
      "  a = s.reshape([-1, s.size(-2), s.size(-1)]).masked_fill(self.upper, "
      "-3.4028234663852886e+38)\n"
@@ -113,6 +122,7 @@ TEST_P(AttentionSpellings, AreFused) {
       {"heads", at::tensor({0.5F, 0.25F}).view({2, 1, 1})},
       {"mask", at::randn({2, 6, 6})},
       {"upper", upper},
+      {"first", at::arange(6) == 0},
       {"lower", upper.logical_not()}};
   save_attention("  s = torch.matmul(q, k.transpose(-2, -1))\n" + std::string(GetParam().scores) +
                      "  y = torch.matmul(torch.softmax(a, -1), v)\n"
