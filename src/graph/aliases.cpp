@@ -4,11 +4,13 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
 
+#include "graph/normalize.h"
 #include "graph/rewrite.h"
 
 namespace repquant {
@@ -32,11 +34,65 @@ const std::set<std::string> kContainerReads{
 /// What the schema calls a view and mostly is none: a copy of another type.
 const std::set<std::string> kCopies{"aten::to"};
 
+/// Copies where the elements of the operand do not lie in order.
+const std::set<std::string> kOrder{"aten::contiguous", "aten::reshape", "aten::flatten"};
+/// Views whose elements lie in another order than in the tensor itself, or several times,
+/// dimensions of one place aside.
+const std::set<std::string> kTurns{"aten::transpose", "aten::permute",  "aten::t",
+                                   "aten::mT",        "aten::numpy_T",  "aten::movedim",
+                                   "aten::moveaxis",  "aten::swapaxes", "aten::swapdims",
+                                   "aten::expand",    "aten::expand_as"};
+/// New tensors whose elements lie as those of the operand do.
+const std::set<std::string> kSameOrder{"aten::relu", "aten::gelu",    "aten::silu",  "aten::neg",
+                                       "aten::tanh", "aten::sigmoid", "aten::clone", "aten::exp"};
+
+/// True for a view of some places of a dimension behind the first one: its elements lie apart.
+bool is_cut(const Node* node) {
+  const bool part = node->kind() == c10::prim::ListUnpack || is_kind(node, "aten::__getitem__");
+  const Node* cut = part ? node->input(0)->node() : node;
+  if (part ? !gives_parts(cut)
+           : !is_kind(cut, "aten::slice") && !is_kind(cut, "aten::narrow") &&
+                 !is_kind(cut, "aten::select")) {
+    return false;
+  }
+  const Value* dimension = named_input(cut, "dim");
+  if (dimension == nullptr || constant_int(dimension) == std::optional<std::int64_t>(0))
+    return false;
+  const bool slice = is_kind(cut, "aten::slice") && cut->inputs().size() == 5;
+  if (!slice || !is_one(cut->input(4))) return true;
+  const auto begin = constant_int(cut->input(2)), end = constant_int(cut->input(3));
+  const bool from_first = cut->input(2)->mustBeNone() || begin == std::optional<std::int64_t>(0);
+  const bool to_last =
+      cut->input(3)->mustBeNone() || end == std::optional(std::numeric_limits<std::int64_t>::max());
+  return !from_first || !to_last;
+}
+
+/// True for a copy that the schema calls a view: of elements that do not lie in order. What is cut
+/// may be seen in another shape; whether all else lies in order is known when the model runs.
+bool is_copy(const Node* node) {
+  const std::string kind = kind_name(node);
+  if (kCopies.count(kind) > 0) return true;
+  if (kOrder.count(kind) == 0) return false;
+  bool made = false;  // of elements that are put side by side, in the order that they had
+  for (const Value* from = node->input(0); from != nullptr;) {
+    const std::string before = kind_name(from->node());
+    if (kTurns.count(before) > 0) return true;
+    if (!made && kind == "aten::contiguous" && is_cut(from->node())) return true;
+    if (kSameOrder.count(before) > 0) {
+      made = true;
+      from = from->node()->input(0);
+    } else {
+      from = base_of(from);
+    }
+  }
+  return false;
+}
+
 /// True if the schema says that the first output is, or holds, a view of the first operand.
 bool is_view(const Node* node) {
   const auto* schema = node->maybeSchema();
   if (schema == nullptr || schema->arguments().empty() || schema->returns().empty()) return false;
-  if (kCopies.count(kind_name(node)) > 0) return false;
+  if (is_copy(node)) return false;
   const auto* from = schema->arguments()[0].alias_info();
   const auto* to = schema->returns()[0].alias_info();
   if (from == nullptr || to == nullptr || from->isWrite()) return false;

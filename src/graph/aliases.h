@@ -35,7 +35,7 @@ bool are_apart(const torch::jit::Value* a, const torch::jit::Value* b);
 
 /// The values that are computed before a node and may share memory with a value, or hold a tensor
 /// that does; the value itself among them. Operators that give a copy only at times (contiguous,
-/// reshape) count as views; `to` does not.
+/// reshape) count as views unless what they read is turned; `to` does not.
 class Sharing {
  public:
   /// `written`: of these reads, others that are apart from them share nothing.

@@ -144,5 +144,21 @@ TEST_F(Aliases, ViewsOfEveryKind) {
   expect_same("    v = y.unfold(1, 4, 4)\n    v *= 2.0\n    return v\n");
 }
 
+// Elements that do not lie in order are copied by what gives a view of all others.
+TEST_F(Aliases, CopiesAreChangedAlone) {
+  for (const std::string copy :
+       {"y.transpose(0, 1).contiguous()", "y.t().reshape([-1])",
+        "y.view([3, 3, 4]).permute([2, 0, 1]).flatten()", "y.mT[2:].contiguous()",
+        "y[:, 2:].contiguous()", "y[:, ::2].contiguous()", "y.chunk(2, -1)[0].contiguous()",
+        "torch.relu(y.t()).contiguous()", "y.expand([2, 3, 12]).reshape([-1])"}) {
+    expect_same("    v = " + copy + "\n    v *= 2.0\n    return v, y\n");
+    expect_same("    v = " + copy + "\n    y *= 2.0\n    return v, y\n");
+  }
+  for (const std::string view : {"y.contiguous()", "y.reshape([-1])", "y[1:].contiguous()",
+                                 "y[:, :].contiguous()", "y[:, :4].reshape([3, 2, 2])"}) {
+    expect_same("    v = " + view + "\n    v *= 2.0\n    return v, y\n");
+  }
+}
+
 }  // namespace
 }  // namespace repquant
