@@ -14,6 +14,7 @@
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
 #include "graph/site_path.h"
+#include "graph/value_facts.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -32,7 +33,28 @@ const std::set<std::string> kSame{"aten::contiguous",     "aten::detach",
                                   "aten::__getitem__",    "prim::ListUnpack",
                                   "prim::TupleUnpack",    "prim::TupleIndex",
                                   "prim::unchecked_cast", "prim::unchecked_unwrap_optional"};
+/// Arithmetic whose result may have another type than its first operand, by other operands.
+const std::set<std::string> kPromoting{
+    "aten::add",   "aten::sub",  "aten::mul",          "aten::div",       "aten::true_divide",
+    "aten::pow",   "aten::fmod", "aten::floor_divide", "aten::remainder", "aten::atan2",
+    "aten::hypot", "aten::lerp", "aten::addcmul",      "aten::addcdiv"};
+/// What gives truth values.
+const std::set<std::string> kTruth{
+    "aten::eq", "aten::ne",          "aten::lt",          "aten::le",         "aten::gt",
+    "aten::ge", "aten::logical_not", "aten::logical_and", "aten::logical_or", "aten::logical_xor"};
+/// Give a tensor another shape where it stands, which is a view of itself.
+const std::set<std::string> kTurned{"aten::transpose_", "aten::t_",         "aten::swapaxes_",
+                                    "aten::swapdims_",  "aten::unsqueeze_", "aten::squeeze_"};
 constexpr const char* kRemedy = "write it as an assignment to a new tensor, such as x = x + y";
+
+/// The operator that gives a new tensor: "aten::add" for "aten::add_", "aten::__and__" for
+/// "aten::__iand__".
+std::string functional_kind(const Node* node) {
+  std::string kind = kind_name(node);
+  if (kind.starts_with("aten::__i")) return "aten::__" + kind.substr(9);
+  kind.pop_back();
+  return kind;
+}
 
 /// True for an operator that writes into its first operand.
 bool writes_first(const Node* node) {
@@ -141,8 +163,7 @@ class Write {
   /// What the operator would have left in its first operand.
   Value* functional() {
     std::vector<Value*> inputs(node_->inputs().begin(), node_->inputs().end());
-    std::string kind = kind_name(node_);
-    kind.pop_back();
+    const std::string kind = functional_kind(node_);
     if (kind == "aten::zero") return create("aten::zeros_like", like(inputs[0]));
     if (kind == "aten::copy") {
       if (inputs[1]->type()->isSubtypeOf(*c10::TensorType::get())) {
@@ -150,14 +171,14 @@ class Write {
         return create("aten::expand_as", {typed, inputs[0]});
       }
       inputs.resize(2);
-      kind = "aten::fill";
+      return create("aten::fill", inputs);
     }
     Value* result = create(kind, inputs);
     if (result->node()->maybeOperator() == nullptr) {
       refuse(node_, "the model uses an in-place operator without a form that gives a new tensor",
              "write it as an assignment to a new tensor");
     }
-    return result;
+    return keeps_type_in_place(node_) ? result : create("aten::type_as", {result, inputs[0]});
   }
 
   std::vector<Value*> like(Value* tensor) {
@@ -425,6 +446,32 @@ def joined(parts: List[Tensor], index: int, part: Tensor, dim: int) -> Tensor:
   std::map<Value*, Value*> new_;   // in place of the tensor, its views and what holds them
 };
 
+/// x.transpose_(0, 1) -> a view that later nodes read in the place of x. The elements stay, and
+/// with them all other views.
+void turn(Node* node) {
+  Value* x = node->input(0);
+  const std::vector<torch::jit::Use> uses = x->uses();
+  for (const auto& use : uses) {
+    const bool holds = use.user->kind() == c10::prim::ListConstruct ||
+                       use.user->kind() == c10::prim::TupleConstruct ||
+                       use.user->kind() == c10::prim::DictConstruct ||
+                       is_kind(use.user, "aten::append");
+    if (holds && use.user->isBefore(node)) {
+      refuse(node, "the model changes the shape of a tensor that " + kind_name(use.user) + " holds",
+             kRemedy);
+    }
+  }
+  std::string kind = kind_name(node);
+  kind.pop_back();
+  Node* view = node->replaceWithNewSymbol(c10::Symbol::fromQualString(kind));
+  view->copyMetadata(node);
+  node->destroy();
+  for (const auto& use : uses) {
+    if (use.user != node && use.user->isAfter(view))
+      use.user->replaceInput(use.offset, view->output());
+  }
+}
+
 }  // namespace
 
 void refuse_written_state(Graph& graph) {
@@ -439,12 +486,27 @@ void refuse_written_state(Graph& graph) {
   }
 }
 
+bool keeps_type_in_place(const Node* node) {
+  const std::string kind = functional_kind(node);
+  if (kTruth.count(kind) > 0) return is_bool(node->input(0));
+  if (kPromoting.count(kind) == 0) return true;
+  Float32Values float32;
+  return std::all_of(node->inputs().begin(), node->inputs().end(), [&](const Value* operand) {
+    return float32.contains(operand) || leaves_float32(operand);
+  });
+}
+
 bool functionalize(std::shared_ptr<Graph>& graph) {
   std::vector<Node*> writes;
-  for (Node* node : all_nodes(*graph)) {
-    if (writes_first(node)) writes.push_back(node);
-  }
   bool changed = false;
+  for (Node* node : all_nodes(*graph)) {
+    if (kTurned.count(kind_name(node)) > 0 && node->owningBlock() == graph->block()) {
+      turn(node);
+      changed = true;
+    } else if (writes_first(node)) {
+      writes.push_back(node);
+    }
+  }
   while (!writes.empty()) {
     Node* node = writes.front();
     writes.erase(writes.begin());

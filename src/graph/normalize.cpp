@@ -16,6 +16,7 @@
 #include <set>
 #include <string>
 
+#include "graph/functionalize.h"
 #include "graph/rank.h"
 #include "graph/rewrite.h"
 #include "graph/value_facts.h"
@@ -287,7 +288,7 @@ void clean_graph(std::shared_ptr<Graph>& graph) {
     fold_parts_of_constants(*graph);
     torch::jit::UnrollConstantLoops(graph);
     torch::jit::RemoveListMutation(graph);
-    torch::jit::RemoveTensorMutation(graph);
+    torch::jit::RemoveTensorMutation(graph, keeps_type_in_place);
     torch::jit::PeepholeOptimize(graph);
     torch::jit::EliminateCommonSubexpression(graph);
     torch::jit::EliminateDeadCode(graph);

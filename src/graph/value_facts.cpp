@@ -341,15 +341,6 @@ bool is_bool_at(const Value* value, int depth) {
   return (is_shape_only(node) || is_one_of(node, kPickKinds)) && of_operand(node->input(0));
 }
 
-/// A number, truth values or whole numbers: beside a float32 tensor they leave its type as it is.
-bool yields_to_float32(const Value* operand) {
-  if (!gives_tensor(operand)) return operand->type()->kind() != c10::TypeKind::ComplexType;
-  const at::Tensor t = constant_tensor(operand);
-  if (!t.defined()) return is_bool_at(operand, 0);
-  return t.unsafeGetTensorImpl()->is_wrapped_number() ||
-         at::isIntegralType(t.scalar_type(), /*includeBool=*/true);
-}
-
 /// True if a type is named that hangs on the data.
 bool names_unknown_type(const Node* node) {
   const Value* type = node->maybeSchema() ? named_input(node, "dtype") : nullptr;
@@ -369,7 +360,7 @@ bool Float32Values::is_promoted(const Node* node, int depth) {
   for (std::size_t i = is_kind(node, "aten::where") ? 1 : 0; i < node->inputs().size(); ++i) {
     if (gives_tensor(node->input(i)) && contains(node->input(i), depth + 1)) {
       any = true;
-    } else if (!yields_to_float32(node->input(i))) {
+    } else if (!leaves_float32(node->input(i))) {
       return false;
     }
   }
@@ -430,5 +421,13 @@ std::optional<at::ScalarType> type_of_input(const Value* value) {
 }
 
 bool is_bool(const Value* value) { return is_bool_at(value, 0); }
+
+bool leaves_float32(const Value* operand) {
+  if (!gives_tensor(operand)) return operand->type()->kind() != c10::TypeKind::ComplexType;
+  const at::Tensor t = constant_tensor(operand);
+  if (!t.defined()) return is_bool(operand);
+  return t.unsafeGetTensorImpl()->is_wrapped_number() ||
+         at::isIntegralType(t.scalar_type(), /*includeBool=*/true);
+}
 
 }  // namespace repquant

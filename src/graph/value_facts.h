@@ -42,4 +42,8 @@ std::optional<at::ScalarType> type_of_input(const torch::jit::Value* value);
 /// these.
 bool is_bool(const torch::jit::Value* value);
 
+/// True for a number, truth values or whole numbers: beside a float32 tensor they leave its type as
+/// it is.
+bool leaves_float32(const torch::jit::Value* operand);
+
 }  // namespace repquant

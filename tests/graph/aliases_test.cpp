@@ -160,5 +160,38 @@ TEST_F(Aliases, CopiesAreChangedAlone) {
   }
 }
 
+TEST_F(Aliases, ShapesAreChangedInPlace) {
+  for (const std::string body :
+       {"    v = y[0]\n    v.unsqueeze_(0)\n    return v, y + 1\n",
+        "    v = y[:, :3]\n    v.transpose_(0, 1)\n    return v, y * 2\n",
+        "    v = y.unsqueeze(1)\n    v.squeeze_(1)\n    v += 1.0\n    return v, y\n",
+        "    v = y.unsqueeze_(0).swapaxes_(0, 1)\n    y += 1.0\n    l = [y]\n    return v, l\n",
+        "    y.mul_(2.0)\n    y.t_()\n    y[0] = 1.0\n    return torch.linear(self.w, y.t())\n"}) {
+    const Model model = expect_same(body);
+    for (const auto* node : all_nodes(*model.graph)) {
+      EXPECT_FALSE(kind_name(node).ends_with('_')) << body << kind_name(node);
+    }
+  }
+  EXPECT_NE(hint("    l = [y]\n    y.t_()\n    return l, y\n").find("x = x + y"),
+            std::string::npos);
+}
+
+TEST_F(Aliases, TypesStayInPlace) {
+  for (const std::string body :
+       {"    y.add_(x.to(7))\n    return torch.linear(y, self.w)\n",
+        "    y[:, 1:3].mul_(x.to(7)[:, 1:3])\n    return torch.linear(y, self.w)\n",
+        "    y.gt_(0.5)\n    return torch.linear(y, self.w)\n",
+        "    n = (y > 0).to(3)\n    n += (x > 0).to(4)\n    return n, torch.linear(y, self.w)\n",
+        "    m = y > 0\n    m &= y < 1\n    m |= x > 0.5\n    m ^= x > 0.8\n    return m, y\n"}) {
+    const Model model = expect_same(body);
+    const auto expected = output_tensors({torch::jit::load(path_).forward({at::ones({3, 12})})});
+    const auto got = output_tensors(
+        run_graph(*model.graph, Schedule(*model.graph), copies_of({at::ones({3, 12})})));
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(got[i].scalar_type(), expected[i].scalar_type()) << body;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace repquant
