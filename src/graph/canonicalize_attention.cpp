@@ -109,6 +109,7 @@ void turn_product(Node* product) {
   if (!swaps_last_two(right->node()) || !comes_from_softmax(right) || comes_from_softmax(left)) {
     return;
   }
+  if (rank_of(left).value_or(2) < 2) return;  // a vector
   Graph& graph = *product->owningGraph();
   Node* turned = graph.create(c10::Symbol::fromQualString("aten::matmul"),
                               {transposed(right, product), transposed(left, product)});
@@ -160,12 +161,14 @@ bool acts_on_rows(const Node* node) {
   return instead->mustBeNone() || torch::jit::constant_as<double>(instead) == 0.0;
 }
 
-/// f(softmax) @ v -> f(softmax @ v)
+/// f(softmax) @ v -> f(softmax @ v), unless f replaces NaN and that is not of whole rows.
 void move_behind_product(Node* node) {
   if (!acts_on_rows(node)) return;
   const Node* first = node;
   while (acts_on_rows(first)) first = first->input(0)->node();
   if (!is_softmax(first)) return;
+  const auto over = dimension_from_end(named_input(first, "dim"), first->input(0));
+  if (is_kind(node, "aten::nan_to_num") && over != std::optional<std::int64_t>(-1)) return;
   Node* product = only_product(node->output());
   if (product == nullptr) return;
   product->replaceInput(0, node->input(0));

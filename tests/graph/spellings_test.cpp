@@ -214,6 +214,16 @@ TEST_F(LoadedText, AttentionTheOtherWayRound) {
   }
 }
 
+TEST_F(LoadedText, AVectorTimesAttentionStaysOnTheLeft) {
+  parameter("w", at::randn({12, 4}));
+  const Model model = load(
+      "def forward(self, x):\n    q, k, v = torch.linear(x, self.w).chunk(3, -1)\n"
+      "    a = torch.softmax(q @ k.transpose(-2, -1), -1)\n"
+      "    return torch.matmul(v.mean([0, 2]), a.transpose(-2, -1))\n",
+      1, 3);
+  run(model, {at::randn({3, 5, 4})});
+}
+
 // Renormalised rows, zeros for rows that are masked throughout, sinks, soft caps.
 TEST_F(LoadedText, BetweenScoresAndProductOfAttention) {
   const std::vector<std::string> bodies{
@@ -247,6 +257,16 @@ TEST_F(LoadedText, NanInColumnsStaysBeforeTheProduct) {
       "    return torch.nan_to_num(w.transpose(-2, -1)) @ v\n",
       1, 3);
   run(model, {at::randn({3, 5, 4})});
+  // Samples compete, and what none may attend to is NaN for all.
+  module_ = torch::jit::Module("m");
+  parameter("w", at::randn({12, 4}));
+  const Model across = load(
+      "def forward(self, x):\n    q, k, v = torch.linear(x, self.w).chunk(3, -1)\n"
+      "    hidden = torch.ones([5, 5], dtype=11).triu(1)\n"
+      "    s = (q @ k.transpose(-2, -1)).masked_fill(hidden, float(\"-inf\"))\n"
+      "    return torch.nan_to_num(torch.softmax(s, 0)) @ v\n",
+      1, 3);
+  run(across, {at::randn({3, 5, 4})});
 }
 
 /// q, k, v of one Linear and an attention with what stands in `mask`.
