@@ -62,7 +62,8 @@ bool rewrite_matmul(Node* node) {
     if (is_kind(add, "aten::add") && add->inputs().size() == 3 && is_one(add->input(2))) {
       const std::size_t other = add->input(0) == node->output() ? 1 : 0;
       const auto bias = constant_tensor(add->input(other));
-      if (bias.defined() && bias.dim() == 1 && bias.size(0) == weight.size(1)) {
+      if (bias.defined() && bias.dim() == 1 && bias.size(0) == weight.size(1) &&
+          bias.scalar_type() == weight.scalar_type()) {
         replace_by_linear(add, node->input(0), weight, bias);
         node->destroy();
         return true;
@@ -159,9 +160,22 @@ def left(x: Tensor, weight: Tensor) -> Tensor:
   return true;
 }
 
-/// A Linear whose weight is computed [N, K] -> x @ weight^T + bias.
+/// A Linear whose weight is computed [N, K] -> x @ weight^T + bias; one whose bias is computed ->
+/// a Linear without one, + bias.
 void rewrite_computed_linear(Node* node) {
-  if (constant_tensor(node->input(1)).defined()) return;
+  if (constant_tensor(node->input(1)).defined()) {
+    if (node->input(2)->mustBeNone() || constant_tensor(node->input(2)).defined()) return;
+    static const auto sum = compile_function(R"(
+def linear(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    y = torch.linear(x, weight, None)
+    if bias is not None:
+        y = y + bias
+    return y
+)",
+                                             "linear");
+    replace_node(node, *sum, {node->input(0), node->input(1), node->input(2)});
+    return;
+  }
   if (rank_of(node->input(1)) != std::optional<std::int64_t>(2)) return;
   static const auto body = compile_function(R"(
 def linear(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:

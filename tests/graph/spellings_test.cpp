@@ -96,6 +96,26 @@ TEST_F(LoadedText, TransposedWeightsAreContiguous) {
   for (const Site& site : search.sites) EXPECT_TRUE(constant_of(site).is_contiguous());
 }
 
+// A sum of another type than the product is no bias, and a bias may be computed.
+TEST_F(LoadedText, BiasesOfEveryKind) {
+  for (const std::string body :
+       {"torch.matmul(x, self.w.t()) + self.n", "torch.matmul(x, self.w.t()) + self.d",
+        "self.m + torch.matmul(x, self.w.t())", "torch.linear(x, self.w, x.mean([0, 1])[:4])",
+        "torch.linear(x, self.w, self.d.to(6) * x.sum())"}) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({4, 8}));
+    parameter("n", at::arange(4));
+    parameter("m", at::arange(4) > 1);
+    parameter("d", at::randn({4}, at::kDouble));
+    const Model model = load("def forward(self, x):\n    return " + body + "\n", 1, 3);
+    const at::Tensor x = at::randn({2, 3, 8});
+    run(model, {x});
+    const SiteSearch search = sites(model, {x});
+    ASSERT_EQ(search.sites.size(), 1U) << body;
+    EXPECT_TRUE(search.skipped.empty()) << body;
+  }
+}
+
 TEST_F(LoadedText, LeadingOnesOfAConstantAreBroadcast) {
   const std::vector<Spelling> cases{
       {"torch.matmul(x, self.w) + 1.0", {1, 8, 6}, {3, 5, 8}, 1},
