@@ -8,6 +8,7 @@
 
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
+#include "graph/value_facts.h"
 
 namespace repquant {
 namespace {
@@ -27,7 +28,7 @@ std::optional<double> number_of(const Value* value) {
 }
 
 /// The float32 models that are quantized convert to float32 and back around a norm: both are
-/// no-ops.
+/// no-ops, but for what is of another type.
 Value* through_conversions(Value* value) {
   while (is_kind(value->node(), "aten::to") || is_kind(value->node(), "aten::type_as")) {
     value = value->node()->input(0);
@@ -38,18 +39,15 @@ Value* through_conversions(Value* value) {
 /// x if `value` is x^2.
 Value* squared(Value* value) {
   Node* node = value->node();
-  if (is_kind(node, "aten::square")) return through_conversions(node->inputs()[0]);
-  if (is_kind(node, "aten::pow") && number_of(node->input(1)) == 2.0) {
-    return through_conversions(node->inputs()[0]);
-  }
-  if (is_kind(node, "aten::mul") && node->input(0) == node->input(1)) {
-    return through_conversions(node->inputs()[0]);
-  }
+  if (is_kind(node, "aten::square")) return node->input(0);
+  if (is_kind(node, "aten::pow") && number_of(node->input(1)) == 2.0) return node->input(0);
+  if (is_kind(node, "aten::mul") && node->input(0) == node->input(1)) return node->input(0);
   return nullptr;
 }
 
 struct MeanSquare {
-  Value* x = nullptr;
+  Value* x = nullptr;          // before conversions
+  Value* converted = nullptr;  // the float32 that is squared
   double epsilon = 0.0;
 };
 
@@ -67,7 +65,7 @@ std::optional<MeanSquare> mean_square(Value* value) {
   if (!keep || !*keep) return {};
   Value* x = squared(mean->input(0));
   if (x == nullptr) return {};
-  return MeanSquare{x, *epsilon};
+  return MeanSquare{through_conversions(x), x, *epsilon};
 }
 
 /// The node x * rsqrt(..) or x / sqrt(..) that ends the normalisation, given its root.
@@ -88,7 +86,8 @@ Node* gamma_after(Value* value, at::Tensor& gamma) {
     Node* user = value->uses()[0].user;
     if (is_kind(user, "aten::mul")) {
       gamma = constant_tensor(user->input(value->uses()[0].offset == 0 ? 1 : 0));
-      return gamma.defined() && gamma.dim() == 1 && gamma.is_floating_point() ? user : nullptr;
+      const bool vector = gamma.defined() && gamma.dim() == 1 && gamma.numel() > 1;
+      return vector && gamma.is_floating_point() ? user : nullptr;
     }
     if (!is_kind(user, "aten::to") && !is_kind(user, "aten::type_as")) return nullptr;
     if (value->uses()[0].offset != 0) return nullptr;
@@ -100,6 +99,7 @@ Node* gamma_after(Value* value, at::Tensor& gamma) {
 }  // namespace
 
 void canonicalize_norms(std::shared_ptr<Graph>& graph) {
+  Float32Values float32;
   for (Node* root : all_nodes(*graph)) {
     if (!is_kind(root, "aten::rsqrt") && !is_kind(root, "aten::sqrt")) continue;
     const auto found = mean_square(root->input());
@@ -114,8 +114,9 @@ void canonicalize_norms(std::shared_ptr<Graph>& graph) {
     Value* shape = graph->insertConstant(c10::List<std::int64_t>({gamma.size(0)}));
     Value* weight = graph->insertConstant(gamma.to(at::kFloat));
     Value* epsilon = graph->insertConstant(found->epsilon);
-    Node* norm = graph->create(c10::Symbol::fromQualString("aten::rms_norm"),
-                               {found->x, shape, weight, epsilon});
+    Value* x = float32.contains(found->x) ? found->x : found->converted;
+    Node* norm =
+        graph->create(c10::Symbol::fromQualString("aten::rms_norm"), {x, shape, weight, epsilon});
     norm->insertBefore(last)->copyMetadata(last);
     last->output()->replaceAllUsesWith(norm->output());
   }

@@ -116,6 +116,27 @@ TEST_F(LoadedText, BiasesOfEveryKind) {
   }
 }
 
+// Not of x itself where that is no float32, and only where the width is known.
+TEST_F(LoadedText, NormsOfConvertedValues) {
+  for (const auto type : {at::kByte, at::kLong, at::kDouble, at::kFloat}) {
+    for (const std::int64_t width : {1, 8}) {
+      module_ = torch::jit::Module("m");
+      parameter("w", at::randn({4, 8}));
+      parameter("gain", at::rand({width}));
+      const Model model = load(
+          "def forward(self, x):\n    y = x.to(6)\n"
+          "    y = y * torch.rsqrt(y.pow(2).mean([-1], True) + 1e-6)\n"
+          "    return torch.linear(y * self.gain, self.w)\n",
+          1, 3, type);
+      run(model, {at::randint(1, 100, {2, 3, 8}).to(type)});
+      int norms = 0;
+      for (const auto* node : model.graph->nodes())
+        norms += is_kind(node, "aten::rms_norm") ? 1 : 0;
+      EXPECT_EQ(norms, width > 1 ? 1 : 0);
+    }
+  }
+}
+
 TEST_F(LoadedText, LeadingOnesOfAConstantAreBroadcast) {
   const std::vector<Spelling> cases{
       {"torch.matmul(x, self.w) + 1.0", {1, 8, 6}, {3, 5, 8}, 1},
