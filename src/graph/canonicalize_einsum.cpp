@@ -96,9 +96,7 @@ std::string product_text(const Equation& equation, const Roles& roles) {
   const std::size_t batch = roles.batch.size();
   std::string text = "def einsum(a: Tensor, b: Tensor) -> Tensor:\n";
   const bool reshaped = roles.left.size() != 1 || roles.right.size() != 1;
-  if (reshaped) {
-    text += size_lines("a", a, roles.batch + roles.left) + size_lines("b", b, roles.right);
-  }
+  if (reshaped) text += size_lines("a", a, roles.left) + size_lines("b", b, roles.right);
   text += reorder("a", a, roles.batch + roles.left + roles.summed);
   text += merge("a", batch, roles.left.size());
   text += merge("a", batch + 1, roles.summed.size());
@@ -107,6 +105,8 @@ std::string product_text(const Equation& equation, const Roles& roles) {
   text += merge("b", batch + 1, roles.right.size());
   text += "    y = torch.matmul(a, b)\n";
   if (reshaped) {
+    // One of the operands may have a single place for all of the batch.
+    text += size_lines("y", roles.batch, roles.batch);
     text += "    y = y.reshape([" + list_text(sizes_of(roles.batch + roles.left + roles.right)) +
             "])\n";
   }

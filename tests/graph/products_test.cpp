@@ -27,6 +27,7 @@ TEST_F(LoadedText, ProductsOfTwoActivations) {
       {"return torch.einsum(\"bid,bje->bd\", [q, k])", 0, 0, 0},
       {"return torch.einsum(\"bid,bjd->bi\", [q, k])", 0, 0, 1},
       {"return torch.einsum(\"bid,bjd,bje->bie\", [q, k, v], path=[1, 2, 0, 1])", 0, 0, 2},
+      {"return torch.einsum(\"bhd,shd->bhs\", [q[:, :1], k])", 0, 0, 1},
       {"return q @ k.sum([0, 1])", 0, 0, 1},
       {"return torch.tensordot(q[0], k[1], [0], [0])", 0, 0, 1},
       {"return torch.chain_matmul([q[0], k[0].t(), v[0]])", 0, 0, 2},
