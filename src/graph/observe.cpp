@@ -15,7 +15,8 @@ void record(const Value* value, const c10::IValue& content, Observed& observed) 
   if (content.isTensor()) {
     if (!content.toTensor().defined()) return;
     observed.shapes[value] = content.toTensor().sizes().vec();
-    if (content.toTensor().is_complex()) observed.complex.insert(value);
+    const at::ScalarType type = content.toTensor().scalar_type();
+    if (type != at::kFloat) observed.types[value] = type;
   } else if (content.isInt() || content.isDouble() || content.isBool() || content.isIntList() ||
              content.isNone() || content.isString() || content.isDoubleList()) {
     observed.numbers[value] = content;

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "graph/model.h"
@@ -15,8 +14,9 @@ namespace repquant {
 
 struct Observed {
   std::unordered_map<const torch::jit::Value*, std::vector<std::int64_t>> shapes;
-  std::unordered_set<const torch::jit::Value*> complex;  // tensors of complex numbers
-  Values numbers;                                        // everything that is not a tensor
+  /// Of tensors that are not float32.
+  std::unordered_map<const torch::jit::Value*, at::ScalarType> types;
+  Values numbers;  // everything that is not a tensor
   /// Multiply-accumulates of each product over the whole batch. What is in a loop counts for each
   /// turn; shapes and numbers of such values are not among those above.
   std::unordered_map<const torch::jit::Node*, std::int64_t> macs;

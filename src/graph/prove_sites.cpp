@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 #include <set>
+#include <string>
 
 #include "graph/observe.h"
 #include "graph/prove_attention.h"
@@ -74,21 +75,30 @@ void take_macs(const Observed& observed, SiteSearch& search) {
   for (auto& skipped : search.skipped) skipped.macs = per_sample(skipped.node);
 }
 
-/// Products of complex numbers, which have no grid, stay as they are.
-void skip_complex_products(const Observed& observed, SiteSearch& search) {
-  const auto is_complex = [&](const Site& site) {
+/// Why the product `node` has no grid: an operand is not float32. Empty if both are.
+std::string other_numbers(const Observed& observed, const Node* node) {
+  for (const torch::jit::Value* operand : {node->input(0), node->input(1)}) {
+    const auto found = observed.types.find(operand);
+    if (found == observed.types.end()) continue;
+    if (at::isComplexType(found->second)) return "a product of complex numbers";
+    return std::string("a product of numbers of type ") + c10::toString(found->second);
+  }
+  return "";
+}
+
+/// Products of numbers that have no grid stay as they are.
+void skip_other_numbers(const Observed& observed, SiteSearch& search) {
+  std::erase_if(search.sites, [&](const Site& site) {
     const bool product = std::holds_alternative<ScoresSite>(site.kind) ||
                          std::holds_alternative<AttendSite>(site.kind);
-    return product && observed.complex.count(site.node->input(1)) > 0;
-  };
-  for (const Site& site : search.sites) {
-    if (!is_complex(site)) continue;
+    const std::string reason = product ? other_numbers(observed, site.node) : "";
+    if (reason.empty()) return false;
     search.skipped.push_back({.path = site.path,
                               .op = site.node->kind().toQualString(),
-                              .reason = "a product of complex numbers",
+                              .reason = reason,
                               .node = site.node});
-  }
-  std::erase_if(search.sites, is_complex);
+    return true;
+  });
 }
 
 }  // namespace
@@ -97,7 +107,7 @@ void prove_sites(const Model& model, SiteSearch& search, const std::vector<at::T
                  const Observed& observed) {
   at::NoGradGuard no_grad;
   const Schedule schedule(*model.graph);
-  skip_complex_products(observed, search);
+  skip_other_numbers(observed, search);
   prove_attention(model, schedule, search, inputs);
   std::map<const Node*, std::uint64_t> norms;
   std::map<const Node*, Marking> markings;

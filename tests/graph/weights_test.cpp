@@ -4,7 +4,9 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <map>
 #include <set>
+#include <string>
 
 #include "graph/loaded_text.h"
 #include "graph/site.h"
@@ -149,6 +151,27 @@ TEST_F(LoadedText, ComplexNumbersAreNamed) {
   }
   EXPECT_EQ(weights, 2);
   EXPECT_EQ(products, 2);
+}
+
+TEST_F(LoadedText, ProductsOfOtherNumbersAreNamed) {
+  parameter("w", at::randn({8, 8}));
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    y = torch.linear(x, self.w)\n"
+      "    places = (y > 0).to(4)\n"
+      "    both = torch.matmul(places, places.transpose(-2, -1)).to(6)\n"
+      "    d = y.to(7)\n"
+      "    d = torch.softmax(torch.matmul(d, d.transpose(-2, -1)), -1) @ d\n"
+      "    return both @ d.to(6)\n",
+      1, 3, at::kFloat);
+  const at::Tensor x = at::randn({2, 5, 8});
+  run(model, {x});
+  const SiteSearch search = sites(model, {x});
+  EXPECT_EQ(search.sites.size(), 2U);
+  std::map<std::string, int> reasons;
+  for (const auto& gap : search.skipped) ++reasons[gap.reason];
+  EXPECT_EQ(reasons["a product of numbers of type Long"], 1);
+  EXPECT_EQ(reasons["a product of numbers of type Double"], 2);
 }
 
 // A branch without outputs, in a module inside another one: LibTorch keeps neither.
