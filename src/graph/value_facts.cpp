@@ -402,6 +402,8 @@ bool Float32Values::contains(const Value* value, int depth) {
     return t.scalar_type() == at::kFloat;
   }
   if (const auto found = known_.find(value); found != known_.end()) return found->second;
+  // What a branch multiplies may be for inputs of another type.
+  if (const auto type = type_of_input(value)) return *type == at::kFloat;
   const bool known = is_given_by(value->node(), value, depth) ||
                      std::any_of(value->uses().begin(), value->uses().end(),
                                  [](const Use& use) { return multiplies_by_float32(use, 0); });

@@ -6,6 +6,7 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include "graph/loaded_text.h"
+#include "graph/rewrite.h"
 #include "graph/site.h"
 
 namespace repquant {
@@ -186,6 +187,25 @@ TEST_F(LoadedText, TypesOfInputsAreThoseOfTheData) {
                1, 3, type);
       run(model, {at::randint(0, 2, {2, 3, 8}).to(type)});
       EXPECT_EQ(find_sites(model).sites.size(), 1U) << condition;
+    }
+  }
+}
+
+// A Linear in a branch that is not taken tells nothing of the input.
+TEST_F(LoadedText, InputsAreIdsOrWhatIsLookedUp) {
+  for (const std::string question :
+       {"torch.is_floating_point(x)", "x.dtype == 6", "x.dtype != 4"}) {
+    for (const auto type : {at::kLong, at::kFloat}) {
+      module_ = torch::jit::Module("m");
+      parameter("table", at::randn({10, 8}));
+      parameter("w", at::randn({8, 8}));
+      const Model model = load("def forward(self, x):\n    if " + question +
+                                   ":\n        h = torch.linear(x, self.w)\n    else:\n"
+                                   "        h = torch.embedding(self.table, x)\n"
+                                   "    return torch.linear(h, self.w)\n",
+                               1, 2, type);
+      run(model, {at::randint(0, 10, {3, 8}).to(type)});
+      for (const auto* node : model.graph->nodes()) EXPECT_NE(node->kind(), c10::prim::If);
     }
   }
 }
