@@ -218,6 +218,18 @@ Rank rank_of_index(const Node* node, Rank base, Known& known, int depth) {
   return largest_rank(list, known, depth);
 }
 
+/// Of the tensors in `list` one behind the other: they have one rank, but an empty vector may be
+/// among them (what loops start from).
+Rank rank_of_joined(const Node* list, Known& known, int depth) {
+  bool all = true;
+  for (const Value* part : list->inputs()) {
+    const Rank one = rank(part, known, depth + 1);
+    if (one && *one != 1) return one;
+    all = all && one;
+  }
+  return all ? Rank(1) : Rank();
+}
+
 Rank rank_of_node(const Node* node, Known& known, int depth) {
   const std::string kind = node->kind().toQualString();
   const auto first = [&] { return rank(node->input(0), known, depth + 1); };
@@ -265,7 +277,8 @@ Rank rank_of_node(const Node* node, Known& known, int depth) {
   if (kind == "aten::cat" || kind == "aten::stack") {
     const Node* list = node->input(0)->node();
     if (list->kind() != c10::prim::ListConstruct || list->inputs().empty()) return {};
-    return offset(rank(list->input(0), known, depth + 1), kind == "aten::stack" ? 1 : 0);
+    return kind == "aten::stack" ? offset(rank(list->input(0), known, depth + 1), 1)
+                                 : rank_of_joined(list, known, depth);
   }
   if (kind == "prim::ListUnpack") {
     const Node* list = node->input(0)->node();

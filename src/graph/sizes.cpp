@@ -75,9 +75,13 @@ OptionalSize Sizes::given(const Value* value, std::int64_t rank, std::int64_t di
   }
   if (is_kind(node, "aten::cat")) {
     const Node* list = node->input(0)->node();
-    if (list->kind() != c10::prim::ListConstruct || list->inputs().empty()) return {};
-    const auto at = this->dimension(node->input(1), list->input(0));
-    return at && *at != dimension ? of(list->input(0), dimension) : OptionalSize();
+    if (list->kind() != c10::prim::ListConstruct) return {};
+    for (const Value* part : list->inputs()) {
+      if (this->rank(part) != std::optional(rank)) continue;  // an empty vector
+      const auto at = this->dimension(node->input(1), part);
+      return at && *at != dimension ? of(part, dimension) : OptionalSize();
+    }
+    return {};
   }
   if (keeps_sizes(node)) return of(node->input(0), dimension);
   if (is_broadcast(node)) return broadcast(node, rank, dimension);

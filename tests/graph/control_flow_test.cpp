@@ -210,6 +210,21 @@ TEST_F(LoadedText, InputsAreIdsOrWhatIsLookedUp) {
   }
 }
 
+// What loops start from may be an empty vector.
+TEST_F(LoadedText, TheRankOfJoinedTensorsIsThatOfThoseThatAreNotEmpty) {
+  parameter("w", at::randn({4, 4}));
+  const Model model = load(
+      "def forward(self, x):\n    y = torch.zeros([0])\n    for i in range(2):\n"
+      "        y = torch.cat([y, torch.linear(x, self.w)], -1)\n"
+      "    a = torch.softmax(torch.matmul(y, y.transpose(1, 2)), 1)\n"
+      "    return torch.matmul(a.transpose(1, 2), y)[:, 0]\n",
+      1, 3);
+  run(model, {at::randn({3, 5, 4})});
+  for (const auto* node : model.graph->nodes()) {
+    EXPECT_TRUE(!is_kind(node, "aten::softmax") || constant_int(node->input(1)) == -1);
+  }
+}
+
 // A scripted decoder looks whether the mask is the causal one; without the hint it adds the mask.
 TEST_F(LoadedText, ACausalMaskNeedsNoHint) {
   parameter("w", at::randn({12, 4}));
