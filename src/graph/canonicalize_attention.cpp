@@ -63,10 +63,15 @@ Value* transposed_scores(Value* scores, Node* before) {
   return transposed(scores, before);
 }
 
-/// softmax(x, -2) -> softmax(x^T, -1)^T
+/// softmax(x, -2) -> softmax(x^T, -1)^T. The last dimension is named as such while ranks are known,
+/// or a softmax of three dimensions would be none of rows where the sites are looked for.
 void turn_softmax(Node* softmax) {
-  Value* dimension = named_input(softmax, "dim");
-  if (dimension_from_end(dimension, softmax->input(0)) != std::optional<std::int64_t>(-2)) return;
+  const auto dimension = dimension_from_end(named_input(softmax, "dim"), softmax->input(0));
+  if (dimension == std::optional<std::int64_t>(-1)) {
+    torch::jit::WithInsertPoint guard(softmax);
+    softmax->replaceInput(1, softmax->owningGraph()->insertConstant(std::int64_t{-1}));
+  }
+  if (dimension != std::optional<std::int64_t>(-2)) return;
   Value* scores = transposed_scores(softmax->input(0), softmax);
   Node* after = softmax->next();
   Value* result = softmax->output();

@@ -255,6 +255,16 @@ TEST_F(LoadedText, AttentionTheOtherWayRound) {
   }
 }
 
+// Ranks are known while a model is loaded alone.
+TEST_F(LoadedText, TheLastDimensionMayBeCountedFromTheFront) {
+  parameter("w", at::randn({12, 4}));
+  const Model model = load(
+      "def forward(self, x):\n    q, k, v = torch.linear(x, self.w).chunk(3, -1)\n"
+      "    return torch.softmax(q @ k.transpose(1, 2), 2) @ v\n",
+      1, 3);
+  expect_attention(model, at::randn({3, 5, 4}), "softmax(scores, 2)");
+}
+
 TEST_F(LoadedText, AVectorTimesAttentionStaysOnTheLeft) {
   parameter("w", at::randn({12, 4}));
   const Model model = load(
