@@ -51,19 +51,6 @@ bool reads_size_only(const Node* node) {
   return kinds.count(kind_name(node)) > 0;
 }
 
-bool is_zero_padding(const Node* node) {
-  const bool plain = kind_name(node) == "aten::constant_pad_nd";
-  if (!plain && kind_name(node) != "aten::pad") return false;
-  const std::size_t value = plain ? 2 : 3;
-  if (!plain) {
-    const auto mode = torch::jit::constant_as<std::string>(node->input(2));
-    if (!mode || *mode != "constant") return false;
-  }
-  if (node->input(value)->mustBeNone()) return true;
-  const auto number = constant_number(node->input(value));
-  return number && *number == 0.0;
-}
-
 std::optional<Scaling> constant_scaling(const Node* node) {
   const bool multiplies = kind_name(node) == "aten::mul";
   if ((!multiplies && kind_name(node) != "aten::div") || node->inputs().size() != 2) return {};

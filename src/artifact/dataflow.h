@@ -29,9 +29,6 @@ struct Reader {
 /// these stand for: it reads the shape, and not the type.
 bool reads_size_only(const torch::jit::Node* node);
 
-/// True for a constant padding with zeros.
-bool is_zero_padding(const torch::jit::Node* node);
-
 /// All readers of `value`, through shape-only operators, paddings with zeros and, if
 /// `through_scaling`, through multiplications by positive constants. Operators that read only the
 /// shape do not count.

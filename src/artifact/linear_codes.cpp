@@ -9,6 +9,7 @@
 
 #include "artifact/dataflow.h"
 #include "graph/normalize.h"
+#include "graph/operator_kinds.h"
 #include "graph/rewrite.h"
 #include "graph/site_path.h"
 #include "plan/simulate.h"

@@ -147,6 +147,8 @@ void reach(const Value* value, const std::unordered_map<const Node*, std::size_t
     if (reads_shape_only(user)) continue;
     if (linear_sites.count(user) > 0 && use.offset == 0) {
       out.linears.push_back(user);
+    } else if (is_other_padding(user)) {  // at the sizes of the data there may be none
+      out.obstacle = "its norm is padded with another number than zero";
     } else if (use.offset == 0 && (is_shape_only(user) || is_any(user, kPads))) {
       out.padded = out.padded || is_any(user, kPads);
       for (const Value* result : user->outputs()) reach(result, linear_sites, out);

@@ -54,9 +54,25 @@ const std::set<std::string> kReadsShapeOnly{"aten::size",
                                             "prim::shape"};
 const std::set<std::string> kSoftmax{"aten::softmax", "aten::_softmax", "aten::_safe_softmax"};
 
+/// The constant is the last input.
+bool pads_with_constant(const torch::jit::Node* node) {
+  if (is_kind(node, "aten::constant_pad_nd")) return true;
+  return is_kind(node, "aten::pad") && constant_text(node->input(2)) == "constant";
+}
+
 }  // namespace
 
 bool is_shape_only(const torch::jit::Node* node) { return kShapeOnly.count(kind_name(node)) > 0; }
+
+bool is_zero_padding(const torch::jit::Node* node) {
+  if (!pads_with_constant(node)) return false;
+  const torch::jit::Value* value = node->inputs().back();
+  return value->mustBeNone() || constant_number(value) == 0.0;
+}
+
+bool is_other_padding(const torch::jit::Node* node) {
+  return pads_with_constant(node) && !is_zero_padding(node);
+}
 
 bool is_softmax(const torch::jit::Node* node) { return kSoftmax.count(kind_name(node)) > 0; }
 

@@ -10,6 +10,12 @@ namespace repquant {
 /// True for operators that only move elements (reshape, permute, slice, roll, ...).
 bool is_shape_only(const torch::jit::Node* node);
 
+/// True for padding with constant zeros.
+bool is_zero_padding(const torch::jit::Node* node);
+
+/// True for padding with a constant that is, or may be, another one.
+bool is_other_padding(const torch::jit::Node* node);
+
 /// True for a softmax, over any dimension.
 bool is_softmax(const torch::jit::Node* node);
 

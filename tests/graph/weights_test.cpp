@@ -153,6 +153,25 @@ TEST_F(LoadedText, ComplexNumbersAreNamed) {
   EXPECT_EQ(products, 2);
 }
 
+// At the size of the data nothing is padded, so that a run would not show it.
+TEST_F(LoadedText, NormsThatArePaddedWithOtherNumbersAreNotFolded) {
+  for (const std::string pad : {"torch.constant_pad_nd(h, p, 0.0)", "torch.pad(h, p)",
+                                "torch.constant_pad_nd(h, p, 3.0)", "torch.pad(h, p, value=3.0)"}) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({8, 8}));
+    parameter("gain", at::rand({8}));
+    const Model model = load(
+        "def forward(self, x):\n    h = torch.layer_norm(x, [8], self.gain)\n"
+        "    p = [0, 0, 0, (5 - x.size(1) % 5) % 5]\n    return torch.linear(" +
+            pad + ", self.w)\n",
+        1, 3);
+    run(model, {at::randn({2, 3, 8})});
+    const SiteSearch search = sites(model, {at::randn({2, 5, 8})});
+    ASSERT_EQ(search.sites.size(), 1U);
+    EXPECT_EQ(norm_of(search.sites[0]) != nullptr, pad.find("3.0") == std::string::npos) << pad;
+  }
+}
+
 TEST_F(LoadedText, ProductsOfOtherNumbersAreNamed) {
   parameter("w", at::randn({8, 8}));
   const Model model = load(
