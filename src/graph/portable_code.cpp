@@ -165,26 +165,52 @@ void use_running_statistics(const std::vector<std::shared_ptr<Graph>>& graphs,
 
 // Types -----------------------------------------------------------------------------------------
 
-/// Calls `change` for every tensor of a value, in lists and tuples too; true if one was replaced.
+/// Calls `change` for every tensor of a value, in lists, tuples and dicts, too; true if one was
+/// replaced.
 template <typename Change>
 bool change_tensors(c10::IValue& value, const Change& change) {
+  bool any = false;
   if (value.isTensor()) {
     const at::Tensor changed = change(value.toTensor());
     if (!changed.defined()) return false;
     value = changed;
     return true;
   }
-  if (value.isTensorList()) {
-    bool any = false;
-    auto list = value.toTensorList();
+  if (value.isList()) {
+    auto list = value.toList();
     for (std::size_t i = 0; i < list.size(); ++i) {
-      const at::Tensor changed = change(list.get(i));
-      if (changed.defined()) list.set(i, changed);
-      any = any || changed.defined();
+      c10::IValue item = list.get(i);
+      if (!change_tensors(item, change)) continue;
+      list.set(i, item);
+      any = true;
     }
-    return any;
+  } else if (value.isTuple()) {
+    const auto tuple = value.toTuple();
+    for (std::size_t i = 0; i < tuple->elements().size(); ++i) {
+      c10::IValue item = tuple->elements()[i];
+      if (!change_tensors(item, change)) continue;
+      tuple->unsafeSetElement(i, item);
+      any = true;
+    }
+  } else if (value.isGenericDict()) {
+    for (const auto& entry : value.toGenericDict()) {
+      c10::IValue item = entry.value();
+      if (!change_tensors(item, change)) continue;
+      entry.setValue(item);
+      any = true;
+    }
   }
-  return false;
+  return any;
+}
+
+/// Of the numbers that complex ones consist of.
+at::ScalarType real_type(at::ScalarType type) {
+  return at::isComplexType(type) ? c10::toRealValueType(type) : type;
+}
+
+/// float32, or complex numbers of it.
+at::ScalarType float32_for(at::ScalarType type) {
+  return at::isComplexType(type) ? at::kComplexFloat : at::kFloat;
 }
 
 /// Elements of each floating-point type among the tensors of the module.
@@ -262,9 +288,9 @@ void use_float32(Module& module, const Code& code, std::vector<std::string>& not
 
   Types weights, conversions;
   const auto convert = [&](const at::Tensor& t) {
-    if (!t.defined() || narrow.count(t.scalar_type()) == 0) return at::Tensor();
-    weights.insert(t.scalar_type());
-    return t.detach().to(at::kFloat);
+    if (!t.defined() || narrow.count(real_type(t.scalar_type())) == 0) return at::Tensor();
+    weights.insert(real_type(t.scalar_type()));
+    return t.detach().to(float32_for(t.scalar_type()));
   };
   for (const Module& part : module.modules()) {
     for (std::size_t i = 0; i < part.type()->numAttributes(); ++i) {
@@ -285,9 +311,9 @@ void use_float32(Module& module, const Code& code, std::vector<std::string>& not
         const auto constant = constant_int(node->input(*dtype));
         if (!constant) continue;
         const auto type = static_cast<at::ScalarType>(*constant);
-        if (narrow.count(type) == 0) continue;
-        conversions.insert(type);
-        set_operand(node, *dtype, static_cast<std::int64_t>(at::kFloat));
+        if (narrow.count(real_type(type)) == 0) continue;
+        conversions.insert(real_type(type));
+        set_operand(node, *dtype, static_cast<std::int64_t>(float32_for(type)));
       }
     }
   }

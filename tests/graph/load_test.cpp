@@ -37,6 +37,27 @@ TEST_F(LoadedText, DoubleModelTakesDoubleInputs) {
   EXPECT_EQ(find_sites(model).sites.size(), 1U);
 }
 
+// In lists, tuples and dicts, and as parts of complex numbers.
+TEST_F(LoadedText, AllOfADoubleModelIsConverted) {
+  parameter("w", at::randn({8, 8}, at::kDouble));
+  parameter("c", at::randn({4}, at::kComplexDouble));
+  c10::Dict<std::string, at::Tensor> tables;
+  tables.insert("a", at::randn({8}, at::kDouble));
+  module_.register_attribute("tables",
+                             c10::DictType::create(c10::StringType::get(), c10::TensorType::get()),
+                             c10::IValue(tables));
+  module_.register_attribute("pair",
+                             c10::TupleType::create({c10::TensorType::get(), c10::IntType::get()}),
+                             c10::ivalue::Tuple::create({at::randn({8}, at::kDouble), 2}));
+  const Model model = load(
+      "def forward(self, x):\n"
+      "    y = torch.linear(x, self.w) * self.tables[\"a\"] + self.pair[0] * self.pair[1]\n"
+      "    z = torch.view_as_complex(y.reshape([-1, 4, 2])) * self.c\n"
+      "    return torch.linear(torch.view_as_real(z).flatten(1), self.w)\n");
+  run(model, {at::randn({3, 8}, at::kDouble)});
+  EXPECT_EQ(find_sites(model).sites.size(), 2U);
+}
+
 TEST_F(LoadedText, DoubleArithmeticInAFloat32ModelStays) {
   parameter("w", at::randn({8, 8}));
   const Model model = load(
