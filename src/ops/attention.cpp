@@ -128,8 +128,7 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
     return sizes.size() > 4 ? y.reshape(sizes) : y.view(sizes);
   };
   if (out.numel() == 0) return shaped(out);
-  TORCH_CHECK(args.columns > 0 && args.columns <= 65536,
-              "repquant::attention: between 1 and 65536 keys, got ", args.columns);
+  TORCH_CHECK(args.columns <= 65536, "repquant::attention: at most 65536 keys, got ", args.columns);
   args.query = q.const_data_ptr<std::int8_t>();
   args.key = k.const_data_ptr<std::int8_t>();
   args.value = v.const_data_ptr<std::int8_t>();
@@ -182,6 +181,14 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
       spread_grid(multiplier, args.heads, args.value_depth, at::kFloat, "attention: multiplier");
   const at::Tensor a =
       spread_grid(offset, args.heads, args.value_depth, at::kFloat, "attention: offset");
+  if (args.columns == 0) {  // no keys, where the data choose them: a sum of nothing
+    if (output_max_code == 0) {
+      out.zero_();
+    } else {
+      out.copy_(a.add(0.5).clamp(0.5, static_cast<double>(output_max_code) + 0.5));
+    }
+    return shaped(out);
+  }
   args.multiplier = m.const_data_ptr<float>();
   args.multiplier_head = m.stride(0);
   args.multiplier_depth = m.stride(2);

@@ -236,6 +236,19 @@ TEST(AttentionKernelTest, OperandsMasksAndGridsBroadcastAsInMatmul) {
   check(c, grid);
 }
 
+// Where the data choose the keys there may be none.
+TEST(AttentionKernelTest, NoKeysGiveSumsOfNothing) {
+  at::manual_seed(18);
+  Case c = make_case({2, 3}, 5, 4, 8);
+  c.k = c.k.narrow(-2, 0, 0);
+  c.v = c.v.narrow(-2, 0, 0);
+  for (const Grid& grid : kGrids) {
+    EXPECT_TRUE(at::equal(run(c, grid, 0), at::zeros({2, 3, 5, 8})));
+    const at::Tensor codes = at::floor(c.offset + 0.5).clamp(0, 100).to(at::kByte);
+    EXPECT_TRUE(at::equal(run(c, grid, 100, true), codes.expand({2, 3, 5, 8})));
+  }
+}
+
 TEST(AttentionKernelTest, ValuesOfAnotherWidthThanKeys) {
   at::manual_seed(17);
   for (const Grid& grid : kGrids) {
