@@ -12,6 +12,7 @@
 #include "graph/operator_kinds.h"
 #include "graph/rewrite.h"
 #include "graph/site.h"
+#include "graph/value_facts.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -75,7 +76,8 @@ std::optional<NumberScaling> number_scaling(const Node* node, const Values& numb
   const Value* number = node->input(1);
   const auto found = numbers.find(number);
   if (found == numbers.end() || !(found->second.isDouble() || found->second.isInt())) return {};
-  if (!(found->second.toScalar().toDouble() > 0.0)) return {};
+  // It may be another one for other inputs.
+  if (!(found->second.toScalar().toDouble() > 0.0) || !is_never_negative(number)) return {};
   return NumberScaling{0, number, kind_name(node) == "aten::div"};
 }
 

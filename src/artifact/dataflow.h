@@ -49,7 +49,8 @@ struct Scaling {
 std::optional<Scaling> constant_scaling(const torch::jit::Node* node);
 
 /// As constant_scaling, but the factor may also be a number that the model computes, for example
-/// from a size. `number` is then the value that holds it; its factor was positive in `observed`.
+/// from a size. `number` is then the value that holds it; its factor was positive in `observed`,
+/// and is negative for no input.
 struct NumberScaling {
   std::size_t operand = 0;
   const torch::jit::Value* number = nullptr;

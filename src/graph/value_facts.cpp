@@ -424,6 +424,22 @@ std::optional<at::ScalarType> type_of_input(const Value* value) {
 
 bool is_bool(const Value* value) { return is_bool_at(value, 0); }
 
+bool is_never_negative(const Value* number) {
+  static const std::set<std::string> kSizes{"aten::size", "aten::len", "aten::numel", "aten::dim"};
+  static const std::set<std::string> kOfOthers{
+      "aten::Float",      "aten::FloatImplicit", "aten::Int",      "aten::IntImplicit",
+      "aten::mul",        "aten::div",           "aten::floordiv", "aten::add",
+      "aten::sqrt",       "prim::ListUnpack",    "aten::pow",      "aten::__getitem__",
+      "prim::NumToTensor"};
+  if (const auto constant = constant_number(number)) return *constant >= 0.0;
+  const Node* node = number->node();
+  if (is_one_of(node, kSizes)) return true;
+  if (!is_one_of(node, kOfOthers)) return false;
+  const bool first = is_kind(node, "aten::pow") || is_kind(node, "aten::__getitem__");
+  const auto operands = first ? node->inputs().slice(0, 1) : node->inputs();
+  return std::all_of(operands.begin(), operands.end(), is_never_negative);
+}
+
 bool leaves_float32(const Value* operand) {
   if (!gives_tensor(operand)) return operand->type()->kind() != c10::TypeKind::ComplexType;
   const at::Tensor t = constant_tensor(operand);

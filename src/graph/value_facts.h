@@ -42,6 +42,9 @@ std::optional<at::ScalarType> type_of_input(const torch::jit::Value* value);
 /// these.
 bool is_bool(const torch::jit::Value* value);
 
+/// True for a number that is below zero for no input: made of sizes and such constants.
+bool is_never_negative(const torch::jit::Value* number);
+
 /// True for a number, truth values or whole numbers: beside a float32 tensor they leave its type as
 /// it is.
 bool leaves_float32(const torch::jit::Value* operand);

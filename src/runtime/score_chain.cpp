@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "graph/rewrite.h"
+#include "graph/value_facts.h"
 
 namespace repquant {
 namespace {
@@ -32,8 +33,9 @@ bool is_absorbing(const Value* value) {
 }
 
 /// The number that scores are scaled by: a number, or a constant without axes; null for anything
-/// else.
+/// else, and where the largest score could become the smallest.
 Value* number_behind(Value* value) {
+  if (!is_never_negative(value)) return nullptr;
   if (value->type()->isSubtypeOf(*c10::NumberType::get())) return value;
   const auto number = scalar_constant(value);
   if (!number) return nullptr;
@@ -41,11 +43,13 @@ Value* number_behind(Value* value) {
   return value->owningGraph()->insertConstant(*number);
 }
 
-/// Constants [.., H, 1, 1], equal for all that stands in front of H; undefined for anything else.
+/// Positive constants [.., H, 1, 1], equal for all that stands in front of H; undefined for
+/// anything else.
 at::Tensor constants_of_heads(const Value* value) {
   const at::Tensor constant = constant_tensor(value);
   if (!constant.defined() || constant.dim() < 3 || !constant.is_floating_point() ||
-      constant.size(-1) != 1 || constant.size(-2) != 1 || constant.size(-3) != constant.numel()) {
+      constant.size(-1) != 1 || constant.size(-2) != 1 || constant.size(-3) != constant.numel() ||
+      constant.le(0.0).any().item<bool>()) {
     return {};
   }
   return constant.to(at::kFloat).reshape({-1, 1, 1});

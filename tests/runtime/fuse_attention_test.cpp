@@ -19,12 +19,11 @@ std::vector<LoadedSite> fused_sites(const std::string& path) {
 }
 
 /// Writes the artifact of an attention: `body` from q, k, v [B, 2, 6, 4] to what it returns.
-/// Returns the inputs that it was made for.
-std::vector<at::Tensor> save_attention(const std::string& body,
-                                       std::map<std::string, at::Tensor> constants,
-                                       const std::string& path) {
+/// Returns the model, and the inputs that it was made for.
+Prepared save_attention(const std::string& body, std::map<std::string, at::Tensor> constants,
+                        const std::string& path) {
   for (const char* name : {"q", "k", "v"}) add_linear(constants, name, 8, 16, name[0]);
-  const auto prepared = scripted(
+  auto prepared = scripted(
       std::string(
           "  q = torch.linear(x, self.wq, self.bq).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
           "  k = torch.linear(x, self.wk, self.bk).view(x.size(0), -1, 2, 4).transpose(1, 2)\n"
@@ -37,7 +36,7 @@ std::vector<at::Tensor> save_attention(const std::string& body,
              {observe(prepared.model, inputs).observed, {}})
            .module,
        path);
-  return inputs;
+  return prepared;
 }
 
 // The mask of shifted windows is added in another shape of the scores.
@@ -62,13 +61,32 @@ TEST(FuseAttention, ScoresAreScaledByNumbersAndByConstantsWithoutAxes) {
   const std::map<std::string, at::Tensor> constants{{"scale", at::scalar_tensor(2.5, at::kDouble)},
                                                     {"mask", at::randn({6, 6})}};
   const auto inputs = save_attention(
-      "  a = torch.matmul(q, k.transpose(-2, -1)) / self.scale + self.mask\n"
-      "  return torch.matmul(torch.softmax(a, -1), v)\n",
-      constants, path);
+                          "  a = torch.matmul(q, k.transpose(-2, -1)) / self.scale + self.mask\n"
+                          "  return torch.matmul(torch.softmax(a, -1), v)\n",
+                          constants, path)
+                          .batches[0];
   LoadReport report;
   const auto fused = load(path, {}, &report);
   for (const auto& site : report.sites) EXPECT_TRUE(site.fused) << site.module << site.reason;
   EXPECT_GT(sqnr_db(outputs(torch::jit::load(path), inputs)[0], outputs(fused, inputs)[0]), 60);
+}
+
+// At the length of the plans the factor is positive.
+TEST(FuseAttention, AFactorThatMayTurnScoresRoundStaysWithThem) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  const std::string body =
+      "  a = torch.matmul(q, k.transpose(-2, -1)) * (float(x.size(1)) - 5.0)\n"
+      "  return torch.matmul(torch.softmax(a, -1), v)\n";
+  const auto prepared = save_attention(body, {}, path);
+  const auto fused = load(path);
+  for (const std::int64_t length : {6, 3}) {
+    const std::vector<at::Tensor> x{Random(3).normal({4, length, 16})};
+    const at::Tensor expected = output_tensors(
+        run_graph(*prepared.model.graph, Schedule(*prepared.model.graph), copies_of(x)))[0];
+    EXPECT_GT(sqnr_db(expected, outputs(torch::jit::load(path), x)[0]), 12) << length;
+    EXPECT_GT(sqnr_db(expected, outputs(fused, x)[0]), 12) << length;
+  }
 }
 
 struct Spelling {
@@ -101,6 +119,8 @@ const std::vector<Spelling> kSpellings{
      "with what is added to its scores, computed apart", false},
     {"scaled_behind_the_mask", "  a = (s + self.mask) * 0.5\n",
      "with what is added to its scores, computed apart", false},
+    {"turned_round", "  a = s * -0.5\n", "with scores computed apart", true},
+    {"heads_turned_round", "  a = s * (self.heads - 0.3)\n", "with scores computed apart", true},
     {"soft_cap", "  a = torch.tanh(s / 2.0) * 2.0 + self.mask\n", "with scores computed apart",
      true},
     {"filled_with_little", "  a = s.masked_fill(self.upper, -10.0)\n", "with scores computed apart",
