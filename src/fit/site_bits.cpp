@@ -1,6 +1,10 @@
 #include "fit/site_bits.h"
 
+#include <ATen/core/Tensor.h>
+
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 
 #include "base/pattern.h"
 
@@ -10,6 +14,13 @@ namespace {
 void set_bits(SiteBits& bits, int weight_bits, int activation_bits) {
   if (weight_bits != 0) bits.weight_bits = weight_bits;
   if (activation_bits != 0) bits.activation_bits = activation_bits;
+}
+
+/// Whether the sum of a row's products may be more than 32 bits hold.
+bool may_overflow(const LinearSite& linear, const SiteBits& bits) {
+  const std::int64_t codes = (std::int64_t{1} << bits.activation_bits) - 1;
+  const std::int64_t weights = std::int64_t{1} << (bits.weight_bits - 1);
+  return linear.weight.size(1) > std::numeric_limits<std::int32_t>::max() / (codes * weights);
 }
 
 }  // namespace
@@ -73,6 +84,11 @@ std::vector<SiteBits> resolve_bits(const std::vector<Site>& sites, const Recipe&
       bits[i].activation_bits = kWeightOnlyBits;  // its output stays in floating point
       if (recipe.embedding.bits == 0) bits[i].quantized = false;
       continue;
+    }
+    const LinearSite* linear = linear_of(sites[i]);
+    if (linear != nullptr && bits[i].activation_bits != kWeightOnlyBits &&
+        may_overflow(*linear, bits[i])) {
+      bits[i].activation_bits = kWeightOnlyBits;
     }
     const bool product = !weighted(sites[i]);
     if (product && (bits[i].activation_bits == kWeightOnlyBits || !recipe.attention.quantize)) {

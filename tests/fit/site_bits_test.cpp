@@ -75,6 +75,18 @@ TEST(ResolveBits, ProductsWithoutASoftmaxKeepEightBits) {
   EXPECT_FALSE(resolve_bits(sites, recipe)[2].quantized);
 }
 
+TEST(ResolveBits, SumsThatMayOverflowAreOfWeightsAlone) {
+  for (const std::int64_t columns : {65793, 65794}) {
+    std::vector<Site> sites(1);
+    sites[0].kind = LinearSite{.weight = at::zeros({1, columns}), .bias = {}};
+    Recipe recipe = w4a4_bits();
+    EXPECT_EQ(resolve_bits(sites, recipe)[0].activation_bits, 4);
+    recipe.bits = {8, 8};
+    EXPECT_EQ(resolve_bits(sites, recipe)[0].activation_bits,
+              columns > 65793 ? kWeightOnlyBits : 8);
+  }
+}
+
 TEST(ResolveBits, ExcludedSitesStayInFloatingPoint) {
   Recipe recipe = w4a4_bits();
   recipe.exclude = {"*.fc?", "blocks.0.scores"};
