@@ -35,7 +35,8 @@ const std::set<std::string> kContainerReads{
 const std::set<std::string> kCopies{"aten::to"};
 
 /// Copies where the elements of the operand do not lie in order.
-const std::set<std::string> kOrder{"aten::contiguous", "aten::reshape", "aten::flatten"};
+const std::set<std::string> kOrder{"aten::contiguous", "aten::reshape", "aten::flatten",
+                                   "aten::ravel"};
 /// Views whose elements lie in another order than in the tensor itself, or several times,
 /// dimensions of one place aside.
 const std::set<std::string> kTurns{"aten::transpose", "aten::permute",  "aten::t",

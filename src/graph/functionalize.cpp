@@ -25,9 +25,9 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 // Views that have the elements of their base in the same order.
-const std::set<std::string> kReshapes{"aten::view",      "aten::reshape",   "aten::flatten",
-                                      "aten::unflatten", "aten::squeeze",   "aten::unsqueeze",
-                                      "aten::view_as",   "aten::reshape_as"};
+const std::set<std::string> kReshapes{"aten::view",      "aten::reshape",    "aten::flatten",
+                                      "aten::unflatten", "aten::squeeze",    "aten::unsqueeze",
+                                      "aten::view_as",   "aten::reshape_as", "aten::ravel"};
 const std::set<std::string> kSame{"aten::contiguous",     "aten::detach",
                                   "aten::alias",          "aten::_unwrap_optional",
                                   "aten::__getitem__",    "prim::ListUnpack",

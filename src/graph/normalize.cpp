@@ -62,14 +62,28 @@ void remove_identities(Graph& graph) {
   }
 }
 
-/// Operators that only gradients tell from another one.
+/// Operators that only gradients tell from another one, or that name its dimension.
 void rename_unsafe_views(Graph& graph) {
+  static const std::map<std::string, std::int64_t> kSplits{
+      {"aten::vsplit", 0}, {"aten::hsplit", 1}, {"aten::dsplit", 2}};
   static const std::map<std::string, std::string> kNames{
       {"aten::unsafe_chunk", "aten::chunk"},
       {"aten::unsafe_split", "aten::split"},
       {"aten::unsafe_split_with_sizes", "aten::split_with_sizes"},
       {"aten::_unsafe_view", "aten::view"}};
   for (Node* node : all_nodes(graph)) {
+    if (const auto split = kSplits.find(kind_name(node)); split != kSplits.end()) {
+      if (split->second == 1 && rank_of(node->input(0)).value_or(1) < 2) continue;
+      torch::jit::WithInsertPoint guard(node);
+      Value* dimension = graph.insertConstant(split->second);
+      Node* parts = graph.create(c10::Symbol::fromQualString("aten::tensor_split"),
+                                 {node->input(0), node->input(1), dimension});
+      graph.insertNode(parts)->copyMetadata(node);
+      parts->output()->setType(node->output()->type());
+      node->output()->replaceAllUsesWith(parts->output());
+      node->destroy();
+      continue;
+    }
     const auto name = kNames.find(kind_name(node));
     if (name == kNames.end()) continue;
     node->replaceWithNewSymbol(c10::Symbol::fromQualString(name->second))->copyMetadata(node);

@@ -33,7 +33,7 @@ class Aliases : public testing::LoadedText {
   Model load_body(const std::string& body) {
     module_ = torch::jit::Module("m");
     parameter("w", at::randn({12, 12}));
-    return load("def forward(self, x):\n    y = torch.linear(x, self.w)\n" + body);
+    return load("def forward(self, x):\n    y = torch.linear(x, self.w)\n" + body, 1, 2);
   }
 
   /// The hint of the refusal; empty if the model was not refused.
@@ -117,7 +117,8 @@ TEST_F(Aliases, PartsAreChangedAlone) {
        {"torch.chunk(y, 3, -1)", "torch.split(y, 4, -1)", "torch.split(y, [2, 6, 4], -1)",
         "torch.tensor_split(y, 3, -1)", "torch.unsafe_chunk(y, 3, -1)",
         "torch.unsafe_split(y, 4, 1)", "torch.unsafe_split_with_sizes(y, [2, 6, 4], 1)",
-        "torch.unbind(y.view([3, 3, 4]), 1)"}) {
+        "torch.unbind(y.view([3, 3, 4]), 1)", "torch.hsplit(y, 3)", "torch.hsplit(y, [2, 8])",
+        "torch.vsplit(y, 3)", "torch.dsplit(y.unsqueeze(0), 3)"}) {
     const std::string parts = "    q, k, v = " + split + "\n";
     const Model model = expect_same(parts + "    q *= 0.5\n    return q, k, v\n");
     for (const auto* node : all_nodes(*model.graph)) {  // the others stay where they are
@@ -154,8 +155,9 @@ TEST_F(Aliases, CopiesAreChangedAlone) {
     expect_same("    v = " + copy + "\n    v *= 2.0\n    return v, y\n");
     expect_same("    v = " + copy + "\n    y *= 2.0\n    return v, y\n");
   }
-  for (const std::string view : {"y.contiguous()", "y.reshape([-1])", "y[1:].contiguous()",
-                                 "y[:, :].contiguous()", "y[:, :4].reshape([3, 2, 2])"}) {
+  for (const std::string view :
+       {"y.contiguous()", "y.reshape([-1])", "torch.ravel(y)", "y[1:].contiguous()",
+        "y[:, :].contiguous()", "y[:, :4].reshape([3, 2, 2])"}) {
     expect_same("    v = " + view + "\n    v *= 2.0\n    return v, y\n");
   }
 }
