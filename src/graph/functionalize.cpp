@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -472,6 +473,21 @@ void turn(Node* node) {
   }
 }
 
+/// Later nodes read `value` by another name.
+void rename_behind(Node* node, Value* value) {
+  if (!value->type()->isSubtypeOf(*c10::TensorType::get())) return;
+  Node* renamed = nullptr;
+  const std::vector<torch::jit::Use> uses = value->uses();
+  for (const auto& use : uses) {
+    if (!use.user->isAfter(node)) continue;
+    if (renamed == nullptr) {
+      renamed = node->owningGraph()->create(c10::aten::detach, {value});
+      renamed->insertAfter(node)->copyMetadata(value->node());
+    }
+    use.user->replaceInput(use.offset, renamed->output());
+  }
+}
+
 }  // namespace
 
 void refuse_written_state(Graph& graph) {
@@ -515,6 +531,28 @@ bool functionalize(std::shared_ptr<Graph>& graph) {
     changed = true;
   }
   return changed;
+}
+
+void rename_written(Graph& graph) {
+  const std::vector<Node*> nodes(graph.nodes().begin(), graph.nodes().end());
+  for (Node* node : nodes) {
+    std::vector<Value*> roots;  // in order, so that the graph is the same each time
+    const std::function<void(Node*)> visit = [&](Node* inner) {
+      if (inner != node && writes_first(inner)) {
+        Value* root = root_of(inner->input(0));
+        const bool known = std::find(roots.begin(), roots.end(), root) != roots.end();
+        if (root->node()->owningBlock() == graph.block() && !known) roots.push_back(root);
+      }
+      for (torch::jit::Block* block : inner->blocks()) {
+        for (Node* next : block->nodes()) visit(next);
+      }
+    };
+    visit(node);
+    for (Value* root : roots) {
+      const Sharing sharing(root, node, {});
+      for (Value* value : sharing.values()) rename_behind(node, value);
+    }
+  }
 }
 
 }  // namespace repquant

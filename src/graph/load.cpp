@@ -151,6 +151,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
   decompose_transposed_convolutions(model.graph);
   model.convolutions = decompose_convolutions(model.graph);
   separate_softmax_readers(model.graph);
+  rename_written(*model.graph);
   set_types(model, {});
   name_inputs(model);
   return model;

@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -176,6 +177,22 @@ TEST_F(Aliases, ShapesAreChangedInPlace) {
   }
   EXPECT_NE(hint("    l = [y]\n    y.t_()\n    return l, y\n").find("x = x + y"),
             std::string::npos);
+}
+
+// A site in front of a loop and one behind it may not share codes of what the loop writes into.
+TEST_F(Aliases, WhatALoopWritesIntoIsAnotherValueBehindIt) {
+  for (const std::string body :
+       {"    a = torch.linear(y, self.w)\n    v = y[:, 2:]\n    for i in range(x.size(0)):\n"
+        "        y[i] *= 2.0\n    return a, torch.linear(y, self.w), v\n",
+        "    a = torch.linear(y, self.w)\n    if x.size(0) > 2:\n        y.mul_(2.0)\n"
+        "    return a, torch.linear(y, self.w)\n"}) {
+    const Model model = expect_same(body);
+    std::set<const torch::jit::Value*> read;
+    for (const auto* node : model.graph->nodes()) {
+      if (is_kind(node, "aten::linear")) read.insert(node->input(0));
+    }
+    EXPECT_EQ(read.size(), 3U) << body;
+  }
 }
 
 TEST_F(Aliases, TypesStayInPlace) {
