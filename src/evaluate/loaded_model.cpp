@@ -109,14 +109,15 @@ bool LoadedModel::freeze() {
 std::vector<at::Tensor> LoadedModel::outputs(const std::vector<at::Tensor>& inputs) const {
   const auto fail = [&](const std::string& message) {
     rethrow_if_out_of_memory(path_);
-    ErrorParts parts = explain_failure(inputs, [this](const std::vector<at::Tensor>& part) {
-      try {
-        module_->forward(module_arguments(forms_, part));
-        return true;
-      } catch (const std::exception&) {
-        return false;
-      }
-    });
+    ErrorParts parts =
+        explain_failure(inputs, signature_.names, [this](const std::vector<at::Tensor>& part) {
+          try {
+            module_->forward(module_arguments(forms_, part));
+            return true;
+          } catch (const std::exception&) {
+            return false;
+          }
+        });
     if (parts.what.empty()) {
       parts.what = "the model fails on the data: " + interpreter_message(message);
       parts.got = "inputs " + shapes_of(inputs);
