@@ -19,6 +19,7 @@
 #include "graph/walker.h"
 #include "pipeline/after_tokens.h"
 #include "pipeline/memory_limits.h"
+#include "pipeline/mixed_samples.h"
 #include "pipeline/not_finite.h"
 #include "pipeline/try_samples.h"
 #include "repquant/artifact.h"
@@ -222,8 +223,7 @@ PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recip
 void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
                      CalibrationCache& cache) {
   CalibrationRecipe calibration = recipe.calibration;
-  const Pass one =
-      try_pass(run.model, first_sample(run.source, calibration, signature_of(run.model)));
+  Pass one = try_pass(run.model, first_sample(run.source, calibration, signature_of(run.model)));
   run.any_number = !one.refused;
   if (calibration.batch_size == 0) calibration.batch_size = chosen_batch_size(one);
   run.batch_size = calibration.batch_size;
@@ -233,6 +233,7 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
         ObservedRun seen = check_normalized(run.model, run.checked);
         run.observed = std::move(seen.observed);
         warn_of_nan(seen.outputs, observer);
+        if (run.any_number) check_not_mixed(run.model, run.checked, seen.outputs, observer);
       });
   check_not_finite(run.model, run.calibration, observer);
   const Batches& batches = run.calibration.batches;

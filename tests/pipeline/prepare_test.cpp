@@ -81,6 +81,42 @@ TEST_F(Prepare, ANumberOfSamplesThatIsFixed) {
   EXPECT_EQ(run(module, 4, 10).samples, 8);  // the last two are no pass
 }
 
+torch::jit::Module module_of(const std::string& result) {
+  at::manual_seed(3);
+  torch::jit::Module module("m");
+  module.register_parameter("w", at::randn({16, 12}), false);
+  module.define("def forward(self, x):\n    return torch.linear(" + result + ", self.w)\n");
+  module.eval();
+  return module;
+}
+
+// Such a model runs, but on samples that it takes for tokens: also one that looks back only, and
+// one that gives the samples alone.
+TEST_F(Prepare, SamplesInTheSecondDimension) {
+  for (const char* result : {"x - x.mean([0], keepdim=True)", "torch.cumsum(x, 0)", "x.sum([0])"}) {
+    EXPECT_ERROR(run(module_of(result), 4, 8, 0, Synthetic{{5, 12}}), ErrorKind::kUsage,
+                 "second dimension");
+  }
+  for (const char* result : {"x - x.mean([1], keepdim=True)", "torch.cumsum(x, 1)", "x.sum([1])"}) {
+    EXPECT_EQ(run(module_of(result), 4, 8, 0, Synthetic{{5, 12}}).samples, 8);
+  }
+}
+
+TEST_F(Prepare, SamplesThatAreMixedAreSaid) {
+  const auto warnings = [&](const std::string& result) {
+    module_of(result).save((folder_ / "model.pt").string());
+    std::string all;
+    Observer observer;
+    observer.warn = [&all](const std::string& message) { all += message; };
+    CalibrationCache cache;
+    prepare({.model = (folder_ / "model.pt").string(), .samples = Synthetic{{5, 12}}, .preset = ""},
+            {}, observer, cache);
+    return all;
+  };
+  EXPECT_NE(warnings("x - x.mean()").find("other samples of its batch"), std::string::npos);
+  EXPECT_EQ(warnings("x - x.mean([1, 2], keepdim=True)"), "");
+}
+
 TEST_F(Prepare, TheBatchIsChosenByTheLargestValue) {
   const auto chosen = [&](const torch::jit::Module& module, int given = 0) {
     module.save((folder_ / "model.pt").string());
