@@ -138,7 +138,12 @@ Log::Log(const LogOptions& options) : state_(std::make_shared<State>()) {
   state_->logger->set_level(spdlog::level::debug);
   state_->logger->flush_on(spdlog::level::debug);
   // A log that cannot be written (full disk) must not end the work it reports on.
-  state_->logger->set_error_handler([](const std::string&) {});
+  state_->logger->set_error_handler(
+      [console = state_->console, said = false](const std::string& message) mutable {
+        if (std::exchange(said, true) || !console->should_log(spdlog::level::warn)) return;
+        const std::string text = "the log file cannot be written: " + without_control(message);
+        console->log({"repquant", spdlog::level::warn, spdlog::string_view_t(text)});
+      });
 }
 
 void Log::write(LogLevel level, std::string_view text) const {

@@ -64,6 +64,15 @@ TEST(LogTest, FileGetsEverythingWithoutColor) {
               ::testing::MatchesRegex("[0-9T:.-]+ debug one\n[0-9T:.-]+ error two\n"));
 }
 
+// What it reports on goes on, but its end is said, once.
+TEST(LogTest, FileThatCannotBeWrittenIsSaid) {
+  std::ostringstream out;
+  const Log log({.level = LogLevel::kWarning, .file = "/dev/full", .stream = &out});
+  log.info("one");
+  log.info("two");
+  EXPECT_THAT(out.str(), ::testing::MatchesRegex("warning: the log file cannot be written: .+\n"));
+}
+
 TEST(LogTest, FileThatCannotBeOpenedIsAnError) {
   const TempDir dir;
   EXPECT_ERROR(Log({.file = dir.path()}), ErrorKind::kFile, "cannot open log file");
