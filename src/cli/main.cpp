@@ -2,9 +2,14 @@
 // everything else happens in cli::run().
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
+#include <fstream>
 #include <iostream>
+#include <sstream>
+#include <string>
 
 #include "base/interrupt.h"
 #include "base/temporary_path.h"
@@ -41,6 +46,53 @@ int say(const Error& error) {
   ::_exit(code);
 }
 
+/// The file that is mapped at this address.
+std::string file_mapped_at(const void* address) {
+  const auto wanted = reinterpret_cast<std::uintptr_t>(address);
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    // "begin-end permissions offset device inode path", in hexadecimal
+    std::uintptr_t begin = 0, end = 0;
+    char dash = 0;
+    std::istringstream range(line);
+    range >> std::hex >> begin >> dash >> end;
+    const std::size_t path = line.find('/');
+    if (wanted >= begin && wanted < end && path != std::string::npos) return line.substr(path);
+  }
+  return "";
+}
+
+struct Arguments {
+  int count = 0;
+  const char* const* words = nullptr;
+};
+Arguments program_arguments;  // for the handler of a signal
+
+/// Pages of a mapped file that are no longer there. Not from inside of the standard library, so
+/// that the handler may do what it wants.
+void on_bus_error(int signal, siginfo_t* info, void* /*context*/) {
+  static std::atomic_flag said;
+  while (said.test_and_set()) ::pause();  // another thread
+  const std::string file = info->si_code == BUS_ADRERR ? file_mapped_at(info->si_addr) : "";
+  if (file.empty()) {
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+    return;
+  }
+  end_now(program_arguments.count, program_arguments.words,
+          Error(ErrorKind::kFile, {.what = "the file became shorter while it was read",
+                                   .where = file,
+                                   .hint = "leave it alone until the run has ended"}));
+}
+
+void watch_mapped_files(int argc, const char* const* argv) {
+  program_arguments = {argc, argv};
+  struct sigaction action {};
+  action.sa_sigaction = on_bus_error;
+  action.sa_flags = SA_SIGINFO;
+  ::sigaction(SIGBUS, &action, nullptr);
+}
+
 int run_program(int argc, const char* const* argv) {
   const InterruptScope interrupts(kGrace, [=](const Error& error) { end_now(argc, argv, error); });
   try {
@@ -56,5 +108,6 @@ int run_program(int argc, const char* const* argv) {
 int main(int argc, char** argv) {
   // A file beyond the limit of its size is an error of write(), not the end of the process.
   std::signal(SIGXFSZ, SIG_IGN);
+  repquant::cli::watch_mapped_files(argc, argv);
   return repquant::cli::run_program(argc, argv);
 }

@@ -49,6 +49,20 @@ class InterruptTest(program.ProgramTest):
                 self.assertEqual(out, "")
                 self.assertEqual(list(self.folder.iterdir()), [])
 
+    def test_a_file_that_shrinks_is_named(self) -> None:
+        np.save(self.folder / "x.npy", np.zeros((20000, 1, 8, 8), np.float32))
+        process = subprocess.Popen(
+            [str(BINARY), "evaluate", str(DIGITS_MODEL), "--reference", str(DIGITS_MODEL),
+             "--data", "x.npy", "--threads", "2"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.folder)
+        self.wait_for(process, "evaluate 0/")
+        os.truncate(self.folder / "x.npy", 4096)
+        out, errors = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 5, errors)
+        self.assertIn("became shorter", errors)
+        self.assertIn("x.npy", errors)
+        self.assertEqual(out, "")
+
     def test_model_without_end(self) -> None:
         """One signal ends it where LibTorch runs it, although nothing of ours is reached any more;
         where its graph is run first, that says so."""
