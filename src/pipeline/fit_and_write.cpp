@@ -171,8 +171,8 @@ QuantizeReport write_prepared(PreparedRun run, const QuantizeOptions& options,
                                          run.calibration.batches.front());
   }
   const Clock::time_point start = run.start;
+  report.model_bytes = run.model_bytes;
   write_artifact(std::move(run), fitted.sites, options, observer, report);
-  report.model_bytes = static_cast<std::int64_t>(fs::file_size(options.model));
   report.output_bytes = static_cast<std::int64_t>(fs::file_size(options.output));
   report.peak_memory_bytes = peak_memory_bytes();
   report.seconds = seconds_since(start);

@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 #include <set>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "artifact/check.h"
 #include "base/text_table.h"
 #include "data/open_data.h"
+#include "data/past.h"
 #include "evaluate/loaded_model.h"
 #include "fit/hold_back.h"
 #include "graph/inputs.h"
@@ -162,32 +164,30 @@ void check_defaults(Model& model, const std::vector<at::Tensor>& batch) {
 }
 
 /// The inputs that load_model() kept: all of them are needed.
-ModelSignature signature_of(const Model& model) {
-  return {.names = model.input_names,
-          .required = model.input_names.size(),
-          .past = find_past(model.path)};
+ModelSignature signature_of(const PreparedRun& run) {
+  return {
+      .names = run.model.input_names, .required = run.model.input_names.size(), .past = run.past};
 }
 
 /// Throws Error kUsage for a model that keeps no keys and values.
-Past require_past(const std::string& model) {
-  Past past = find_past(model);
-  if (!past.empty()) return past;
+void require_past(const PreparedRun& run) {
+  if (!run.past.empty()) return;
   throw Error(ErrorKind::kUsage,
               {.what = "the model keeps no keys and values",
                .where = "`attention.cache_bits`",
                .expected = "a decoder that was exported with --cache",
-               .got = model + " without " + kCacheFile,
+               .got = run.model.path + " without " + kCacheFile,
                .hint = "leave the setting out, or export the model with --cache"});
 }
 
 /// A decoder's keys and values become codes: of the graph, and of samples that begin with a past.
 void keep_cache_in_codes(PreparedRun& run, const Observer& observer) {
-  const Past past = require_past(run.model.path);
+  require_past(run);
   const at::NoGradGuard no_grad;
-  keep_codes(*run.model.graph, past.shapes, run.model.path);
+  keep_codes(*run.model.graph, run.past.shapes, run.model.path);
   run.model.defaults.assign(run.model.defaults.size(), std::nullopt);  // of a past in float32
   const auto encode = [&](std::vector<at::Tensor>& batch) {
-    for (std::size_t i = batch.size() - past.shapes.size(); i < batch.size(); ++i) {
+    for (std::size_t i = batch.size() - run.past.shapes.size(); i < batch.size(); ++i) {
       batch[i] = cache_codes(batch[i]);
     }
   };
@@ -214,7 +214,9 @@ PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recip
   }
   check_model_fits(options.model);
   run.model = load_unquantized(options.model, run.source.given, options.trust);
-  if (recipe.attention.cache_bits > 0) require_past(options.model);
+  run.past = find_past(options.model);
+  run.model_bytes = static_cast<std::int64_t>(std::filesystem::file_size(options.model));
+  if (recipe.attention.cache_bits > 0) require_past(run);
   run.search = find_some_sites(run.model);
   run.bits = resolve_bits(run.search.sites, recipe);  // a bad pattern fails before the long work
   return run;
@@ -223,12 +225,12 @@ PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recip
 void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
                      CalibrationCache& cache) {
   CalibrationRecipe calibration = recipe.calibration;
-  Pass one = try_pass(run.model, first_sample(run.source, calibration, signature_of(run.model)));
+  Pass one = try_pass(run.model, first_sample(run.source, calibration, signature_of(run)));
   run.any_number = !one.refused;
   if (calibration.batch_size == 0) calibration.batch_size = chosen_batch_size(one);
   run.batch_size = calibration.batch_size;
   run.calibration = cache.load(
-      calibration, signature_of(run.model), observer, [&](const std::vector<at::Tensor>& batch) {
+      calibration, signature_of(run), observer, [&](const std::vector<at::Tensor>& batch) {
         run.checked = run.any_number ? samples_of(batch, 0, checked_samples(one.macs)) : batch;
         ObservedRun seen = check_normalized(run.model, run.checked);
         run.observed = std::move(seen.observed);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "data/past.h"
 #include "fit/hold_back.h"
 #include "fit/site_bits.h"
 #include "graph/model.h"
@@ -30,6 +31,8 @@ struct PreparedRun {
   Observed observed;                // of a run on those
   bool any_number = true;           // of samples, else only as many as in a batch
   int batch_size = 0;               // samples at a time: the recipe's, or chosen
+  Past past;                        // keys and values that the model keeps
+  std::int64_t model_bytes = 0;     // of its file, which may be gone when the work is done
   Clock::time_point start;          // of the run
 };
 

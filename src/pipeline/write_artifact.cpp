@@ -113,7 +113,7 @@ void write_artifact(PreparedRun&& given, const FittedSites& fitted, const Quanti
   std::map<std::string, std::string> extra;
   extra[kArtifactFile] = artifact_to_json(info);
   if (run.source.preset) extra[kPresetFile] = preset_to_json(*run.source.preset);
-  if (Past past = find_past(options.model); !past.empty()) {
+  if (Past past = run.past; !past.empty()) {
     past.codes = options.recipe.attention.cache_bits > 0;
     for (auto& shape : past.shapes) {
       if (past.codes) shape.back() = cache_codes(at::empty({0, shape.back()})).size(-1);

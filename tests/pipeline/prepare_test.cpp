@@ -102,6 +102,23 @@ TEST_F(Prepare, SamplesInTheSecondDimension) {
   }
 }
 
+// What is written about it was read before.
+TEST_F(Prepare, TheModelsFileMayGoDuringTheFit) {
+  const std::filesystem::path model = folder_ / "model.pt";
+  module_of("x").save(model.string());
+  const auto bytes = static_cast<std::int64_t>(std::filesystem::file_size(model));
+  QuantizeOptions options;
+  options.model = model.string();
+  options.output = (folder_ / "out.pt").string();
+  options.calib = Synthetic{{5, 12}};
+  Observer observer;
+  observer.on_phase = [&](const std::string& name, std::size_t) {
+    if (name == "quantize") std::filesystem::remove(model);
+  };
+  EXPECT_EQ(quantize(options, observer).model_bytes, bytes);
+  EXPECT_FALSE(std::filesystem::exists(model));
+}
+
 TEST_F(Prepare, SamplesThatAreMixedAreSaid) {
   const auto warnings = [&](const std::string& result) {
     module_of(result).save((folder_ / "model.pt").string());
