@@ -11,6 +11,7 @@ SampleSource calibration_of(const SampleOptions& options) {
 }
 
 std::optional<SampleSource> samples_of(const SampleOptions& options) {
+  check_no_shape(options.data, options.input_shape);
   if (!options.data.empty()) return DataPath{options.data, options.tokens};
   if (!options.input_shape.empty()) return Synthetic{options.input_shape};
   return std::nullopt;

@@ -69,9 +69,12 @@ Command add_verify(CLI::App& parent) {
   command.run = [options](const Context& context) {
     VerifyOptions& verification = options->verify;
     verification.data = samples_of(options->samples);
-    verification.calib = calibration_of({.data = options->calib,
-                                         .tokens = options->samples.tokens,
-                                         .input_shape = options->samples.input_shape});
+    // What is said of the data holds for the samples to calibrate on, as far as they have it.
+    const bool random = options->calib == "synthetic";
+    verification.calib = calibration_of(
+        {.data = options->calib,
+         .tokens = random ? TokenOptions{} : options->samples.tokens,
+         .input_shape = random ? options->samples.input_shape : std::vector<std::int64_t>{}});
     verification.threads = context.threads;
     verification.trust = context.trust;
     run_verify(context, verification);

@@ -130,8 +130,23 @@ CalibrationSource open_random(const Synthetic& synthetic, const CalibrationReque
 
 SampleSource named_samples(const std::string& name, const TokenOptions& tokens,
                            std::vector<std::int64_t> shape) {
-  if (name == "synthetic") return Synthetic{std::move(shape)};
+  if (name == "synthetic") {
+    if (tokens == TokenOptions{}) return Synthetic{std::move(shape)};
+    throw Error(ErrorKind::kUsage, {.what = "random numbers are no stream of token ids",
+                                    .where = "`window`",
+                                    .hint = "leave it out, or give a file of ids as `calib`"});
+  }
+  check_no_shape(name, shape);
   return DataPath{name, tokens};
+}
+
+void check_no_shape(const std::string& data, const std::vector<std::int64_t>& shape) {
+  if (data.empty() || shape.empty()) return;
+  throw Error(ErrorKind::kUsage, {.what = "the data has a shape of its own",
+                                  .where = "`input_shape`",
+                                  .expected = "the shape of random samples",
+                                  .got = shape_text(shape) + " beside " + data,
+                                  .hint = "leave it out, or the data"});
 }
 
 void require_samples(const SampleSource& samples) {

@@ -39,9 +39,13 @@ struct CalibrationRequest {
 };
 
 /// Samples as callers name them: the word synthetic stands for random numbers of `shape`, anything
-/// else for a path. No name is an empty path, which require_samples() refuses.
+/// else for a path. No name is an empty path, which require_samples() refuses. Throws Error kUsage
+/// for a shape of data that has its own, and for windows of random numbers.
 SampleSource named_samples(const std::string& name, const TokenOptions& tokens,
                            std::vector<std::int64_t> shape);
+
+/// Throws Error kUsage for a shape beside data that has its own.
+void check_no_shape(const std::string& data, const std::vector<std::int64_t>& shape);
 
 /// Throws Error kUsage, with the kinds of data there are, for an empty path.
 void require_samples(const SampleSource& samples);
