@@ -13,6 +13,7 @@
 #include "data/dataset_source.h"
 #include "data/labels.h"
 #include "repquant/error.h"
+#include "tensor/shape_text.h"
 
 namespace repquant {
 namespace {
@@ -90,11 +91,13 @@ std::vector<std::int64_t> open_single_file(DatasetSource& source) {
                                                                          : tensor.scalar_type());
   }
   source.spec.names = source.arrays.names;
+  internal::check_not_empty(source.spec, name);
   if (scores) source.scores = to_scores(*scores, source.size(), name);
   if (!labels) return {};
   if (labels->dim() != 1 || labels->size(0) != source.size()) {
     throw_file_error("the labels do not fit the samples", name,
-                     "one dimension of " + std::to_string(source.size()));
+                     "one dimension of " + std::to_string(source.size()),
+                     shape_text(labels->sizes()));
   }
   return to_labels(*labels);
 }
@@ -314,14 +317,24 @@ Dataset open_dataset(const std::filesystem::path& path, const DatasetOptions& op
                      "a folder of images or arrays, or a .npy, .npz, .pt or list file",
                      code ? code.message() : std::string());
   }
+  const bool folder = std::filesystem::is_directory(status);
+  if (!folder && !std::filesystem::is_regular_file(status)) {
+    throw_file_error("the data is not a regular file", path.string(), "a file or a folder",
+                     "a device, a pipe or a socket", "save what it gives to a file first");
+  }
   auto source = std::make_shared<DatasetSource>();
   source->root = path;
   source->options = options;
 
   std::vector<std::int64_t> labels;
   if (options.tokens != TokenOptions{}) {
+    if (folder) {
+      throw_file_error("a folder is no stream of token ids", path.string(),
+                       "one file of ids (.npy, .bin)", "a folder",
+                       "name the file, or leave `window` out");
+    }
     open_tokens(*source);
-  } else if (std::filesystem::is_directory(status)) {
+  } else if (folder) {
     source->list = list_folder(path);
     labels = open_files(*source);
   } else if (file_kind(path) == FileKind::kText) {

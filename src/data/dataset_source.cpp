@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "archive/bytes.h"
+#include "repquant/error.h"
 #include "tensor/parallel.h"
 #include "tensor/shape_text.h"
 
@@ -17,21 +19,23 @@ at::Tensor as_model_input(const at::Tensor& tensor) {
   return at::isFloatingType(tensor.scalar_type()) ? tensor.to(at::kFloat) : tensor;
 }
 
+std::string spec_text(const SampleSpec& spec) {
+  std::string result;
+  for (std::size_t i = 0; i < spec.shapes.size(); ++i) {
+    result += (i > 0 ? ", " : "") + (spec.names.empty() ? "" : spec.names[i] + " ") +
+              type_and_shape_text(spec.types[i], spec.shapes[i]);
+  }
+  return result;
+}
+
 void check_spec(const SampleSpec& spec, const Arrays& sample, const std::string& name) {
-  const auto text = [](const SampleSpec& s) {
-    std::string result;
-    for (std::size_t i = 0; i < s.shapes.size(); ++i) {
-      result += (i > 0 ? ", " : "") + (s.names.empty() ? "" : s.names[i] + " ") +
-                type_and_shape_text(s.types[i], s.shapes[i]);
-    }
-    return result;
-  };
   const SampleSpec got = spec_of(sample);
   const bool same_ranks =
       std::equal(got.shapes.begin(), got.shapes.end(), spec.shapes.begin(), spec.shapes.end(),
                  [](const auto& a, const auto& b) { return a.size() == b.size(); });
   if (got.names == spec.names && same_ranks && got.types == spec.types) return;
-  throw_file_error("a sample differs in its inputs from the first one", name, text(spec), text(got),
+  throw_file_error("a sample differs in its inputs from the first one", name, spec_text(spec),
+                   spec_text(got),
                    "all samples need the same inputs, types and numbers of dimensions");
 }
 
@@ -109,6 +113,15 @@ SampleSpec spec_of(const Arrays& sample) {
   return spec;
 }
 
+void check_not_empty(const SampleSpec& spec, const std::string& where) {
+  const auto empty = [](const std::vector<std::int64_t>& shape) {
+    return std::find(shape.begin(), shape.end(), 0) != shape.end();
+  };
+  if (!std::all_of(spec.shapes.begin(), spec.shapes.end(), empty)) return;
+  throw_file_error("a sample holds no values", where, "a value in one of its inputs at least",
+                   spec_text(spec), "leave it out, such as a text without tokens");
+}
+
 void fail_stream(ErrorKind kind, const std::string& where) {
   throw Error(kind, {.what = "the data is one stream of integers, no samples",
                      .where = where,
@@ -165,12 +178,19 @@ Arrays read_sample(const DatasetSource& source, std::int64_t index) {
   Arrays sample;
   if (source.list.images) {
     const Image image = read_image(file.path, source.options.image_limits);
-    sample.tensors.push_back(preprocess(image, *source.options.preset));
+    try {
+      sample.tensors.push_back(preprocess(image, *source.options.preset));
+    } catch (const Error& e) {
+      ErrorParts parts = e.parts();
+      parts.where = file.path.string();
+      throw Error(ErrorKind::kFile, std::move(parts));
+    }
     return sample;
   }
   sample = read_arrays(file.path);
   take_labels(sample, file.path.string());
   for (at::Tensor& tensor : sample.tensors) tensor = as_model_input(tensor);
+  check_not_empty(spec_of(sample), file.path.string());
   return sample;
 }
 

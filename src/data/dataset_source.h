@@ -46,6 +46,9 @@ std::string type_and_shape_text(at::ScalarType type, const std::vector<std::int6
 
 SampleSpec spec_of(const Arrays& sample);
 
+/// Throws Error kFile, naming `where`, for a sample without any value.
+void check_not_empty(const SampleSpec& spec, const std::string& where);
+
 /// Throws Error for one array of integers in one dimension, `where`, of which it is not known that
 /// each is a sample.
 [[noreturn]] void fail_stream(ErrorKind kind, const std::string& where);

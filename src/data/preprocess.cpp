@@ -22,7 +22,8 @@ std::array<int, 2> resized_size(const Image& image, const ImagePreset& preset) {
     throw Error(ErrorKind::kUsage,
                 {"the image is too narrow to be resized by its shorter side", "",
                  "a longer side of at most " + std::to_string(kMaxSide) + " pixels",
-                 std::to_string(image.width) + " x " + std::to_string(image.height), ""});
+                 std::to_string(image.width) + " x " + std::to_string(image.height),
+                 "leave the image out, or cut it"});
   }
   const int other = static_cast<int>(scaled);
   return image.width <= image.height ? std::array{preset.resize, other}

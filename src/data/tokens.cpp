@@ -8,6 +8,7 @@
 #include "archive/bytes.h"
 #include "base/text_table.h"
 #include "data/arrays.h"
+#include "data/file_kind.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -41,6 +42,12 @@ at::Tensor parse_ids(Bytes bytes, const std::string& name) {
 at::Tensor read_raw(const std::filesystem::path& path, const std::string& dtype) {
   const MappedFile file(path);
   const std::string name = path.string();
+  const FileKind kind = sniff(file.bytes().first(std::min<std::size_t>(file.size(), 8)));
+  if (is_array(kind) || kind == FileKind::kZip) {
+    throw_file_error("the file states the type of its ids itself", name, "nothing but ids",
+                     kind == FileKind::kNpy ? "a .npy file" : "a zip archive, as .npz",
+                     "leave `dtype` out");
+  }
   if (dtype == "uint16") return parse_ids<std::uint16_t>(file.bytes(), name);
   if (dtype == "int32") return parse_ids<std::int32_t>(file.bytes(), name);
   if (dtype == "uint32") return parse_ids<std::uint32_t>(file.bytes(), name);

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import unittest
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,16 @@ import program
 from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, IMAGES, MODELS, PRESET, support
 
 GATE, USAGE, UNSUPPORTED, FILE = 1, 2, 4, 5
+
+
+def gray_png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (struct.pack(">I", len(data)) + kind + data +
+                struct.pack(">I", zlib.crc32(kind + data)))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + bytes(width)) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 class NegativeTest(program.ProgramTest):
@@ -141,8 +153,34 @@ class CalibrationTest(NegativeTest):
         np.save(self.folder / "none.npy", np.zeros((0, 1, 8, 8), np.float32))
         self.calib_fails(FILE, "none.npy", "none.npy")
 
+    def test_samples_without_values(self) -> None:
+        np.save(self.folder / "none.npy", np.zeros((4, 0, 8), np.float32))
+        self.calib_fails(FILE, "holds no values", "none.npy")
+        (self.folder / "some").mkdir()
+        for i, length in enumerate((8, 0)):
+            np.save(self.folder / "some" / f"{i}.npy", np.zeros((1, 8, length), np.float32))
+        self.calib_fails(FILE, "1.npy", "some")
+
+    def test_pipe(self) -> None:
+        os.mkfifo(self.folder / "pipe")
+        self.calib_fails(FILE, "a pipe", "pipe")
+
     def test_synthetic_without_shape(self) -> None:
         self.calib_fails(USAGE, "--input-shape", "synthetic")
+
+    def test_options_of_other_data(self) -> None:
+        self.digits_fail(USAGE, "--input-shape", "--input-shape", "1,8,8")
+        self.fails(USAGE, "--input-shape", "inspect", DIGITS_MODEL, "--data", DIGITS_CALIB,
+                   "--input-shape", "1,8,8")
+        self.quantize_fails(USAGE, "--window", DIGITS_MODEL, "--calib", "synthetic",
+                            "--input-shape", "1,8,8", "--window", "8")
+
+    def test_an_image_that_is_too_narrow(self) -> None:
+        model = self.image_model()
+        self.write("vit.pt.preprocess.json", json.dumps({**PRESET, "resize_mode": "shorter"}))
+        shutil.copytree(IMAGES, self.folder / "images")
+        (self.folder / "images" / "narrow.png").write_bytes(gray_png(50000, 1))
+        self.quantize_fails(FILE, "narrow.png", model, "--calib", "images")
 
 
 class RecipeTest(NegativeTest):
