@@ -193,8 +193,8 @@ std::string describe_json(const Json& value) {
       return "null";
     case Json::value_t::boolean:
       return text;
-    default:
-      return "the number " + text;
+    default:  // JSON has no text for numbers that are not finite
+      return "the number " + (text == "null" ? std::to_string(value.get<double>()) : text);
   }
 }
 
