@@ -53,6 +53,23 @@ void check_retrieval(const EvaluationOptions& options, const Dataset& images,
 
 }  // namespace
 
+void check_task_options(const EvaluationOptions& options) {
+  const bool labelled = options.task == Task::kClassification || options.task == Task::kRetrieval;
+  const auto check = [&](bool used, const std::string& given, const char* setting,
+                         const char* tasks) {
+    if (used || given.empty()) return;
+    throw Error(ErrorKind::kUsage, {.what = "the task has no use for this",
+                                    .where = setting,
+                                    .expected = tasks,
+                                    .got = "the task " + name_of(options.task),
+                                    .hint = "leave it out, or choose another `task`"});
+  };
+  check(options.task == Task::kPerplexity, options.words, "`words`", "`task=perplexity`");
+  check(options.task == Task::kRetrieval, options.texts, "`texts`", "`task=retrieval`");
+  check(labelled, options.labels, "`labels`", "`task=classification` or `task=retrieval`");
+  check(labelled, options.classes, "`classes`", "`task=classification` or `task=retrieval`");
+}
+
 bool is_labelled(const EvaluationOptions& options, const Dataset& images,
                  const std::optional<Dataset>& texts) {
   return texts && options.use_labels && has_labels(images);

@@ -22,7 +22,8 @@ std::vector<std::int64_t> choose_labels(const Session& session) {
   const bool asked = !options.labels.empty() || !options.classes.empty();
   if (!options.use_labels || (!asked && !has_labels(dataset))) return {};
   const at::Tensor logits = first_outputs(session, 0, task_positions(options)).front();
-  if (!asked && logits.dim() != 2 && session.has_reference) {
+  const bool gated = std::count(options.required.begin(), options.required.end(), "top1") > 0;
+  if (!asked && !gated && logits.dim() != 2 && session.has_reference) {
     session.observer->warn("the output of the model is not [samples, classes]: no accuracy");
     return {};
   }

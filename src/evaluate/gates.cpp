@@ -62,6 +62,7 @@ constexpr std::array<GateRule, 9> kRules{{
      .metric = "spearman",
      .help = "smallest rank correlation of similarities and scores",
      .needs = kScores,
+     .undefined = "needs two pairs at least, and neither similarities nor scores all alike",
      .least = -1.0,
      .most = 1.0},
     {.name = "min-cosine",
@@ -196,9 +197,11 @@ std::vector<GateResult> judge(std::span<const Metric> metrics, std::span<const G
     const auto metric = std::find_if(metrics.begin(), metrics.end(),
                                      [&](const Metric& m) { return m.name == gate.rule->metric; });
     if (metric == metrics.end()) {
-      throw Error(ErrorKind::kUsage, {.what = "a gate on a figure that was not measured",
-                                      .where = setting_of(*gate.rule),
-                                      .hint = std::string(gate.rule->needs)});
+      throw Error(ErrorKind::kUsage,
+                  {.what = "a gate on a figure that was not measured",
+                   .where = setting_of(*gate.rule),
+                   .hint = std::string(gate.rule->undefined.empty() ? gate.rule->needs
+                                                                    : gate.rule->undefined)});
     }
     const bool passed =
         gate.rule->minimum ? metric->value >= gate.limit : metric->value <= gate.limit;

@@ -30,10 +30,11 @@ struct GateRule {
   std::string_view name;    // "min-top1"; with '_' for '-' in JSON
   std::string_view metric;  // see metrics_of()
   std::string_view help;
-  std::string_view needs;  // what gives the metric, for messages
-  bool minimum = true;     // else the limit is a maximum
-  bool share = false;      // 0..1, may be typed as a percentage
-  bool reference = false;  // compares with the reference
+  std::string_view needs;           // what gives the metric, for messages
+  std::string_view undefined = "";  // why a figure that is measured may have no value; else needs
+  bool minimum = true;              // else the limit is a maximum
+  bool share = false;               // 0..1, may be typed as a percentage
+  bool reference = false;           // compares with the reference
   // The values that the metric can have; a share has its own.
   double least = -std::numeric_limits<double>::infinity();
   double most = std::numeric_limits<double>::infinity();

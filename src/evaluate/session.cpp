@@ -1,6 +1,7 @@
 #include "evaluate/session.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -181,6 +182,30 @@ void check_first_outputs(const Session& session) {
   }
 }
 
+/// Of a model that takes as many samples at a time as a pass has: throws Error kUsage if it would
+/// fail at the end of the data, in a pass of fewer.
+void check_last_pass(const Session& session, const std::string& path,
+                     const std::function<void(std::size_t count)>& run) {
+  const EvaluationOptions& options = *session.options;
+  const std::int64_t drawn = session.data.dataset.scores().empty() ? 1 : 2;  // at a time: pairs
+  const std::int64_t total =
+      options.samples > 0 ? std::min(session.size(), options.samples * drawn) : session.size();
+  const std::int64_t pass = options.batch_size, rest = total % pass;
+  if (total < pass || rest == 0) return;
+  try {
+    run(static_cast<std::size_t>(rest));
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::kUsage) throw;
+    throw Error(ErrorKind::kUsage,
+                {.what = "the model does not take the samples that are left for the last pass",
+                 .where = path,
+                 .expected = "a multiple of " + counted(pass, "sample"),
+                 .got = counted(total, "sample") + ", which leave " + std::to_string(rest),
+                 .hint = "use `samples=" + std::to_string((total - rest) / drawn) +
+                         "`, or export it for any number of samples"});
+  }
+}
+
 }  // namespace
 
 std::int64_t Session::size() const {
@@ -190,6 +215,7 @@ std::int64_t Session::size() const {
 Session open_session(const EvaluationOptions& options, const Observer& observer) {
   check_options(options);
   check_required(options);
+  check_task_options(options);
   std::vector<ModelForm> models;
   if (!options.reference.empty()) {
     check_model_file(options.reference, options.trust);
@@ -250,7 +276,10 @@ std::vector<at::Tensor> first_outputs(const Session& session, std::size_t run,
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::kUsage || whole < 2) throw;
   }
-  return outputs_of(whole);  // traced for a number of samples
+  std::vector<at::Tensor> outputs = outputs_of(whole);  // traced for a number of samples
+  check_last_pass(session, model.path(),
+                  [&](std::size_t count) { static_cast<void>(outputs_of(count)); });
+  return outputs;
 }
 
 void for_each_output(Session& session, std::span<const int> positions,

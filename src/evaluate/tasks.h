@@ -5,6 +5,9 @@
 
 namespace repquant {
 
+/// Throws Error kUsage for options that only other tasks look at.
+void check_task_options(const EvaluationOptions& options);
+
 /// What the options and the data alone show that the task cannot measure, said before a model is
 /// loaded. `texts`: of the second tower. Throws Error kUsage or kFile.
 void check_task(const EvaluationOptions& options, const Dataset& dataset,

@@ -152,6 +152,21 @@ class EvaluateTest(program.ProgramTest):
                     self.assertIn("top-1 %", done.stdout)
                     self.assertIn("MISSED", done.stdout)
 
+    def test_a_number_of_samples_that_is_fixed(self) -> None:
+        import torch
+
+        class Four(torch.nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return x.reshape(4, 8)
+
+        torch.jit.trace(Four(), torch.zeros(4, 2, 4)).save(str(self.folder / "four.pt"))
+        np.save(self.folder / "x.npy", np.ones((10, 2, 4), np.float32))
+        evaluate = ("evaluate", "four.pt", "--reference", "four.pt", "--data", "x.npy",
+                    "--batch-size", "4")
+        self.fails(2, "--samples 8", *evaluate)
+        self.fails(2, "--samples 4", *evaluate, "--samples", "7")
+        self.assertEqual(self.result(*evaluate, "--samples", "8")["samples"], 8)
+
     def test_image_folders(self) -> None:
         model = self.folder / "vit.pt"
         shutil.copy(MODELS / "vit_fused.trace.pt", model)

@@ -138,6 +138,11 @@ class PerplexityTest(LanguageTest):
         fails(USAGE, "--window", "--data", "ids.npy", "--window", "1")
         fails(USAGE, "--stride", "--data", "ids.npy", "--window", "8", "--stride", "9")
         fails(USAGE, "--window", "--data", "ids.npy", "--stride", "9")
+        fails(FILE, "--dtype", "--data", "ids.npy", "--window", "8", "--dtype", "uint16")
+        fails(FILE, "folder", "--data", ".", "--window", "8")
+        fails(USAGE, "--labels", "--data", "ids.npy", "--window", "8", "--labels", "ids.npy")
+        self.fails(USAGE, "--words", "evaluate", "bigram.pt", "--reference", "bigram.pt", "--data",
+                   "ids.npy", "--window", "8", "--words", "50")
         fails(USAGE, "--dtype", "--data", "ids.bin", "--window", "8", "--dtype", "float32")
         fails(FILE, "ids.bin", "--data", "ids.bin", "--window", "8")
         fails(FILE, "absent.bin", "--data", "absent.bin", "--window", "8", "--dtype", "uint16")
@@ -209,6 +214,10 @@ class EmbeddingTest(LanguageTest):
         fails(USAGE, "nothing to measure", input_ids=ids, attention_mask=mask)
         fails(USAGE, "no position", input_ids=ids, attention_mask=0 * mask, scores=scores)
         fails(USAGE, "does not fit the inputs", input_ids=ids, scores=scores)
+        np.savez(self.folder / "pair.npz", input_ids=ids[:2], attention_mask=mask[:2],
+                 scores=scores[:1])
+        self.fails(USAGE, "two pairs", "evaluate", "mean.pt", "--task", "embedding", "--data",
+                   "pair.npz", "--min-spearman", "0.5")
 
 
 class RetrievalTest(LanguageTest):
