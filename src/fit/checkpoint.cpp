@@ -71,6 +71,11 @@ void append_checkpoint(const std::string& workdir, const std::string& fingerprin
   }
 }
 
+bool has_checkpoint(const std::string& workdir) {
+  std::error_code none;
+  return fs::exists(file_of(workdir, 0), none);
+}
+
 FitState read_checkpoint(const std::string& workdir, const std::string& fingerprint) {
   FitState state{.fingerprint = fingerprint, .plans = {}, .damaged = {}};
   for (std::size_t index = 0;; ++index) {

@@ -33,4 +33,7 @@ void append_checkpoint(const std::string& workdir, const std::string& fingerprin
 /// Throws Error kUsage if the checkpoint belongs to another model, data set or recipe.
 FitState read_checkpoint(const std::string& workdir, const std::string& fingerprint);
 
+/// Whether a run has left one there.
+bool has_checkpoint(const std::string& workdir);
+
 }  // namespace repquant

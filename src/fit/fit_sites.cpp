@@ -71,8 +71,20 @@ class SequentialFit {
   }
 
   std::vector<std::optional<SitePlan>> restore() const {
-    if (!options_.resume || options_.workdir.empty()) return {};
+    if (options_.workdir.empty()) return {};
+    if (!options_.resume) {
+      if (has_checkpoint(options_.workdir)) {
+        options_.warn(
+            "checkpoints of an earlier run are replaced, which `resume` would go on from: " +
+            options_.workdir);
+      }
+      return {};
+    }
     FitState state = read_checkpoint(options_.workdir, options_.fingerprint);
+    if (state.plans.empty()) {
+      options_.warn("there is no checkpoint to go on from, the fit begins anew: " +
+                    options_.workdir);
+    }
     for (const auto& file : state.damaged) {
       options_.warn("a checkpoint is damaged, its site is fitted again: " + file);
     }

@@ -120,6 +120,25 @@ TEST(FitSites, ADamagedCheckpointCostsItsSiteAlone) {
   expect_same(checkpointed(options.workdir), whole.plans);
 }
 
+TEST(FitSites, SaysThatCheckpointsAreReplacedOrAreNotThere) {
+  TempDir folder;
+  FitSitesOptions options = with_workdir(folder / "work");
+  std::vector<std::string> warnings;
+  options.warn = [&](const std::string& text) { warnings.push_back(text); };
+  fit_all(planted(), w4a4(), options);
+  EXPECT_TRUE(warnings.empty());
+  fit_all(planted(), w4a4(), options);
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_NE(warnings[0].find("are replaced"), std::string::npos);
+  options.resume = true;
+  fit_all(planted(), w4a4(), options);
+  EXPECT_EQ(warnings.size(), 1U);
+  options.workdir = (folder / "wrok").string();
+  fit_all(planted(), w4a4(), options);
+  ASSERT_EQ(warnings.size(), 2U);
+  EXPECT_NE(warnings[1].find("wrok"), std::string::npos);
+}
+
 TEST(FitSites, TakesWhatTheCheckpointSays) {
   TempDir folder;
   const FittedSites first = fit_all(planted(), w4a4());
