@@ -15,6 +15,8 @@ constexpr std::array<std::string_view, 5> kOfTheRun{"force", "max_memory", "outp
 
 std::string in_quotes(std::string_view word) { return "\"" + std::string(word) + "\""; }
 
+bool is_number(std::string_view text) { return text.find_first_not_of("0123456789.") == text.npos; }
+
 std::string key_of(std::string_view setting) {
   auto [name, value] = split_setting(setting);
   if (std::find(kOfTheRun.begin(), kOfTheRun.end(), name) != kOfTheRun.end()) {
@@ -31,7 +33,8 @@ std::string key_of(std::string_view setting) {
   if (value.size() > 1 && value.front() == '\'' && value.back() == '\'') {
     value = value.substr(1, value.size() - 2);
   }
-  return in_quotes(name) + (value.empty() ? "" : ": " + in_quotes(value));
+  if (value.empty()) return in_quotes(name);
+  return in_quotes(name) + ": " + (is_number(value) ? std::string(value) : in_quotes(value));
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ TEST(PlanKeys, StandForSettings) {
   EXPECT_EQ(with_plan_keys("(`exclude='a.*'`)"), "(\"exclude\": \"a.*\")");
   EXPECT_EQ(with_plan_keys("`force`, `trust`"), "`force`, `trust`");
   EXPECT_EQ(with_plan_keys("one ` only"), "one ` only");
+  EXPECT_EQ(with_plan_keys("use `batch_size=4`"), "use \"batch_size\": 4");
 }
 
 TEST(PlanKeys, LeaveWhatWasFound) {
