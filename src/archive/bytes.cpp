@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -79,7 +80,10 @@ std::vector<std::uint8_t> read_bytes(const std::filesystem::path& path, std::uin
 std::vector<std::string> read_lines(const std::filesystem::path& path, std::uint64_t max_size) {
   const std::vector<std::uint8_t> bytes = read_bytes(path, max_size);
   std::vector<std::string> lines;
-  auto begin = bytes.begin();
+  constexpr std::array<std::uint8_t, 3> kMark{0xEF, 0xBB, 0xBF};  // of UTF-8, which editors write
+  const bool marked =
+      bytes.size() >= kMark.size() && std::equal(kMark.begin(), kMark.end(), bytes.begin());
+  auto begin = bytes.begin() + (marked ? std::ptrdiff_t{kMark.size()} : 0);
   while (begin != bytes.end()) {
     const auto end = std::find(begin, bytes.end(), std::uint8_t{'\n'});
     std::string line(begin, end);

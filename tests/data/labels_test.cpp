@@ -44,6 +44,11 @@ TEST(Labels, ClassesFileMapsFolders) {
   EXPECT_EQ(resolve_labels(data, 8, dir / "classes.tsv").labels(),
             (std::vector<std::int64_t>{7, 3, 3}));
   EXPECT_ERROR(resolve_labels(data, 7, dir / "classes.tsv"), ErrorKind::kUsage, "n01/c.png");
+  // As editors of other systems write it.
+  write_text(dir / "classes.tsv",
+             "\xEF\xBB\xBF"
+             "7\tn01\r\n0\tn00\r\n3\tn02\r\n");
+  EXPECT_EQ(read_classes(dir / "classes.tsv").at("n01"), 7);
   write_text(dir / "classes.tsv", "7\tn01\n");
   EXPECT_ERROR(resolve_labels(data, 8, dir / "classes.tsv"), ErrorKind::kUsage, "n02");
 }
