@@ -79,6 +79,24 @@ void check_bounds(const QuantizeOptions& options) {
         "seconds, 0 for no limit");
 }
 
+/// Checkpoints among the samples would be taken for some. Throws Error kUsage.
+void check_apart(const std::filesystem::path& workdir, const DataPath* data) {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  if (workdir.empty() || data == nullptr || !fs::is_directory(data->path, none)) return;
+  const fs::path folder = fs::canonical(data->path, none);
+  const fs::path inside = fs::weakly_canonical(workdir, none);
+  if (std::mismatch(folder.begin(), folder.end(), inside.begin(), inside.end()).first !=
+      folder.end()) {
+    return;
+  }
+  throw Error(ErrorKind::kUsage, {.what = "the checkpoints would lie among the calibration data",
+                                  .where = "`workdir`",
+                                  .expected = "a folder outside of " + data->path,
+                                  .got = workdir.string(),
+                                  .hint = "choose another `workdir`"});
+}
+
 /// What can be refused before any work.
 void check_options(const QuantizeOptions& options) {
   if (options.bit_allocation) check_bit_allocation(*options.bit_allocation, options.recipe);
@@ -92,6 +110,7 @@ void check_options(const QuantizeOptions& options) {
                                   {"preset", options.model + "." + kPresetFile}});
   check_model_file(options.model, options.trust);
   check_output(options.output, options.force);
+  check_apart(options.workdir, data);
   if (!options.workdir.empty()) check_folder(options.workdir);
   check_room(options.output, smallest_artifact(options));
 }

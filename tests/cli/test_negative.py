@@ -300,6 +300,14 @@ class OutputTest(NegativeTest):
         self.fails(FILE, "nowhere", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
                    "nowhere/out.pt")
 
+    def test_checkpoints_among_the_samples(self) -> None:
+        (self.folder / "calib").mkdir()
+        for i, image in enumerate(np.load(DIGITS_CALIB)["images"][:4]):
+            np.save(self.folder / "calib" / f"{i}.npy", image)
+        for workdir in ("calib", "calib/work", "./calib/../calib"):
+            self.quantize_fails(USAGE, "--workdir", DIGITS_MODEL, "--calib", "calib", "--workdir",
+                                workdir)
+
     def test_is_a_folder(self) -> None:
         (self.folder / "out.pt").mkdir()
         self.fails(FILE, "out.pt", "quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "-o",
