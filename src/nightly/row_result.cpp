@@ -30,6 +30,8 @@ Json describe_data(const DataRequest& request) {
   const OpenedData opened = open_data(request);
   Json json;
   json["sha256"] = opened.dataset.hash();
+  // Also those of a labels.txt beside the samples, which is none of them.
+  if (!opened.dataset.labels().empty()) json["labels"] = opened.dataset.labels();
   if (opened.preset) json["preset"] = preset_to_json(*opened.preset);
   return json;
 }

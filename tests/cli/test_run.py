@@ -10,6 +10,8 @@ import time
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
+import numpy as np
+
 import program
 from program import BINARY, DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, support
 
@@ -153,6 +155,22 @@ class RowsTest(RunTest):
         self.write("out/digits.w8a8.json", "{")
         self.assertFalse(resumed())
         self.assertFalse(resumed(evaluate={"data": str(DIGITS_TEST), "samples": 50}))
+
+    def test_labels_beside_the_samples_are_part_of_the_data(self) -> None:
+        (self.folder / "data").mkdir()
+        digits = np.load(DIGITS_TEST)
+        for i, image in enumerate(digits["images"][:20]):
+            np.save(self.folder / "data" / f"{i:02}.npy", image)
+        plan = self.plan(self.model(bits=["w8a8"], evaluate={"data": "data"}))
+        top1 = []
+        for shift in (0, 1):
+            labels = (digits["labels"][:20] + shift) % 10
+            self.write("data/labels.txt", "".join(f"{label}\n" for label in labels))
+            row = self.run_json(0, plan)["rows"][0]
+            self.assertFalse(row.get("resumed", False))
+            top1.append(row["metrics"]["top1"])
+        self.assertGreater(top1[0], 0.8)
+        self.assertLess(top1[1], 0.2)
 
     def test_rows_equal_single_runs(self) -> None:
         row = self.run_json(0, self.plan(bits=["w4a4"]))["rows"][0]
