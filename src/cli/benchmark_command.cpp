@@ -69,7 +69,8 @@ Command add_benchmark(CLI::App& parent) {
   app.add_option("--preprocess", options->preset,
                  "preprocessing preset (default: that of the first model)")
       ->type_name("FILE");
-  app.add_option("--batch-sizes", options->batch_sizes, "samples in a pass, such as 1,8,16")
+  app.add_option("--batch-sizes,--batch-size", options->batch_sizes,
+                 "samples in a pass, such as 1,8,16")
       ->type_name("SIZES")
       ->delimiter(',')
       ->check(CLI::Range(1, 65536))

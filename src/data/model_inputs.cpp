@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/list_text.h"
+#include "base/text_table.h"
 #include "data/dataset_source.h"
 #include "repquant/error.h"
 #include "tensor/cache_codes.h"
@@ -19,16 +20,16 @@ std::string names_text(const std::vector<std::string>& names) {
 }
 
 [[noreturn]] void fail(const Batch& batch, const ModelSignature& signature) {
-  std::string expected = std::to_string(signature.required);
+  std::string expected = counted(signature.names.size(), "input");
   if (signature.names.size() > signature.required) {
-    expected += " to " + std::to_string(signature.names.size());
+    expected = std::to_string(signature.required) + " to " + expected;
   }
   const std::string given =
       batch.names.empty() ? std::to_string(batch.inputs.size()) + " without names"
                           : std::to_string(batch.inputs.size()) + ": " + names_text(batch.names);
   throw Error(ErrorKind::kUsage,
               {.what = "the data does not fit the inputs of the model",
-               .expected = expected + " inputs: " + names_text(signature.names),
+               .expected = expected + ": " + names_text(signature.names),
                .got = given,
                .hint = "give an .npz file with one array for each input, under the input's name"});
 }
