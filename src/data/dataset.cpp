@@ -46,6 +46,17 @@ std::vector<double> to_scores(const at::Tensor& tensor, std::int64_t samples,
   return {data, data + scores.numel()};
 }
 
+/// Whether an array named scores is an input of a model: it has more than one number for each of
+/// the samples that other arrays have.
+bool is_input_of_scores(const Arrays& arrays) {
+  const auto found = std::find(arrays.names.begin(), arrays.names.end(), "scores");
+  if (found == arrays.names.end() || arrays.tensors.size() < 2) return false;
+  const auto at = static_cast<std::size_t>(found - arrays.names.begin());
+  const at::Tensor& scores = arrays.tensors[at];
+  const at::Tensor& other = arrays.tensors[at == 0 ? 1 : 0];
+  return scores.dim() > 1 && other.dim() > 0 && scores.size(0) == other.size(0);
+}
+
 /// A stream of token ids, cut into windows.
 void open_tokens(DatasetSource& source) {
   const TokenOptions& tokens = source.options.tokens;
@@ -68,7 +79,10 @@ std::vector<std::int64_t> open_single_file(DatasetSource& source) {
   source.list.files = {{source.root.filename().string(), source.root}};
   source.arrays = read_arrays(source.root);
   const std::optional<at::Tensor> labels = take_labels(source.arrays, name);
-  const std::optional<at::Tensor> scores = internal::take_array(source.arrays, {"scores"}, name);
+  std::optional<at::Tensor> scores;
+  if (!is_input_of_scores(source.arrays)) {
+    scores = internal::take_array(source.arrays, {"scores"}, name);
+  }
   for (std::size_t i = 0; i < source.arrays.tensors.size(); ++i) {
     const at::Tensor& tensor = source.arrays.tensors[i];
     const std::string label =

@@ -38,12 +38,18 @@ class TakesWholeList(Takes):
         return self.net(torch.stack(parts).sum(0))
 
 
+class TakesScores(Takes):
+    def forward(self, x: Tensor, scores: Tensor) -> Tensor:
+        return self.net(x + scores)
+
+
 class StructuredInputs(program.ProgramTest):
     def test_the_written_file_takes_them(self) -> None:
         torch.manual_seed(1)
         x, y = (torch.randn(32, 6, 16) for _ in range(2))
         cases = (
             (TakesDict, ("batch.x", "batch.y"), {"x": x, "y": y}),
+            (TakesScores, ("x", "scores"), None),
             (TakesTuple, ("pair.0", "pair.1"), (x, y)),
             (TakesList, ("parts.0", "parts.1"), [x, y]),
             (TakesWholeList, ("parts.0", "parts.1"), [x, y]),
@@ -61,8 +67,9 @@ class StructuredInputs(program.ProgramTest):
                 for form in forms:
                     self.assertGreater(form["sqnr_db"], 30.0)
                 with torch.inference_mode():
-                    expected = model(given)
-                    got = torch.jit.load(self.folder / "out.pt")(given)
+                    arguments = (x, y) if given is None else (given,)
+                    expected = model(*arguments)
+                    got = torch.jit.load(self.folder / "out.pt")(*arguments)
                 self.assertLess(float((got - expected).norm() / expected.norm()), 0.03)
 
 
