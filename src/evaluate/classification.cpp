@@ -1,4 +1,9 @@
 // Top-1 and top-5 accuracy, and agreement of outputs of any kind with the reference.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <utility>
+
 #include "data/labels.h"
 #include "evaluate/metrics.h"
 #include "evaluate/tasks.h"
@@ -14,6 +19,11 @@ struct ClassSums {
   AgreementSums agreement;
 };
 
+/// One value a sample, [B], as [B, 1]: the samples are no classes.
+at::Tensor of_samples(const at::Tensor& output) {
+  return output.dim() > 1 ? output : output.reshape({-1, 1});
+}
+
 }  // namespace
 
 std::vector<std::int64_t> choose_labels(const Session& session) {
@@ -23,7 +33,8 @@ std::vector<std::int64_t> choose_labels(const Session& session) {
   if (!options.use_labels || (!asked && !has_labels(dataset))) return {};
   const at::Tensor logits = first_outputs(session, 0, task_positions(options)).front();
   const bool gated = std::count(options.required.begin(), options.required.end(), "top1") > 0;
-  if (!asked && !gated && logits.dim() != 2 && session.has_reference) {
+  const bool classes_there = logits.dim() == 2 && logits.size(1) > 1;
+  if (!asked && !gated && !classes_there && session.has_reference) {
     session.observer->warn("the output of the model is not [samples, classes]: no accuracy");
     return {};
   }
@@ -36,11 +47,16 @@ EvaluationReport evaluate_classification(Session& session) {
   const EvaluationOptions& options = *session.options;
   draw(session);
   std::int64_t classes = 0;
+  bool said = false;
   std::vector<ClassSums> sums(session.runs.size());
 
   for_each_output(session, task_positions(options), [&](const BatchOutputs& step) {
-    const at::Tensor& logits = step.outputs.front();
-    classes = logits.dim() > 0 ? logits.size(-1) : 1;
+    const at::Tensor logits = of_samples(step.outputs.front());
+    classes = logits.size(-1);
+    if (classes == 1 && step.reference != nullptr && !std::exchange(said, true)) {
+      session.observer->warn(
+          "the output has one value a sample, so agreement and KL say nothing; SQNR does");
+    }
     ClassSums& sum = sums[step.run];
     std::vector<std::int64_t> labels;
     if (!session.labels.empty()) {
@@ -50,8 +66,9 @@ EvaluationReport evaluate_classification(Session& session) {
       sum.accuracy += count_correct(logits, labels);
     }
     if (step.reference == nullptr) return;
-    compare_logits(step.reference->front(), logits, sum.agreement);
-    if (!labels.empty()) sum.paired += count_paired(step.reference->front(), logits, labels);
+    const at::Tensor expected = of_samples(step.reference->front());
+    compare_logits(expected, logits, sum.agreement);
+    if (!labels.empty()) sum.paired += count_paired(expected, logits, labels);
   });
 
   const bool labelled = !session.labels.empty();

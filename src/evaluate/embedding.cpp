@@ -73,6 +73,27 @@ Embedding summarize(const EmbeddingSums& sums, const std::vector<double>& scores
 
 }  // namespace
 
+std::vector<std::int64_t> embedding_widths(const Session& session) {
+  std::vector<std::int64_t> widths;
+  for (const at::Tensor& output : first_outputs(session, 0, task_positions(*session.options))) {
+    widths.push_back(output.dim() > 0 ? output.size(-1) : 1);
+  }
+  return widths;
+}
+
+void check_widths(const std::vector<at::Tensor>& outputs, std::span<const std::int64_t> widths) {
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const std::int64_t width = outputs[i].dim() > 0 ? outputs[i].size(-1) : 1;
+    if (width == widths[i]) continue;
+    throw Error(
+        ErrorKind::kUsage,
+        {.what = "an output of the model is no embedding: its width changes with the samples",
+         .expected = std::to_string(widths[i]) + ", as for the first sample",
+         .got = std::to_string(width),
+         .hint = "`outputs` chooses the embeddings by position, from 0"});
+  }
+}
+
 at::Tensor pooled(const at::Tensor& output, const Batch& batch) {
   require_finite(output);
   at::Tensor values = output.to(at::kDouble);
@@ -114,7 +135,9 @@ EvaluationReport evaluate_embedding(Session& session) {
   const std::vector<double> scores = draw_pairs(session);
   std::vector<EmbeddingSums> sums(session.runs.size());
   bool averaged = false;
+  const std::vector<std::int64_t> widths = embedding_widths(session);
   for_each_output(session, task_positions(*session.options), [&](const BatchOutputs& step) {
+    check_widths(step.outputs, widths);
     averaged = step.outputs.front().dim() == 3;
     const at::Tensor actual = pooled(step.outputs.front(), step.batch);
     if (!scores.empty()) sums[step.run].parts.push_back(actual);

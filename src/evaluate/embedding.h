@@ -3,9 +3,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <span>
 #include <vector>
 
 #include "data/dataset.h"
+#include "evaluate/session.h"
 #include "evaluate/statistics.h"
 
 namespace repquant {
@@ -20,5 +23,11 @@ std::vector<double> cosines(const at::Tensor& left, const at::Tensor& right);
 
 /// Rows scaled to length 1 (rows of zeros stay), [N, D].
 at::Tensor normalized(const at::Tensor& embeddings);
+
+/// Sizes of the outputs' last dimension for the first sample.
+std::vector<std::int64_t> embedding_widths(const Session& session);
+
+/// Throws Error kUsage for outputs of other widths, such as similarities of all samples of a batch.
+void check_widths(const std::vector<at::Tensor>& outputs, std::span<const std::int64_t> widths);
 
 }  // namespace repquant

@@ -111,7 +111,9 @@ EvaluationReport evaluate_retrieval(Session& session) {
   const auto texts =
       session.texts ? static_cast<std::int64_t>(session.text_indices.size()) : images;
   std::vector<Towers> towers(session.runs.size());
+  const std::vector<std::int64_t> widths = embedding_widths(session);
   for_each_output(session, task_positions(*session.options), [&](const BatchOutputs& step) {
+    check_widths(step.outputs, widths);
     towers[step.run].image_parts.push_back(embedding_of(step.outputs[0]));
     towers[step.run].text_parts.push_back(embedding_of(step.outputs[1]));
   });

@@ -206,6 +206,14 @@ void check_last_pass(const Session& session, const std::string& path,
   }
 }
 
+std::string positions_text(const std::vector<int>& positions) {
+  std::string text;
+  for (const int position : positions) {
+    text += (text.empty() ? "" : ",") + std::to_string(position);
+  }
+  return text;
+}
+
 }  // namespace
 
 std::int64_t Session::size() const {
@@ -335,12 +343,15 @@ EvaluationReport make_report(const Session& session, const std::string& protocol
 std::vector<int> output_positions(const EvaluationOptions& options, std::vector<int> defaults) {
   if (options.outputs.empty()) return defaults;
   const auto& given = options.outputs;
-  if (given.size() != defaults.size() || *std::min_element(given.begin(), given.end()) < 0) {
+  const bool twice = given.size() == 2 && given[0] == given[1];  // nothing to compare
+  if (given.size() != defaults.size() || twice ||
+      *std::min_element(given.begin(), given.end()) < 0) {
     throw Error(ErrorKind::kUsage,
                 {.what = "bad choice of outputs",
                  .where = "`outputs`",
-                 .expected = counted(defaults.size(), "position") + ", counted from 0",
-                 .got = std::to_string(given.size()) + " given"});
+                 .expected = counted(defaults.size(), "position") + ", counted from 0" +
+                             (defaults.size() > 1 ? ", each another" : ""),
+                 .got = positions_text(given)});
   }
   return given;
 }

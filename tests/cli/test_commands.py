@@ -152,6 +152,29 @@ class EvaluateTest(program.ProgramTest):
                     self.assertIn("top-1 %", done.stdout)
                     self.assertIn("MISSED", done.stdout)
 
+    def test_one_value_a_sample(self) -> None:
+        import torch
+
+        class Score(torch.nn.Module):
+            def __init__(self, sign: float) -> None:
+                super().__init__()
+                self.sign = sign
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.sign * x.sum(1)
+
+        for name, sign in (("up", 1.0), ("down", -1.0)):
+            model = torch.jit.trace(Score(sign), torch.zeros(2, 4))
+            model.save(str(self.folder / f"{name}.pt"))
+        np.savez(self.folder / "x.npz", x=np.random.rand(40, 4).astype(np.float32),
+                 labels=np.arange(40) % 2)
+        for size in (1, 16):  # the samples are no classes
+            arguments = ("evaluate", "down.pt", "--reference", "up.pt", "--data", "x.npz",
+                         "--batch-size", size)
+            agreement = self.result(*arguments)["models"][0]["agreement"]
+            self.assertEqual((agreement["count"], agreement["total"]), (40, 40))
+            self.assertIn("say nothing", self.succeed(*arguments).stderr)
+
     def test_a_number_of_samples_that_is_fixed(self) -> None:
         import torch
 

@@ -234,6 +234,11 @@ class RetrievalTest(LanguageTest):
         self.succeed(*arguments, "--min-recall1", "0.75")
         self.assertEqual(self.run_program(*arguments, "--min-recall1", "0.8").returncode, 1)
         self.fails(USAGE, "--outputs", *arguments[:-1], "1")
+        self.fails(USAGE, "each another", *arguments[:-1], "1,1")
+        # Similarities, which are as wide as the batch, are no embeddings.
+        for task in ("retrieval", "embedding"):
+            self.fails(USAGE, "changes with the samples", "evaluate", "towers.pt", "--task", task,
+                       "--data", "pairs.npz", "--reference", "towers.pt")
 
     def test_zero_shot(self) -> None:
         # Ten images, four class texts: both sides go through the model in batches of three.
