@@ -75,9 +75,9 @@ struct ArtifactInfo {
   std::vector<ArtifactSite> sites;
   double fold_deviation = 0.0;
   double output_sqnr_db = 0.0;  // simulated against FP32, on the samples that were fitted
-  std::optional<JudgementReport> judgement;  // and on samples held back
-  double lowered_sqnr_db = 0.0;              // integer module against the simulation
-  double changed_codes = 0.0;                // largest share over all calls, 0..1
+  std::optional<HeldBackReport> judgement;  // and on samples held back
+  double lowered_sqnr_db = 0.0;             // integer module against the simulation
+  double changed_codes = 0.0;               // largest share over all calls, 0..1
   /// Submodules that load() is to leave portable, and why; mostly empty.
   std::map<std::string, std::string> portable;
 };

@@ -88,29 +88,29 @@ struct InputHistogram {
 };
 
 /// How a search for the fewest bits was judged.
-struct HeldBackReport {
+struct BitSearchReport {
   double max_kl = 0.0;  // the bound, nats
   double kl = 0.0;      // of the simulation against FP32, mean over rows, nats
   int samples = 0;      // held back: neither fitted nor ranked on
 
-  friend bool operator==(const HeldBackReport&, const HeldBackReport&) = default;
+  friend bool operator==(const BitSearchReport&, const BitSearchReport&) = default;
 };
 
 /// What the choice of bits site by site came to. Averages do not count what stays in floating
 /// point.
 struct BitAllocationReport {
   double target_bits = 0.0;
-  double weight_bits = 0.0;                   // average over the elements of the weights
-  double activation_bits = 0.0;               // average over multiply-accumulates
-  double estimated_sqnr_db = 0.0;             // of the outputs, from the sum of the sites' errors
-  double estimated_kl = 0.0;                  // nats per row, outputs taken as logits
-  std::optional<HeldBackReport> held_back{};  // with BitSearch
+  double weight_bits = 0.0;                    // average over the elements of the weights
+  double activation_bits = 0.0;                // average over multiply-accumulates
+  double estimated_sqnr_db = 0.0;              // of the outputs, from the sum of the sites' errors
+  double estimated_kl = 0.0;                   // nats per row, outputs taken as logits
+  std::optional<BitSearchReport> held_back{};  // with BitSearch
 
   friend bool operator==(const BitAllocationReport&, const BitAllocationReport&) = default;
 };
 
 /// How far the simulation is from FP32 on calibration samples that nothing was fitted on.
-struct JudgementReport {
+struct HeldBackReport {
   int samples = 0;
   double sqnr_db = 0.0;  // of all floating-point outputs
   /// Share of rows with the same largest value, outputs taken as logits; none where they are none.
@@ -118,7 +118,7 @@ struct JudgementReport {
   std::optional<double> fitted_agreement{};  // the same on as many samples that were fitted
   double floor_db = 0.0;                     // below it there is a warning
 
-  friend bool operator==(const JudgementReport&, const JudgementReport&) = default;
+  friend bool operator==(const HeldBackReport&, const HeldBackReport&) = default;
 };
 
 /// What learning came to (LearningRecipe).
@@ -143,9 +143,9 @@ struct QuantizeReport {
   bool synthetic = false;
   double fold_deviation = 0.0;  // relative to the largest output
   double output_sqnr_db = 0.0;  // simulated against FP32, on the samples that were fitted
-  std::vector<InputHistogram> histograms;    // with QuantizeOptions::histograms, worst site first
-  std::optional<JudgementReport> judgement;  // none: no samples were held back
-  double seconds = 0.0;                      // whole run
+  std::vector<InputHistogram> histograms;   // with QuantizeOptions::histograms, worst site first
+  std::optional<HeldBackReport> judgement;  // none: no samples were held back
+  double seconds = 0.0;                     // whole run
   double fit_seconds = 0.0;
   double float_seconds = 0.0;  // FP32 model on the same samples, one thread
   std::int64_t model_bytes = 0;

@@ -12,14 +12,14 @@ std::string multiple_text(double seconds, double unit) {
   return unit > 0 ? format_number(seconds / unit, 1) : "-";
 }
 
-std::string held_back_text(const std::optional<HeldBackReport>& held_back) {
+std::string held_back_text(const std::optional<BitSearchReport>& held_back) {
   if (!held_back) return "";
   return "; KL divergence " + format_number(held_back->kl, 4) + " nats on " +
          counted(held_back->samples, "held-back sample") + " (at most " +
          format_number(held_back->max_kl, 4) + ")";
 }
 
-std::string agreement_text(const std::optional<JudgementReport>& judgement, bool fitted) {
+std::string agreement_text(const std::optional<HeldBackReport>& judgement, bool fitted) {
   if (!judgement) return "";
   const auto& share = fitted ? judgement->fitted_agreement : judgement->agreement;
   return share ? ", top-1 as FP32 on " + format_number(100 * *share, 1) + " %" : "";

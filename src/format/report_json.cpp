@@ -161,7 +161,7 @@ Json bit_allocation_json(const BitAllocationReport& bit_allocation) {
   return json;
 }
 
-Json judgement_json(const JudgementReport& judgement) {
+Json judgement_json(const HeldBackReport& judgement) {
   Json json{{"samples", judgement.samples},
             {"sqnr_db", judgement.sqnr_db},
             {"floor_db", judgement.floor_db}};
@@ -170,10 +170,10 @@ Json judgement_json(const JudgementReport& judgement) {
   return json;
 }
 
-JudgementReport parse_judgement(const Json& json, const std::string& source) {
-  JudgementReport judgement{.samples = read_key<int>(json, "samples", source),
-                            .sqnr_db = read_key<double>(json, "sqnr_db", source),
-                            .floor_db = read_key<double>(json, "floor_db", source)};
+HeldBackReport parse_judgement(const Json& json, const std::string& source) {
+  HeldBackReport judgement{.samples = read_key<int>(json, "samples", source),
+                           .sqnr_db = read_key<double>(json, "sqnr_db", source),
+                           .floor_db = read_key<double>(json, "floor_db", source)};
   const auto share = [&](const char* key) -> std::optional<double> {
     if (!json.contains(key)) return {};
     return read_key<double>(json, key, source);

@@ -21,9 +21,9 @@ Json coverage_json(const Coverage& coverage);
 Coverage parse_coverage(const Json& json, const std::string& source);
 
 Json bit_allocation_json(const BitAllocationReport& bit_allocation);
-Json judgement_json(const JudgementReport& judgement);
+Json judgement_json(const HeldBackReport& judgement);
 /// Throws Error kFile.
-JudgementReport parse_judgement(const Json& json, const std::string& source);
+HeldBackReport parse_judgement(const Json& json, const std::string& source);
 
 /// `errors`: with the columns that only a finished run can fill.
 Json site_json(const SiteReport& site, bool errors);

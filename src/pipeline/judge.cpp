@@ -153,8 +153,7 @@ std::vector<SiteLoss> site_losses(const JudgedPlans& plans, const PlanHook& simu
 std::string db(double value) { return format_number(value, 1) + " dB"; }
 
 void warn_below_floor(const JudgedPlans& plans, const PlanHook& simulate,
-                      const JudgementReport& judgement, double fitted_db,
-                      const Observer& observer) {
+                      const HeldBackReport& judgement, double fitted_db, const Observer& observer) {
   constexpr std::size_t kNamed = 3;
   const std::vector<SiteLoss> losses = site_losses(plans, simulate);
   std::string names;
@@ -179,7 +178,7 @@ void warn_below_floor(const JudgedPlans& plans, const PlanHook& simulate,
                .hint = "`min_sqnr` judges any output"});
 }
 
-void check_gates(const JudgementReport& judgement, const QuantizeOptions& options) {
+void check_gates(const HeldBackReport& judgement, const QuantizeOptions& options) {
   const std::string samples = " on " + counted(judgement.samples, "held-back calibration sample");
   if (options.min_sqnr_db && !(judgement.sqnr_db >= *options.min_sqnr_db)) {
     throw Error(ErrorKind::kGate, {.what = "the quantized outputs are too far from FP32",
@@ -227,15 +226,15 @@ void check_judged_outputs(const Model& model, const std::vector<at::Tensor>& bat
   if (!whole_numbers(outputs) && !logits_in(outputs).defined()) fail_without_logits();
 }
 
-JudgementReport judge(const JudgedPlans& plans, const QuantizeOptions& options,
-                      const QuantizeReport& report, const Observer& observer) {
+HeldBackReport judge(const JudgedPlans& plans, const QuantizeOptions& options,
+                     const QuantizeReport& report, const Observer& observer) {
   const at::NoGradGuard no_grad;
   const PlanHook simulate = plan_hook(plans.search.sites, plans.plans);
   const Sums held_back = run(plans, simulate, plans.held_back);
   const std::int64_t count = sample_count(plans.held_back);
-  JudgementReport judgement{.samples = static_cast<int>(count),
-                            .sqnr_db = held_back.outputs.sqnr_db(),
-                            .agreement = held_back.agreement()};
+  HeldBackReport judgement{.samples = static_cast<int>(count),
+                           .sqnr_db = held_back.outputs.sqnr_db(),
+                           .agreement = held_back.agreement()};
   if (judgement.agreement) {
     judgement.fitted_agreement =
         run(plans, simulate, first_batches(plans.fitted, count)).agreement();

@@ -35,7 +35,7 @@ void check_judged_outputs(const Model& model, const std::vector<at::Tensor>& bat
 /// most is lost; `report` has the figure on the fitted samples.
 /// Throws Error kGate below options.min_sqnr_db or options.min_agreement, kUnsupported where the
 /// latter is asked for and the outputs are no logits.
-JudgementReport judge(const JudgedPlans& plans, const QuantizeOptions& options,
-                      const QuantizeReport& report, const Observer& observer);
+HeldBackReport judge(const JudgedPlans& plans, const QuantizeOptions& options,
+                     const QuantizeReport& report, const Observer& observer);
 
 }  // namespace repquant

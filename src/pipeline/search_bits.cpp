@@ -94,7 +94,7 @@ std::vector<double> targets_between(const TargetBits& smallest, const TargetBits
                                   .hint = "raise `calibration.samples`"});
 }
 
-[[noreturn]] void fail_bound(const HeldBackReport& held_back, double bits) {
+[[noreturn]] void fail_bound(const BitSearchReport& held_back, double bits) {
   throw Error(ErrorKind::kGate,
               {.what = "no choice of bits keeps the outputs that close",
                .where = "`max_kl`",
@@ -145,7 +145,7 @@ QuantizeReport search_bits(const PreparedRun& run, const QuantizeOptions& option
     if (best) probe.force = true;  // the file there is this run's own
     const FittedRun fitted = fit_prepared(fitting, probe, limited);
     BitAllocationReport report = allocation_report(allocation, target);
-    report.held_back = HeldBackReport{
+    report.held_back = BitSearchReport{
         .max_kl = bound.max_kl, .kl = judge.kl(fitted.sites.plans), .samples = judging};
     const bool kept = report.held_back->kl <= bound.max_kl;
     observer.info(format_number(target, 2) + " bits: KL divergence " +

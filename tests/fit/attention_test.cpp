@@ -33,6 +33,8 @@ TEST(FitAttend, GridsPerChannelFollowTheChannels) {
   const AttendPlan channels = fit_attend({value}, kHeads, 4, recipe, true);
   EXPECT_EQ(channels.value.scale.sizes(), (std::vector<std::int64_t>{3, 1, 8}));
   EXPECT_LT(value_error(value, channels), 0.5 * value_error(value, heads));
+  EXPECT_EQ(describe(heads), "v per head");
+  EXPECT_EQ(describe(channels), "v per channel");
 }
 
 TEST(FitAttend, TokensAsColumnsGetNoGridsOfTheirOwn) {

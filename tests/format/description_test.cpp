@@ -50,7 +50,7 @@ ArtifactInfo example() {
   info.sites = {row, row};
   info.fold_deviation = 1e-6;
   info.output_sqnr_db = 12.5;
-  info.judgement = JudgementReport{16, 11.5, 0.9375, 0.96875, 3.0};
+  info.judgement = HeldBackReport{16, 11.5, 0.9375, 0.96875, 3.0};
   info.portable = {{"blocks_0_attend", "self-check: values differ by 1.0e+00 of the largest"}};
   info.lowered_sqnr_db = 120.0;
   info.changed_codes = 1e-4;

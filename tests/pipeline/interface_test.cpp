@@ -29,6 +29,16 @@ class Interface : public ::testing::Test {
   int before_;
 };
 
+TEST_F(Interface, SharesAreNoPercentages) {
+  QuantizeOptions options = planted_options(folder_, "out.pt");
+  options.min_coverage = 95.0;
+  EXPECT_ERROR(quantize(options), ErrorKind::kUsage, "`min_coverage`");
+  options.min_coverage = 0.0;
+  options.min_agreement = 97.0;
+  EXPECT_ERROR(quantize(options), ErrorKind::kUsage, "`min_agreement`");
+  EXPECT_EQ(folder_.entries(), 0);
+}
+
 TEST_F(Interface, CalibrationMustBeSaid) {
   QuantizeOptions options = planted_options(folder_, "out.pt");
   options.calib = {};
