@@ -35,7 +35,7 @@ void run(const std::string& model, const std::string& calib, const std::string& 
   evaluation.data = test;
   const auto measured = repquant::evaluate(evaluation).models.at(0);
   std::printf("top-1 %.4f, agrees with FP32 on %.4f\n", measured.accuracy->top1.value,
-              measured.agreement->top1.value);
+              measured.agreement->top1->value);
 
   repquant::BenchmarkOptions timing;
   timing.models = {model, artifact};

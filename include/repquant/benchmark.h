@@ -67,7 +67,7 @@ struct BenchmarkModel {
   std::int64_t resident_bytes = 0;         // growth of the process by loading it
   std::optional<double> integer_share;     // of an artifact's multiply-accumulates, 0..1
   double sqnr_db = 0.0;                    // outputs against the baseline's on the first batch
-  Proportion agreement;                    // rows in which both rank the same class first
+  std::optional<Proportion> agreement;     // rows in which both rank the same class first
   std::optional<double> recorded_sqnr_db;  // what the artifact says about itself
   bool keeps_past = false;  // keys and values; without them every token costs a whole pass
   /// kGenerate: how many tokens of the first text are the baseline's, before one that is not.

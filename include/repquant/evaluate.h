@@ -49,9 +49,10 @@ struct PairedDifference {
 /// Outputs of a model beside those of the reference on the same samples. For perplexity these are
 /// the predictions that count, and interval and error allow for their dependence in a window.
 struct Agreement {
-  Proportion top1;       // both rank the same class first
-  Mean kl;               // KL(softmax(reference) || softmax(model)), nats
-  double sqnr_db = 0.0;  // 10 log10(sum reference^2 / sum (reference - model)^2)
+  // Of rows of two values at least; none of models that give one value.
+  std::optional<Proportion> top1;  // both rank the same class first
+  std::optional<Mean> kl;          // KL(softmax(reference) || softmax(model)), nats
+  double sqnr_db = 0.0;            // 10 log10(sum reference^2 / sum (reference - model)^2)
   std::optional<PairedDifference> difference;  // with labels
 };
 

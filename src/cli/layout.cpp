@@ -1,16 +1,16 @@
 #include "cli/layout.h"
 
-#include "base/parse_number.h"
-#include "base/text_table.h"
-
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <sstream>
-#include <string_view>
 #include <utility>
+
+#include "base/list_text.h"
+#include "base/parse_number.h"
+#include "base/text_table.h"
 
 namespace repquant::cli {
 namespace {
@@ -96,13 +96,14 @@ std::string Table::to_string() const {
 
   std::vector<std::size_t> kept;
   std::vector<TableColumn> titles;
-  std::string left_out;
+  std::vector<std::string> left_out;  // two columns may have one title
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     if (shown[i]) {
       kept.push_back(i);
       titles.push_back({columns_[i].title, columns_[i].align});
     } else {
-      left_out += (left_out.empty() ? "" : ", ") + columns_[i].title;
+      const std::string& title = columns_[i].title;
+      if (std::count(left_out.begin(), left_out.end(), title) == 0) left_out.push_back(title);
     }
   }
   const std::size_t last = kept.back();
@@ -129,7 +130,7 @@ std::string Table::to_string() const {
       table.add_row(std::move(cells));
     }
   }
-  const std::string note = "(--wide shows: " + left_out + ")";
+  const std::string note = "(--wide shows: " + list_text(left_out) + ")";
   return table.to_string() + (left_out.empty() ? "" : wrapped(note, layout_.width, 1) + "\n");
 }
 

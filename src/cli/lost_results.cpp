@@ -17,7 +17,8 @@ constexpr double kHardlyCovered = 0.01;  // share of multiply-adds
 
 bool is_lost(const ModelEvaluation& model) {
   if (model.agreement) {
-    return model.agreement->sqnr_db < kLostDb && model.agreement->kl.value > kLostKl;
+    const auto& kl = model.agreement->kl;
+    return model.agreement->sqnr_db < kLostDb && (!kl || kl->value > kLostKl);
   }
   const auto& cosine = model.embedding   ? model.embedding->cosine
                        : model.retrieval ? model.retrieval->cosine
@@ -27,9 +28,10 @@ bool is_lost(const ModelEvaluation& model) {
 
 std::string figures(const ModelEvaluation& model) {
   if (model.agreement) {
-    return "KL " + format_number(model.agreement->kl.value, 2) + ", SQNR " +
-           format_number(model.agreement->sqnr_db, 1) + " dB, agreement " +
-           format_percent(model.agreement->top1.value);
+    const auto& [top1, kl, sqnr_db, difference] = *model.agreement;
+    return (kl ? "KL " + format_number(kl->value, 2) + ", " : "") + "SQNR " +
+           format_number(sqnr_db, 1) + " dB" +
+           (top1 ? ", agreement " + format_percent(top1->value) : "");
   }
   const auto& cosine = model.embedding ? model.embedding->cosine : model.retrieval->cosine;
   return "cosine " + format_number(cosine->value, 2);

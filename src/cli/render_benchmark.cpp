@@ -33,7 +33,7 @@ std::string benchmark_text(const BenchmarkReport& report, const Layout& layout) 
                                  format_number(model.load_seconds, 2),
                                  model.integer_share ? format_percent(*model.integer_share) : "-",
                                  format_number(model.sqnr_db, 1),
-                                 format_percent(model.agreement.value)};
+                                 model.agreement ? format_percent(model.agreement->value) : "-"};
     if (generate) {
       row.push_back(std::to_string(model.same_tokens.value_or(0)) + " of " +
                     std::to_string(report.tokens));
@@ -93,7 +93,7 @@ Json benchmark_json(const BenchmarkReport& report) {
          {"sqnr_db", model.sqnr_db},
          {"recorded_sqnr_db",
           model.recorded_sqnr_db ? Json(*model.recorded_sqnr_db) : Json(nullptr)},
-         {"agreement", model.agreement.value}});
+         {"agreement", model.agreement ? Json(model.agreement->value) : Json(nullptr)}});
     if (!generate) continue;
     json["models"].back()["keeps_past"] = model.keeps_past;
     json["models"].back()["same_tokens"] = model.same_tokens.value_or(0);

@@ -44,8 +44,12 @@ std::function<std::string(const ModelEvaluation&)> of(std::optional<Part> ModelE
 void add_agreement(const EvaluationReport& report, std::vector<Figure>& columns) {
   if (!report.reference) return;
   const auto part = &ModelEvaluation::agreement;
-  columns.push_back({"agreement %", of(part, [](const auto& a) { return points(a.top1.value); })});
-  columns.push_back({"KL", of(part, [](const auto& a) { return format_number(a.kl.value, 4); })});
+  columns.push_back({"agreement %", of(part, [](const auto& a) {
+                       return a.top1 ? points(a.top1->value) : std::string();
+                     })});
+  columns.push_back({"KL", of(part, [](const auto& a) {
+                       return a.kl ? format_number(a.kl->value, 4) : std::string();
+                     })});
   columns.push_back(
       {"SQNR dB", of(part, [](const auto& a) { return format_number(a.sqnr_db, 2); }), 1});
 }

@@ -55,7 +55,7 @@ EvaluationReport evaluate_classification(Session& session) {
     classes = logits.size(-1);
     if (classes == 1 && step.reference != nullptr && !std::exchange(said, true)) {
       session.observer->warn(
-          "the output has one value a sample, so agreement and KL say nothing; SQNR does");
+          "the output has one value a sample: there is no agreement and no KL, SQNR alone");
     }
     ClassSums& sum = sums[step.run];
     std::vector<std::int64_t> labels;

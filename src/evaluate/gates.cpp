@@ -15,6 +15,7 @@ namespace {
 
 constexpr const char* kLabels = "give class folders, an array named labels, or `labels`";
 constexpr const char* kReference = "give the floating-point model as `reference`";
+constexpr const char* kRanked = "needs an output of two values a sample at least";
 constexpr const char* kPerplexity = "needs `task=perplexity`";
 constexpr const char* kRetrieval = "needs `task=retrieval`";
 constexpr const char* kEmbedding = "needs `task=embedding` or `task=retrieval`, and `reference`";
@@ -31,12 +32,14 @@ constexpr std::array<GateRule, 9> kRules{{
      .metric = "agreement",
      .help = "smallest top-1 agreement with the reference",
      .needs = kReference,
+     .undefined = kRanked,
      .share = true,
      .reference = true},
     {.name = "max-kl",
      .metric = "kl",
      .help = "largest mean KL divergence from the reference, nats",
      .needs = kReference,
+     .undefined = kRanked,
      .minimum = false,
      .reference = true,
      .least = 0.0},
@@ -148,8 +151,8 @@ std::vector<Metric> metrics_of(const ModelEvaluation& model) {
     add("ppl_ratio", model.perplexity->ratio);
   }
   if (model.agreement) {
-    add("agreement", model.agreement->top1.value);
-    add("kl", model.agreement->kl.value);
+    if (model.agreement->top1) add("agreement", model.agreement->top1->value);
+    if (model.agreement->kl) add("kl", model.agreement->kl->value);
     add("sqnr_db", model.agreement->sqnr_db);
   }
   if (model.embedding) {

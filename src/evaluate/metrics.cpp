@@ -181,6 +181,7 @@ void compare_logits(const at::Tensor& reference, const at::Tensor& logits, Agree
   const Rows actual(logits);
   for (std::int64_t i = 0; i < actual.size(); ++i) {
     ++sums.rows;
+    sums.ranked = sums.ranked || expected[i].size() > 1;
     if (argmax(expected[i]) == argmax(actual[i])) ++sums.same_top1;
     const std::vector<double> p = finite_values(expected[i]), q = finite_values(actual[i]);
     sums.kl.add(kl_divergence(p, q), 1.0);
@@ -219,10 +220,13 @@ PairedDifference summarize(const PairedCounts& counts) {
 }
 
 Agreement summarize(const AgreementSums& sums) {
-  return {.top1 = proportion(sums.same_top1, sums.rows),
-          .kl = sums.kl.mean(),
-          .sqnr_db = sums.values.sqnr_db(),
-          .difference = std::nullopt};
+  Agreement agreement;
+  if (sums.ranked) {
+    agreement.top1 = proportion(sums.same_top1, sums.rows);
+    agreement.kl = sums.kl.mean();
+  }
+  agreement.sqnr_db = sums.values.sqnr_db();
+  return agreement;
 }
 
 }  // namespace repquant

@@ -28,6 +28,7 @@ struct PairedCounts {
 
 struct AgreementSums {
   std::int64_t rows = 0;
+  bool ranked = false;  // a row has two values at least
   std::int64_t same_top1 = 0;
   ClusterMean kl;  // nats, each row by itself
   Energies values;

@@ -27,9 +27,11 @@ Json mean_json(const Mean& mean) {  // an unknown error is null
 }
 
 void add_agreement_json(const Agreement& agreement, Json& json) {
-  json["agreement"] = proportion_json(agreement.top1);
-  json["kl"] = agreement.kl.value;
-  json["kl_standard_error"] = agreement.kl.standard_error;
+  if (agreement.top1) json["agreement"] = proportion_json(*agreement.top1);
+  if (agreement.kl) {
+    json["kl"] = agreement.kl->value;
+    json["kl_standard_error"] = agreement.kl->standard_error;
+  }
   json["sqnr_db"] = agreement.sqnr_db;  // null: no difference at all
   if (const auto& difference = agreement.difference) {
     json["top1_difference"] = {{"value", difference->difference},

@@ -425,19 +425,21 @@ std::optional<at::ScalarType> type_of_input(const Value* value) {
 bool is_bool(const Value* value) { return is_bool_at(value, 0); }
 
 bool is_never_negative(const Value* number) {
-  static const std::set<std::string> kSizes{"aten::size", "aten::len", "aten::numel", "aten::dim"};
-  static const std::set<std::string> kOfOthers{
-      "aten::Float",      "aten::FloatImplicit", "aten::Int",      "aten::IntImplicit",
-      "aten::mul",        "aten::div",           "aten::floordiv", "aten::add",
-      "aten::sqrt",       "prim::ListUnpack",    "aten::pow",      "aten::__getitem__",
-      "prim::NumToTensor"};
+  static const std::set<std::string> kAlways{"aten::size",    "aten::len", "aten::numel",
+                                             "aten::dim",     "aten::exp", "aten::abs",
+                                             "aten::sigmoid", "aten::relu"};
+  static const std::set<std::string> kAsFirst{
+      "aten::pow",   "aten::__getitem__",   "aten::to",         "aten::type_as",     "aten::detach",
+      "aten::Float", "aten::FloatImplicit", "aten::Int",        "aten::IntImplicit", "aten::sqrt",
+      "aten::rsqrt", "aten::reciprocal",    "prim::ListUnpack", "prim::NumToTensor"};
+  static const std::set<std::string> kAsAll{"aten::mul", "aten::div", "aten::floordiv",
+                                            "aten::add"};
   if (const auto constant = constant_number(number)) return *constant >= 0.0;
   const Node* node = number->node();
-  if (is_one_of(node, kSizes)) return true;
-  if (!is_one_of(node, kOfOthers)) return false;
-  const bool first = is_kind(node, "aten::pow") || is_kind(node, "aten::__getitem__");
-  const auto operands = first ? node->inputs().slice(0, 1) : node->inputs();
-  return std::all_of(operands.begin(), operands.end(), is_never_negative);
+  if (is_one_of(node, kAlways)) return true;
+  if (is_one_of(node, kAsFirst)) return is_never_negative(node->input(0));
+  return is_one_of(node, kAsAll) &&
+         std::all_of(node->inputs().begin(), node->inputs().end(), is_never_negative);
 }
 
 bool leaves_float32(const Value* operand) {

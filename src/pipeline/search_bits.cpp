@@ -53,7 +53,7 @@ class Judge {
     for (std::size_t i = 0; i < simulated.size(); ++i) {
       compare_logits(reference_[i], simulated[i], sums);
     }
-    return summarize(sums).kl.value;
+    return summarize(sums).kl.value().value;
   }
 
  private:

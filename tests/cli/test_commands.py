@@ -171,9 +171,9 @@ class EvaluateTest(program.ProgramTest):
         for size in (1, 16):  # the samples are no classes
             arguments = ("evaluate", "down.pt", "--reference", "up.pt", "--data", "x.npz",
                          "--batch-size", size)
-            agreement = self.result(*arguments)["models"][0]["agreement"]
-            self.assertEqual((agreement["count"], agreement["total"]), (40, 40))
-            self.assertIn("say nothing", self.succeed(*arguments).stderr)
+            self.assertNotIn("agreement", self.result(*arguments)["models"][0])
+            self.assertIn("one value a sample", self.succeed(*arguments).stderr)
+            self.fails(2, "two values a sample", *arguments, "--min-agreement", "0.9")
 
     def test_a_number_of_samples_that_is_fixed(self) -> None:
         import torch

@@ -116,7 +116,8 @@ def forward(self, x):
   const double lost = 1.0 - *report.judgement->agreement;
   EXPECT_NEAR(std::pow(10.0, -report.judgement->sqnr_db / 10.0), lost, 1e-9);
   EXPECT_GT(report.output_sqnr_db, 10.0);
-  options_.min_agreement = 1.01;  // cannot be met
+  options_.recipe = recipe_for_bits({2, 2});
+  options_.min_agreement = 1.0;
   options_.force = true;
   EXPECT_ERROR(quantize(options_, observer_), ErrorKind::kGate, "min_agreement");
 }
@@ -145,7 +146,8 @@ TEST_F(JudgeRun, GatesFailBeforeAnythingIsWritten) {
   options_.min_sqnr_db = 90.0;
   EXPECT_ERROR(quantize(options_, observer_), ErrorKind::kGate, "too far from FP32");
   options_.min_sqnr_db.reset();
-  options_.min_agreement = 1.5;  // more than there can be
+  options_.recipe = recipe_for_bits({2, 2});
+  options_.min_agreement = 1.0;
   EXPECT_ERROR(quantize(options_, observer_), ErrorKind::kGate, "another class");
   EXPECT_EQ(folder_.entries(), 0);
 }

@@ -108,7 +108,7 @@ int main(int argc, char** argv) {
   repquant::check_evaluation(evaluation);
   check(refuses_without_labels(evaluation), "check_evaluation");
   for (const auto& row : repquant::evaluate(evaluation).models) {
-    check(row.accuracy->top1.value > 0.9 && row.agreement->top1.value > 0.9,
+    check(row.accuracy->top1.value > 0.9 && row.agreement->top1->value > 0.9,
           repquant::name_of(row.form).c_str());
   }
 
