@@ -72,11 +72,4 @@ void require_quantized(const SiteSearch& search, const std::vector<SiteBits>& bi
 /// Before a phase of long work: lets the user stop, and says what comes.
 void begin_phase(const Observer& observer, const char* name, std::size_t items);
 
-/// Runs the file as it is and the normalised graph on one batch and compares their outputs: the
-/// data must fit the model, and normalisation must not have changed it. Returns the graph's run.
-/// Throws Error kUsage when the model fails on the data, kNumerical for outputs that are not
-/// finite, kInternal above 1e-3, kUnsupported where the file itself differs as much once frozen or
-/// with rounded inputs.
-ObservedRun check_normalized(const Model& model, const std::vector<at::Tensor>& batch);
-
 }  // namespace repquant

@@ -23,6 +23,7 @@
 #include "recipe/json.h"
 #include "repquant/version.h"
 #include "tensor/cache_codes.h"
+#include "tensor/deviation.h"
 
 namespace repquant {
 namespace {
