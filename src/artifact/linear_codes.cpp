@@ -16,7 +16,6 @@
 
 namespace repquant {
 
-using torch::jit::Graph;
 using torch::jit::Module;
 using torch::jit::Node;
 using torch::jit::Value;

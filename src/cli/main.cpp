@@ -36,7 +36,7 @@ int say(const Error& error) {
 /// Ends a process whose work goes on.
 [[noreturn]] void end_now(int argc, const char* const* argv, const Error& error) {
   // Whoever should read what is said may have stopped reading.
-  std::signal(SIGALRM, [](int) { ::_exit(exit_code(ErrorKind::kInterrupted)); });
+  static_cast<void>(std::signal(SIGALRM, [](int) { ::_exit(exit_code(ErrorKind::kInterrupted)); }));
   ::alarm(1);
   remove_temporary_paths();
   if (::isatty(STDERR_FILENO) == 1) std::cerr << '\n';  // below the progress
@@ -75,8 +75,8 @@ void on_bus_error(int signal, siginfo_t* info, void* /*context*/) {
   while (said.test_and_set()) ::pause();  // another thread
   const std::string file = info->si_code == BUS_ADRERR ? file_mapped_at(info->si_addr) : "";
   if (file.empty()) {
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);
+    static_cast<void>(std::signal(signal, SIG_DFL));
+    static_cast<void>(std::raise(signal));
     return;
   }
   end_now(program_arguments.count, program_arguments.words,
@@ -107,7 +107,7 @@ int run_program(int argc, const char* const* argv) {
 
 int main(int argc, char** argv) {
   // A file beyond the limit of its size is an error of write(), not the end of the process.
-  std::signal(SIGXFSZ, SIG_IGN);
+  static_cast<void>(std::signal(SIGXFSZ, SIG_IGN));
   repquant::cli::watch_mapped_files(argc, argv);
   return repquant::cli::run_program(argc, argv);
 }
