@@ -250,7 +250,9 @@ bool fuse_linear(FusionContext& context, const SubmoduleCall& linear) {
   note(pattern.tokens && pattern.tokens->scale ? pattern.last : nullptr, "scales of channels");
   note(pattern.tokens ? pattern.tokens->quantize.node : nullptr, "grids of rows");
   note(pattern.add, "residual");
-  context.report_fused(linear.name, "repquant::linear u8 x s8", taken_in);
+  const bool nibbles = linear.state->integer("bits") <= 4;  // in memory, as of weights alone
+  context.report_fused(linear.name,
+                       nibbles ? "repquant::linear u8 x s4" : "repquant::linear u8 x s8", taken_in);
   if (pattern.tokens) {
     for (const auto* call : {&pattern.tokens->range, &pattern.tokens->quantize}) {
       context.report_fused_into(linear.name, call->name, "repquant::linear_tokens");

@@ -232,7 +232,7 @@ class InspectTest(program.ProgramTest):
         self.assertEqual((left["form"], left["integer"]), ("float", False))
         self.assertTrue(left["reason"])
         self.assertEqual({site["form"] for site in sites.values()}, {"fused"})
-        self.assertEqual(sites["blocks.0.attn.qkv"]["op"], "repquant::linear u8 x s8")
+        self.assertEqual(sites["blocks.0.attn.qkv"]["op"], "repquant::linear u8 x s4")
         self.assertEqual(sites["blocks.0.attn.qkv"]["macs"], 17 * 64 * 192)
         self.assertIn("fused into", sites["blocks.0.attn.scores"]["reason"])
         total = report["coverage"]["macs"]
