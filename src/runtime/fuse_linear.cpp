@@ -12,7 +12,6 @@
 namespace repquant {
 namespace {
 
-using torch::jit::NamedValue;
 using torch::jit::Node;
 using torch::jit::Value;
 
