@@ -57,7 +57,7 @@ LinearPlan fit_group(const ConvolutionProblem& problem, const Recipe& recipe, st
   own.site = &linear;
   own.rows = rows_in_memory({rows_of_group(windows, group, channels)});
   if (float_windows.defined()) {
-    const at::Tensor rows = rows_of_group(float_windows, group, channels);
+    at::Tensor rows = rows_of_group(float_windows, group, channels);
     own.rows.x_float = [rows](std::size_t) { return rows; };
   }
   own.readers = {{.weight = linear.weight, .counts = {}}};

@@ -32,7 +32,7 @@ struct ConvolutionProblem {
 /// few rows determine them, and the windows of all positions would be many copies of the input.
 /// `note` gets what was decided. Throws as fit_linear(), and Error(kNumerical) if there is no
 /// window.
-GroupedConvolutionPlan fit_convolution(const ConvolutionProblem& problem, const Recipe& recipe,
+GroupedConvolutionPlan fit_convolution(const ConvolutionProblem& problem, const Recipe& given,
                                        std::string& note);
 
 }  // namespace repquant

@@ -13,7 +13,7 @@ namespace repquant {
 /// rows (see row_sample.h), the weight on sums over all of them; neither depends on threads.
 /// Without any rows the weight is rounded to nearest; without rows to tell a range from, the grid
 /// is one per token. Throws Error kNumerical (naming the site) for inputs that are not finite.
-LinearPlan fit_linear(const LinearProblem& problem, const Recipe& recipe, std::string& note);
+LinearPlan fit_linear(const LinearProblem& given, const Recipe& recipe, std::string& note);
 
 /// A plan in words: "per channel; gptq".
 std::string describe(const LinearPlan& plan);

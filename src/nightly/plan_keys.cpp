@@ -15,7 +15,9 @@ constexpr std::array<std::string_view, 5> kOfTheRun{"force", "max_memory", "outp
 
 std::string in_quotes(std::string_view word) { return "\"" + std::string(word) + "\""; }
 
-bool is_number(std::string_view text) { return text.find_first_not_of("0123456789.") == text.npos; }
+bool is_number(std::string_view text) {
+  return text.find_first_not_of("0123456789.") == std::string_view::npos;
+}
 
 std::string key_of(std::string_view setting) {
   auto [name, value] = split_setting(setting);
