@@ -43,8 +43,7 @@ Arranged arrange(const at::Tensor& x, const ColumnLayout& layout, bool nibbles) 
   const std::int64_t rows = x.size(0), columns = x.size(1), chunks = layout.chunks();
   // An odd number of cache lines: rows of a tile do not meet in the same sets of the cache.
   const std::int64_t stride = ((layout.steps() * kStep + 15) / 16 | 1) * 16;
-  const Arranged result{at::empty({rows, stride}, x.options()),
-                        at::empty({rows, chunks}, x.options())};
+  Arranged result{at::empty({rows, stride}, x.options()), at::empty({rows, chunks}, x.options())};
   const float* from = x.const_data_ptr<float>();
   float* to = result.x.mutable_data_ptr<float>();
   float* offsets = result.offsets.mutable_data_ptr<float>();

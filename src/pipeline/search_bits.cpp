@@ -28,7 +28,7 @@ constexpr int kOneIn = 4;       // of the samples judges
 struct TimeIsUp {};
 
 at::Tensor require_logits(const std::vector<c10::IValue>& outputs) {
-  const at::Tensor logits = logits_in(output_tensors(outputs));
+  at::Tensor logits = logits_in(output_tensors(outputs));
   if (logits.defined()) return logits;
   throw Error(ErrorKind::kUnsupported,
               {.what = "the model has no output that can be taken as logits",
