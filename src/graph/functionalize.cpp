@@ -5,17 +5,16 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
 
 #include "graph/aliases.h"
+#include "graph/in_place.h"
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
 #include "graph/site_path.h"
-#include "graph/value_facts.h"
 #include "repquant/error.h"
 
 namespace repquant {
@@ -34,34 +33,10 @@ const std::set<std::string> kSame{"aten::contiguous",     "aten::detach",
                                   "aten::__getitem__",    "prim::ListUnpack",
                                   "prim::TupleUnpack",    "prim::TupleIndex",
                                   "prim::unchecked_cast", "prim::unchecked_unwrap_optional"};
-/// Arithmetic whose result may have another type than its first operand, by other operands.
-const std::set<std::string> kPromoting{
-    "aten::add",   "aten::sub",  "aten::mul",          "aten::div",       "aten::true_divide",
-    "aten::pow",   "aten::fmod", "aten::floor_divide", "aten::remainder", "aten::atan2",
-    "aten::hypot", "aten::lerp", "aten::addcmul",      "aten::addcdiv"};
-/// What gives truth values.
-const std::set<std::string> kTruth{
-    "aten::eq", "aten::ne",          "aten::lt",          "aten::le",         "aten::gt",
-    "aten::ge", "aten::logical_not", "aten::logical_and", "aten::logical_or", "aten::logical_xor"};
 /// Give a tensor another shape where it stands, which is a view of itself.
 const std::set<std::string> kTurned{"aten::transpose_", "aten::t_",         "aten::swapaxes_",
                                     "aten::swapdims_",  "aten::unsqueeze_", "aten::squeeze_"};
 constexpr const char* kRemedy = "write it as an assignment to a new tensor, such as x = x + y";
-
-/// The operator that gives a new tensor: "aten::add" for "aten::add_", "aten::__and__" for
-/// "aten::__iand__".
-std::string functional_kind(const Node* node) {
-  std::string kind = kind_name(node);
-  if (kind.starts_with("aten::__i")) return "aten::__" + kind.substr(9);
-  kind.pop_back();
-  return kind;
-}
-
-/// True for an operator that writes into its first operand.
-bool writes_first(const Node* node) {
-  return node->outputs().size() == 1 && writes_into(node, 0) && kind_name(node).ends_with('_') &&
-         node->input(0)->type()->isSubtypeOf(*c10::TensorType::get());
-}
 
 [[noreturn]] void refuse(const Node* node, const std::string& what, const std::string& hint) {
   throw Error(ErrorKind::kUnsupported, {.what = what, .where = describe_node(node), .hint = hint});
@@ -462,29 +437,12 @@ void turn(Node* node) {
              kRemedy);
     }
   }
-  std::string kind = kind_name(node);
-  kind.pop_back();
-  Node* view = node->replaceWithNewSymbol(c10::Symbol::fromQualString(kind));
+  Node* view = node->replaceWithNewSymbol(c10::Symbol::fromQualString(functional_kind(node)));
   view->copyMetadata(node);
   node->destroy();
   for (const auto& use : uses) {
     if (use.user != node && use.user->isAfter(view))
       use.user->replaceInput(use.offset, view->output());
-  }
-}
-
-/// Later nodes read `value` by another name.
-void rename_behind(Node* node, Value* value) {
-  if (!value->type()->isSubtypeOf(*c10::TensorType::get())) return;
-  Node* renamed = nullptr;
-  const std::vector<torch::jit::Use> uses = value->uses();
-  for (const auto& use : uses) {
-    if (!use.user->isAfter(node)) continue;
-    if (renamed == nullptr) {
-      renamed = node->owningGraph()->create(c10::aten::detach, {value});
-      renamed->insertAfter(node)->copyMetadata(value->node());
-    }
-    use.user->replaceInput(use.offset, renamed->output());
   }
 }
 
@@ -500,16 +458,6 @@ void refuse_written_state(Graph& graph) {
     refuse(node, "the model keeps state: forward() writes into its attribute " + name,
            "export it with the state as an input and an output");
   }
-}
-
-bool keeps_type_in_place(const Node* node) {
-  const std::string kind = functional_kind(node);
-  if (kTruth.count(kind) > 0) return is_bool(node->input(0));
-  if (kPromoting.count(kind) == 0) return true;
-  Float32Values float32;
-  return std::all_of(node->inputs().begin(), node->inputs().end(), [&](const Value* operand) {
-    return float32.contains(operand) || leaves_float32(operand);
-  });
 }
 
 bool functionalize(std::shared_ptr<Graph>& graph) {
@@ -531,28 +479,6 @@ bool functionalize(std::shared_ptr<Graph>& graph) {
     changed = true;
   }
   return changed;
-}
-
-void rename_written(Graph& graph) {
-  const std::vector<Node*> nodes(graph.nodes().begin(), graph.nodes().end());
-  for (Node* node : nodes) {
-    std::vector<Value*> roots;  // in order, so that the graph is the same each time
-    const std::function<void(Node*)> visit = [&](Node* inner) {
-      if (inner != node && writes_first(inner)) {
-        Value* root = root_of(inner->input(0));
-        const bool known = std::find(roots.begin(), roots.end(), root) != roots.end();
-        if (root->node()->owningBlock() == graph.block() && !known) roots.push_back(root);
-      }
-      for (torch::jit::Block* block : inner->blocks()) {
-        for (Node* next : block->nodes()) visit(next);
-      }
-    };
-    visit(node);
-    for (Value* root : roots) {
-      const Sharing sharing(root, node, {});
-      for (Value* value : sharing.values()) rename_behind(node, value);
-    }
-  }
 }
 
 }  // namespace repquant

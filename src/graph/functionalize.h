@@ -5,7 +5,6 @@
 
 namespace torch::jit {
 struct Graph;
-struct Node;
 }  // namespace torch::jit
 
 namespace repquant {
@@ -16,14 +15,6 @@ namespace repquant {
 /// branches and loops stay. Returns true if it changed the graph. Throws Error kUnsupported for a
 /// write whose new value cannot be put where it is read.
 bool functionalize(std::shared_ptr<torch::jit::Graph>& graph);
-
-/// What a branch or a loop writes into, later nodes read by another name (aten::detach): a value is
-/// then one tensor, whose codes all of its readers may share.
-void rename_written(torch::jit::Graph& graph);
-
-/// True if an in-place operator gives a tensor of the type that its first operand has when it gives
-/// a new one: a float32 tensor that doubles are added to stays float32 in place alone.
-bool keeps_type_in_place(const torch::jit::Node* node);
 
 /// Throws Error kUnsupported for an in-place operator on an attribute of the model, or on a view of
 /// one. To be called before passes that remove in-place operators: they take a constant for a value

@@ -15,6 +15,7 @@
 #include "graph/model.h"
 #include "graph/normalize.h"
 #include "graph/refuse.h"
+#include "graph/rename_written.h"
 
 namespace repquant {
 namespace {

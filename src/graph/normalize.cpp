@@ -16,7 +16,7 @@
 #include <set>
 #include <string>
 
-#include "graph/functionalize.h"
+#include "graph/in_place.h"
 #include "graph/rank.h"
 #include "graph/rewrite.h"
 #include "graph/value_facts.h"

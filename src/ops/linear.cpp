@@ -2,7 +2,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <array>
 
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/pack.h"
@@ -164,15 +163,15 @@ std::tuple<at::Tensor, at::Tensor> pack_weight_cpu(const at::Tensor& codes, std:
       at::zeros({packed_bytes(rows, columns, nibbles)}, codes.options().dtype(at::kByte));
   const at::Tensor sums = at::zeros({padded(rows)}, codes.options().dtype(at::kInt));
   auto* panels = packed.mutable_data_ptr<std::uint8_t>();
-  std::array<std::int8_t, kNibbles> table;
+  at::Tensor table;
   if (nibbles) {
-    const at::Tensor own = levels ? levels->contiguous() : at::arange(-8, 8, at::kChar);
-    std::copy_n(own.const_data_ptr<std::int8_t>(), kNibbles, table.begin());
-    std::copy_n(own.const_data_ptr<std::int8_t>(), kNibbles, panels);
+    table = levels ? levels->contiguous() : at::arange(-8, 8, at::kChar);
+    std::copy_n(table.const_data_ptr<std::int8_t>(), kNibbles, panels);
     panels += kLevelBytes;
   }
   pack_weight(static_cast<const std::uint8_t*>(plain.const_data_ptr()), rows, columns,
-              nibbles ? table.data() : nullptr, panels, sums.mutable_data_ptr<std::int32_t>());
+              nibbles ? table.const_data_ptr<std::int8_t>() : nullptr, panels,
+              sums.mutable_data_ptr<std::int32_t>());
   return {packed, sums};
 }
 

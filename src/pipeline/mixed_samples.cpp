@@ -8,6 +8,7 @@
 #include "artifact/check.h"
 #include "evaluate/explain_failure.h"
 #include "repquant/error.h"
+#include "tensor/deviation.h"
 #include "tensor/samples.h"
 
 namespace repquant {
@@ -18,15 +19,6 @@ using Tensors = std::vector<at::Tensor>;
 /// Shares of the largest value: what another order of sums makes is far below the one, what hangs
 /// on other samples above the other.
 constexpr double kRounding = 1e-4, kMixed = 1e-2;
-
-double difference(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor both = at::isfinite(a).logical_and(at::isfinite(b));
-  if (!both.any().item<bool>()) return 0.0;
-  const at::Tensor first = a.masked_select(both).to(at::kDouble);
-  const at::Tensor second = b.masked_select(both).to(at::kDouble);
-  return (first - second).abs().max().item<double>() /
-         std::max(first.abs().max().item<double>(), 1e-30);
-}
 
 enum class Mixed { kNothing, kWhole, kSample };
 
@@ -43,7 +35,7 @@ Mixed mixed(const Tensors& alone, const Tensors& together, std::int64_t samples)
     const bool has_samples = one.size(0) == 1 && all.size(0) == samples;
     if (!has_samples && one.size(0) != all.size(0)) continue;
     const at::Tensor expected = has_samples ? all.slice(0, samples - 1) : all;
-    if (difference(expected, one) <= kMixed) continue;
+    if (relative_difference(one, expected) <= kMixed) continue;
     if (has_samples) return Mixed::kSample;
     result = Mixed::kWhole;
   }
@@ -72,7 +64,8 @@ bool has_samples_second(const Model& model, const Tensors& batch, const Tensors&
     const std::int64_t axis = all.size(1) == samples ? 1 : 0;  // 0: averaged over the tokens
     if (all.size(axis) != samples) return false;
     const at::Tensor expected = all.slice(axis, samples - 1);
-    if (!alone[i].sizes().equals(expected.sizes()) || difference(expected, alone[i]) > kRounding)
+    if (!alone[i].sizes().equals(expected.sizes()) ||
+        !(relative_difference(alone[i], expected) <= kRounding))
       return false;
     compared = true;
   }

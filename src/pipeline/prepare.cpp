@@ -187,7 +187,7 @@ PreparedRun prepare_structure(const PrepareOptions& options, const Recipe& recip
 void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& observer,
                      CalibrationCache& cache) {
   CalibrationRecipe calibration = recipe.calibration;
-  Pass one = try_pass(run.model, first_sample(run.source, calibration, signature_of(run)));
+  const Pass one = try_pass(run.model, first_sample(run.source, calibration, signature_of(run)));
   run.any_number = !one.refused;
   if (calibration.batch_size == 0) calibration.batch_size = chosen_batch_size(one);
   run.batch_size = calibration.batch_size;
