@@ -359,8 +359,10 @@ TORCH_LIBRARY(repquant, m) {
       "pack_weight_only(Tensor codes, Tensor scale, int bits, int columns, int group_size) -> "
       "(Tensor packed, Tensor scale)");
 
-  // y = activation(x w^T + bias), w = codes times scales, x float32 [.., K]. weight, scale: packed;
-  // bias float32 [p N]; activation as in linear. A row's result does not depend on other rows.
+  // y = activation(x w^T + bias), w = codes times scales, x float32 [.., K], rounded to 16 bits by
+  // chunks of a group (at most 256 columns; step 2^(e - 14) for a largest 2^e). weight, scale:
+  // packed; bias float32 [p N]; activation as in linear. A row's result does not depend on other
+  // rows.
   m.def(
       "weight_only_linear(Tensor x, Tensor weight, Tensor scale, Tensor bias, int channels, "
       "int columns, int bits, int group_size, int activation) -> Tensor");

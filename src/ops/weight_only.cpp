@@ -12,10 +12,8 @@
 namespace repquant::ops {
 namespace {
 
-/// Rows whose inputs stay in the second-level cache while a panel passes, at most: as many as have
-/// this number of elements, but not fewer than kRowBlock, each block of which unpacks all weights.
-constexpr std::int64_t kRowBlock = 120;
-constexpr std::int64_t kBlockInputs = std::int64_t{1} << 17;
+/// Rows that share what is unpacked, at most.
+constexpr std::int64_t kRowBlock = 512;
 /// A multiple of every level's rows per tile.
 constexpr std::int64_t kRowStep = 12;
 /// Input elements that one thread should have at least.
@@ -26,62 +24,65 @@ std::int64_t panels(std::int64_t channels) { return (channels + kPanel - 1) / kP
 /// Narrowed to int or multiplied by others.
 void check_counts(std::int64_t channels, std::int64_t columns, std::int64_t bits,
                   std::int64_t group_size) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  constexpr std::int64_t kMost = std::int64_t{1} << 19;
   TORCH_CHECK(bits >= 1 && bits <= 8 && channels >= 0 && channels <= kMost && columns >= 1 &&
                   columns <= kMost && group_size >= 0,
               "repquant::weight_only_linear: no weight has ", bits, " bits, ", channels,
               " channels, ", columns, " columns and groups of ", group_size);
 }
 
-/// Inputs in the order of the packed weight.
-struct Arranged {
-  at::Tensor x;        // [rows, stride]
-  at::Tensor offsets;  // [rows, chunks]
+/// Inputs rounded to 16 bits, in the order of the packed weight.
+struct Rounded {
+  at::Tensor x;       // int16 [rows, stride]
+  at::Tensor chunks;  // bytes of InputChunk [rows, chunks]
 };
 
-Arranged arrange(const at::Tensor& x, const ColumnLayout& layout, bool nibbles) {
-  const std::int64_t rows = x.size(0), columns = x.size(1), chunks = layout.chunks();
+Rounded round_rows(const at::Tensor& x, std::int64_t group_size, bool nibbles) {
+  constexpr std::int64_t kLine = 32, kRoom = 16;
+  const std::int64_t rows = x.size(0), columns = x.size(1);
+  const ColumnLayout layout(columns, group_size);
   // An odd number of cache lines: rows of a tile do not meet in the same sets of the cache.
-  const std::int64_t stride = ((layout.steps() * kStep + 15) / 16 | 1) * 16;
-  Arranged result{at::empty({rows, stride}, x.options()), at::empty({rows, chunks}, x.options())};
-  const float* from = x.const_data_ptr<float>();
-  float* to = result.x.mutable_data_ptr<float>();
-  float* offsets = result.offsets.mutable_data_ptr<float>();
-  split_work(
-      rows, std::max<std::int64_t>(1, kGrain / columns), [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t r = begin; r < end; ++r) {
-          arrange_row(from + r * columns, layout, nibbles, to + r * stride, offsets + r * chunks);
-        }
-      });
+  const std::int64_t lines = (layout.steps() * kStep + kRoom + kLine - 1) / kLine | 1;
+  const auto chunk_bytes = layout.chunks() * static_cast<std::int64_t>(sizeof(InputChunk));
+  Rounded result{at::empty({rows, lines * kLine}, x.options().dtype(at::kShort)),
+                 at::empty({rows, chunk_bytes}, x.options().dtype(at::kByte))};
+  WeightOnlyInputs args;
+  args.x = x.const_data_ptr<float>();
+  args.nibbles = nibbles;
+  args.columns = columns;
+  args.group_size = group_size;
+  args.out = result.x.mutable_data_ptr<std::int16_t>();
+  args.stride = result.x.size(1);
+  args.chunks = static_cast<InputChunk*>(result.chunks.mutable_data_ptr());
+  const Kernels& table = kernels(current_level());
+  split_work(rows, std::max<std::int64_t>(1, kGrain / columns),
+             [&](std::int64_t begin, std::int64_t end) { table.round_inputs(args, begin, end); });
   return result;
 }
 
 /// Blocks of about equal size: each unpacks all weights, which a few rows left over would not be
 /// worth.
-std::int64_t rows_per_block(std::int64_t rows, std::int64_t columns) {
-  const std::int64_t most = std::max(kRowBlock, kBlockInputs / columns / kRowStep * kRowStep);
-  const std::int64_t blocks = (rows + most - 1) / most;
+std::int64_t rows_per_block(std::int64_t rows) {
+  const std::int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
   const std::int64_t even = (rows + blocks - 1) / blocks;
   return blocks == 1 ? even : (even + kRowStep - 1) / kRowStep * kRowStep;
 }
 
 void run(const WeightOnlyArgs& args, std::int64_t rows) {
   const std::int64_t count = panels(args.channels);
-  const std::int64_t block_rows = rows_per_block(rows, args.columns);
+  const std::int64_t block_rows = rows_per_block(rows);
   const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
   const bool small = rows * args.channels * args.columns < kThreadWork;
   const std::int64_t threads = small ? 1 : at::get_num_threads();
   const std::int64_t splits = threads == 1 ? 1 : std::min(count, 4 * threads);
-  const std::int64_t floats = (block_rows + kUnpackedColumns) * kPanel;
   const Kernels& table = kernels(current_level());
   split_work(
       blocks * splits, small ? blocks * splits : 1, [&](std::int64_t begin, std::int64_t end) {
-        std::uint8_t* scratch = thread_scratch(floats * static_cast<std::int64_t>(sizeof(float)));
+        std::uint8_t* scratch = thread_scratch(weight_only_scratch(block_rows));
         for (std::int64_t task = begin; task < end; ++task) {
           const std::int64_t block = task / splits, split = task % splits;
           table.weight_only(args, block * block_rows, std::min(rows, (block + 1) * block_rows),
-                            split * count / splits, (split + 1) * count / splits,
-                            reinterpret_cast<float*>(scratch));
+                            split * count / splits, (split + 1) * count / splits, scratch);
         }
       });
 }
@@ -142,11 +143,11 @@ at::Tensor weight_only_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
   at::Tensor out = new_output(sizes, at::kFloat);
   if (out.numel() == 0) return out;
   const at::Tensor rows = in_order(x).view({-1, columns});
-  const Arranged arranged = arrange(rows, layout, nibbles);
+  const Rounded inputs = round_rows(rows, group_size, nibbles);
   WeightOnlyArgs args;
-  args.x = arranged.x.const_data_ptr<float>();
-  args.stride = arranged.x.size(1);
-  args.offsets = arranged.offsets.const_data_ptr<float>();
+  args.x = inputs.x.const_data_ptr<std::int16_t>();
+  args.stride = inputs.x.size(1);
+  args.chunks = static_cast<const InputChunk*>(inputs.chunks.const_data_ptr());
   args.weight = weight.const_data_ptr<std::uint8_t>();
   args.scale = scale.const_data_ptr<float>();
   args.nibbles = nibbles;

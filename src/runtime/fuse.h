@@ -95,7 +95,7 @@ std::vector<torch::jit::Value*> insert_with_outputs(
 /// Each returns true if it has replaced the call (and what it could take in with it).
 bool fuse_attention(FusionContext& context, const SubmoduleCall& attend);
 bool fuse_linear(FusionContext& context, const SubmoduleCall& linear);
-/// A product of float activations with packed weight codes.
+/// A product of 16-bit activations with packed weight codes.
 bool fuse_weight_only(FusionContext& context, const SubmoduleCall& linear);
 bool fuse_norm(FusionContext& context, const SubmoduleCall& norm);
 /// Rows of a quantized table.

@@ -44,7 +44,7 @@ bool fuse_weight_only(FusionContext& context, const SubmoduleCall& linear) {
   context.replace(last->output(), output, {.module = linear.name});
   context.report_fused(
       linear.name,
-      "repquant::weight_only_linear f32 x s" + std::string(state.integer("bits") <= 4 ? "4" : "8"),
+      "repquant::weight_only_linear s16 x s" + std::string(state.integer("bits") <= 4 ? "4" : "8"),
       taken_in ? "with activation" : "");
   if (taken_in) last->destroy();
   linear.node->destroy();

@@ -261,7 +261,7 @@ class InspectTest(program.ProgramTest):
         fused = self.result("inspect", "q.pt", "--runtime")["fused"]
         sites = {site["path"]: site for site in fused["sites"]}
         self.assertEqual(sites["blocks.0.fc1"]["form"], "fused")
-        self.assertEqual(sites["blocks.0.fc1"]["op"], "repquant::weight_only_linear f32 x s4")
+        self.assertEqual(sites["blocks.0.fc1"]["op"], "repquant::weight_only_linear s16 x s4")
         self.assertFalse(sites["blocks.0.fc1"]["integer"])
         self.assertEqual(sites["blocks.0.attn.scores"]["form"], "float")
         self.assertTrue(sites["blocks.0.attn.scores"]["reason"])

@@ -1,9 +1,10 @@
-// Products of float rows with packed weight codes, against the dequantized weight in double
-// precision, and all levels, batch sizes and numbers of threads against each other.
+// Products of rows with packed weight codes, against the dequantized weight in double precision,
+// and all levels, batch sizes and numbers of threads against each other.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <tuple>
@@ -40,16 +41,32 @@ struct WeightOnlyProblem {
   at::Tensor bound;        // of rounding errors, [rows, N]
 };
 
-/// `mean`: of the inputs; codes up to 4 bits are multiplied with 8 added to them.
-WeightOnlyProblem weight_only_problem(const ProductShape& shape, std::int64_t bits,
-                                      double mean = 0.0) {
+/// Steps of the inputs' 16-bit codes, [rows, K]: 2^(e - 14) where the largest of a chunk (of a
+/// group, at most 256 columns) has the exponent e.
+at::Tensor input_steps(const at::Tensor& x, std::int64_t group_size) {
+  const std::int64_t columns = x.size(1), width = group_size > 0 ? group_size : columns;
+  at::Tensor steps = at::zeros_like(x, x.options().dtype(at::kDouble));
+  for (std::int64_t group = 0; group < columns; group += width) {
+    const std::int64_t end = std::min(group + width, columns);
+    for (std::int64_t begin = group; begin < end; begin += 256) {
+      const std::int64_t size = std::min<std::int64_t>(256, end - begin);
+      const at::Tensor largest =
+          x.narrow(1, begin, size).to(at::kDouble).abs().amax(1, /*keepdim=*/true);
+      steps.narrow(1, begin, size).copy_(at::exp2(at::floor(at::log2(largest)) - 14.0));
+    }
+  }
+  return steps;
+}
+
+WeightOnlyProblem weight_only_problem(const ProductShape& shape, std::int64_t bits) {
   WeightOnlyProblem p;
   p.shape = shape;
   p.bits = bits;
   const std::int64_t limit = (std::int64_t{1} << (bits - 1)) - 1;
   const std::int64_t width = shape.group_size > 0 ? shape.group_size : shape.columns;
   const std::int64_t groups = (shape.columns + width - 1) / width;
-  p.x = at::randn({shape.rows, shape.columns}) + mean;
+  p.x = at::randn({shape.rows, shape.columns});
+  p.x.select(1, 0).mul_(1000.0);  // coarse steps for its own chunk alone
   p.bias = at::randn({shape.channels});
   p.weight = random_codes(-limit - 1, limit, {shape.channels, shape.columns}, at::kChar);
   const at::Tensor scale = at::rand({shape.channels, groups}) * 0.01 + 0.001;
@@ -59,8 +76,10 @@ WeightOnlyProblem weight_only_problem(const ProductShape& shape, std::int64_t bi
   const at::Tensor scales =
       at::repeat_interleave(scale, width, 1).narrow(1, 0, shape.columns).contiguous();
   p.dequantized = p.weight.to(at::kFloat) * scales;
-  const at::Tensor largest = (p.weight.to(at::kDouble).abs() + (bits <= 4 ? 8 : 0)) * scales;
-  p.bound = (at::matmul(p.x.to(at::kDouble).abs(), largest.t()) + p.bias.abs()) * 1e-6;
+  const at::Tensor magnitude = p.weight.to(at::kDouble).abs() * scales;
+  // Half a step; a whole one where the largest input would be the code 2^15.
+  const at::Tensor x = p.x.to(at::kDouble).abs() * 1e-6 + input_steps(p.x, shape.group_size);
+  p.bound = at::matmul(x, magnitude.t()) + p.bias.abs() * 1e-6;
   return p;
 }
 
@@ -97,12 +116,19 @@ TEST_P(WeightOnlyTest, IsTheProductWithTheDequantizedWeight) {
   }
 }
 
-TEST_P(WeightOnlyTest, IsAsCloseAsTheFloatProductWhereInputsHaveAMean) {
-  const WeightOnlyProblem p = weight_only_problem({20, 70, 1024, 0}, GetParam(), 3.0);
-  const at::Tensor exact =
-      at::linear(p.x.to(at::kDouble), p.dequantized.to(at::kDouble), p.bias.to(at::kDouble));
-  const double largest = exact.abs().max().item<double>();
-  EXPECT_LT((product(p, p.x) - exact).abs().max().item<double>(), 3e-6 * largest);
+TEST_P(WeightOnlyTest, WholeNumbersBelowTwoToThe15AreExact) {
+  WeightOnlyProblem p = weight_only_problem({11, 70, 700, 0}, GetParam());
+  p.x = at::randint(-32767, 32768, p.x.sizes()).to(at::kFloat);
+  p.bias.zero_();
+  p.scale.fill_(0.5);
+  const at::Tensor x = p.x.to(at::kDouble), w = p.weight.to(at::kDouble);
+  const at::Tensor exact = at::linear(x, w) * 0.5;
+  const at::Tensor magnitude = at::linear(x.abs(), w.abs()) * 0.5;
+  for (const auto& level : ops::cpu_levels()) {
+    const LevelScope scope(level);
+    const at::Tensor error = (product(p, p.x).to(at::kDouble) - exact).abs();
+    EXPECT_LT((error / magnitude).max().item<double>(), 2e-7) << level;  // of float32 sums
+  }
 }
 
 TEST_P(WeightOnlyTest, ARowDoesNotDependOnTheOthers) {
@@ -167,10 +193,22 @@ TEST(WeightOnlyOperatorTest, AValueThatIsNotFiniteStaysInItsRow) {
   WeightOnlyProblem p = weight_only_problem({4, 70, 40, 16}, 4);
   const at::Tensor y = product(p, p.x);
   p.x[2][5] = std::numeric_limits<float>::quiet_NaN();
+  p.x[0][39] = std::numeric_limits<float>::infinity();
   const at::Tensor changed = product(p, p.x);
   EXPECT_TRUE(changed[2].isnan().all().item<bool>());
-  EXPECT_TRUE(at::equal(changed.narrow(0, 0, 2), y.narrow(0, 0, 2)));
+  EXPECT_FALSE(changed[0].isfinite().any().item<bool>());
+  EXPECT_TRUE(at::equal(changed[1], y[1]));
   EXPECT_TRUE(at::equal(changed[3], y[3]));
+}
+
+TEST(WeightOnlyOperatorTest, TakesValuesOfAnySize) {
+  at::manual_seed(213);
+  WeightOnlyProblem p = weight_only_problem({3, 70, 40, 16}, 4);
+  p.bias.zero_();
+  const at::Tensor y = product(p, p.x);
+  EXPECT_TRUE(at::equal(product(p, p.x * 0x1p80F), y * 0x1p80F));
+  EXPECT_TRUE(at::equal(product(p, p.x * 0x1p-80F), y * 0x1p-80F));
+  EXPECT_TRUE(at::equal(product(p, at::full_like(p.x, 1e-40)), at::zeros_like(y)));
 }
 
 TEST(WeightOnlyOperatorTest, RefusesUnsuitableArguments) {

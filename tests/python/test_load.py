@@ -59,7 +59,7 @@ class LoadTest(unittest.TestCase):
                         "--threads", "1", "-q", "-o", str(path)], check=True)
         model, report = repquant.load_with_report(path)
         self.assertTrue(all(site.fused for site in report.sites), report.sites)
-        self.assertIn("repquant::weight_only_linear f32 x s4", {site.op for site in report.sites})
+        self.assertIn("repquant::weight_only_linear s16 x s4", {site.op for site in report.sites})
         with torch.inference_mode():
             expected, got = torch.jit.load(str(path))(self.inputs), model(self.inputs)
             alone = torch.cat([model(image) for image in self.inputs.split(1)])

@@ -110,8 +110,8 @@ TEST(LoadTest, WeightOnlySitesComputeOnPackedWeights) {
   const auto path = (dir / "a.pt").string();
   const auto data = fixture_data("vit_fused");
   for (const auto& [weight_bits, op] :
-       std::vector<std::pair<int, std::string>>{{3, "repquant::weight_only_linear f32 x s4"},
-                                                {8, "repquant::weight_only_linear f32 x s8"}}) {
+       std::vector<std::pair<int, std::string>>{{3, "repquant::weight_only_linear s16 x s4"},
+                                                {8, "repquant::weight_only_linear s16 x s8"}}) {
     MinMaxOptions options = bits(weight_bits, 8);
     options.weight_only = true;
     save(lowered("vit_fused", "trace", options).module, path);

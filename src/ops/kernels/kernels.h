@@ -127,12 +127,29 @@ inline std::int64_t panel_bytes(std::int64_t groups, bool nibbles) {
   return groups * kPanel * (nibbles ? 2 : 4);
 }
 
+/// Of a chunk of a row's inputs (weight_only_layout.h): x = step q. `offset` is what the product of
+/// q and the stored codes has too much, with the other sign: nibbles are stored + 8.
+struct InputChunk {
+  float step = 0.0F;
+  std::int32_t offset = 0;
+};
+
+/// Inputs of weight_only, rounded to 16 bits.
+struct WeightOnlyInputs {
+  const float* x = nullptr;  // [rows, columns]
+  bool nibbles = false;
+  std::int64_t columns = 0, group_size = 0;
+  std::int16_t* out = nullptr;   // [rows, stride], each chunk padded with zeros to whole steps
+  std::int64_t stride = 0;       // has room for 16 more
+  InputChunk* chunks = nullptr;  // [rows, chunks]
+};
+
 /// y = activation(x w^T + bias), the weight w being codes times a scale for each group of columns.
 /// weight_only_layout.h says how weight and input are arranged.
 struct WeightOnlyArgs {
-  const float* x = nullptr;  // [rows, stride], arranged
+  const std::int16_t* x = nullptr;  // [rows, stride]
   std::int64_t stride = 0;
-  const float* offsets = nullptr;  // [rows, chunks]
+  const InputChunk* chunks = nullptr;  // [rows, chunks]
   const std::uint8_t* weight = nullptr;
   const float* scale = nullptr;  // [panels, groups, kPanel]
   bool nibbles = false;
@@ -145,6 +162,11 @@ struct WeightOnlyArgs {
 
 /// Columns of a panel that weight_only() unpacks at a time for many rows.
 inline constexpr std::int64_t kUnpackedColumns = 256;
+
+/// Working memory of weight_only, in bytes: sums in float32 and unpacked weights in 16 bits.
+inline std::int64_t weight_only_scratch(std::int64_t rows) {
+  return (4 * rows + 2 * kUnpackedColumns) * kPanel;
+}
 
 /// y = activation(sum over the window of (code - z) w, times scale, + bias) for each channel by
 /// itself. Arrays over channels are padded with zeros to whole blocks of 16.
@@ -246,9 +268,10 @@ struct Kernels {
   /// `scratch`: 4 groups * kPanel bytes, 64-byte aligned; used for nibbles and more than kFewRows.
   void (*linear)(const LinearArgs&, std::int64_t row_begin, std::int64_t row_end,
                  std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch);
-  /// `scratch`: (row_end - row_begin + kUnpackedColumns) kPanel floats, 64-byte aligned.
+  void (*round_inputs)(const WeightOnlyInputs&, std::int64_t row_begin, std::int64_t row_end);
+  /// `scratch`: weight_only_scratch() bytes, 64-byte aligned.
   void (*weight_only)(const WeightOnlyArgs&, std::int64_t row_begin, std::int64_t row_end,
-                      std::int64_t panel_begin, std::int64_t panel_end, float* scratch);
+                      std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch);
   /// Heads are numbered batch * heads + head.
   void (*attention)(const AttentionArgs&, std::int64_t begin, std::int64_t end,
                     std::uint8_t* scratch);

@@ -64,6 +64,7 @@ struct Avx2 : PlainBytes {
     const __m256 sign = _mm256_set1_ps(-0.0F);
     return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
   }
+  static I bits(F x) { return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
   /// table[the lowest four bits of an index]
   static F lookup(const float* table, F index) {
     const __m256 low = _mm256_load_ps(table), high = _mm256_load_ps(table + 8);
@@ -186,6 +187,22 @@ struct Avx2 : PlainBytes {
     __builtin_memcpy(&four, p, sizeof(four));
     const __m256i bytes = _mm256_set1_epi32(four);
     return {_mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16(bytes, 8)};
+  }
+  static I broadcast_pair(const std::int16_t* p) {
+    const __m256i all = _mm256_broadcastd_epi32(_mm_loadu_si32(p));
+    return {all, all};
+  }
+  static I load_byte_pairs(const std::int8_t* p) {
+    const auto* v = reinterpret_cast<const __m128i*>(p);
+    return {_mm256_cvtepi8_epi16(_mm_loadu_si128(v)), _mm256_cvtepi8_epi16(_mm_loadu_si128(v + 1))};
+  }
+  static void store_shorts(std::int16_t* p, I x) {
+    const __m256i shorts = _mm256_packs_epi32(x.a, x.b);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(shorts, 0xD8));
+  }
+  static I dot_pairs(I sum, I x, I w) {
+    return {_mm256_add_epi32(sum.a, _mm256_madd_epi16(x.a, w.a)),
+            _mm256_add_epi32(sum.b, _mm256_madd_epi16(x.b, w.b))};
   }
   static Weights load_weights(const void* p) {
     const auto* v = static_cast<const __m256i*>(p);

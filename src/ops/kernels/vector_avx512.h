@@ -50,6 +50,7 @@ struct Avx512 {
     return _mm512_mul_ps(a, _mm512_rsqrt14_ps(_mm512_max_ps(a, _mm512_set1_ps(1.0F))));
   }
   static F abs(F a) { return _mm512_abs_ps(a); }
+  static I bits(F a) { return _mm512_castps_si512(a); }
   /// table[the lowest four bits of an index]
   static F lookup(const float* table, F index) {
     return _mm512_permutexvar_ps(_mm512_castps_si512(index), _mm512_load_ps(table));
@@ -111,6 +112,22 @@ struct Avx512 {
     std::int32_t four;
     __builtin_memcpy(&four, p, sizeof(four));
     return _mm512_set1_epi32(four);
+  }
+  static I broadcast_pair(const std::int16_t* p) {
+    std::int32_t two;
+    __builtin_memcpy(&two, p, sizeof(two));
+    return _mm512_set1_epi32(two);
+  }
+  static I load_byte_pairs(const std::int8_t* p) {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static void store_shorts(std::int16_t* p, I a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(a));
+  }
+  /// In assembly as dot().
+  static I dot_pairs(I sum, I x, I w) {
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+    return sum;
   }
   static Weights load_weights(const void* p) { return _mm512_loadu_si512(p); }
   static Weights load_levels(const std::int8_t* p) {

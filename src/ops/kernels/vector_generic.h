@@ -86,6 +86,9 @@ struct Generic : PlainBytes {
   static F abs(F a) {
     return each<F>([&](int i) { return std::fabs(a.v[i]); });
   }
+  static I bits(F a) {
+    return each<I>([&](int i) { return std::bit_cast<std::int32_t>(a.v[i]); });
+  }
   /// table[the lowest four bits of an index]
   static F lookup(const float* table, F index) {
     return each<F>([&](int i) { return table[std::bit_cast<std::uint32_t>(index.v[i]) & 15U]; });
@@ -208,6 +211,27 @@ struct Generic : PlainBytes {
     Inputs r;
     std::memcpy(r.v, p, sizeof(r.v));
     return r;
+  }
+  /// Two consecutive 16-bit numbers in each lane, the same in all; of each of 16 channels; of each
+  /// lane its own number.
+  static I broadcast_pair(const std::int16_t* p) {
+    std::int32_t two;
+    std::memcpy(&two, p, sizeof(two));
+    return set_int(two);
+  }
+  static I load_byte_pairs(const std::int8_t* p) {
+    return each<I>([&](int i) { return (p[2 * i] & 0xFFFF) | p[2 * i + 1] * 65536; });
+  }
+  static void store_shorts(std::int16_t* p, I a) {
+    for (int i = 0; i < 16; ++i) p[i] = static_cast<std::int16_t>(a.v[i]);
+  }
+  /// sum + products of both halves of each lane, signed.
+  static I dot_pairs(I sum, I x, I w) {
+    const auto low = [](std::int32_t pair) { return static_cast<std::int16_t>(pair); };
+    for (int i = 0; i < 16; ++i) {
+      sum.v[i] += low(x.v[i]) * low(w.v[i]) + (x.v[i] >> 16) * (w.v[i] >> 16);
+    }
+    return sum;
   }
   /// Four consecutive signed weights of each of 16 columns.
   static Weights load_weights(const void* p) {

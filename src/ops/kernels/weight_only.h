@@ -1,9 +1,12 @@
-// Product of float rows with packed weight codes, in tiles of a few rows by some vectors of output
-// channels. Every lane is a channel of its own: a chunk of columns is summed one after the other,
-// then scaled and added to the sum of the chunks before. So a row's result does not depend on the
-// instruction set, on the tile that it is in, or on whether codes are unpacked in registers (few
-// rows: the weight is read once) or into a buffer (many).
+// Product of rows of 16-bit inputs with packed weight codes, in tiles of a few rows by some vectors
+// of output channels. Every lane is a channel of its own: a chunk of columns is summed in whole
+// numbers, then scaled and added to the sum of the chunks before. So a row's result does not depend
+// on the instruction set, on the tile that it is in, or on whether codes are unpacked in registers
+// (few rows: the weight is read once) or into a buffer (many).
 #pragma once
+
+#include <bit>
+#include <limits>
 
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/linear.h"
@@ -14,118 +17,125 @@
 namespace repquant::ops {
 namespace {
 
-// Weights of a step, as floats: column j of the vector of 16 channels that `step` points to.
-// `Column` is what all vectors of a column share; `line` the line of a step to come that is fetched
-// with a vector of a column (-1: none), one at a time: a burst of fetches holds the products up.
+// Weights of a step, as 16-bit numbers: two neighbouring columns for each of 16 channels, pair j of
+// the vector of channels that `step` points to. `line` is the line of a step to come that is
+// fetched with a vector of a pair (-1: none), one at a time: a burst of fetches holds the products
+// up.
 
-/// (code + 8) 16^j, and code + 8 in the last column: the input is divided by the power.
+inline constexpr std::int64_t kPairs = kStep / 2;
+
+/// code + 8
 template <class V>
 struct Nibbles {
   static constexpr std::int64_t kBytes = 4;  // of a channel
-  static constexpr std::int32_t kMasks[kStep] = {15,       15 << 4,  15 << 8,  15 << 12,
-                                                 15 << 16, 15 << 20, 15 << 24, 0};
-  using Column = typename V::I;
   static std::int64_t step(int) { return step_bytes(true); }
-  static Column column(int j) { return V::broadcast_int(opaque(&kMasks[0]) + j); }
-  static typename V::F get(const std::uint8_t* step, int j, int, Column mask) {
+  static typename V::I get(const std::uint8_t* step, std::int64_t j, int) {
     const auto words = V::load_int(reinterpret_cast<const std::int32_t*>(step));
-    return V::to_float(j == kStep - 1 ? V::template shift_right_logical<28>(words)
-                                      : V::bit_and(words, mask));
+    const auto low = V::set_int(0x000F000F);
+    switch (j) {
+      case 0:
+        return V::bit_and(words, low);
+      case 1:
+        return V::bit_and(V::template shift_right_logical<4>(words), low);
+      case 2:
+        return V::bit_and(V::template shift_right_logical<8>(words), low);
+      default:
+        return V::bit_and(V::template shift_right_logical<12>(words), low);
+    }
   }
-  static constexpr int line(int j, int v) { return j == 2 * v ? 64 * v : -1; }
+  static constexpr std::int64_t line(std::int64_t j, int v) { return j == v ? 64 * v : -1; }
 };
 
 template <class V>
 struct Bytes {
-  static constexpr std::int64_t kBytes = 1;
-  using Column = int;
+  static constexpr std::int64_t kBytes = 2;
   static std::int64_t step(int) { return step_bytes(false); }
-  static Column column(int) { return 0; }
-  static typename V::F get(const std::uint8_t* step, int j, int, Column) {
-    return V::to_float(V::load_bytes(reinterpret_cast<const std::int8_t*>(step) + j * kPanel));
+  static typename V::I get(const std::uint8_t* step, std::int64_t j, int) {
+    return V::load_byte_pairs(reinterpret_cast<const std::int8_t*>(step) + j * 2 * kPanel);
   }
-  static constexpr int line(int j, int v) { return v == 0 ? 64 * j : -1; }
+  static constexpr std::int64_t line(std::int64_t j, int v) {
+    return v == 0 || v == 2 ? 2 * kPanel * j + 32 * v : -1;
+  }
 };
 
 /// Unpacked, `vectors` vectors beside each other.
 template <class V>
-struct Floats {
+struct Unpacked {
   static constexpr std::int64_t kBytes = 4;
-  using Column = int;
-  static std::int64_t step(int vectors) { return kStep * vectors * 64; }
-  static Column column(int) { return 0; }
-  static typename V::F get(const std::uint8_t* step, int j, int vectors, Column) {
-    return V::load(reinterpret_cast<const float*>(step) + j * vectors * 16);
+  static std::int64_t step(int vectors) { return kPairs * vectors * 64; }
+  static typename V::I get(const std::uint8_t* step, std::int64_t j, int vectors) {
+    return V::load_int(reinterpret_cast<const std::int32_t*>(step + j * vectors * 64));
   }
-  static constexpr int line(int, int) { return -1; }
+  static constexpr std::int64_t line(std::int64_t, int) { return -1; }
 };
 
 /// Inputs of a tile's first row.
 struct ChunkInputs {
-  const float* x = nullptr;
+  const std::int16_t* x = nullptr;
   std::int64_t stride = 0;
-  const float* offsets = nullptr;
-  std::int64_t offset_stride = 0;
+  const InputChunk* chunk = nullptr;
+  std::int64_t chunk_stride = 0;
 };
 
-/// totals[r kPanel + 16 v ..] += scale * (offset + product of kRows rows and kVectors vectors).
+/// totals[r kPanel + 16 v ..] += scale * step * (offset + product of kRows rows and kVectors
+/// vectors).
 template <class V, class Source, int kRows, int kVectors>
 void chunk_tile(const ChunkInputs& in, const std::uint8_t* weight, std::int64_t steps,
                 const float* scale, float* totals) {
-  typename V::F acc[kRows][kVectors];
+  typename V::I acc[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    const auto offset = V::set(in.offsets[r * in.offset_stride]);
+    const auto offset = V::set_int(in.chunk[r * in.chunk_stride].offset);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) acc[r][v] = offset;
   }
   // Pointers of their own: gcc makes one of them out of sums that it keeps on the stack.
-  const float* inputs[kRows];
+  const std::int16_t* inputs[kRows];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) inputs[r] = opaque(in.x + r * in.stride);
   for (std::int64_t s = 0; s < steps; ++s) {
 #pragma GCC unroll 8
-    for (int j = 0; j < kStep; ++j) {
-      const auto column = Source::column(j);
-      // Where a weight is used once or twice, its vectors are loaded for each column anew.
+    for (std::int64_t j = 0; j < kPairs; ++j) {
+      // Where a weight is used once or twice, its vectors are loaded for each pair anew.
       const std::uint8_t* step = kRows <= kVectors ? opaque(weight) : weight;
-      const std::int64_t k = s * kStep + j;
+      const std::int64_t k = s * kStep + 2 * j;
       // Held is what there is less of, so that the accumulators stay in registers.
       if constexpr (kRows <= kVectors) {
-        typename V::F input[kRows];
+        typename V::I input[kRows];
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) input[r] = V::set(inputs[r][k]);
+        for (int r = 0; r < kRows; ++r) input[r] = V::broadcast_pair(inputs[r] + k);
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; ++v) {
-          if (const int line = Source::line(j, v); line >= 0) V::prefetch(step + line + kPrefetch);
-          const auto w = Source::get(step + v * 16 * Source::kBytes, j, kVectors, column);
+          if (const auto line = Source::line(j, v); line >= 0) V::prefetch(step + line + kPrefetch);
+          const auto w = Source::get(step + v * 16 * Source::kBytes, j, kVectors);
 #pragma GCC unroll 8
-          for (int r = 0; r < kRows; ++r) acc[r][v] = V::fma(input[r], w, acc[r][v]);
+          for (int r = 0; r < kRows; ++r) acc[r][v] = V::dot_pairs(acc[r][v], input[r], w);
         }
       } else {
-        typename V::F w[kVectors];
+        typename V::I w[kVectors];
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; ++v) {
-          if (const int line = Source::line(j, v); line >= 0) V::prefetch(step + line + kPrefetch);
-          w[v] = Source::get(step + v * 16 * Source::kBytes, j, kVectors, column);
+          if (const auto line = Source::line(j, v); line >= 0) V::prefetch(step + line + kPrefetch);
+          w[v] = Source::get(step + v * 16 * Source::kBytes, j, kVectors);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-          const auto input = V::set(inputs[r][k]);
+          const auto input = V::broadcast_pair(inputs[r] + k);
 #pragma GCC unroll 8
-          for (int v = 0; v < kVectors; ++v) acc[r][v] = V::fma(input, w[v], acc[r][v]);
+          for (int v = 0; v < kVectors; ++v) acc[r][v] = V::dot_pairs(acc[r][v], input, w[v]);
         }
       }
     }
     weight += Source::step(kVectors);
   }
 #pragma GCC unroll 8
-  for (int v = 0; v < kVectors; ++v) {
-    const auto scales = V::load(scale + 16 * v);
+  for (int r = 0; r < kRows; ++r) {
+    const auto unit = V::set(in.chunk[r * in.chunk_stride].step);
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) {
       float* total = totals + r * kPanel + 16 * v;
-      V::store(total, V::fma(acc[r][v], scales, V::load(total)));
+      const auto sum = V::mul(V::to_float(acc[r][v]), unit);
+      V::store(total, V::fma(sum, V::load(scale + 16 * v), V::load(total)));
     }
   }
 }
@@ -173,36 +183,37 @@ struct Block {
 
 /// kFloatVectors vectors of a block's unpacked weights; `in` is of the rows' first columns.
 template <class V, int kRows = V::kFloatRows>
-void block_tile_rows(int rows, const ChunkInputs& in, const Block& block, const float* weight,
-                     const float* scale, float* totals) {
+void block_tile_rows(int rows, const ChunkInputs& in, const Block& block,
+                     const std::uint8_t* weight, const float* scale, float* totals) {
   if (rows == kRows) {
     for (int i = 0; i < block.count; ++i) {
       const Chunk& chunk = block.chunks[i];
-      const std::int64_t place = (chunk.first_step - block.first_step()) * kStep;
-      chunk_tile<V, Floats<V>, kRows, V::kFloatVectors>(
-          {in.x + chunk.first_step * kStep, in.stride, in.offsets + chunk.index, in.offset_stride},
-          reinterpret_cast<const std::uint8_t*>(weight + place * 16 * V::kFloatVectors),
-          chunk.steps, scale + chunk.group * kPanel, totals);
+      const std::int64_t place = chunk.first_step - block.first_step();
+      chunk_tile<V, Unpacked<V>, kRows, V::kFloatVectors>(
+          {in.x + chunk.first_step * kStep, in.stride, in.chunk + chunk.index, in.chunk_stride},
+          weight + place * Unpacked<V>::step(V::kFloatVectors), chunk.steps,
+          scale + chunk.group * kPanel, totals);
     }
   } else if constexpr (kRows > 1) {
     block_tile_rows<V, kRows - 1>(rows, in, block, weight, scale, totals);
   }
 }
 
-/// Steps of a panel -> [channels / 16 kFloatVectors][step][column][16 kFloatVectors] floats.
+/// Steps of a panel -> [channels / 16 kFloatVectors][step][pair][16 kFloatVectors][2] int16.
 template <class V, class Source>
-void unpack_steps(const std::uint8_t* packed, std::int64_t steps, float* out) {
+void unpack_steps(const std::uint8_t* packed, std::int64_t steps, std::uint8_t* out) {
   constexpr std::int64_t kWidth = 16 * V::kFloatVectors;
   for (std::int64_t part = 0; part < kPanel / kWidth; ++part) {
     for (std::int64_t s = 0; s < steps; ++s) {
 #pragma GCC unroll 8
-      for (int j = 0; j < kStep; ++j) {
+      for (std::int64_t j = 0; j < kPairs; ++j) {
+#pragma GCC unroll 8
         for (int v = 0; v < V::kFloatVectors; ++v) {
           const std::uint8_t* from =
               packed + s * Source::step(0) + (part * kWidth + 16 * v) * Source::kBytes;
-          V::store(out + 16 * v, Source::get(from, j, 0, Source::column(j)));
+          V::store_int(reinterpret_cast<std::int32_t*>(out), Source::get(from, j, 0));
+          out += 64;
         }
-        out += kWidth;
       }
     }
   }
@@ -223,7 +234,7 @@ void few_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t r
     for (std::int64_t row = row_begin; row < row_end; row += step_rows) {
       const int rows = static_cast<int>(row_end - row < step_rows ? row_end - row : step_rows);
       const ChunkInputs in{args.x + row * args.stride + chunk.first_step * kStep, args.stride,
-                           args.offsets + row * chunks + chunk.index, chunks};
+                           args.chunks + row * chunks + chunk.index, chunks};
       packed_tile_rows<V, Source>(rows, in, weight + chunk.first_step * Source::step(0),
                                   chunk.steps, scale + chunk.group * kPanel, vectors,
                                   totals + (row - row_begin) * kPanel);
@@ -234,7 +245,7 @@ void few_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t r
 /// A panel's product with many rows; kUnpackedColumns columns at a time are unpacked.
 template <class V, class Source>
 void many_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t row_end,
-               std::int64_t panel, int vectors, float* totals, float* unpacked) {
+               std::int64_t panel, int vectors, float* totals, std::uint8_t* unpacked) {
   constexpr std::int64_t kWidth = 16 * V::kFloatVectors;
   const ColumnLayout layout(args.columns, args.group_size);
   const std::int64_t chunks = layout.chunks();
@@ -244,13 +255,14 @@ void many_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t 
   const auto multiply = [&] {
     unpack_steps<V, Source>(weight + block.first_step() * Source::step(0), block.steps(), unpacked);
     for (std::int64_t part = 0; part * V::kFloatVectors < vectors; ++part) {
-      const float* floats = unpacked + part * block.steps() * kStep * kWidth;
+      const std::uint8_t* weights =
+          unpacked + part * block.steps() * Unpacked<V>::step(V::kFloatVectors);
       for (std::int64_t row = row_begin; row < row_end; row += V::kFloatRows) {
         const int rows =
             static_cast<int>(row_end - row < V::kFloatRows ? row_end - row : V::kFloatRows);
         block_tile_rows<V>(
-            rows, {args.x + row * args.stride, args.stride, args.offsets + row * chunks, chunks},
-            block, floats, scale + part * kWidth,
+            rows, {args.x + row * args.stride, args.stride, args.chunks + row * chunks, chunks},
+            block, weights, scale + part * kWidth,
             totals + (row - row_begin) * kPanel + part * kWidth);
       }
     }
@@ -263,12 +275,60 @@ void many_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t 
   multiply();
 }
 
+/// Of a chunk of inputs whose largest magnitude has these bits.
+struct Power {
+  float step = 0.0F, inverse = 0.0F;
+
+  explicit Power(std::int32_t bits) {
+    constexpr std::int32_t kNotFinite = 255, kLowest = 15;
+    const std::int32_t exponent = bits >> 23;
+    if (exponent == kNotFinite) {
+      step = std::numeric_limits<float>::quiet_NaN();
+    } else if (exponent >= kLowest) {
+      step = std::bit_cast<float>((exponent - 14) << 23);
+      inverse = std::bit_cast<float>((268 - exponent) << 23);
+    }
+  }
+};
+
+/// Rows of inputs, rounded to 16 bits by chunks: step 2^(e - 14) where the largest of a chunk has
+/// the exponent e. A step is NaN where a value is not finite, 0 where all are below 2^-112.
+template <class V>
+void round_inputs(const WeightOnlyInputs& args, std::int64_t row_begin, std::int64_t row_end) {
+  constexpr std::int32_t kMost = 32767;
+  const ColumnLayout layout(args.columns, args.group_size);
+  const std::int64_t chunks = layout.chunks();
+  for (std::int64_t row = row_begin; row < row_end; ++row) {
+    const float* x = args.x + row * args.columns;
+    std::int16_t* out = args.out + row * args.stride;
+    InputChunk* found = args.chunks + row * chunks;
+    layout.each_chunk([&](const Chunk& chunk) {
+      const float* from = x + chunk.column;
+      auto largest = V::set_int(0);
+      over_lanes(chunk.width, [&](std::int64_t i, std::int64_t n) {
+        largest = V::max(largest, V::bits(V::abs(load_lanes<V>(from + i, n))));
+      });
+      const Power power(V::largest(largest));
+      const auto multiplier = V::set(power.inverse);
+      auto sum = V::set_int(0);
+      over_lanes(chunk.width, [&](std::int64_t i, std::int64_t n) {
+        const auto rounded = V::to_int(V::mul(load_lanes<V>(from + i, n), multiplier));
+        const auto q = V::max(V::min(rounded, V::set_int(kMost)), V::set_int(-kMost - 1));
+        sum = V::add(sum, q);
+        // Past the chunk's end, too: the next one is written later, a row has room behind it.
+        V::store_shorts(out + chunk.first_step * kStep + i, q);
+      });
+      found[chunk.index] = {power.step, args.nibbles ? -8 * V::sum(sum) : 0};
+    });
+  }
+}
+
 template <class V>
 void weight_only(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t row_end,
-                 std::int64_t panel_begin, std::int64_t panel_end, float* scratch) {
+                 std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch) {
   const std::int64_t count = row_end - row_begin;
-  float* totals = scratch;
-  float* unpacked = totals + count * kPanel;
+  auto* totals = reinterpret_cast<float*>(scratch);
+  std::uint8_t* unpacked = scratch + 4 * count * kPanel;
   for (std::int64_t p = panel_begin; p < panel_end; ++p) {
     const std::int64_t column = p * kPanel;
     const std::int64_t live = args.channels - column < kPanel ? args.channels - column : kPanel;

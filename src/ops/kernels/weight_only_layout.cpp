@@ -28,45 +28,17 @@ void pack_weight_only(const std::uint8_t* codes, const float* scale, std::int64_
         std::uint8_t* step = out + k / kStep * bytes;
         std::uint32_t word = 0;
         for (std::int64_t j = 0; j < kStep && k + j < chunk.width; ++j) {
+          const std::int64_t pair = j / 2, half = j % 2;
           if (nibbles) {
-            word |= nibble(row, chunk.column + k + j) << (4 * j);
+            word |= nibble(row, chunk.column + k + j) << (4 * pair + 16 * half);
           } else {
-            step[j * kPanel + lane] = row[chunk.column + k + j];
+            step[(pair * kPanel + lane) * 2 + half] = row[chunk.column + k + j];
           }
         }
         if (nibbles) std::memcpy(step + 4 * lane, &word, sizeof(word));
       }
     });
   }
-}
-
-void arrange_row(const float* x, const ColumnLayout& layout, bool nibbles, float* arranged,
-                 float* offsets) {
-  // The last nibble is shifted down, the others are masked where they are.
-  constexpr float kPlaces[2][kStep] = {
-      {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F},
-      {1.0F, 0x1p-4F, 0x1p-8F, 0x1p-12F, 0x1p-16F, 0x1p-20F, 0x1p-24F, 1.0F}};
-  const float* places = kPlaces[nibbles ? 1 : 0];
-  layout.each_chunk([&](const Chunk& chunk) {
-    const float* from = x + chunk.column;
-    float* to = arranged + chunk.first_step * kStep;
-    float sums[kStep] = {};
-    std::int64_t k = 0;
-    for (; k + kStep <= chunk.width; k += kStep) {
-      for (std::int64_t j = 0; j < kStep; ++j) {
-        sums[j] += from[k + j];
-        to[k + j] = from[k + j] * places[j];
-      }
-    }
-    for (std::int64_t j = 0; k + j < chunk.steps * kStep; ++j) {
-      const float value = k + j < chunk.width ? from[k + j] : 0.0F;
-      sums[j] += value;
-      to[k + j] = value * places[j];
-    }
-    const float sum =
-        ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-    offsets[chunk.index] = nibbles ? -8.0F * sum : 0.0F;
-  });
 }
 
 }  // namespace repquant::ops

@@ -20,10 +20,12 @@ struct Chunk {
   std::int64_t first_step = 0, steps = 0;  // its place in weight and input, padded to whole steps
 };
 
-/// How the columns of a row are divided: groups of `group_size` (0: the row), chunks of at most 64.
+/// How the columns of a row are divided: groups of `group_size` (0: the row), chunks of at most
+/// kChunk.
 class ColumnLayout {
  public:
-  static constexpr std::int64_t kChunk = 64;
+  /// 2^8 products of 16-bit inputs and 8-bit codes stay below 2^31.
+  static constexpr std::int64_t kChunk = 256;
 
   ColumnLayout(std::int64_t columns, std::int64_t group_size)
       : columns_(columns),
@@ -62,18 +64,12 @@ class ColumnLayout {
 };
 
 /// Packs weight codes as the artifact stores them, int8 [channels, columns] or nibbles (code + 8,
-/// low first) uint8 [channels, ceil(columns / 2)], into panels: [panel][step][8 columns][64
-/// channels] int8; nibbles: [panel][step][64 channels], words of 8 columns, the first one lowest.
-/// Scales [channels, groups] become [panel][group][64 channels]. Both are zeros before: padding has
-/// scale 0.
+/// low first) uint8 [channels, ceil(columns / 2)], into panels: [panel][step][4 pairs][64
+/// channels][2 columns] int8; nibbles: [panel][step][64 channels], words of 8 columns, the first of
+/// each pair in the lower half, the first pair lowest. Scales [channels, groups] become
+/// [panel][group][64 channels]. Both are zeros before: padding has scale 0.
 void pack_weight_only(const std::uint8_t* codes, const float* scale, std::int64_t channels,
                       std::int64_t columns, const ColumnLayout& layout, bool nibbles,
                       std::uint8_t* packed, float* packed_scale);
-
-/// Brings a row of inputs into the order of the packed weight, 8 steps() floats. For nibbles each
-/// is divided by its nibble's place in the word, and `offsets` [chunks] are -8 times the sums of
-/// the chunks' inputs: the codes are stored + 8.
-void arrange_row(const float* x, const ColumnLayout& layout, bool nibbles, float* arranged,
-                 float* offsets);
 
 }  // namespace repquant::ops
