@@ -137,7 +137,8 @@ Module ModuleFactory::linear(const LinearState& s) {
 Module ModuleFactory::weight_only(const WeightOnlyState& s) {
   return make(ClassKind::kWeightOnlyLinear,
               {stored_codes(s.weight_codes, s.bits), owned_float(s.scale), owned_float(s.bias),
-               static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.group_size});
+               static_cast<std::int64_t>(s.bits), s.weight_codes.size(1), s.group_size,
+               nibble_levels(s.levels)});
 }
 
 Module ModuleFactory::side(const SideState& s) {

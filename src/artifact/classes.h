@@ -58,8 +58,9 @@ struct LinearState {
 
 /// Weight-only Linear: packed on disk, dequantized when the artifact is loaded.
 struct WeightOnlyState {
-  at::Tensor weight_codes;  // int8 [N, K]
+  at::Tensor weight_codes;  // int8 [N, K], with levels their numbers (QuantizedWeight::numbered)
   int bits = 8;
+  at::Tensor levels;            // int8 [2^bits]; undefined: the codes themselves
   at::Tensor scale;             // [N], or [N, G] for groups of columns
   at::Tensor bias;              // [N]
   std::int64_t group_size = 0;  // columns that share a scale; 0: the whole row

@@ -24,19 +24,33 @@ void write_codes(const OperandCodes& operands, State& state) {
   state.output_high = operands.max_code - operands.shift;
 }
 
-}  // namespace
-
-LinearState linear_state(const LinearPlan& plan, const std::string& path) {
-  LinearState state;
-  state.bits = plan.weight.bits;
-  const QuantizedWeight& weight = plan.weight;
+/// Codes of a weight, or their numbers and the levels.
+template <typename State>
+void write_weight(const QuantizedWeight& weight, const std::string& path, State& state) {
   const bool bytes = weight.bits > 4;  // which hold any level, so that it needs no number
+  state.bits = weight.bits;
   state.weight_codes = bytes ? weight.codes : weight.numbered();
   state.levels = bytes ? at::Tensor() : weight.levels;
   if (weight.levels.defined() && !at::isin(weight.codes, weight.levels).all().item<bool>()) {
     throw Error(ErrorKind::kInternal,
                 {.what = "codes of a weight are not among its levels", .where = path});
   }
+}
+
+}  // namespace
+
+WeightOnlyState weight_only_state(const LinearPlan& plan, const std::string& path) {
+  WeightOnlyState state;
+  write_weight(plan.weight, path, state);
+  state.scale = plan.weight.scale;
+  state.bias = plan.bias;
+  state.group_size = plan.weight.group_size;
+  return state;
+}
+
+LinearState linear_state(const LinearPlan& plan, const std::string& path) {
+  LinearState state;
+  write_weight(plan.weight, path, state);
   state.scale = plan.weight.scale.to(at::kDouble) * plan.input.scale;
   state.bias = plan.bias.to(at::kDouble);
   if (plan.input.per_token) state.bias = at::zeros_like(state.bias);  // TokenScale adds it

@@ -10,6 +10,9 @@
 
 namespace repquant {
 
+/// Throws Error kInternal for codes that are not among the weight's levels.
+WeightOnlyState weight_only_state(const LinearPlan& plan, const std::string& path);
+
 /// With float output; of a site with a grid per token without bias, which TokenScale adds. Throws
 /// Error kUnsupported, naming `path`, for codes beyond eight bits.
 LinearState linear_state(const LinearPlan& plan, const std::string& path);

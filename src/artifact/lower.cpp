@@ -121,10 +121,9 @@ class Lowering {
     if (!plan.quantized_input) {
       form.input = SiteInput::kFloat;
       form.output = SiteOutput::kFloat;
-      Value* output = lowered_.call(
-          lowered_.factory.weight_only({plan.weight.codes, plan.weight.bits, plan.weight.scale,
-                                        plan.bias, plan.weight.group_size}),
-          form.path, {linear->input(0)}, linear, &form.module);
+      Value* output =
+          lowered_.call(lowered_.factory.weight_only(weight_only_state(plan, form.path)), form.path,
+                        {linear->input(0)}, linear, &form.module);
       linear->output()->replaceAllUsesWith(output);
       lowered_.emit(output, original->output(), form.path, Emission::Kind::kFloat);
       lowered_.result.sites.push_back(form);

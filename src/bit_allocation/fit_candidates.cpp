@@ -161,11 +161,9 @@ class Fit {
                         .row_weights = weights,
                         .threads = options_.threads},
                        recipe_.weights);
-    WeightRecipe recipe = prepared.recipe;
-    if (fit.inputs.empty()) recipe.codebook = false;  // weight-only
     for (const int bits : choices_.sites[i].weight_bits) {
-      fit.weights.push_back(
-          quantize_weight(prepared.weight, prepared.hessian, bits, recipe, options_.threads));
+      fit.weights.push_back(quantize_weight(prepared.weight, prepared.hessian, bits,
+                                            prepared.recipe, options_.threads));
     }
     const at::Tensor counted = used.weights.defined() ? used.weights.gt(0) : at::Tensor();
     const at::Tensor sample = sample_rows(used.x, kNoiseRows, counted);

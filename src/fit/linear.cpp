@@ -27,21 +27,20 @@ at::Tensor target_of(const RowBlock& rows, const LinearSite& site, const SideCol
   return target;
 }
 
-/// The input stays as it is: its values take the place of codes, every row counts the same, and
-/// there is no error to compensate for.
+/// The input stays as it is: its values take the place of codes.
 FittedWeight fit_weight_alone(const LinearProblem& problem, const SourceRows& rows,
-                              WeightRecipe recipe) {
-  recipe.shrinkage = false;
-  recipe.codebook = false;
+                              const WeightRecipe& recipe) {
   const LinearSite& site = *problem.site;
   const at::Tensor zero = at::zeros({site.weight.size(0)}, at::kFloat);
-  const WeightProblem weight{.weight = site.weight.contiguous(),
-                             .bias = site.bias.defined() ? site.bias.clone() : zero,
-                             .rows = &rows,
-                             .codes = [](const at::Tensor& x) { return x; },
-                             .target = {},
-                             .row_weights = {},
-                             .threads = problem.threads};
+  const WeightProblem weight{
+      .weight = site.weight.contiguous(),
+      .bias = site.bias.defined() ? site.bias.clone() : zero,
+      .rows = &rows,
+      .codes = [](const at::Tensor& x) { return x; },
+      .target =
+          [&](const RowBlock& block) { return target_of(block, site, {}, recipe.compensation); },
+      .row_weights = problem.row_weights,
+      .threads = problem.threads};
   if (problem.rounded != nullptr) return keep_weight(weight, *problem.rounded, recipe);
   return round_weight(prepare_weight(weight, recipe), problem.weight_bits, problem.threads);
 }
@@ -109,16 +108,15 @@ std::string describe_rows(const SourceRows& rows, bool routed) {
 
 std::string describe(const LinearPlan& plan) {
   std::ostringstream text;
-  if (!plan.quantized_input) {
-    text << "weight only; ";
-    if (plan.weight.group_size > 0) text << "groups of " << plan.weight.group_size << "; ";
-    text << plan.weight.outcome;
-    return text.str();
-  }
   const auto& input = plan.input;
-  text << (input.per_token ? "per token" : input.per_channel() ? "per channel" : "per tensor");
-  if (input.levels.defined()) text << ", " << input.levels.numel() << " levels";
-  if (input.form == CodeForm::kQuadratic) text << ", quadratic";
+  if (!plan.quantized_input) {
+    text << "weight only";
+    if (plan.weight.group_size > 0) text << "; groups of " << plan.weight.group_size;
+  } else {
+    text << (input.per_token ? "per token" : input.per_channel() ? "per channel" : "per tensor");
+    if (input.levels.defined()) text << ", " << input.levels.numel() << " levels";
+    if (input.form == CodeForm::kQuadratic) text << ", quadratic";
+  }
   if (!plan.side.channels.empty()) text << ", " << plan.side.channels.size() << " side column(s)";
   text << "; " << plan.weight.outcome;
   if (plan.weight.levels.defined()) text << ", " << plan.weight.levels.numel() << " weight levels";

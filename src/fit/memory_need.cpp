@@ -79,10 +79,9 @@ MemoryNeed least_memory(const Model& model, const std::vector<Site>& sites,
     see(times.in_batch * bytes_of(values, known), "the activations of one batch");
     if (const auto found = linears.find(node); found != linears.end()) {
       const at::Tensor& weight = linear_of(sites[found->second])->weight;
-      const bool with_target = bits[found->second].activation_bits != kWeightOnlyBits;
       const bool pairs =
           measures_pairs(weight.numel() / weight.size(0), rows_read(node, values) * times.in_all,
-                         needs_pairs(recipe, with_target));
+                         needs_pairs(recipe, true));
       see(fit_bytes(weight, pairs), "the fit of " + sites[found->second].path);
       codes += weight.numel();
     }

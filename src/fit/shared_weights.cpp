@@ -37,11 +37,7 @@ std::map<std::size_t, QuantizedWeight> round_shared_weights(const std::vector<Si
     const std::size_t first = indices.front();
     WeightRecipe nearest = recipe;
     nearest.rounding = WeightRounding::kNearest;
-    if (bits[first].activation_bits == kWeightOnlyBits) {
-      nearest.codebook = false;
-    } else {
-      nearest.group_size = 0;
-    }
+    if (bits[first].activation_bits != kWeightOnlyBits) nearest.group_size = 0;
     const auto weight = quantize_weight(linear_of(sites[first])->weight.contiguous(), {},
                                         bits[first].weight_bits, nearest, threads);
     for (const std::size_t i : indices) rounded.emplace(i, weight);

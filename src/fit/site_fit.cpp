@@ -111,14 +111,13 @@ void SiteFit::fit_kind(std::size_t i, const LinearSite& site, SitePlan& plan) {
 }
 
 LinearProblem SiteFit::problem_of(std::size_t i, const LinearSite& site) const {
-  const bool weight_only = bits_[i].activation_bits == kWeightOnlyBits;
   const Value* output = sites_[i].node->output();
   LinearProblem problem;
   problem.path = sites_[i].path;
   problem.site = &site;
   problem.routed = rows_depend_on_data(sites_[i].node->input(0), quantized_values_);
-  problem.rows = rows_of_site(
-      i, !weight_only && !problem.routed && recipe_.weights.compensation == Compensation::kStream);
+  problem.rows =
+      rows_of_site(i, !problem.routed && recipe_.weights.compensation == Compensation::kStream);
   if (!problem.routed) {
     problem.row_weights =
         row_weights(find_sensitivity(sensitivities_, output), recipe_.weights.sensitivity);

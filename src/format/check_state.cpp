@@ -238,6 +238,7 @@ void check_weight_only(const State& state) {
   if (bias.size() != 1) state.fail("bias", "[N]", text_of(bias));
   state.codes("codes", bias[0], columns, bits);
   state.tensor_of("scale", group > 0 ? Sizes{bias[0], (columns + group - 1) / group} : bias);
+  state.tensor_of("levels", {16}, kChars);
 }
 
 void check_side_columns(const State& state) {

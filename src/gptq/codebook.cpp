@@ -39,7 +39,8 @@ std::vector<float> as_codes(const at::Tensor& levels, float bound) {
 
 }  // namespace
 
-WeightCodes fit_codebook(const at::Tensor& weight, const at::Tensor& importance, int bits) {
+WeightCodes fit_codebook(const at::Tensor& weight, const at::Tensor& importance, int bits,
+                         std::int64_t group_size) {
   const std::int64_t rows = weight.size(0), columns = weight.size(1);
   const std::int64_t stride = std::max<std::int64_t>(1, rows * columns / kValues);
   const float* values = weight.const_data_ptr<float>();
@@ -51,15 +52,19 @@ WeightCodes fit_codebook(const at::Tensor& weight, const at::Tensor& importance,
     const at::Tensor sums = at::zeros({kMaxLevel + 1}, at::kDouble);
     auto *count = counts.mutable_data_ptr<double>(), *sum = sums.mutable_data_ptr<double>();
     for (std::int64_t row = 0; row < rows; row += stride) {
-      const float* w = values + row * columns;
-      const auto scale = static_cast<double>(search_row_scale({w, counted, columns, codes}));
-      for (std::int64_t k = 0; k < columns; ++k) {
-        const double weighs = static_cast<double>(counted[k]) * scale * scale;
-        // No level can follow a value beyond the bounds.
-        const double u = std::clamp(static_cast<double>(w[k]) / scale, -bound, bound) + bound;
-        const auto bin = static_cast<std::size_t>(std::llround(u));
-        count[bin] += weighs;
-        sum[bin] += weighs * u;
+      for (std::int64_t first = 0; first < columns; first += group_size) {
+        const float* w = values + row * columns + first;
+        const float* h = counted + first;
+        const std::int64_t width = std::min(group_size, columns - first);
+        const auto scale = static_cast<double>(search_row_scale({w, h, width, codes}));
+        for (std::int64_t k = 0; k < width; ++k) {
+          const double weighs = static_cast<double>(h[k]) * scale * scale;
+          // No level can follow a value beyond the bounds.
+          const double u = std::clamp(static_cast<double>(w[k]) / scale, -bound, bound) + bound;
+          const auto bin = static_cast<std::size_t>(std::llround(u));
+          count[bin] += weighs;
+          sum[bin] += weighs * u;
+        }
       }
     }
     std::vector<float> levels =

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 #include "gptq/row_scale.h"
 
 namespace repquant {
@@ -15,10 +17,12 @@ inline constexpr int kMostCodebookBits = 6;
 /// More than 16 levels need the finer steps of 127.
 constexpr int max_weight_level(int bits) { return bits <= 4 ? 64 : 127; }
 
-/// 2^bits levels for weight [N, K] (float32, contiguous) with a scale for each row: in turn the
-/// scales that suit the levels (search_row_scale) and the levels that suit w / s (best_levels,
-/// quantizer/levels.h), each weight counting by importance [K] (float32, >= 0) times s^2. Lloyd
-/// (1982) for a scale family; rows beyond a sample of evenly spread ones are not looked at.
-WeightCodes fit_codebook(const at::Tensor& weight, const at::Tensor& importance, int bits);
+/// 2^bits levels for weight [N, K] (float32, contiguous) with a scale for each `group_size` columns
+/// of a row (K: for the row): in turn the scales that suit the levels (search_row_scale) and the
+/// levels that suit w / s (best_levels, quantizer/levels.h), each weight counting by importance [K]
+/// (float32, >= 0) times s^2. Lloyd (1982) for a scale family; rows beyond a sample of evenly
+/// spread ones are not looked at.
+WeightCodes fit_codebook(const at::Tensor& weight, const at::Tensor& importance, int bits,
+                         std::int64_t group_size);
 
 }  // namespace repquant

@@ -405,8 +405,8 @@ QuantizedWeight quantize_weight(const at::Tensor& weight, const at::Tensor& hess
     quantized.outcome = prepare_factor(problem, sketched);
     const bool estimated = problem.factor && problem.factor->sketch.defined();
     if (hessian.defined() && !estimated) problem.single = problem.hessian.to(at::kFloat);
-    if (recipe.codebook && bits <= kMostCodebookBits && !grouped) {
-      problem.codes = fit_codebook(problem.weight, problem.importance, bits);
+    if (recipe.codebook && bits <= kMostCodebookBits) {
+      problem.codes = fit_codebook(problem.weight, problem.importance, bits, problem.groups.size);
       quantized.levels = at::tensor(problem.codes.levels).to(at::kChar);
     }
   });

@@ -36,8 +36,8 @@ inline constexpr const char* kNearestByDiagonal = "nearest: too many inputs for 
 /// Quantizes weight [N, K] (float32) to bits 2..8 for inputs with the Hessian H [K, K] (double;
 /// [K]: its diagonal, which nearest rounding goes by; undefined: nearest rounding on the plain
 /// squared error). recipe.rounding, scale_search,
-/// act_order, damping, block_size, codebook (up to kMostCodebookBits bits, without groups) and
-/// group_size apply (a group_size of K or more is one group).
+/// act_order, damping, block_size, codebook (up to kMostCodebookBits bits) and group_size apply (a
+/// group_size of K or more is one group).
 ///
 /// A Hessian that cannot be factorised raises the damping up to three times by ten, then falls back
 /// to nearest; so does a result that is worse than nearest. `outcome` says which.

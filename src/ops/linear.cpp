@@ -154,19 +154,15 @@ std::tuple<at::Tensor, at::Tensor> pack_weight_cpu(const at::Tensor& codes, std:
                   codes.size(1) == (nibbles ? (columns + 1) / 2 : columns),
               "repquant::pack_weight: codes do not fit ", bits, " bits and ", columns,
               " columns: ", codes.scalar_type(), " ", codes.sizes());
-  TORCH_CHECK(!levels || (nibbles && levels->scalar_type() == at::kChar && levels->dim() == 1 &&
-                          levels->numel() == kNibbles),
-              "repquant::pack_weight: levels are int8 [16], of weights of up to 4 bits");
+  const at::Tensor table = nibble_table(levels, nibbles, "pack_weight");
   const std::int64_t rows = codes.size(0);
   const at::Tensor plain = codes.contiguous();
   const at::Tensor packed =
       at::zeros({packed_bytes(rows, columns, nibbles)}, codes.options().dtype(at::kByte));
   const at::Tensor sums = at::zeros({padded(rows)}, codes.options().dtype(at::kInt));
   auto* panels = packed.mutable_data_ptr<std::uint8_t>();
-  at::Tensor table;
   if (nibbles) {
-    table = levels ? levels->contiguous() : at::arange(-8, 8, at::kChar);
-    std::copy_n(table.const_data_ptr<std::int8_t>(), kNibbles, panels);
+    std::copy_n(table.const_data_ptr<std::int8_t>(), table.numel(), panels);
     panels += kLevelBytes;
   }
   pack_weight(static_cast<const std::uint8_t*>(plain.const_data_ptr()), rows, columns,

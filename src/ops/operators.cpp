@@ -355,9 +355,10 @@ TORCH_LIBRARY(repquant, m) {
 
   // Weight codes as pack_weight takes them and float32 scales [N, G] (group_size > 0: of groups of
   // as many columns; 0: [N]) -> (packed weight, scales [p N / 64, G, 64]) of weight_only_linear.
+  // levels as of pack_weight.
   m.def(
-      "pack_weight_only(Tensor codes, Tensor scale, int bits, int columns, int group_size) -> "
-      "(Tensor packed, Tensor scale)");
+      "pack_weight_only(Tensor codes, Tensor scale, int bits, int columns, int group_size, "
+      "Tensor? levels=None) -> (Tensor packed, Tensor scale)");
 
   // y = activation(x w^T + bias), w = codes times scales, x float32 [.., K], rounded to 16 bits by
   // chunks of a group (at most 256 columns; step 2^(e - 14) for a largest 2^e). weight, scale:

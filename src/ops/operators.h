@@ -112,7 +112,8 @@ at::Tensor linear_side_cpu(const at::Tensor& codes, const at::Tensor& weight,
 std::tuple<at::Tensor, at::Tensor> pack_weight_only_cpu(const at::Tensor& codes,
                                                         const at::Tensor& scale, std::int64_t bits,
                                                         std::int64_t columns,
-                                                        std::int64_t group_size);
+                                                        std::int64_t group_size,
+                                                        const OptionalTensor& levels = {});
 
 at::Tensor weight_only_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
                                   const at::Tensor& scale, const at::Tensor& bias,

@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/pack.h"
 
@@ -20,6 +22,17 @@ inline void check_counts(std::int64_t channels, std::int64_t columns, std::int64
                   columns <= kMost,
               "repquant::linear: no weight has ", bits, " bits, ", channels, " channels and ",
               columns, " columns");
+}
+
+/// What the nibbles of a weight stand for, int8 [16]: `levels`, or -8 .. 7. Undefined for bytes.
+inline at::Tensor nibble_table(const std::optional<at::Tensor>& levels, bool nibbles,
+                               const char* name) {
+  constexpr std::int64_t kNibbles = 16;
+  TORCH_CHECK(!levels || (nibbles && levels->scalar_type() == at::kChar && levels->dim() == 1 &&
+                          levels->numel() == kNibbles),
+              "repquant::", name, ": levels are int8 [16], of weights of up to 4 bits");
+  if (!nibbles) return {};
+  return levels ? levels->contiguous() : at::arange(-8, 8, at::kChar);
 }
 
 inline std::int64_t packed_bytes(std::int64_t channels, std::int64_t columns, bool nibbles) {

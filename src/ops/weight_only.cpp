@@ -5,6 +5,7 @@
 #include "ops/kernels/weight_only_layout.h"
 #include "ops/operators.h"
 #include "ops/output.h"
+#include "ops/packed_weight.h"
 #include "ops/parallel.h"
 #include "ops/rearrange.h"
 #include "ops/scratch.h"
@@ -20,6 +21,11 @@ constexpr std::int64_t kRowStep = 12;
 constexpr std::int64_t kGrain = 1 << 14;
 
 std::int64_t panels(std::int64_t channels) { return (channels + kPanel - 1) / kPanel; }
+
+/// Up to 4 bits with what nibbles stand for in front, as packed weights of linear().
+std::int64_t packed_size(const ColumnLayout& layout, std::int64_t channels, bool nibbles) {
+  return (nibbles ? kLevelBytes : 0) + panels(channels) * layout.steps() * step_bytes(nibbles);
+}
 
 /// Narrowed to int or multiplied by others.
 void check_counts(std::int64_t channels, std::int64_t columns, std::int64_t bits,
@@ -37,7 +43,7 @@ struct Rounded {
   at::Tensor chunks;  // bytes of InputChunk [rows, chunks]
 };
 
-Rounded round_rows(const at::Tensor& x, std::int64_t group_size, bool nibbles) {
+Rounded round_rows(const at::Tensor& x, std::int64_t group_size) {
   constexpr std::int64_t kLine = 32, kRoom = 16;
   const std::int64_t rows = x.size(0), columns = x.size(1);
   const ColumnLayout layout(columns, group_size);
@@ -48,7 +54,6 @@ Rounded round_rows(const at::Tensor& x, std::int64_t group_size, bool nibbles) {
                  at::empty({rows, chunk_bytes}, x.options().dtype(at::kByte))};
   WeightOnlyInputs args;
   args.x = x.const_data_ptr<float>();
-  args.nibbles = nibbles;
   args.columns = columns;
   args.group_size = group_size;
   args.out = result.x.mutable_data_ptr<std::int16_t>();
@@ -92,7 +97,8 @@ void run(const WeightOnlyArgs& args, std::int64_t rows) {
 std::tuple<at::Tensor, at::Tensor> pack_weight_only_cpu(const at::Tensor& codes,
                                                         const at::Tensor& scale, std::int64_t bits,
                                                         std::int64_t columns,
-                                                        std::int64_t group_size) {
+                                                        std::int64_t group_size,
+                                                        const OptionalTensor& levels) {
   const std::int64_t channels = codes.dim() == 2 ? codes.size(0) : 0;
   check_counts(channels, columns, bits, group_size);
   const bool nibbles = bits <= 4;
@@ -104,14 +110,23 @@ std::tuple<at::Tensor, at::Tensor> pack_weight_only_cpu(const at::Tensor& codes,
   TORCH_CHECK(scale.scalar_type() == at::kFloat && scale.numel() == channels * layout.groups(),
               "repquant::pack_weight_only: scales must be float32 [", channels, ", ",
               layout.groups(), "], got ", scale.scalar_type(), " ", scale.sizes());
+  const at::Tensor table = nibble_table(levels, nibbles, "pack_weight_only");
   const at::Tensor plain = codes.contiguous(), scales = scale.contiguous();
-  const std::int64_t count = panels(channels);
   const at::Tensor packed =
-      at::zeros({count, layout.steps() * step_bytes(nibbles)}, codes.options().dtype(at::kByte));
-  const at::Tensor packed_scale = at::zeros({count, layout.groups(), kPanel}, scale.options());
+      at::zeros({packed_size(layout, channels, nibbles)}, codes.options().dtype(at::kByte));
+  const at::Tensor packed_scale =
+      at::zeros({panels(channels), layout.groups(), kPanel}, scale.options());
+  auto* steps = packed.mutable_data_ptr<std::uint8_t>();
+  if (nibbles) {
+    const auto* level = table.const_data_ptr<std::int8_t>();
+    for (std::int64_t i = 0; i < table.numel(); ++i) {
+      steps[i] = static_cast<std::uint8_t>(level[i] + kWeightOffset);
+    }
+    steps += kLevelBytes;
+  }
   pack_weight_only(static_cast<const std::uint8_t*>(plain.const_data_ptr()),
-                   scales.const_data_ptr<float>(), channels, columns, layout, nibbles,
-                   packed.mutable_data_ptr<std::uint8_t>(), packed_scale.mutable_data_ptr<float>());
+                   scales.const_data_ptr<float>(), channels, columns, layout, nibbles, steps,
+                   packed_scale.mutable_data_ptr<float>());
   return {packed, packed_scale};
 }
 
@@ -129,7 +144,7 @@ at::Tensor weight_only_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
               "repquant::weight_only_linear: needs float32 [.., ", columns, "], got ",
               x.scalar_type(), " ", x.sizes());
   TORCH_CHECK(weight.scalar_type() == at::kByte && weight.is_contiguous() &&
-                  weight.numel() == count * layout.steps() * step_bytes(nibbles) &&
+                  weight.numel() == packed_size(layout, channels, nibbles) &&
                   scale.scalar_type() == at::kFloat && scale.is_contiguous() &&
                   scale.numel() == count * layout.groups() * kPanel,
               "repquant::weight_only_linear: the weight was not packed for ", channels,
@@ -143,14 +158,15 @@ at::Tensor weight_only_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
   at::Tensor out = new_output(sizes, at::kFloat);
   if (out.numel() == 0) return out;
   const at::Tensor rows = in_order(x).view({-1, columns});
-  const Rounded inputs = round_rows(rows, group_size, nibbles);
+  const Rounded inputs = round_rows(rows, group_size);
   WeightOnlyArgs args;
   args.x = inputs.x.const_data_ptr<std::int16_t>();
   args.stride = inputs.x.size(1);
   args.chunks = static_cast<const InputChunk*>(inputs.chunks.const_data_ptr());
-  args.weight = weight.const_data_ptr<std::uint8_t>();
+  const auto* packed = weight.const_data_ptr<std::uint8_t>();
+  args.levels = nibbles ? packed : nullptr;
+  args.weight = packed + (nibbles ? kLevelBytes : 0);
   args.scale = scale.const_data_ptr<float>();
-  args.nibbles = nibbles;
   args.columns = columns;
   args.group_size = group_size;
   args.channels = channels;

@@ -210,7 +210,11 @@ std::vector<std::string> ready_recipe_names() {
 
 Recipe recipe_for_bits(const BitWidths& bits) {
   Recipe recipe;
-  if (bits.weight_only()) recipe = find_ready_recipe("w4a16").value();
+  if (bits.weight_only()) {
+    recipe = find_ready_recipe("w4a16").value();
+    // What wider groups lose is in proportion to the step: above 4 bits little for the file.
+    if (bits.weight_bits > 4) recipe.weights.group_size = 128;
+  }
   recipe.name = to_string(bits);
   recipe.bits = bits;
   return recipe;

@@ -16,9 +16,11 @@ const std::pair<at::Tensor, at::Tensor>& packed_weight_only(FusionContext& conte
   const auto found = context.packed.find(linear.name);
   if (found != context.packed.end()) return found->second;
   const StoredState& state = *linear.state;
+  const std::int64_t bits = state.integer("bits");
   const auto [weight, scale] =
-      ops::pack_weight_only_cpu(state.tensor("codes"), state.tensor("scale"), state.integer("bits"),
-                                state.integer("columns"), state.integer("group_size"));
+      ops::pack_weight_only_cpu(state.tensor("codes"), state.tensor("scale"), bits,
+                                state.integer("columns"), state.integer("group_size"),
+                                bits <= 4 ? std::optional(state.tensor("levels")) : std::nullopt);
   return context.packed[linear.name] = {weight, scale};
 }
 

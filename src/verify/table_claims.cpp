@@ -149,11 +149,15 @@ std::array<bool, 256> values_of(const at::Tensor& codes, bool packed) {
   return seen;
 }
 
+bool has_weight_levels(const StoredState& state) {
+  return state.kind == "Linear" || state.kind == "WeightOnlyLinear";
+}
+
 /// How many different codes a submodule has.
 int distinct_codes(const std::string& module, const StoredState& state, int bits) {
   const std::array<bool, 256> seen = values_of(state.tensor("codes"), bits <= 4);
   // Above 4 bits a Linear's codes are stored as their levels.
-  const bool levels = state.kind == "Linear" && bits > 4 && bits <= kMostCodebookBits;
+  const bool levels = has_weight_levels(state) && bits > 4 && bits <= kMostCodebookBits;
   const int half = 1 << (bits - 1), bound = max_weight_level(bits);
   const int low = levels ? -bound : -half, high = levels ? bound : half - 1;
   int count = 0;
@@ -199,7 +203,7 @@ void check_weight_levels(const std::string& module, const StoredState& state) {
 
 void check_levels(const std::string& module, const StoredState& state) {
   if (state.values.count("levels") == 0) return;
-  if (state.kind == "Linear") {
+  if (has_weight_levels(state)) {
     check_weight_levels(module, state);
     return;
   }

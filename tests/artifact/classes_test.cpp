@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "artifact/class_module.h"
+#include "artifact/linear_state.h"
 #include "format/codes.h"
 #include "plan/simulate.h"
 
@@ -202,8 +203,7 @@ TEST_F(ClassesTest, WeightOnly) {
   for (const int bits : {3, 4, 8}) {
     LinearPlan plan = random_linear(40, 33, bits, 8);
     plan.quantized_input = false;
-    const Module module =
-        reloaded(factory.weight_only({plan.weight.codes, bits, plan.weight.scale, plan.bias}));
+    const Module module = reloaded(factory.weight_only(weight_only_state(plan, "fc")));
     const at::Tensor x = at::randn({3, 7, 33});
     expect_close(run(module, {x}), simulate_linear(plan, x));
   }
@@ -214,10 +214,22 @@ TEST_F(ClassesTest, WeightOnlyWithGroups) {
   plan.quantized_input = false;
   plan.weight.group_size = 16;  // two groups and one column
   plan.weight.scale = at::rand({40, 3}) + 0.01;
-  const Module module = reloaded(factory.weight_only(
-      {plan.weight.codes, 4, plan.weight.scale, plan.bias, plan.weight.group_size}));
+  const Module module = reloaded(factory.weight_only(weight_only_state(plan, "fc")));
   const at::Tensor x = at::randn({3, 7, 33});
   expect_close(run(module, {x}), simulate_linear(plan, x));
+}
+
+TEST_F(ClassesTest, WeightOnlyWithLevels) {
+  for (const int bits : {3, 4, 6}) {
+    LinearPlan plan = random_linear(40, 33, bits, 8);
+    plan.quantized_input = false;
+    const std::int64_t count = std::int64_t{1} << bits;
+    plan.weight.levels = (at::arange(count, at::kInt) * 2 - count).to(at::kChar);
+    plan.weight.codes = (plan.weight.codes * 2).to(at::kChar);
+    const Module module = reloaded(factory.weight_only(weight_only_state(plan, "fc")));
+    const at::Tensor x = at::randn({3, 7, 33});
+    expect_close(run(module, {x}), simulate_linear(plan, x));
+  }
 }
 
 TEST_F(ClassesTest, SideColumnsAreAdded) {

@@ -89,7 +89,8 @@ Call pack_weight_only(Draw& draw) {
   const at::Tensor scale = group == 0 ? floats(draw, {channels})
                                       : floats(draw, {channels, (columns + group - 1) / group});
   return {"pack_weight_only",
-          {stored_codes(draw, channels, columns, bits), scale, bits, columns, group}};
+          {stored_codes(draw, channels, columns, bits), scale, bits, columns, group,
+           bits <= 4 ? maybe(draw, values(draw, {16}, at::kChar)) : c10::IValue()}};
 }
 
 /// What the products of integers have in common.
@@ -177,7 +178,8 @@ Call weight_only_linear(Draw& draw) {
   const std::int64_t bits = packing.arguments[2].toInt(), columns = packing.arguments[3].toInt(),
                      group = packing.arguments[4].toInt(), channels = codes.size(0);
   const auto [weight, scale] =
-      ops::pack_weight_only_cpu(codes, packing.arguments[1].toTensor(), bits, columns, group);
+      ops::pack_weight_only_cpu(codes, packing.arguments[1].toTensor(), bits, columns, group,
+                                packing.arguments[5].toOptional<at::Tensor>());
   return {"weight_only_linear",
           {floats(draw, {draw.size(8), columns}), weight, scale, floats(draw, {padded(channels)}),
            channels, columns, bits, group, draw.below(6)}};

@@ -40,9 +40,9 @@ TEST(Codebook, IsTheBetterOnGaussianAndHeavyTails) {
   }
 }
 
-void expect_whole_rising_levels(const at::Tensor& weight) {
+void expect_whole_rising_levels(const at::Tensor& weight, std::int64_t group_size) {
   for (const int bits : {2, 3, 4, 5, 6}) {
-    const WeightCodes codes = fit_codebook(weight, at::ones({weight.size(1)}), bits);
+    const WeightCodes codes = fit_codebook(weight, at::ones({weight.size(1)}), bits, group_size);
     ASSERT_EQ(codes.levels.size(), std::size_t{1} << bits);
     EXPECT_EQ(codes.low, codes.levels.front());
     EXPECT_EQ(codes.high, codes.levels.back());
@@ -59,9 +59,11 @@ void expect_whole_rising_levels(const at::Tensor& weight) {
 
 TEST(Codebook, LevelsAreWholeRisingAndWithinBounds) {
   const at::Tensor weight = testing::Random(6).normal({40, 70});
-  expect_whole_rising_levels(weight);
-  expect_whole_rising_levels(weight.sign());  // fewer values than levels
-  expect_whole_rising_levels(weight.clamp(-0.1, 0.1));
+  for (const std::int64_t group_size : {70, 32, 1}) {
+    expect_whole_rising_levels(weight, group_size);
+    expect_whole_rising_levels(weight.sign(), group_size);  // fewer values than levels
+    expect_whole_rising_levels(weight.clamp(-0.1, 0.1), group_size);
+  }
 }
 
 // Rows are multiples of sixteen uneven values.
@@ -121,9 +123,19 @@ TEST(Codebook, NothingButZerosAndWhereThereIsNone) {
   EXPECT_EQ(zeros.dequantize().abs().max().item<double>(), 0);
   const at::Tensor weight = testing::Random(10).normal({4, 64});
   EXPECT_FALSE(quantize_weight(weight, {}, 7, nearest(true)).levels.defined());
+}
+
+// Each group of a row is a multiple of sixteen uneven values.
+TEST(Codebook, GroupsHaveScalesOfTheirOwnAndLevelsInCommon) {
+  const at::Tensor values = at::tensor({-64.0F, -41.0F, -29.0F, -20.0F, -13.0F, -8.0F, -4.0F, -1.0F,
+                                        2.0F, 5.0F, 9.0F, 14.0F, 21.0F, 30.0F, 42.0F, 60.0F});
+  testing::Random random(11);
+  const at::Tensor scale = random.normal({30, 4}).abs() + 0.1;
+  const at::Tensor weight = values.repeat({30, 8}) * scale.repeat_interleave(32, 1);
   WeightRecipe groups = nearest(true);
   groups.group_size = 32;
-  EXPECT_FALSE(quantize_weight(weight, {}, 4, groups).levels.defined());
+  EXPECT_LT(error_db(weight, quantize_weight(weight, {}, 4, groups)), -60);
+  EXPECT_GT(error_db(weight, quantize_weight(weight, {}, 4, nearest(true))), -30);
 }
 
 }  // namespace

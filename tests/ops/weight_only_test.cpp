@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -172,6 +173,25 @@ TEST(WeightOnlyOperatorTest, TakesAnActivationIn) {
   }
 }
 
+TEST(WeightOnlyOperatorTest, NibblesStandForLevels) {
+  at::manual_seed(214);
+  const WeightOnlyProblem p = weight_only_problem({11, 70, 90, 32}, 4);
+  const at::Tensor levels = random_codes(-128, 127, {16}, at::kChar);
+  const at::Tensor looked_up =
+      levels.index_select(0, p.weight.flatten().to(at::kLong) + 8).view_as(p.weight);
+  const at::Tensor scale = at::rand({70, 3}) + 0.5;
+  const auto run = [&](const at::Tensor& codes, std::int64_t bits,
+                       const std::optional<at::Tensor>& table) {
+    const auto [packed, scales] = ops::pack_weight_only_cpu(
+        pack_codes(codes, static_cast<int>(bits)), scale, bits, 90, 32, table);
+    return ops::weight_only_linear_cpu(p.x, packed, scales, padded(p.bias), 70, 90, bits, 32, 0);
+  };
+  for (const auto& level : ops::cpu_levels()) {
+    const LevelScope scope(level);
+    EXPECT_TRUE(at::equal(run(p.weight, 4, levels), run(looked_up, 8, {}))) << level;
+  }
+}
+
 TEST(WeightOnlyOperatorTest, InputsHaveAnyShapeAndStrides) {
   at::manual_seed(211);
   const WeightOnlyProblem p = weight_only_problem({12, 70, 40, 16}, 4);
@@ -183,7 +203,7 @@ TEST(WeightOnlyOperatorTest, InputsHaveAnyShapeAndStrides) {
 
 TEST(WeightOnlyOperatorTest, WeightsStayAtTheirWidth) {
   const ProductShape shape{1, 128, 512, 128};
-  EXPECT_EQ(weight_only_problem(shape, 4).packed.numel(), 128 * 512 / 2);
+  EXPECT_EQ(weight_only_problem(shape, 4).packed.numel(), 64 + 128 * 512 / 2);
   EXPECT_EQ(weight_only_problem(shape, 8).packed.numel(), 128 * 512);
   EXPECT_EQ(weight_only_problem(shape, 4).scale.numel(), 128 * 4);
 }
@@ -233,6 +253,11 @@ TEST(WeightOnlyOperatorTest, RefusesUnsuitableArguments) {
   EXPECT_THROW(ops::pack_weight_only_cpu(codes, scale, 8, 20, 8), c10::Error);
   EXPECT_THROW(ops::pack_weight_only_cpu(codes, scale, 4, 22, 8), c10::Error);
   EXPECT_THROW(ops::pack_weight_only_cpu(codes, scale, 4, 20, 4), c10::Error);
+  const at::Tensor levels = at::arange(-8, 8, at::kChar);
+  EXPECT_NO_THROW(ops::pack_weight_only_cpu(codes, scale, 4, 20, 8, levels));
+  EXPECT_THROW(ops::pack_weight_only_cpu(codes, scale, 4, 20, 8, levels.narrow(0, 0, 15)),
+               c10::Error);
+  EXPECT_THROW(ops::pack_weight_only_cpu(p.weight, scale, 8, 20, 8, levels), c10::Error);
 }
 
 }  // namespace

@@ -286,6 +286,9 @@ TEST(ReadyRecipeTest, WeightOnlyLeavesActivationsAlone) {
   EXPECT_TRUE(recipe.bits.weight_only());
   EXPECT_FALSE(recipe.attention.quantize);
   EXPECT_EQ(recipe.first_layer.activation_bits, 16);
+  EXPECT_EQ(recipe.weights.group_size, 32);
+  EXPECT_EQ(recipe_for_bits({3, kWeightOnlyBits}).weights.group_size, 32);
+  EXPECT_EQ(recipe_for_bits({5, kWeightOnlyBits}).weights.group_size, 128);
 }
 
 TEST(ReadyRecipeTest, EveryWidthIsTheDefaultsAtItsBits) {

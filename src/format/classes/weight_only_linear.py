@@ -1,4 +1,7 @@
-"""float -> float; the weight is dequantized when the file is loaded."""
+"""float -> float; the weight is dequantized when the file is loaded.
+
+Up to 4 bits a nibble is the number of one of `levels`, -8 .. 7 where weights are whole numbers.
+"""
 
 
 class WeightOnlyLinear:
@@ -9,6 +12,7 @@ class WeightOnlyLinear:
     bits: int
     columns: int
     group_size: int
+    levels: Tensor
     # Derived by prepare().
     weight: Tensor
 
@@ -18,7 +22,8 @@ class WeightOnlyLinear:
             low = torch.bitwise_and(self.codes, 15)
             high = torch.bitwise_right_shift(self.codes, 4)
             pairs = torch.stack([low, high], -1).flatten(1)
-            codes = torch.sub(pairs.narrow(1, 0, self.columns).to(1), 8)
+            pairs = pairs.narrow(1, 0, self.columns)
+            codes = torch.index_select(self.levels, 0, pairs.flatten().to(3)).view_as(pairs)
         scale = self.scale
         if self.group_size > 0:
             scale = torch.repeat_interleave(scale, self.group_size, 1).narrow(1, 0, self.columns)

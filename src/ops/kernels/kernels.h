@@ -127,8 +127,11 @@ inline std::int64_t panel_bytes(std::int64_t groups, bool nibbles) {
   return groups * kPanel * (nibbles ? 2 : 4);
 }
 
-/// Of a chunk of a row's inputs (weight_only_layout.h): x = step q. `offset` is what the product of
-/// q and the stored codes has too much, with the other sign: nibbles are stored + 8.
+/// What weight_only() adds to weights: unsigned bytes are pairs of 16-bit numbers in one step.
+inline constexpr std::int32_t kWeightOffset = 128;
+
+/// Of a chunk of a row's inputs (weight_only_layout.h): x = step q. `offset` is -kWeightOffset
+/// times the sum of q.
 struct InputChunk {
   float step = 0.0F;
   std::int32_t offset = 0;
@@ -137,7 +140,6 @@ struct InputChunk {
 /// Inputs of weight_only, rounded to 16 bits.
 struct WeightOnlyInputs {
   const float* x = nullptr;  // [rows, columns]
-  bool nibbles = false;
   std::int64_t columns = 0, group_size = 0;
   std::int16_t* out = nullptr;   // [rows, stride], each chunk padded with zeros to whole steps
   std::int64_t stride = 0;       // has room for 16 more
@@ -151,8 +153,8 @@ struct WeightOnlyArgs {
   std::int64_t stride = 0;
   const InputChunk* chunks = nullptr;  // [rows, chunks]
   const std::uint8_t* weight = nullptr;
-  const float* scale = nullptr;  // [panels, groups, kPanel]
-  bool nibbles = false;
+  const std::uint8_t* levels = nullptr;      // [16]: what nibbles stand for, + kWeightOffset
+  const float* scale = nullptr;              // [panels, groups, kPanel]
   std::int64_t columns = 0, group_size = 0;  // group_size 0: the whole row
   std::int64_t channels = 0;                 // N, not padded
   const float* bias = nullptr;               // padded to whole panels

@@ -192,10 +192,11 @@ struct Avx2 : PlainBytes {
     const __m256i all = _mm256_broadcastd_epi32(_mm_loadu_si32(p));
     return {all, all};
   }
-  static I load_byte_pairs(const std::int8_t* p) {
-    const auto* v = reinterpret_cast<const __m128i*>(p);
-    return {_mm256_cvtepi8_epi16(_mm_loadu_si128(v)), _mm256_cvtepi8_epi16(_mm_loadu_si128(v + 1))};
+  static I even_bytes(Weights w) {
+    const __m256i low = _mm256_set1_epi16(255);
+    return {_mm256_and_si256(w.a, low), _mm256_and_si256(w.b, low)};
   }
+  static I odd_bytes(Weights w) { return {_mm256_srli_epi16(w.a, 8), _mm256_srli_epi16(w.b, 8)}; }
   static void store_shorts(std::int16_t* p, I x) {
     const __m256i shorts = _mm256_packs_epi32(x.a, x.b);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(shorts, 0xD8));

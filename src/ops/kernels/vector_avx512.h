@@ -118,9 +118,8 @@ struct Avx512 {
     __builtin_memcpy(&two, p, sizeof(two));
     return _mm512_set1_epi32(two);
   }
-  static I load_byte_pairs(const std::int8_t* p) {
-    return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  }
+  static I even_bytes(Weights w) { return _mm512_and_si512(w, _mm512_set1_epi16(255)); }
+  static I odd_bytes(Weights w) { return _mm512_srli_epi16(w, 8); }
   static void store_shorts(std::int16_t* p, I a) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(a));
   }

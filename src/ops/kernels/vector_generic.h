@@ -212,16 +212,20 @@ struct Generic : PlainBytes {
     std::memcpy(r.v, p, sizeof(r.v));
     return r;
   }
-  /// Two consecutive 16-bit numbers in each lane, the same in all; of each of 16 channels; of each
-  /// lane its own number.
+  /// Two consecutive 16-bit numbers, for all lanes.
   static I broadcast_pair(const std::int16_t* p) {
     std::int32_t two;
     std::memcpy(&two, p, sizeof(two));
     return set_int(two);
   }
-  static I load_byte_pairs(const std::int8_t* p) {
-    return each<I>([&](int i) { return (p[2 * i] & 0xFFFF) | p[2 * i + 1] * 65536; });
+  /// Bytes 0 and 2 of four, unsigned, as the 16-bit numbers of a lane; bytes 1 and 3.
+  static I even_bytes(const Weights& w) { return byte_pairs(w, 0); }
+  static I odd_bytes(const Weights& w) { return byte_pairs(w, 1); }
+  static I byte_pairs(const Weights& w, int first) {
+    const auto byte = [&](int i) { return static_cast<std::uint8_t>(w.v[i]); };
+    return each<I>([&](int i) { return byte(4 * i + first) | byte(4 * i + first + 2) << 16; });
   }
+  /// Of each lane its number.
   static void store_shorts(std::int16_t* p, I a) {
     for (int i = 0; i < 16; ++i) p[i] = static_cast<std::int16_t>(a.v[i]);
   }

@@ -17,56 +17,65 @@
 namespace repquant::ops {
 namespace {
 
-// Weights of a step, as 16-bit numbers: two neighbouring columns for each of 16 channels, pair j of
-// the vector of channels that `step` points to. `line` is the line of a step to come that is
-// fetched with a vector of a pair (-1: none), one at a time: a burst of fetches holds the products
-// up.
+// Weights of a step: two quads of columns, of each of which get() has pair i for 16 channels in
+// 16-bit numbers, + kWeightOffset. `line` is the line of a step to come that is fetched with a
+// vector of a quad (-1: none), one at a time: a burst of fetches holds the products up.
 
-inline constexpr std::int64_t kPairs = kStep / 2;
+inline constexpr int kQuads = 2;
 
-/// code + 8
+/// Numbers of levels, which are looked up.
 template <class V>
 struct Nibbles {
   static constexpr std::int64_t kBytes = 4;  // of a channel
+  decltype(V::load_levels(nullptr)) levels;
+
+  explicit Nibbles(const std::uint8_t* table)
+      : levels(V::load_levels(reinterpret_cast<const std::int8_t*>(table))) {}
   static std::int64_t step(int) { return step_bytes(true); }
-  static typename V::I get(const std::uint8_t* step, std::int64_t j, int) {
-    const auto words = V::load_int(reinterpret_cast<const std::int32_t*>(step));
-    const auto low = V::set_int(0x000F000F);
-    switch (j) {
-      case 0:
-        return V::bit_and(words, low);
-      case 1:
-        return V::bit_and(V::template shift_right_logical<4>(words), low);
-      case 2:
-        return V::bit_and(V::template shift_right_logical<8>(words), low);
-      default:
-        return V::bit_and(V::template shift_right_logical<12>(words), low);
-    }
+  typename V::Weights load(const std::uint8_t* step, int quad, int) const {
+    typename V::Weights low, high;
+    V::load_nibbles(step, levels, low, high);
+    return quad == 0 ? low : high;
   }
-  static constexpr std::int64_t line(std::int64_t j, int v) { return j == v ? 64 * v : -1; }
+  static typename V::I get(typename V::Weights quad, int i) {
+    return i == 0 ? V::even_bytes(quad) : V::odd_bytes(quad);
+  }
+  static constexpr std::int64_t line(int quad, int v) { return v % 2 == quad ? 64 * v : -1; }
 };
 
 template <class V>
 struct Bytes {
-  static constexpr std::int64_t kBytes = 2;
+  static constexpr std::int64_t kBytes = 4;
+
+  explicit Bytes(const std::uint8_t*) {}
   static std::int64_t step(int) { return step_bytes(false); }
-  static typename V::I get(const std::uint8_t* step, std::int64_t j, int) {
-    return V::load_byte_pairs(reinterpret_cast<const std::int8_t*>(step) + j * 2 * kPanel);
+  static typename V::Weights load(const std::uint8_t* step, int quad, int) {
+    return V::load_weights(step + quad * 4 * kPanel);
   }
-  static constexpr std::int64_t line(std::int64_t j, int v) {
-    return v == 0 || v == 2 ? 2 * kPanel * j + 32 * v : -1;
+  static typename V::I get(typename V::Weights quad, int i) {
+    return i == 0 ? V::even_bytes(quad) : V::odd_bytes(quad);
   }
+  static constexpr std::int64_t line(int quad, int v) { return quad * 4 * kPanel + 64 * v; }
 };
 
-/// Unpacked, `vectors` vectors beside each other.
+/// Unpacked pairs, `vectors` vectors beside each other.
 template <class V>
 struct Unpacked {
   static constexpr std::int64_t kBytes = 4;
-  static std::int64_t step(int vectors) { return kPairs * vectors * 64; }
-  static typename V::I get(const std::uint8_t* step, std::int64_t j, int vectors) {
-    return V::load_int(reinterpret_cast<const std::int32_t*>(step + j * vectors * 64));
+  struct Quad {
+    const std::uint8_t* place;
+    int vectors;
+  };
+
+  explicit Unpacked(const std::uint8_t*) {}
+  static std::int64_t step(int vectors) { return kQuads * 2 * vectors * 64; }
+  static Quad load(const std::uint8_t* step, int quad, int vectors) {
+    return {step + quad * 2 * vectors * 64, vectors};
   }
-  static constexpr std::int64_t line(std::int64_t, int) { return -1; }
+  static typename V::I get(Quad quad, int i) {
+    return V::load_int(reinterpret_cast<const std::int32_t*>(quad.place + i * quad.vectors * 64));
+  }
+  static constexpr std::int64_t line(int, int) { return -1; }
 };
 
 /// Inputs of a tile's first row.
@@ -80,8 +89,8 @@ struct ChunkInputs {
 /// totals[r kPanel + 16 v ..] += scale * step * (offset + product of kRows rows and kVectors
 /// vectors).
 template <class V, class Source, int kRows, int kVectors>
-void chunk_tile(const ChunkInputs& in, const std::uint8_t* weight, std::int64_t steps,
-                const float* scale, float* totals) {
+void chunk_tile(const ChunkInputs& in, const Source& source, const std::uint8_t* weight,
+                std::int64_t steps, const float* scale, float* totals) {
   typename V::I acc[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -95,34 +104,38 @@ void chunk_tile(const ChunkInputs& in, const std::uint8_t* weight, std::int64_t 
   for (int r = 0; r < kRows; ++r) inputs[r] = opaque(in.x + r * in.stride);
   for (std::int64_t s = 0; s < steps; ++s) {
 #pragma GCC unroll 8
-    for (std::int64_t j = 0; j < kPairs; ++j) {
-      // Where a weight is used once or twice, its vectors are loaded for each pair anew.
-      const std::uint8_t* step = kRows <= kVectors ? opaque(weight) : weight;
-      const std::int64_t k = s * kStep + 2 * j;
-      // Held is what there is less of, so that the accumulators stay in registers.
-      if constexpr (kRows <= kVectors) {
-        typename V::I input[kRows];
+    for (int quad = 0; quad < kQuads; ++quad) {
+      decltype(source.load(weight, 0, 0)) quads[kVectors];
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) input[r] = V::broadcast_pair(inputs[r] + k);
+      for (int v = 0; v < kVectors; ++v) {
+        const std::int64_t line = Source::line(quad, v);
+        if (line >= 0) V::prefetch(weight + line + kPrefetch);
+        quads[v] = source.load(weight + v * 16 * Source::kBytes, quad, kVectors);
+      }
 #pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) {
-          if (const auto line = Source::line(j, v); line >= 0) V::prefetch(step + line + kPrefetch);
-          const auto w = Source::get(step + v * 16 * Source::kBytes, j, kVectors);
+      for (int i = 0; i < 2; ++i) {
+        const std::int64_t k = s * kStep + 4 * quad + 2 * i;
+        // Held is what there is less of, so that the accumulators stay in registers.
+        if constexpr (kRows <= kVectors) {
+          typename V::I input[kRows];
 #pragma GCC unroll 8
-          for (int r = 0; r < kRows; ++r) acc[r][v] = V::dot_pairs(acc[r][v], input[r], w);
-        }
-      } else {
-        typename V::I w[kVectors];
+          for (int r = 0; r < kRows; ++r) input[r] = V::broadcast_pair(inputs[r] + k);
 #pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) {
-          if (const auto line = Source::line(j, v); line >= 0) V::prefetch(step + line + kPrefetch);
-          w[v] = Source::get(step + v * 16 * Source::kBytes, j, kVectors);
-        }
+          for (int v = 0; v < kVectors; ++v) {
+            const auto w = Source::get(quads[v], i);
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) {
-          const auto input = V::broadcast_pair(inputs[r] + k);
+            for (int r = 0; r < kRows; ++r) acc[r][v] = V::dot_pairs(acc[r][v], input[r], w);
+          }
+        } else {
+          typename V::I w[kVectors];
 #pragma GCC unroll 8
-          for (int v = 0; v < kVectors; ++v) acc[r][v] = V::dot_pairs(acc[r][v], input, w[v]);
+          for (int v = 0; v < kVectors; ++v) w[v] = Source::get(quads[v], i);
+#pragma GCC unroll 8
+          for (int r = 0; r < kRows; ++r) {
+            const auto input = V::broadcast_pair(inputs[r] + k);
+#pragma GCC unroll 8
+            for (int v = 0; v < kVectors; ++v) acc[r][v] = V::dot_pairs(acc[r][v], input, w[v]);
+          }
         }
       }
     }
@@ -149,21 +162,22 @@ constexpr int packed_vectors(int rows) {
 
 /// All of a panel's live channels, from the packed weight.
 template <class V, class Source, int kRows = V::kFloatRows>
-void packed_tile_rows(int rows, const ChunkInputs& in, const std::uint8_t* weight,
-                      std::int64_t steps, const float* scale, int vectors, float* totals) {
+void packed_tile_rows(int rows, const ChunkInputs& in, const Source& source,
+                      const std::uint8_t* weight, std::int64_t steps, const float* scale,
+                      int vectors, float* totals) {
   if (rows == kRows) {
     constexpr int kVectors = packed_vectors<V>(kRows);
     int v = 0;
     for (; v + kVectors <= vectors; v += kVectors) {
-      chunk_tile<V, Source, kRows, kVectors>(in, weight + v * 16 * Source::kBytes, steps,
+      chunk_tile<V, Source, kRows, kVectors>(in, source, weight + v * 16 * Source::kBytes, steps,
                                              scale + 16 * v, totals + 16 * v);
     }
     for (; v < vectors; ++v) {
-      chunk_tile<V, Source, kRows, 1>(in, weight + v * 16 * Source::kBytes, steps, scale + 16 * v,
-                                      totals + 16 * v);
+      chunk_tile<V, Source, kRows, 1>(in, source, weight + v * 16 * Source::kBytes, steps,
+                                      scale + 16 * v, totals + 16 * v);
     }
   } else if constexpr (kRows > 1) {
-    packed_tile_rows<V, Source, kRows - 1>(rows, in, weight, steps, scale, vectors, totals);
+    packed_tile_rows<V, Source, kRows - 1>(rows, in, source, weight, steps, scale, vectors, totals);
   }
 }
 
@@ -191,7 +205,7 @@ void block_tile_rows(int rows, const ChunkInputs& in, const Block& block,
       const std::int64_t place = chunk.first_step - block.first_step();
       chunk_tile<V, Unpacked<V>, kRows, V::kFloatVectors>(
           {in.x + chunk.first_step * kStep, in.stride, in.chunk + chunk.index, in.chunk_stride},
-          weight + place * Unpacked<V>::step(V::kFloatVectors), chunk.steps,
+          Unpacked<V>(nullptr), weight + place * Unpacked<V>::step(V::kFloatVectors), chunk.steps,
           scale + chunk.group * kPanel, totals);
     }
   } else if constexpr (kRows > 1) {
@@ -201,20 +215,26 @@ void block_tile_rows(int rows, const ChunkInputs& in, const Block& block,
 
 /// Steps of a panel -> [channels / 16 kFloatVectors][step][pair][16 kFloatVectors][2] int16.
 template <class V, class Source>
-void unpack_steps(const std::uint8_t* packed, std::int64_t steps, std::uint8_t* out) {
+void unpack_steps(const Source& source, const std::uint8_t* packed, std::int64_t steps,
+                  std::uint8_t* out) {
   constexpr std::int64_t kWidth = 16 * V::kFloatVectors;
   for (std::int64_t part = 0; part < kPanel / kWidth; ++part) {
     for (std::int64_t s = 0; s < steps; ++s) {
+      const std::uint8_t* from = packed + s * Source::step(0) + part * kWidth * Source::kBytes;
 #pragma GCC unroll 8
-      for (std::int64_t j = 0; j < kPairs; ++j) {
+      for (int quad = 0; quad < kQuads; ++quad) {
 #pragma GCC unroll 8
         for (int v = 0; v < V::kFloatVectors; ++v) {
-          const std::uint8_t* from =
-              packed + s * Source::step(0) + (part * kWidth + 16 * v) * Source::kBytes;
-          V::store_int(reinterpret_cast<std::int32_t*>(out), Source::get(from, j, 0));
-          out += 64;
+          const auto loaded = source.load(from + v * 16 * Source::kBytes, quad, 0);
+#pragma GCC unroll 8
+          for (int i = 0; i < 2; ++i) {
+            const std::int64_t vector = (quad * 2 + i) * V::kFloatVectors + v;
+            V::store_int(reinterpret_cast<std::int32_t*>(out + vector * 64),
+                         Source::get(loaded, i));
+          }
         }
       }
+      out += Unpacked<V>::step(V::kFloatVectors);
     }
   }
 }
@@ -225,6 +245,7 @@ void few_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t r
               std::int64_t panel, int vectors, float* totals) {
   const ColumnLayout layout(args.columns, args.group_size);
   const std::int64_t chunks = layout.chunks();
+  const Source source(args.levels);
   const std::uint8_t* weight = args.weight + panel * layout.steps() * Source::step(0);
   const float* scale = args.scale + panel * layout.groups() * kPanel;
   const std::int64_t count = row_end - row_begin;
@@ -235,7 +256,7 @@ void few_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t r
       const int rows = static_cast<int>(row_end - row < step_rows ? row_end - row : step_rows);
       const ChunkInputs in{args.x + row * args.stride + chunk.first_step * kStep, args.stride,
                            args.chunks + row * chunks + chunk.index, chunks};
-      packed_tile_rows<V, Source>(rows, in, weight + chunk.first_step * Source::step(0),
+      packed_tile_rows<V, Source>(rows, in, source, weight + chunk.first_step * Source::step(0),
                                   chunk.steps, scale + chunk.group * kPanel, vectors,
                                   totals + (row - row_begin) * kPanel);
     }
@@ -249,11 +270,12 @@ void many_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t 
   constexpr std::int64_t kWidth = 16 * V::kFloatVectors;
   const ColumnLayout layout(args.columns, args.group_size);
   const std::int64_t chunks = layout.chunks();
+  const Source source(args.levels);
   const std::uint8_t* weight = args.weight + panel * layout.steps() * Source::step(0);
   const float* scale = args.scale + panel * layout.groups() * kPanel;
   Block block;
   const auto multiply = [&] {
-    unpack_steps<V, Source>(weight + block.first_step() * Source::step(0), block.steps(), unpacked);
+    unpack_steps<V>(source, weight + block.first_step() * Source::step(0), block.steps(), unpacked);
     for (std::int64_t part = 0; part * V::kFloatVectors < vectors; ++part) {
       const std::uint8_t* weights =
           unpacked + part * block.steps() * Unpacked<V>::step(V::kFloatVectors);
@@ -318,7 +340,7 @@ void round_inputs(const WeightOnlyInputs& args, std::int64_t row_begin, std::int
         // Past the chunk's end, too: the next one is written later, a row has room behind it.
         V::store_shorts(out + chunk.first_step * kStep + i, q);
       });
-      found[chunk.index] = {power.step, args.nibbles ? -8 * V::sum(sum) : 0};
+      found[chunk.index] = {power.step, -kWeightOffset * V::sum(sum)};
     });
   }
 }
@@ -339,10 +361,12 @@ void weight_only(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_
       }
     }
     if (count <= kFewRows) {
-      const auto product = args.nibbles ? &few_rows<V, Nibbles<V>> : &few_rows<V, Bytes<V>>;
+      const auto product =
+          args.levels != nullptr ? &few_rows<V, Nibbles<V>> : &few_rows<V, Bytes<V>>;
       product(args, row_begin, row_end, p, vectors, totals);
     } else {
-      const auto product = args.nibbles ? &many_rows<V, Nibbles<V>> : &many_rows<V, Bytes<V>>;
+      const auto product =
+          args.levels != nullptr ? &many_rows<V, Nibbles<V>> : &many_rows<V, Bytes<V>>;
       product(args, row_begin, row_end, p, vectors, totals, unpacked);
     }
     activate_array<V>(args.activation, totals, count * kPanel);

@@ -1,13 +1,14 @@
 #include "ops/kernels/weight_only_layout.h"
 
-#include <cstring>
-
 namespace repquant::ops {
 namespace {
 
-std::uint32_t nibble(const std::uint8_t* codes, std::int64_t column) {
-  return codes[column / 2] >> (column % 2 * 4) & 15U;
+int nibble(const std::uint8_t* codes, std::int64_t column) {
+  return codes[column / 2] >> (column % 2 * 4) & 15;
 }
+
+/// Where a column of a quad is.
+std::int64_t place(std::int64_t column) { return column % 2 * 2 + column / 2; }
 
 }  // namespace
 
@@ -24,18 +25,15 @@ void pack_weight_only(const std::uint8_t* codes, const float* scale, std::int64_
     }
     layout.each_chunk([&](const Chunk& chunk) {
       std::uint8_t* out = packed + (panel * layout.steps() + chunk.first_step) * bytes;
-      for (std::int64_t k = 0; k < chunk.width; k += kStep) {
+      for (std::int64_t k = 0; k < chunk.width; ++k) {
         std::uint8_t* step = out + k / kStep * bytes;
-        std::uint32_t word = 0;
-        for (std::int64_t j = 0; j < kStep && k + j < chunk.width; ++j) {
-          const std::int64_t pair = j / 2, half = j % 2;
-          if (nibbles) {
-            word |= nibble(row, chunk.column + k + j) << (4 * pair + 16 * half);
-          } else {
-            step[(pair * kPanel + lane) * 2 + half] = row[chunk.column + k + j];
-          }
+        const std::int64_t quad = k % kStep / 4, byte = lane * 4 + place(k % 4);
+        const std::int64_t column = chunk.column + k;
+        if (nibbles) {
+          step[byte] = static_cast<std::uint8_t>(step[byte] | nibble(row, column) << (4 * quad));
+        } else {
+          step[quad * 4 * kPanel + byte] = static_cast<std::uint8_t>(row[column] + kWeightOffset);
         }
-        if (nibbles) std::memcpy(step + 4 * lane, &word, sizeof(word));
       }
     });
   }

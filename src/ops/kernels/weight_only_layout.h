@@ -63,11 +63,12 @@ class ColumnLayout {
   std::int64_t columns_, width_, groups_;
 };
 
-/// Packs weight codes as the artifact stores them, int8 [channels, columns] or nibbles (code + 8,
-/// low first) uint8 [channels, ceil(columns / 2)], into panels: [panel][step][4 pairs][64
-/// channels][2 columns] int8; nibbles: [panel][step][64 channels], words of 8 columns, the first of
-/// each pair in the lower half, the first pair lowest. Scales [channels, groups] become
-/// [panel][group][64 channels]. Both are zeros before: padding has scale 0.
+/// Packs weight codes as the artifact stores them, int8 [channels, columns] or nibbles (numbers of
+/// levels, low first) uint8 [channels, ceil(columns / 2)], into panels of [step][quad][64
+/// channels][4 columns] bytes, code + kWeightOffset, or [step][64 channels][4 columns] nibbles,
+/// those of the first quad low. The columns of a quad are in the order 0, 2, 1, 3, so that every
+/// other byte is of neighbours. Scales [channels, groups] become [panel][group][64 channels]. Both
+/// are zeros before: padding has scale 0.
 void pack_weight_only(const std::uint8_t* codes, const float* scale, std::int64_t channels,
                       std::int64_t columns, const ColumnLayout& layout, bool nibbles,
                       std::uint8_t* packed, float* packed_scale);
