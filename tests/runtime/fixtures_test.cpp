@@ -29,7 +29,7 @@ std::vector<Variant> variants(bool first_form) {
   MinMaxOptions weights = bits(4, 8);
   weights.weight_only = true;
   return {{"w8a8", bits(8, 8), 30}, {"w4a4", bits(4, 4), 15},       {"channels", channels, 30},
-          {"uniform", uniform, 30}, {"per_tensor", per_tensor, 30}, {"weights", weights, 60},
+          {"uniform", uniform, 30}, {"per_tensor", per_tensor, 30}, {"weights", weights, 50},
           {"tokens", tokens, 30}};
 }
 

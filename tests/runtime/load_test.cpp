@@ -129,7 +129,8 @@ TEST(LoadTest, WeightOnlySitesComputeOnPackedWeights) {
     }
     EXPECT_TRUE(differences(load_both(path, {}), data.inputs).empty());
     const auto expected = outputs(torch::jit::load(path), data.inputs);
-    EXPECT_GE(sqnr_db(expected[0], outputs(fused, data.inputs)[0]), 100);
+    // Inputs of 16 bits; codes of other widths would leave 30 dB and less.
+    EXPECT_GE(sqnr_db(expected[0], outputs(fused, data.inputs)[0]), 70);
   }
 }
 
