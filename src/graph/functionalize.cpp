@@ -11,6 +11,7 @@
 #include <string>
 
 #include "graph/aliases.h"
+#include "graph/doubtful_write.h"
 #include "graph/in_place.h"
 #include "graph/normalize.h"
 #include "graph/rewrite.h"
@@ -446,6 +447,16 @@ void turn(Node* node) {
   }
 }
 
+/// x[:] -> x, so that x[:, 0] and x[:, 1:] are seen to be parts of one tensor. Not where a tensor
+/// is turned in place: x[:] would keep its shape.
+void drop_whole_slices(Graph& graph) {
+  for (Node* node : all_nodes(graph)) {
+    if (!is_whole_slice(node)) continue;
+    node->output()->replaceAllUsesWith(node->input(0));
+    node->destroy();
+  }
+}
+
 }  // namespace
 
 void refuse_written_state(Graph& graph) {
@@ -460,21 +471,26 @@ void refuse_written_state(Graph& graph) {
   }
 }
 
-bool functionalize(std::shared_ptr<Graph>& graph) {
+bool functionalize(std::shared_ptr<Graph>& graph, std::optional<Error>* doubt) {
   std::vector<Node*> writes;
-  bool changed = false;
+  bool changed = false, turned = false;
   for (Node* node : all_nodes(*graph)) {
-    if (kTurned.count(kind_name(node)) > 0 && node->owningBlock() == graph->block()) {
+    const bool turns = kTurned.count(kind_name(node)) > 0;
+    turned = turned || turns;
+    if (turns && node->owningBlock() == graph->block()) {
       turn(node);
       changed = true;
     } else if (writes_first(node)) {
       writes.push_back(node);
     }
   }
+  if (!writes.empty() && !turned) drop_whole_slices(*graph);
   while (!writes.empty()) {
     Node* node = writes.front();
     writes.erase(writes.begin());
     if (node->owningBlock() != graph->block()) continue;
+    const std::optional<Error> found = doubt_of(node, reads_of(node->input(0)));
+    if (!*doubt) *doubt = found;
     Write(node, writes).rewrite();
     changed = true;
   }

@@ -135,7 +135,7 @@ Model load_model(const std::string& path, std::size_t provided_inputs,
     model.notes.push_back("left out: " + counted(messages, "statement") + " that print or warn");
   }
   clean_graph(model.graph);
-  if (functionalize(model.graph)) clean_graph(model.graph);
+  if (functionalize(model.graph, &model.doubt)) clean_graph(model.graph);
   views_to_reshapes(*model.graph);
   refuse_random(*model.graph, path);
   decompose_fast_paths(model.graph);

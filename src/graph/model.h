@@ -11,6 +11,7 @@
 
 #include "graph/flatten.h"
 #include "graph/normalize.h"
+#include "repquant/error.h"
 
 namespace torch::jit {
 struct Graph;
@@ -32,8 +33,9 @@ struct Model {
   std::vector<std::string> argument_names;           // as in the user's forward()
   std::vector<std::optional<c10::IValue>> defaults;  // of these arguments, where they have one
   std::vector<std::string> notes;                    // what was changed to run it here: sentences
-  FileTensors tensors;                               // of the file, read or not
-  DecomposedConvolutions convolutions;               // linear nodes that were convolutions
+  std::optional<Error> doubt;           // why the graph may compute something else than the file
+  FileTensors tensors;                  // of the file, read or not
+  DecomposedConvolutions convolutions;  // linear nodes that were convolutions
 };
 
 /// What is known of an array of the data before the model is loaded.

@@ -117,6 +117,7 @@ ObservedRun check_normalized(const Model& model, const std::vector<at::Tensor>& 
     deviation = check_against_frozen(model, batch, expected, run.outputs);
   }
   if (!(deviation <= kLargestDeviation)) {
+    if (model.doubt) throw Error(model.doubt->kind(), model.doubt->parts());
     throw Error(ErrorKind::kInternal,
                 {.what = "the normalised graph computes something else than the model",
                  .where = model.path,

@@ -18,7 +18,7 @@ bool are_the_same(const std::vector<at::Tensor>& actual, const std::vector<at::T
 /// data must fit the model, and normalisation must not have changed it. Returns the graph's run.
 /// Throws Error kUsage when the model fails on the data, kNumerical for outputs that are not
 /// finite, kInternal where they are not the same, kUnsupported where the file itself differs as
-/// much once frozen or with rounded inputs.
+/// much once frozen or with rounded inputs, or the model's doubt.
 ObservedRun check_normalized(const Model& model, const std::vector<at::Tensor>& batch);
 
 }  // namespace repquant

@@ -152,14 +152,48 @@ TEST_F(Aliases, CopiesAreChangedAlone) {
        {"y.transpose(0, 1).contiguous()", "y.t().reshape([-1])",
         "y.view([3, 3, 4]).permute([2, 0, 1]).flatten()", "y.mT[2:].contiguous()",
         "y[:, 2:].contiguous()", "y[:, ::2].contiguous()", "y.chunk(2, -1)[0].contiguous()",
+        "y[::2].contiguous()", "torch.diagonal(y.view([3, 3, 4]), 0, 1, 2).contiguous()",
         "torch.relu(y.t()).contiguous()", "y.expand([2, 3, 12]).reshape([-1])"}) {
     expect_same("    v = " + copy + "\n    v *= 2.0\n    return v, y\n");
     expect_same("    v = " + copy + "\n    y *= 2.0\n    return v, y\n");
   }
   for (const std::string view :
        {"y.contiguous()", "y.reshape([-1])", "torch.ravel(y)", "y[1:].contiguous()",
-        "y[:, :].contiguous()", "y[:, :4].reshape([3, 2, 2])"}) {
+        "y[:, :].contiguous()", "y[:, :4].reshape([y.size(0), 2, 2])",
+        "y[:, 2:].reshape([y.size(0), -1, 2])", "y[::2].reshape([-1, 3, 4])",
+        "y.view([3, 3, 4])[:, 1:].flatten(1)"}) {
     expect_same("    v = " + view + "\n    v *= 2.0\n    return v, y\n");
+  }
+}
+
+// x[:, 1:].reshape(-1, 8) is a view for one sample and a copy for two.
+TEST_F(Aliases, WhatSizesMakeACopyIsRefused) {
+  for (const std::string either :
+       {"y.view([3, 3, 4])[:, 1:].reshape([-1, 4])", "y[:, :4].reshape([-1, 2])",
+        "y[::2].reshape([-1, 4])", "torch.diagonal(y).reshape([-1, 1])",
+        "y.chunk(2, 1)[0].flatten()", "y[:, :4].reshape_as(x[:1].view([6, 2]))"}) {
+    const std::string begin = "    v = " + either + "\n    ";
+    EXPECT_NE(hint(begin + "v *= 2.0\n    return v, y\n").find(".clone()"), std::string::npos)
+        << either;
+    EXPECT_NE(hint(begin + "y *= 2.0\n    return v, y\n").find(".clone()"), std::string::npos)
+        << either;
+    EXPECT_EQ(hint(begin + "v *= 2.0\n    return v, y.size(0)\n"), "") << either;
+  }
+  expect_same(
+      "    z = y.view([3, 3, 4])\n    v = z[:, 1:].reshape([-1, 4])\n    v *= 2.0\n"
+      "    return v, z[:, 0]\n");
+}
+
+// An error to give where the graph turns out to compute something else than the model.
+TEST_F(Aliases, WhatMemoryDecidesIsADoubt) {
+  for (const std::string either :
+       {"    z = y\n    v = z.reshape([-1])\n", "    z = y[:, 2:]\n    v = z.contiguous()\n",
+        "    z = torch.einsum(\"ab,cb->ca\", [x, y])\n    v = z.reshape([-1])\n"}) {
+    const Model model = load_body(either + "    v *= 2.0\n    return v, z\n");
+    ASSERT_TRUE(model.doubt.has_value()) << either;
+    EXPECT_EQ(model.doubt->kind(), ErrorKind::kUnsupported);
+    EXPECT_NE(model.doubt->parts().where.find("aten::mul_"), std::string::npos);
+    EXPECT_FALSE(load_body(either + "    v *= 2.0\n    return v\n").doubt.has_value()) << either;
   }
 }
 

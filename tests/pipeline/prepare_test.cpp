@@ -102,6 +102,21 @@ TEST_F(Prepare, SamplesInTheSecondDimension) {
   }
 }
 
+// A reshape that copies, since the product is laid out as its transposed operand is.
+TEST_F(Prepare, WritesIntoAViewOrACopy) {
+  at::manual_seed(3);
+  torch::jit::Module module("m");
+  module.register_parameter("w", at::randn({12, 12}), false);
+  module.define(
+      "def forward(self, x):\n"
+      "    y = torch.linear(x, self.w).t() * 2.0\n"
+      "    v = y.reshape([-1])\n"
+      "    v.mul_(2.0)\n"
+      "    return torch.linear(y.t(), self.w)\n");
+  module.eval();
+  EXPECT_ERROR(run(module), ErrorKind::kUnsupported, ".clone()");
+}
+
 // What is written about it was read before.
 TEST_F(Prepare, TheModelsFileMayGoDuringTheFit) {
   const std::filesystem::path model = folder_ / "model.pt";
