@@ -66,6 +66,20 @@ TEST_F(LoadedText, DoubleArithmeticInAFloat32ModelStays) {
   run(model, {at::randn({3, 8})});
 }
 
+// Of float32 in the data: who calls the model may still give what the cast is for.
+TEST_F(LoadedText, CastsOfInputsStay) {
+  for (const std::string cast : {"x.to(6)", "x.to(self.w)", "x.transpose(0, 1).to(6).t()"}) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({4, 8}));
+    const Model model = load(
+        "def forward(self, x):\n    return torch.linear(" + cast + ", self.w)\n", 1, 2, at::kFloat);
+    for (const auto type : {at::kFloat, at::kDouble, at::kHalf, at::kInt}) {
+      run(model, {at::randn({3, 8}).to(type)});
+    }
+    EXPECT_EQ(find_sites(model).sites.size(), 1U) << cast;
+  }
+}
+
 TEST_F(LoadedText, CudaConstantsBecomeCpu) {
   parameter("w", at::randn({8, 8}));
   const Model model = load(
