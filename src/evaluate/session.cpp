@@ -10,8 +10,10 @@
 #include "data/model_inputs.h"
 #include "evaluate/gates.h"
 #include "evaluate/metrics.h"
+#include "evaluate/mixed_samples.h"
 #include "evaluate/model_file.h"
 #include "evaluate/tasks.h"
+#include "repquant/artifact.h"
 #include "repquant/error.h"
 #include "tensor/parallel.h"
 #include "tensor/samples.h"
@@ -165,7 +167,32 @@ void for_model(const std::string& path, const Function& function) {
   }
 }
 
-/// Whether every model takes the data and gives what the reference gives, on the first sample.
+/// check_not_mixed() of a model that takes any number of samples. Rounding to codes hides what it
+/// looks for; the model that an artifact was made of was checked then.
+void check_samples_apart(const Session& session, const LoadedModel& model) {
+  constexpr std::int64_t kSamples = 4;
+  if (is_artifact(model.path())) return;
+  const std::int64_t count =
+      std::min({session.size(), std::int64_t{session.options->batch_size}, kSamples});
+  const Batch batch =
+      load_batches(session, 0, wrapped(session.indices, 0, static_cast<std::size_t>(count)))
+          .front();
+  const std::vector<at::Tensor> inputs = arrange_inputs(batch, model.signature());
+  std::vector<at::Tensor> outputs;
+  try {
+    outputs = model.outputs(inputs);
+    static_cast<void>(model.outputs(samples_of(inputs, 0, 1)));
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::kUsage) throw;
+    return;  // made for a number of samples
+  }
+  const auto outputs_of = [&](const std::vector<at::Tensor>& part) { return model.outputs(part); };
+  check_not_mixed({model.path(), model.signature().names, outputs_of}, inputs, outputs,
+                  *session.observer);
+}
+
+/// Whether every model takes the data, sample by sample, and gives what the reference gives on the
+/// first one.
 void check_first_outputs(const Session& session) {
   const std::vector<int> positions = task_positions(*session.options);
   const bool pooled = session.options->task == Task::kEmbedding;  // lengths are averaged away
@@ -178,6 +205,7 @@ void check_first_outputs(const Session& session) {
       for (std::size_t i = 0; i < expected.size() && !pooled; ++i) {
         check_same_shape(expected[i], outputs[i]);
       }
+      check_samples_apart(session, session.runs[run].model);
     });
   }
 }

@@ -15,6 +15,7 @@
 #include "data/open_data.h"
 #include "data/past.h"
 #include "evaluate/loaded_model.h"
+#include "evaluate/mixed_samples.h"
 #include "fit/hold_back.h"
 #include "graph/inputs.h"
 #include "graph/keep_codes.h"
@@ -22,7 +23,6 @@
 #include "pipeline/after_tokens.h"
 #include "pipeline/check_normalized.h"
 #include "pipeline/memory_limits.h"
-#include "pipeline/mixed_samples.h"
 #include "pipeline/not_finite.h"
 #include "pipeline/try_samples.h"
 #include "repquant/artifact.h"
@@ -197,7 +197,11 @@ void prepare_samples(PreparedRun& run, const Recipe& recipe, const Observer& obs
         ObservedRun seen = check_normalized(run.model, run.checked);
         run.observed = std::move(seen.observed);
         warn_of_nan(seen.outputs, observer);
-        if (run.any_number) check_not_mixed(run.model, run.checked, seen.outputs, observer);
+        if (run.any_number) {
+          const auto outputs_of = [&](const auto& inputs) { return run_model(run.model, inputs); };
+          check_not_mixed({run.model.path, run.model.input_names, outputs_of}, run.checked,
+                          seen.outputs, observer);
+        }
       });
   check_not_finite(run.model, run.calibration, observer);
   const Batches& batches = run.calibration.batches;

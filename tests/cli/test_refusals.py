@@ -6,6 +6,7 @@ import json
 import shutil
 
 import numpy as np
+import torch
 
 import program
 from program import DIGITS_CALIB, DIGITS_MODEL, DIGITS_TEST, IMAGES, MODELS, PRESET, support
@@ -85,6 +86,20 @@ class BeforeTheWork(program.ProgramTest):
                      "embedding")
         self.refused(UNSUPPORTED, "output 1", "evaluate", DIGITS_MODEL, *data, "--task", "retrieval")
         self.refused(UNSUPPORTED, "output 3", "evaluate", DIGITS_MODEL, *data, "--outputs", "3")
+
+    def test_sequences_first(self) -> None:
+        class SequencesFirst(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = torch.nn.Linear(8, 3)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.layer(torch.cumsum(x, 0))
+
+        torch.jit.script(SequencesFirst()).save(self.folder / "model.pt")
+        np.save(self.folder / "x.npy", np.random.default_rng(3).normal(size=(12, 5, 8)).astype("f"))
+        self.refused(USAGE, "second dimension", "evaluate", "model.pt", "--reference", "model.pt",
+                     "--data", "x.npy")
 
     def test_a_second_model_that_takes_other_data(self) -> None:
         self.succeed("quantize", MODELS / "planted.trace.pt", "--calib",

@@ -1,11 +1,11 @@
-#include "pipeline/mixed_samples.h"
+#include "evaluate/mixed_samples.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <utility>
 
-#include "artifact/check.h"
 #include "evaluate/explain_failure.h"
 #include "repquant/error.h"
 #include "tensor/deviation.h"
@@ -43,7 +43,7 @@ Mixed mixed(const Tensors& alone, const Tensors& together, std::int64_t samples)
 }
 
 /// Whether the outputs for the last position of the second dimension hang on it alone.
-bool has_samples_second(const Model& model, const Tensors& batch, const Tensors& together) {
+bool has_samples_second(const BatchModel& model, const Tensors& batch, const Tensors& together) {
   const std::int64_t samples = batch.front().dim() < 2 ? 0 : batch.front().size(1);
   Tensors last;
   for (const at::Tensor& input : batch) {
@@ -52,7 +52,7 @@ bool has_samples_second(const Model& model, const Tensors& batch, const Tensors&
   }
   Tensors alone;
   try {
-    alone = run_model(model, last);
+    alone = model.run(last);
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::kResource) throw;
     return false;
@@ -74,14 +74,13 @@ bool has_samples_second(const Model& model, const Tensors& batch, const Tensors&
 
 }  // namespace
 
-void check_not_mixed(const Model& model, const Tensors& batch, const Tensors& outputs,
+void check_not_mixed(const BatchModel& model, const Tensors& batch, const Tensors& outputs,
                      const Observer& observer) {
   const at::NoGradGuard no_grad;
   const std::int64_t samples = sample_count(batch);
   if (samples < 2) return;
   // The last one: in a model that looks back, the first does not hang on others.
-  const Mixed found =
-      mixed(run_model(model, samples_of(batch, samples - 1, samples)), outputs, samples);
+  const Mixed found = mixed(model.run(samples_of(batch, samples - 1, samples)), outputs, samples);
   if (found == Mixed::kNothing) return;
   if (has_samples_second(model, batch, outputs)) {
     ErrorParts parts = samples_second(model.input_names);
