@@ -155,6 +155,13 @@ std::vector<std::vector<at::Tensor>> forward(const Session& session, TimedModel&
   return outputs;
 }
 
+/// An error in the middle of the data, with how far the evaluation came.
+Error behind_samples(const Error& error, std::int64_t begin, std::int64_t total) {
+  ErrorParts parts = error.parts();
+  parts.what += ", after " + std::to_string(begin) + " of " + counted(total, "sample");
+  return Error(error.kind(), std::move(parts));
+}
+
 /// Rethrows an error of a metric with the model's name.
 template <class Function>
 void for_model(const std::string& path, const Function& function) {
@@ -208,6 +215,26 @@ void check_first_outputs(const Session& session) {
       check_samples_apart(session, session.runs[run].model);
     });
   }
+}
+
+/// One turn of for_each_output(). Returns where the next one begins.
+std::int64_t measure_steps(Session& session, std::int64_t begin, std::span<const int> positions,
+                           const std::function<void(const BatchOutputs&)>& measure) {
+  const std::vector<Step> steps = load_steps(session, begin);
+  if (begin == 0) warm_up(session, steps.front(), positions);
+  std::vector<std::vector<at::Tensor>> expected;
+  for (std::size_t run = 0; run < session.runs.size(); ++run) {
+    const auto outputs = forward(session, session.runs[run], steps, positions);
+    if (session.is_reference(run)) expected = outputs;
+    const bool compare = session.has_reference && run > 0;
+    for_model(session.runs[run].model.path(), [&] {
+      for (std::size_t i = 0; i < steps.size(); ++i) {
+        measure({steps[i].batch, steps[i].begin, steps[i].indices, run, outputs[i],
+                 compare ? &expected[i] : nullptr});
+      }
+    });
+  }
+  return steps.back().begin + std::ssize(steps.back().indices);
 }
 
 /// Of a model that takes as many samples at a time as a pass has: throws Error kUsage if it would
@@ -323,21 +350,12 @@ void for_each_output(Session& session, std::span<const int> positions,
   const std::int64_t total = session.size();
   session.observer->on_phase("evaluate", static_cast<std::size_t>(total));
   for (std::int64_t begin = 0; begin < total;) {
-    const std::vector<Step> steps = load_steps(session, begin);
-    if (begin == 0) warm_up(session, steps.front(), positions);
-    std::vector<std::vector<at::Tensor>> expected;
-    for (std::size_t run = 0; run < session.runs.size(); ++run) {
-      const auto outputs = forward(session, session.runs[run], steps, positions);
-      if (session.is_reference(run)) expected = outputs;
-      const bool compare = session.has_reference && run > 0;
-      for_model(session.runs[run].model.path(), [&] {
-        for (std::size_t i = 0; i < steps.size(); ++i) {
-          measure({steps[i].batch, steps[i].begin, steps[i].indices, run, outputs[i],
-                   compare ? &expected[i] : nullptr});
-        }
-      });
+    try {
+      begin = measure_steps(session, begin, positions, measure);
+    } catch (const Error& e) {
+      if (begin == 0 || e.kind() == ErrorKind::kInterrupted) throw;
+      throw behind_samples(e, begin, total);
     }
-    begin = steps.back().begin + std::ssize(steps.back().indices);
     session.observer->on_item("", static_cast<std::size_t>(begin));
   }
 }

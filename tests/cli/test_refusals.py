@@ -26,6 +26,19 @@ class Draws(program.ProgramTest):
         self.assertTrue(timed["protocol"].startswith("1 of 600 samples"), timed["protocol"])
 
 
+class Files(program.ProgramTest):
+    def test_a_corrupt_image_in_the_middle(self) -> None:
+        shutil.copy(MODELS / "vit_fused.trace.pt", self.folder / "vit.pt")
+        self.write("vit.pt.preprocess.json", json.dumps(PRESET))
+        (self.folder / "images").mkdir()
+        for i in range(9):
+            shutil.copy(IMAGES / "rgb8.png", self.folder / f"images/{i}.png")
+        self.write("images/7.png", (IMAGES / "rgb8.png").read_bytes()[:200])
+        done = self.fails(FILE, "images/7.png", "evaluate", "vit.pt", "--reference", "vit.pt",
+                          "--data", "images", "--batch-size", "2", "--threads", "1")
+        self.assertIn("truncated, after 6 of 9 samples", done.stderr)
+
+
 class BeforeTheWork(program.ProgramTest):
     """No progress is reported by what is refused first: "evaluate 0/..." is its first line."""
 
