@@ -323,6 +323,12 @@ std::optional<NotFinite> find_not_finite(const Batch& batch, const Dataset& data
   return found;
 }
 
+Error with_cause(const Error& error, const NotFinite& found) {
+  ErrorParts parts = error.parts();
+  parts.got = "data that is not finite, such as " + found.where;
+  return Error(error.kind(), std::move(parts));
+}
+
 Dataset open_dataset(const std::filesystem::path& path, const DatasetOptions& options) {
   std::error_code code;
   const auto status = std::filesystem::status(path, code);

@@ -14,6 +14,7 @@
 #include "data/image.h"
 #include "data/preprocess.h"
 #include "data/tokens.h"
+#include "repquant/error.h"
 
 namespace repquant {
 
@@ -113,6 +114,9 @@ struct NotFinite {
 /// Nothing if all inputs are finite. `indices`: those of the samples in the dataset.
 std::optional<NotFinite> find_not_finite(const Batch& batch, const Dataset& dataset,
                                          std::span<const std::int64_t> indices);
+
+/// The error of a model that was given such data, with where they are as what it got.
+Error with_cause(const Error& error, const NotFinite& found);
 
 /// Opens, deciding by content: a folder of images (flat or in class folders), a folder of .npy,
 /// .npz or .pt files (each one sample, without a batch dimension), one such file (dimension 0

@@ -97,9 +97,7 @@ std::vector<at::Tensor> outputs_of(const Session& session, const TimedModel& run
     if (e.kind() != ErrorKind::kNumerical) throw;
     const auto found = find_not_finite(step.batch, session.data.dataset, step.indices);
     if (!found) throw;
-    ErrorParts parts = e.parts();
-    parts.got = "data that is not finite, such as " + found->where;
-    throw Error(e.kind(), std::move(parts));
+    throw with_cause(e, *found);
   }
 }
 

@@ -194,7 +194,14 @@ Calibration load_calibration(const CalibrationSource& source, const CalibrationR
   const int batch_size = recipe.batch_size > 0 ? recipe.batch_size : kUsualBatch;
   const auto add = [&](const Batch& batch) {
     calibration.batches.push_back(arrange_inputs(batch, signature));
-    if (check_first && calibration.batches.size() == 1) check_first(calibration.batches.front());
+    if (!check_first || calibration.batches.size() > 1) return;
+    try {
+      check_first(calibration.batches.front());
+    } catch (const Error& e) {
+      const auto found = calibration.not_finite.find(0);
+      if (e.kind() != ErrorKind::kNumerical || found == calibration.not_finite.end()) throw;
+      throw with_cause(e, found->second);
+    }
   };
   if (!source.dataset) {
     std::mt19937_64 engine(recipe.seed);

@@ -164,6 +164,9 @@ class Samples(program.ProgramTest):
         self.fails(5, "x.npy[3]", "quantize", "model.pt", "--calib", "x.npy")
         self.fails(7, "x.npy[3]", "evaluate", "model.pt", "--data", "x.npy",
                    "--reference", "model.pt")
+        x[:8] = float("nan")  # the first batch
+        np.save(self.folder / "x.npy", x)
+        self.fails(7, "x.npy[0]", "quantize", "model.pt", "--calib", "x.npy")
 
     def test_one_integer_a_sample(self) -> None:
         self.save(Recommends())
