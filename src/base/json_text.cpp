@@ -102,6 +102,17 @@ std::string parse_message(const std::string& what) {
   return colon == std::string::npos ? what : what.substr(colon + 2);
 }
 
+/// What a document is that is no text; empty for text.
+std::string other_content(std::string_view text) {
+  if (text.starts_with("PK\x03\x04")) return "a zip archive: a model, an artifact or arrays";
+  if (text.starts_with("\x93NUMPY")) return "an array of NumPy (.npy)";
+  const std::string_view head = text.substr(0, 512);
+  const bool binary = std::any_of(head.begin(), head.end(), [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r' && c != '\t';
+  });
+  return binary ? "a binary file" : "";
+}
+
 }  // namespace
 
 Json parse_json(std::string_view text, std::string_view source, const JsonLimits& limits) {
@@ -117,12 +128,17 @@ Json parse_json(std::string_view text, std::string_view source, const JsonLimits
       return strict(event, value);
     });
   } catch (const Json::parse_error& error) {
+    if (const std::string other = other_content(text); !other.empty()) {
+      throw Error(ErrorKind::kUsage, {.what = "the file is not JSON",
+                                      .where = std::string(source),
+                                      .expected = "JSON text",
+                                      .got = other});
+    }
     const std::string position = position_of(text, error.byte);
     throw Error(ErrorKind::kUsage,
                 {.what = "malformed JSON",
                  .where = source.empty() ? position : std::string(source) + ", " + position,
-                 .got = text.starts_with("PK\x03\x04") ? "a zip archive: a model or arrays?"
-                                                       : parse_message(error.what())});
+                 .got = parse_message(error.what())});
   } catch (const Json::exception& error) {  // a number outside of the range of double
     throw Error(ErrorKind::kUsage, {.what = "malformed JSON",
                                     .where = std::string(source),

@@ -22,6 +22,8 @@ TEST(JsonTextTest, MalformedTextNamesLineAndColumn) {
   EXPECT_ERROR(parse_json("[1,]", "r.json"), ErrorKind::kUsage, "malformed JSON");
   EXPECT_ERROR(parse_json("[1e999]", "r.json"), ErrorKind::kUsage, "malformed JSON");
   EXPECT_ERROR(parse_json("[NaN]", "r.json"), ErrorKind::kUsage, "malformed JSON");
+  EXPECT_ERROR(parse_json("PK\x03\x04 and so on", "m.pt"), ErrorKind::kUsage, "a zip archive");
+  EXPECT_ERROR(parse_json("\x80\x02", "m.pkl"), ErrorKind::kUsage, "a binary file");
   EXPECT_ERROR(parse_json("\"\xff\"", "r.json"), ErrorKind::kUsage, "malformed JSON");
 }
 

@@ -38,6 +38,18 @@ class Files(program.ProgramTest):
                           "--data", "images", "--batch-size", "2", "--threads", "1")
         self.assertIn("truncated, after 6 of 9 samples", done.stderr)
 
+    def test_what_is_no_json(self) -> None:
+        shutil.copy(DIGITS_TEST, self.folder / "arrays.npz")
+        np.save(self.folder / "array.npy", np.zeros(3))
+        for name, what in (("arrays.npz", "a zip archive"), ("array.npy", "an array of NumPy")):
+            for arguments in (("run", name), ("compare", name, name),
+                              ("quantize", DIGITS_MODEL, "--calib", DIGITS_CALIB, "--recipe",
+                               self.folder / name)):
+                with self.subTest(name=name, command=arguments[0]):
+                    done = self.fails(FILE if arguments[0] == "compare" else USAGE, what,
+                                      *arguments)
+                    self.assertIn("JSON text", done.stderr)
+
 
 class BeforeTheWork(program.ProgramTest):
     """No progress is reported by what is refused first: "evaluate 0/..." is its first line."""
