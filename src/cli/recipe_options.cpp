@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <set>
+#include <string>
 
 #include "base/list_text.h"
 #include "base/pattern.h"
@@ -77,9 +79,17 @@ ResolvedRecipe resolve(const RecipeOptions& options) {
                  .where = "--recipe " + options.recipe,
                  .hint = hint.empty() ? "repquant recipe list names the ready ones" : hint});
   }
+  std::map<std::string, std::string> given;
   for (const auto& setting : options.settings) {
     RecipeChange change = parse_setting(setting, "--set");
     const std::string where = "--set " + change.key;
+    const auto [first, fresh] = given.emplace(change.key, change.value);
+    if (!fresh) {
+      throw Error(ErrorKind::kUsage, {.what = "a setting is given twice",
+                                      .where = where,
+                                      .expected = "one value",
+                                      .got = first->second + " and " + change.value});
+    }
     sources.settings.push_back({std::move(change.key), std::move(change.value), "--set", where});
   }
   const auto add = [&sources](const char* key, const std::string& value, const char* option) {

@@ -215,6 +215,8 @@ class RecipeTest(NegativeTest):
         self.digits_fail(USAGE, "norm.clipping", "--set", "norm.cliping=search")
         self.digits_fail(USAGE, "--set", "--set", "norm.clipping")
         self.digits_fail(USAGE, "damping", "--set", "weights.damping=7")
+        self.digits_fail(USAGE, "0.01 and 0.02", "--set", "weights.damping=0.01", "--set",
+                         "weights.damping=0.02")
 
     def test_bad_variable(self) -> None:
         self.digits_fail(USAGE, "REPQUANT_BITS", environment={"REPQUANT_BITS": "w4a99"})
