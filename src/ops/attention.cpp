@@ -12,6 +12,9 @@
 namespace repquant::ops {
 namespace {
 
+constexpr std::int64_t kMostKeys = 65536;
+static_assert(kMostKeys * 255 * 128 <= INT32_MAX);  // a sum of weights times codes of values
+
 /// `x` broadcast to [leading.., rows, columns], as [B, H, rows, columns].
 at::Tensor four_dimensional(const at::Tensor& x, at::IntArrayRef leading, std::int64_t rows,
                             std::int64_t columns) {
@@ -128,7 +131,8 @@ at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const a
     return sizes.size() > 4 ? y.reshape(sizes) : y.view(sizes);
   };
   if (out.numel() == 0) return shaped(out);
-  TORCH_CHECK(args.columns <= 65536, "repquant::attention: at most 65536 keys, got ", args.columns);
+  TORCH_CHECK(args.columns <= kMostKeys, "repquant::attention: at most ", kMostKeys, " keys, got ",
+              args.columns, "; the portable form of the model takes more (torch.jit.load)");
   args.query = q.const_data_ptr<std::int8_t>();
   args.key = k.const_data_ptr<std::int8_t>();
   args.value = v.const_data_ptr<std::int8_t>();

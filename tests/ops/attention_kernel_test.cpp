@@ -138,6 +138,24 @@ TEST(AttentionKernelTest, ZeroPointsOfValuesByTensorAndHead) {
   }
 }
 
+// Sums of weights times codes without their zero point, which leave int32.
+TEST(AttentionKernelTest, ManyKeysAtTheEndOfTheirCodes) {
+  for (const Grid& grid : kGrids) {
+    for (const std::int64_t keys : {33000, 50000, 65536}) {
+      Case c = make_case({1}, 2, keys, 20);
+      c.q.zero_();
+      c.query_zero.zero_();
+      c.v.fill_(127);
+      c.value_zero.fill_(-128);
+      check(c, grid);
+      c.v.fill_(-128);
+      c.value_zero.fill_(127);
+      check(c, grid);
+    }
+  }
+  EXPECT_THROW(run(make_case({1}, 1, 65537, 4), kGrids[0], 0), c10::Error);
+}
+
 TEST(AttentionKernelTest, RefusesZeroPointsThatDoNotFit) {
   Case c = make_case({2, 3}, 4, 4, 8);
   c.value_zero = at::zeros({3, 1, 7}, at::kInt);

@@ -283,13 +283,18 @@ void finish_row(const AttentionArgs& args, std::int64_t head, const RowSums& sum
     p += head * by_head + c * by_depth;
     return by_depth == 0 ? V::set(*p) : load_lanes<V>(p, n);
   };
+  // Codes and their zero point may be 255 apart, which int32 holds for half of kMostKeys.
+  const bool wide = args.columns > INT32_MAX / (255 * 255);
+  const auto without_zero = [&](typename V::I codes, typename V::I zero, typename V::I sum) {
+    if (!wide) return V::to_float(V::sub(codes, V::mul(zero, sum)));
+    return V::sub(V::to_float(codes), V::mul(V::to_float(zero), V::to_float(sum)));
+  };
   for (std::int64_t i = 0; i < live; i += 16) {
     const std::int64_t n = live - i < 16 ? live - i : 16, c = channel + i;
     const auto zero = V::load_int(zeros + i);
-    auto y = V::to_float(V::sub(V::load_int(first + i), V::mul(zero, sum0)));
+    auto y = without_zero(V::load_int(first + i), zero, sum0);
     if (kPlanes == 2) {
-      const auto of_second = V::sub(V::load_int(second + i), V::mul(zero, sum1));
-      y = V::fma(V::to_float(of_second), V::set(second_weight), y);
+      y = V::fma(without_zero(V::load_int(second + i), zero, sum1), V::set(second_weight), y);
     }
     y = V::mul(V::mul(y, inverse),
                vector_of(args.multiplier, args.multiplier_head, args.multiplier_depth, c, n));
