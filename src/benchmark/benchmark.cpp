@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/memory.h"
 #include "base/text_table.h"
 #include "benchmark/greedy_decoder.h"
@@ -33,13 +34,15 @@ struct Contender {
 };
 
 void check_options(const BenchmarkOptions& options) {
-  const auto fail = [](const char* what, const char* expected) {
+  const auto fail = [](const char* what, const std::string& expected) {
     throw Error(ErrorKind::kUsage, {.what = what, .expected = expected});
   };
   if (options.models.empty()) fail("no model to measure", "at least one");
   if (options.batch_sizes.empty()) fail("no batch size", "at least one");
   for (const auto size : options.batch_sizes) {
-    if (size < 1 || size > 65536) fail("bad batch size", "1 to 65536");
+    if (size < 1 || size > kMostBatchSize) {
+      fail("bad batch size", "1 to " + std::to_string(kMostBatchSize));
+    }
   }
   if (const auto* data = std::get_if<DataPath>(&options.data); data && data->path.empty()) {
     fail("no data to run on", "a path, or synthetic samples");

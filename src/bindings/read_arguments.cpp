@@ -3,6 +3,7 @@
 #include <limits>
 #include <set>
 
+#include "base/limits.h"
 #include "nightly/read_options.h"
 #include "pipeline/calibration.h"
 #include "recipe/bit_width.h"
@@ -22,7 +23,7 @@ const std::set<std::string, std::less<>> kNotRecipe{
     "resume",   "trust",  "recipe", "progress",     "interruptible"};
 
 int read_threads(JsonObject& object) {
-  return static_cast<int>(object.integer("threads", 1, 1, 1024));
+  return static_cast<int>(object.integer("threads", 1, 1, kMostThreads));
 }
 
 SampleSource read_calibration(JsonObject& object) {

@@ -3,6 +3,7 @@
 
 #include <ostream>
 
+#include "base/limits.h"
 #include "cli/command.h"
 #include "cli/form_options.h"
 #include "cli/observer.h"
@@ -73,7 +74,7 @@ Command add_benchmark(CLI::App& parent) {
                  "samples in a pass, such as 1,8,16")
       ->type_name("SIZES")
       ->delimiter(',')
-      ->check(CLI::Range(1, 65536))
+      ->check(CLI::Range(1, kMostBatchSize))
       ->capture_default_str();
   app.add_option("--warmup", options->warmup, "passes of each model that are not timed")
       ->type_name("N")

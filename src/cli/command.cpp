@@ -11,18 +11,13 @@
 #include <iostream>
 #include <map>
 
+#include "base/limits.h"
 #include "base/memory.h"
 #include "base/parse_number.h"
 #include "base/text_table.h"
 #include "repquant/error.h"
 
 namespace repquant::cli {
-namespace {
-
-constexpr int kMostThreads = 1024;
-
-}  // namespace
-
 std::shared_ptr<CommonOptions> add_common_options(CLI::App& app) {
   auto common = std::make_shared<CommonOptions>();
   const std::string group = "Common options";

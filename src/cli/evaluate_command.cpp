@@ -6,6 +6,7 @@
 #include <map>
 #include <ostream>
 
+#include "base/limits.h"
 #include "base/parse_number.h"
 #include "cli/command.h"
 #include "cli/form_options.h"
@@ -186,7 +187,7 @@ Command add_evaluate(CLI::App& parent) {
       ->check(CLI::Range(std::int64_t{0}, kMostSamples));
   app.add_option("--batch-size", evaluation.batch_size, "samples at a time")
       ->type_name("N")
-      ->check(CLI::Range(1, 65536))
+      ->check(CLI::Range(1, kMostBatchSize))
       ->capture_default_str();
   add_token_options(app, evaluation.tokens);
   const std::string group = "Gates (exit code 1 when missed)";

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "base/limits.h"
 #include "evaluate/gates.h"
 
 namespace repquant {
@@ -52,7 +53,7 @@ EvaluationOptions read_evaluation(JsonObject& object, const std::filesystem::pat
   options.texts = path_below(base, object.text("texts"));
   options.samples = object.integer("samples", 0, 1, kMostIds);
   options.seed = static_cast<std::uint64_t>(object.integer("seed", 0, 0, kMostIds));
-  options.batch_size = static_cast<int>(object.integer("batch_size", 16, 1, 65536));
+  options.batch_size = static_cast<int>(object.integer("batch_size", 16, 1, kMostBatchSize));
   if (const Json* words = object.find("words"); words != nullptr) {
     options.words = words->is_string() ? path_below(base, object.required_text("words"))
                                        : std::to_string(object.integer("words", 0, 1, INT64_MAX));
