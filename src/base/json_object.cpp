@@ -113,6 +113,15 @@ std::vector<std::pair<std::string, const Json*>> JsonObject::items() {
   return result;
 }
 
+std::vector<std::pair<std::string, const Json*>> JsonObject::unread() {
+  std::vector<std::pair<std::string, const Json*>> result;
+  for (const auto& [key, value] : value_->items()) {
+    if (std::find(read_.begin(), read_.end(), key) == read_.end()) result.emplace_back(key, &value);
+  }
+  for (const auto& item : result) read_.push_back(item.first);
+  return result;
+}
+
 void JsonObject::finish() const {
   for (const auto& [key, value] : value_->items()) {
     if (std::find(read_.begin(), read_.end(), key) != read_.end()) continue;

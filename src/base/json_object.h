@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/json_text.h"
@@ -36,6 +37,9 @@ class JsonObject {
 
   /// All keys and values, for objects whose keys are free.
   std::vector<std::pair<std::string, const Json*>> items();
+
+  /// Those that were not read, which are now.
+  std::vector<std::pair<std::string, const Json*>> unread();
 
   /// Throws for a key that was not read, with the nearest one that was.
   void finish() const;

@@ -1,7 +1,6 @@
 #include "bindings/read_arguments.h"
 
 #include <limits>
-#include <set>
 
 #include "base/limits.h"
 #include "nightly/read_options.h"
@@ -14,13 +13,6 @@ namespace repquant {
 namespace {
 
 constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-
-/// Settings of quantize() that are not of the recipe.
-const std::set<std::string, std::less<>> kNotRecipe{
-    "model",    "output", "calib",  "input_shape",  "window",       "stride",        "bos",
-    "document", "dtype",  "preset", "target_bits",  "candidates",   "max_kl",        "time_limit",
-    "threads",  "force",  "strict", "min_coverage", "min_sqnr",     "min_agreement", "workdir",
-    "resume",   "trust",  "recipe", "progress",     "interruptible"};
 
 int read_threads(JsonObject& object) {
   return static_cast<int>(object.integer("threads", 1, 1, kMostThreads));
@@ -53,6 +45,9 @@ std::optional<BitAllocationOptions> read_bit_allocation(JsonObject& object) {
     }
     bit_allocation = BitAllocationOptions{.search = search};
   }
+  if (object.find("time_limit") != nullptr && object.find("max_kl") == nullptr) {
+    object.fail("time_limit", "there is no search to limit", "max_kl");
+  }
   if (object.find("candidates") == nullptr) return bit_allocation;
   if (!bit_allocation) {
     object.fail("candidates", "there is nothing to choose", "target_bits or max_kl");
@@ -77,12 +72,13 @@ void flatten(const std::string& key, const std::string& where, const Json& value
       {key, value.is_string() ? value.get<std::string>() : value.dump(), "arguments", where});
 }
 
+/// Of all keys that nobody has read.
 Recipe read_recipe_settings(JsonObject& object) {
   RecipeSources sources;
   const std::string recipe = object.text("recipe");
   take_recipe(sources, recipe, recipe);
-  for (const auto& [key, value] : object.items()) {
-    if (!kNotRecipe.contains(key)) flatten(key, object.where(key), *value, sources.settings);
+  for (const auto& [key, value] : object.unread()) {
+    flatten(key, object.where(key), *value, sources.settings);
   }
   return resolve_recipe(sources).recipe;
 }

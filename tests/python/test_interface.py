@@ -135,6 +135,8 @@ class InterfaceTest(unittest.TestCase):
         self.assertIn("weights.group_size", error.hint)
         self.fails("usage", "arguments#/norm/clipping", repquant.quantize, MODEL, out, calib=CALIB,
                    norm={"clipping": "none"})
+        self.fails("usage", "arguments#/time_limit", repquant.quantize, MODEL, out, calib=CALIB,
+                   time_limit=60)
         error = self.fails("usage", "arguments#/sample", repquant.evaluate, MODEL, TEST, sample=3)
         self.assertIn("samples", error.hint)
 
