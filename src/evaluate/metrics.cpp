@@ -174,15 +174,19 @@ void require_finite(const at::Tensor& output) {
                .hint = "check the data and its preprocessing, and the model itself"});
 }
 
+std::int64_t count_same_top1(const at::Tensor& a, const at::Tensor& b) {
+  return a.argmax(-1).eq(b.argmax(-1)).sum().item<std::int64_t>();
+}
+
 void compare_logits(const at::Tensor& reference, const at::Tensor& logits, AgreementSums& sums) {
   check_same_shape(reference, logits);
   check_same_infinities(reference, logits);
   const Rows expected(reference);
   const Rows actual(logits);
+  if (actual.size() > 0) sums.same_top1 += count_same_top1(reference, logits);
   for (std::int64_t i = 0; i < actual.size(); ++i) {
     ++sums.rows;
     sums.ranked = sums.ranked || expected[i].size() > 1;
-    if (argmax(expected[i]) == argmax(actual[i])) ++sums.same_top1;
     const std::vector<double> p = finite_values(expected[i]), q = finite_values(actual[i]);
     sums.kl.add(kl_divergence(p, q), 1.0);
     for (std::size_t c = 0; c < p.size(); ++c) {

@@ -56,6 +56,10 @@ void check_same_infinities(const at::Tensor& reference, const at::Tensor& output
 /// Throws Error kNumerical unless all values are finite: embeddings have a direction.
 void require_finite(const at::Tensor& output);
 
+/// Rows of two tensors [.., C] whose largest value is at the same place; of equal ones the first
+/// counts.
+std::int64_t count_same_top1(const at::Tensor& a, const at::Tensor& b);
+
 /// Compares logits row by row and adds to `sums`; both of the same shape [.., C]. Where both are
 /// infinite, as the logits of tokens that are suppressed, the rest is compared.
 /// Throws Error kUsage for different shapes, kNumerical for different infinities.

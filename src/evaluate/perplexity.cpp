@@ -9,6 +9,7 @@
 #include "archive/bytes.h"
 #include "base/text_table.h"
 #include "data/model_inputs.h"
+#include "evaluate/metrics.h"
 #include "evaluate/tasks.h"
 #include "repquant/error.h"
 #include "tensor/shape_text.h"
@@ -51,8 +52,7 @@ void add_block(const at::Tensor& logits, const at::Tensor* reference, const at::
   const at::Tensor finite = expected.isfinite();
   const at::Tensor divergence = at::where(finite, log_p.exp() * (log_p - log_q), 0.0);
   window.kl += divergence.sum(-1).clamp_min(0.0).sum().item<double>();
-  window.same_top1 +=
-      static_cast<double>(expected.argmax(-1).eq(actual.argmax(-1)).sum().item<std::int64_t>());
+  window.same_top1 += static_cast<double>(count_same_top1(expected, actual));
   noise.add(expected, actual);
 }
 

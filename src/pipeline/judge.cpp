@@ -9,6 +9,7 @@
 
 #include "base/overloaded.h"
 #include "base/text_table.h"
+#include "evaluate/metrics.h"
 #include "fit/plan_hook.h"
 #include "graph/keep_codes.h"
 #include "graph/results.h"
@@ -51,12 +52,9 @@ Sums compare(const std::vector<at::Tensor>& reference, const std::vector<at::Ten
   const at::Tensor logits = logits_in(reference);
   for (std::size_t i = 0; i < reference.size(); ++i) {
     if (!logits.is_same(reference[i])) continue;
-    const at::Tensor first = logits.argmax(-1);
-    sums.rows = first.numel();
+    sums.rows = logits.numel() / logits.size(-1);
     // Of as many rows as the quantized values ask for, none may be the same.
-    if (got[i].sizes() == logits.sizes()) {
-      sums.same = first.eq(got[i].argmax(-1)).sum().item<std::int64_t>();
-    }
+    if (got[i].sizes() == logits.sizes()) sums.same = count_same_top1(logits, got[i]);
   }
   return sums;
 }
