@@ -32,7 +32,6 @@ bool is_any(const Node* node, const std::set<std::string>& kinds) {
 }
 
 const std::set<std::string> kPads{"aten::pad", "aten::constant_pad_nd"};
-const std::set<std::string> kNorms{"aten::layer_norm", "aten::native_layer_norm", "aten::rms_norm"};
 // Between q k^T and softmax: scaling, masks, biases, soft caps and sinks.
 const std::set<std::string> kScoreArithmetic{
     "aten::mul",     "aten::div",     "aten::add",          "aten::sub",  "aten::masked_fill",
@@ -53,7 +52,7 @@ const Value* elements_of(const Value* value) {
 
 InputSource source_of(const Value* input) {
   const Node* node = elements_of(input)->node();
-  if (is_any(node, kNorms)) return InputSource::kNorm;
+  if (is_norm(node)) return InputSource::kNorm;
   if (kind_name(node) == "aten::gelu") return InputSource::kGelu;
   if (kind_name(node) == "aten::matmul") return InputSource::kAttention;
   return InputSource::kOther;
@@ -330,7 +329,7 @@ class Search {
       if (linear_of(result_.sites[i]) != nullptr) linear_sites[result_.sites[i].node] = i;
     }
     for (Node* norm : graph_.nodes()) {
-      if (!is_any(norm, kNorms)) continue;
+      if (!is_norm(norm)) continue;
       NormReach reached;
       reach(norm->outputs()[0], linear_sites, reached);
       if (!has_constant_affine(norm))

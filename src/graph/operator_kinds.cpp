@@ -52,6 +52,7 @@ const std::set<std::string> kReadsShapeOnly{"aten::size",
                                             "prim::layout",
                                             "aten::sym_size",
                                             "prim::shape"};
+const std::set<std::string> kNorms{"aten::layer_norm", "aten::native_layer_norm", "aten::rms_norm"};
 const std::set<std::string> kSoftmax{"aten::softmax", "aten::_softmax", "aten::_safe_softmax"};
 
 /// The constant is the last input.
@@ -63,6 +64,8 @@ bool pads_with_constant(const torch::jit::Node* node) {
 }  // namespace
 
 bool is_shape_only(const torch::jit::Node* node) { return kShapeOnly.count(kind_name(node)) > 0; }
+
+bool is_norm(const torch::jit::Node* node) { return kNorms.count(kind_name(node)) > 0; }
 
 bool is_zero_padding(const torch::jit::Node* node) {
   if (!pads_with_constant(node)) return false;

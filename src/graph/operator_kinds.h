@@ -16,6 +16,9 @@ bool is_zero_padding(const torch::jit::Node* node);
 /// True for padding with a constant that is, or may be, another one.
 bool is_other_padding(const torch::jit::Node* node);
 
+/// True for a normalisation of the last dimensions: of a layer, or by the root mean square.
+bool is_norm(const torch::jit::Node* node);
+
 /// True for a softmax, over any dimension.
 bool is_softmax(const torch::jit::Node* node);
 

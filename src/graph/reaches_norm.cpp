@@ -17,10 +17,10 @@ using torch::jit::Value;
 
 constexpr int kFarthest = 16;  // operators on the way
 
-const std::set<std::string> kNorms{
-    "aten::layer_norm", "aten::rms_norm",         "aten::native_layer_norm",
-    "aten::group_norm", "aten::instance_norm",    "aten::linalg_vector_norm",
-    "aten::norm",       "aten::cosine_similarity"};
+/// Beside those of the last dimensions.
+const std::set<std::string> kOtherNorms{"aten::group_norm", "aten::instance_norm",
+                                        "aten::linalg_vector_norm", "aten::norm",
+                                        "aten::cosine_similarity"};
 /// Of one value, with f(0) = 0.
 const std::set<std::string> kZeroAtZero{
     "aten::relu", "aten::gelu", "aten::silu",       "aten::hardswish",
@@ -38,7 +38,7 @@ bool keeps_zeros(const Node* node, std::size_t offset) {
 bool search(const Value* value, int left, std::set<const Value*>& seen) {
   if (left == 0 || !seen.insert(value).second) return false;
   return std::any_of(value->uses().begin(), value->uses().end(), [&](const auto& use) {
-    if (kNorms.count(kind_name(use.user)) > 0) return use.offset == 0;
+    if (is_norm(use.user) || kOtherNorms.count(kind_name(use.user)) > 0) return use.offset == 0;
     if (!keeps_zeros(use.user, use.offset)) return false;
     return std::any_of(use.user->outputs().begin(), use.user->outputs().end(),
                        [&](const Value* output) { return search(output, left - 1, seen); });

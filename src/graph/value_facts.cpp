@@ -198,7 +198,6 @@ const std::set<std::string> kPromoting{
     "aten::fmod",    "aten::atan2",       "aten::addcmul",  "aten::addcdiv", "aten::lerp",
     "aten::hypot",   "aten::true_divide", "aten::logaddexp"};
 const std::set<std::string> kSumKinds{"aten::add", "aten::sub", "aten::mul"};
-const std::set<std::string> kNormKinds{"aten::layer_norm", "aten::rms_norm"};
 const std::set<std::string> kProductKinds{"aten::linear", "aten::matmul",
                                           "aten::_native_multi_head_attention"};
 
@@ -246,7 +245,7 @@ Width width_at(const Value* value, int depth);
 Width width_demanded(const Use& use, int depth) {
   const Node* reader = use.user;
   if (use.offset != 0) return {};
-  if (is_one_of(reader, kNormKinds)) return last_of(named_input(reader, "normalized_shape"));
+  if (is_norm(reader)) return last_of(named_input(reader, "normalized_shape"));
   if (is_kind(reader, "aten::linear")) return width_at(reader->input(1), depth + 1);
   if (!keeps_width(reader) || reader->outputs().size() != 1) return {};
   for (const Use& next : reader->output()->uses()) {
@@ -259,7 +258,9 @@ Width width_demanded(const Use& use, int depth) {
 /// The width that what computes `value` gives it.
 Width width_given(const Value* value, int depth) {
   const Node* node = value->node();
-  if (is_one_of(node, kNormKinds)) return last_of(named_input(node, "normalized_shape"));
+  if (is_norm(node) && value->offset() == 0) {
+    return last_of(named_input(node, "normalized_shape"));
+  }
   if (is_kind(node, "aten::linear")) {
     const at::Tensor weight = constant_tensor(node->input(1));
     return weight.defined() && weight.dim() == 2 ? Width(weight.size(0)) : Width();
