@@ -41,10 +41,7 @@ class SequentialFit {
   FittedSites run() {
     std::vector<std::optional<SitePlan>> restored = restore();
     for (std::size_t i = 0; i < sites_.size(); ++i) {
-      if (!bits_[i].quantized) {
-        result_.excluded.push_back(sites_[i].path);
-        continue;
-      }
+      if (!bits_[i].quantized) continue;
       options_.check_interrupt();
       report(i, sites_[i].path);
       const std::size_t index = plans_.size();

@@ -47,13 +47,12 @@ struct FailedSite {
 };
 
 struct FittedSites {
-  std::vector<SitePlan> plans;        // one for each quantized site, in execution order
-  std::vector<std::string> excluded;  // paths of sites kept in floating point by the recipe
-  std::vector<FailedSite> failed;     // neither planned nor excluded, in execution order
-  double fold_deviation = 0.0;        // largest of SiteErrors::fold_deviation
-  double output_sqnr_db = 0.0;        // simulated outputs against FP32, on the calibration data
-  double float_seconds = 0.0;         // FP32 stream alone, summed over batches, one thread
-  double seconds = 0.0;               // all of it, wall clock
+  std::vector<SitePlan> plans;     // one for each quantized site, in execution order
+  std::vector<FailedSite> failed;  // neither planned nor excluded, in execution order
+  double fold_deviation = 0.0;     // largest of SiteErrors::fold_deviation
+  double output_sqnr_db = 0.0;     // simulated outputs against FP32, on the calibration data
+  double float_seconds = 0.0;      // FP32 stream alone, summed over batches, one thread
+  double seconds = 0.0;            // all of it, wall clock
 };
 
 /// Fits all sites, one after the other, on calibration batches (each a list of the model's inputs,

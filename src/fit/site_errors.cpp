@@ -50,8 +50,6 @@ SiteErrors linear_errors(const LinearSite& site, const LinearPlan& plan, const S
       at::linear(quantized, site.weight, site.bias),
       same_rows ? at::linear(some(x.floating), site.weight, site.bias) : at::Tensor(),
       simulate_linear(plan, quantized));
-  const QuantizedWeight& weight = plan.weight;
-  errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
   return errors;
 }
 
@@ -83,8 +81,6 @@ SiteErrors convolution_errors(const GroupedConvolutionSite& site,
   SiteErrors errors = errors_against(convolve(x.quantized, site.weight, site.bias, site.shape),
                                      convolve(x.floating, site.weight, site.bias, site.shape),
                                      simulate_convolution(plan, x.quantized));
-  const QuantizedWeight& weight = plan.weight;
-  errors.weight_error_ratio = weight.error_rtn > 0 ? weight.error_gptq / weight.error_rtn : 1.0;
   return errors;
 }
 

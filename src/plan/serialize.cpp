@@ -334,7 +334,6 @@ c10::IValue to_ivalue(const SitePlan& plan) {
   put(dict, "note", plan.note);
   put(dict, "own_output_sqnr_db", plan.errors.own_output_sqnr_db);
   put(dict, "output_sqnr_db", plan.errors.output_sqnr_db);
-  put(dict, "weight_error_ratio", plan.errors.weight_error_ratio);
   put(dict, "fold_deviation", plan.errors.fold_deviation);
   put(dict, "plan", std::visit([](const auto& value) { return store(value); }, plan.plan));
   return c10::impl::GenericDict(dict);
@@ -348,7 +347,6 @@ SitePlan plan_from_ivalue(const c10::IValue& value) {
   plan.note = reader.text("note");
   plan.errors.own_output_sqnr_db = reader.number("own_output_sqnr_db");
   plan.errors.output_sqnr_db = reader.number("output_sqnr_db");
-  plan.errors.weight_error_ratio = reader.number("weight_error_ratio");
   plan.errors.fold_deviation = reader.number("fold_deviation");
   plan.plan = read_kind(plan.kind, {reader.at("plan"), plan.path});
   return plan;

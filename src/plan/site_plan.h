@@ -134,7 +134,6 @@ struct SiteErrors {
                                     // same input: what this site adds
   double output_sqnr_db = 0.0;      // the same output against the floating-point stream's: the sum
                                     // of all errors so far
-  double weight_error_ratio = 1.0;  // tr(dW H dW^T): kept rounding / round-to-nearest, <= 1
   double fold_deviation = 0.0;      // of the first reader of a folded norm: how much the fold
                                     // changes the output of any of its readers, of the largest one
 };

@@ -212,8 +212,9 @@ TEST(FitSites, NoFoldIntoANormWithAReaderLeftInFloatingPoint) {
   Recipe recipe = w4a4();
   recipe.exclude = {"blocks.0.attn.key"};
   const FittedSites result = fit_all(planted(), recipe);
-  EXPECT_EQ(result.excluded, std::vector<std::string>{"blocks.0.attn.key"});
   EXPECT_EQ(result.plans.size(), planted().search.sites.size() - 1);
+  EXPECT_TRUE(std::none_of(result.plans.begin(), result.plans.end(),
+                           [](const SitePlan& plan) { return plan.path == "blocks.0.attn.key"; }));
   EXPECT_EQ(linear(result, "blocks.0.attn.query").norm, "");
   EXPECT_NE(linear(result, "blocks.2.attn.query").norm, "");
 }
@@ -237,8 +238,7 @@ TEST(FitSites, RecordsHowWeightsWereRounded) {
     EXPECT_TRUE(outcome.starts_with("gptq") || outcome.starts_with("nearest: ")) << outcome;
     EXPECT_NE(plan.note.find(outcome), std::string::npos) << plan.note;
     EXPECT_LE(site->weight.error_gptq, site->weight.error_rtn) << plan.path;
-    EXPECT_EQ(plan.errors.weight_error_ratio, site->weight.error_gptq / site->weight.error_rtn);
-    better += plan.errors.weight_error_ratio < 0.9 ? 1 : 0;
+    better += site->weight.error_gptq < 0.9 * site->weight.error_rtn ? 1 : 0;
     sites += 1;
   }
   EXPECT_GT(better, sites / 2);
