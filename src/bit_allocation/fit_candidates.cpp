@@ -41,9 +41,8 @@ void require_finite(double signal, const std::string& path) {
 
 class Fit {
  public:
-  Fit(const Model& model, const std::vector<Site>& sites,
-      const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-      const Choices& choices, const FitCandidatesOptions& options)
+  Fit(const Model& model, const std::vector<Site>& sites, const Batches& batches,
+      const Recipe& recipe, const Choices& choices, const FitCandidatesOptions& options)
       : model_(model),
         sites_(sites),
         batches_(batches),
@@ -215,7 +214,7 @@ class Fit {
 
   const Model& model_;
   const std::vector<Site>& sites_;
-  const std::vector<std::vector<at::Tensor>>& batches_;
+  const Batches& batches_;
   Recipe recipe_;
   const Choices& choices_;
   const FitCandidatesOptions& options_;
@@ -242,8 +241,8 @@ at::Tensor weight_error(const LinearSite& site, const SiteCandidates& candidates
 }
 
 std::vector<SiteCandidates> fit_candidates(const Model& model, const std::vector<Site>& sites,
-                                           const std::vector<std::vector<at::Tensor>>& batches,
-                                           const Recipe& recipe, const Choices& choices,
+                                           const Batches& batches, const Recipe& recipe,
+                                           const Choices& choices,
                                            const FitCandidatesOptions& options) {
   const at::NoGradGuard no_grad;
   return Fit(model, sites, batches, recipe, choices, options).run();

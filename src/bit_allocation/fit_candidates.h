@@ -11,6 +11,7 @@
 #include "graph/site.h"
 #include "plan/site_plan.h"
 #include "repquant/recipe.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 
@@ -57,8 +58,8 @@ struct FitCandidatesOptions {
 /// once both have the same bits.
 /// Throws Error kNumerical, naming the site, for NaN and infinite values.
 std::vector<SiteCandidates> fit_candidates(const Model& model, const std::vector<Site>& sites,
-                                           const std::vector<std::vector<at::Tensor>>& batches,
-                                           const Recipe& recipe, const Choices& choices,
+                                           const Batches& batches, const Recipe& recipe,
+                                           const Choices& choices,
                                            const FitCandidatesOptions& options);
 
 }  // namespace repquant

@@ -275,8 +275,7 @@ class Measurement {
   DifferentiateOptions options_;
 };
 
-Sums sum_of_batches(const Measurement& measurement,
-                    const std::vector<std::vector<at::Tensor>>& batches, const Choices& choices,
+Sums sum_of_batches(const Measurement& measurement, const Batches& batches, const Choices& choices,
                     const MeasureErrorsOptions& options) {
   std::vector<Sums> parts(batches.size());
   parallel_for(std::ssize(batches), options.threads, [&](std::int64_t i) {
@@ -317,8 +316,8 @@ const WidthError* find_width(const std::vector<WidthError>& widths, int bits) {
 }
 
 ErrorTable measure_errors(const Model& model, const std::vector<Site>& sites,
-                          const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-                          const Choices& choices, const MeasureErrorsOptions& options) {
+                          const Batches& batches, const Recipe& recipe, const Choices& choices,
+                          const MeasureErrorsOptions& options) {
   const auto candidates = fit_candidates(model, sites, batches, recipe, choices,
                                          {.threads = options.threads,
                                           .spill = options.spill,

@@ -11,6 +11,7 @@
 #include "fit/spill.h"
 #include "graph/site.h"
 #include "repquant/recipe.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 
@@ -50,7 +51,7 @@ struct MeasureErrorsOptions {
 /// kUnsupported for a model that cannot be differentiated, kNumerical for values that are not
 /// finite.
 ErrorTable measure_errors(const Model& model, const std::vector<Site>& sites,
-                          const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-                          const Choices& choices, const MeasureErrorsOptions& options);
+                          const Batches& batches, const Recipe& recipe, const Choices& choices,
+                          const MeasureErrorsOptions& options);
 
 }  // namespace repquant

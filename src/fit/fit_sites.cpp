@@ -25,9 +25,8 @@ namespace {
 
 class SequentialFit {
  public:
-  SequentialFit(const Model& model, const std::vector<Site>& sites,
-                const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-                const FitSitesOptions& options)
+  SequentialFit(const Model& model, const std::vector<Site>& sites, const Batches& batches,
+                const Recipe& recipe, const FitSitesOptions& options)
       : sites_(sites),
         options_(options),
         bits_(resolve_bits(sites, recipe)),
@@ -59,8 +58,7 @@ class SequentialFit {
   }
 
  private:
-  Sensitivities sensitivities_of(const Model& model,
-                                 const std::vector<std::vector<at::Tensor>>& batches,
+  Sensitivities sensitivities_of(const Model& model, const Batches& batches,
                                  const Recipe& recipe) const {
     if (recipe.weights.sensitivity <= 0) return {};
     return measure_sensitivity(*model.graph, streams_.schedule(), sites_, batches, options_.threads,
@@ -159,9 +157,8 @@ class SequentialFit {
 
 }  // namespace
 
-FittedSites fit_sites(const Model& model, const SiteSearch& search,
-                      const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-                      const FitSitesOptions& options) {
+FittedSites fit_sites(const Model& model, const SiteSearch& search, const Batches& batches,
+                      const Recipe& recipe, const FitSitesOptions& options) {
   if (batches.empty()) {
     throw Error(ErrorKind::kUsage, {.what = "there is no calibration data",
                                     .hint = "give `calib` a folder of images or an array file"});

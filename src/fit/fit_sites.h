@@ -15,6 +15,7 @@
 #include "graph/site.h"
 #include "plan/site_plan.h"
 #include "repquant/recipe.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 
@@ -59,8 +60,7 @@ struct FittedSites {
 /// [B, ...]). A site whose fit fails stays in floating point (FittedSites::failed). Throws the
 /// Error of the first one if none is left, and kNumerical if no output, or a quantized one alone,
 /// is finite.
-FittedSites fit_sites(const Model& model, const SiteSearch& search,
-                      const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-                      const FitSitesOptions& options);
+FittedSites fit_sites(const Model& model, const SiteSearch& search, const Batches& batches,
+                      const Recipe& recipe, const FitSitesOptions& options);
 
 }  // namespace repquant

@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace repquant {
+#include "tensor/samples.h"
 
-using Batches = std::vector<std::vector<at::Tensor>>;  // the model's inputs, [B, ...] each
+namespace repquant {
 
 struct HeldBack {
   Batches fitted;

@@ -172,8 +172,7 @@ class PartwiseRun {
 
 /// Room for the squares of each batch, taken before the passes over them: what is kept of one pass
 /// would lie between what it gives back, and memory would grow by far more than what is kept.
-std::vector<SquaresByValue> room_for(const SquaresByValue& sample,
-                                     const std::vector<std::vector<at::Tensor>>& batches) {
+std::vector<SquaresByValue> room_for(const SquaresByValue& sample, const Batches& batches) {
   std::int64_t samples = 0;
   for (const auto& batch : batches) samples += sample_count(batch);
   std::vector<SquaresByValue> parts(batches.size());
@@ -213,9 +212,8 @@ void keep(SquaresByValue& room, const SquaresByValue& squares) {
 }  // namespace
 
 Sensitivities measure_sensitivity(const torch::jit::Graph& graph, const Schedule& schedule,
-                                  const std::vector<Site>& sites,
-                                  const std::vector<std::vector<at::Tensor>>& batches, int threads,
-                                  const std::function<void()>& check_interrupt) {
+                                  const std::vector<Site>& sites, const Batches& batches,
+                                  int threads, const std::function<void()>& check_interrupt) {
   std::vector<SquaresByValue> parts;
   Layouts wanted;
   try {

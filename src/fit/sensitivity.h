@@ -11,6 +11,7 @@
 
 #include "graph/site.h"
 #include "graph/walker.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 
@@ -36,8 +37,7 @@ using Sensitivities = std::unordered_map<const torch::jit::Value*, Sensitivity>;
 /// differentiated gives an empty result. Deterministic, whatever `threads`.
 Sensitivities measure_sensitivity(
     const torch::jit::Graph& graph, const Schedule& schedule, const std::vector<Site>& sites,
-    const std::vector<std::vector<at::Tensor>>& batches, int threads,
-    const std::function<void()>& check_interrupt = [] {});
+    const Batches& batches, int threads, const std::function<void()>& check_interrupt = [] {});
 
 /// What was measured of a value; null if nothing was.
 const Sensitivity* find_sensitivity(const Sensitivities& all, const torch::jit::Value* value);

@@ -87,8 +87,7 @@ at::Tensor SiteMeasure::used_in_first(const Value* operand, const at::Tensor& fi
 }
 
 void measure_sites(FittedSites& fitted, const Model& model, const SiteSearch& search,
-                   const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-                   const FitSitesOptions& options) {
+                   const Batches& batches, const Recipe& recipe, const FitSitesOptions& options) {
   const at::NoGradGuard no_grad;
   Streams streams(model, batches, options.threads, options.check_interrupt);
   streams.spill_to(options.spill);

@@ -13,6 +13,7 @@
 #include "graph/site.h"
 #include "plan/site_plan.h"
 #include "repquant/recipe.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 
@@ -53,7 +54,6 @@ class SiteMeasure {
 /// Measures the errors of all plans, which are not those that were fitted any more, and of the
 /// outputs anew. `batches`, `recipe`, `options`: those of fit_sites(). Throws as it does.
 void measure_sites(FittedSites& fitted, const Model& model, const SiteSearch& search,
-                   const std::vector<std::vector<at::Tensor>>& batches, const Recipe& recipe,
-                   const FitSitesOptions& options);
+                   const Batches& batches, const Recipe& recipe, const FitSitesOptions& options);
 
 }  // namespace repquant

@@ -29,8 +29,8 @@ bool writes_in_place(torch::jit::Graph& graph) {
 
 }  // namespace
 
-Streams::Streams(const Model& model, const std::vector<std::vector<at::Tensor>>& batches,
-                 int threads, std::function<void()> check_interrupt)
+Streams::Streams(const Model& model, const Batches& batches, int threads,
+                 std::function<void()> check_interrupt)
     : model_(model),
       schedule_(*model.graph),
       threads_(threads),

@@ -14,6 +14,7 @@
 #include "graph/site.h"
 #include "graph/walker.h"
 #include "plan/site_plan.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 
@@ -25,7 +26,7 @@ enum class Stream { kFloat, kQuantized };
 class Streams {
  public:
   Streams(
-      const Model& model, const std::vector<std::vector<at::Tensor>>& batches, int threads,
+      const Model& model, const Batches& batches, int threads,
       std::function<void()> check_interrupt = [] {});
 
   /// From now on values that are alive go there once they take more. Does not change a result.

@@ -17,6 +17,7 @@
 #include "repquant/observer.h"
 #include "repquant/recipe.h"
 #include "repquant/samples.h"
+#include "tensor/samples.h"
 
 namespace repquant {
 
@@ -55,7 +56,7 @@ void require_samples(const SampleSource& samples);
 CalibrationSource open_calibration(const CalibrationRequest& request);
 
 struct Calibration {
-  std::vector<std::vector<at::Tensor>> batches;  // the model's inputs, [B, ...] each
+  Batches batches;   // the model's inputs, [B, ...] each
   std::string hash;  // of the files drawn from, or of the seed and shape
   int samples = 0;
   std::map<std::size_t, NotFinite> not_finite{};  // what the data has of it, by batch

@@ -9,6 +9,9 @@
 
 namespace repquant {
 
+/// Of the model's inputs, [B, ...] each.
+using Batches = std::vector<std::vector<at::Tensor>>;
+
 /// Samples of a batch whose inputs all have them on the first axis; else 1.
 std::int64_t sample_count(const std::vector<at::Tensor>& batch);
 
