@@ -64,7 +64,8 @@ void flatten(const std::string& key, const std::string& where, const Json& value
              std::vector<CommandLineSetting>& settings) {
   if (value.is_object()) {
     for (const auto& [name, inner] : value.items()) {
-      flatten(key + "." + name, where + "/" + name, inner, settings);
+      flatten(std::string(key).append(".").append(name),
+              std::string(where).append("/").append(name), inner, settings);
     }
     return;
   }
