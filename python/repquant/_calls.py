@@ -54,8 +54,8 @@ def quantize(model: Path, output: Path, *, calib: Path | None = None, bits: str 
                                    weights={"group_size": 32}, calibration={"samples": 64})
 
     calib: a file or folder of samples, or "synthetic" for random numbers (structure and speed only).
-    bits: "w8a8", "w4a4", "w4a16" ... recipe: a ready recipe ("paper", "static", "w4a16",
-    "weight_only") or a file, below the keyword arguments.
+    bits: "w8a8", "w4a4", "w4a16" ... recipe: a ready recipe ("paper", "static", "w4a16")
+    or a file, below the keyword arguments.
     threads: those of PyTorch if not given. force: replaces an existing output. progress: on stderr.
     settings: sections of the recipe as dictionaries (norm, attention, weights, input, first_layer,
     last_layer, embedding, calibration, learning), its settings effort, exclude and overrides; and input_shape,

@@ -150,6 +150,7 @@ GroupedConvolutionPlan fit_convolution(const ConvolutionProblem& problem, const 
   // Rows of windows have no scale of their own, and none is a token.
   recipe.input.granularity = InputGranularity::kPerTensor;
   recipe.weights.codebook = false;  // one for all groups would have to suit them all
+  recipe.weights.group_size = 0;    // a channel has one scale
   const GroupedConvolutionSite& site = *problem.site;
   const at::Tensor windows = windows_of(problem.values.x, problem);
   if (windows.size(0) == 0) {

@@ -246,13 +246,12 @@ void SiteFit::fit_kind(std::size_t i, const EmbeddingSite& site, SitePlan& plan)
 }
 
 void SiteFit::fit_kind(std::size_t i, const GroupedConvolutionSite& site, SitePlan& plan) {
-  const bool weight_only = bits_[i].activation_bits == kWeightOnlyBits;
   const Value* input = sites_[i].node->input(0);
   ConvolutionProblem problem;
   problem.path = sites_[i].path;
   problem.site = &site;
   problem.values = rows_of_site(i, false);  // what a residual lacks is not made up for
-  if (!weight_only && recipe_.weights.compensation == Compensation::kStream) {
+  if (recipe_.weights.compensation == Compensation::kStream) {
     problem.values.x_float = [this, input](std::size_t batch) {
       return streams_.value(batch, input, Stream::kFloat);
     };

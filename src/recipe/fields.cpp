@@ -172,7 +172,7 @@ std::vector<RecipeField> make_fields() {
   add(integer_field("weights.group_size", &R::weights, &WeightRecipe::group_size, 0, 65536,
                     "weight-only sites: columns that share a scale; 0: the whole row"));
   add(bool_field("weights.codebook", &R::weights, &WeightRecipe::codebook,
-                 "up to 6 bits, integer products: learned levels instead of whole numbers"));
+                 "up to 6 bits: learned levels instead of whole numbers"));
   add(bool_field("weights.bias_correction", &R::weights, &WeightRecipe::bias_correction,
                  "move a site's mean output error into its bias"));
   add(name_field("weights.compensation", &R::weights, &WeightRecipe::compensation,

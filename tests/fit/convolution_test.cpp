@@ -57,5 +57,21 @@ TEST(FitConvolution, EveryGroupHasAGridAndAWeightOfItsOwn) {
   }
 }
 
+TEST(FitConvolution, AWeightAloneHasOneScaleForEachChannel) {
+  const ConvolutionShape shape{{3, 3}, {1, 1}, {1, 1}, {1, 1}, 2};
+  const GroupedConvolutionSite site = site_of({8, 8, 3, 3}, shape);
+  ConvolutionProblem problem;
+  problem.path = "conv";
+  problem.site = &site;
+  problem.values = rows_in_memory({at::randn({2, 16, 6, 6})});
+  problem.activation_bits = 16;
+  std::string note;
+  const Recipe groups = recipe_for_bits({4, 16});
+  ASSERT_LT(groups.weights.group_size, 72);  // columns
+  const GroupedConvolutionPlan plan = fit_convolution(problem, groups, note);
+  EXPECT_EQ(plan.weight.scale.sizes(), at::IntArrayRef({8}));
+  EXPECT_EQ(plan.weight.group_size, 0);
+}
+
 }  // namespace
 }  // namespace repquant
