@@ -19,7 +19,7 @@
 #include "fit/streams.h"
 #include "gptq/gptq.h"
 #include "plan/simulate.h"
-#include "quantizer/output_metric.h"
+#include "quantizer/sample_rows.h"
 #include "repquant/error.h"
 
 namespace repquant {

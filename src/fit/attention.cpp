@@ -14,8 +14,8 @@
 #include "fit/rows.h"
 #include "plan/simulate.h"
 #include "quantizer/affine.h"
-#include "quantizer/output_metric.h"
 #include "quantizer/range_search.h"
+#include "quantizer/sample_rows.h"
 
 namespace repquant {
 namespace {

@@ -19,9 +19,9 @@
 #include "quantizer/affine.h"
 #include "quantizer/dual_clipping.h"
 #include "quantizer/norm_fold.h"
-#include "quantizer/output_metric.h"
 #include "quantizer/quadratic.h"
 #include "quantizer/range_search.h"
+#include "quantizer/sample_rows.h"
 
 namespace repquant {
 namespace {

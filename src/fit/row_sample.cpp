@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include "quantizer/sample_rows.h"
 #include "tensor/parallel.h"
 
 namespace repquant {
@@ -28,13 +29,6 @@ std::vector<Piece> pieces_of(const std::vector<std::int64_t>& begins, std::int64
     if (split < to) pieces.push_back({.batch = batch, .half = 1, .from = split, .to = to});
   }
   return pieces;
-}
-
-/// The place that stands for rows [group * stride, (group + 1) * stride).
-std::int64_t place_in(std::int64_t group, std::int64_t stride, std::int64_t rows) {
-  constexpr std::int64_t kGoldenRatio = 40503;  // times 2^16: places of neighbours are far apart
-  const std::int64_t offset = (group * kGoldenRatio % 65536) * stride / 65536;
-  return std::min(group * stride + offset, rows - 1);
 }
 
 void fill(Piece& piece, const SourceRows& rows, std::int64_t stride) {

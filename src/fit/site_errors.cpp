@@ -5,7 +5,7 @@
 #include "fit/rows.h"
 #include "plan/simulate.h"
 #include "quantizer/metrics.h"
-#include "quantizer/output_metric.h"
+#include "quantizer/sample_rows.h"
 
 namespace repquant {
 namespace {

@@ -7,6 +7,7 @@
 #include "fit/column_pairs.h"
 #include "quantizer/adam.h"
 #include "quantizer/kernels.h"
+#include "quantizer/sample_rows.h"
 
 namespace repquant {
 namespace {
@@ -84,10 +85,9 @@ FoldTerms::FoldTerms(const TokenFoldProblem& problem) : x(problem.x) {
   importance = given.clamp_min(mean * 1e-6 + 1e-300) / (top * top);
   const double own = sum_of(problem.weight.to(at::kDouble).square());
   const double share = own > 0.0 ? sum_of(given) / own : 0.0;
-  const std::int64_t count = problem.weight.size(0);
-  const std::int64_t stride = (count + kMostWeightRows - 1) / kMostWeightRows;
-  magnitudes = problem.weight.slice(0, 0, count, stride).abs().to(at::kFloat).contiguous();
-  const double rows = static_cast<double>(count) / static_cast<double>(magnitudes.size(0));
+  magnitudes = sample_rows(problem.weight, kMostWeightRows).abs();
+  const double rows =
+      static_cast<double>(problem.weight.size(0)) / static_cast<double>(magnitudes.size(0));
   rest = problem.unexplained * (share * rows / (top_weight * top_weight));
 }
 

@@ -14,7 +14,7 @@
 #include "fit/token_fold.h"
 #include "plan/simulate.h"
 #include "quantizer/levels.h"
-#include "quantizer/output_metric.h"
+#include "quantizer/sample_rows.h"
 #include "tensor/random_projection.h"
 #include "tensor/simd.h"
 

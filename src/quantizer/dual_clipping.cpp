@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "quantizer/channel_sample.h"
-#include "quantizer/output_metric.h"
+#include "quantizer/sample_rows.h"
 #include "tensor/check.h"
 
 namespace repquant {

@@ -22,7 +22,7 @@ struct ClippingOptions {
   bool integer_zero_point = true;  // score with rounded zero points, as the grid will have them
   bool centred_error = false;      // score dX without its mean (which a bias correction removes)
   at::Tensor row_weights;          // float64 [n], what rows count (undefined: all alike)
-  std::int64_t max_rows = 2048;    // rows are sub-sampled with a fixed stride to at most this many
+  std::int64_t max_rows = 2048;    // sample_rows() of at most this many
   int steps = 100;                 // kLearned: Adam steps
 };
 

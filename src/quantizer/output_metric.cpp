@@ -86,21 +86,6 @@ double products_of_rows(const at::Tensor& a, const at::Tensor& b) {
 
 }  // namespace
 
-at::Tensor sample_rows(const at::Tensor& x, std::int64_t max_rows, const at::Tensor& weights) {
-  require(max_rows > 0, "sample_rows", "a positive number of rows");
-  if (weights.defined()) {
-    require(weights.dim() == 1 && weights.size(0) == x.size(0), "sample_rows", "a weight per row");
-    const at::Tensor total = weights.to(at::kDouble).cumsum(0);
-    const at::Tensor places =
-        at::arange(max_rows, at::kDouble).add_(0.5).mul_(total[-1] / static_cast<double>(max_rows));
-    const at::Tensor index = at::searchsorted(total, places).clamp_max_(x.size(0) - 1);
-    return x.index_select(0, index).to(at::kFloat).contiguous();
-  }
-  const std::int64_t stride = (x.size(0) + max_rows - 1) / max_rows;
-  if (stride <= 1) return x.to(at::kFloat).contiguous();
-  return x.slice(0, 0, x.size(0), stride).to(at::kFloat).contiguous();
-}
-
 OutputMetric::OutputMetric(const at::Tensor& gram, std::int64_t columns, bool centred)
     : columns_(columns), centred_(centred) {
   if (!gram.defined()) return;

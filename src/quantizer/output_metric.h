@@ -7,11 +7,6 @@
 
 namespace repquant {
 
-/// Every stride-th row of x [n, ...], at most max_rows; the stride is fixed by n and max_rows.
-/// With `weights` (float64 [n], >= 0, not all 0): max_rows rows in proportion to them by systematic
-/// sampling, so that the plain mean over the result is the weighted mean over x.
-at::Tensor sample_rows(const at::Tensor& x, std::int64_t max_rows, const at::Tensor& weights = {});
-
 /// G [K, K] positive semi-definite, kept as it is or, where its rank is at most K / 2, as L [K, r]
 /// with G = L L^T. Undefined G means the identity.
 class OutputMetric {

@@ -13,6 +13,7 @@
 
 #include "quantizer/kernels.h"
 #include "quantizer/output_metric.h"
+#include "quantizer/sample_rows.h"
 #include "tensor/check.h"
 
 namespace repquant {

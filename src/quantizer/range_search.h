@@ -21,7 +21,7 @@ struct Range {
 };
 
 struct SearchOptions {
-  std::int64_t max_rows = 1024;  // rows are sub-sampled with a fixed stride to at most this many
+  std::int64_t max_rows = 1024;  // sample_rows() of at most this many
   bool centred_error = false;    // score dX without its mean (which a bias correction removes)
   at::Tensor row_weights;        // float64 [n], what rows count (undefined: all alike)
 };

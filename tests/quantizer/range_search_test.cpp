@@ -20,16 +20,6 @@ double error_of(const at::Tensor& x, const AffineGrid& grid, const at::Tensor& g
   return output_error(x, fake_quantize(x, grid), gram);
 }
 
-TEST(SampleRows, WeightsAreShares) {
-  const at::Tensor x = at::arange(4, at::kFloat).view({4, 1});
-  const at::Tensor weights = at::tensor({1.0, 0.0, 5.0, 2.0}, at::kDouble);
-  const at::Tensor sample = sample_rows(x, 80, weights).flatten();
-  EXPECT_EQ(sample.numel(), 80);
-  for (const auto& [row, count] : {std::pair{0, 10}, {1, 0}, {2, 50}, {3, 20}}) {
-    EXPECT_EQ((sample == row).sum().item<int>(), count) << "row " << row;
-  }
-}
-
 TEST(RangeSearch, FollowsTheRowsThatCount) {
   testing::Random random(9);
   const at::Tensor narrow = random.uniform({500, 8}, -1, 1);
@@ -81,12 +71,6 @@ TEST(SearchPerHead, WithoutMetricIsEachHeadByItself) {
     EXPECT_EQ(heads.zero_point[head].item<float>(), own.zero_point.item<float>()) << head;
   }
   EXPECT_GT(heads.scale[0].item<float>(), 0.0F);
-}
-
-TEST(SampleRows, FixedStride) {
-  const at::Tensor x = at::arange(10, at::kFloat).view({10, 1});
-  EXPECT_TRUE(at::equal(sample_rows(x, 4).flatten(), at::tensor({0.0F, 3.0F, 6.0F, 9.0F})));
-  EXPECT_TRUE(at::equal(sample_rows(x, 10), x));
 }
 
 TEST(RangeSearch, NeverWorseThanTheExtremesAndCloseToExhaustive) {
