@@ -140,8 +140,7 @@ bool asks_for_causal_mask(const Node* node) {
 /// callers may give another one, which the conversion is for.
 bool keeps_float32(const Node* node, Float32Values& float32) {
   if (!is_kind(node, "aten::to") && !is_kind(node, "aten::type_as")) return false;
-  if (type_of_input(node->input(0))) return false;
-  if (!float32.contains(node->input(0))) return false;
+  if (!float32.contains(node->input(0)) || type_of_input(node->input(0))) return false;
   const Value* copy = named_input(node, "copy");  // which others may write into
   if (copy != nullptr && torch::jit::constant_as<bool>(copy) != std::optional(false)) return false;
   if (const Value* other = named_input(node, "other")) return float32.contains(other);

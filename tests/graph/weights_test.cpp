@@ -44,6 +44,22 @@ TEST_F(LoadedText, WeightsThatAreCastAreLinears) {
   }
 }
 
+// Data is read as float32, whatever the model is called with later.
+TEST_F(LoadedText, WhatConvertsAnInputStays) {
+  for (const char* code : {
+           "def forward(self, x):\n    return torch.relu(torch.linear(x.to(6), self.w.to(6)))\n",
+           "def forward(self, x):\n    return torch.relu(torch.linear(x, self.w))\n",
+       }) {
+    module_ = torch::jit::Module("m");
+    parameter("w", at::randn({8, 8}, at::kDouble));
+    SCOPED_TRACE(code);
+    const Model model = load(code, 1, 3, at::kFloat);
+    const at::Tensor x = at::randn({2, 5, 8}, at::kDouble);
+    EXPECT_EQ(run(model, {x}).scalar_type(), at::kFloat);
+    EXPECT_EQ(count_kind(sites(model, {x.to(at::kFloat)}), SiteKind::kLinear), 1);
+  }
+}
+
 TEST_F(LoadedText, ConvolutionsThatAreCastAreLinears) {
   parameter("w", at::randn({6, 3, 2, 2}));
   parameter("v", at::randn({4, 6, 1, 1}));
