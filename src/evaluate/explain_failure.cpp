@@ -22,11 +22,11 @@ bool holds_ids(const at::Tensor& tensor) {
   return tensor.dim() == 2 && at::isIntegralType(tensor.scalar_type(), /*includeBool=*/false);
 }
 
-/// The inputs with no id above 1: masks stay as they are.
+/// The inputs with no id but 0 and 1: masks stay as they are.
 Inputs with_small_ids(const Inputs& inputs) {
   Inputs changed(inputs);
   for (at::Tensor& tensor : changed) {
-    if (holds_ids(tensor)) tensor = tensor.clamp_max(1);
+    if (holds_ids(tensor)) tensor = tensor.clamp(0, 1);
   }
   return changed;
 }
@@ -151,19 +151,21 @@ ErrorParts samples_second(const std::vector<std::string>& inputs) {
 
 ErrorParts explain_failure(const Inputs& inputs, const std::vector<std::string>& names,
                            const Runs& runs) {
-  std::int64_t longest = 0, largest = 0;
+  std::int64_t longest = 0, smallest = 0, largest = 0;
   bool ids = false;
   for (const at::Tensor& tensor : inputs) {
     if (tensor.dim() != 2 || tensor.is_floating_point() || tensor.numel() == 0) continue;
     longest = std::max(longest, tensor.size(1));
     if (!holds_ids(tensor)) continue;
     ids = true;
+    smallest = std::min(smallest, tensor.min().item<std::int64_t>());
     largest = std::max(largest, tensor.max().item<std::int64_t>());
   }
   const Inputs small = with_small_ids(inputs);
-  if (largest > 1 && runs(small)) {
+  if ((smallest < 0 || largest > 1) && runs(small)) {
     return {.what = "a token id lies outside the vocabulary of the model",
-            .got = "ids up to " + std::to_string(largest),
+            .got = smallest < 0 ? "ids from " + std::to_string(smallest)
+                                : "ids up to " + std::to_string(largest),
             .hint = "tokenize the text with the model's own tokenizer (scripts/tokenize_text.py)"};
   }
   if (ids && longest > 1) {

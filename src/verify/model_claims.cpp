@@ -31,8 +31,12 @@ struct StatedOutputs {
   std::string samples;  // on which
 };
 
+/// The less of what it states: of a few samples held back, with one number each, a figure may be
+/// far too good by chance.
 StatedOutputs stated_outputs(const ArtifactInfo& info) {
-  if (info.judgement) return {info.judgement->sqnr_db, "samples held back"};
+  if (info.judgement && info.judgement->sqnr_db <= info.output_sqnr_db) {
+    return {info.judgement->sqnr_db, "samples held back"};
+  }
   return {info.output_sqnr_db, "the samples that were fitted"};
 }
 

@@ -160,6 +160,15 @@ class VerifyTest(ArtifactTest):
             self.assertNotEqual(path.read_bytes(), self.artifact.read_bytes())
             self.refuted("outputs", "is another computation", path, *against)
 
+    # Of a few samples with one number each it may be by chance.
+    def test_a_lucky_figure_of_samples_held_back(self) -> None:
+        def lucky(description: dict[str, Any]) -> None:
+            description["held_back"]["sqnr_db"] = 80.0
+
+        result = self.result("verify", self.described(lucky), "--reference", DIGITS_MODEL, "--data",
+                             DIGITS_TEST)
+        self.assertIn("the samples that were fitted", result["claims"][-1]["sentence"])
+
     def test_outputs_are_left_out_without_a_reference_or_real_data(self) -> None:
         for arguments, missing in ((["--data", DIGITS_TEST], "--reference"),
                                    (["--reference", DIGITS_MODEL, "--input-shape", "1,8,8"],

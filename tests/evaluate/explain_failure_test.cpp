@@ -50,6 +50,18 @@ TEST(ExplainFailure, SamplesThatAreTooLong) {
   EXPECT_EQ(parts.expected, "at most 16 ids in a sample");
 }
 
+// As of labels that mark padding by -100: shorter ones are no remedy.
+TEST(ExplainFailure, NegativeIds) {
+  const auto embeds = [](const Inputs& inputs) {
+    return inputs[0].min().item<std::int64_t>() >= 0;
+  };
+  at::Tensor padded = ids(12);
+  padded.select(1, 11).fill_(-100);
+  const ErrorParts parts = explain_failure({padded}, kNames, embeds);
+  EXPECT_EQ(parts.what, "a token id lies outside the vocabulary of the model");
+  EXPECT_EQ(parts.got, "ids from -100");
+}
+
 TEST(ExplainFailure, SamplesInTheSecondDimension) {
   const Inputs inputs{at::ones({8, 7, 4}), at::ones({8, 5, 4}), at::ones({8, 7})};
   const std::vector<std::string> names{"src", "tgt", "mask"};
