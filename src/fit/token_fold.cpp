@@ -63,26 +63,40 @@ bool any_moves(const at::Tensor& low, const at::Tensor& high) {
 
 }  // namespace
 
+at::Tensor units_of(const at::Tensor& x, const at::Tensor& weight) {
+  const auto differ = [](const at::Tensor& widths) {
+    constexpr double kApart = 64.0;  // beyond what channels of one kind come to
+    const at::Tensor some = widths.masked_select(widths > 0);
+    return some.numel() > 1 && (some.max() > some.min() * kApart).item<bool>();
+  };
+  const at::Tensor columns = sample_rows(weight, kMostWeightRows).abs().amax(0).to(at::kDouble);
+  const at::Tensor ones = at::ones_like(columns);
+  if (!differ(columns) || !differ(x.abs().amax(0))) return ones;
+  return at::where(columns > 0, columns, ones);
+}
+
 // In float32: the damping is far above its rounding. Of too many channels nothing is explained by
 // others.
-at::Tensor unexplained_variance(const at::Tensor& x) {
-  const at::Tensor rows = x - x.mean(0);
+at::Tensor unexplained_variance(const at::Tensor& x, const at::Tensor& units) {
+  const at::Tensor rows = (x - x.mean(0)).mul_(units.to(at::kFloat));
   if (rows.size(1) > kPairColumns) {
     const at::Tensor variance = rows.square().mean(0, false, at::kDouble);
-    return variance + (kDamping * variance.mean().item<double>() + 1e-30);
+    return (variance + (kDamping * variance.mean().item<double>() + 1e-30)) / units.square();
   }
   at::Tensor covariance = at::matmul(rows.t(), rows).div_(static_cast<double>(x.size(0)));
   const double mean = covariance.diagonal().mean().item<double>();
   covariance.diagonal().add_(kDamping * mean + 1e-30);
-  return std::get<0>(at::linalg_cholesky_ex(covariance)).diagonal().to(at::kDouble).square_();
+  const at::Tensor factor = std::get<0>(at::linalg_cholesky_ex(covariance));
+  return factor.diagonal().to(at::kDouble).square_().div_(units.square());
 }
 
-FoldTerms::FoldTerms(const TokenFoldProblem& problem) : x(problem.x) {
+FoldTerms::FoldTerms(const TokenFoldProblem& problem) : x(problem.x), units(problem.units) {
   const at::Tensor given = problem.importance.to(at::kDouble);
-  const double mean = given.mean().item<double>();
+  const at::Tensor squares = units.square();
+  const double mean = (given / squares).mean().item<double>();
   const auto top = static_cast<double>((1 << problem.activation_bits) - 1);
   const auto top_weight = static_cast<double>((1 << problem.weight_bits) - 1) / 2;
-  importance = given.clamp_min(mean * 1e-6 + 1e-300) / (top * top);
+  importance = at::maximum(given, squares * (mean * 1e-6 + 1e-300)) / (top * top);
   const double own = sum_of(problem.weight.to(at::kDouble).square());
   const double share = own > 0.0 ? sum_of(given) / own : 0.0;
   magnitudes = sample_rows(problem.weight, kMostWeightRows).abs();
@@ -103,6 +117,7 @@ TokenFold fit_token_fold(const FoldTerms& terms, bool with_shift) {
   with_shift = with_shift && any_moves(low, high);
   const at::Tensor centre = with_shift ? (low + high) / 2 : at::zeros_like(low);
   at::Tensor reach = with_shift ? (high - low) / 2 : at::maximum(high, -low);
+  reach.mul_(terms.units);
   const double typical = reach.median().item<double>();
   const double widest = reach.max().item<double>();
   if (!(widest > 0.0) || !std::isfinite(widest)) {
@@ -110,7 +125,8 @@ TokenFold fit_token_fold(const FoldTerms& terms, bool with_shift) {
   }
   reach = reach.clamp_min((typical > 0.0 ? typical : widest) * kNarrowest);
 
-  at::Tensor log_multiplier = reach.log().mul_(-0.5);
+  at::Tensor log_multiplier = reach.log().mul_(-0.5).add_(terms.units.log());
+  reach.div_(terms.units);
   at::Tensor shift = at::zeros_like(reach);  // of the centre, in reaches
   Adam of_multiplier(reach, {}), of_shift(reach, {});
   const at::Tensor no_offset = at::zeros({channels}, at::kFloat);

@@ -10,12 +10,18 @@ struct TokenFold {
   at::Tensor multiplier, offset;
 };
 
-/// l^2 below of rows x, float32 [n, K]: float64 [K].
-at::Tensor unexplained_variance(const at::Tensor& x);
+/// What channels of rows x, float32 [n, K], are measured in, float64 [K]: the columns' largest
+/// weights where those make up for channels in units of their own, as of a table whose numbers are
+/// powers of ten apart; else ones.
+at::Tensor units_of(const at::Tensor& x, const at::Tensor& weight);
+
+/// l^2 below of rows x, float32 [n, K], damped in these units: float64 [K].
+at::Tensor unexplained_variance(const at::Tensor& x, const at::Tensor& units);
 
 /// What the fold of an input is chosen by.
 struct TokenFoldProblem {
   at::Tensor x;            // float32 [n, K]: rows of the input
+  at::Tensor units;        // float64 [K]: units_of()
   at::Tensor unexplained;  // float64 [K]: unexplained_variance()
   at::Tensor importance;   // [K]: diagonal of the Gram matrix of the Linears behind
   at::Tensor weight;       // float32 [N, K] of one of them
@@ -28,6 +34,7 @@ struct FoldTerms {
   explicit FoldTerms(const TokenFoldProblem& problem);
 
   at::Tensor x;           // float32 [n, K]
+  at::Tensor units;       // float64 [K]
   at::Tensor magnitudes;  // float32 [some of N, K]: of the weight
   at::Tensor importance;  // float64 [K]: g / top^2
   at::Tensor rest;        // float64 [K]: l^2 / top_w^2, for all N

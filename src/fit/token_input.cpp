@@ -52,8 +52,8 @@ struct LevelSums {
 /// A problem with what all folds of it go by, computed once.
 struct FoldProblem {
   const LinearProblem& linear;
-  at::Tensor importance;   // float32 [K], see TokenFoldProblem
-  at::Tensor unexplained;  // float64 [K]; undefined where no fold is fitted
+  at::Tensor importance;          // float32 [K], see TokenFoldProblem
+  at::Tensor units, unexplained;  // float64 [K]; undefined where no fold is fitted
 };
 
 at::Tensor fit_levels(const WeightedRows& rows, const at::Tensor& importance,
@@ -86,6 +86,7 @@ at::Tensor some_rows(const WeightedRows& rows) {
 
 FoldTerms terms_of(const WeightedRows& rows, const FoldProblem& problem) {
   return FoldTerms({.x = some_rows(rows),
+                    .units = problem.units,
                     .unexplained = problem.unexplained,
                     .importance = problem.importance,
                     .weight = problem.linear.site->weight,
@@ -165,12 +166,16 @@ FoldForm best_form(const WeightedRows& rows, const FoldProblem& problem) {
 }  // namespace
 
 InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& linear) {
-  FoldProblem problem{
-      .linear = linear, .importance = gram_diagonal_of(linear.readers), .unexplained = {}};
+  FoldProblem problem{.linear = linear,
+                      .importance = gram_diagonal_of(linear.readers),
+                      .units = {},
+                      .unexplained = {}};
   if (linear.one_grid || linear.rounded != nullptr || rows.x.size(0) < 2) {
     return quantizer_with({}, rows, problem);
   }
-  problem.unexplained = unexplained_variance(some_rows(rows));
+  const at::Tensor some = some_rows(rows);
+  problem.units = units_of(some, linear.site->weight);
+  problem.unexplained = unexplained_variance(some, problem.units);
   std::optional<TokenFold> fold;
   if (const FoldForm form = best_form(rows, problem); form != FoldForm::kNone) {
     fold = fit_token_fold(terms_of(rows, problem), form == FoldForm::kScaleAndShift);

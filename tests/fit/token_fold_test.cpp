@@ -21,7 +21,8 @@ class TokenFoldTest : public ::testing::Test {
 
   FoldTerms terms() const {
     TokenFoldProblem whole = problem;
-    whole.unexplained = unexplained_variance(problem.x);
+    whole.units = units_of(problem.x, problem.weight);
+    whole.unexplained = unexplained_variance(problem.x, whole.units);
     return FoldTerms(whole);
   }
 
@@ -52,6 +53,19 @@ TEST_F(TokenFoldTest, LosesLessThanAnyPowerOfTheWidths) {
       EXPECT_LT(fitted, loss(power(exponent))) << weight_bits << " " << exponent;
     }
   }
+}
+
+// As of a table of numbers in their own units, six powers of ten apart.
+TEST_F(TokenFoldTest, WeightsThatMakeUpForUnitsAreFollowed) {
+  problem.x = at::randn({512, 16});
+  problem.weight = at::randn({24, 16});
+  problem.importance = problem.weight.square().sum(0);
+  const double alike = loss(fit());
+  const at::Tensor units = at::logspace(-3, 3, 16);
+  problem.x = problem.x * units;
+  problem.weight = problem.weight / units;
+  problem.importance = problem.weight.square().sum(0);
+  EXPECT_LT(loss(fit()), 1.5 * alike);
 }
 
 TEST_F(TokenFoldTest, NarrowWeightsTakeLessOfTheFold) {
