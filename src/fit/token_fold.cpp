@@ -70,7 +70,7 @@ at::Tensor units_of(const at::Tensor& x, const at::Tensor& weight) {
     return some.numel() > 1 && (some.max() > some.min() * kApart).item<bool>();
   };
   const at::Tensor columns = sample_rows(weight, kMostWeightRows).abs().amax(0).to(at::kDouble);
-  const at::Tensor ones = at::ones_like(columns);
+  at::Tensor ones = at::ones_like(columns);
   if (!differ(columns) || !differ(x.abs().amax(0))) return ones;
   return at::where(columns > 0, columns, ones);
 }
