@@ -29,8 +29,8 @@ Recipe plain_recipe() {
   return recipe;
 }
 
-// Errors of different tokens count as independent, which costs up to 5 dB (queries).
-constexpr double kToleranceDb = 5.5;
+// Errors of different tokens count as independent, which costs up to 6.5 dB (queries, scores).
+constexpr double kToleranceDb = 7.0;
 
 /// What quantizing one site alone really does to the outputs.
 struct Truth {

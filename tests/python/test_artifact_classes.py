@@ -168,9 +168,12 @@ class ClassesTest(unittest.TestCase):
         codes = torch.randint(-8, 8, (6, 13), dtype=torch.int8)
         x, bias = torch.randn(3, 13), torch.randn(6)
         scale = torch.rand(6)
-        module = make("weight_only_linear", codes=nibbles(codes), scale=scale, bias=bias, bits=4,
-                      columns=13)
-        self.assert_close(module(x), x.double() @ (codes * scale[:, None]).double().t() + bias)
+        for levels in (torch.arange(-8, 8, dtype=torch.int8),
+                       torch.arange(-60, 68, 8, dtype=torch.int8)):
+            module = make("weight_only_linear", codes=nibbles(codes), scale=scale, bias=bias,
+                          bits=4, columns=13, levels=levels)
+            weight = levels[codes.long() + 8] * scale[:, None]
+            self.assert_close(module(x), x.double() @ weight.double().t() + bias)
         groups = torch.rand(6, 4)  # of 4 columns
         module = make("weight_only_linear", codes=codes, scale=groups, bias=bias, bits=8,
                       columns=13, group_size=4)
