@@ -84,10 +84,10 @@ FormDifference judge(const Replacement& replacement, const at::Tensor& got,
   } else {
     const double relative = replacement.behind_softmax ? typical_difference(got, expected)
                                                        : relative_difference(got, expected);
-    if (!(relative <= kRelativeLimit)) {
+    if (!(relative <= replacement.relative_limit)) {
       difference.measured = "values differ by " + format_scientific(relative) + " of the largest";
     }
-    difference.limit = format_scientific(kRelativeLimit);
+    difference.limit = format_scientific(replacement.relative_limit);
   }
   return difference;
 }

@@ -12,6 +12,7 @@
 #include "graph/graph_copy.h"
 #include "repquant/load.h"
 #include "runtime/lazy_archive.h"
+#include "tensor/deviation.h"
 
 namespace repquant {
 
@@ -36,6 +37,7 @@ struct Replacement {
   const torch::jit::Value* portable = nullptr;  // what it computes, in the portable graph
   const torch::jit::Value* fused = nullptr;     // and in the fused one
   bool behind_softmax = false;                  // a softmax code at a tie moves a row
+  double relative_limit = kRelativeLimit;       // of floating-point values
   at::Tensor levels{};                          // what product codes stand for; undefined: codes
   std::optional<ChannelGrid> grid{};            // `fused` holds codes of `portable` on it
 };

@@ -10,6 +10,10 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
+/// Inputs are rounded to 16 bits, by chunks whose largest value may be far above the others, and
+/// outputs may be far below what they are the sum of.
+constexpr double kRoundedInputsLimit = 0x1p-8;
+
 /// Packed weight and scales.
 const std::pair<at::Tensor, at::Tensor>& packed_weight_only(FusionContext& context,
                                                             const SubmoduleCall& linear) {
@@ -43,7 +47,8 @@ bool fuse_weight_only(FusionContext& context, const SubmoduleCall& linear) {
                       {linear.argument(0), weight, scale, padded(state.tensor("bias"), channels),
                        channels, state.integer("columns"), state.integer("bits"),
                        state.integer("group_size"), static_cast<std::int64_t>(activation)});
-  context.replace(last->output(), output, {.module = linear.name});
+  context.replace(last->output(), output,
+                  {.module = linear.name, .relative_limit = kRoundedInputsLimit});
   context.report_fused(
       linear.name,
       "repquant::weight_only_linear s16 x s" + std::string(state.integer("bits") <= 4 ? "4" : "8"),

@@ -128,6 +128,9 @@ TEST(LoadTest, WeightOnlySitesComputeOnPackedWeights) {
       EXPECT_FALSE(fused.hasattr(site.module)) << site.module;
     }
     EXPECT_TRUE(differences(load_both(path, {}), data.inputs).empty());
+    std::vector<at::Tensor> spiked{data.inputs[0].clone()};
+    spiked[0].flatten()[100] = 1e4;
+    EXPECT_TRUE(differences(load_both(path, {}), spiked).empty());
     const auto expected = outputs(torch::jit::load(path), data.inputs);
     // Inputs of 16 bits; codes of other widths would leave 30 dB and less.
     EXPECT_GE(sqnr_db(expected[0], outputs(fused, data.inputs)[0]), 70);
