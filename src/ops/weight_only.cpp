@@ -30,7 +30,7 @@ std::int64_t packed_size(const ColumnLayout& layout, std::int64_t channels, bool
 /// Narrowed to int or multiplied by others.
 void check_counts(std::int64_t channels, std::int64_t columns, std::int64_t bits,
                   std::int64_t group_size) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 19;
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
   TORCH_CHECK(bits >= 1 && bits <= 8 && channels >= 0 && channels <= kMost && columns >= 1 &&
                   columns <= kMost && group_size >= 0,
               "repquant::weight_only_linear: no weight has ", bits, " bits, ", channels,
