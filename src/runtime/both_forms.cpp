@@ -49,7 +49,7 @@ class PortableRun {
       });
       position_ = end;
     }
-    const at::Tensor result = kept_.at(value);
+    at::Tensor result = kept_.at(value);
     kept_.erase(value);
     return result;
   }
