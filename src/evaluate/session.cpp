@@ -176,9 +176,9 @@ void for_model(const std::string& path, const Function& function) {
 /// looks for; the model that an artifact was made of was checked then.
 void check_samples_apart(const Session& session, const LoadedModel& model) {
   constexpr std::int64_t kSamples = 4;
-  if (is_artifact(model.path())) return;
   const std::int64_t count =
       std::min({session.size(), std::int64_t{session.options->batch_size}, kSamples});
+  if (count < 2 || is_artifact(model.path())) return;
   const Batch batch =
       load_batches(session, 0, wrapped(session.indices, 0, static_cast<std::size_t>(count)))
           .front();

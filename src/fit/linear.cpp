@@ -27,28 +27,11 @@ at::Tensor target_of(const RowBlock& rows, const LinearSite& site, const SideCol
   return target;
 }
 
-/// The input stays as it is: its values take the place of codes.
-FittedWeight fit_weight_alone(const LinearProblem& problem, const SourceRows& rows,
-                              const WeightRecipe& recipe) {
-  const LinearSite& site = *problem.site;
-  const at::Tensor zero = at::zeros({site.weight.size(0)}, at::kFloat);
-  const WeightProblem weight{
-      .weight = site.weight.contiguous(),
-      .bias = site.bias.defined() ? site.bias.clone() : zero,
-      .rows = &rows,
-      .codes = [](const at::Tensor& x) { return x; },
-      .target =
-          [&](const RowBlock& block) { return target_of(block, site, {}, recipe.compensation); },
-      .row_weights = problem.row_weights,
-      .threads = problem.threads};
-  if (problem.rounded != nullptr) return keep_weight(weight, *problem.rounded, recipe);
-  return round_weight(prepare_weight(weight, recipe), problem.weight_bits, problem.threads);
-}
-
-/// For the input that the plan has.
+/// For the input that the plan has. Of a weight alone the values themselves take the place of
+/// codes.
 FittedWeight fit_weight(const LinearProblem& problem, const SourceRows& rows,
                         const LinearPlan& plan, WeightRecipe recipe) {
-  recipe.group_size = 0;  // an integer product has one scale for each row
+  if (plan.quantized_input) recipe.group_size = 0;  // an integer product has one scale for each row
   const LinearSite& site = *problem.site;
   const auto folded = folded_linear(site.weight, site.bias, fold_of(plan.input));
   const WeightProblem weight{.weight = without_channels(folded.weight, plan.side.channels),
@@ -57,6 +40,7 @@ FittedWeight fit_weight(const LinearProblem& problem, const SourceRows& rows,
                              .rows = &rows,
                              .codes =
                                  [&](const at::Tensor& x) {
+                                   if (!plan.quantized_input) return x;
                                    return without_channels(product_input(x, plan.input),
                                                            plan.side.channels);
                                  },
@@ -140,8 +124,7 @@ LinearPlan fit_linear(const LinearProblem& given, const Recipe& recipe, std::str
     plan.side = std::move(input.side);
     choice = std::move(input.note);
   }
-  FittedWeight fitted = plan.quantized_input ? fit_weight(problem, rows, plan, weights)
-                                             : fit_weight_alone(problem, rows, weights);
+  FittedWeight fitted = fit_weight(problem, rows, plan, weights);
   plan.weight = std::move(fitted.weight);
   plan.bias = std::move(fitted.bias);
   note = describe(plan) + choice + describe_rows(rows, problem.routed);

@@ -81,7 +81,7 @@ MemoryNeed least_memory(const Model& model, const std::vector<Site>& sites,
       const at::Tensor& weight = linear_of(sites[found->second])->weight;
       const bool pairs =
           measures_pairs(weight.numel() / weight.size(0), rows_read(node, values) * times.in_all,
-                         needs_pairs(recipe, true));
+                         needs_pairs(recipe, /*with_target=*/true));
       see(fit_bytes(weight, pairs), "the fit of " + sites[found->second].path);
       codes += weight.numel();
     }

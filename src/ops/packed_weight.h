@@ -16,11 +16,12 @@ inline std::int64_t padded(std::int64_t channels) {
 }
 
 /// Narrowed to int or multiplied by others.
-inline void check_counts(std::int64_t channels, std::int64_t columns, std::int64_t bits) {
+inline void check_counts(std::int64_t channels, std::int64_t columns, std::int64_t bits,
+                         const char* name = "linear") {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;
   TORCH_CHECK(bits >= 1 && bits <= 8 && channels >= 0 && channels <= kMost && columns >= 1 &&
                   columns <= kMost,
-              "repquant::linear: no weight has ", bits, " bits, ", channels, " channels and ",
+              "repquant::", name, ": no weight has ", bits, " bits, ", channels, " channels and ",
               columns, " columns");
 }
 

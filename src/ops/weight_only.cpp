@@ -20,21 +20,17 @@ constexpr std::int64_t kRowStep = 12;
 /// Input elements that one thread should have at least.
 constexpr std::int64_t kGrain = 1 << 14;
 
-std::int64_t panels(std::int64_t channels) { return (channels + kPanel - 1) / kPanel; }
-
 /// Up to 4 bits with what nibbles stand for in front, as packed weights of linear().
 std::int64_t packed_size(const ColumnLayout& layout, std::int64_t channels, bool nibbles) {
-  return (nibbles ? kLevelBytes : 0) + panels(channels) * layout.steps() * step_bytes(nibbles);
+  return (nibbles ? kLevelBytes : 0) +
+         padded(channels) / kPanel * layout.steps() * step_bytes(nibbles);
 }
 
-/// Narrowed to int or multiplied by others.
-void check_counts(std::int64_t channels, std::int64_t columns, std::int64_t bits,
-                  std::int64_t group_size) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 30;
-  TORCH_CHECK(bits >= 1 && bits <= 8 && channels >= 0 && channels <= kMost && columns >= 1 &&
-                  columns <= kMost && group_size >= 0,
-              "repquant::weight_only_linear: no weight has ", bits, " bits, ", channels,
-              " channels, ", columns, " columns and groups of ", group_size);
+void check_grouped(std::int64_t channels, std::int64_t columns, std::int64_t bits,
+                   std::int64_t group_size) {
+  check_counts(channels, columns, bits, "weight_only_linear");
+  TORCH_CHECK(group_size >= 0, "repquant::weight_only_linear: no weight has groups of ",
+              group_size);
 }
 
 /// Inputs rounded to 16 bits, in the order of the packed weight.
@@ -74,7 +70,7 @@ std::int64_t rows_per_block(std::int64_t rows) {
 }
 
 void run(const WeightOnlyArgs& args, std::int64_t rows) {
-  const std::int64_t count = panels(args.channels);
+  const std::int64_t count = padded(args.channels) / kPanel;
   const std::int64_t block_rows = rows_per_block(rows);
   const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
   const bool small = rows * args.channels * args.columns < kThreadWork;
@@ -100,7 +96,7 @@ std::tuple<at::Tensor, at::Tensor> pack_weight_only_cpu(const at::Tensor& codes,
                                                         std::int64_t group_size,
                                                         const OptionalTensor& levels) {
   const std::int64_t channels = codes.dim() == 2 ? codes.size(0) : 0;
-  check_counts(channels, columns, bits, group_size);
+  check_grouped(channels, columns, bits, group_size);
   const bool nibbles = bits <= 4;
   const ColumnLayout layout(columns, group_size);
   TORCH_CHECK(codes.dim() == 2 && codes.scalar_type() == (nibbles ? at::kByte : at::kChar) &&
@@ -115,7 +111,7 @@ std::tuple<at::Tensor, at::Tensor> pack_weight_only_cpu(const at::Tensor& codes,
   const at::Tensor packed =
       at::zeros({packed_size(layout, channels, nibbles)}, codes.options().dtype(at::kByte));
   const at::Tensor packed_scale =
-      at::zeros({panels(channels), layout.groups(), kPanel}, scale.options());
+      at::zeros({padded(channels) / kPanel, layout.groups(), kPanel}, scale.options());
   auto* steps = packed.mutable_data_ptr<std::uint8_t>();
   if (nibbles) {
     const auto* level = table.const_data_ptr<std::int8_t>();
@@ -134,9 +130,9 @@ at::Tensor weight_only_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
                                   const at::Tensor& scale, const at::Tensor& bias,
                                   std::int64_t channels, std::int64_t columns, std::int64_t bits,
                                   std::int64_t group_size, std::int64_t activation) {
-  check_counts(channels, columns, bits, group_size);
+  check_grouped(channels, columns, bits, group_size);
   const ColumnLayout layout(columns, group_size);
-  const std::int64_t count = panels(channels);
+  const std::int64_t lanes = padded(channels);
   const bool nibbles = bits <= 4;
   TORCH_CHECK(activation >= 0 && activation < kActivations,
               "repquant::weight_only_linear: unknown activation");
@@ -146,13 +142,12 @@ at::Tensor weight_only_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
   TORCH_CHECK(weight.scalar_type() == at::kByte && weight.is_contiguous() &&
                   weight.numel() == packed_size(layout, channels, nibbles) &&
                   scale.scalar_type() == at::kFloat && scale.is_contiguous() &&
-                  scale.numel() == count * layout.groups() * kPanel,
+                  scale.numel() == lanes * layout.groups(),
               "repquant::weight_only_linear: the weight was not packed for ", channels,
               " channels, ", columns, " columns, ", bits, " bits and groups of ", group_size);
-  TORCH_CHECK(
-      bias.scalar_type() == at::kFloat && bias.is_contiguous() && bias.numel() == count * kPanel,
-      "repquant::weight_only_linear: the bias must be a float32 vector of ", count * kPanel,
-      " elements, got ", bias.scalar_type(), " ", bias.sizes());
+  TORCH_CHECK(bias.scalar_type() == at::kFloat && bias.is_contiguous() && bias.numel() == lanes,
+              "repquant::weight_only_linear: the bias must be a float32 vector of ", lanes,
+              " elements, got ", bias.scalar_type(), " ", bias.sizes());
   auto sizes = x.sizes().vec();
   sizes.back() = channels;
   at::Tensor out = new_output(sizes, at::kFloat);

@@ -15,8 +15,8 @@ struct Avx2 : PlainBytes {
   static constexpr bool kOverlaps = false;
   static constexpr int kRows = 4;
   static constexpr int kVectors = 1;
-  static constexpr int kFloatRows = 6;
-  static constexpr int kFloatVectors = 1;
+  static constexpr int kPairRows = 6;
+  static constexpr int kPairVectors = 1;
 
   struct F {
     __m256 a, b;
@@ -106,11 +106,6 @@ struct Avx2 : PlainBytes {
   }
 
   static I set_int(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-  /// Not set1: gcc 12 takes it through a register and the stack.
-  static I broadcast_int(const std::int32_t* p) {
-    const __m256i all = _mm256_broadcastd_epi32(_mm_loadu_si32(p));
-    return {all, all};
-  }
   static I load_int(const std::int32_t* p) {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
             _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
@@ -139,10 +134,6 @@ struct Avx2 : PlainBytes {
   template <int kCount>
   static I shift_right(I x) {
     return {_mm256_srai_epi32(x.a, kCount), _mm256_srai_epi32(x.b, kCount)};
-  }
-  template <int kCount>
-  static I shift_right_logical(I x) {
-    return {_mm256_srli_epi32(x.a, kCount), _mm256_srli_epi32(x.b, kCount)};
   }
   static I shift_right(I x, I n) {
     return {_mm256_srlv_epi32(x.a, n.a), _mm256_srlv_epi32(x.b, n.b)};
@@ -188,6 +179,7 @@ struct Avx2 : PlainBytes {
     const __m256i bytes = _mm256_set1_epi32(four);
     return {_mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16(bytes, 8)};
   }
+  /// Not set1: gcc 12 takes it through a register and the stack.
   static I broadcast_pair(const std::int16_t* p) {
     const __m256i all = _mm256_broadcastd_epi32(_mm_loadu_si32(p));
     return {all, all};

@@ -14,8 +14,8 @@ struct Avx512 {
   static constexpr bool kOverlaps = true;
   static constexpr int kRows = 6;
   static constexpr int kVectors = 4;
-  static constexpr int kFloatRows = 6;
-  static constexpr int kFloatVectors = 4;
+  static constexpr int kPairRows = 6;
+  static constexpr int kPairVectors = 4;
 
   using F = __m512;
   using I = __m512i;
@@ -69,7 +69,6 @@ struct Avx512 {
   static float largest(F a) { return _mm512_reduce_max_ps(a); }
 
   static I set_int(std::int32_t x) { return _mm512_set1_epi32(x); }
-  static I broadcast_int(const std::int32_t* p) { return _mm512_set1_epi32(*p); }
   static I load_int(const std::int32_t* p) { return _mm512_loadu_si512(p); }
   static void store_int(std::int32_t* p, I a) { _mm512_storeu_si512(p, a); }
   static I load_bytes(const std::int8_t* p) {
@@ -87,10 +86,6 @@ struct Avx512 {
   template <int kCount>
   static I shift_right(I a) {
     return _mm512_srai_epi32(a, kCount);
-  }
-  template <int kCount>
-  static I shift_right_logical(I a) {
-    return _mm512_srli_epi32(a, kCount);
   }
   static I shift_right(I a, I n) { return _mm512_srlv_epi32(a, n); }
   static I where_equal(I a, I b, I c) {

@@ -14,10 +14,10 @@ namespace {
 
 struct Generic : PlainBytes {
   static constexpr bool kOverlaps = false;
-  static constexpr int kRows = 4;       // of a tile of the matrix product
-  static constexpr int kVectors = 1;    // of 16 columns
-  static constexpr int kFloatRows = 4;  // of a tile of the float product
-  static constexpr int kFloatVectors = 1;
+  static constexpr int kRows = 4;      // of a tile of the matrix product
+  static constexpr int kVectors = 1;   // of 16 columns
+  static constexpr int kPairRows = 4;  // of a tile of the product of pairs
+  static constexpr int kPairVectors = 1;
 
   struct F {
     float v[16];
@@ -134,7 +134,6 @@ struct Generic : PlainBytes {
   static I set_int(std::int32_t x) {
     return each<I>([&](int) { return x; });
   }
-  static I broadcast_int(const std::int32_t* p) { return set_int(*p); }
   static I load_int(const std::int32_t* p) {
     I r;
     std::memcpy(r.v, p, sizeof(r.v));
@@ -171,12 +170,6 @@ struct Generic : PlainBytes {
   template <int kCount>
   static I shift_right(I a) {
     return each<I>([&](int i) { return a.v[i] >> kCount; });
-  }
-  template <int kCount>
-  static I shift_right_logical(I a) {
-    return each<I>([&](int i) {
-      return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.v[i]) >> kCount);
-    });
   }
   /// a >> n for a >= 0; 0 for n outside [0, 31], which lanes beyond the last column may hold.
   static I shift_right(I a, I n) {

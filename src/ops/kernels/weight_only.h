@@ -22,11 +22,20 @@ namespace {
 // vector of a quad (-1: none), one at a time: a burst of fetches holds the products up.
 
 inline constexpr int kQuads = 2;
+/// Of a step of nibbles, of a quad of bytes and of an unpacked pair.
+inline constexpr std::int64_t kChannelBytes = 4;
+
+/// Quads in registers.
+template <class V>
+struct LoadedQuads {
+  static typename V::I get(typename V::Weights quad, int i) {
+    return i == 0 ? V::even_bytes(quad) : V::odd_bytes(quad);
+  }
+};
 
 /// Numbers of levels, which are looked up.
 template <class V>
-struct Nibbles {
-  static constexpr std::int64_t kBytes = 4;  // of a channel
+struct Nibbles : LoadedQuads<V> {
   decltype(V::load_levels(nullptr)) levels;
 
   explicit Nibbles(const std::uint8_t* table)
@@ -37,23 +46,15 @@ struct Nibbles {
     V::load_nibbles(step, levels, low, high);
     return quad == 0 ? low : high;
   }
-  static typename V::I get(typename V::Weights quad, int i) {
-    return i == 0 ? V::even_bytes(quad) : V::odd_bytes(quad);
-  }
   static constexpr std::int64_t line(int quad, int v) { return v % 2 == quad ? 64 * v : -1; }
 };
 
 template <class V>
-struct Bytes {
-  static constexpr std::int64_t kBytes = 4;
-
+struct Bytes : LoadedQuads<V> {
   explicit Bytes(const std::uint8_t*) {}
   static std::int64_t step(int) { return step_bytes(false); }
   static typename V::Weights load(const std::uint8_t* step, int quad, int) {
     return V::load_weights(step + quad * 4 * kPanel);
-  }
-  static typename V::I get(typename V::Weights quad, int i) {
-    return i == 0 ? V::even_bytes(quad) : V::odd_bytes(quad);
   }
   static constexpr std::int64_t line(int quad, int v) { return quad * 4 * kPanel + 64 * v; }
 };
@@ -61,13 +62,11 @@ struct Bytes {
 /// Unpacked pairs, `vectors` vectors beside each other.
 template <class V>
 struct Unpacked {
-  static constexpr std::int64_t kBytes = 4;
   struct Quad {
     const std::uint8_t* place;
     int vectors;
   };
 
-  explicit Unpacked(const std::uint8_t*) {}
   static std::int64_t step(int vectors) { return kQuads * 2 * vectors * 64; }
   static Quad load(const std::uint8_t* step, int quad, int vectors) {
     return {step + quad * 2 * vectors * 64, vectors};
@@ -110,7 +109,7 @@ void chunk_tile(const ChunkInputs& in, const Source& source, const std::uint8_t*
       for (int v = 0; v < kVectors; ++v) {
         const std::int64_t line = Source::line(quad, v);
         if (line >= 0) V::prefetch(weight + line + kPrefetch);
-        quads[v] = source.load(weight + v * 16 * Source::kBytes, quad, kVectors);
+        quads[v] = source.load(weight + v * 16 * kChannelBytes, quad, kVectors);
       }
 #pragma GCC unroll 8
       for (int i = 0; i < 2; ++i) {
@@ -156,12 +155,12 @@ void chunk_tile(const ChunkInputs& in, const Source& source, const std::uint8_t*
 /// Vectors of a tile read from the packed weight: as many as its rows leave accumulators for.
 template <class V>
 constexpr int packed_vectors(int rows) {
-  const int most = V::kFloatRows * V::kFloatVectors / rows;
+  const int most = V::kPairRows * V::kPairVectors / rows;
   return most >= 4 ? 4 : most >= 2 ? 2 : 1;
 }
 
 /// All of a panel's live channels, from the packed weight.
-template <class V, class Source, int kRows = V::kFloatRows>
+template <class V, class Source, int kRows = V::kPairRows>
 void packed_tile_rows(int rows, const ChunkInputs& in, const Source& source,
                       const std::uint8_t* weight, std::int64_t steps, const float* scale,
                       int vectors, float* totals) {
@@ -169,11 +168,11 @@ void packed_tile_rows(int rows, const ChunkInputs& in, const Source& source,
     constexpr int kVectors = packed_vectors<V>(kRows);
     int v = 0;
     for (; v + kVectors <= vectors; v += kVectors) {
-      chunk_tile<V, Source, kRows, kVectors>(in, source, weight + v * 16 * Source::kBytes, steps,
+      chunk_tile<V, Source, kRows, kVectors>(in, source, weight + v * 16 * kChannelBytes, steps,
                                              scale + 16 * v, totals + 16 * v);
     }
     for (; v < vectors; ++v) {
-      chunk_tile<V, Source, kRows, 1>(in, source, weight + v * 16 * Source::kBytes, steps,
+      chunk_tile<V, Source, kRows, 1>(in, source, weight + v * 16 * kChannelBytes, steps,
                                       scale + 16 * v, totals + 16 * v);
     }
   } else if constexpr (kRows > 1) {
@@ -195,17 +194,17 @@ struct Block {
   }
 };
 
-/// kFloatVectors vectors of a block's unpacked weights; `in` is of the rows' first columns.
-template <class V, int kRows = V::kFloatRows>
+/// kPairVectors vectors of a block's unpacked weights; `in` is of the rows' first columns.
+template <class V, int kRows = V::kPairRows>
 void block_tile_rows(int rows, const ChunkInputs& in, const Block& block,
                      const std::uint8_t* weight, const float* scale, float* totals) {
   if (rows == kRows) {
     for (int i = 0; i < block.count; ++i) {
       const Chunk& chunk = block.chunks[i];
       const std::int64_t place = chunk.first_step - block.first_step();
-      chunk_tile<V, Unpacked<V>, kRows, V::kFloatVectors>(
+      chunk_tile<V, Unpacked<V>, kRows, V::kPairVectors>(
           {in.x + chunk.first_step * kStep, in.stride, in.chunk + chunk.index, in.chunk_stride},
-          Unpacked<V>(nullptr), weight + place * Unpacked<V>::step(V::kFloatVectors), chunk.steps,
+          Unpacked<V>(), weight + place * Unpacked<V>::step(V::kPairVectors), chunk.steps,
           scale + chunk.group * kPanel, totals);
     }
   } else if constexpr (kRows > 1) {
@@ -213,28 +212,28 @@ void block_tile_rows(int rows, const ChunkInputs& in, const Block& block,
   }
 }
 
-/// Steps of a panel -> [channels / 16 kFloatVectors][step][pair][16 kFloatVectors][2] int16.
+/// Steps of a panel -> [channels / 16 kPairVectors][step][pair][16 kPairVectors][2] int16.
 template <class V, class Source>
 void unpack_steps(const Source& source, const std::uint8_t* packed, std::int64_t steps,
                   std::uint8_t* out) {
-  constexpr std::int64_t kWidth = 16 * V::kFloatVectors;
+  constexpr std::int64_t kWidth = 16 * V::kPairVectors;
   for (std::int64_t part = 0; part < kPanel / kWidth; ++part) {
     for (std::int64_t s = 0; s < steps; ++s) {
-      const std::uint8_t* from = packed + s * Source::step(0) + part * kWidth * Source::kBytes;
+      const std::uint8_t* from = packed + s * Source::step(0) + part * kWidth * kChannelBytes;
 #pragma GCC unroll 8
       for (int quad = 0; quad < kQuads; ++quad) {
 #pragma GCC unroll 8
-        for (int v = 0; v < V::kFloatVectors; ++v) {
-          const auto loaded = source.load(from + v * 16 * Source::kBytes, quad, 0);
+        for (int v = 0; v < V::kPairVectors; ++v) {
+          const auto loaded = source.load(from + v * 16 * kChannelBytes, quad, 0);
 #pragma GCC unroll 8
           for (int i = 0; i < 2; ++i) {
-            const std::int64_t vector = (quad * 2 + i) * V::kFloatVectors + v;
+            const std::int64_t vector = (quad * 2 + i) * V::kPairVectors + v;
             V::store_int(reinterpret_cast<std::int32_t*>(out + vector * 64),
                          Source::get(loaded, i));
           }
         }
       }
-      out += Unpacked<V>::step(V::kFloatVectors);
+      out += Unpacked<V>::step(V::kPairVectors);
     }
   }
 }
@@ -249,7 +248,7 @@ void few_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t r
   const std::uint8_t* weight = args.weight + panel * layout.steps() * Source::step(0);
   const float* scale = args.scale + panel * layout.groups() * kPanel;
   const std::int64_t count = row_end - row_begin;
-  const std::int64_t tiles = (count + V::kFloatRows - 1) / V::kFloatRows;
+  const std::int64_t tiles = (count + V::kPairRows - 1) / V::kPairRows;
   const std::int64_t step_rows = (count + tiles - 1) / tiles;
   layout.each_chunk([&](const Chunk& chunk) {
     for (std::int64_t row = row_begin; row < row_end; row += step_rows) {
@@ -267,7 +266,7 @@ void few_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t r
 template <class V, class Source>
 void many_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t row_end,
                std::int64_t panel, int vectors, float* totals, std::uint8_t* unpacked) {
-  constexpr std::int64_t kWidth = 16 * V::kFloatVectors;
+  constexpr std::int64_t kWidth = 16 * V::kPairVectors;
   const ColumnLayout layout(args.columns, args.group_size);
   const std::int64_t chunks = layout.chunks();
   const Source source(args.levels);
@@ -276,12 +275,12 @@ void many_rows(const WeightOnlyArgs& args, std::int64_t row_begin, std::int64_t 
   Block block;
   const auto multiply = [&] {
     unpack_steps<V>(source, weight + block.first_step() * Source::step(0), block.steps(), unpacked);
-    for (std::int64_t part = 0; part * V::kFloatVectors < vectors; ++part) {
+    for (std::int64_t part = 0; part * V::kPairVectors < vectors; ++part) {
       const std::uint8_t* weights =
-          unpacked + part * block.steps() * Unpacked<V>::step(V::kFloatVectors);
-      for (std::int64_t row = row_begin; row < row_end; row += V::kFloatRows) {
+          unpacked + part * block.steps() * Unpacked<V>::step(V::kPairVectors);
+      for (std::int64_t row = row_begin; row < row_end; row += V::kPairRows) {
         const int rows =
-            static_cast<int>(row_end - row < V::kFloatRows ? row_end - row : V::kFloatRows);
+            static_cast<int>(row_end - row < V::kPairRows ? row_end - row : V::kPairRows);
         block_tile_rows<V>(
             rows, {args.x + row * args.stride, args.stride, args.chunks + row * chunks, chunks},
             block, weights, scale + part * kWidth,
