@@ -58,7 +58,8 @@ struct WeightRecipe {
   bool act_order = true;     // columns in order of falling diag(H)
   double damping = 0.01;     // share of mean(diag H) added to the diagonal, 0..1
   int block_size = 128;      // columns per lazy update
-  int group_size = 0;        // weight-only sites: columns that share a scale; 0: the whole row
+  int group_size = 0;        // weight-only sites and those with InputRecipe::group_size: columns
+                             // that share a scale; 0: the whole row
   bool codebook = true;   // up to 6 bits, integer products: learned levels instead of whole numbers
   bool shrinkage = true;  // more damping where the Hessian has few rows
   bool bias_correction = true;  // move the mean output error of the site into its bias
@@ -96,6 +97,7 @@ struct AttentionRecipe {
 
 struct InputRecipe {  // inputs of Linear sites that no norm feeds directly
   InputGranularity granularity = InputGranularity::kPerToken;
+  int group_size = 0;  // grids per token, behind norms too: columns that share one; 0: the row
   GeluGrid gelu_grid = GeluGrid::kAuto;  // kAuto: quadratic up to 4 bits
   double massive_threshold = 12.0;  // channel wider than this times the median: side column; 0: off
   int massive_bits = 8;             // bits of a side column

@@ -84,6 +84,11 @@ at::Tensor owned(const at::Tensor& tensor) {
 
 at::Tensor owned_float(const at::Tensor& tensor) { return owned(tensor.to(at::kFloat)); }
 
+/// Of a grid whose codes reach up to `top`: without a codebook the codes themselves.
+at::Tensor stored_levels(std::int64_t top, const at::Tensor& levels) {
+  return owned(levels.defined() ? levels : at::arange(top + 1, at::kByte));
+}
+
 }  // namespace
 
 struct ModuleFactory::Prototypes {
@@ -169,8 +174,12 @@ Module ModuleFactory::embedding(const EmbeddingState& s) {
 Module ModuleFactory::token_range(std::int64_t top) { return make(ClassKind::kTokenRange, {top}); }
 
 Module ModuleFactory::token_quantize(std::int64_t top, const at::Tensor& levels) {
-  const at::Tensor all = at::arange(top + 1, at::kByte);
-  return make(ClassKind::kTokenQuantize, {top, owned(levels.defined() ? levels : all)});
+  return make(ClassKind::kTokenQuantize, {top, stored_levels(top, levels)});
+}
+
+Module ModuleFactory::group_quantize(std::int64_t group_size, std::int64_t top,
+                                     const at::Tensor& levels) {
+  return make(ClassKind::kGroupQuantize, {group_size, top, stored_levels(top, levels)});
 }
 
 Module ModuleFactory::token_scale(const TokenScaleState& s) {

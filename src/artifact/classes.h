@@ -145,6 +145,9 @@ class ModuleFactory {
   torch::jit::Module token_range(std::int64_t top);
   /// (float [.., K], grids) -> u8 product codes. `levels`: uint8, undefined: all codes up to `top`.
   torch::jit::Module token_quantize(std::int64_t top, const at::Tensor& levels);
+  /// float [.., K] -> float [.., K] on the grid of each group of columns; codes as above.
+  torch::jit::Module group_quantize(std::int64_t group_size, std::int64_t top,
+                                    const at::Tensor& levels);
   /// (product of those codes [.., N], grids) -> output in floating point or operand codes.
   torch::jit::Module token_scale(const TokenScaleState& state);
 

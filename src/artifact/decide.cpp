@@ -129,7 +129,8 @@ class Decider {
 
   void decide_linear(const Node* node, const LinearPlan& plan) {
     LinearDecision& decision = result_.linears[node];
-    if (reads_float(plan)) return;
+    // The product of values on grids of groups gives floating point, as that of a weight alone.
+    if (reads_float(plan) || plan.input.group_size > 0) return;
     if (const auto operands = operand_codes(node, plan.weight.codes.size(0))) {
       decision.operands = operands;
       for (const auto& reader : readers_of(node->output(), true)) {

@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -139,6 +140,36 @@ MadeCodes LinearCodes::input_codes(Node* original, const PlannedSite& site, Lowe
   return codes_of(x, linear->input(0), linear, site, form);
 }
 
+Value* LinearCodes::grouped_input(Node* original, const PlannedSite& site, LoweredSite& form) {
+  const Value* x = original->input(0);
+  const InputQuantizer& quantizer = site.linear()->input;
+  form.input = SiteInput::kQuantize;
+  if (const MadeCodes* made = find_made(x, quantizer)) {
+    form.input_module = made->module;
+    return made->codes;
+  }
+  Node* linear = lowered_.copy.node(original);
+  Value* rows = token_input(site, linear->input(0), linear);
+  MadeCodes made{.quantizer = &quantizer};
+  made.codes =
+      lowered_.call(lowered_.factory.group_quantize(quantizer.group_size,
+                                                    quantizer.max_product_code(), quantizer.levels),
+                    site.plan->path + "_input", {rows}, linear, &form.input_module);
+  made.module = form.input_module;
+  quantized_[x].push_back(made);
+  return made.codes;
+}
+
+/// Several Linears may read the same codes.
+const MadeCodes* LinearCodes::find_made(const Value* x, const InputQuantizer& quantizer) const {
+  const auto found = quantized_.find(x);
+  if (found == quantized_.end()) return nullptr;
+  const auto made =
+      std::find_if(found->second.begin(), found->second.end(),
+                   [&](const MadeCodes& codes) { return same_codes(*codes.quantizer, quantizer); });
+  return made == found->second.end() ? nullptr : &*made;
+}
+
 /// The copy of the node that reads `from` on the way to `to`: its input is what stands for `from`
 /// by now, which may be what a submodule gives.
 Node* LinearCodes::first_mover(const Value* to, const Value* from) const {
@@ -151,11 +182,9 @@ Node* LinearCodes::first_mover(const Value* to, const Value* from) const {
 MadeCodes LinearCodes::codes_of(const Value* x, Value* now, Node* before, const PlannedSite& site,
                                 LoweredSite& form) {
   const InputQuantizer& quantizer = site.linear()->input;
-  for (const auto& made : quantized_[x]) {  // several Linears may read the same codes
-    if (same_codes(*made.quantizer, quantizer)) {
-      form.input_module = made.module;
-      return made;
-    }
+  if (const MadeCodes* made = find_made(x, quantizer)) {
+    form.input_module = made->module;
+    return *made;
   }
   MadeCodes made{.quantizer = &quantizer};
   if (quantizer.per_token) {

@@ -33,8 +33,12 @@ class LinearCodes {
   void lower_norm(torch::jit::Node* original, const InputQuantizer& quantizer);
   /// Made here unless they arrive as codes. Fills in where `form` gets its input from.
   MadeCodes input_codes(torch::jit::Node* original, const PlannedSite& site, LoweredSite& form);
+  /// The input on the grids of its groups, in floating point; made here. Fills in `form`, too.
+  torch::jit::Value* grouped_input(torch::jit::Node* original, const PlannedSite& site,
+                                   LoweredSite& form);
 
  private:
+  const MadeCodes* find_made(const torch::jit::Value* x, const InputQuantizer& quantizer) const;
   void scale_norm(torch::jit::Node* original, const InputQuantizer& quantizer);
   torch::jit::Value* token_input(const PlannedSite& planned, torch::jit::Value* x,
                                  torch::jit::Node* before);

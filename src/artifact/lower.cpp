@@ -118,14 +118,18 @@ class Lowering {
     const LinearPlan& plan = *site.linear();
     Node* linear = lowered_.copy.node(original);
     LoweredSite form{{}, site.plan->path};
-    if (!plan.quantized_input) {
+    if (!plan.quantized_input || plan.input.group_size > 0) {
+      Value* input = linear->input(0);
       form.input = SiteInput::kFloat;
       form.output = SiteOutput::kFloat;
+      if (plan.quantized_input) input = codes_.grouped_input(original, site, form);
       Value* output =
           lowered_.call(lowered_.factory.weight_only(weight_only_state(plan, form.path)), form.path,
-                        {linear->input(0)}, linear, &form.module);
+                        {input}, linear, &form.module);
       linear->output()->replaceAllUsesWith(output);
-      lowered_.emit(output, original->output(), form.path, Emission::Kind::kFloat);
+      // Codes of groups are made inside: one at a tie changes several outputs.
+      lowered_.emit(output, original->output(), form.path,
+                    plan.quantized_input ? Emission::Kind::kRounded : Emission::Kind::kFloat);
       lowered_.result.sites.push_back(form);
       return;
     }

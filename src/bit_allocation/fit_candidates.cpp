@@ -151,15 +151,15 @@ class Fit {
     const auto without_side = [&](const at::Tensor& x) {
       return widest != nullptr ? without_channels(x, widest->side_channels) : x;
     };
-    const PreparedWeight prepared =
-        prepare_weight({.weight = without_side((site.weight * fit.ratio).contiguous()),
-                        .bias = at::zeros({site.weight.size(0)}, at::kFloat),
-                        .rows = &rows,
-                        .codes = [&](const at::Tensor& x) { return without_side(x / fit.ratio); },
-                        .target = {},
-                        .row_weights = weights,
-                        .threads = options_.threads},
-                       recipe_.weights);
+    const PreparedWeight prepared = prepare_weight(
+        {.weight = without_side((site.weight * fit.ratio).contiguous()),
+         .bias = at::zeros({site.weight.size(0)}, at::kFloat),
+         .rows = &rows,
+         .codes = [&](const at::Tensor& x) { return without_side(x / fit.ratio); },
+         .target = {},
+         .row_weights = weights,
+         .threads = options_.threads},
+        weight_recipe(recipe_.weights, widest != nullptr ? &widest->quantizer : nullptr));
     for (const int bits : choices_.sites[i].weight_bits) {
       fit.weights.push_back(quantize_weight(prepared.weight, prepared.hessian, bits,
                                             prepared.recipe, options_.threads));

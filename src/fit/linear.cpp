@@ -30,8 +30,8 @@ at::Tensor target_of(const RowBlock& rows, const LinearSite& site, const SideCol
 /// For the input that the plan has. Of a weight alone the values themselves take the place of
 /// codes.
 FittedWeight fit_weight(const LinearProblem& problem, const SourceRows& rows,
-                        const LinearPlan& plan, WeightRecipe recipe) {
-  if (plan.quantized_input) recipe.group_size = 0;  // an integer product has one scale for each row
+                        const LinearPlan& plan, const WeightRecipe& given) {
+  const WeightRecipe recipe = weight_recipe(given, plan.quantized_input ? &plan.input : nullptr);
   const LinearSite& site = *problem.site;
   const auto folded = folded_linear(site.weight, site.bias, fold_of(plan.input));
   const WeightProblem weight{.weight = without_channels(folded.weight, plan.side.channels),
@@ -98,6 +98,7 @@ std::string describe(const LinearPlan& plan) {
     if (plan.weight.group_size > 0) text << "; groups of " << plan.weight.group_size;
   } else {
     text << (input.per_token ? "per token" : input.per_channel() ? "per channel" : "per tensor");
+    if (input.group_size > 0) text << " and " << input.group_size << " columns";
     if (input.levels.defined()) text << ", " << input.levels.numel() << " levels";
     if (input.form == CodeForm::kQuadratic) text << ", quadratic";
   }

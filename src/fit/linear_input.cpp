@@ -12,6 +12,7 @@
 #include "base/text_table.h"
 #include "fit/column_pairs.h"
 #include "fit/head_room.h"
+#include "fit/linear_weight.h"
 #include "fit/rows.h"
 #include "fit/token_input.h"
 #include "gptq/gptq.h"
@@ -161,9 +162,8 @@ double joint_error(const Rows& rows, const LinearProblem& in, const InputQuantiz
   const auto folded = folded_linear(in.site->weight, in.site->bias, fold_of(quantizer));
   LinearPlan plan;
   plan.input = quantizer;
-  WeightRecipe nearest = recipe;
+  WeightRecipe nearest = weight_recipe(recipe, &quantizer);
   nearest.rounding = WeightRounding::kNearest;
-  nearest.group_size = 0;  // an integer product has one scale for each row
   plan.weight = quantize_weight(folded.weight, {}, in.weight_bits, nearest, in.threads);
   plan.bias = folded.bias;
   const auto target = at::matmul(sample, in.site->weight.t());
@@ -254,7 +254,7 @@ FittedInput fit_linear_input(const WeightedRows& all, const LinearProblem& in,
   auto granularity = from_norm ? recipe.norm.granularity : recipe.input.granularity;
   // Codes are made before windows are taken: no row has a grid of its own there.
   if (granularity == InputGranularity::kPerToken && in.site->windows == nullptr) {
-    fitted.quantizer = fit_token_input(all, in);
+    fitted.quantizer = fit_token_input(all, in, recipe.input.group_size);
     return fitted;
   }
   // Nothing can be folded into codes that stay, and codes are made before windows are taken.

@@ -41,6 +41,12 @@ FittedWeight with_bias(const PreparedWeight& prepared, QuantizedWeight weight) {
 
 }  // namespace
 
+WeightRecipe weight_recipe(const WeightRecipe& recipe, const InputQuantizer* input) {
+  WeightRecipe result = recipe;
+  if (input != nullptr && input->group_size == 0) result.group_size = 0;
+  return result;
+}
+
 PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& recipe) {
   const std::int64_t rows = problem.rows->size();
   const bool with_target = problem.target != nullptr;

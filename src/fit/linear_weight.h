@@ -27,6 +27,10 @@ struct PreparedWeight {
   double compensation = 0.0;
 };
 
+/// The recipe for a weight behind this input, or null for one that stays in floating point: groups
+/// of columns need a product of floating-point values, one of codes has one scale for each row.
+WeightRecipe weight_recipe(const WeightRecipe& recipe, const InputQuantizer* input);
+
 /// Compensates (recipe.compensation; only towards a target) and measures the Hessian.
 PreparedWeight prepare_weight(const WeightProblem& problem, const WeightRecipe& recipe);
 

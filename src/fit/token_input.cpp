@@ -32,14 +32,17 @@ struct LevelSums {
   at::Tensor counts = at::zeros({kMaxLevel + 1}, at::kDouble);
   at::Tensor sums = at::zeros({kMaxLevel + 1}, at::kDouble);
 
-  /// values [n, K] in 0..kMaxLevel, float32; each counts rows [n] times channels [K], float64.
-  void add(const at::Tensor& values, const at::Tensor& rows, const at::Tensor& channels) {
+  /// values [n, K] in 0..kMaxLevel, float32; each counts grids [n, G], of its group of
+  /// `group_size` columns, times channels [K], float64.
+  void add(const at::Tensor& values, const at::Tensor& grids, std::int64_t group_size,
+           const at::Tensor& channels) {
     const float* value = values.const_data_ptr<float>();
-    const double *row = rows.const_data_ptr<double>(), *channel = channels.const_data_ptr<double>();
+    const double *grid = grids.const_data_ptr<double>(),
+                 *channel = channels.const_data_ptr<double>();
     double *count = counts.mutable_data_ptr<double>(), *sum = sums.mutable_data_ptr<double>();
-    for (std::int64_t i = 0; i < values.size(0); ++i) {
+    for (std::int64_t i = 0; i < values.size(0); ++i, grid += grids.size(1)) {
       for (std::int64_t c = 0; c < values.size(1); ++c, ++value) {
-        const double weight = row[i] * channel[c];
+        const double weight = grid[c / group_size] * channel[c];
         const float level = *value > 0 ? *value : 0;  // of NaN too
         const auto bin = static_cast<std::size_t>(round_even(level));
         count[bin] += weight;
@@ -52,6 +55,7 @@ struct LevelSums {
 /// A problem with what all folds of it go by, computed once.
 struct FoldProblem {
   const LinearProblem& linear;
+  int group_size = 0;             // see InputQuantizer
   at::Tensor importance;          // float32 [K], see TokenFoldProblem
   at::Tensor units, unexplained;  // float64 [K]; undefined where no fold is fitted
 };
@@ -64,15 +68,19 @@ at::Tensor fit_levels(const WeightedRows& rows, const at::Tensor& importance,
       importance.to(at::kDouble) / quantizer.multiplier.to(at::kDouble).square();
   LevelSums sums;
   // Part by part: they take several times the memory of the values.
-  const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / rows.x.size(1));
+  const std::int64_t columns = rows.x.size(1);
+  const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / columns);
   for (std::int64_t from = 0; from < rows.x.size(0); from += step) {
-    const at::Tensor u = token_rows(rows.x.slice(0, from, from + step), fine);
+    const at::Tensor u = split_groups(token_rows(rows.x.slice(0, from, from + step), fine), fine);
     const TokenGrids grids = token_grids(u, fine);
     const at::Tensor values =
         ((u - grids.low) / grids.step).clamp_(0.0, static_cast<double>(kMaxLevel));
-    at::Tensor weights = grids.step.to(at::kDouble).square_().flatten();
-    if (rows.weights.defined()) weights.mul_(rows.weights.slice(0, from, from + step));
-    sums.add(values.contiguous(), weights, channels.contiguous());
+    at::Tensor weights = grids.step.to(at::kDouble).square_().flatten(1);
+    if (rows.weights.defined()) {
+      weights.mul_(rows.weights.slice(0, from, from + step).unsqueeze(1));
+    }
+    sums.add(join_groups(values, fine, columns).contiguous(), weights.contiguous(),
+             fine.group_size > 0 ? fine.group_size : columns, channels.contiguous());
   }
   return best_levels(sums.counts, sums.sums, quantizer.bits);
 }
@@ -97,6 +105,7 @@ FoldTerms terms_of(const WeightedRows& rows, const FoldProblem& problem) {
 InputQuantizer quantizer_with(const std::optional<TokenFold>& fold, const WeightedRows& rows,
                               const FoldProblem& problem) {
   InputQuantizer quantizer = per_token_quantizer(problem.linear.activation_bits);
+  quantizer.group_size = problem.group_size;
   if (fold) {
     quantizer.multiplier = fold->multiplier;
     quantizer.offset = fold->offset;
@@ -165,8 +174,10 @@ FoldForm best_form(const WeightedRows& rows, const FoldProblem& problem) {
 
 }  // namespace
 
-InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& linear) {
+InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& linear,
+                               int group_size) {
   FoldProblem problem{.linear = linear,
+                      .group_size = group_size < rows.x.size(1) ? group_size : 0,
                       .importance = gram_diagonal_of(linear.readers),
                       .units = {},
                       .unexplained = {}};

@@ -18,7 +18,9 @@ inline constexpr int kMostLevelBits = 6;
 /// error on the other half; where no norm in front can carry it, a fold costs a pass over the input
 /// and must take away a fifth of the error. Up to kMostLevelBits bits the grid has the levels that
 /// best_levels() finds for the rows, each value counting by the square of its row's range times
-/// what the channel's error makes of the output (its readers) and by the row's weight.
-InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& linear);
+/// what the channel's error makes of the output (its readers) and by the row's weight. With a
+/// `group_size` below K each group of so many columns has a range of its own.
+InputQuantizer fit_token_input(const WeightedRows& rows, const LinearProblem& linear,
+                               int group_size = 0);
 
 }  // namespace repquant

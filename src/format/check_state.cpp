@@ -288,6 +288,11 @@ void check_token_quantize(const State& state) {
   }
 }
 
+void check_group_quantize(const State& state) {
+  state.integer("group_size", 1, kMaxGroup);
+  check_token_quantize(state);
+}
+
 void check_token_scale(const State& state) {
   const Sizes bias = state.tensor("bias");
   if (bias.size() != 1) state.fail("bias", "[N]", text_of(bias));
@@ -330,11 +335,12 @@ void check_row_quantize(const State& state) { state.integer("bits", 2, 8); }
 void check_instance(const ClassSource& source, const State& state) {
   using Check = void (*)(const State&);
   // In the order of ClassKind.
-  static constexpr std::array<Check, 16> checks{
+  static constexpr std::array<Check, 17> checks{
       &check_norm_quantize, &check_quantize,       &check_linear,      &check_weight_only,
       &check_side_columns,  &check_scores,         &check_attend,      &check_embedding,
       &check_token_range,   &check_token_quantize, &check_token_scale, &check_convolution,
-      &check_cache,         &check_cache,          &check_row_scale,   &check_row_quantize};
+      &check_cache,         &check_cache,          &check_row_scale,   &check_row_quantize,
+      &check_group_quantize};
   checks.at(static_cast<std::size_t>(&source - class_sources().data()))(state);
 }
 

@@ -39,7 +39,8 @@ enum class ClassKind {
   kCacheQuantize,
   kCacheDequantize,
   kRowScale,
-  kRowQuantize
+  kRowQuantize,
+  kGroupQuantize
 };
 
 /// One class: its name, its attributes (name and type as in TorchScript) and its methods.

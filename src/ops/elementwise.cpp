@@ -100,6 +100,31 @@ std::tuple<at::Tensor, at::Tensor> token_quantize_cpu(const at::Tensor& x, std::
   return quantize_tokens(x, top, levels, args);
 }
 
+at::Tensor group_quantize_cpu(const at::Tensor& x, std::int64_t group_size, std::int64_t top,
+                              const OptionalTensor& levels) {
+  TORCH_CHECK(x.scalar_type() == at::kFloat && x.dim() >= 1 && x.size(-1) > 0,
+              "repquant::group_quantize: needs float32 [.., K], got ", x.scalar_type(), " ",
+              x.sizes());
+  TORCH_CHECK(group_size > 0, "repquant::group_quantize: no row has groups of ", group_size);
+  check_top(top);
+  const at::Tensor input = in_order(x), kept = levels ? checked_levels(*levels, top) : at::Tensor();
+  at::Tensor out = new_output(x.sizes(), at::kFloat);
+  if (out.numel() == 0) return out;
+  const GroupArgs args{.x = input.const_data_ptr<float>(),
+                       .out = out.mutable_data_ptr<float>(),
+                       .width = x.size(-1),
+                       .group_size = group_size,
+                       .top = static_cast<int>(top),
+                       .levels = kept.defined() ? kept.const_data_ptr<std::uint8_t>() : nullptr,
+                       .level_count = kept.defined() ? static_cast<int>(kept.numel()) : 0};
+  const Kernels& table = kernels(current_level());
+  split_work(out.numel() / args.width, rows_per_task(args.width),
+             [&](std::int64_t begin, std::int64_t end) {
+               table.group_quantize(args, begin, end, thread_scratch(args.width));
+             });
+  return out;
+}
+
 std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at::Tensor& weight,
                                                    const at::Tensor& bias, double epsilon,
                                                    bool root_mean_square, std::int64_t top,

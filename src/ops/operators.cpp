@@ -24,6 +24,11 @@ std::tuple<at::Tensor, at::Tensor> token_quantize_meta(const at::Tensor& x, std:
           at::empty_symint(rows, x.options())};
 }
 
+at::Tensor group_quantize_meta(const at::Tensor& x, std::int64_t, std::int64_t,
+                               const std::optional<at::Tensor>&) {
+  return at::empty_symint(x.sym_sizes(), x.options());
+}
+
 std::tuple<at::Tensor, at::Tensor> norm_tokens_meta(const at::Tensor& x, const at::Tensor&,
                                                     const at::Tensor&, double, bool,
                                                     std::int64_t top,
@@ -304,7 +309,12 @@ TORCH_LIBRARY(repquant, m) {
       "token_quantize(Tensor x, int top, Tensor? levels, Tensor? multiplier=None, "
       "Tensor? offset=None) -> (Tensor codes, Tensor rows)");
 
-  // The same after LayerNorm or RMSNorm over the last dimension. weight, bias float32 [K].
+  // float32 [.., K] -> the same, each group of group_size columns (the last one of what is left) on
+  // a grid of its own: low + step v with low, step and v as token_quantize has them for a row.
+  m.def("group_quantize(Tensor x, int group_size, int top, Tensor? levels) -> Tensor");
+
+  // The same as token_quantize after LayerNorm or RMSNorm over the last dimension. weight, bias
+  // float32 [K].
   m.def(
       "norm_tokens(Tensor x, Tensor weight, Tensor bias, float epsilon, bool root_mean_square, "
       "int top, Tensor? levels) -> (Tensor codes, Tensor rows)");
@@ -398,6 +408,7 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("norm_quantize", &norm_quantize_cpu);
   m.impl("quantize", &quantize_cpu);
   m.impl("token_quantize", &token_quantize_cpu);
+  m.impl("group_quantize", &group_quantize_cpu);
   m.impl("norm_tokens", &norm_tokens_cpu);
   m.impl("norm_and_tokens", &norm_and_tokens_cpu);
   m.impl("cache_quantize", &cache_quantize_cpu);
@@ -426,6 +437,7 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("norm_quantize", &norm_quantize_meta);
   m.impl("quantize", &quantize_meta);
   m.impl("token_quantize", &token_quantize_meta);
+  m.impl("group_quantize", &group_quantize_meta);
   m.impl("norm_tokens", &norm_tokens_meta);
   m.impl("norm_and_tokens", &norm_and_tokens_meta);
   m.impl("cache_quantize", &cache_quantize_meta);

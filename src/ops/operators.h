@@ -33,6 +33,9 @@ std::tuple<at::Tensor, at::Tensor> token_quantize_cpu(const at::Tensor& x, std::
                                                       const OptionalTensor& multiplier = {},
                                                       const OptionalTensor& offset = {});
 
+at::Tensor group_quantize_cpu(const at::Tensor& x, std::int64_t group_size, std::int64_t top,
+                              const OptionalTensor& levels);
+
 std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at::Tensor& weight,
                                                    const at::Tensor& bias, double epsilon,
                                                    bool root_mean_square, std::int64_t top,

@@ -51,6 +51,7 @@ std::string operator_of(ClassKind kind) {
     case ClassKind::kCacheDequantize:
     case ClassKind::kRowScale:
     case ClassKind::kRowQuantize:
+    case ClassKind::kGroupQuantize:
       break;  // of an input, of no site
   }
   return class_source(kind).name;

@@ -10,7 +10,11 @@ std::string grids_of(const LinearPlan& plan) {
   std::string text = plan.input.form == CodeForm::kQuadratic ? "quadratic" : "uniform";
   if (plan.input.levels.defined()) text = counted(plan.input.levels.numel(), "level");
   if (plan.input.per_token) {
-    text += ", per token at run time";
+    text += ", per token ";
+    if (plan.input.group_size > 0) {
+      text += "and " + std::to_string(plan.input.group_size) + " columns ";
+    }
+    text += "at run time";
     if (plan.input.per_channel()) text += plan.norm.empty() ? ", channels scaled" : ", folded";
   } else if (plan.input.per_channel()) {
     text += plan.norm.empty() ? ", per channel at run time" : ", per channel, folded";

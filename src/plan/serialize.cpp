@@ -156,6 +156,7 @@ Dict store(const InputQuantizer& input) {
   put(dict, "scale", input.scale);
   put(dict, "zero_point", input.zero_point);
   put(dict, "per_token", input.per_token);
+  put(dict, "group_size", input.group_size);
   put(dict, "levels", input.levels);
   return dict;
 }
@@ -169,6 +170,7 @@ InputQuantizer read_input(const Reader& reader, bool optional) {
   input.scale = reader.number("scale");
   input.zero_point = reader.integer("zero_point", 0, std::int64_t{1} << 20);
   input.per_token = reader.boolean("per_token");
+  input.group_size = reader.integer("group_size", 0, kMaxGroupSize);
   input.levels = reader.tensor("levels", at::kByte, true);
   return input;
 }

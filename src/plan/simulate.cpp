@@ -51,6 +51,25 @@ InputQuantizer per_token_quantizer(int bits) {
   return quantizer;
 }
 
+at::Tensor split_groups(const at::Tensor& rows, const InputQuantizer& quantizer) {
+  const std::int64_t size = quantizer.group_size;
+  if (size == 0) return rows;
+  const std::int64_t columns = rows.size(-1), rest = (size - columns % size) % size;
+  auto sizes = rows.sizes().vec();
+  sizes.back() = rest;
+  const at::Tensor whole =
+      rest == 0 ? rows : at::cat({rows, rows.narrow(-1, columns - 1, 1).expand(sizes)}, -1);
+  sizes.back() = (columns + rest) / size;
+  sizes.push_back(size);
+  return whole.reshape(sizes);
+}
+
+at::Tensor join_groups(const at::Tensor& groups, const InputQuantizer& quantizer,
+                       std::int64_t columns) {
+  if (quantizer.group_size == 0) return groups;
+  return groups.flatten(-2).narrow(-1, 0, columns);
+}
+
 at::Tensor token_rows(const at::Tensor& x, const InputQuantizer& quantizer) {
   const at::Tensor rows = x.to(at::kFloat);
   return quantizer.per_channel() ? at::mul(rows, quantizer.multiplier).add_(quantizer.offset)
@@ -77,8 +96,9 @@ at::Tensor level_table(const at::Tensor& levels) {
 at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
   const auto max_code = static_cast<double>(quantizer.max_code());
   if (quantizer.per_token) {
-    const at::Tensor rows = token_rows(x, quantizer);
-    at::Tensor codes = token_product_codes(rows, token_grids(rows, quantizer), quantizer);
+    const at::Tensor rows = split_groups(token_rows(x, quantizer), quantizer);
+    at::Tensor codes = join_groups(
+        token_product_codes(rows, token_grids(rows, quantizer), quantizer), quantizer, x.size(-1));
     if (!quantizer.levels.defined()) return codes;
     return at::bucketize(codes, quantizer.levels.to(at::kFloat)).to(at::kFloat);
   }
@@ -93,8 +113,8 @@ at::Tensor encode(const at::Tensor& x, const InputQuantizer& quantizer) {
 
 bool same_codes(const InputQuantizer& a, const InputQuantizer& b) {
   return a.bits == b.bits && a.form == b.form && a.per_token == b.per_token &&
-         at::equal(a.multiplier, b.multiplier) && at::equal(a.offset, b.offset) &&
-         a.levels.defined() == b.levels.defined() &&
+         a.group_size == b.group_size && at::equal(a.multiplier, b.multiplier) &&
+         at::equal(a.offset, b.offset) && a.levels.defined() == b.levels.defined() &&
          (!a.levels.defined() || at::equal(a.levels, b.levels));
 }
 
@@ -108,9 +128,11 @@ at::Tensor product_codes(const at::Tensor& codes, const InputQuantizer& quantize
 
 at::Tensor product_input(const at::Tensor& x, const InputQuantizer& quantizer) {
   if (quantizer.per_token) {
-    const at::Tensor rows = token_rows(x, quantizer);
+    const at::Tensor rows = split_groups(token_rows(x, quantizer), quantizer);
     const TokenGrids grids = token_grids(rows, quantizer);
-    return token_product_codes(rows, grids, quantizer).mul_(grids.step).add_(grids.low);
+    const at::Tensor values =
+        token_product_codes(rows, grids, quantizer).mul_(grids.step).add_(grids.low);
+    return join_groups(values, quantizer, x.size(-1));
   }
   at::Tensor codes = product_codes(encode(x, quantizer), quantizer);
   return codes.sub_(static_cast<double>(quantizer.zero_point));
@@ -155,6 +177,10 @@ namespace {
 at::Tensor simulate_rows(const LinearPlan& plan, const at::Tensor& x) {
   if (!plan.quantized_input) {
     return at::matmul(x, plan.weight.dequantize().t()) + plan.bias;
+  }
+  if (plan.input.group_size > 0) {
+    const at::Tensor values = product_input(x, plan.input);
+    return at::matmul(values, plan.weight.dequantize().t()) + plan.bias;
   }
   if (plan.input.per_token) {
     const at::Tensor rows = token_rows(x, plan.input);

@@ -18,13 +18,19 @@ InputQuantizer per_token_quantizer(int bits);
 /// What a grid per token spans: the rows u = x m + a, float32 [.., K], of the unfolded input x.
 at::Tensor token_rows(const at::Tensor& x, const InputQuantizer& quantizer);
 
+/// Rows [.., K] as groups of columns, [.., G, group_size], and back. A last group that is not full
+/// gets the row's last value for the rest; without groups the rows are one group, as they are.
+at::Tensor split_groups(const at::Tensor& rows, const InputQuantizer& quantizer);
+at::Tensor join_groups(const at::Tensor& groups, const InputQuantizer& quantizer,
+                       std::int64_t columns);
+
 /// The grid of each row: u^ = low + step l. A step is at least the smallest normal number, so that
 /// a constant row has codes 0.
 struct TokenGrids {
   at::Tensor low, step;  // float32 [.., 1]
 };
 
-/// The grids of rows as token_rows() gives them.
+/// The grids of rows as token_rows() gives them, or of groups as split_groups() does.
 TokenGrids token_grids(const at::Tensor& rows, const InputQuantizer& quantizer);
 
 /// The level of every code of a codebook's fine grid, uint8 [256]: the one that is nearest to it,

@@ -30,7 +30,8 @@ enum class CodeForm { kUniform, kQuadratic };
 /// A grid per token spans each row's own range, found at run time: lo_t is the smallest value of
 /// the row, s_t = (max - lo_t) / L. Without `levels` q = v, l(q) = q and L = 2^b - 1; with them L =
 /// 255 and q is the index of the level that is nearest to v. The product sees l(q) with scale 1 and
-/// zero point 0; m and a are 1 and 0, or what a norm in front carries.
+/// zero point 0; m and a are 1 and 0, or what a norm in front carries. With `group_size` each group
+/// of so many columns has such a grid, and what enters the product is u^ itself.
 struct InputQuantizer {
   int bits = 8;
   CodeForm form = CodeForm::kUniform;
@@ -39,7 +40,8 @@ struct InputQuantizer {
   double scale = 1.0;     // s, > 0
   int zero_point = 0;     // z, 0 <= z <= 2^b - 1 (quadratic: <= (2^b - 1)^2)
   bool per_token = false;
-  at::Tensor levels;  // per token: uint8 [2^b], rising; undefined: the codes themselves
+  int group_size = 0;  // per token: columns that share a grid, fewer than K; 0: the whole row
+  at::Tensor levels;   // per token: uint8 [2^b], rising; undefined: the codes themselves
 
   std::int64_t max_code() const { return (std::int64_t{1} << bits) - 1; }
   bool per_channel() const { return multiplier.numel() > 1; }

@@ -132,6 +132,21 @@ bool fuse_embedding(FusionContext& context, const SubmoduleCall& embedding) {
   return true;
 }
 
+bool fuse_group_quantize(FusionContext& context, const SubmoduleCall& quantize) {
+  const StoredState& state = *quantize.state;
+  const std::int64_t top = state.integer("top");
+  const at::Tensor levels = state.tensor("levels");
+  const bool learned = levels.numel() != top + 1;
+  Value* values =
+      insert_operator(quantize.node, "repquant::group_quantize",
+                      {quantize.argument(0), state.integer("group_size"), top,
+                       NamedValue(learned ? torch::jit::IValue(levels) : torch::jit::IValue())});
+  context.replace(quantize.node->output(), values, {.module = quantize.name});
+  quantize.node->destroy();
+  context.report_fused(quantize.name, "repquant::group_quantize");
+  return true;
+}
+
 bool leave_token_call(FusionContext& context, const SubmoduleCall& call) {
   context.report_portable(call, "what it works with is not fused");
   return false;
@@ -165,6 +180,7 @@ void fuse(FusionContext& context, torch::jit::Graph& graph) {
                                                             {"Embedding", &fuse_embedding},
                                                             {"Quantize", &fuse_quantize},
                                                             {"TokenQuantize", &fuse_token_quantize},
+                                                            {"GroupQuantize", &fuse_group_quantize},
                                                             {"RowQuantize", &fuse_row_quantize},
                                                             {"RowScale", &leave_token_call},
                                                             {"TokenRange", &leave_token_call},

@@ -103,6 +103,8 @@ bool fuse_norm(FusionContext& context, const SubmoduleCall& norm);
 /// Rows of a quantized table.
 bool fuse_embedding(FusionContext& context, const SubmoduleCall& embedding);
 bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize);
+/// Values on the grids of groups of columns.
+bool fuse_group_quantize(FusionContext& context, const SubmoduleCall& quantize);
 /// With the call that finds the rows' grids, and the norm in front if nothing else reads it.
 bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize);
 /// Operands of an attention on scales of rows, with the call that finds these.

@@ -142,7 +142,8 @@ class FoldReader {
       const StoredState& norm = input->second;
       got = Affine{norm.tensor("weight").flatten().to(at::kDouble),
                    norm.tensor("bias").flatten().to(at::kDouble)};
-    } else if (input->second.kind == "TokenQuantize" && reference != nullptr) {
+    } else if (reference != nullptr &&
+               (input->second.kind == "TokenQuantize" || input->second.kind == "GroupQuantize")) {
       const auto rows = arguments_.find(row.input_module);
       if (rows != arguments_.end()) {
         got = norm_before(rows->second, linear_of(site)->weight.size(1));

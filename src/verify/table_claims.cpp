@@ -28,7 +28,8 @@ namespace {
 std::int64_t max_code(int bits) { return (std::int64_t{1} << bits) - 1; }
 
 /// The class that a site's own submodule has.
-ClassKind class_of(const SiteReport& site) {
+ClassKind class_of(const ArtifactSite& row, const StoredStates& stored) {
+  const SiteReport& site = row.site;
   const std::optional<SiteKind> kind = find_site_kind(site.kind);
   if (!kind) refute("site " + site.path + " is of the kind " + site.kind + ", which there is not");
   switch (*kind) {
@@ -46,8 +47,10 @@ ClassKind class_of(const SiteReport& site) {
     case SiteKind::kWindowedLinear:
       break;
   }
-  return site.activation_bits == kWeightOnlyBits ? ClassKind::kWeightOnlyLinear
-                                                 : ClassKind::kLinear;
+  const auto input = stored.find(row.input_module);
+  const bool groups = input != stored.end() && input->second.kind == "GroupQuantize";
+  return groups || site.activation_bits == kWeightOnlyBits ? ClassKind::kWeightOnlyLinear
+                                                           : ClassKind::kLinear;
 }
 
 /// The state of a submodule that the table names for a site.
@@ -72,14 +75,14 @@ void check_most(const std::string& path, const std::string& what, std::int64_t g
          std::to_string(got) + ", more than " + std::to_string(most));
 }
 
-void check_bits(const ArtifactSite& row, const StoredState& state) {
+void check_bits(const ArtifactSite& row, ClassKind kind, const StoredState& state) {
   const SiteReport& site = row.site;
   const int bits = site.activation_bits;
   if (site.weight_bits > 0 && state.integer("bits") != site.weight_bits) {
     refute("site " + site.path + " states " + std::to_string(site.weight_bits) +
            "-bit weights, but stores codes of " + std::to_string(state.integer("bits")) + " bits");
   }
-  switch (class_of(site)) {
+  switch (kind) {
     case ClassKind::kLinear: {
       const std::int64_t largest = max_code(bits);
       const bool square = bits <= 4 && state.integer("max_product_code") == largest * largest;
@@ -102,7 +105,8 @@ void check_bits(const ArtifactSite& row, const StoredState& state) {
       check_most(site.path, "the largest code of its input", state.integer("max_code"),
                  bits == kWeightOnlyBits ? 0 : max_code(bits), bits);
       break;
-    // The first two read floating point, the others are of no site.
+    // The first two read floating point (check_input() counts the levels of groups), the others are
+    // of no site.
     case ClassKind::kWeightOnlyLinear:
     case ClassKind::kEmbedding:
     case ClassKind::kNormQuantize:
@@ -115,16 +119,18 @@ void check_bits(const ArtifactSite& row, const StoredState& state) {
     case ClassKind::kCacheDequantize:
     case ClassKind::kRowScale:
     case ClassKind::kRowQuantize:
+    case ClassKind::kGroupQuantize:
       break;
   }
 }
 
 void check_input(const Subject& subject, const ArtifactSite& row) {
   if (row.input_module.empty()) return;
-  const StoredState& state = state_of(subject, row.site.path, row.input_module,
-                                      {"Quantize", "NormQuantize", "TokenQuantize"});
+  const StoredState& state =
+      state_of(subject, row.site.path, row.input_module,
+               {"Quantize", "NormQuantize", "TokenQuantize", "GroupQuantize"});
   const int bits = row.site.activation_bits;
-  if (state.kind == "TokenQuantize") {
+  if (state.values.count("levels") > 0) {
     check_most(row.site.path, "the number of levels that its input gets",
                state.tensor("levels").numel(), max_code(bits) + 1, bits);
   } else {
@@ -264,8 +270,8 @@ std::string look_at_table(const Subject& subject) {
       refute("site " + row.site.path + " states bits, but has no submodule");
     }
     ++quantized;
-    check_bits(
-        row, state_of(subject, row.site.path, row.module, {class_source(class_of(row.site)).name}));
+    const ClassKind kind = class_of(row, subject.stored);
+    check_bits(row, kind, state_of(subject, row.site.path, row.module, {class_source(kind).name}));
     check_input(subject, row);
     if (!row.side_module.empty()) {
       state_of(subject, row.site.path, row.side_module, {"SideColumns"});

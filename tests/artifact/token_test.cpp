@@ -57,6 +57,13 @@ Recipe per_token(BitWidths bits) {
   return recipe_of(bits, InputGranularity::kPerToken, InputGranularity::kPerToken);
 }
 
+Recipe in_groups(BitWidths bits, int group_size) {
+  Recipe recipe = per_token(bits);
+  recipe.input.group_size = group_size;
+  recipe.weights.group_size = group_size;
+  return recipe;
+}
+
 /// Mean over rows of the error's norm relative to the row's.
 double error_of_rows(const at::Tensor& expected, const at::Tensor& got) {
   return ((got - expected).norm(2, -1) / expected.norm(2, -1)).mean().item<double>();
@@ -120,6 +127,13 @@ TEST(Tokens, ClassesComputeTheSimulationsCodes) {
       EXPECT_EQ(codes.scalar_type(), at::kByte);
       const at::Tensor expected = product_codes(encode(x, quantizer), quantizer);
       EXPECT_TRUE(at::equal(codes.to(at::kFloat), expected)) << bits << learned;
+      for (const int group_size : {1, 16, 32, 40}) {  // with a rest of 8 columns, and without
+        InputQuantizer grouped = quantizer;
+        grouped.group_size = group_size;
+        auto groups = factory.group_quantize(group_size, top, quantizer.levels);
+        EXPECT_TRUE(at::equal(groups.forward({x}).toTensor(), product_input(x, grouped)))
+            << bits << learned << " " << group_size;
+      }
     }
   }
 }
@@ -151,7 +165,8 @@ TEST_P(TokensFixture, ComputesWhatWasSimulated) {
   const std::vector<Recipe> recipes{
       per_token({8, 8}), per_token({4, 4}),
       recipe_of({8, 8}, InputGranularity::kPerToken, InputGranularity::kPerChannel),
-      recipe_of({8, 8}, InputGranularity::kAuto, InputGranularity::kPerToken)};
+      recipe_of({8, 8}, InputGranularity::kAuto, InputGranularity::kPerToken),
+      in_groups({3, 3}, 16)};
   for (const Recipe& recipe : recipes) {
     const auto plans = plans_of(prepared, recipe);
     const Lowered module = lowered(prepared, plans);
@@ -166,7 +181,8 @@ TEST_P(TokensFixture, ComputesWhatWasSimulated) {
                        [&](const LoweredSite& row) { return row.path == plans[i].path; });
       ASSERT_NE(site, module.sites.end());
       const bool token = linear != nullptr && linear->input.per_token;
-      EXPECT_EQ(site->scale_module.empty(), !token) << site->path;
+      const bool groups = token && linear->input.group_size > 0;
+      EXPECT_EQ(site->scale_module.empty(), !token || groups) << site->path;
       if (!token) continue;
       ++scaled;
       EXPECT_EQ(site->input, SiteInput::kQuantize) << site->path;

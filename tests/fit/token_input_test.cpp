@@ -57,6 +57,25 @@ TEST_F(TokenFit, ANormTakesTheMiddleAndPartOfTheWidth) {
   EXPECT_FALSE(fit_token_input(rows, problem).offset.any().item<bool>());
 }
 
+TEST_F(TokenFit, GroupsLoseLessThanRows) {
+  rows.x = at::randn({256, 8}).mul_(at::tensor({1, 1, 1, 1, 50, 50, 50, 50}));
+  site.weight = at::randn({6, 8}) / at::tensor({1, 1, 1, 1, 50, 50, 50, 50});
+  problem.readers = {{.weight = site.weight, .counts = {}}};
+  problem.one_grid = true;  // no fold that would do the same
+  for (const int bits : {3, 8}) {
+    problem.activation_bits = bits;
+    const auto error = [&](int group_size) {
+      const InputQuantizer quantizer = fit_token_input(rows, problem, group_size);
+      EXPECT_EQ(quantizer.group_size, group_size < 8 ? group_size : 0);
+      EXPECT_EQ(quantizer.levels.defined(), bits == 3);
+      const at::Tensor difference = fake_quantize(rows.x, quantizer) - rows.x;
+      return at::matmul(difference, site.weight.t()).square().sum().item<double>();
+    };
+    EXPECT_LT(100 * error(4), error(0)) << bits;
+    EXPECT_EQ(error(8), error(0)) << bits;  // one group is the row
+  }
+}
+
 TEST_F(TokenFit, LevelsBeatTheUniformGrid) {
   rows.x = at::randn({256, 8}).abs().pow(3);  // most values near the lower end
   problem.activation_bits = 4;

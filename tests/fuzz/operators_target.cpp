@@ -236,6 +236,12 @@ Call token_quantize(Draw& draw) {
   return call;
 }
 
+Call group_quantize(Draw& draw) {
+  Call call{"group_quantize", {floats(draw, {draw.size(20), draw.size(80)}), draw.size(40)}};
+  add_grids(draw, 1, false, call.arguments);
+  return call;
+}
+
 Call norm_tokens(Draw& draw) {
   const std::int64_t width = draw.size(80);
   const bool both = draw.coin();
@@ -322,11 +328,11 @@ Call depthwise(Draw& draw) {
   return call;
 }
 
-constexpr std::array kCalls{&pack_weight,    &pack_weight_only,   &linear,   &linear_tokens,
-                            &linear_side,    &weight_only_linear, &quantize, &norm_quantize,
-                            &token_quantize, &norm_tokens,        &windows,  &patches,
-                            &attention,      &quantize_heads,     &cache,    &operand_rows,
-                            &depthwise,      &grouped_linear};
+constexpr std::array kCalls{&pack_weight,    &pack_weight_only,   &linear,        &linear_tokens,
+                            &linear_side,    &weight_only_linear, &quantize,      &norm_quantize,
+                            &token_quantize, &norm_tokens,        &windows,       &patches,
+                            &attention,      &quantize_heads,     &cache,         &operand_rows,
+                            &depthwise,      &grouped_linear,     &group_quantize};
 
 /// The tensor in another shape, type or layout, or with values that it should not have.
 at::Tensor forged(Draw& draw, const at::Tensor& tensor) {

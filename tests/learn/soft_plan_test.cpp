@@ -64,6 +64,10 @@ void expect_the_simulation(const Recipe& recipe) {
 
 TEST(SoftPlan, IsTheSimulationOnGridsPerToken) {
   for (const int bits : {3, 4, 8}) expect_the_simulation(recipe_for_bits({bits, bits}));
+  Recipe groups = recipe_for_bits({4, 4});
+  groups.input.group_size = 16;
+  groups.weights.group_size = 8;
+  expect_the_simulation(groups);
 }
 
 TEST(SoftPlan, IsTheSimulationOnStaticGridsWithSideColumns) {

@@ -86,6 +86,31 @@ TEST(TokenOperators, CodesAndGridsAreTheSimulations) {
   }
 }
 
+TEST(TokenOperators, GroupsAreTheSimulations) {
+  at::manual_seed(13);
+  at::Tensor x = rows();  // 77 columns
+  x[2][3][40] = std::numeric_limits<float>::quiet_NaN();
+  for (const auto& level : ops::cpu_levels()) {
+    const testing::LevelScope scope(level);
+    for (const int group_size : {1, 5, 16, 32, 76, 77, 100}) {
+      for (const int bits : {2, 3, 4, 6, 8}) {
+        for (const bool learned : {false, true}) {
+          InputQuantizer quantizer = quantizer_of(bits, learned);
+          quantizer.group_size = group_size;
+          const at::Tensor got = ops::group_quantize_cpu(
+              x, group_size, quantizer.max_product_code(), codebook(quantizer));
+          EXPECT_TRUE(at::allclose(got, product_input(x, quantizer), 0, 0, /*equal_nan=*/true))
+              << level << " " << group_size << " " << bits << learned;
+        }
+      }
+    }
+    EXPECT_THROW(ops::group_quantize_cpu(x, 0, 7, {}), c10::Error);
+    EXPECT_THROW(ops::group_quantize_cpu(x, 32, 256, {}), c10::Error);
+    EXPECT_THROW(ops::group_quantize_cpu(x.to(at::kDouble), 32, 7, {}), c10::Error);
+    EXPECT_EQ(ops::group_quantize_cpu(x.slice(0, 0, 0), 32, 7, {}).numel(), 0);
+  }
+}
+
 TEST(TokenOperators, ChannelsAreScaledAndShiftedOnTheWay) {
   at::manual_seed(12);
   const at::Tensor x = rows();

@@ -95,9 +95,11 @@ TEST(Serialize, WeightOnlyWithoutInputGrid) {
 TEST(Serialize, GridPerTokenIsLossless) {
   SitePlan plan = linear_plan();
   std::get<LinearPlan>(plan.plan).input = per_token_quantizer(6);
+  std::get<LinearPlan>(plan.plan).input.group_size = 3;
   expect_lossless(plan);
   const SitePlan again = plan_from_ivalue(round_trip(to_ivalue(plan)));
   EXPECT_TRUE(std::get<LinearPlan>(again.plan).input.per_token);
+  EXPECT_EQ(std::get<LinearPlan>(again.plan).input.group_size, 3);
   EXPECT_FALSE(std::get<LinearPlan>(plan_from_ivalue(round_trip(to_ivalue(linear_plan()))).plan)
                    .input.per_token);
 }

@@ -95,6 +95,33 @@ TEST(Simulate, TokensHaveGridsOfTheirOwn) {
   EXPECT_TRUE(at::allclose(simulate_linear(plan, x), expected, 1e-5, 1e-4));
 }
 
+TEST(Simulate, GroupsHaveGridsOfTheirOwn) {
+  InputQuantizer quantizer = per_token_quantizer(2);
+  quantizer.group_size = 2;
+  // 10 .. 13, 0 .. 300 and one column alone, which has itself.
+  const at::Tensor x = at::stack({row({10, 13, 0, 300, 7}), row({-1, -1, 2, 1.1, -4})});
+  EXPECT_TRUE(at::equal(fake_quantize(x, quantizer),
+                        at::stack({row({10, 13, 0, 300, 7}), row({-1, -1, 2, 1.1, -4})})));
+  quantizer.group_size = 3;
+  const at::Tensor codes = at::stack({row({2, 3, 0, 3, 0}), row({0, 0, 3, 3, 0})});
+  EXPECT_TRUE(at::equal(encode(x, quantizer), codes));
+  const at::Tensor exact = at::stack({row({26.0 / 3, 13, 0, 300, 7}), row({-1, -1, 2, 1.1, -4})});
+  EXPECT_TRUE(at::allclose(fake_quantize(x, quantizer), exact));
+  EXPECT_TRUE(at::equal(join_groups(split_groups(x, quantizer), quantizer, 5), x));
+  LinearPlan plan = hand_made_linear();
+  plan.input = quantizer;
+  plan.input.group_size = 2;
+  plan.weight.group_size = 2;
+  plan.weight.scale = at::tensor({0.25F, 1.0F, 2.0F, 0.5F}).view({2, 2});
+  const at::Tensor short_rows = x.slice(1, 0, 3).contiguous();
+  const at::Tensor expected =
+      at::linear(fake_quantize(short_rows, plan.input), plan.weight.dequantize(), plan.bias);
+  EXPECT_TRUE(at::allclose(simulate_linear(plan, short_rows), expected));
+  InputQuantizer whole = quantizer;
+  whole.group_size = 0;
+  EXPECT_FALSE(same_codes(quantizer, whole));
+}
+
 TEST(Simulate, TokensReachBothEndsOfTheirRange) {
   for (const int bits : {2, 3, 8}) {
     const auto quantizer = per_token_quantizer(bits);

@@ -277,6 +277,14 @@ class ClassesTest(unittest.TestCase):
             distance = (fine.unsqueeze(-1) - levels.float()).abs()
             codes = levels[distance.argmin(-1)]
             self.assert_codes(make("token_quantize", top=top, levels=levels)(x, rows), torch.uint8, codes)
+            groups = make("group_quantize", group_size=4, top=top, levels=levels)
+            values = groups(x)  # of 6 columns: the last group has two
+            self.assertEqual(values.shape, x.shape)
+            for first in range(0, x.size(-1), 4):
+                part = x[..., first : first + 4]
+                low_of, step_of = make("token_range", top=top)(part).unbind(-1)
+                of_part = make("token_quantize", top=top, levels=levels)(part, torch.stack([low_of, step_of], -1))
+                self.assert_close(values[..., first : first + 4], of_part.float() * step_of.unsqueeze(-1) + low_of.unsqueeze(-1))
             for output in (0, 1):
                 module = make("token_scale", sums=sums, bias=bias, output=output, output_low=-2, output_high=2)
                 expected = y * step + low * sums + bias

@@ -76,6 +76,17 @@ struct TokenArgs {
   const float* offset = nullptr;      // [width], with it; or null
 };
 
+/// Values on grids of groups of columns; see the schema of group_quantize.
+struct GroupArgs {
+  const float* x = nullptr;  // [rows, width]
+  float* out = nullptr;      // [rows, width]
+  std::int64_t width = 0;
+  std::int64_t group_size = 0;
+  int top = 255;
+  const std::uint8_t* levels = nullptr;  // as TokenArgs
+  int level_count = 0;
+};
+
 /// Bytes of a row's grid, float32 low and step, behind its codes.
 inline constexpr std::int64_t kGridBytes = 8;
 
@@ -281,6 +292,9 @@ struct Kernels {
   void (*depthwise)(const DepthwiseArgs&, std::int64_t row_begin, std::int64_t row_end,
                     float* scratch);
   void (*operand_rows)(const OperandRowsArgs&, std::int64_t row_begin, std::int64_t row_end);
+  /// `scratch`: width bytes.
+  void (*group_quantize)(const GroupArgs&, std::int64_t row_begin, std::int64_t row_end,
+                         std::uint8_t* scratch);
   void (*read_cache)(const CacheArgs&, std::int64_t row_begin, std::int64_t row_end);
   /// y = activation(x), in place.
   void (*activate)(Activation, float* x, std::int64_t count);

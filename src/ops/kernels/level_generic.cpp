@@ -13,9 +13,9 @@
 namespace repquant::ops {
 
 const Kernels kGenericKernels{
-    &norm_quantize<Generic>,       &quantize<Generic>,      &token_quantize<Generic>,
-    &linear<TiledLinear<Generic>>, &round_inputs<Generic>,  &weight_only<Generic>,
-    &attention<Generic>,           &depthwise<Generic>,     &quantize_operand_rows<Generic>,
-    &read_cache<Generic>,          &activate_array<Generic>};
+    &norm_quantize<Generic>,       &quantize<Generic>,     &token_quantize<Generic>,
+    &linear<TiledLinear<Generic>>, &round_inputs<Generic>, &weight_only<Generic>,
+    &attention<Generic>,           &depthwise<Generic>,    &quantize_operand_rows<Generic>,
+    &group_quantize<Generic>,      &read_cache<Generic>,   &activate_array<Generic>};
 
 }  // namespace repquant::ops

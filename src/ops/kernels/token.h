@@ -128,14 +128,45 @@ void find_rows(const TokenArgs& args, std::int64_t begin, int count, float* scra
   }
 }
 
+/// What a row of codes of up to `top` becomes where there are levels.
+template <class V>
+class LevelLookup {
+ public:
+  LevelLookup(const std::uint8_t* levels, int count) : levels_(levels), count_(count) {
+    if (count > kFewLevels) fill_table(levels, count, table_);
+  }
+  void apply(std::uint8_t* codes, std::int64_t width) const {
+    if (count_ > kFewLevels) {
+      V::map_bytes(table_, codes, width);
+    } else if (levels_ != nullptr) {
+      nearest_levels(levels_, count_, codes, width);
+    }
+  }
+
+ private:
+  // Where bytes are looked up one by one, few levels are found faster by comparisons.
+  static constexpr int kFewLevels = V::kMapsBytes ? 0 : 16;
+  const std::uint8_t* levels_;
+  int count_;
+  std::uint8_t table_[256];
+};
+
+/// Codes of values from their grid, between 0 and the top without being clamped: a few units in the
+/// last place do not round beyond it. Where the grid is not finite they are 0.
+template <class V>
+void write_codes(const TokenRow& row, std::uint8_t* codes, std::int64_t width) {
+  const auto lowest = V::set(row.low), inverse = V::set(1.0F / row.step);
+  over_lanes(width, [&](std::int64_t at, std::int64_t n) {
+    const auto y = V::sub(load_lanes<V>(row.values + at, n), lowest);
+    store_code_lanes<V>(codes + at, V::to_int(V::mul(y, inverse)), n);
+  });
+}
+
 template <class V>
 void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t row_end,
                     float* scratch) {
   const std::int64_t width = args.width;
-  // Where bytes are looked up one by one, few levels are found faster by comparisons.
-  constexpr int kFewLevels = V::kMapsBytes ? 0 : 16;
-  std::uint8_t table[256];
-  if (args.level_count > kFewLevels) fill_table(args.levels, args.level_count, table);
+  const LevelLookup<V> lookup(args.levels, args.level_count);
   for (std::int64_t begin = row_begin; begin < row_end; begin += kRowsTogether) {
     const std::int64_t left = row_end - begin;
     const int count = static_cast<int>(left < kRowsTogether ? left : kRowsTogether);
@@ -147,17 +178,31 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
       grid[0] = row.low;
       grid[1] = row.step;
       std::uint8_t* codes = args.codes + (begin + r) * width;
-      const auto lowest = V::set(row.low), inverse = V::set(1.0F / row.step);
-      // Between 0 and the top without being clamped: a few units in the last place do not round
-      // beyond it. Of a row that is not finite they are 0.
-      over_lanes(width, [&](std::int64_t at, std::int64_t n) {
-        const auto y = V::sub(load_lanes<V>(row.values + at, n), lowest);
-        store_code_lanes<V>(codes + at, V::to_int(V::mul(y, inverse)), n);
-      });
-      if (args.level_count > kFewLevels) {
-        V::map_bytes(table, codes, width);
-      } else if (args.levels != nullptr) {
-        nearest_levels(args.levels, args.level_count, codes, width);
+      write_codes<V>(row, codes, width);
+      lookup.apply(codes, width);
+    }
+  }
+}
+
+template <class V>
+void group_quantize(const GroupArgs& args, std::int64_t row_begin, std::int64_t row_end,
+                    std::uint8_t* codes) {
+  const LevelLookup<V> lookup(args.levels, args.level_count);
+  const std::int64_t width = args.width;
+  for (std::int64_t r = row_begin; r < row_end; ++r) {
+    const float* x = args.x + r * width;
+    float* out = args.out + r * width;
+    for (std::int64_t from = 0; from < width; from += args.group_size) {
+      const std::int64_t left = width - from;
+      const std::int64_t n = left < args.group_size ? left : args.group_size;
+      Extent<V> extent;
+      std::int64_t i = 0;
+      for (; i + 16 <= n; i += 16) extent.add(V::load(x + from + i));
+      const TokenRow group = extent.row(x + from, x + from + i, x + from + n, args.top);
+      write_codes<V>(group, codes, n);
+      lookup.apply(codes, n);
+      for (i = 0; i < n; ++i) {
+        out[from + i] = static_cast<float>(codes[i]) * group.step + group.low;
       }
     }
   }
