@@ -15,7 +15,7 @@ namespace repquant {
 
 /// Readers refuse another major version and ignore keys that they do not know.
 inline constexpr int kArtifactMajorVersion = 1;
-inline constexpr int kArtifactMinorVersion = 8;
+inline constexpr int kArtifactMinorVersion = 9;
 
 /// In which form a site's input arrives.
 enum class SiteInput {
