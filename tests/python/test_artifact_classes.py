@@ -93,7 +93,7 @@ class ClassesTest(unittest.TestCase):
         names = {path.stem for path in CLASSES.glob("*.py")}
         source = inspect.getsource(ClassesTest)
         self.assertEqual({name for name in names if f'make("{name}"' not in source}, set())
-        self.assertEqual(len(names), 16)
+        self.assertEqual(len(names), 17)
 
     def test_norm_quantize(self) -> None:
         x, weight, bias = torch.randn(3, 5, 16), torch.rand(16) + 3, torch.randn(16) + 8
