@@ -100,29 +100,64 @@ std::tuple<at::Tensor, at::Tensor> token_quantize_cpu(const at::Tensor& x, std::
   return quantize_tokens(x, top, levels, args);
 }
 
+namespace {
+
+/// Checks the arguments, keeps what the kernel reads, and runs it on all rows once there is an
+/// output.
+class GroupRows {
+ public:
+  GroupRows(const char* op, const at::Tensor& x, std::int64_t group_size, std::int64_t top,
+            const OptionalTensor& levels) {
+    TORCH_CHECK(x.scalar_type() == at::kFloat && x.dim() >= 1 && x.size(-1) > 0, op,
+                ": needs float32 [.., K], got ", x.scalar_type(), " ", x.sizes());
+    TORCH_CHECK(group_size > 0, op, ": no row has groups of ", group_size);
+    check_top(top);
+    input_ = in_order(x);
+    args.x = input_.const_data_ptr<float>();
+    args.width = x.size(-1);
+    args.group_size = std::min(group_size, args.width);
+    args.top = static_cast<int>(top);
+    if (!levels) return;
+    levels_ = checked_levels(*levels, top);
+    args.levels = levels_.const_data_ptr<std::uint8_t>();
+    args.level_count = static_cast<int>(levels_.numel());
+  }
+  void run() const {
+    const Kernels& table = kernels(current_level());
+    split_work(input_.numel() / args.width, rows_per_task(args.width),
+               [&](std::int64_t begin, std::int64_t end) {
+                 table.group_quantize(args, begin, end, thread_scratch(args.scratch()));
+               });
+  }
+
+  GroupArgs args;
+
+ private:
+  at::Tensor input_, levels_;
+};
+
+}  // namespace
+
 at::Tensor group_quantize_cpu(const at::Tensor& x, std::int64_t group_size, std::int64_t top,
                               const OptionalTensor& levels) {
-  TORCH_CHECK(x.scalar_type() == at::kFloat && x.dim() >= 1 && x.size(-1) > 0,
-              "repquant::group_quantize: needs float32 [.., K], got ", x.scalar_type(), " ",
-              x.sizes());
-  TORCH_CHECK(group_size > 0, "repquant::group_quantize: no row has groups of ", group_size);
-  check_top(top);
-  const at::Tensor input = in_order(x), kept = levels ? checked_levels(*levels, top) : at::Tensor();
+  GroupRows rows("repquant::group_quantize", x, group_size, top, levels);
   at::Tensor out = new_output(x.sizes(), at::kFloat);
-  if (out.numel() == 0) return out;
-  const GroupArgs args{.x = input.const_data_ptr<float>(),
-                       .out = out.mutable_data_ptr<float>(),
-                       .width = x.size(-1),
-                       .group_size = group_size,
-                       .top = static_cast<int>(top),
-                       .levels = kept.defined() ? kept.const_data_ptr<std::uint8_t>() : nullptr,
-                       .level_count = kept.defined() ? static_cast<int>(kept.numel()) : 0};
-  const Kernels& table = kernels(current_level());
-  split_work(out.numel() / args.width, rows_per_task(args.width),
-             [&](std::int64_t begin, std::int64_t end) {
-               table.group_quantize(args, begin, end, thread_scratch(args.width));
-             });
+  rows.args.out = out.mutable_data_ptr<float>();
+  rows.run();
   return out;
+}
+
+std::tuple<at::Tensor, at::Tensor> group_codes_cpu(const at::Tensor& x, std::int64_t group_size,
+                                                   std::int64_t top, const OptionalTensor& levels) {
+  GroupRows rows("repquant::group_codes", x, group_size, top, levels);
+  auto sizes = x.sizes().vec();
+  sizes.back() = rows.args.groups();
+  sizes.push_back(2);
+  at::Tensor codes = new_output(x.sizes(), at::kByte), grids = new_output(sizes, at::kFloat);
+  rows.args.codes = codes.mutable_data_ptr<std::uint8_t>();
+  rows.args.grids = grids.mutable_data_ptr<float>();
+  rows.run();
+  return {codes, grids};
 }
 
 std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at::Tensor& weight,

@@ -122,7 +122,8 @@ at::Tensor grouped_linear_cpu(const at::Tensor& x, const at::Tensor& weight,
   groups.tokens.top = static_cast<int>(top);
   for (const at::Tensor& codebook : levels) groups.levels.push_back(checked_levels(codebook, top));
   set_scale(groups.tokens, multiplier, offset);
-  set_weight(linear, weight, columns, bits);
+  set_weight(linear, weight, bits);
+  linear.groups = packed_groups(columns, bits <= 4);
   linear.compensation = compensation.const_data_ptr<std::int32_t>();
   linear.scale = scale.const_data_ptr<float>();
   linear.bias = bias.const_data_ptr<float>();

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ops/input_rows.h"
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/pack.h"
 #include "ops/operators.h"
@@ -10,6 +11,7 @@
 #include "ops/packed_weight.h"
 #include "ops/parallel.h"
 #include "ops/rearrange.h"
+#include "ops/row_blocks.h"
 #include "ops/scratch.h"
 #include "ops/token_output.h"
 
@@ -18,74 +20,22 @@ namespace {
 
 /// Rows whose inputs stay in the second-level cache while all panels pass, at most.
 constexpr std::int64_t kRowBlock = 256;
-/// A multiple of every level's rows per tile.
-constexpr std::int64_t kRowStep = 24;
-/// Rows of a block, at least: below, each would read all weights for too little.
-constexpr std::int64_t kFewestRows = 2 * kRowStep;
-constexpr std::int64_t kNibbles = 16;
 /// A residual that is larger is fetched ahead, if products of as many inputs hide that.
 constexpr std::size_t kFarBytes = 2 << 20;
 constexpr std::int64_t kFarGroups = 160;
-
-/// Input codes as [rows, 4 groups], zero-padded.
-at::Tensor input_rows(const at::Tensor& codes, std::int64_t columns, std::int64_t groups) {
-  TORCH_CHECK(codes.scalar_type() == at::kByte && codes.dim() >= 1 && codes.size(-1) == columns,
-              "repquant::linear: codes must be uint8 [.., ", columns, "], got ",
-              codes.scalar_type(), " ", codes.sizes());
-  at::Tensor rows = in_order(codes).view({-1, columns});
-  const std::int64_t width = 4 * groups, rest = width - columns;
-  if (rest == 0) return rows;
-  const std::int64_t count = rows.size(0);
-  at::Tensor padded_rows = new_output({count, width}, at::kByte);
-  const auto* from = rows.const_data_ptr<std::uint8_t>();
-  auto* to = padded_rows.mutable_data_ptr<std::uint8_t>();
-  // Steps of a fixed size are not calls; what they write too much, the next row writes over.
-  constexpr std::int64_t kStep = 16;
-  const std::int64_t reach = (columns + kStep - 1) / kStep * kStep;
-  for (std::int64_t row = 0; row < count; ++row, from += columns, to += width) {
-    if ((count - row) * columns >= reach) {
-      for (std::int64_t k = 0; k < columns; k += kStep) std::copy_n(from + k, kStep, to + k);
-    } else {
-      std::copy_n(from, columns, to);
-    }
-    std::fill_n(to + columns, rest, std::uint8_t{0});
-  }
-  return padded_rows;
-}
-
-/// Blocks of about equal size: each reads (and unpacks) all weights, which a few rows left over
-/// would not be worth. They have at most `most` rows, on one thread rounded up to whole tiles;
-/// several threads get equally many, of rows that each wrote in the operator before, where there
-/// are kFewestRows for every thread.
-struct RowBlocks {
-  std::int64_t rows, count;
-  bool by_rows;  // rows are enough to share out; else panels are, too
-
-  RowBlocks(std::int64_t total, std::int64_t most, std::int64_t threads)
-      : count((total + most - 1) / most), by_rows(threads == 1 || total >= threads * kFewestRows) {
-    if (by_rows) count = (count + threads - 1) / threads * threads;
-    rows = (total + count - 1) / count;
-    if (threads == 1) rows = (rows + kRowStep - 1) / kRowStep * kRowStep;
-    count = (total + rows - 1) / rows;
-  }
-};
 
 void run(const LinearArgs& args, std::int64_t rows) {
   const std::int64_t panels = padded(args.channels) / kPanel;
   const bool small = rows * args.channels * args.groups * 4 < kThreadWork;
   const std::int64_t threads = small ? 1 : at::get_num_threads();
   const RowBlocks blocks(rows, kRowBlock, threads);
-  const std::int64_t splits = blocks.by_rows ? 1 : std::min(panels, 4 * threads);
-  const std::int64_t tasks = blocks.count * splits;
   const Kernels& table = kernels(current_level());
-  split_work(tasks, small ? tasks : 1, [&](std::int64_t begin, std::int64_t end) {
-    std::uint8_t* scratch = thread_scratch(4 * args.groups * kPanel);
-    for (std::int64_t task = begin; task < end; ++task) {
-      const std::int64_t row = task / splits * blocks.rows, split = task % splits;
-      table.linear(args, row, std::min(rows, row + blocks.rows), split * panels / splits,
-                   (split + 1) * panels / splits, scratch);
-    }
-  });
+  blocks.each_part(panels, threads,
+                   [&](std::int64_t row_begin, std::int64_t row_end, std::int64_t panel_begin,
+                       std::int64_t panel_end) {
+                     table.linear(args, row_begin, row_end, panel_begin, panel_end,
+                                  thread_scratch(4 * args.groups * kPanel));
+                   });
 }
 
 /// The arguments that all forms of the operator share; `rows` keeps the input alive.
@@ -96,12 +46,13 @@ LinearArgs shared_args(const at::Tensor& codes, const at::Tensor& weight,
   LinearArgs args;
   check_counts(channels, columns, bits);
   check_weight(weight, 1, channels, columns, bits);
-  set_weight(args, weight, columns, bits);
+  set_weight(args, weight, bits);
+  args.groups = packed_groups(columns, bits <= 4);
   args.channels = channels;
   check_vector(compensation, at::kInt, padded(channels), "compensation");
   check_vector(scale, at::kFloat, padded(channels), "scale");
   check_vector(bias, at::kFloat, padded(channels), "bias");
-  rows = input_rows(codes, columns, args.groups);
+  rows = input_rows("repquant::linear", codes, columns, args.groups);
   args.x = rows.const_data_ptr<std::uint8_t>();
   args.compensation = compensation.const_data_ptr<std::int32_t>();
   args.scale = scale.const_data_ptr<float>();

@@ -29,6 +29,18 @@ at::Tensor group_quantize_meta(const at::Tensor& x, std::int64_t, std::int64_t,
   return at::empty_symint(x.sym_sizes(), x.options());
 }
 
+std::tuple<at::Tensor, at::Tensor> group_codes_meta(const at::Tensor& x, std::int64_t group_size,
+                                                    std::int64_t,
+                                                    const std::optional<at::Tensor>&) {
+  TORCH_CHECK(x.dim() >= 1 && group_size > 0,
+              "repquant::group_codes: x must be [.., K], in groups");
+  auto sizes = x.sym_sizes().vec();
+  sizes.back() = (sizes.back() + group_size - 1) / group_size;
+  sizes.emplace_back(2);
+  return {at::empty_symint(x.sym_sizes(), x.options().dtype(at::kByte)),
+          at::empty_symint(sizes, x.options())};
+}
+
 std::tuple<at::Tensor, at::Tensor> norm_tokens_meta(const at::Tensor& x, const at::Tensor&,
                                                     const at::Tensor&, double, bool,
                                                     std::int64_t top,
@@ -201,6 +213,15 @@ at::Tensor weight_only_linear_meta(const at::Tensor& x, const at::Tensor&, const
   return at::empty_symint(sizes, x.options());
 }
 
+at::Tensor group_linear_meta(const at::Tensor& codes, const at::Tensor& grids, const at::Tensor&,
+                             const at::Tensor&, const at::Tensor&, std::int64_t channels,
+                             std::int64_t, std::int64_t, std::int64_t, std::int64_t) {
+  TORCH_CHECK(codes.dim() >= 1, "repquant::group_linear: codes must be [.., columns]");
+  auto sizes = codes.sym_sizes().vec();
+  sizes.back() = channels;
+  return at::empty_symint(sizes, grids.options());
+}
+
 std::tuple<at::Tensor, at::Tensor> operand_rows_meta(const at::Tensor& x, std::int64_t) {
   TORCH_CHECK(x.dim() >= 2, "repquant::operand_rows: x must be [.., T, d]");
   auto rows = x.sym_sizes().vec();
@@ -313,6 +334,11 @@ TORCH_LIBRARY(repquant, m) {
   // a grid of its own: low + step v with low, step and v as token_quantize has them for a row.
   m.def("group_quantize(Tensor x, int group_size, int top, Tensor? levels) -> Tensor");
 
+  // The codes of group_quantize, and its grids float32 [.., G, 2] (low, step).
+  m.def(
+      "group_codes(Tensor x, int group_size, int top, Tensor? levels) -> (Tensor codes, "
+      "Tensor grids)");
+
   // The same as token_quantize after LayerNorm or RMSNorm over the last dimension. weight, bias
   // float32 [K].
   m.def(
@@ -378,6 +404,21 @@ TORCH_LIBRARY(repquant, m) {
       "weight_only_linear(Tensor x, Tensor weight, Tensor scale, Tensor bias, int channels, "
       "int columns, int bits, int group_size, int activation) -> Tensor");
 
+  // Weight codes as pack_weight takes them and float32 scales [N, G] of groups of group_size
+  // columns, or [N] of rows -> (packed weight, as of pack_weight; scales [p N / 64, G, 64]). levels
+  // as of pack_weight. group_size is a multiple of 4, of 8 where weights are in nibbles.
+  m.def(
+      "pack_group_weight(Tensor codes, Tensor scale, int bits, int columns, int group_size, "
+      "Tensor? levels=None) -> (Tensor packed, Tensor scale)");
+
+  // y = activation(sum over groups of step scale sum_k x w + low scale sum_k w, + bias) with u8
+  // codes x [.., K] and grids [.., G, 2] as of group_codes; weight, scale: packed for groups of
+  // group_size; bias float32 [p N]; activation as in linear. A row's result does not depend on
+  // other rows.
+  m.def(
+      "group_linear(Tensor codes, Tensor grids, Tensor weight, Tensor scale, Tensor bias, "
+      "int channels, int columns, int bits, int group_size, int activation) -> Tensor");
+
   // Attention on int8 codes. query [.., T, d], key [.., S, d], value [.., S, e]; they and the mask,
   // which is added to integer scores * score_scale * score_factor, broadcast as in matmul and add.
   // Grids broadcast to [.., H, 1, e], H being axis -3: query_zero int32, score_scale and factor
@@ -409,6 +450,7 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("quantize", &quantize_cpu);
   m.impl("token_quantize", &token_quantize_cpu);
   m.impl("group_quantize", &group_quantize_cpu);
+  m.impl("group_codes", &group_codes_cpu);
   m.impl("norm_tokens", &norm_tokens_cpu);
   m.impl("norm_and_tokens", &norm_and_tokens_cpu);
   m.impl("cache_quantize", &cache_quantize_cpu);
@@ -429,6 +471,8 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("linear_side", &linear_side_cpu);
   m.impl("pack_weight_only", &pack_weight_only_cpu);
   m.impl("weight_only_linear", &weight_only_linear_cpu);
+  m.impl("pack_group_weight", &pack_group_weight_cpu);
+  m.impl("group_linear", &group_linear_cpu);
   m.impl("attention", &attention_cpu);
   m.impl("operand_rows", &operand_rows_cpu);
 }
@@ -438,6 +482,7 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("quantize", &quantize_meta);
   m.impl("token_quantize", &token_quantize_meta);
   m.impl("group_quantize", &group_quantize_meta);
+  m.impl("group_codes", &group_codes_meta);
   m.impl("norm_tokens", &norm_tokens_meta);
   m.impl("norm_and_tokens", &norm_and_tokens_meta);
   m.impl("cache_quantize", &cache_quantize_meta);
@@ -457,6 +502,7 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("grouped_linear", &grouped_linear_meta);
   m.impl("linear_side", &linear_side_meta);
   m.impl("weight_only_linear", &weight_only_linear_meta);
+  m.impl("group_linear", &group_linear_meta);
   m.impl("attention", &attention_meta);
   m.impl("operand_rows", &operand_rows_meta);
 }

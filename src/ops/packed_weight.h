@@ -43,27 +43,27 @@ inline std::int64_t packed_bytes(std::int64_t channels, std::int64_t columns, bo
 
 /// As many weights of this shape one after the other, each packed by itself.
 inline void check_weight(const at::Tensor& weight, std::int64_t weights, std::int64_t channels,
-                         std::int64_t columns, std::int64_t bits) {
+                         std::int64_t columns, std::int64_t bits, const char* name = "linear") {
   TORCH_CHECK(weight.scalar_type() == at::kByte && weight.is_contiguous() &&
                   weight.numel() == weights * packed_bytes(channels, columns, bits <= 4),
-              "repquant::linear: the weight was not packed for ", channels, " channels, ", columns,
-              " columns and ", bits, " bits");
+              "repquant::", name, ": the weight was not packed for ", channels, " channels, ",
+              columns, " columns and ", bits, " bits");
 }
 
-/// The first of these weights; needs channels, columns and bits to be checked.
-inline void set_weight(LinearArgs& args, const at::Tensor& weight, std::int64_t columns,
-                       std::int64_t bits) {
+/// The first of these weights; needs channels, columns and bits to be checked. `args`: of a kernel
+/// that reads it.
+template <class Args>
+void set_weight(Args& args, const at::Tensor& weight, std::int64_t bits) {
   const auto* packed = weight.const_data_ptr<std::uint8_t>();
   const bool nibbles = bits <= 4;
-  args.groups = packed_groups(columns, nibbles);
   args.levels = nibbles ? reinterpret_cast<const std::int8_t*>(packed) : nullptr;
   args.weight = packed + (nibbles ? kLevelBytes : 0);
 }
 
 inline void check_vector(const at::Tensor& vector, at::ScalarType type, std::int64_t elements,
-                         const char* name) {
+                         const char* name, const char* op = "linear") {
   TORCH_CHECK(vector.scalar_type() == type && vector.is_contiguous() && vector.numel() == elements,
-              "repquant::linear: ", name, " must be a contiguous ", type, " vector of ", elements,
+              "repquant::", op, ": ", name, " must be a contiguous ", type, " vector of ", elements,
               " elements, got ", vector.scalar_type(), " ", vector.sizes());
 }
 

@@ -132,21 +132,6 @@ bool fuse_embedding(FusionContext& context, const SubmoduleCall& embedding) {
   return true;
 }
 
-bool fuse_group_quantize(FusionContext& context, const SubmoduleCall& quantize) {
-  const StoredState& state = *quantize.state;
-  const std::int64_t top = state.integer("top");
-  const at::Tensor levels = state.tensor("levels");
-  const bool learned = levels.numel() != top + 1;
-  Value* values =
-      insert_operator(quantize.node, "repquant::group_quantize",
-                      {quantize.argument(0), state.integer("group_size"), top,
-                       NamedValue(learned ? torch::jit::IValue(levels) : torch::jit::IValue())});
-  context.replace(quantize.node->output(), values, {.module = quantize.name});
-  quantize.node->destroy();
-  context.report_fused(quantize.name, "repquant::group_quantize");
-  return true;
-}
-
 bool leave_token_call(FusionContext& context, const SubmoduleCall& call) {
   context.report_portable(call, "what it works with is not fused");
   return false;

@@ -42,6 +42,11 @@ struct Replacement {
   std::optional<ChannelGrid> grid{};            // `fused` holds codes of `portable` on it
 };
 
+/// Codes on grids of groups of columns, and these grids.
+struct GroupCodes {
+  torch::jit::Value *codes = nullptr, *grids = nullptr;
+};
+
 /// What the fusions share: the archive, its forward as portable and as rewritten graph, and what
 /// they report.
 struct FusionContext {
@@ -52,6 +57,8 @@ struct FusionContext {
   std::map<std::string, std::string> taken_in{};  // submodule, the one that it was fused into
   /// Packed weight, with row sums or scales, by submodule; several calls may read a weight.
   std::map<std::string, std::pair<at::Tensor, at::Tensor>> packed{};
+  /// By call of GroupQuantize, for the products of codes that read it.
+  std::map<const torch::jit::Node*, GroupCodes> group_codes{};
 
   std::vector<Replacement> replaced{};
 
@@ -97,13 +104,16 @@ std::vector<torch::jit::Value*> insert_with_outputs(
 /// Each returns true if it has replaced the call (and what it could take in with it).
 bool fuse_attention(FusionContext& context, const SubmoduleCall& attend);
 bool fuse_linear(FusionContext& context, const SubmoduleCall& linear);
-/// A product of 16-bit activations with packed weight codes.
+/// A product with packed weight codes: of the codes on grids of groups where the call in front
+/// makes these, else of 16-bit activations.
 bool fuse_weight_only(FusionContext& context, const SubmoduleCall& linear);
 bool fuse_norm(FusionContext& context, const SubmoduleCall& norm);
 /// Rows of a quantized table.
 bool fuse_embedding(FusionContext& context, const SubmoduleCall& embedding);
 bool fuse_quantize(FusionContext& context, const SubmoduleCall& quantize);
-/// Values on the grids of groups of columns.
+/// Of a call of GroupQuantize, made where there are none yet.
+const GroupCodes& group_codes(FusionContext& context, const SubmoduleCall& quantize);
+/// Values on the grids of groups of columns, for those that do not read codes.
 bool fuse_group_quantize(FusionContext& context, const SubmoduleCall& quantize);
 /// With the call that finds the rows' grids, and the norm in front if nothing else reads it.
 bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize);

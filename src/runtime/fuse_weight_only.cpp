@@ -7,6 +7,7 @@
 namespace repquant {
 namespace {
 
+using torch::jit::NamedValue;
 using torch::jit::Node;
 using torch::jit::Value;
 
@@ -14,47 +15,137 @@ using torch::jit::Value;
 /// outputs may be far below what they are the sum of.
 constexpr double kRoundedInputsLimit = 0x1p-8;
 
-/// Packed weight and scales.
-const std::pair<at::Tensor, at::Tensor>& packed_weight_only(FusionContext& context,
-                                                            const SubmoduleCall& linear) {
-  const auto found = context.packed.find(linear.name);
+using Pack = decltype(&ops::pack_weight_only_cpu);
+
+/// Packed weight and scales; `kind` tells apart what several calls need of one submodule.
+const std::pair<at::Tensor, at::Tensor>& packed_as(FusionContext& context,
+                                                   const SubmoduleCall& linear, Pack pack,
+                                                   std::int64_t group_size,
+                                                   const std::string& kind) {
+  const std::string key = linear.name + kind;
+  const auto found = context.packed.find(key);
   if (found != context.packed.end()) return found->second;
   const StoredState& state = *linear.state;
   const std::int64_t bits = state.integer("bits");
   const auto [weight, scale] =
-      ops::pack_weight_only_cpu(state.tensor("codes"), state.tensor("scale"), bits,
-                                state.integer("columns"), state.integer("group_size"),
-                                bits <= 4 ? std::optional(state.tensor("levels")) : std::nullopt);
-  return context.packed[linear.name] = {weight, scale};
+      pack(state.tensor("codes"), state.tensor("scale"), bits, state.integer("columns"), group_size,
+           bits <= 4 ? std::optional(state.tensor("levels")) : std::nullopt);
+  return context.packed[key] = {weight, scale};
+}
+
+/// A product and what is behind it.
+struct Product {
+  Node* last = nullptr;  // the product itself, or the activation that it takes in
+  ops::Activation activation = ops::Activation::kNone;
+
+  explicit Product(const SubmoduleCall& linear) : last(only_reader(linear.node->output())) {
+    const auto taken_in = last == nullptr ? std::nullopt : fusible_activation(last);
+    if (taken_in) {
+      activation = *taken_in;
+    } else {
+      last = linear.node;
+    }
+  }
+  std::int64_t activation_number() const { return static_cast<std::int64_t>(activation); }
+};
+
+/// The call that puts the inputs on grids of groups, if the product can have their codes: its
+/// scales are of the same groups, or of rows.
+std::optional<SubmoduleCall> group_grids_before(const FusionContext& context,
+                                                const SubmoduleCall& linear) {
+  auto quantize = context.call_of(linear.argument(0)->node());
+  if (!quantize || quantize->state->kind != "GroupQuantize") return {};
+  const std::int64_t size = quantize->state->integer("group_size"),
+                     own = linear.state->integer("group_size");
+  const bool fits =
+      (own == 0 || own == size) && ops::fits_group_linear(linear.state->integer("bits"), size);
+  return fits ? quantize : std::nullopt;
+}
+
+Value* insert_group_linear(FusionContext& context, const SubmoduleCall& linear,
+                           const SubmoduleCall& quantize, const Product& product) {
+  const StoredState& state = *linear.state;
+  const std::int64_t size = quantize.state->integer("group_size");
+  const auto& [weight, scale] = packed_as(context, linear, &ops::pack_group_weight_cpu, size,
+                                          " in groups of " + std::to_string(size));
+  const std::int64_t channels = state.tensor("bias").numel();
+  const GroupCodes& made = group_codes(context, quantize);
+  return insert_operator(
+      product.last, "repquant::group_linear",
+      {made.codes, made.grids, weight, scale, padded(state.tensor("bias"), channels), channels,
+       state.integer("columns"), state.integer("bits"), size, product.activation_number()});
+}
+
+Value* insert_weight_only(FusionContext& context, const SubmoduleCall& linear,
+                          const Product& product) {
+  const StoredState& state = *linear.state;
+  const std::int64_t size = state.integer("group_size");
+  const auto& [weight, scale] = packed_as(context, linear, &ops::pack_weight_only_cpu, size, "");
+  const std::int64_t channels = state.tensor("bias").numel();
+  return insert_operator(
+      product.last, "repquant::weight_only_linear",
+      {linear.argument(0), weight, scale, padded(state.tensor("bias"), channels), channels,
+       state.integer("columns"), state.integer("bits"), size, product.activation_number()});
 }
 
 }  // namespace
 
 bool fuse_weight_only(FusionContext& context, const SubmoduleCall& linear) {
-  const StoredState& state = *linear.state;
-  const auto& [weight, scale] = packed_weight_only(context, linear);
-  const std::int64_t channels = state.tensor("bias").numel();
-  Node* last = only_reader(linear.node->output());
-  auto activation = ops::Activation::kNone;
-  const bool taken_in = last != nullptr && fusible_activation(last);
-  if (taken_in) {
-    activation = *fusible_activation(last);
-  } else {
-    last = linear.node;
-  }
-  Value* output =
-      insert_operator(last, "repquant::weight_only_linear",
-                      {linear.argument(0), weight, scale, padded(state.tensor("bias"), channels),
-                       channels, state.integer("columns"), state.integer("bits"),
-                       state.integer("group_size"), static_cast<std::int64_t>(activation)});
-  context.replace(last->output(), output,
-                  {.module = linear.name, .relative_limit = kRoundedInputsLimit});
-  context.report_fused(
-      linear.name,
-      "repquant::weight_only_linear s16 x s" + std::string(state.integer("bits") <= 4 ? "4" : "8"),
-      taken_in ? "with activation" : "");
-  if (taken_in) last->destroy();
+  const Product product(linear);
+  const bool taken_in = product.last != linear.node;
+  const auto quantize = group_grids_before(context, linear);
+  Value* output = quantize ? insert_group_linear(context, linear, *quantize, product)
+                           : insert_weight_only(context, linear, product);
+  Replacement replacement{.module = linear.name};
+  if (!quantize) replacement.relative_limit = kRoundedInputsLimit;
+  context.replace(product.last->output(), output, std::move(replacement));
+  const std::string op =
+      quantize ? "repquant::group_linear u8 x s" : "repquant::weight_only_linear s16 x s";
+  context.report_fused(linear.name, op + (linear.state->integer("bits") <= 4 ? "4" : "8"),
+                       taken_in ? "with activation" : "");
+  if (taken_in) product.last->destroy();
   linear.node->destroy();
+  return true;
+}
+
+namespace {
+
+NamedValue codebook(const StoredState& quantize) {
+  const at::Tensor levels = quantize.tensor("levels");
+  const bool learned = levels.numel() != quantize.integer("top") + 1;
+  return NamedValue(learned ? c10::IValue(levels) : c10::IValue());
+}
+
+std::vector<NamedValue> grid_arguments(const SubmoduleCall& quantize) {
+  const StoredState& state = *quantize.state;
+  return {quantize.argument(0), state.integer("group_size"), state.integer("top"), codebook(state)};
+}
+
+}  // namespace
+
+const GroupCodes& group_codes(FusionContext& context, const SubmoduleCall& quantize) {
+  const auto found = context.group_codes.find(quantize.node);
+  if (found != context.group_codes.end()) return found->second;
+  const std::vector<Value*> made =
+      insert_with_outputs(quantize.node, "repquant::group_codes", grid_arguments(quantize));
+  return context.group_codes[quantize.node] = {made[0], made[1]};
+}
+
+bool fuse_group_quantize(FusionContext& context, const SubmoduleCall& quantize) {
+  const auto made = context.group_codes.find(quantize.node);
+  const bool in_codes = made != context.group_codes.end();
+  if (in_codes && reader_count(quantize.node->output()) == 0) {
+    // Codes have the shape of the values, for those that read no more.
+    quantize.node->output()->replaceAllUsesWith(made->second.codes);
+    context.report_fused(quantize.name, "repquant::group_codes");
+  } else {
+    Value* values =
+        insert_operator(quantize.node, "repquant::group_quantize", grid_arguments(quantize));
+    context.replace(quantize.node->output(), values, {.module = quantize.name});
+    context.report_fused(quantize.name, "repquant::group_quantize",
+                         in_codes ? "and repquant::group_codes" : "");
+  }
+  quantize.node->destroy();
   return true;
 }
 

@@ -108,6 +108,43 @@ bool weight_only_is_right(int bits) {
   return right(1) && right(kMany);
 }
 
+/// Steps of 1 and scales that are powers of two: nothing is rounded.
+bool group_linear_is_right(int bits) {
+  constexpr std::int64_t kMany = 11, kGroup = 16;
+  Pattern pattern(22695477U);
+  const int limit = (1 << (bits - 1)) - 1;
+  const at::Tensor x = pattern.codes(0, 255, {kMany, kColumns}, at::kInt);
+  const std::int64_t groups = (kColumns + kGroup - 1) / kGroup;
+  const at::Tensor w = pattern.codes(-limit - 1, limit, {kChannels, kColumns}, at::kChar);
+  const at::Tensor powers = pattern.codes(-3, 0, {kChannels, groups}, at::kInt);
+  const at::Tensor lows = pattern.codes(-90, 90, {kMany, groups}, at::kInt);
+  at::Tensor expected = at::zeros({kMany, kChannels}, at::kDouble);
+  for (std::int64_t r = 0; r < kMany; ++r) {
+    for (std::int64_t n = 0; n < kChannels; ++n) {
+      double sum = 3.0;
+      for (std::int64_t k = 0; k < kColumns; ++k) {
+        const std::int32_t value = x.const_data_ptr<std::int32_t>()[r * kColumns + k] +
+                                   lows.const_data_ptr<std::int32_t>()[r * groups + k / kGroup];
+        sum += std::ldexp(value * w.const_data_ptr<std::int8_t>()[n * kColumns + k],
+                          powers.const_data_ptr<std::int32_t>()[n * groups + k / kGroup]);
+      }
+      expected.mutable_data_ptr<double>()[r * kChannels + n] = sum;
+    }
+  }
+  const auto [packed, scale] = ops::pack_group_weight_cpu(
+      pack_codes(w, bits), at::exp2(powers.to(at::kFloat)), bits, kColumns, kGroup);
+  const at::Tensor bias = whole_panels(at::full({kChannels}, 3.0, at::kFloat));
+  const at::Tensor codes = x.to(at::kByte),
+                   grids = at::stack({lows, at::ones_like(lows)}, -1).to(at::kFloat);
+  const auto right = [&, &packed = packed, &scale = scale](std::int64_t rows) {
+    const at::Tensor got =
+        ops::group_linear_cpu(codes.narrow(0, 0, rows), grids.narrow(0, 0, rows), packed, scale,
+                              bias, kChannels, kColumns, bits, kGroup, 0);
+    return at::equal(got.to(at::kDouble), expected.narrow(0, 0, rows));
+  };
+  return right(1) && right(kMany);
+}
+
 /// x is a quarter above whole codes, so that nothing is at a tie.
 bool quantize_is_right() {
   Pattern pattern(40503U);
@@ -187,6 +224,8 @@ std::string wrong_operators() {
   note(linear_is_right(8, kRows) && linear_is_right(8, kManyRows), "linear w8");
   note(weight_only_is_right(4), "weight_only_linear w4");
   note(weight_only_is_right(8), "weight_only_linear w8");
+  note(group_linear_is_right(4), "group_linear w4");
+  note(group_linear_is_right(8), "group_linear w8");
   note(quantize_is_right(), "quantize");
   note(norm_is_right(), "norm_quantize");
   note(attention_is_right(), "attention");

@@ -59,6 +59,7 @@ LinearPlan linear_plan(const std::string& path, const LinearSite& site, const at
   }
   if (options.per_token_inputs) {
     plan.input = per_token_quantizer(plan.input.bits);
+    if (options.group_size < columns) plan.input.group_size = options.group_size;
     if (options.per_token_scale && site.norm == nullptr) {
       plan.input.multiplier = at::linspace(0.5, 2.0, columns);
       weight = weight / plan.input.multiplier;

@@ -18,6 +18,7 @@ struct MinMaxOptions {
   bool per_channel_inputs = false;  // Linear inputs that no norm feeds: vectors instead of scalars
   bool per_token_inputs = false;    // of all Linears; nothing is folded
   bool per_token_scale = false;     // with it: a multiplier for each channel where no norm is
+  int group_size = 0;  // with it: of columns that share a grid, where there are more; 0: rows
   bool attention = true;
   bool quadratic = true;  // for GELU outputs, up to 4 bits
   bool uniform_softmax = false;

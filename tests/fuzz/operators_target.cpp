@@ -242,6 +242,44 @@ Call group_quantize(Draw& draw) {
   return call;
 }
 
+Call group_codes(Draw& draw) {
+  Call call = group_quantize(draw);
+  call.name = "group_codes";
+  return call;
+}
+
+/// Of a whole number of steps of the packed weight.
+std::int64_t whole_group(Draw& draw, std::int64_t bits) {
+  return draw.size(12) * (bits <= 4 ? 8 : 4);
+}
+
+at::Tensor group_scale(Draw& draw, std::int64_t channels, std::int64_t groups) {
+  return draw.coin() ? floats(draw, {channels}) : floats(draw, {channels, groups});
+}
+
+Call pack_group_weight(Draw& draw) {
+  const std::int64_t channels = draw.size(80), columns = draw.size(80), bits = some_bits(draw);
+  const std::int64_t group = whole_group(draw, bits), groups = (columns + group - 1) / group;
+  return {"pack_group_weight",
+          {stored_codes(draw, channels, columns, bits), group_scale(draw, channels, groups), bits,
+           columns, group, bits <= 4 ? maybe(draw, values(draw, {16}, at::kChar)) : c10::IValue()}};
+}
+
+Call group_linear(Draw& draw) {
+  const Call packing = pack_group_weight(draw);
+  const at::Tensor& codes = packing.arguments[0].toTensor();
+  const std::int64_t bits = packing.arguments[2].toInt(), columns = packing.arguments[3].toInt(),
+                     group = packing.arguments[4].toInt(), channels = codes.size(0);
+  const auto [weight, scale] =
+      ops::pack_group_weight_cpu(codes, packing.arguments[1].toTensor(), bits, columns, group,
+                                 packing.arguments[5].toOptional<at::Tensor>());
+  const std::int64_t rows = draw.size(8);
+  return {
+      "group_linear",
+      {bytes(draw, {rows, columns}), floats(draw, {rows, (columns + group - 1) / group, 2}), weight,
+       scale, floats(draw, {padded(channels)}), channels, columns, bits, group, draw.below(6)}};
+}
+
 Call norm_tokens(Draw& draw) {
   const std::int64_t width = draw.size(80);
   const bool both = draw.coin();
@@ -328,11 +366,13 @@ Call depthwise(Draw& draw) {
   return call;
 }
 
-constexpr std::array kCalls{&pack_weight,    &pack_weight_only,   &linear,        &linear_tokens,
-                            &linear_side,    &weight_only_linear, &quantize,      &norm_quantize,
-                            &token_quantize, &norm_tokens,        &windows,       &patches,
-                            &attention,      &quantize_heads,     &cache,         &operand_rows,
-                            &depthwise,      &grouped_linear,     &group_quantize};
+constexpr std::array kCalls{
+    &pack_weight,       &pack_weight_only,   &linear,         &linear_tokens,
+    &linear_side,       &weight_only_linear, &quantize,       &norm_quantize,
+    &token_quantize,    &norm_tokens,        &windows,        &patches,
+    &attention,         &quantize_heads,     &cache,          &operand_rows,
+    &depthwise,         &grouped_linear,     &group_quantize, &group_codes,
+    &pack_group_weight, &group_linear};
 
 /// The tensor in another shape, type or layout, or with values that it should not have.
 at::Tensor forged(Draw& draw, const at::Tensor& tensor) {

@@ -19,7 +19,9 @@ TEST(OperatorsTest, AreRegisteredWithAnExample) {
                            "pack_weight_only", "weight_only_linear", "windows",
                            "rearrange",        "attention",          "operand_rows",
                            "depthwise",        "depthwise_tokens",   "cpu_level",
-                           "set_cpu_level",    "embedding_rows",     "grouped_linear"}) {
+                           "set_cpu_level",    "embedding_rows",     "grouped_linear",
+                           "group_quantize",   "group_codes",        "pack_group_weight",
+                           "group_linear"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
   }
@@ -86,6 +88,30 @@ TEST(OperatorsTest, WeightOnlyMetaTensorsGiveTheSameShapesAndTypes) {
   const at::Tensor meta = linear.call(x.to(at::kMeta), packed, scale, bias, 10, 12, 4, 4, 0);
   EXPECT_EQ(real.sizes(), meta.sizes());
   EXPECT_EQ(real.scalar_type(), meta.scalar_type());
+}
+
+TEST(OperatorsTest, GroupMetaTensorsGiveTheSameShapesAndTypes) {
+  using Codes = std::tuple<at::Tensor, at::Tensor>(const at::Tensor&, std::int64_t, std::int64_t,
+                                                   const ops::OptionalTensor&);
+  using Linear = at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                            const at::Tensor&, const at::Tensor&, std::int64_t, std::int64_t,
+                            std::int64_t, std::int64_t, std::int64_t);
+  auto& dispatcher = c10::Dispatcher::singleton();
+  const auto group_codes = dispatcher.findSchemaOrThrow("repquant::group_codes", "").typed<Codes>();
+  const auto linear = dispatcher.findSchemaOrThrow("repquant::group_linear", "").typed<Linear>();
+  const auto [packed, scale] = ops::pack_group_weight_cpu(
+      testing::random_codes(-8, 7, {10, 6}, at::kByte), at::rand({10, 2}), 4, 12, 8);
+  const at::Tensor x = at::rand({2, 5, 12}), bias = testing::padded(at::rand({10}));
+  const auto [codes, grids] = group_codes.call(x, 8, 15, {});
+  const auto [meta_codes, meta_grids] = group_codes.call(x.to(at::kMeta), 8, 15, {});
+  const at::Tensor y = linear.call(codes, grids, packed, scale, bias, 10, 12, 4, 8, 0);
+  const at::Tensor meta_y =
+      linear.call(meta_codes, meta_grids, packed, scale, bias, 10, 12, 4, 8, 0);
+  for (const auto& [real, meta] :
+       {std::pair(codes, meta_codes), std::pair(grids, meta_grids), std::pair(y, meta_y)}) {
+    EXPECT_EQ(real.sizes(), meta.sizes());
+    EXPECT_EQ(real.scalar_type(), meta.scalar_type());
+  }
 }
 
 TEST(OperatorsTest, WindowsAreThoseOfUnfold) {

@@ -24,13 +24,15 @@ std::vector<Variant> variants(bool first_form) {
   MinMaxOptions tokens = bits(4, 8);
   channels.per_channel_inputs = true;
   tokens.per_token_inputs = true;
+  MinMaxOptions groups = tokens;
+  groups.group_size = 8;
   uniform.uniform_softmax = true;
   per_tensor.row_maximum = false;
   MinMaxOptions weights = bits(4, 8);
   weights.weight_only = true;
   return {{"w8a8", bits(8, 8), 30}, {"w4a4", bits(4, 4), 15},       {"channels", channels, 30},
           {"uniform", uniform, 30}, {"per_tensor", per_tensor, 30}, {"weights", weights, 50},
-          {"tokens", tokens, 30}};
+          {"tokens", tokens, 30},   {"groups", groups, 30}};
 }
 
 struct FixtureForm {
@@ -85,6 +87,7 @@ TEST_P(LoadFixture, FusedGivesThePortableOutputs) {
     std::size_t linears = 0;
     for (const auto& site : report.sites) {
       const bool linear = site.op.find("repquant::linear") == 0 ||
+                          site.op.find("repquant::group_linear") == 0 ||
                           site.op.find("repquant::weight_only_linear") == 0;
       if (linear && site.reason.find("fused into") != 0) ++linears;
       EXPECT_TRUE(site.fused || !site.reason.empty()) << site.module;

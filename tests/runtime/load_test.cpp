@@ -105,6 +105,41 @@ TEST(LoadTest, NormsThatResidualsReadGiveCodesToo) {
   }
 }
 
+TEST(LoadTest, GroupsOfColumnsMultiplyTheirCodes) {
+  const TempDir dir;
+  const auto path = (dir / "a.pt").string();
+  const auto data = fixture_data("vit_fused");
+  struct Case {
+    int weight_bits, group_size;
+    std::string quantize, linear;
+  };
+  // Weights in nibbles are packed in steps of eight columns.
+  for (const Case& c :
+       {Case{4, 8, "repquant::group_codes", "repquant::group_linear u8 x s4"},
+        Case{8, 12, "repquant::group_codes", "repquant::group_linear u8 x s8"},
+        Case{4, 12, "repquant::group_quantize", "repquant::weight_only_linear s16 x s4"}}) {
+    SCOPED_TRACE(c.linear);
+    MinMaxOptions options = bits(c.weight_bits, 4);
+    options.per_token_inputs = true;
+    options.group_size = c.group_size;
+    save(lowered("vit_fused", "trace", options).module, path);
+    LoadReport report;
+    const auto fused = load(path, {}, &report);
+    for (const auto& [module, op, reason] :
+         {std::tuple("blocks_1_mlp_fc1", c.linear, "with activation"),
+          std::tuple("blocks_1_mlp_fc2", c.linear, ""),
+          std::tuple("blocks_1_mlp_fc2_input", c.quantize, "")}) {
+      const LoadedSite* site = find(report, module);
+      ASSERT_NE(site, nullptr) << module;
+      EXPECT_EQ(site->op, op) << module;
+      EXPECT_EQ(site->reason, reason) << module;
+      EXPECT_TRUE(site->fused) << module;
+      EXPECT_FALSE(fused.hasattr(module)) << module;
+    }
+    EXPECT_TRUE(differences(load_both(path, {}), data.inputs).empty());
+  }
+}
+
 TEST(LoadTest, WeightOnlySitesComputeOnPackedWeights) {
   const TempDir dir;
   const auto path = (dir / "a.pt").string();

@@ -1,7 +1,7 @@
 // The integer kernels behind the operators: plain pointers in, plain pointers out, no LibTorch but
 // in library_product.cpp.
 //
-// One source (norm.h, linear.h, weight_only.h, depthwise.h, attention.h) is compiled for several
+// One source (norm.h, linear.h, group_linear.h, weight_only.h, ..) is compiled for several
 // instruction sets over a thin layer of 16-lane vectors (vector_*.h). Sums run in the same order,
 // and multiply-adds are fused or not in the same places, so every level gives the same bits.
 #pragma once
@@ -32,6 +32,8 @@ inline constexpr std::int64_t kFewRows = 8;
 /// Rows of norms and token grids that are done together, one step for all of them after the other:
 /// done one by one, a row would wait for its own sums.
 inline constexpr int kRowsTogether = 16;
+/// Groups of columns whose ends are found together, a lane for each.
+inline constexpr int kGroupsTogether = 16;
 
 struct NormArgs {
   const float* x = nullptr;  // [rows, width]
@@ -76,15 +78,21 @@ struct TokenArgs {
   const float* offset = nullptr;      // [width], with it; or null
 };
 
-/// Values on grids of groups of columns; see the schema of group_quantize.
+/// Grids of groups of columns: values on them, or the codes; see the schemas of group_quantize and
+/// group_codes.
 struct GroupArgs {
-  const float* x = nullptr;  // [rows, width]
-  float* out = nullptr;      // [rows, width]
+  const float* x = nullptr;       // [rows, width]
+  float* out = nullptr;           // [rows, width]; or
+  std::uint8_t* codes = nullptr;  // [rows, width]
+  float* grids = nullptr;         // [rows, groups(), 2], with codes: low, step
   std::int64_t width = 0;
-  std::int64_t group_size = 0;
+  std::int64_t group_size = 0;  // at most width
   int top = 255;
   const std::uint8_t* levels = nullptr;  // as TokenArgs
   int level_count = 0;
+
+  std::int64_t groups() const { return (width + group_size - 1) / group_size; }
+  std::int64_t scratch() const { return kGroupsTogether * group_size; }
 };
 
 /// Bytes of a row's grid, float32 low and step, behind its codes.
@@ -138,6 +146,39 @@ inline std::int64_t panel_bytes(std::int64_t groups, bool nibbles) {
   return groups * kPanel * (nibbles ? 2 : 4);
 }
 
+/// Columns of a panel that are unpacked at a time where many rows share them: what comes of them
+/// stays in the first-level cache.
+inline constexpr std::int64_t kUnpackedColumns = 256;
+
+/// y = activation(sum over groups of columns of step (scale sum of products) + low sums, + bias) of
+/// codes on grids of groups. Arrays over output channels are padded to whole panels.
+struct GroupLinearArgs {
+  const std::uint8_t* x = nullptr;  // [rows, 4 quads]: codes, zero-padded
+  const float* grids = nullptr;     // [rows, groups(), 2]: low, step
+  std::int64_t quads = 0;           // of columns; even if the weight is in nibbles
+  std::int64_t group_quads = 0;     // of a group, as quads; the last group is what is left
+  const std::uint8_t* weight = nullptr;
+  const std::int8_t* levels = nullptr;  // as LinearArgs
+  std::int32_t padding = 0;             // what a row's padding adds to the sum of its weights
+  const float* scale = nullptr;         // [panels, groups(), kPanel]
+  std::int64_t channels = 0;            // N, not padded
+  const float* bias = nullptr;
+  Activation activation = Activation::kNone;
+  float* out = nullptr;  // [rows, channels]
+
+  std::int64_t groups() const { return (quads + group_quads - 1) / group_quads; }
+  /// Of the groups that are unpacked at a time.
+  std::int64_t block_quads() const {
+    constexpr std::int64_t kMost = kUnpackedColumns / 4;
+    return group_quads < kMost ? kMost / group_quads * group_quads : group_quads;
+  }
+  std::int64_t unpacked_bytes() const { return 4 * block_quads() * kPanel; }
+  /// Working memory, in bytes: unpacked weights and sums of weights in float32.
+  std::int64_t scratch() const {
+    return unpacked_bytes() + block_quads() / group_quads * 4 * kPanel;
+  }
+};
+
 /// What weight_only() adds to weights: unsigned bytes are pairs of 16-bit numbers in one step.
 inline constexpr std::int32_t kWeightOffset = 128;
 
@@ -172,9 +213,6 @@ struct WeightOnlyArgs {
   Activation activation = Activation::kNone;
   float* out = nullptr;  // [rows, channels]
 };
-
-/// Columns of a panel that weight_only() unpacks at a time for many rows.
-inline constexpr std::int64_t kUnpackedColumns = 256;
 
 /// Working memory of weight_only, in bytes: sums in float32 and unpacked weights in 16 bits.
 inline std::int64_t weight_only_scratch(std::int64_t rows) {
@@ -285,6 +323,9 @@ struct Kernels {
   /// `scratch`: weight_only_scratch() bytes, 64-byte aligned.
   void (*weight_only)(const WeightOnlyArgs&, std::int64_t row_begin, std::int64_t row_end,
                       std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch);
+  /// `scratch`: args.scratch() bytes, 64-byte aligned.
+  void (*group_linear)(const GroupLinearArgs&, std::int64_t row_begin, std::int64_t row_end,
+                       std::int64_t panel_begin, std::int64_t panel_end, std::uint8_t* scratch);
   /// Heads are numbered batch * heads + head.
   void (*attention)(const AttentionArgs&, std::int64_t begin, std::int64_t end,
                     std::uint8_t* scratch);
@@ -292,7 +333,7 @@ struct Kernels {
   void (*depthwise)(const DepthwiseArgs&, std::int64_t row_begin, std::int64_t row_end,
                     float* scratch);
   void (*operand_rows)(const OperandRowsArgs&, std::int64_t row_begin, std::int64_t row_end);
-  /// `scratch`: width bytes.
+  /// `scratch`: args.scratch() bytes, where codes are not wanted.
   void (*group_quantize)(const GroupArgs&, std::int64_t row_begin, std::int64_t row_end,
                          std::uint8_t* scratch);
   void (*read_cache)(const CacheArgs&, std::int64_t row_begin, std::int64_t row_end);

@@ -252,10 +252,9 @@ struct Unfinished {
 
 /// Rows of the next tile of `left`: the last two share what is left, so that no row is done twice
 /// and none has few rows, which would wait for each other's sums.
-template <class V>
-int next_rows(std::int64_t left) {
-  if (left >= 2 * V::kRows) return V::kRows;
-  return static_cast<int>(left > V::kRows ? (left + 1) / 2 : left);
+inline int next_rows(std::int64_t left, int most) {
+  if (left >= 2 * most) return most;
+  return static_cast<int>(left > most ? (left + 1) / 2 : left);
 }
 
 /// Fetches what is added to a tile while its products are made: its rows lie apart, and waiting for
@@ -293,7 +292,7 @@ void linear_as(const LinearArgs& args, std::int64_t row_begin, std::int64_t row_
     const int vectors = static_cast<int>((live + 15) / 16);
     int rows = 0;
     for (std::int64_t row = row_begin; row < row_end; row += rows) {
-      rows = next_rows<V>(row_end - row);
+      rows = next_rows(row_end - row, V::kRows);
       const std::uint8_t* x = args.x + row * stride;
       std::int32_t* to = sums[turn];
       turn = 1 - turn;

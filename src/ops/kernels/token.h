@@ -184,29 +184,5 @@ void token_quantize(const TokenArgs& args, std::int64_t row_begin, std::int64_t 
   }
 }
 
-template <class V>
-void group_quantize(const GroupArgs& args, std::int64_t row_begin, std::int64_t row_end,
-                    std::uint8_t* codes) {
-  const LevelLookup<V> lookup(args.levels, args.level_count);
-  const std::int64_t width = args.width;
-  for (std::int64_t r = row_begin; r < row_end; ++r) {
-    const float* x = args.x + r * width;
-    float* out = args.out + r * width;
-    for (std::int64_t from = 0; from < width; from += args.group_size) {
-      const std::int64_t left = width - from;
-      const std::int64_t n = left < args.group_size ? left : args.group_size;
-      Extent<V> extent;
-      std::int64_t i = 0;
-      for (; i + 16 <= n; i += 16) extent.add(V::load(x + from + i));
-      const TokenRow group = extent.row(x + from, x + from + i, x + from + n, args.top);
-      write_codes<V>(group, codes, n);
-      lookup.apply(codes, n);
-      for (i = 0; i < n; ++i) {
-        out[from + i] = static_cast<float>(codes[i]) * group.step + group.low;
-      }
-    }
-  }
-}
-
 }  // namespace
 }  // namespace repquant::ops

@@ -17,6 +17,9 @@ struct Avx2 : PlainBytes {
   static constexpr int kVectors = 1;
   static constexpr int kPairRows = 6;
   static constexpr int kPairVectors = 1;
+  static constexpr int kGroupRows = 4;
+  static constexpr int kGroupVectors = 1;
+  static constexpr int kGroupFewRows = 4;
 
   struct F {
     __m256 a, b;
@@ -103,6 +106,24 @@ struct Avx2 : PlainBytes {
     const __m128 t = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
     const __m128 u = _mm_max_ps(t, _mm_movehl_ps(t, t));
     return _mm_cvtss_f32(_mm_max_ss(u, _mm_shuffle_ps(u, u, 1)));
+  }
+
+  /// Of eight vectors, a lane for each.
+  static __m256 largest_of_eight(const F* vectors) {
+    const auto halves = [&](int i) { return _mm256_max_ps(vectors[i].a, vectors[i].b); };
+    __m256 pairs[4];  // lanes of 128 bits: of vectors i and i + 4
+    for (int i = 0; i < 4; ++i) {
+      const __m256 x = halves(i), y = halves(i + 4);
+      pairs[i] =
+          _mm256_max_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+    }
+    const auto step = [](__m256 x, __m256 y) {
+      return _mm256_max_ps(_mm256_unpacklo_ps(x, y), _mm256_unpackhi_ps(x, y));
+    };
+    return step(step(pairs[0], pairs[2]), step(pairs[1], pairs[3]));
+  }
+  static F largest_of_each(const F* vectors) {
+    return {largest_of_eight(vectors), largest_of_eight(vectors + 8)};
   }
 
   static I set_int(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }

@@ -16,6 +16,9 @@ struct Avx512 {
   static constexpr int kVectors = 4;
   static constexpr int kPairRows = 6;
   static constexpr int kPairVectors = 4;
+  static constexpr int kGroupRows = 3;
+  static constexpr int kGroupVectors = 4;
+  static constexpr int kGroupFewRows = 4;
 
   using F = __m512;
   using I = __m512i;
@@ -67,6 +70,25 @@ struct Avx512 {
     return _mm_cvtss_f32(_mm_add_ss(u, _mm_shuffle_ps(u, u, 1)));
   }
   static float largest(F a) { return _mm512_reduce_max_ps(a); }
+
+  /// Of 16 vectors, a lane for each.
+  static F largest_of_each(const F* vectors) {
+    __m512 fours[4];  // lanes of 128 bits: of vectors i, i + 4, i + 8 and i + 12
+    for (int i = 0; i < 4; ++i) {
+      const __m512 low = largest_halves(vectors[i], vectors[i + 4]),
+                   high = largest_halves(vectors[i + 8], vectors[i + 12]);
+      fours[i] = _mm512_max_ps(_mm512_shuffle_f32x4(low, high, 0x88),
+                               _mm512_shuffle_f32x4(low, high, 0xDD));
+    }
+    const auto step = [](__m512 x, __m512 y) {
+      return _mm512_max_ps(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y));
+    };
+    return step(step(fours[0], fours[2]), step(fours[1], fours[3]));
+  }
+  /// Lanes of 128 bits: two of x, two of y.
+  static __m512 largest_halves(__m512 x, __m512 y) {
+    return _mm512_max_ps(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xEE));
+  }
 
   static I set_int(std::int32_t x) { return _mm512_set1_epi32(x); }
   static I load_int(const std::int32_t* p) { return _mm512_loadu_si512(p); }

@@ -18,6 +18,11 @@ struct Generic : PlainBytes {
   static constexpr int kVectors = 1;   // of 16 columns
   static constexpr int kPairRows = 4;  // of a tile of the product of pairs
   static constexpr int kPairVectors = 1;
+  // Of the product of codes in groups: its sums in floating point stay in registers, too.
+  static constexpr int kGroupRows = 4;
+  static constexpr int kGroupVectors = 1;
+  // Of a tile that reads the weight itself.
+  static constexpr int kGroupFewRows = 4;
 
   struct F {
     float v[16];
@@ -129,6 +134,11 @@ struct Generic : PlainBytes {
   static float largest(F a) {
     for (int i = 1; i < 16; ++i) a.v[0] = a.v[i] > a.v[0] ? a.v[i] : a.v[0];
     return a.v[0];
+  }
+
+  /// Of 16 vectors, a lane for each.
+  static F largest_of_each(const F* vectors) {
+    return each<F>([&](int i) { return largest(vectors[i]); });
   }
 
   static I set_int(std::int32_t x) {
