@@ -71,13 +71,14 @@ std::tuple<at::Tensor, at::Tensor> quantize_tokens(const at::Tensor& x, std::int
 
 std::int64_t width_of(const at::Tensor& x) { return x.dim() >= 1 ? x.size(-1) : 0; }
 
-void set_norm(TokenArgs& args, const at::Tensor& x, const at::Tensor& weight,
+template <class Args>
+void set_norm(Args& args, const char* op, const at::Tensor& x, const at::Tensor& weight,
               const at::Tensor& bias, double epsilon, bool root_mean_square) {
   const std::int64_t width = weight.numel();
   TORCH_CHECK(x.dim() >= 1 && x.size(-1) == width && bias.numel() == width &&
                   weight.is_contiguous() && bias.is_contiguous() &&
                   weight.scalar_type() == at::kFloat && bias.scalar_type() == at::kFloat,
-              "repquant::norm_tokens: needs [.., ", width, "], got ", x.sizes());
+              op, ": needs [.., ", width, "], got ", x.sizes());
   args.weight = weight.const_data_ptr<float>();
   args.bias = bias.const_data_ptr<float>();
   args.epsilon = static_cast<float>(epsilon);
@@ -126,7 +127,9 @@ class GroupRows {
     const Kernels& table = kernels(current_level());
     split_work(input_.numel() / args.width, rows_per_task(args.width),
                [&](std::int64_t begin, std::int64_t end) {
-                 table.group_quantize(args, begin, end, thread_scratch(args.scratch()));
+                 const auto bytes = args.scratch() * static_cast<std::int64_t>(sizeof(float));
+                 table.group_quantize(args, begin, end,
+                                      reinterpret_cast<float*>(thread_scratch(bytes)));
                });
   }
 
@@ -147,9 +150,9 @@ at::Tensor group_quantize_cpu(const at::Tensor& x, std::int64_t group_size, std:
   return out;
 }
 
-std::tuple<at::Tensor, at::Tensor> group_codes_cpu(const at::Tensor& x, std::int64_t group_size,
-                                                   std::int64_t top, const OptionalTensor& levels) {
-  GroupRows rows("repquant::group_codes", x, group_size, top, levels);
+namespace {
+
+std::tuple<at::Tensor, at::Tensor> codes_of(GroupRows& rows, const at::Tensor& x) {
   auto sizes = x.sizes().vec();
   sizes.back() = rows.args.groups();
   sizes.push_back(2);
@@ -160,12 +163,32 @@ std::tuple<at::Tensor, at::Tensor> group_codes_cpu(const at::Tensor& x, std::int
   return {codes, grids};
 }
 
+}  // namespace
+
+std::tuple<at::Tensor, at::Tensor> group_codes_cpu(const at::Tensor& x, std::int64_t group_size,
+                                                   std::int64_t top, const OptionalTensor& levels) {
+  GroupRows rows("repquant::group_codes", x, group_size, top, levels);
+  return codes_of(rows, x);
+}
+
+std::tuple<at::Tensor, at::Tensor> norm_group_codes_cpu(const at::Tensor& x,
+                                                        const at::Tensor& weight,
+                                                        const at::Tensor& bias, double epsilon,
+                                                        bool root_mean_square,
+                                                        std::int64_t group_size, std::int64_t top,
+                                                        const OptionalTensor& levels) {
+  const char* name = "repquant::norm_group_codes";
+  GroupRows rows(name, x, group_size, top, levels);
+  set_norm(rows.args, name, x, weight, bias, epsilon, root_mean_square);
+  return codes_of(rows, x);
+}
+
 std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at::Tensor& weight,
                                                    const at::Tensor& bias, double epsilon,
                                                    bool root_mean_square, std::int64_t top,
                                                    const OptionalTensor& levels) {
   TokenArgs args;
-  set_norm(args, x, weight, bias, epsilon, root_mean_square);
+  set_norm(args, "repquant::norm_tokens", x, weight, bias, epsilon, root_mean_square);
   return quantize_tokens(x, top, levels, args);
 }
 
@@ -176,7 +199,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> norm_and_tokens_cpu(
   check_scale("repquant::norm_and_tokens", width_of(x), multiplier, offset);
   TokenArgs args;
   set_scale(args, multiplier, offset);
-  set_norm(args, x, weight, bias, epsilon, root_mean_square);
+  set_norm(args, "repquant::norm_tokens", x, weight, bias, epsilon, root_mean_square);
   const at::Tensor y = new_output(x.sizes(), at::kFloat);
   args.normal = y.mutable_data_ptr<float>();
   const auto [codes, rows] = quantize_tokens(x, top, levels, args);

@@ -10,6 +10,7 @@
 #include "ops/output.h"
 #include "ops/packed_weight.h"
 #include "ops/parallel.h"
+#include "ops/rearrange.h"
 #include "ops/row_blocks.h"
 #include "ops/scratch.h"
 
@@ -81,7 +82,8 @@ std::tuple<at::Tensor, at::Tensor> pack_group_weight_cpu(const at::Tensor& codes
 at::Tensor group_linear_cpu(const at::Tensor& codes, const at::Tensor& grids,
                             const at::Tensor& weight, const at::Tensor& scale,
                             const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
-                            std::int64_t bits, std::int64_t group_size, std::int64_t activation) {
+                            std::int64_t bits, std::int64_t group_size, std::int64_t activation,
+                            const OptionalTensor& residual) {
   const char* name = "group_linear";
   check_group(name, channels, columns, bits, group_size);
   const std::int64_t lanes = padded(channels), groups = group_count(columns, group_size);
@@ -105,7 +107,13 @@ at::Tensor group_linear_cpu(const at::Tensor& codes, const at::Tensor& grids,
   auto sizes = codes.sizes().vec();
   sizes.back() = channels;
   at::Tensor out = new_output(sizes, at::kFloat);
-  if (out.numel() == 0) return out;
+  at::Tensor added;
+  const bool fused =
+      residual && residual->sizes() == out.sizes() && residual->scalar_type() == at::kFloat;
+  if (fused) {
+    added = in_order(*residual);
+    args.residual = added.const_data_ptr<float>();
+  }
   args.x = rows.const_data_ptr<std::uint8_t>();
   args.grids = row_grids.const_data_ptr<float>();
   args.scale = scale.const_data_ptr<float>();
@@ -113,8 +121,8 @@ at::Tensor group_linear_cpu(const at::Tensor& codes, const at::Tensor& grids,
   args.bias = bias.const_data_ptr<float>();
   args.activation = static_cast<Activation>(activation);
   args.out = out.mutable_data_ptr<float>();
-  run(args, rows.size(0));
-  return out;
+  if (out.numel() > 0) run(args, rows.size(0));
+  return residual && !fused ? at::add(*residual, out) : out;
 }
 
 }  // namespace repquant::ops

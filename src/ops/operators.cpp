@@ -41,6 +41,13 @@ std::tuple<at::Tensor, at::Tensor> group_codes_meta(const at::Tensor& x, std::in
           at::empty_symint(sizes, x.options())};
 }
 
+std::tuple<at::Tensor, at::Tensor> norm_group_codes_meta(const at::Tensor& x, const at::Tensor&,
+                                                         const at::Tensor&, double, bool,
+                                                         std::int64_t group_size, std::int64_t top,
+                                                         const std::optional<at::Tensor>& levels) {
+  return group_codes_meta(x, group_size, top, levels);
+}
+
 std::tuple<at::Tensor, at::Tensor> norm_tokens_meta(const at::Tensor& x, const at::Tensor&,
                                                     const at::Tensor&, double, bool,
                                                     std::int64_t top,
@@ -215,11 +222,13 @@ at::Tensor weight_only_linear_meta(const at::Tensor& x, const at::Tensor&, const
 
 at::Tensor group_linear_meta(const at::Tensor& codes, const at::Tensor& grids, const at::Tensor&,
                              const at::Tensor&, const at::Tensor&, std::int64_t channels,
-                             std::int64_t, std::int64_t, std::int64_t, std::int64_t) {
+                             std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                             const std::optional<at::Tensor>& residual) {
   TORCH_CHECK(codes.dim() >= 1, "repquant::group_linear: codes must be [.., columns]");
   auto sizes = codes.sym_sizes().vec();
   sizes.back() = channels;
-  return at::empty_symint(sizes, grids.options());
+  const auto y = at::empty_symint(sizes, grids.options());
+  return residual ? at::add(*residual, y) : y;
 }
 
 std::tuple<at::Tensor, at::Tensor> operand_rows_meta(const at::Tensor& x, std::int64_t) {
@@ -339,6 +348,12 @@ TORCH_LIBRARY(repquant, m) {
       "group_codes(Tensor x, int group_size, int top, Tensor? levels) -> (Tensor codes, "
       "Tensor grids)");
 
+  // The same after LayerNorm or RMSNorm over the last dimension. weight, bias float32 [K].
+  m.def(
+      "norm_group_codes(Tensor x, Tensor weight, Tensor bias, float epsilon, "
+      "bool root_mean_square, int group_size, int top, Tensor? levels) -> (Tensor codes, "
+      "Tensor grids)");
+
   // The same as token_quantize after LayerNorm or RMSNorm over the last dimension. weight, bias
   // float32 [K].
   m.def(
@@ -417,7 +432,8 @@ TORCH_LIBRARY(repquant, m) {
   // other rows.
   m.def(
       "group_linear(Tensor codes, Tensor grids, Tensor weight, Tensor scale, Tensor bias, "
-      "int channels, int columns, int bits, int group_size, int activation) -> Tensor");
+      "int channels, int columns, int bits, int group_size, int activation, "
+      "Tensor? residual=None) -> Tensor");
 
   // Attention on int8 codes. query [.., T, d], key [.., S, d], value [.., S, e]; they and the mask,
   // which is added to integer scores * score_scale * score_factor, broadcast as in matmul and add.
@@ -451,6 +467,7 @@ TORCH_LIBRARY_IMPL(repquant, CPU, m) {
   m.impl("token_quantize", &token_quantize_cpu);
   m.impl("group_quantize", &group_quantize_cpu);
   m.impl("group_codes", &group_codes_cpu);
+  m.impl("norm_group_codes", &norm_group_codes_cpu);
   m.impl("norm_tokens", &norm_tokens_cpu);
   m.impl("norm_and_tokens", &norm_and_tokens_cpu);
   m.impl("cache_quantize", &cache_quantize_cpu);
@@ -483,6 +500,7 @@ TORCH_LIBRARY_IMPL(repquant, Meta, m) {
   m.impl("token_quantize", &token_quantize_meta);
   m.impl("group_quantize", &group_quantize_meta);
   m.impl("group_codes", &group_codes_meta);
+  m.impl("norm_group_codes", &norm_group_codes_meta);
   m.impl("norm_tokens", &norm_tokens_meta);
   m.impl("norm_and_tokens", &norm_and_tokens_meta);
   m.impl("cache_quantize", &cache_quantize_meta);

@@ -40,6 +40,10 @@ at::Tensor group_quantize_cpu(const at::Tensor& x, std::int64_t group_size, std:
 std::tuple<at::Tensor, at::Tensor> group_codes_cpu(const at::Tensor& x, std::int64_t group_size,
                                                    std::int64_t top, const OptionalTensor& levels);
 
+std::tuple<at::Tensor, at::Tensor> norm_group_codes_cpu(
+    const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double epsilon,
+    bool root_mean_square, std::int64_t group_size, std::int64_t top, const OptionalTensor& levels);
+
 std::tuple<at::Tensor, at::Tensor> norm_tokens_cpu(const at::Tensor& x, const at::Tensor& weight,
                                                    const at::Tensor& bias, double epsilon,
                                                    bool root_mean_square, std::int64_t top,
@@ -139,7 +143,8 @@ std::tuple<at::Tensor, at::Tensor> pack_group_weight_cpu(const at::Tensor& codes
 at::Tensor group_linear_cpu(const at::Tensor& codes, const at::Tensor& grids,
                             const at::Tensor& weight, const at::Tensor& scale,
                             const at::Tensor& bias, std::int64_t channels, std::int64_t columns,
-                            std::int64_t bits, std::int64_t group_size, std::int64_t activation);
+                            std::int64_t bits, std::int64_t group_size, std::int64_t activation,
+                            const OptionalTensor& residual = {});
 
 at::Tensor attention_cpu(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                          const OptionalTensor& mask, const at::Tensor& query_zero,

@@ -32,10 +32,10 @@ class PortableRun {
   PortableRun(const BothForms& forms, const std::vector<at::Tensor>& inputs)
       : schedule_(*forms.portable_graph),
         alive_(bind_inputs(*forms.portable_graph, arguments_of(forms.portable, inputs))) {
-    for (const auto& replacement : forms.replaced) kept_[replacement.portable];
+    for (const auto& replacement : forms.replaced) ++kept_[replacement.portable].readers;
   }
 
-  /// Each value is asked for once.
+  /// Each value is asked for once for each replacement of it.
   at::Tensor take(const Value* value) {
     const std::size_t end = schedule_.index_of(value->node()) + 1;
     if (end > position_) {
@@ -43,14 +43,15 @@ class PortableRun {
         if (!run_module_call(node, values)) run_node(node, values);
         for (const Value* output : node->outputs()) {
           const auto wanted = kept_.find(output);
-          if (wanted != kept_.end()) wanted->second = values.at(output).toTensor().clone();
+          if (wanted != kept_.end()) wanted->second.tensor = values.at(output).toTensor().clone();
         }
         return true;
       });
       position_ = end;
     }
-    at::Tensor result = kept_.at(value);
-    kept_.erase(value);
+    const auto found = kept_.find(value);
+    const at::Tensor result = found->second.tensor;
+    if (--found->second.readers == 0) kept_.erase(found);
     return result;
   }
 
@@ -58,8 +59,28 @@ class PortableRun {
   Schedule schedule_;
   std::size_t position_ = 0;
   Values alive_;
-  std::unordered_map<const Value*, at::Tensor> kept_;
+  struct Kept {
+    at::Tensor tensor;
+    int readers = 0;
+  };
+  std::unordered_map<const Value*, Kept> kept_;
 };
+
+/// What a replacement should hold where the portable form has this value.
+at::Tensor expected_from(const Replacement& replacement, const at::Tensor& portable) {
+  if (const auto& grid = replacement.grid) {
+    return ops::quantize_cpu(portable, grid->multiplier, grid->offset, grid->max_code,
+                             /*quadratic=*/false, /*is_signed=*/false, /*shift=*/0);
+  }
+  if (const auto& groups = replacement.groups) {
+    const auto levels =
+        replacement.levels.defined() ? ops::OptionalTensor(replacement.levels) : std::nullopt;
+    const auto [codes, grids] =
+        ops::group_codes_cpu(portable, groups->group_size, groups->top, levels);
+    return groups->grids ? grids : codes;
+  }
+  return portable;
+}
 
 /// What is wrong with `got`; without `measured` if nothing is.
 FormDifference judge(const Replacement& replacement, const at::Tensor& got,
@@ -109,11 +130,7 @@ std::vector<FormDifference> differences(const BothForms& forms,
       const auto found = replaced.find(output);
       if (found == replaced.end()) continue;
       const Replacement& replacement = *found->second;
-      at::Tensor expected = portable.take(replacement.portable);
-      if (const auto& grid = replacement.grid) {
-        expected = ops::quantize_cpu(expected, grid->multiplier, grid->offset, grid->max_code,
-                                     /*quadratic=*/false, /*is_signed=*/false, /*shift=*/0);
-      }
+      const at::Tensor expected = expected_from(replacement, portable.take(replacement.portable));
       FormDifference difference{replacement.module, failure, "to run"};
       try {
         if (!ran) run_node(node, values);

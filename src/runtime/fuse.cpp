@@ -23,11 +23,15 @@ std::optional<SubmoduleCall> FusionContext::call_of(Node* node) const {
   return SubmoduleCall{node, name, &found->second};
 }
 
-void FusionContext::replace(Value* value, Value* fused, Replacement how) {
+void FusionContext::compare(const Value* value, Value* fused, Replacement how) {
   how.portable = copy.original(value);
   how.fused = fused;
-  value->replaceAllUsesWith(fused);
   replaced.push_back(std::move(how));
+}
+
+void FusionContext::replace(Value* value, Value* fused, Replacement how) {
+  compare(value, fused, std::move(how));
+  value->replaceAllUsesWith(fused);
 }
 
 bool FusionContext::is_replacement(const Value* value) const {

@@ -31,6 +31,12 @@ struct ChannelGrid {
   std::int64_t max_code = 255;
 };
 
+/// Codes on grids of groups of columns, as repquant::group_codes has them, or these grids.
+struct GroupGrid {
+  std::int64_t group_size = 0, top = 255;
+  bool grids = false;
+};
+
 /// An operator in the fused graph that stands for a part of the portable one.
 struct Replacement {
   std::string module;                           // that the fusion starts from
@@ -40,6 +46,7 @@ struct Replacement {
   double relative_limit = kRelativeLimit;       // of floating-point values
   at::Tensor levels{};                          // what product codes stand for; undefined: codes
   std::optional<ChannelGrid> grid{};            // `fused` holds codes of `portable` on it
+  std::optional<GroupGrid> groups{};            // the same, and codes are of `levels`
 };
 
 /// Codes on grids of groups of columns, and these grids.
@@ -64,7 +71,9 @@ struct FusionContext {
 
   /// The call of a submodule that may be fused.
   std::optional<SubmoduleCall> call_of(torch::jit::Node* node) const;
-  /// Puts `fused` in the place of `value`, whose node the caller destroys.
+  /// Has the self-check compare `fused` with what stands for `value` in the portable graph.
+  void compare(const torch::jit::Value* value, torch::jit::Value* fused, Replacement how);
+  /// The same, and puts `fused` in the place of `value`, whose node the caller destroys.
   void replace(torch::jit::Value* value, torch::jit::Value* fused, Replacement how);
   /// Whether `value` of the fused graph stands for one of the portable graph.
   bool is_replacement(const torch::jit::Value* value) const;

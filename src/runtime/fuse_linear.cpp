@@ -34,18 +34,6 @@ ops::Activation activation_of(const StoredState& state) {
   return state.text("algorithm") == "tanh" ? ops::Activation::kGeluTanh : ops::Activation::kGelu;
 }
 
-/// The other summand if `node` adds one to `value`, unscaled.
-Value* other_summand(Node* node, const Value* value) {
-  if (!is_kind(node, "aten::add") || node->inputs().size() != 3) return nullptr;
-  if (!node->input(0)->type()->isSubtypeOf(*c10::TensorType::get()) ||
-      !node->input(1)->type()->isSubtypeOf(*c10::TensorType::get())) {
-    return nullptr;
-  }
-  if (!is_one(node->input(2))) return nullptr;
-  Value* other = node->input(0) == value ? node->input(1) : node->input(0);
-  return other == value ? nullptr : other;
-}
-
 /// Of a node repquant::quantize that makes codes of channels, as a convolution reads them.
 std::optional<ChannelGrid> channel_grid(const Node* quantize) {
   if (!is_kind(quantize, "repquant::quantize")) return {};

@@ -9,19 +9,14 @@
 #include "runtime/fuse_token.h"
 
 namespace repquant {
-namespace {
 
 using torch::jit::NamedValue;
 using torch::jit::Node;
 using torch::jit::Value;
 
-/// A norm over the last dimension with constants, which the operator computes on its way.
-struct NormPattern {
-  Node* node = nullptr;
-  at::Tensor weight{}, bias{};
-  double epsilon = 0.0;
-  bool root_mean_square = false;
-};
+std::vector<NamedValue> NormPattern::arguments() const {
+  return {node->input(0), weight, bias, epsilon, root_mean_square};
+}
 
 std::optional<NormPattern> norm_of(Node* node) {
   NormPattern norm{.node = node};
@@ -43,6 +38,8 @@ std::optional<NormPattern> norm_of(Node* node) {
   }
   return norm;
 }
+
+namespace {
 
 /// The constant vector of `symbol`(value, vector), or none.
 at::Tensor vector_operand(const Node* node, const char* symbol) {
@@ -142,10 +139,7 @@ bool fuse_token_quantize(FusionContext& context, const SubmoduleCall& quantize) 
                      : norm ? "repquant::norm_tokens"
                             : "repquant::token_quantize";
   std::vector<NamedValue> arguments{grid->source()};
-  if (norm) {
-    arguments = {norm->node->input(0), norm->weight, norm->bias, norm->epsilon,
-                 norm->root_mean_square};
-  }
+  if (norm) arguments = norm->arguments();
   arguments.insert(arguments.end(), {grid->top, grid->codebook()});
   if (kept || !norm) arguments.insert(arguments.end(), {grid->multiplier(), grid->offset()});
   Node* before = norm ? norm->node : grid->range.node;

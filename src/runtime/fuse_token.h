@@ -9,6 +9,20 @@
 
 namespace repquant {
 
+/// A norm over the last dimension with constants, which an operator that makes codes of its output
+/// computes on its way.
+struct NormPattern {
+  torch::jit::Node* node = nullptr;
+  at::Tensor weight{}, bias{};
+  double epsilon = 0.0;
+  bool root_mean_square = false;
+
+  /// The operators' first arguments.
+  std::vector<torch::jit::NamedValue> arguments() const;
+};
+
+std::optional<NormPattern> norm_of(torch::jit::Node* node);
+
 /// What multiplies and shifts each channel before a grid per token: x multiplier + offset, made for
 /// the two calls alone.
 struct ChannelScale {

@@ -3,6 +3,7 @@
 #include "ops/operators.h"
 #include "runtime/epilogue.h"
 #include "runtime/fuse.h"
+#include "runtime/fuse_token.h"
 
 namespace repquant {
 namespace {
@@ -33,20 +34,35 @@ const std::pair<at::Tensor, at::Tensor>& packed_as(FusionContext& context,
   return context.packed[key] = {weight, scale};
 }
 
-/// A product and what is behind it.
+/// A product and what it takes in from behind it, in the order of the data.
 struct Product {
-  Node* last = nullptr;  // the product itself, or the activation that it takes in
+  Node* linear;
+  Node* activation_node = nullptr;
   ops::Activation activation = ops::Activation::kNone;
+  Node* add = nullptr;
+  Value* residual = nullptr;
+  Node* last;
 
-  explicit Product(const SubmoduleCall& linear) : last(only_reader(linear.node->output())) {
-    const auto taken_in = last == nullptr ? std::nullopt : fusible_activation(last);
-    if (taken_in) {
-      activation = *taken_in;
-    } else {
-      last = linear.node;
+  Product(const SubmoduleCall& call, bool takes_residual) : linear(call.node), last(call.node) {
+    Node* next = only_reader(last->output());
+    if (const auto function = next == nullptr ? std::nullopt : fusible_activation(next)) {
+      activation = *function;
+      last = activation_node = next;
+      next = only_reader(last->output());
     }
+    if (takes_residual && next != nullptr) residual = other_summand(next, last->output());
+    if (residual != nullptr) last = add = next;
   }
   std::int64_t activation_number() const { return static_cast<std::int64_t>(activation); }
+  std::string taken_in() const {
+    if (add == nullptr) return activation_node == nullptr ? "" : "with activation";
+    return activation_node == nullptr ? "with residual" : "with activation, residual";
+  }
+  void destroy() const {
+    for (Node* node : {add, activation_node, linear}) {
+      if (node != nullptr) node->destroy();
+    }
+  }
 };
 
 /// The call that puts the inputs on grids of groups, if the product can have their codes: its
@@ -73,7 +89,8 @@ Value* insert_group_linear(FusionContext& context, const SubmoduleCall& linear,
   return insert_operator(
       product.last, "repquant::group_linear",
       {made.codes, made.grids, weight, scale, padded(state.tensor("bias"), channels), channels,
-       state.integer("columns"), state.integer("bits"), size, product.activation_number()});
+       state.integer("columns"), state.integer("bits"), size, product.activation_number(),
+       value_or_none(product.residual)});
 }
 
 Value* insert_weight_only(FusionContext& context, const SubmoduleCall& linear,
@@ -91,9 +108,8 @@ Value* insert_weight_only(FusionContext& context, const SubmoduleCall& linear,
 }  // namespace
 
 bool fuse_weight_only(FusionContext& context, const SubmoduleCall& linear) {
-  const Product product(linear);
-  const bool taken_in = product.last != linear.node;
   const auto quantize = group_grids_before(context, linear);
+  const Product product(linear, /*takes_residual=*/quantize.has_value());
   Value* output = quantize ? insert_group_linear(context, linear, *quantize, product)
                            : insert_weight_only(context, linear, product);
   Replacement replacement{.module = linear.name};
@@ -102,18 +118,19 @@ bool fuse_weight_only(FusionContext& context, const SubmoduleCall& linear) {
   const std::string op =
       quantize ? "repquant::group_linear u8 x s" : "repquant::weight_only_linear s16 x s";
   context.report_fused(linear.name, op + (linear.state->integer("bits") <= 4 ? "4" : "8"),
-                       taken_in ? "with activation" : "");
-  if (taken_in) product.last->destroy();
-  linear.node->destroy();
+                       product.taken_in());
+  product.destroy();
   return true;
 }
 
 namespace {
 
+bool is_learned(const StoredState& quantize) {
+  return quantize.tensor("levels").numel() != quantize.integer("top") + 1;
+}
+
 NamedValue codebook(const StoredState& quantize) {
-  const at::Tensor levels = quantize.tensor("levels");
-  const bool learned = levels.numel() != quantize.integer("top") + 1;
-  return NamedValue(learned ? c10::IValue(levels) : c10::IValue());
+  return NamedValue(is_learned(quantize) ? c10::IValue(quantize.tensor("levels")) : c10::IValue());
 }
 
 std::vector<NamedValue> grid_arguments(const SubmoduleCall& quantize) {
@@ -131,10 +148,44 @@ const GroupCodes& group_codes(FusionContext& context, const SubmoduleCall& quant
   return context.group_codes[quantize.node] = {made[0], made[1]};
 }
 
+namespace {
+
+/// Takes in the norm in front of codes that nothing but them reads.
+bool take_norm_in(FusionContext& context, const SubmoduleCall& quantize, const GroupCodes& made) {
+  const auto norm = norm_of(quantize.argument(0)->node());
+  if (!norm || reader_count(norm->node->output(0)) != 2) return false;  // the call and its codes
+  std::vector<NamedValue> arguments = norm->arguments();
+  const auto grid = grid_arguments(quantize);
+  arguments.insert(arguments.end(), grid.begin() + 1, grid.end());
+  const std::vector<Value*> codes =
+      insert_with_outputs(norm->node, "repquant::norm_group_codes", arguments);
+  Node* alone = made.codes->node();
+  made.codes->replaceAllUsesWith(codes[0]);
+  made.grids->replaceAllUsesWith(codes[1]);
+  alone->destroy();
+  const StoredState& state = *quantize.state;
+  Replacement how{
+      .module = quantize.name,
+      .levels = is_learned(state) ? state.tensor("levels") : at::Tensor(),
+      .groups = GroupGrid{
+          .group_size = state.integer("group_size"), .top = state.integer("top"), .grids = true}};
+  context.compare(norm->node->output(0), codes[1], how);
+  how.groups->grids = false;
+  quantize.node->output()->replaceAllUsesWith(codes[0]);
+  quantize.node->destroy();
+  context.replace(norm->node->output(0), codes[0], how);
+  norm->node->destroy();
+  context.report_fused(quantize.name, "repquant::norm_group_codes", "with the norm");
+  return true;
+}
+
+}  // namespace
+
 bool fuse_group_quantize(FusionContext& context, const SubmoduleCall& quantize) {
   const auto made = context.group_codes.find(quantize.node);
   const bool in_codes = made != context.group_codes.end();
   if (in_codes && reader_count(quantize.node->output()) == 0) {
+    if (take_norm_in(context, quantize, made->second)) return true;
     // Codes have the shape of the values, for those that read no more.
     quantize.node->output()->replaceAllUsesWith(made->second.codes);
     context.report_fused(quantize.name, "repquant::group_codes");

@@ -248,6 +248,15 @@ Call group_codes(Draw& draw) {
   return call;
 }
 
+Call norm_group_codes(Draw& draw) {
+  const std::int64_t width = draw.size(80);
+  Call call{"norm_group_codes",
+            {floats(draw, {draw.size(20), width}), floats(draw, {width}), floats(draw, {width}),
+             1e-6, draw.coin(), draw.size(40)}};
+  add_grids(draw, 1, false, call.arguments);
+  return call;
+}
+
 /// Of a whole number of steps of the packed weight.
 std::int64_t whole_group(Draw& draw, std::int64_t bits) {
   return draw.size(12) * (bits <= 4 ? 8 : 4);
@@ -366,13 +375,12 @@ Call depthwise(Draw& draw) {
   return call;
 }
 
-constexpr std::array kCalls{
-    &pack_weight,       &pack_weight_only,   &linear,         &linear_tokens,
-    &linear_side,       &weight_only_linear, &quantize,       &norm_quantize,
-    &token_quantize,    &norm_tokens,        &windows,        &patches,
-    &attention,         &quantize_heads,     &cache,          &operand_rows,
-    &depthwise,         &grouped_linear,     &group_quantize, &group_codes,
-    &pack_group_weight, &group_linear};
+constexpr std::array kCalls{&pack_weight,      &pack_weight_only,   &linear,         &linear_tokens,
+                            &linear_side,      &weight_only_linear, &quantize,       &norm_quantize,
+                            &token_quantize,   &norm_tokens,        &windows,        &patches,
+                            &attention,        &quantize_heads,     &cache,          &operand_rows,
+                            &depthwise,        &grouped_linear,     &group_quantize, &group_codes,
+                            &norm_group_codes, &pack_group_weight,  &group_linear};
 
 /// The tensor in another shape, type or layout, or with values that it should not have.
 at::Tensor forged(Draw& draw, const at::Tensor& tensor) {

@@ -156,6 +156,39 @@ TEST(GroupCodes, AGroupThatIsNotFiniteGetsAGridThatIsNot) {
   }
 }
 
+TEST(GroupCodes, NormsAreComputedOnTheWay) {
+  at::manual_seed(23);
+  for (const std::int64_t width : {50, 64, 96}) {
+    const at::Tensor x = at::randn({4, 9, width}) * 3 + 1, weight = at::rand({width}),
+                     bias = at::randn({width});
+    InputQuantizer quantizer = per_token_quantizer(8);
+    quantizer.group_size = 32;
+    for (const auto& level : ops::cpu_levels()) {
+      const LevelScope scope(level);
+      for (const bool mean_square : {false, true}) {
+        const at::Tensor y = mean_square ? at::rms_norm(x, {width}, weight, 1e-5) + bias
+                                         : at::layer_norm(x, {width}, weight, bias, 1e-5);
+        const auto [codes, grids] =
+            ops::norm_group_codes_cpu(x, weight, bias, 1e-5, mean_square, 32, 255, {});
+        const TokenGrids found = token_grids(split_groups(y, quantizer), quantizer);
+        EXPECT_TRUE(at::allclose(grids, at::cat({found.low, found.step}, -1), 1e-5, 1e-5)) << level;
+        const auto difference = testing::difference(codes, encode(y, quantizer).to(at::kByte));
+        EXPECT_LE(difference.largest, 1) << level;
+        EXPECT_LE(difference.count, codes.numel() / 200) << level;
+        // The rows' norms alone are the token operator's.
+        const at::Tensor normal = std::get<0>(
+            ops::norm_and_tokens_cpu(x, weight, bias, 1e-5, mean_square, 255, {}, {}, {}));
+        const auto [alone, alone_grids] = ops::group_codes_cpu(normal, 32, 255, {});
+        EXPECT_TRUE(at::equal(codes, alone)) << level;
+        EXPECT_TRUE(at::equal(grids, alone_grids)) << level;
+      }
+    }
+    EXPECT_THROW(ops::norm_group_codes_cpu(x, weight.slice(0, 1), bias, 1e-5, false, 32, 255, {}),
+                 c10::Error);
+    EXPECT_THROW(ops::norm_group_codes_cpu(x, weight, bias, 1e-5, false, 0, 255, {}), c10::Error);
+  }
+}
+
 class GroupLinearTest : public ::testing::TestWithParam<int> {
  protected:
   void SetUp() override { at::manual_seed(300 + GetParam()); }
@@ -223,6 +256,25 @@ TEST(GroupLinearOperatorTest, TakesAnActivationIn) {
   for (std::int64_t i = 0; i < ops::kActivations; ++i) {
     EXPECT_TRUE(at::allclose(product(p, i), expected[static_cast<std::size_t>(i)], 1e-5, 1e-6))
         << i;
+  }
+}
+
+TEST(GroupLinearOperatorTest, AddsAResidualLast) {
+  at::manual_seed(316);
+  for (const std::int64_t rows : {1, 5, 40}) {
+    const GroupProblem p = group_problem({rows, 70, 300, 32}, {4, 8, false});
+    const auto with = [&](const at::Tensor& residual, std::int64_t activation) {
+      return ops::group_linear_cpu(p.codes, p.grids, p.packed, p.scale, padded(p.plan.bias), 70,
+                                   300, 4, 32, activation, residual);
+    };
+    const at::Tensor residual = at::randn({70, rows}).t(), wide = at::randn({2, rows, 70});
+    for (const auto& level : ops::cpu_levels()) {
+      const LevelScope scope(level);
+      EXPECT_TRUE(at::equal(with(residual, 0), residual + product(p))) << level;
+      EXPECT_TRUE(at::equal(with(residual, 2), residual + product(p, 2))) << level;
+      EXPECT_TRUE(at::equal(with(wide, 0), wide + product(p))) << level;
+      EXPECT_TRUE(at::equal(with(residual[0], 0), residual[0] + product(p))) << level;
+    }
   }
 }
 

@@ -12,15 +12,20 @@ namespace repquant {
 namespace {
 
 TEST(OperatorsTest, AreRegisteredWithAnExample) {
-  for (const char* name : {"pack_weight",      "norm_quantize",      "quantize",
-                           "token_quantize",   "norm_tokens",        "norm_and_tokens",
-                           "cache_quantize",   "cache_dequantize",   "cache_operand",
-                           "linear",           "linear_tokens",      "linear_side",
-                           "pack_weight_only", "weight_only_linear", "windows",
-                           "rearrange",        "attention",          "operand_rows",
-                           "depthwise",        "depthwise_tokens",   "cpu_level",
-                           "set_cpu_level",    "embedding_rows",     "grouped_linear",
-                           "group_quantize",   "group_codes",        "pack_group_weight",
+  for (const char* name : {"pack_weight",      "norm_quantize",
+                           "quantize",         "token_quantize",
+                           "norm_tokens",      "norm_and_tokens",
+                           "cache_quantize",   "cache_dequantize",
+                           "cache_operand",    "linear",
+                           "linear_tokens",    "linear_side",
+                           "pack_weight_only", "weight_only_linear",
+                           "windows",          "rearrange",
+                           "attention",        "operand_rows",
+                           "depthwise",        "depthwise_tokens",
+                           "cpu_level",        "set_cpu_level",
+                           "embedding_rows",   "grouped_linear",
+                           "group_quantize",   "group_codes",
+                           "norm_group_codes", "pack_group_weight",
                            "group_linear"}) {
     const auto symbol = c10::Symbol::fromQualString(std::string("repquant::") + name);
     EXPECT_EQ(torch::jit::getAllOperatorsFor(symbol).size(), 1U) << name;
@@ -95,7 +100,7 @@ TEST(OperatorsTest, GroupMetaTensorsGiveTheSameShapesAndTypes) {
                                                    const ops::OptionalTensor&);
   using Linear = at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&,
                             const at::Tensor&, const at::Tensor&, std::int64_t, std::int64_t,
-                            std::int64_t, std::int64_t, std::int64_t);
+                            std::int64_t, std::int64_t, std::int64_t, const ops::OptionalTensor&);
   auto& dispatcher = c10::Dispatcher::singleton();
   const auto group_codes = dispatcher.findSchemaOrThrow("repquant::group_codes", "").typed<Codes>();
   const auto linear = dispatcher.findSchemaOrThrow("repquant::group_linear", "").typed<Linear>();
@@ -104,9 +109,9 @@ TEST(OperatorsTest, GroupMetaTensorsGiveTheSameShapesAndTypes) {
   const at::Tensor x = at::rand({2, 5, 12}), bias = testing::padded(at::rand({10}));
   const auto [codes, grids] = group_codes.call(x, 8, 15, {});
   const auto [meta_codes, meta_grids] = group_codes.call(x.to(at::kMeta), 8, 15, {});
-  const at::Tensor y = linear.call(codes, grids, packed, scale, bias, 10, 12, 4, 8, 0);
+  const at::Tensor y = linear.call(codes, grids, packed, scale, bias, 10, 12, 4, 8, 0, {});
   const at::Tensor meta_y =
-      linear.call(meta_codes, meta_grids, packed, scale, bias, 10, 12, 4, 8, 0);
+      linear.call(meta_codes, meta_grids, packed, scale, bias, 10, 12, 4, 8, 0, {});
   for (const auto& [real, meta] :
        {std::pair(codes, meta_codes), std::pair(grids, meta_grids), std::pair(y, meta_y)}) {
     EXPECT_EQ(real.sizes(), meta.sizes());

@@ -111,13 +111,15 @@ TEST(LoadTest, GroupsOfColumnsMultiplyTheirCodes) {
   const auto data = fixture_data("vit_fused");
   struct Case {
     int weight_bits, group_size;
-    std::string quantize, linear;
+    std::string quantize, norm, linear;
   };
   // Weights in nibbles are packed in steps of eight columns.
-  for (const Case& c :
-       {Case{4, 8, "repquant::group_codes", "repquant::group_linear u8 x s4"},
-        Case{8, 12, "repquant::group_codes", "repquant::group_linear u8 x s8"},
-        Case{4, 12, "repquant::group_quantize", "repquant::weight_only_linear s16 x s4"}}) {
+  for (const Case& c : {Case{4, 8, "repquant::group_codes", "repquant::norm_group_codes",
+                             "repquant::group_linear u8 x s4"},
+                        Case{8, 12, "repquant::group_codes", "repquant::norm_group_codes",
+                             "repquant::group_linear u8 x s8"},
+                        Case{4, 12, "repquant::group_quantize", "repquant::group_quantize",
+                             "repquant::weight_only_linear s16 x s4"}}) {
     SCOPED_TRACE(c.linear);
     MinMaxOptions options = bits(c.weight_bits, 4);
     options.per_token_inputs = true;
@@ -125,10 +127,12 @@ TEST(LoadTest, GroupsOfColumnsMultiplyTheirCodes) {
     save(lowered("vit_fused", "trace", options).module, path);
     LoadReport report;
     const auto fused = load(path, {}, &report);
+    const bool taken_in = c.norm != c.quantize;
     for (const auto& [module, op, reason] :
          {std::tuple("blocks_1_mlp_fc1", c.linear, "with activation"),
-          std::tuple("blocks_1_mlp_fc2", c.linear, ""),
-          std::tuple("blocks_1_mlp_fc2_input", c.quantize, "")}) {
+          std::tuple("blocks_1_mlp_fc2", c.linear, taken_in ? "with residual" : ""),
+          std::tuple("blocks_1_mlp_fc2_input", c.quantize, ""),
+          std::tuple("blocks_1_mlp_fc1_input", c.norm, taken_in ? "with the norm" : "")}) {
       const LoadedSite* site = find(report, module);
       ASSERT_NE(site, nullptr) << module;
       EXPECT_EQ(site->op, op) << module;

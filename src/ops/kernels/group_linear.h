@@ -226,18 +226,33 @@ void read_weights(const GroupRun& run, const Source& source, std::int8_t* bytes,
   }
 }
 
-/// A block of a panel's groups with all rows. `run` lacks what differs from row to row.
+/// What comes after the products of a tile's rows, which are in the first-level cache.
+template <class V>
+void finish_rows(const GroupLinearArgs& args, const GroupRun& run, int rows) {
+  float* out = run.out;
+  for (int r = 0; r < rows; ++r, out += run.out_stride) {
+    activate_array<V>(args.activation, out, run.live);
+    if (args.residual == nullptr) continue;
+    const float* residual = args.residual + (out - args.out);
+    over_lanes(run.live, [&](std::int64_t i, std::int64_t n) {
+      const auto y = V::add(load_lanes<V>(residual + i, n), load_lanes<V>(out + i, n));
+      store_float_lanes<V>(out + i, y, n);
+    });
+  }
+}
+
+/// A block of a panel's groups with all rows; `run` is of the first one.
 template <class V, class Source>
 void group_block(const GroupLinearArgs& args, GroupRun run, const Source& source,
-                 std::int64_t row_begin, std::int64_t row_end, std::uint8_t* scratch) {
-  const std::int64_t count = row_end - row_begin, x_step = run.stride, grid_step = run.grid_stride;
+                 std::int64_t count, bool last, std::uint8_t* scratch) {
   const auto each_tile = [&](int most, auto multiply) {
     int rows = 0;
     for (std::int64_t left = count; left > 0; left -= rows) {
       rows = next_rows(left, most);
       multiply(rows);
-      run.x += rows * x_step;
-      run.grids += rows * grid_step;
+      if (last) finish_rows<V>(args, run, rows);
+      run.x += rows * run.stride;
+      run.grids += rows * run.grid_stride;
       run.before += rows * run.before_stride;
       run.out += rows * run.out_stride;
     }
@@ -263,6 +278,7 @@ void group_linear_from(const GroupLinearArgs& args, std::int64_t row_begin, std:
   const Source source(args.levels);
   const std::int64_t groups = args.groups(), block_quads = args.block_quads();
   const std::int64_t quad_bytes = kGroupBytes / Source::kQuads;
+  const bool finishes = args.activation != Activation::kNone || args.residual != nullptr;
   GroupRun run;
   run.stride = 4 * args.quads;
   run.grid_stride = 2 * groups;
@@ -277,17 +293,15 @@ void group_linear_from(const GroupLinearArgs& args, std::int64_t row_begin, std:
     for (std::int64_t first = 0; first < args.quads; first += block_quads) {
       const std::int64_t group = first / args.group_quads;
       run.quads = args.quads - first < block_quads ? args.quads - first : block_quads;
-      run.padding = first + block_quads >= args.quads ? args.padding : 0;
+      const bool last = first + block_quads >= args.quads;
+      run.padding = last ? args.padding : 0;
       run.weight = args.weight + (p * args.quads + first) * quad_bytes;
       run.scale = args.scale + (p * groups + group) * kPanel;
       run.x = args.x + row_begin * run.stride + 4 * first;
       run.grids = args.grids + (row_begin * groups + group) * 2;
-      group_block<V>(args, run, source, row_begin, row_end, scratch);
+      group_block<V>(args, run, source, row_end - row_begin, last && finishes, scratch);
       run.before = run.out;
       run.before_stride = run.out_stride;
-    }
-    for (std::int64_t row = row_begin; row < row_end; ++row) {
-      activate_array<V>(args.activation, args.out + row * args.channels + channel, run.live);
     }
   }
 }

@@ -36,8 +36,19 @@ void spoil_groups(GroupSpan& span) {
   }
 }
 
+/// Calls body(values, n) for each vector of a group; kVectors whole ones, or 0: as many as it has.
+template <int kVectors, class Body>
+REPQUANT_INLINE void over_group(const float* values, std::int64_t width, Body body) {
+  if constexpr (kVectors > 0) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) body(values + 16 * v, std::int64_t{16});
+  } else {
+    over_lanes(width, [&](std::int64_t i, std::int64_t n) { body(values + i, n); });
+  }
+}
+
 /// The grids as Extent finds them of one row.
-template <class V>
+template <class V, int kVectors>
 void find_grids(GroupSpan& span, int top) {
   static_assert(kGroupsTogether == 16);
   typename V::F lowest[16], highest[16];
@@ -46,17 +57,14 @@ void find_grids(GroupSpan& span, int top) {
   for (int g = 0; g < 16; ++g) {
     // Lanes without a group repeat the first one.
     const int from = g < span.count ? g : 0;
-    const float* x = span.begin[from];
-    const std::int64_t width = span.widths[from];
-    auto low = V::set(__builtin_inff()), high = V::set(-__builtin_inff());
-    const auto add = [&](typename V::F y) {
-      low = V::min(low, y);
-      high = V::max(high, y);
-      bad = V::fma(y, zero, bad);
-    };
-    std::int64_t i = 0;
-    for (; i + 16 <= width; i += 16) add(V::load(x + i));
-    if (i < width) add(V::load_n(x + i, width - i, x[i]));
+    auto low = V::set(span.begin[from][0]), high = low;
+    over_group<kVectors>(span.begin[from], span.widths[from],
+                         [&](const float* values, std::int64_t n) {
+                           const auto y = n == 16 ? V::load(values) : V::load_n(values, n, *values);
+                           low = V::min(low, y);
+                           high = V::max(high, y);
+                           bad = V::fma(y, zero, bad);
+                         });
     lowest[g] = V::sub(zero, low);
     highest[g] = high;
   }
@@ -72,15 +80,28 @@ void find_grids(GroupSpan& span, int top) {
 }
 
 /// As write_codes() for a row.
-template <class V>
+template <class V, int kVectors>
 void write_span_codes(const GroupSpan& span, std::uint8_t* codes) {
-  for (int g = 0; g < span.count; ++g) {
-    const auto low = V::set(span.low[g]), inverse = V::set(span.inverse[g]);
-    over_lanes(span.widths[g], [&](std::int64_t i, std::int64_t n) {
-      const auto y = V::sub(load_lanes<V>(span.begin[g] + i, n), low);
-      store_code_lanes<V>(codes + i, V::to_int(V::mul(y, inverse)), n);
+  const auto code = [&](int g, const float* values, std::int64_t n) {
+    const auto y = V::sub(load_lanes<V>(values, n), V::set(span.low[g]));
+    return V::to_int(V::mul(y, V::set(span.inverse[g])));
+  };
+  int g = 0;
+  if constexpr (kVectors > 0) {
+    // Whole groups have no gaps: four vectors at a time.
+    const float* x = span.begin[0];
+    const int vectors = span.count * kVectors / 4 * 4;
+    for (int v = 0; v < vectors; v += 4, codes += 64) {
+      const auto at = [&](int i) { return code((v + i) / kVectors, x + 16 * (v + i), 16); };
+      V::store_bytes(codes, at(0), at(1), at(2), at(3));
+    }
+    g = vectors / kVectors;
+  }
+  for (; g < span.count; ++g) {
+    over_group<kVectors>(span.begin[g], span.widths[g], [&](const float* values, std::int64_t n) {
+      store_code_lanes<V>(codes, code(g, values, n), n);
+      codes += n;
     });
-    codes += span.widths[g];
   }
 }
 
@@ -94,18 +115,18 @@ inline void write_span_values(const GroupSpan& span, const std::uint8_t* codes, 
   }
 }
 
-template <class V>
-void group_quantize(const GroupArgs& args, std::int64_t row_begin, std::int64_t row_end,
-                    std::uint8_t* scratch) {
-  const LevelLookup<V> lookup(args.levels, args.level_count);
-  const std::int64_t width = args.width;
-  float* grids = args.grids == nullptr ? nullptr : args.grids + 2 * args.groups() * row_begin;
+/// Quantizes `rows` rows from x on. kVectors: of each group, or 0 for groups of any width.
+template <class V, int kVectors>
+void quantize_groups(const GroupArgs& args, const LevelLookup<V>& lookup, const float* x,
+                     std::int64_t row, std::int64_t rows, std::uint8_t* scratch) {
+  const std::int64_t width = args.width, first = row * width;
+  float* grids = args.grids == nullptr ? nullptr : args.grids + 2 * args.groups() * row;
   GroupSpan span;
   const auto write = [&] {
-    const std::int64_t place = span.begin[0] - args.x;
+    const std::int64_t place = first + (span.begin[0] - x);
     std::uint8_t* codes = args.codes == nullptr ? scratch : args.codes + place;
-    find_grids<V>(span, args.top);
-    write_span_codes<V>(span, codes);
+    find_grids<V, kVectors>(span, args.top);
+    write_span_codes<V, kVectors>(span, codes);
     lookup.apply(codes, span.size());
     if (args.codes == nullptr) {
       write_span_values(span, codes, args.out + place);
@@ -117,15 +138,50 @@ void group_quantize(const GroupArgs& args, std::int64_t row_begin, std::int64_t 
     }
     span.count = 0;
   };
-  for (std::int64_t r = row_begin; r < row_end; ++r) {
-    const float* x = args.x + r * width;
+  for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t from = 0; from < width; from += args.group_size) {
       const std::int64_t left = width - from;
-      span.add(x + from, left < args.group_size ? left : args.group_size);
+      span.add(x + r * width + from, left < args.group_size ? left : args.group_size);
       if (span.count == kGroupsTogether) write();
     }
   }
   if (span.count > 0) write();
+}
+
+/// Rows after the norm, at most kRowsTogether.
+template <class V>
+void normalise_rows(const GroupArgs& args, const float* x, int count, float* out) {
+  const std::int64_t width = args.width;
+  Normal<V> normals[kRowsTogether];
+  find_normals<V>(x, count, width, args.epsilon, args.root_mean_square, normals);
+  for (int r = 0; r < count; ++r, x += width, out += width) {
+    over_lanes(width, [&](std::int64_t i, std::int64_t n) {
+      store_float_lanes<V>(out + i, normalised<V>(normals[r], x, args.weight, args.bias, i, n), n);
+    });
+  }
+}
+
+template <class V>
+void group_quantize(const GroupArgs& args, std::int64_t row_begin, std::int64_t row_end,
+                    float* scratch) {
+  const bool whole = args.width % args.group_size == 0;
+  const auto quantize = whole && args.group_size == 32   ? &quantize_groups<V, 2>
+                        : whole && args.group_size == 64 ? &quantize_groups<V, 4>
+                                                         : &quantize_groups<V, 0>;
+  const LevelLookup<V> lookup(args.levels, args.level_count);
+  const float* x = args.x + row_begin * args.width;
+  if (args.weight == nullptr) {
+    quantize(args, lookup, x, row_begin, row_end - row_begin,
+             reinterpret_cast<std::uint8_t*>(scratch));
+    return;
+  }
+  for (std::int64_t row = row_begin; row < row_end; row += kRowsTogether) {
+    const std::int64_t left = row_end - row;
+    const int count = static_cast<int>(left < kRowsTogether ? left : kRowsTogether);
+    normalise_rows<V>(args, x, count, scratch);
+    quantize(args, lookup, scratch, row, count, nullptr);
+    x += count * args.width;
+  }
 }
 
 }  // namespace

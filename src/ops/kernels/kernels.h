@@ -79,7 +79,7 @@ struct TokenArgs {
 };
 
 /// Grids of groups of columns: values on them, or the codes; see the schemas of group_quantize and
-/// group_codes.
+/// group_codes. Of a norm's output if it has a weight.
 struct GroupArgs {
   const float* x = nullptr;       // [rows, width]
   float* out = nullptr;           // [rows, width]; or
@@ -90,9 +90,16 @@ struct GroupArgs {
   int top = 255;
   const std::uint8_t* levels = nullptr;  // as TokenArgs
   int level_count = 0;
+  const float* weight = nullptr;  // [width]: of the norm, or null
+  const float* bias = nullptr;    // [width]
+  float epsilon = 0;
+  bool root_mean_square = false;
 
   std::int64_t groups() const { return (width + group_size - 1) / group_size; }
-  std::int64_t scratch() const { return kGroupsTogether * group_size; }
+  /// Working memory, in floats: rows after the norm, or codes that become values.
+  std::int64_t scratch() const {
+    return weight == nullptr ? kGroupsTogether * group_size : kRowsTogether * width;
+  }
 };
 
 /// Bytes of a row's grid, float32 low and step, behind its codes.
@@ -164,7 +171,8 @@ struct GroupLinearArgs {
   std::int64_t channels = 0;            // N, not padded
   const float* bias = nullptr;
   Activation activation = Activation::kNone;
-  float* out = nullptr;  // [rows, channels]
+  const float* residual = nullptr;  // [rows, channels], added last; may be null
+  float* out = nullptr;             // [rows, channels]
 
   std::int64_t groups() const { return (quads + group_quads - 1) / group_quads; }
   /// Of the groups that are unpacked at a time.
@@ -333,9 +341,9 @@ struct Kernels {
   void (*depthwise)(const DepthwiseArgs&, std::int64_t row_begin, std::int64_t row_end,
                     float* scratch);
   void (*operand_rows)(const OperandRowsArgs&, std::int64_t row_begin, std::int64_t row_end);
-  /// `scratch`: args.scratch() bytes, where codes are not wanted.
+  /// `scratch`: args.scratch() floats, 64-byte aligned. A norm's output becomes codes only.
   void (*group_quantize)(const GroupArgs&, std::int64_t row_begin, std::int64_t row_end,
-                         std::uint8_t* scratch);
+                         float* scratch);
   void (*read_cache)(const CacheArgs&, std::int64_t row_begin, std::int64_t row_end);
   /// y = activation(x), in place.
   void (*activate)(Activation, float* x, std::int64_t count);

@@ -89,6 +89,15 @@ void find_normals(const float* x, int count, std::int64_t width, float epsilon,
   }
 }
 
+/// 16 places of a row after its norm (n of them).
+template <class V>
+typename V::F normalised(const Normal<V>& normal, const float* x, const float* weight,
+                         const float* bias, std::int64_t i, std::int64_t n) {
+  const auto centred = V::sub(load_lanes<V>(x + i, n), normal.centre);
+  return V::fma(V::mul(centred, normal.inverse), load_lanes<V>(weight + i, n),
+                load_lanes<V>(bias + i, n));
+}
+
 template <class V>
 void norm_quantize(const NormArgs& args, std::int64_t row_begin, std::int64_t row_end) {
   const std::int64_t width = args.width;

@@ -105,9 +105,7 @@ void find_rows(const TokenArgs& args, std::int64_t begin, int count, float* scra
     for (int r = 0; r < count; ++r, x += width) {
       float* kept = args.normal == nullptr ? nullptr : args.normal + (begin + r) * width;
       rows[r] = write_row<V>(args, scratch + r * width, [&](std::int64_t i, std::int64_t n) {
-        const auto centred = V::sub(load_lanes<V>(x + i, n), normals[r].centre);
-        const auto y = V::fma(V::mul(centred, normals[r].inverse),
-                              load_lanes<V>(args.weight + i, n), load_lanes<V>(args.bias + i, n));
+        const auto y = normalised<V>(normals[r], x, args.weight, args.bias, i, n);
         if (kept != nullptr) store_float_lanes<V>(kept + i, y, n);
         return scale_channels<V>(args, y, i, n);
       });

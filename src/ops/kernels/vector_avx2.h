@@ -188,6 +188,13 @@ struct Avx2 : PlainBytes {
     _mm_storeu_si128(static_cast<__m128i*>(p),
                      _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order)));
   }
+  static void store_bytes(void* p, I w, I x, I y, I z) {
+    auto* bytes = static_cast<std::uint8_t*>(p);
+    store_bytes(bytes, w);
+    store_bytes(bytes + 16, x);
+    store_bytes(bytes + 32, y);
+    store_bytes(bytes + 48, z);
+  }
   static void store_bytes_n(void* p, I x, std::int64_t n) {
     std::uint8_t buffer[16];
     store_bytes(buffer, x);

@@ -121,6 +121,12 @@ struct Avx512 {
   static void store_bytes(void* p, I a) {
     _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a));
   }
+  /// Of four vectors in a row, lanes from 0 to 255, or the lowest number, whose byte is 0.
+  static void store_bytes(void* p, I a, I b, I c, I d) {
+    const __m512i bytes = _mm512_packus_epi16(_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, bytes));
+  }
   static void store_bytes_n(void* p, I a, std::int64_t n) {
     _mm512_mask_cvtepi32_storeu_epi8(p, first(n), a);
   }

@@ -204,6 +204,14 @@ struct Generic : PlainBytes {
   }
   /// The low byte of every lane.
   static void store_bytes(void* p, I a) { store_bytes_n(p, a, 16); }
+  /// Of four vectors in a row, lanes from 0 to 255, or the lowest number, whose byte is 0.
+  static void store_bytes(void* p, I a, I b, I c, I d) {
+    auto* bytes = static_cast<std::uint8_t*>(p);
+    store_bytes(bytes, a);
+    store_bytes(bytes + 16, b);
+    store_bytes(bytes + 32, c);
+    store_bytes(bytes + 48, d);
+  }
   static void store_bytes_n(void* p, I a, std::int64_t n) {
     auto* bytes = static_cast<std::uint8_t*>(p);
     for (int i = 0; i < 16 && i < n; ++i) bytes[i] = static_cast<std::uint8_t>(a.v[i]);
