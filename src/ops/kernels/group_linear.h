@@ -13,10 +13,10 @@
 namespace repquant::ops {
 namespace {
 
-// Where a tile's weights come from, kQuads quads of columns at a time. kRead: nothing has read them
-// before, so that the tile finds their sums, too.
+// Where a tile's weights come from, kQuads quads of columns at a time. kRead: read_weights() has
+// read them and knows their sums; else the tile finds these, too.
 
-/// Bytes in the first-level cache.
+/// Bytes in a cache.
 template <class V>
 struct CachedBytes {
   static constexpr int kQuads = 1;
@@ -52,9 +52,6 @@ struct PackedNibbles {
   }
 };
 
-/// Codes whose product is the sum of the weights.
-inline constexpr std::uint8_t kOnes[4] = {1, 1, 1, 1};
-
 /// Groups of columns, one after the other, of the rows and channels of a tile.
 struct GroupRun {
   const std::uint8_t* x = nullptr;  // codes
@@ -70,7 +67,8 @@ struct GroupRun {
   std::int64_t before_stride = 0;           // 0: the same for every row
   float* out = nullptr;                     // may be `before`
   std::int64_t out_stride = 0;
-  std::int64_t live = kPanel;  // channels; the last vector may lack some
+  const float* fetched = nullptr;  // beside `out`, wanted when the tile is done; may be null
+  std::int64_t live = kPanel;      // channels; the last vector may lack some
 
   std::int64_t lanes(int vector) const {
     const std::int64_t left = live - 16 * vector;
@@ -79,6 +77,16 @@ struct GroupRun {
   /// What the sum of a group's weights starts from, `left` quads before the end.
   std::int32_t first_sum(std::int64_t left) const { return left <= group_quads ? -padding : 0; }
 };
+
+/// Fetches what a tile reads or writes at its end, where waiting for it would stop the next one.
+template <class V, int kRows, int kVectors>
+REPQUANT_INLINE void fetch_tile(const float* place, std::int64_t stride) {
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) V::prefetch(place + r * stride + 16 * v);
+  }
+}
 
 /// out = before + sum over groups of step (scale products) + low sums. Not part of its callers,
 /// where gcc 12 would not keep sums in registers.
@@ -99,6 +107,8 @@ __attribute__((noinline)) void group_tile(const GroupRun& run, const Source& sou
     rows[r] = opaque(run.x + r * run.stride);
     grids[r] = opaque(run.grids + r * run.grid_stride);
   }
+  fetch_tile<V, kRows, kVectors>(run.out, run.out_stride);
+  if (run.fetched != nullptr) fetch_tile<V, kRows, kVectors>(run.fetched, run.out_stride);
   const std::uint8_t* weight = run.weight;
   std::int64_t column = 0, group = 0;
   for (std::int64_t left = run.quads; left > 0; left -= run.group_quads, ++group) {
@@ -127,7 +137,7 @@ __attribute__((noinline)) void group_tile(const GroupRun& run, const Source& sou
 #pragma GCC unroll 8
         for (int i = 0; i < Source::kQuads; ++i) {
           if constexpr (!Source::kRead) {
-            weights[v] = V::dot(weights[v], V::broadcast(kOnes), w[i]);
+            weights[v] = V::add_quads(weights[v], w[i]);
           }
 #pragma GCC unroll 8
           for (int r = 0; r < kRows; ++r) acc[r][v] = V::dot(acc[r][v], input[r][i], w[i]);
@@ -164,10 +174,10 @@ __attribute__((noinline)) void group_tile(const GroupRun& run, const Source& sou
   }
 }
 
-/// Vectors of a tile: with many rows fewer, so that its sums stay in registers.
+/// Vectors of a tile: so many that its sums stay in registers.
 template <class V>
 constexpr int group_vectors(int rows) {
-  const int most = V::kGroupRows * V::kGroupVectors / rows;
+  const int most = V::kGroupSums / rows;
   return most >= 4 ? 4 : most >= 2 ? 2 : 1;
 }
 
@@ -185,6 +195,7 @@ void group_tile_rows(int rows, GroupRun run, const Source& source) {
     run.sums += run.sums == nullptr ? 0 : 16 * vectors;
     run.before += 16 * vectors;
     run.out += 16 * vectors;
+    run.fetched += run.fetched == nullptr ? 0 : 16 * vectors;
     run.live -= 16 * vectors;
   };
   for (; run.live > 16 * (kVectors - 1); advance(kVectors)) {
@@ -193,11 +204,10 @@ void group_tile_rows(int rows, GroupRun run, const Source& source) {
   for (; run.live > 0; advance(1)) group_tile<V, Source, kRows, 1>(run, source);
 }
 
-/// Reads the weights of a run into the first-level cache, as bytes to `bytes` if that is not null,
-/// and finds the sums of each group.
+/// Reads the weights of a run, writes them as bytes to `bytes` if that is not null, and finds the
+/// sums of each group.
 template <class V, class Source>
 void read_weights(const GroupRun& run, const Source& source, std::int8_t* bytes, float* sums) {
-  const auto ones = V::broadcast(kOnes);
   const std::uint8_t* weight = run.weight;
   const float* scale = run.scale;
   for (std::int64_t left = run.quads; left > 0; left -= run.group_quads) {
@@ -211,7 +221,7 @@ void read_weights(const GroupRun& run, const Source& source, std::int8_t* bytes,
         source.load(weight + 64 * v, w);
 #pragma GCC unroll 2
         for (int i = 0; i < Source::kQuads; ++i) {
-          sum[v] = V::dot(sum[v], ones, w[i]);
+          sum[v] = V::add_quads(sum[v], w[i]);
           if (bytes != nullptr) V::store_weights(bytes + i * kGroupBytes + 64 * v, w[i]);
         }
       }
@@ -226,7 +236,7 @@ void read_weights(const GroupRun& run, const Source& source, std::int8_t* bytes,
   }
 }
 
-/// What comes after the products of a tile's rows, which are in the first-level cache.
+/// What comes after the products of a tile's rows, which are still in the first-level cache.
 template <class V>
 void finish_rows(const GroupLinearArgs& args, const GroupRun& run, int rows) {
   float* out = run.out;
@@ -249,6 +259,7 @@ void group_block(const GroupLinearArgs& args, GroupRun run, const Source& source
     int rows = 0;
     for (std::int64_t left = count; left > 0; left -= rows) {
       rows = next_rows(left, most);
+      if (last && args.residual != nullptr) run.fetched = args.residual + (run.out - args.out);
       multiply(rows);
       if (last) finish_rows<V>(args, run, rows);
       run.x += rows * run.stride;

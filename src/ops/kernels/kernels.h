@@ -153,9 +153,9 @@ inline std::int64_t panel_bytes(std::int64_t groups, bool nibbles) {
   return groups * kPanel * (nibbles ? 2 : 4);
 }
 
-/// Columns of a panel that are unpacked at a time where many rows share them: what comes of them
-/// stays in the first-level cache.
-inline constexpr std::int64_t kUnpackedColumns = 256;
+/// Columns of a panel that group_linear() unpacks at a time for many rows, if a group has no more:
+/// they stay in the second-level cache.
+inline constexpr std::int64_t kGroupColumns = 1024;
 
 /// y = activation(sum over groups of columns of step (scale sum of products) + low sums, + bias) of
 /// codes on grids of groups. Arrays over output channels are padded to whole panels.
@@ -177,7 +177,7 @@ struct GroupLinearArgs {
   std::int64_t groups() const { return (quads + group_quads - 1) / group_quads; }
   /// Of the groups that are unpacked at a time.
   std::int64_t block_quads() const {
-    constexpr std::int64_t kMost = kUnpackedColumns / 4;
+    constexpr std::int64_t kMost = kGroupColumns / 4;
     return group_quads < kMost ? kMost / group_quads * group_quads : group_quads;
   }
   std::int64_t unpacked_bytes() const { return 4 * block_quads() * kPanel; }
@@ -221,6 +221,9 @@ struct WeightOnlyArgs {
   Activation activation = Activation::kNone;
   float* out = nullptr;  // [rows, channels]
 };
+
+/// Columns of a panel that weight_only() unpacks at a time for many rows.
+inline constexpr std::int64_t kUnpackedColumns = 256;
 
 /// Working memory of weight_only, in bytes: sums in float32 and unpacked weights in 16 bits.
 inline std::int64_t weight_only_scratch(std::int64_t rows) {

@@ -18,7 +18,7 @@ struct Avx2 : PlainBytes {
   static constexpr int kPairRows = 6;
   static constexpr int kPairVectors = 1;
   static constexpr int kGroupRows = 4;
-  static constexpr int kGroupVectors = 1;
+  static constexpr int kGroupSums = 2;
   static constexpr int kGroupFewRows = 4;
 
   struct F {
@@ -254,6 +254,13 @@ struct Avx2 : PlainBytes {
   }
   static I dot(I sum, Inputs x, Weights w) {
     return {dot_half(sum.a, x, w.a), dot_half(sum.b, x, w.b)};
+  }
+  static __m256i add_quads_of(__m256i sum, __m256i w) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), w);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static I add_quads(I sum, Weights w) {
+    return {add_quads_of(sum.a, w.a), add_quads_of(sum.b, w.b)};
   }
   // In assembly: gcc takes a function that does nothing but fetch for one without effect.
   static void prefetch_far(const void* p) {

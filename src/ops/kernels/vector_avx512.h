@@ -17,7 +17,7 @@ struct Avx512 {
   static constexpr int kPairRows = 6;
   static constexpr int kPairVectors = 4;
   static constexpr int kGroupRows = 3;
-  static constexpr int kGroupVectors = 4;
+  static constexpr int kGroupSums = 12;
   static constexpr int kGroupFewRows = 4;
 
   using F = __m512;
@@ -168,6 +168,7 @@ struct Avx512 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
     return sum;
   }
+  static I add_quads(I sum, Weights w) { return dot(sum, _mm512_set1_epi8(1), w); }
   static constexpr bool kMapsBytes = true;
   /// bytes[i] = table[bytes[i]] for a table of 256.
   static void map_bytes(const std::uint8_t* table, std::uint8_t* bytes, std::int64_t n) {

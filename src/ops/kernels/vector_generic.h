@@ -18,11 +18,11 @@ struct Generic : PlainBytes {
   static constexpr int kVectors = 1;   // of 16 columns
   static constexpr int kPairRows = 4;  // of a tile of the product of pairs
   static constexpr int kPairVectors = 1;
-  // Of the product of codes in groups: its sums in floating point stay in registers, too.
+  // Of a tile of the product of codes in groups: rows, of one that reads the weight itself, too,
+  // and sums of each kind, which stay in registers.
   static constexpr int kGroupRows = 4;
-  static constexpr int kGroupVectors = 1;
-  // Of a tile that reads the weight itself.
   static constexpr int kGroupFewRows = 4;
+  static constexpr int kGroupSums = 4;
 
   struct F {
     float v[16];
@@ -270,6 +270,8 @@ struct Generic : PlainBytes {
     }
     return sum;
   }
+  /// sum + the four weights of each column.
+  static I add_quads(I sum, const Weights& w) { return dot(sum, {{1, 1, 1, 1}}, w); }
   static void prefetch_far(const void*) {}
   static void prefetch(const void*) {}
 };
