@@ -58,8 +58,8 @@ struct WeightRecipe {
   bool act_order = true;     // columns in order of falling diag(H)
   double damping = 0.01;     // share of mean(diag H) added to the diagonal, 0..1
   int block_size = 128;      // columns per lazy update
-  int group_size = 0;        // weight-only sites and those with InputRecipe::group_size: columns
-                             // that share a scale; 0: the whole row
+  int group_size = 0;        // weight-only sites: columns that share a scale; 0: the whole row.
+                             // Behind inputs in groups: those groups, unless 0
   bool codebook = true;   // up to 6 bits, integer products: learned levels instead of whole numbers
   bool shrinkage = true;  // more damping where the Hessian has few rows
   bool bias_correction = true;  // move the mean output error of the site into its bias

@@ -43,7 +43,7 @@ FittedWeight with_bias(const PreparedWeight& prepared, QuantizedWeight weight) {
 
 WeightRecipe weight_recipe(const WeightRecipe& recipe, const InputQuantizer* input) {
   WeightRecipe result = recipe;
-  if (input != nullptr && input->group_size == 0) result.group_size = 0;
+  if (input != nullptr && recipe.group_size > 0) result.group_size = input->group_size;
   return result;
 }
 

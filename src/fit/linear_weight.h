@@ -27,8 +27,8 @@ struct PreparedWeight {
   double compensation = 0.0;
 };
 
-/// The recipe for a weight behind this input, or null for one that stays in floating point: groups
-/// of columns need a product of floating-point values, one of codes has one scale for each row.
+/// The recipe for a weight behind this input, or null for one that stays in floating point: its
+/// groups of columns are those of the input's grids, of which a product adds one after the other.
 WeightRecipe weight_recipe(const WeightRecipe& recipe, const InputQuantizer* input);
 
 /// Compensates (recipe.compensation; only towards a target) and measures the Hessian.

@@ -170,8 +170,8 @@ std::vector<RecipeField> make_fields() {
   add(integer_field("weights.block_size", &R::weights, &WeightRecipe::block_size, 1, 65536,
                     "GPTQ columns per lazy update"));
   add(integer_field("weights.group_size", &R::weights, &WeightRecipe::group_size, 0, 65536,
-                    "weight-only sites and those with input.group_size: columns that share a "
-                    "scale; 0: the whole row"));
+                    "weight-only sites: columns that share a scale; 0: the whole row. With "
+                    "input.group_size those groups, unless it is 0"));
   add(bool_field("weights.codebook", &R::weights, &WeightRecipe::codebook,
                  "up to 6 bits: learned levels instead of whole numbers"));
   add(bool_field("weights.bias_correction", &R::weights, &WeightRecipe::bias_correction,
@@ -226,9 +226,10 @@ std::vector<RecipeField> make_fields() {
       "input.granularity", &R::input, &InputRecipe::granularity,
       "grids of Linear inputs that no normalisation feeds; per_token: a scale and an offset for "
       "each row at run time, without side columns and quadratic grid"));
-  add(integer_field("input.group_size", &R::input, &InputRecipe::group_size, 0, 65536,
-                    "grids per token, behind norms too: columns that share a scale and an offset, "
-                    "in a slower product; 0: the whole row"));
+  add(width_field(
+      "input.group_size", &R::input, &InputRecipe::group_size, {0, 8, 16, 32, 64, 128, 256, 512},
+      "grids per token, behind norms too: columns that share a scale and an offset, in a "
+      "slower product; 0: the whole row"));
   add(name_field("input.gelu_grid", &R::input, &InputRecipe::gelu_grid,
                  "static grids: of GELU outputs; auto is quadratic up to 4 bits"));
   add(number_field(

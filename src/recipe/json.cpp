@@ -212,10 +212,12 @@ Recipe recipe_for_bits(const BitWidths& bits) {
   // Up to eight levels are too few for a whole row (docs/decisions-accuracy.md, 24).
   constexpr int kGroupedInputBits = 3;
   Recipe recipe;
-  if (bits.weight_only()) recipe = find_ready_recipe("w4a16").value();
   if (bits.activation_bits <= kGroupedInputBits) recipe = find_ready_recipe("groups").value();
-  // What wider groups lose is in proportion to the step: above 4 bits little for the file.
-  if (recipe.weights.group_size > 0 && bits.weight_bits > 4) recipe.weights.group_size = 128;
+  if (bits.weight_only()) {
+    recipe = find_ready_recipe("w4a16").value();
+    // What wider groups lose is in proportion to the step: above 4 bits little for the file.
+    if (bits.weight_bits > 4) recipe.weights.group_size = 128;
+  }
   recipe.name = to_string(bits);
   recipe.bits = bits;
   return recipe;

@@ -35,6 +35,9 @@ SETTINGS = (
     "embedding.bits=0",
     "norm.clipping=percentile",
     "attention.quantize=false",
+    "input.group_size=8",
+    "input.group_size=32",
+    "weights.group_size=8",
 )
 
 

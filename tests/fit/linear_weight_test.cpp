@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "fit/column_pairs.h"
+#include "plan/simulate.h"
 #include "support/random.h"
 
 namespace repquant {
@@ -146,6 +147,21 @@ TEST(LinearWeight, DoesNotDependOnThreads) {
   EXPECT_TRUE(at::equal(one.weight.codes, three.weight.codes));
   EXPECT_TRUE(at::equal(one.weight.scale, three.weight.scale));
   EXPECT_TRUE(at::equal(one.bias, three.bias));
+}
+
+TEST(LinearWeight, GroupsAreThoseOfTheInput) {
+  const auto group_size = [](int of_weights, const InputQuantizer* input) {
+    WeightRecipe recipe;
+    recipe.group_size = of_weights;
+    return weight_recipe(recipe, input).group_size;
+  };
+  const InputQuantizer rows = per_token_quantizer(4);
+  InputQuantizer groups = rows;
+  groups.group_size = 32;
+  EXPECT_EQ(group_size(128, nullptr), 128);  // weight-only
+  EXPECT_EQ(group_size(128, &rows), 0);
+  EXPECT_EQ(group_size(128, &groups), 32);
+  EXPECT_EQ(group_size(0, &groups), 0);
 }
 
 }  // namespace

@@ -299,7 +299,7 @@ TEST(ReadyRecipeTest, EveryWidthIsTheDefaultsAtItsBits) {
       expected.name = to_string(expected.bits);
       if (activation <= 3) {
         expected.input.group_size = 32;
-        expected.weights.group_size = weight <= 4 ? 32 : 128;
+        expected.weights.group_size = 32;
       }
       EXPECT_EQ(recipe_for_bits(expected.bits), expected);
       EXPECT_EQ(find_ready_recipe(expected.name), expected);
