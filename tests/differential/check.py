@@ -103,9 +103,12 @@ def draw_command(seed: int) -> tuple[str, list[str]]:
     rng = random.Random(seed * 7919 + 1)
     bits = rng.choice(("w8a8", "w8a8", "w8a8", "w4a8", "w6a6", "w4a4", "w3a3", "w4a16", "w8a16"))
     options = ["--effort", rng.choice(("fast", "standard"))]
+    drawn = {}  # a name has one value
     for setting in SETTINGS:
         if rng.random() < 0.06:
-            options += ["--set", setting]
+            drawn.setdefault(setting.split("=")[0], setting)
+    for setting in drawn.values():
+        options += ["--set", setting]
     return bits, options
 
 
