@@ -46,7 +46,7 @@ TEST(ClassSource, TextWithoutAClassIsAnError) {
 }
 
 TEST(ClassSource, KindsNameTheirClasses) {
-  EXPECT_EQ(class_sources().size(), 16U);
+  EXPECT_EQ(class_sources().size(), 17U);
   EXPECT_EQ(class_source(ClassKind::kNormQuantize).name, "NormQuantize");
   for (const ClassSource& source : class_sources()) {
     const auto kind = find_class_kind(source.name);
@@ -69,6 +69,7 @@ TEST(ClassSource, KindsNameTheirClasses) {
   EXPECT_EQ(class_source(ClassKind::kCacheDequantize).name, "CacheDequantize");
   EXPECT_EQ(class_source(ClassKind::kRowScale).name, "RowScale");
   EXPECT_EQ(class_source(ClassKind::kRowQuantize).name, "RowQuantize");
+  EXPECT_EQ(class_source(ClassKind::kGroupQuantize).name, "GroupQuantize");
   EXPECT_EQ(find_class("__torch__.repquant.Scores"), &class_source(ClassKind::kScores));
   EXPECT_EQ(find_class("__torch__.Scores"), nullptr);
 }

@@ -6,9 +6,11 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
+#include "format/codes.h"
 #include "graph/archive.h"
 #include "graph/walker.h"
 #include "recipe/bit_width.h"
@@ -50,6 +52,17 @@ std::int64_t levels(const at::Tensor& values) {
   return std::get<0>(at::_unique(values.flatten().to(at::kDouble))).numel();
 }
 
+/// The most levels in a group of `size` columns of any row.
+std::int64_t levels_of_groups(const at::Tensor& values, std::int64_t size) {
+  std::int64_t found = 0;
+  for (std::int64_t first = 0; first < values.size(-1); first += size) {
+    const at::Tensor group = std::get<0>(values.slice(-1, first, first + size).sort(-1));
+    const at::Tensor steps = group.diff(1, -1).ne(0).sum(-1) + 1;
+    found = std::max(found, steps.max().item<std::int64_t>());
+  }
+  return found;
+}
+
 std::int64_t most(int bits) { return std::int64_t{1} << bits; }
 
 void expect_integers(const at::Tensor& values, const std::string& what) {
@@ -75,6 +88,11 @@ class LevelsTest : public ::testing::TestWithParam<Case> {
   void check_stored_weights();
   void check_codes_between_submodules();
   void check_zero_points();
+
+  /// Whether its inputs are values on grids of groups of columns.
+  bool in_groups(const ArtifactSite& row) const {
+    return !row.input_module.empty() && module(row.input_module).hasattr("group_size");
+  }
 
   Module module(const std::string& name) const { return root_.attr(name).toModule(); }
 
@@ -117,12 +135,14 @@ void LevelsTest::check_stored_weights() {
     if (row.site.weight_bits == 0) continue;
     Module linear = module(name);
     EXPECT_EQ(linear.attr("bits").toInt(), row.site.weight_bits) << name;
-    const at::Tensor codes = linear.get_method("unpack")({}).toTensor();
+    const at::Tensor codes =
+        unpack_levels(linear.attr("codes").toTensor(), row.site.weight_bits,
+                      linear.attr("columns").toInt(), linear.attr("levels").toTensor());
     EXPECT_EQ(codes.scalar_type(), at::kChar) << name;
     EXPECT_EQ(codes.numel(), row.site.parameters) << name;
     EXPECT_LE(levels(codes), most(row.site.weight_bits)) << name;
     EXPECT_GT(levels(codes), 2) << name;
-    EXPECT_TRUE(linear.attr("zero_point").isInt()) << name;
+    EXPECT_TRUE(in_groups(row) || linear.attr("zero_point").isInt()) << name;
     if (row.site.weight_bits <= 4) {  // two codes in a byte
       EXPECT_EQ(linear.attr("codes").toTensor().numel(), (codes.size(1) + 1) / 2 * codes.size(0));
     }
@@ -136,6 +156,13 @@ void LevelsTest::check_codes_between_submodules() {
     if (found == rows_.end()) return;  // makes codes, or adds side columns
     seen.insert(name);
     const auto& site = found->second.site;
+    if (in_groups(found->second)) {
+      const std::int64_t size = module(found->second.input_module).attr("group_size").toInt();
+      const std::int64_t count = levels_of_groups(arguments[0].toTensor(), size);
+      EXPECT_LE(count, most(site.activation_bits)) << name;
+      EXPECT_GT(count, 2) << name;
+      return;
+    }
     const std::size_t operands = site.kind == "scores" ? 2 : 1;
     for (std::size_t i = 0; i < operands; ++i) {
       // q k^T and A V read int8 operands, a Linear uint8 codes.
